@@ -1,0 +1,1 @@
+"""The HTTP API: an explicit route table, thin handlers, and the OpenAPI document made from the same table."""

@@ -1,0 +1,140 @@
+"""The OpenAPI 3.1 document, made from the route table and the models."""
+
+import functools
+import json
+import re
+from http import HTTPStatus
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic.json_schema import models_json_schema
+
+from .. import __version__
+from ..models import Model, ProblemDocument
+from .problems import CONTENT_TYPE
+from .routes import BYTES, ROUTES, Route
+
+REF = "#/components/schemas/{model}"
+
+
+async def get_openapi(request: web.Request) -> web.Response:
+    """The document itself."""
+    return web.Response(text=document(), content_type="application/json")
+
+
+@functools.cache
+def document() -> str:
+    """The document as JSON text, the same for as long as the program runs."""
+    definitions, schemas = _schemas()
+    paths: dict[str, dict[str, Any]] = {}
+    for route in ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return json.dumps(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "ml-agent",
+                "version": __version__,
+                "description": "Training jobs as rootless Podman units. A client certificate is required.",
+            },
+            "paths": paths,
+            "components": {"schemas": definitions},
+        },
+        indent=1,
+    )
+
+
+Key = tuple[type[Model], Literal["validation", "serialization"]]
+
+
+def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
+    """The components, and the reference to each model: as it is read, or as it is sent."""
+    wanted: list[Key] = [(ProblemDocument, "serialization")]
+    for route in ROUTES:
+        if route.body:
+            wanted.append((route.body, "validation"))
+        if isinstance(route.answers, type):
+            wanted.append((route.answers, "serialization"))
+    references, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=REF)
+    bodies = {route.body.__name__ for route in ROUTES if route.body}
+    components = {
+        name: _without_null(schema, sent=name not in bodies) for name, schema in definitions["$defs"].items()
+    }
+    return components, dict(references)  # type: ignore[arg-type]  # keyed by the classes that were given
+
+
+def _without_null(schema: dict[str, Any], *, sent: bool) -> dict[str, Any]:
+    """An optional field is absent, never null: no `anyOf … null`, and not among the required.
+
+    In what the agent sends, every other field is there, also where the model has a default.
+    """
+    optional = {
+        name
+        for name, field in schema.get("properties", {}).items()
+        if {"type": "null"} in field.get("anyOf", [])
+    }
+    always = schema.get("properties", {}) if sent else schema.get("required", [])
+    required = [name for name in always if name not in optional]
+    properties = {name: _plain(field) for name, field in schema.get("properties", {}).items()}
+    changed = {**schema, "properties": properties} if properties else dict(schema)
+    changed.pop("required", None)
+    return {**changed, "required": required} if required else changed
+
+
+def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return field
+    kept = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    return {**choices[0], **kept}
+
+
+def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.operation_id,
+        "summary": (route.handler.__doc__ or "").strip().partition("\n")[0],
+        "parameters": _parameters(route),
+        "responses": {
+            **{str(status): _response(route, schemas, status) for status in (route.status, *route.also)},
+            "default": _problem(schemas),
+        },
+    }
+    if route.body:
+        content = {"application/json": {"schema": schemas[(route.body, "validation")]}}
+        operation["requestBody"] = {"required": route.body_required, "content": content}
+    return operation
+
+
+def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> dict[str, Any]:
+    description = HTTPStatus(status).phrase
+    if status == HTTPStatus.NOT_MODIFIED:
+        return {"description": description}
+    if isinstance(route.answers, type):
+        content = {"application/json": {"schema": schemas[(route.answers, "serialization")]}}
+    else:
+        text, binary = {"type": "string"}, {"type": "string", "format": "binary"}
+        content = {
+            media_type: {"schema": binary if media_type == BYTES else text} for media_type in route.answers
+        }
+    return {"description": description, "content": content}
+
+
+def _problem(schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
+    schema = schemas[(ProblemDocument, "serialization")]
+    return {"description": "A problem document (RFC 9457)", "content": {CONTENT_TYPE: {"schema": schema}}}
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", route.path)
+    ]
+    parameters += [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        for name in route.request_headers
+    ]
+    if route.query:
+        schema = _without_null(route.query.model_json_schema(ref_template=REF), sent=False)
+        for name, field in schema["properties"].items():
+            parameters.append({"name": name, "in": "query", "required": False, "schema": field})
+    return parameters

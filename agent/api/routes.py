@@ -1,0 +1,91 @@
+"""The table of contents of the API. What is not here does not exist."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ..models import ArtifactManifest, Host, Job, JobPage, JobRequest, Model, Rerun, ScriptList
+from . import artifacts, handlers, logs
+
+TEXT = "text/plain"
+EVENTS = "text/event-stream"
+BYTES = "*/*"  # of whatever media type the file's name stands for
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call. `answers` is a model, or the media types of a body that is no JSON.
+
+    `also` are the status codes that a conditional or partial request is answered with.
+    """
+
+    method: str
+    path: str
+    operation_id: str
+    handler: Handler
+    answers: type[Model] | tuple[str, ...]
+    status: int = 200
+    also: tuple[int, ...] = ()
+    body: type[Model] | None = None
+    body_required: bool = True
+    query: type[Model] | None = None
+    request_headers: tuple[str, ...] = ()
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/jobs",
+        "submitJob",
+        handlers.submit_job,
+        Job,
+        status=202,
+        body=JobRequest,
+        request_headers=("Idempotency-Key",),
+    ),
+    Route("GET", "/jobs", "listJobs", handlers.list_jobs, JobPage, query=handlers.JobQuery),
+    Route("GET", "/jobs/{job_id}", "getJob", handlers.get_job, Job),
+    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", handlers.cancel_job, Job, status=202),
+    Route(
+        "POST",
+        "/jobs/{job_id}/rerun",
+        "rerunJob",
+        handlers.rerun_job,
+        Job,
+        status=202,
+        body=Rerun,
+        body_required=False,
+        request_headers=("Idempotency-Key",),
+    ),
+    Route(
+        "GET",
+        "/jobs/{job_id}/logs",
+        "getLogs",
+        logs.get_logs,
+        (TEXT, EVENTS),
+        query=logs.LogQuery,
+        request_headers=("Last-Event-ID",),
+    ),
+    Route("GET", "/jobs/{job_id}/artifacts", "listArtifacts", artifacts.list_artifacts, ArtifactManifest),
+    Route(
+        "GET",
+        "/jobs/{job_id}/artifacts/{path}",
+        "getArtifact",
+        artifacts.get_artifact,
+        (BYTES,),
+        also=(206, 304),
+        request_headers=("Range", "If-Range", "If-None-Match"),
+    ),
+    Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
+    Route("GET", "/host", "getHost", handlers.get_host, Host),
+)
+
+
+def add_to(app: web.Application) -> None:
+    """Registers every route; an artifact's path may have slashes in it."""
+    for route in ROUTES:
+        path = route.path.replace("{path}", "{path:.+}")
+        app.router.add_route(route.method, path, route.handler)
+        if route.operation_id == "getArtifact":
+            app.router.add_route("HEAD", path, route.handler)

@@ -1,0 +1,1 @@
+"""The commands: `ml-agent` for who looks after a host, `ml-job` for who runs jobs on it."""

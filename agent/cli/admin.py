@@ -1,0 +1,307 @@
+"""`ml-agent`: set up a host's agent, give users certificates and secrets, look after it all."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.text import Text
+
+from agent import __version__
+from agent.cli import authority, credentials, doctor, install
+from agent.cli.failure import Failure
+from agent.cli.findings import Finding, Level
+from agent.cli.terminal import Column, Screen
+from agent.config import load
+from agent.errors import AgentError, Problem
+from agent.models import Role, SecretName, UserName, format_time
+from agent.podman import Podman, Secret
+
+T = TypeVar("T")
+
+EXIT_FAILURE = 1
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h, which systemd shows by name
+
+LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
+SECRET_COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"), Column("CHANGED"))
+
+app = typer.Typer(
+    name="ml-agent",
+    help="Set up a host's agent, give users certificates and secrets, look after it all.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+secret = typer.Typer(
+    help="Credentials of jobs, kept by Podman and mounted for those who need them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(secret, name="secret")
+
+
+def main() -> None:
+    """The `ml-agent` command."""
+    try:
+        app()
+    except AgentError as error:
+        Screen().failure(Failure(error.message, error.hint, fields=error.fields))
+        sys.exit(EXIT_CONFIGURATION if error.problem is Problem.CONFIGURATION else EXIT_FAILURE)
+
+
+def _name_of(adapter: TypeAdapter[str], example: str) -> Callable[[str], str]:
+    """A parser of names as `agent.models` defines them, for typer's `parser=`."""
+
+    def parse(text: str) -> str:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError:
+            raise typer.BadParameter(f"{text!r} is no name such as {example}") from None
+
+    return parse
+
+
+UserArgument = Annotated[
+    str,
+    typer.Argument(
+        parser=_name_of(TypeAdapter(UserName), "alice, or alice.b"), metavar="USER", help="Whose it is."
+    ),
+]
+UserOption = Annotated[
+    str | None,
+    typer.Option(
+        "--user",
+        parser=_name_of(TypeAdapter(UserName), "alice, or alice.b"),
+        metavar="USER",
+        help="For this user's jobs alone, instead of everybody's.",
+    ),
+]
+SecretArgument = Annotated[
+    str,
+    typer.Argument(
+        parser=_name_of(TypeAdapter(SecretName), "snowflake, or api-key"),
+        metavar="NAME",
+        help="As scripts declare it.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"ml-agent {__version__}")
+
+
+@app.command()
+def serve() -> None:
+    """Serve the inherited socket until nobody needs it; this is what ml-agent.service runs."""
+    from agent.service import run  # the other commands start faster without it
+
+    run(load())
+
+
+@app.command()
+def init(
+    scripts: Annotated[
+        Path | None,
+        typer.Option(metavar="REPOSITORY", help="The git repository that holds the training scripts."),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--san", metavar="NAME", help="A DNS name or IP address of this host; repeatable."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Where to listen (8443).")
+    ] = None,
+) -> None:
+    """Make the configuration, the certificate authority and the server's certificate, where missing."""
+    done = [authority.configure(scripts, port)]
+    done += authority.prepare(load(), names or [])
+    for line in done:
+        typer.echo(f"{'made' if line.made else 'kept'}  {line.what}")
+
+
+@app.command()
+def issue(
+    user: UserArgument,
+    admin: Annotated[bool, typer.Option("--admin", help="Let the user see and cancel all jobs.")] = False,
+    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificate is good.")] = 30,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where the files go.")
+    ] = Path(),
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite the user's files there.")] = False,
+) -> None:
+    """Issue a client certificate: ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
+    role = Role.ADMINISTRATOR if admin else Role.ANALYST
+    handover = asyncio.run(authority.issue(load(), user, role, timedelta(days=days), output, replace=replace))
+    certificate = handover.certificate
+    typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
+    for path in handover.files:
+        typer.echo(f"  {path}")
+    typer.echo(f"Password of {user}.p12 (not shown again): {handover.password}")
+
+
+@secret.command("set")
+def set_secret(
+    name: SecretArgument,
+    user: UserOption = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Where the value is; else standard input.")
+    ] = None,
+) -> None:
+    """Store a secret's value, in place of an earlier one."""
+    value = credentials.read_value(file)
+    credentials.check_value(name, value)
+    _with_podman(lambda podman: podman.set_secret(name, user, value))
+    typer.echo(f"Jobs that start from now on get {name} of {user or 'everybody'}.")
+    if remark := credentials.left_readable(file):
+        typer.echo(remark, err=True)
+
+
+@secret.command("list")
+def list_secrets(as_json: JsonOption = False) -> None:
+    """List secrets by name and user; nobody can read a value back here."""
+    secrets = _with_podman(Podman.secrets)
+    screen = Screen()
+    if as_json:
+        screen.json([_secret_document(one) for one in secrets])
+        return
+    screen.table(
+        SECRET_COLUMNS,
+        [
+            [one.name, one.user or "everybody", format_time(one.created_at), format_time(one.updated_at)]
+            for one in secrets
+        ],
+    )
+
+
+@secret.command("rm")
+def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
+    """Remove a secret; jobs that run keep what they were given."""
+    if not _with_podman(lambda podman: podman.remove_secret(name, user)):
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"There is no secret {name} of {user or 'everybody'}.",
+            "`ml-agent secret list` shows what there is.",
+        )
+    typer.echo(f"Removed {name} of {user or 'everybody'}.")
+
+
+RuntimeOption = Annotated[
+    bool, typer.Option("--runtime", help="Below $XDG_RUNTIME_DIR, until the next boot.")
+]
+SystemOption = Annotated[
+    bool, typer.Option("--system", help="The host's part, as root: journald, delegation, lingering.")
+]
+AccountOption = Annotated[
+    str | None, typer.Option("--account", metavar="ACCOUNT", help="The service account, with --system.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show files and commands; change nothing.")]
+
+
+@app.command("install")
+def install_units(
+    base: Annotated[
+        str, typer.Option(metavar="IMAGE", help="What the runner's image is built on.")
+    ] = install.DEFAULT_BASE,
+    runtime: RuntimeOption = False,
+    system: SystemOption = False,
+    account: AccountOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Place the units and Quadlets, and listen; again after an upgrade. Jobs that run do not notice."""
+    if system:
+        _carry_out(install.system_plan(_account(account)), dry_run=dry_run, as_root=True)
+        return
+    settings = load()
+    settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _carry_out(install.user_plan(settings, base=base, runtime=runtime), dry_run=dry_run)
+    if not dry_run:
+        typer.echo(f"{install.SOCKET} listens on port {settings.http.port}.")
+
+
+@app.command()
+def uninstall(
+    runtime: RuntimeOption = False,
+    system: SystemOption = False,
+    account: AccountOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Remove what `install` placed. Jobs, their record, secrets and images stay."""
+    if system:
+        _carry_out(install.system_removal(_account(account)), dry_run=dry_run, as_root=True)
+    else:
+        _carry_out(install.user_removal(load(), runtime=runtime), dry_run=dry_run)
+
+
+@app.command("doctor")
+def examine(as_json: JsonOption = False) -> None:
+    """Check what the host needs and say how to mend it; exit status 1 where something fails."""
+    screen = Screen()
+    findings = asyncio.run(_examine(None if as_json else screen))
+    if as_json:
+        screen.json([finding.document() for finding in findings])
+    if any(finding.level is Level.FAIL for finding in findings):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+async def _examine(screen: Screen | None) -> list[Finding]:
+    findings = []
+    async for finding in doctor.examine(load()):
+        findings.append(finding)
+        if screen is not None:
+            screen.text(
+                Text.assemble(
+                    (f"{finding.level:<6}", LEVEL_STYLES[finding.level]),
+                    f"{finding.subject:<20}",
+                    finding.seen,
+                )
+            )
+            if finding.remedy:
+                screen.text(Text(f"{'':<26}{finding.remedy}"))
+    return findings
+
+
+def _with_podman(work: Callable[[Podman], Coroutine[Any, Any, T]]) -> T:
+    async def connected() -> T:
+        async with Podman(load().podman_socket) as podman:
+            return await work(podman)
+
+    return asyncio.run(connected())
+
+
+def _secret_document(one: Secret) -> dict[str, str | None]:
+    return {
+        "name": one.name,
+        "user": one.user,
+        "created_at": format_time(one.created_at),
+        "updated_at": format_time(one.updated_at),
+    }
+
+
+def _account(named: str | None) -> str:
+    """The service account: as named, or who called sudo."""
+    account = named or os.environ.get("SUDO_USER")
+    if not account:
+        raise AgentError(Problem.CONFIGURATION, "Nobody has named the service account.", "Use --account.")
+    return account
+
+
+def _carry_out(plan: install.Plan, *, dry_run: bool, as_root: bool = False) -> None:
+    if dry_run:
+        typer.echo(plan.describe())
+        return
+    if as_root and os.geteuid() != 0:
+        raise AgentError(
+            Problem.HOST,
+            "--system changes the host, and needs root.",
+            "Use sudo, or --dry-run to see what it does.",
+        )
+    plan.carry_out()

@@ -1,0 +1,351 @@
+"""`ml-job`: submit training jobs to a host's agent, watch them, fetch what they made."""
+
+import asyncio
+import difflib
+import secrets
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from .. import __version__
+from ..models import ID_PREFIX_LENGTH, Host, Job, JobState, Script, ScriptList
+from . import artifacts, render
+from .failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
+from .http import Api, decode
+from .identity import DEFAULT_SERVER
+from .invocation import JobArgument, JsonOption, Options, resolve, run
+from .logs import follow_log, print_log
+from .quantities import parse_duration, parse_size
+from .terminal import Screen, visible
+
+app = typer.Typer(
+    name="ml-job", help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+app.add_typer(artifacts.app, name="artifacts", help="List what a job left behind, or fetch it with `get`.")
+
+RefOption = Annotated[
+    str | None,
+    typer.Option("--ref", metavar="REF", help="A commit, tag or branch instead of the current one."),
+]
+
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="A hyperparameter; repeatable."),
+]
+MemoryOption = Annotated[
+    int | None, typer.Option(parser=parse_size, metavar="SIZE", help="At most, such as 512M or 2G.")
+]
+CpusOption = Annotated[float | None, typer.Option(metavar="NUMBER", help="At most, such as 1.5.")]
+TimeOption = Annotated[
+    int | None, typer.Option(parser=parse_duration, metavar="TIME", help="At most, such as 90s or 1h30m.")
+]
+GraceOption = Annotated[
+    int | None,
+    typer.Option(parser=parse_duration, metavar="TIME", help="To end in when it is stopped, such as 2m."),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Show the log until the job ends; exit as it does.")
+]
+
+
+def main() -> None:
+    """The `ml-job` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ml-job {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    server: Annotated[
+        str | None,
+        typer.Option(envvar="ML_JOB_SERVER", metavar="URL", help="The agent.", show_default=DEFAULT_SERVER),
+    ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(
+            "--identity", "-i", envvar="ML_JOB_IDENTITY", metavar="USER", help="Whose certificate to show."
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Submit training jobs to a host's agent, watch them, fetch what they made."""
+    context.obj = Options(server=server, identity=identity)
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="As `ml-job scripts` names it.")],
+    parameters: ParametersOption = None,
+    ref: RefOption = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call the job.")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; repeatable.")
+    ] = None,
+    memory: MemoryOption = None,
+    cpus: CpusOption = None,
+    time: TimeOption = None,
+    grace: GraceOption = None,
+    priority: Annotated[
+        int, typer.Option(min=-10, max=10, metavar="N", help="Below 0 lets others' jobs go first.")
+    ] = 0,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a job. Prints its id, or with --follow its log."""
+    optional: dict[str, object] = {
+        "ref": ref,
+        "name": name,
+        "labels": _pairs(labels, "--label"),
+        "limits": _limits(memory, cpus, time, grace),
+        "priority": priority,
+    }
+    request = {
+        "script_name": script,
+        "hyperparameters": _pairs(parameters, "--parameter"),
+        **{key: value for key, value in optional.items() if value},
+    }
+
+    async def work(api: Api, screen: Screen) -> int:
+        value = await _post_job(api, screen, "/jobs", request)
+        return await _show_submitted(api, screen, value, follow=follow, as_json=as_json)
+
+    run(context, work)
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    job: JobArgument,
+    parameters: ParametersOption = None,
+    memory: MemoryOption = None,
+    cpus: CpusOption = None,
+    time: TimeOption = None,
+    grace: GraceOption = None,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job again: the same commit, image, parameters and limits, but for those given here."""
+    optional = {
+        "hyperparameters": _pairs(parameters, "--parameter"),
+        "limits": _limits(memory, cpus, time, grace),
+    }
+    changes: dict[str, object] = {key: value for key, value in optional.items() if value}
+
+    async def work(api: Api, screen: Screen) -> int:
+        value = await _post_job(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
+        return await _show_submitted(api, screen, value, follow=follow, as_json=as_json)
+
+    run(context, work)
+
+
+def _limits(memory: int | None, cpus: float | None, time: int | None, grace: int | None) -> dict[str, object]:
+    given = {"memory_bytes": memory, "cpus": cpus, "run_time_seconds": time, "grace_seconds": grace}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"{text!r} is not of the form name=value", param_hint=option)
+        if name in pairs:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
+async def _post_job(api: Api, screen: Screen, path: str, request: dict[str, object]) -> object:
+    try:
+        return await api.post(path, request, key=secrets.token_urlsafe(18))
+    except asyncio.CancelledError:
+        screen.remark("ml-job: interrupted before the agent answered; `ml-job list` shows if it has the job")
+        raise
+
+
+async def _show_submitted(api: Api, screen: Screen, value: object, *, follow: bool, as_json: bool) -> int:
+    if follow:
+        return await _follow_submitted(api, screen, value, as_json=as_json)
+    job = decode(Job, value)
+    if as_json:
+        screen.json(value)
+    elif screen.person:
+        screen.text(Text.assemble("Submitted as job ", (job.job_id, "bold")))
+        screen.remark(f"ml-job logs -f {job.job_id[:ID_PREFIX_LENGTH]} follows it", style="dim")
+    else:
+        screen.write(f"{job.job_id}\n".encode())
+    return 0
+
+
+async def _follow_submitted(api: Api, screen: Screen, value: object, *, as_json: bool) -> int:
+    job = decode(Job, value)
+    if as_json:
+        screen.json_line({"event": "state", "data": value})
+    else:
+        screen.remark(f"ml-job: {render.outcome(job)}", style=render.STATE_STYLES[job.status])
+    try:
+        return exit_status(await follow_log(api, screen, job.job_id, params={}, as_json=as_json, known=job))
+    except asyncio.CancelledError:
+        screen.remark(
+            f"ml-job: detached, the job goes on; `ml-job logs -f {job.job_id}` follows it again,"
+            f" `ml-job cancel {job.job_id}` ends it"
+        )
+        raise
+
+
+def exit_status(job: Job) -> int:
+    """What `submit --follow` exits with: the script's own status where it has one."""
+    match job.status:
+        case JobState.COMPLETED:
+            return 0
+        case JobState.CANCELLED:
+            return EXIT_CANCELLED
+        case _:
+            return job.exit_status if job.exit_status and 0 < job.exit_status < 256 else EXIT_FAILURE
+
+
+@app.command("list")
+def list_jobs(
+    context: typer.Context,
+    status: Annotated[JobState | None, typer.Option(case_sensitive=False, help="In this state only.")] = None,
+    script: Annotated[str | None, typer.Option(metavar="SCRIPT", help="Of this script only.")] = None,
+    owner: Annotated[str | None, typer.Option(metavar="USER", help="Of this user only.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 20,
+    everything: Annotated[bool, typer.Option("--all", help="However many there are.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first. With --json, as one array."""
+    given = {"status": status, "script": script, "owner": owner}
+    filters = {key: str(value) for key, value in given.items() if value is not None}
+
+    async def work(api: Api, screen: Screen) -> None:
+        values = [job async for job in api.jobs(filters, limit=None if everything else limit)]
+        if as_json:
+            screen.json(values)
+        elif values or not screen.person:
+            render.job_table(screen, [decode(Job, value) for value in values])
+        else:
+            screen.remark("ml-job: no such jobs" if filters else "ml-job: no jobs yet")
+
+    run(context, work)
+
+
+@app.command()
+def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Show all about one job."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.get(f"/jobs/{await resolve(api, job)}")
+        if as_json:
+            screen.json(value)
+        else:
+            render.job_sheet(screen, decode(Job, value))
+
+    run(context, work)
+
+
+@app.command()
+def host(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show what the host gives to jobs, what is taken of it, and who waits."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.get("/host")
+        if as_json:
+            screen.json(value)
+        else:
+            render.host_sheet(screen, decode(Host, value))
+
+    run(context, work)
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Begin with the last N lines.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --follow: print each event as a line of JSON.")
+    ] = False,
+) -> None:
+    """Print a job's log to stdout; messages of the system about it go to stderr."""
+    if as_json and not follow:
+        raise typer.BadParameter("needs --follow, which ends at once where the job has", param_hint="--json")
+    params = {} if tail is None else {"tail": str(tail)}
+
+    async def work(api: Api, screen: Screen) -> None:
+        job_id = await resolve(api, job)
+        if not follow:
+            await print_log(api, screen, job_id, params=params)
+            return
+        # A missing job or agent is an error now; once the stream runs, a lost agent is waited for.
+        await api.get(f"/jobs/{job_id}")
+        await follow_log(api, screen, job_id, params=params, as_json=as_json)
+
+    run(context, work)
+
+
+@app.command()
+def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Cancel a job: SIGTERM, and SIGKILL if it does not end. A job that has ended stays as it is."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.post(f"/jobs/{await resolve(api, job)}/cancel")
+        answer = decode(Job, value)
+        if as_json:
+            screen.json(value)
+        else:
+            screen.text(Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status]))
+
+    run(context, work)
+
+
+@app.command()
+def scripts(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SCRIPT]", help="One script, with its parameters.")
+    ] = None,
+    ref: RefOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the scripts that can be run, or show one."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.get("/scripts", {} if ref is None else {"ref": ref})
+        listing = decode(ScriptList, value)
+        if name is None:
+            if as_json:
+                screen.json(value)
+            else:
+                render.script_table(screen, listing)
+            return
+        script = _find_script(listing, name)
+        if as_json:
+            screen.json(value["scripts"][listing.scripts.index(script)])
+        else:
+            render.script_sheet(screen, script, commit=listing.commit)
+
+    run(context, work)
+
+
+def _find_script(listing: ScriptList, name: str) -> Script:
+    for script in listing.scripts:
+        if script.script_name == name:
+            return script
+    near = difflib.get_close_matches(
+        name, [script.script_name for script in listing.scripts], n=1, cutoff=0.5
+    )
+    hint = f"Did you mean {near[0]}?" if near else "`ml-job scripts` lists them."
+    raise Failure(f"There is no script {name!r} at commit {listing.commit[:12]}.", hint)

@@ -1,0 +1,265 @@
+"""What `ml-agent doctor` looks at: what a host must have, should have, and how to mend what is missing."""
+
+import asyncio
+import getpass
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from agent import pki
+from agent.cli.authority import RENEWED_BEFORE
+from agent.cli.findings import (
+    Finding,
+    Level,
+    declared_secrets,
+    expiring_clients,
+    judge,
+    rate_limit_is_off,
+    version_of,
+)
+from agent.cli.install import SOCKET
+from agent.config import Settings
+from agent.errors import AgentError
+from agent.podman import Host, Podman, Secret
+from agent.quadlet import GENERATORS
+from agent.snapshot import Snapshots
+from agent.store import Store
+
+PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
+SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
+SUBORDINATE_IDS = 65_536  # what an image may use
+CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
+FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
+COMMAND_TIMEOUT = 20.0  # seconds
+
+
+async def examine(settings: Settings) -> AsyncIterator[Finding]:
+    """Every finding, in the order in which an administrator would mend things."""
+    yield await _systemd()
+    yield await _manager()
+    yield await _linger()
+    async with Podman(settings.podman_socket) as podman:
+        async for finding in _podman(settings, podman):
+            yield finding
+    yield _quadlet()
+    async for finding in _journal():
+        yield finding
+    yield await _clock()
+    yield _disk(settings)
+    for finding in _server_certificates(settings):
+        yield finding
+    yield await _client_certificates(settings)
+    yield await _socket()
+
+
+async def _systemd() -> Finding:
+    version = version_of(await _output("systemctl", "--version"))
+    return judge(
+        "systemd",
+        good=version >= SYSTEMD_MINIMUM,
+        seen=str(version[0] or "not found"),
+        remedy=f"Version {SYSTEMD_MINIMUM[0]} or newer is needed: upgrade the host.",
+    )
+
+
+async def _manager() -> Finding:
+    state = (await _output("systemctl", "--user", "is-system-running")).strip()
+    return judge(
+        "user manager",
+        good=state in ("running", "degraded", "starting"),
+        seen=state or "does not answer",
+        remedy="Log in to the account itself (ssh, machinectl shell), not with su or sudo.",
+    )
+
+
+async def _linger() -> Finding:
+    user = getpass.getuser()
+    lingers = (await _output("loginctl", "show-user", user, "--property=Linger", "--value")).strip() == "yes"
+    return judge(
+        "linger",
+        good=lingers,
+        seen="yes" if lingers else "no: systemd ends the jobs when the last session of the account ends",
+        remedy=f"`sudo loginctl enable-linger {user}`",
+    )
+
+
+async def _podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
+    try:
+        host = await podman.host()
+    except AgentError as error:
+        yield Finding("podman", Level.FAIL, error.message, error.hint)
+        return
+    yield judge(
+        "podman",
+        good=version_of(host.version) >= PODMAN_MINIMUM,
+        seen=host.version,
+        remedy=f"Version {'.'.join(map(str, PODMAN_MINIMUM))} or newer is needed.",
+    )
+    for finding in _account(host):
+        yield finding
+    image = await podman.image(settings.jobs.image)
+    yield judge(
+        "image",
+        good=image is not None,
+        seen=f"{settings.jobs.image} {image.digest[:19] if image else 'is missing'}",
+        remedy="`systemctl --user start ml-runner-build.service` builds the one that is shipped.",
+    )
+    async for finding in _scripts(settings, await podman.secrets()):
+        yield finding
+
+
+def _account(host: Host) -> Iterable[Finding]:
+    user = getpass.getuser()
+    yield judge(
+        "subordinate ids",
+        good=host.subordinate_ids >= SUBORDINATE_IDS,
+        seen=str(host.subordinate_ids),
+        remedy=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+        " (a free range), then `podman system migrate`",
+    )
+    missing = CONTROLLERS - host.controllers if host.cgroup_version == "v2" else CONTROLLERS
+    lacking = f", not delegated: {' '.join(sorted(missing))}; such limits of jobs do not hold"
+    yield judge(
+        "controllers",
+        good=not missing,
+        seen=f"cgroup {host.cgroup_version}{lacking if missing else ''}",
+        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
+        otherwise=Level.WARN,
+    )
+
+
+async def _scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[Finding]:
+    repository = settings.scripts.repository
+    snapshots = Snapshots(repository, settings.scripts.directory, settings.state_directory / "snapshots")
+    try:
+        catalogue = await snapshots.catalogue(await snapshots.resolve())
+    except AgentError as error:
+        yield Finding("scripts", Level.FAIL, error.message, error.hint)
+        return
+    yield judge(
+        "scripts",
+        good=bool(catalogue.scripts),
+        seen=f"{len(catalogue.scripts)} in {repository} at {catalogue.commit[:12]}",
+        remedy=f"Commit a script to {settings.scripts.directory}/.",
+        otherwise=Level.WARN,
+    )
+    for finding in declared_secrets(catalogue.scripts, secrets):
+        yield finding
+
+
+def _quadlet() -> Finding:
+    found = next((path for path in GENERATORS if path.exists()), None)
+    return judge(
+        "quadlet",
+        good=found is not None,
+        seen=str(found or "generator not found"),
+        remedy="Install the whole podman package.",
+    )
+
+
+async def _journal() -> AsyncIterator[Finding]:
+    user = getpass.getuser()
+    readable = bool(await _output("journalctl", "--user", "--quiet", "--lines=1", "--output=cat"))
+    yield judge(
+        "journal",
+        good=readable,
+        seen="readable" if readable else "the account cannot read its own entries",
+        remedy=f"`sudo ml-agent install --system --account {user}` makes it persistent;"
+        " an account below uid 1000 also needs the group systemd-journal.",
+    )
+    machine = Path("/etc/machine-id").read_text().strip()
+    persistent = (Path("/var/log/journal") / machine).is_dir()
+    unthrottled = rate_limit_is_off(await _output("systemd-analyze", "cat-config", "systemd/journald.conf"))
+    limit = (
+        "no rate limit" if unthrottled else "rate limit: one chatty job makes journald drop all jobs' lines"
+    )
+    yield judge(
+        "log retention",
+        good=persistent and unthrottled,
+        seen=f"{'persistent' if persistent else 'lost at reboot'}, {limit}",
+        remedy=f"`sudo ml-agent install --system --account {user}`",
+        otherwise=Level.WARN,
+    )
+
+
+async def _clock() -> Finding:
+    synchronised = await _output("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    return judge(
+        "clock",
+        good=synchronised.strip() == "yes",
+        seen={"yes": "synchronised", "no": "not synchronised"}.get(synchronised.strip(), "cannot be told"),
+        remedy="`sudo timedatectl set-ntp true`: certificates are good or bad by this clock.",
+        otherwise=Level.WARN,
+    )
+
+
+def _disk(settings: Settings) -> Finding:
+    path = settings.state_directory
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    level = Level.FAIL if free < FREE_FAIL else Level.WARN
+    return judge(
+        "disk",
+        good=free >= FREE_WARN,
+        seen=f"{free / 2**30:.1f} GiB free at {path}",
+        remedy="Make room.",
+        otherwise=level,
+    )
+
+
+def _server_certificates(settings: Settings) -> Iterable[Finding]:
+    for subject, name in (("authority", "ca.crt"), ("server certificate", "server.crt")):
+        try:
+            certificate = pki.certificates(settings.pki_directory / name)[0]
+        except AgentError as error:
+            yield Finding(subject, Level.FAIL, error.message, error.hint)
+            continue
+        left = certificate.not_valid_after_utc - datetime.now(UTC)
+        yield judge(
+            subject,
+            good=left > RENEWED_BEFORE,
+            seen=f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}",
+            remedy="`ml-agent init` renews the server's;"
+            " `systemctl --user try-restart ml-agent.service` uses it.",
+            otherwise=Level.WARN if left > timedelta() else Level.FAIL,
+        )
+
+
+async def _client_certificates(settings: Settings) -> Finding:
+    if not settings.database.exists():
+        return Finding("clients", Level.WARN, "no certificate issued", "`ml-agent issue USER`")
+    async with Store.open(settings.database) as store:
+        return expiring_clients(await store.certificates(), datetime.now(UTC))
+
+
+async def _socket() -> Finding:
+    state = (await _output("systemctl", "--user", "is-active", SOCKET)).strip()
+    return judge(
+        "socket",
+        good=state == "active",
+        seen=f"{SOCKET} is {state or 'unknown'}",
+        remedy="`ml-agent install` places the units and starts it.",
+    )
+
+
+async def _output(*command: str) -> str:
+    """What a command prints, empty where it cannot be run or takes too long; its exit status is not asked."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except OSError:
+        return ""
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return output.decode(errors="replace")

@@ -1,0 +1,198 @@
+"""What `ml-agent install` places and what it then asks of systemd: a plan first, shown or carried out.
+
+A plan has three parts, in this order: commands `before`, files (None removes one), commands `after`.
+"""
+
+import os
+import pwd
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.config import ENVIRONMENT_PREFIX, Settings, shipped
+from agent.errors import AgentError, Problem
+from agent.pki import write_file
+
+SERVICE = "ml-agent.service"
+SOCKET = "ml-agent.socket"
+UNITS = (SOCKET, SERVICE, "ml-podman.service", "ml-jobs.slice", "ml.slice")
+QUADLETS = ("ml-runner.build",)
+CONFIG_DROP_IN = f"{SERVICE}.d/10-config.conf"
+
+DEFAULT_BASE = "docker.io/library/python:3.13-slim"
+
+SYSTEM = Path("/etc/systemd")
+JOURNALD_DROP_IN = SYSTEM / "journald.conf.d/50-ml-agent.conf"
+
+# systemd and Quadlet would read white space, quotes, % and $ in a path as something else.
+_PLAIN = re.compile(r"[A-Za-z0-9/._:@+-]+")
+_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Files by path, and the commands around them."""
+
+    files: Mapping[Path, bytes | None]
+    before: Sequence[Sequence[str]] = ()
+    after: Sequence[Sequence[str]] = ()
+
+    def describe(self) -> str:
+        """The plan as a person would do it by hand."""
+        lines = [shlex.join(command) for command in self.before]
+        for path, content in self.files.items():
+            if content is None:
+                lines.append(shlex.join(["rm", "-f", str(path)]))
+            else:
+                lines.append(f"# {path}\n{content.decode()}")
+        return "\n".join([*lines, *(shlex.join(command) for command in self.after)])
+
+    def carry_out(self) -> None:
+        """Does it. Raises `AgentError` (host) at the first command that fails, with what it said."""
+        for command in self.before:
+            _run(command)
+        for path, content in self.files.items():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_file(path, content, mode=0o644, replace=True)
+        for command in self.after:
+            _run(command)
+
+
+def user_plan(settings: Settings, *, base: str = DEFAULT_BASE, runtime: bool = False) -> Plan:
+    """The service account's units and Quadlets; with `runtime` they are gone after the next boot."""
+    units, quadlets = _directories(settings, runtime=runtime)
+    values = {
+        "ML_AGENT": str(_executable()),
+        "PORT": str(settings.http.port),
+        "STATE": str(settings.state_directory),
+        "IMAGES": str(shipped("images")),
+        "BASE": base,
+    }
+    sources = {units / name: shipped("units") / name for name in UNITS}
+    sources |= {quadlets / name: shipped("quadlets") / name for name in QUADLETS}
+    files: dict[Path, bytes | None] = {path: _render(source, values) for path, source in sources.items()}
+    files[units / CONFIG_DROP_IN] = _config_drop_in()
+    socket = units / SOCKET
+    # A listening socket keeps its old port: only a stop and a start make it listen on another one.
+    moved = socket.exists() and socket.read_bytes() != files[socket]
+    return Plan(
+        files=files,
+        before=[_systemctl("stop", SOCKET, SERVICE)] if moved else [],
+        after=[
+            _systemctl("daemon-reload"),
+            _systemctl("enable", *_enablement(runtime=runtime), "--now", "podman.socket", SOCKET),
+            _systemctl("enable", *_enablement(runtime=runtime), SERVICE),
+            _systemctl("try-restart", SERVICE),
+        ],
+    )
+
+
+def user_removal(settings: Settings, *, runtime: bool = False) -> Plan:
+    """The reverse of `user_plan`. Jobs that run go on; state, secrets and images stay."""
+    units, quadlets = _directories(settings, runtime=runtime)
+    paths = [units / name for name in (*UNITS, CONFIG_DROP_IN)] + [quadlets / name for name in QUADLETS]
+    # podman.socket may serve others: it stays enabled.
+    disable = _systemctl("disable", *_enablement(runtime=runtime), "--now", SOCKET, SERVICE)
+    return Plan(
+        files=dict.fromkeys(paths),
+        before=[disable] if (units / SOCKET).exists() else [],
+        after=[_systemctl("daemon-reload")],
+    )
+
+
+def system_plan(account: str) -> Plan:
+    """What needs root: journald's rate limit, delegated controllers, and lingering, for one account."""
+    return Plan(
+        files={
+            JOURNALD_DROP_IN: (shipped("units") / "journald.conf.d/50-ml-agent.conf").read_bytes(),
+            _delegation(account): (shipped("units") / "user@.service.d/50-ml-agent.conf").read_bytes(),
+        },
+        after=[
+            ["systemctl", "daemon-reload"],
+            ["systemctl", "restart", "systemd-journald.service"],
+            ["journalctl", "--flush"],
+            ["loginctl", "enable-linger", account],
+        ],
+    )
+
+
+def system_removal(account: str) -> Plan:
+    """The reverse of `system_plan`; lingering stays, as other services of the account may need it."""
+    return Plan(
+        files=dict.fromkeys([JOURNALD_DROP_IN, _delegation(account)]),
+        after=[["systemctl", "daemon-reload"], ["systemctl", "restart", "systemd-journald.service"]],
+    )
+
+
+def _delegation(account: str) -> Path:
+    try:
+        uid = pwd.getpwnam(account).pw_uid
+    except KeyError:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"There is no account {account}.",
+            "Name the service account with --account.",
+        ) from None
+    return SYSTEM / f"system/user@{uid}.service.d/50-ml-agent.conf"
+
+
+def _directories(settings: Settings, *, runtime: bool) -> tuple[Path, Path]:
+    """Where systemd.unit(5) and podman-systemd.unit(5) look for an account's own units and Quadlets."""
+    base = settings.runtime_directory if runtime else Path.home() / ".config"
+    return base / "systemd/user", base / "containers/systemd"
+
+
+def _enablement(*, runtime: bool) -> list[str]:
+    return ["--runtime"] if runtime else []
+
+
+def _config_drop_in() -> bytes | None:
+    """Where the configuration is, for a service that does not inherit this command's environment."""
+    variable = ENVIRONMENT_PREFIX + "CONFIG"
+    path = os.environ.get(variable)
+    return f"[Service]\nEnvironment={variable}={_plain(path)}\n".encode() if path else None
+
+
+def _executable() -> Path:
+    """The `ml-agent` that is running, by the path under which it was called, which an upgrade keeps."""
+    called = Path(sys.argv[0])
+    beside_python = Path(sys.executable).parent / "ml-agent"
+    return called.absolute() if called.name == "ml-agent" and called.is_file() else beside_python
+
+
+def _render(path: Path, values: Mapping[str, str]) -> bytes:
+    text = path.read_text("utf-8")
+    return _PLACEHOLDER.sub(lambda match: _plain(values[match[1]]), text).encode()
+
+
+def _plain(value: str) -> str:
+    if not _PLAIN.fullmatch(value):
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"{value!r} cannot stand in a unit file.",
+            "Use paths of letters, digits and /._:@+- only.",
+        )
+    return value
+
+
+def _systemctl(*arguments: str) -> list[str]:
+    return ["systemctl", "--user", *arguments]
+
+
+def _run(command: Sequence[str]) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise AgentError(Problem.HOST, f"{command[0]} cannot be run: {error.strerror}.") from error
+    except subprocess.CalledProcessError as error:
+        raise AgentError(
+            Problem.HOST,
+            f"`{shlex.join(command)}` failed: {error.stderr.strip() or f'exit status {error.returncode}'}",
+            "`ml-agent doctor` looks at what a host needs.",
+        ) from error

@@ -1,0 +1,93 @@
+"""What every `ml-job` command shares: its options, the agent it talks to, and how it ends."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
+
+import typer
+
+from ..models import ID_LENGTH
+from .failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure
+from .http import Api
+from .identity import Profile, config_directory
+from .terminal import Screen
+
+LAST = "@last"
+PREFIX_LENGTH = 4  # characters; fewer would soon be ambiguous
+RECENT_JOBS = 1000  # how far back a prefix is looked up
+ID_PATTERN = re.compile(r"[a-z2-7]+")
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="A job's id, the first four or more characters of a recent one's, or @last."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the agent gave it.")]
+
+Work = Callable[[Api, Screen], Awaitable[int | None]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What stands before the command's name, None where it was not given."""
+
+    server: str | None
+    identity: str | None
+
+
+def run(context: typer.Context, work: Work) -> NoReturn:
+    """Does `work` with the agent that this invocation is for, and exits with the status it returns."""
+    options = context.ensure_object(Options)
+    screen = Screen()
+    try:
+        status = asyncio.run(_work(options, screen, work)) or 0
+    except Failure as failure:
+        screen.failure(failure)
+        status = failure.exit_status
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has what it wanted. What Python still flushes at its end must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = EXIT_BROKEN_PIPE
+    raise typer.Exit(status)
+
+
+async def _work(options: Options, screen: Screen, work: Work) -> int | None:
+    profile = Profile.load(config_directory(), server=options.server, identity=options.identity)
+    async with Api(profile) as api:
+        return await work(api, screen)
+
+
+async def resolve(api: Api, text: str) -> str:
+    """The id of the job that a person means. Raises Failure where there is none, or more than one."""
+    if text == LAST:
+        async for job in api.jobs({"owner": api.profile.identity}, limit=1):
+            return str(job["job_id"])
+        raise Failure(f"{api.profile.identity} has no jobs yet.")
+    if ID_PATTERN.fullmatch(text) is None or not PREFIX_LENGTH <= len(text) <= ID_LENGTH:
+        raise Failure(
+            f"{text!r} is no job id: {ID_LENGTH} of the characters a-z and 2-7, or the first {PREFIX_LENGTH}"
+            " or more of them.",
+            "`ml-job list` shows them.",
+        )
+    if len(text) == ID_LENGTH:
+        return text
+    found = [
+        str(job["job_id"])
+        async for job in api.jobs({}, limit=RECENT_JOBS)
+        if str(job["job_id"]).startswith(text)
+    ]
+    if len(found) > 1:
+        raise Failure(f"{text} is the beginning of several jobs: {', '.join(found[:5])}.", "Type one more.")
+    if not found:
+        raise Failure(
+            f"None of the {RECENT_JOBS} newest jobs begins with {text}.",
+            "`ml-job list --all` shows every job.",
+        )
+    return found[0]

@@ -1,0 +1,81 @@
+"""A job's log on the screen: the job's own lines on stdout, everything said about it on stderr."""
+
+import contextlib
+from collections.abc import Mapping
+
+from ..models import Job, LogGap, LogLine, LogSource
+from .http import Api, decode, parse
+from .render import STATE_STYLES, outcome
+from .stream import follow
+from .terminal import Screen
+
+
+async def print_log(api: Api, screen: Screen, job_id: str, *, params: Mapping[str, str]) -> None:
+    """The log as it is now. For a program, the agent's bytes pass unchanged."""
+    rest = b""
+    async with api.open(f"/jobs/{job_id}/logs", params=params, accept="text/plain") as response:
+        async for chunk in response.content.iter_any():
+            if not screen.person:
+                screen.write(chunk)
+                continue
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                screen.log(line.decode(errors="replace"))
+    if rest:
+        screen.log(rest.decode(errors="replace"))
+
+
+async def follow_log(
+    api: Api,
+    screen: Screen,
+    job_id: str,
+    *,
+    params: Mapping[str, str],
+    as_json: bool,
+    known: Job | None = None,
+) -> Job:
+    """The log as it grows, until the job has ended; returns how.
+
+    `known` is what the reader has been told of the job already. With `as_json`, each event is a line
+    `{"event": …, "data": …}` on stdout instead.
+    """
+    events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=lambda text: _notice(screen, text))
+    async with contextlib.aclosing(events):
+        async for event in events:
+            value = parse(event.data)
+            if event.name == "state":
+                # Every connection begins with the state as it is; people want to know of a new status alone.
+                job = decode(Job, value)
+                seen, known = known, job
+                if job == seen or (not as_json and seen and job.status is seen.status):
+                    continue
+            if as_json:
+                screen.json_line({"event": event.name, "data": value})
+            else:
+                _show(screen, event.name, value)
+            if event.name == "end":
+                return decode(Job, value)
+    raise AssertionError("a stream ends with its end event")
+
+
+def _notice(screen: Screen, text: str) -> None:
+    screen.remark(f"ml-job: {text}", style="yellow")
+
+
+def _show(screen: Screen, name: str, value: object) -> None:
+    match name:
+        case "line":
+            line = decode(LogLine, value)
+            if line.source is LogSource.JOB:
+                screen.log(line.text)
+            else:
+                screen.remark(line.text, style="dim")
+        case "gap":
+            gap = decode(LogGap, value)
+            lines = "lines" if gap.count is None else f"{gap.count} lines"
+            _notice(screen, f"{lines} are missing after line {gap.after}: the journal dropped them")
+        case "state" | "end":
+            job = decode(Job, value)
+            screen.remark(f"ml-job: {outcome(job)}", style=STATE_STYLES[job.status])
+        case _:
+            pass  # a newer agent tells more

@@ -1,0 +1,135 @@
+"""Results on stdout and remarks on stderr, for a person at a terminal or for a program behind a pipe."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .failure import Failure
+
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")  # colours and weights
+# Those, and everything else that could move the cursor, answer back or reorder text:
+# C0 and C1 controls, line and paragraph separators, bidirectional marks, overrides and isolates.
+_CONTROL = re.compile(
+    r"(?P<sgr>\x1b\[[0-9;:]*m)"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+RESET = "\x1b[0m"
+
+
+def visible(text: str, *, colours: bool = False) -> str:
+    """`text` that cannot drive a terminal: control characters become `^[`, `^H`, `\\x9b`, `\\u202e`, ….
+
+    With `colours`, SGR sequences pass; a reset follows if there were any.
+    """
+    seen_colours = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal seen_colours
+        if colours and match["sgr"]:
+            seen_colours = True
+            return match[0]
+        return "".join(_escape(character) for character in match[0])
+
+    shown = _CONTROL.sub(replace, text)
+    return shown + RESET if seen_colours else shown
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if character.isprintable():
+        return character
+    if code < 0x20 or code == 0x7F:
+        return f"^{chr(code ^ 0x40)}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def shown_line(line: str, *, colours: bool) -> str:
+    """A log line as a terminal would leave it: of a progress bar redrawn with CR, the last drawing."""
+    drawings = [part for part in line.split("\r") if part]
+    if drawings and not colours:
+        drawings = [_SGR.sub("", drawings[-1])]
+    return visible(drawings[-1] if drawings else "", colours=colours)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; `style` and `justify` are rich's."""
+
+    title: str
+    style: str = ""
+    justify: Literal["left", "right"] = "left"
+
+
+class Screen:
+    """Where output goes. `person` says whether somebody looks at stdout, `watched` likewise for stderr."""
+
+    def __init__(self) -> None:
+        self.person = sys.stdout.isatty()
+        self.watched = sys.stderr.isatty()
+        self.colours = not os.environ.get("NO_COLOR")
+        self.out = Console(highlight=False)
+        self.err = Console(stderr=True, highlight=False)
+
+    def json(self, value: object) -> None:
+        """One JSON value: indented for a person, on one line for a program."""
+        self._json(value, indent=2 if self.person else None)
+
+    def json_line(self, value: object) -> None:
+        """One JSON value on one line, as one of many."""
+        self._json(value, indent=None)
+
+    def _json(self, value: object, *, indent: int | None) -> None:
+        # Escaped, no control or bidirectional character reaches a terminal.
+        text = json.dumps(value, indent=indent, ensure_ascii=self.person)
+        self.write(f"{text}\n".encode(errors="backslashreplace"))
+
+    def log(self, text: str) -> None:
+        """A line of a job's log: as it is for a program, harmless for a terminal."""
+        self.write(f"{shown_line(text, colours=self.colours) if self.person else text}\n".encode())
+
+    def write(self, data: bytes) -> None:
+        """Bytes to stdout, at once."""
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def text(self, text: Text) -> None:
+        """A result for a person."""
+        self.out.print(text, soft_wrap=True)
+
+    def remark(self, text: str, *, style: str = "") -> None:
+        """Something about the work, to stderr."""
+        self.err.print(Text(visible(text), style=style), soft_wrap=True)
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
+        """An aligned table with a head for a person; for a program, tab-separated values and no head."""
+        if not self.person:
+            for row in rows:
+                cells = (visible(str(cell)).replace("\t", "^I") for cell in row)
+                self.write(("\t".join(cells) + "\n").encode())
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        for column in columns:
+            table.add_column(column.title, style=column.style, justify=column.justify)
+        for row in rows:
+            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
+        self.out.print(table)
+
+    def failure(self, failure: Failure) -> None:
+        """What went wrong, each refused value, and the way out."""
+        self.err.print(Text.assemble(("error: ", "bold red"), visible(failure.message)), soft_wrap=True)
+        for error in failure.fields:
+            self.err.print(
+                Text.assemble("  ", (visible(error.field), "bold"), ": ", visible(error.message)),
+                soft_wrap=True,
+            )
+        if failure.hint:
+            self.err.print(Text.assemble(("hint: ", "bold"), visible(failure.hint)), soft_wrap=True)

@@ -1,0 +1,278 @@
+"""One frozen `Settings`, from layered TOML files and the environment."""
+
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from .errors import AgentError, FieldError, Problem
+from .models import Limits, NetworkName
+
+ENVIRONMENT_PREFIX = "ML_AGENT_"
+SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    """A base directory as the XDG specification defines it (relative values are ignored)."""
+    value = Path(os.environ.get(variable, ""))
+    return value if value.is_absolute() else Path.home() / fallback
+
+
+def user_file() -> Path:
+    """The service account's own configuration, the layer above `/etc/ml-agent/config.toml`."""
+    override = os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
+    return Path(override) if override else _xdg("XDG_CONFIG_HOME", ".config") / "ml-agent/config.toml"
+
+
+def _absolute(path: Path) -> Path:
+    expanded = path.expanduser()
+    if not expanded.is_absolute():
+        raise ValueError("must be an absolute path, or start with ~/")
+    return expanded
+
+
+def _runtime_directory() -> Path:
+    return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+# What podman's Network= may say. No space, quote, specifier or line break can be part of it.
+PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
+ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
+
+
+# What a job gets where nothing is said, and what none may ask for more of: no more than the machine has.
+CPUS = os.cpu_count() or 1
+MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+MEMORY_FOR_JOBS = MEMORY_BYTES * 4 // 5  # the rest is for the system, the agent and the file cache
+DEFAULT_LIMITS = Limits(
+    memory_bytes=min(2 * 2**30, MEMORY_FOR_JOBS), cpus=1.0, tasks=512, run_time_seconds=3600
+)
+MAXIMUM_LIMITS = Limits(
+    memory_bytes=MEMORY_BYTES,
+    cpus=float(CPUS),
+    tasks=4096,
+    run_time_seconds=24 * 3600,
+    grace_seconds=300,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Scripts(_Section):
+    """Where the reviewed training scripts are: a git repository and a directory in it."""
+
+    repository: AbsolutePath
+    directory: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")] = "scripts"
+
+
+class Jobs(_Section):
+    """What jobs may have together, with what image they run, and what each gets: by default and at the most.
+
+    `cpus` and `memory_bytes` bound the sum of the running jobs' limits.
+    """
+
+    image: ImageName = "localhost/ml-runner:latest"
+    max_running: Annotated[int, Field(ge=1, le=1000)] = CPUS
+    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] = float(CPUS)
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] = MEMORY_FOR_JOBS
+    fair_share_half_life_seconds: Annotated[float, Field(ge=1, le=365 * 24 * 3600)] = 3600.0
+    max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    default_limits: Limits = DEFAULT_LIMITS
+    maximum_limits: Limits = MAXIMUM_LIMITS
+
+    @field_validator("default_limits")
+    @classmethod
+    def _complete_default(cls, limits: Limits) -> Limits:
+        return limits.over(DEFAULT_LIMITS)
+
+    @field_validator("maximum_limits")
+    @classmethod
+    def _complete_maximum(cls, limits: Limits) -> Limits:
+        return limits.over(MAXIMUM_LIMITS)
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        for name in ("cpus", "memory_bytes"):
+            default, capacity = getattr(self.default_limits, name), getattr(self, name)
+            if default > capacity:
+                raise ValueError(f"{name} is {capacity:g}: no room for default_limits.{name}, {default:g}")
+        return self
+
+
+class Http(_Section):
+    """Bounds of the HTTPS server; times in seconds, sizes in bytes."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 8443
+    max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 256 * 2**10
+    max_followers: Annotated[int, Field(ge=1, le=10_000)] = 100
+    idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
+
+
+class Settings(BaseSettings):
+    """Everything the agent may be told. Environment over the user's file over `/etc/ml-agent/config.toml`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter="__",
+        env_parse_none_str="",
+        extra="forbid",
+        frozen=True,
+    )
+
+    state_directory: Annotated[AbsolutePath, Field(default_factory=lambda: _state_home() / "ml-agent")]
+    runtime_directory: Annotated[AbsolutePath, Field(default_factory=_runtime_directory)]
+    scripts: Scripts
+    jobs: Jobs = Jobs()
+    http: Http = Http()
+    networks: dict[NetworkName, PodmanNetwork] = {}
+    policy_directories: list[AbsolutePath] = Field(
+        default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first; the files come in as keyword arguments, already merged."""
+        return (env_settings, init_settings)
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of jobs and certificates."""
+        return self.state_directory / "jobs.db"
+
+    @property
+    def pki_directory(self) -> Path:
+        """The private CA and the server's certificate."""
+        return self.state_directory / "pki"
+
+    @property
+    def podman_socket(self) -> Path:
+        """Where `podman.socket` listens."""
+        return self.runtime_directory / "podman/podman.sock"
+
+    def network(self, name: str) -> str | None:
+        """The podman network behind a script's `network`, or None where the site has none of that name."""
+        return "none" if name == "none" else self.networks.get(name)
+
+
+def shipped(directory: str) -> Path:
+    """The absolute path of `units`, `quadlets` or `images` as this version ships them.
+
+    They stand beside the package in a checkout, and below `share` in an installed wheel.
+    """
+    package = Path(__file__).absolute().parent
+    installed = package / "share" / directory
+    return installed if installed.is_dir() else package.parent / directory
+
+
+def _state_home() -> Path:
+    return _xdg("XDG_STATE_HOME", ".local/state")
+
+
+def load(files: list[Path] | None = None) -> Settings:
+    """Reads the layers, lowest first, and checks them as one.
+
+    Raises `AgentError` (configuration) that names the file, or the variable, and the key.
+    """
+    paths = [SYSTEM_FILE, user_file()] if files is None else files
+    layers = {path: _read(path) for path in paths if path.exists()}
+    merged: dict[str, Any] = {}
+    for layer in layers.values():
+        merged = _merge(merged, layer)
+    if unknown := _unknown_variables():
+        raise _invalid(FieldError(f"environment variable {name}", "is no setting") for name in unknown)
+    try:
+        return Settings(**merged)
+    except SettingsError as error:
+        raise _invalid(
+            [FieldError("environment", f"{error}; tables and lists are written as JSON")]
+        ) from error
+    except ValidationError as error:
+        raise _invalid(
+            FieldError(_place(detail["loc"], layers, paths[-1]), _sentence(detail["type"], detail["msg"]))
+            for detail in error.errors(include_url=False, include_input=False)
+        ) from error
+
+
+def _invalid(fields: Iterable[FieldError]) -> AgentError:
+    return AgentError(
+        Problem.CONFIGURATION,
+        "The configuration is not valid.",
+        "docs/configuration.md lists every key.",
+        tuple(fields),
+    )
+
+
+def _unknown_variables() -> list[str]:
+    """Variables with our prefix that name no setting: misspelt, or of another version."""
+    known = {"CONFIG", *(name.upper() for name in Settings.model_fields)}
+    ours = (name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX))
+    return [name for name in ours if name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AgentError(
+            Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "Mend the file, or remove it."
+        ) from error
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; anything else is replaced."""
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _place(loc: tuple[int | str, ...], layers: dict[Path, dict[str, Any]], fallback: Path) -> str:
+    """Where a refused key was set: `FILE: section.key`, or the environment variable's name."""
+    keys = [str(part) for part in loc if part != "[key]"]
+    dotted = ".".join(keys)
+    for depth in range(len(keys), 0, -1):
+        variable = ENVIRONMENT_PREFIX + "__".join(keys[:depth]).upper()
+        if variable in os.environ:
+            return f"environment variable {variable}"
+    for path, layer in reversed(layers.items()):
+        node: Any = layer
+        for key in keys:
+            if not isinstance(node, dict) or key not in node:
+                break
+            node = node[key]
+        else:
+            return f"{path}: {dotted}"
+    return f"{fallback}: {dotted}"
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "is no setting"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,58 @@
+"""Errors that a person or a client is told about."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Problem(StrEnum):
+    """Stable machine codes: the last part of a problem document's `type` (RFC 9457)."""
+
+    INVALID_REQUEST = "invalid-request"
+    INVALID_JSON = "invalid-json"
+    BODY_TOO_LARGE = "body-too-large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    NOT_ACCEPTABLE = "not-acceptable"
+    CERTIFICATE_REFUSED = "certificate-refused"
+    FORBIDDEN = "forbidden"
+    JOB_NOT_FOUND = "job-not-found"
+    SCRIPT_NOT_FOUND = "script-not-found"
+    REF_NOT_FOUND = "ref-not-found"
+    ARTIFACT_NOT_FOUND = "artifact-not-found"
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    NO_SUCH_ROUTE = "no-such-route"
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
+    IMAGE_MISSING = "image-missing"
+    SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
+    TOO_MANY_JOBS = "too-many-jobs"
+    TOO_MANY_STREAMS = "too-many-streams"
+    STORAGE_FULL = "storage-full"
+    CONFIGURATION = "configuration"
+    HOST = "host"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One refused value: `field` is a path such as `hyperparameters.depth`, `message` says what is taken."""
+
+    field: str
+    message: str
+
+
+@dataclass
+class AgentError(Exception):
+    """What went wrong (`message`, one sentence) and what to do about it (`hint`, one sentence or empty).
+
+    Knows no HTTP: `agent.api` maps `problem` to a status code, the commands map it to an exit status.
+    """
+
+    problem: Problem
+    message: str
+    hint: str = ""
+    fields: tuple[FieldError, ...] = field(default=())
+
+    def __str__(self) -> str:
+        lines = [f"{self.message} {self.hint}".strip()]
+        lines += [f"{error.field}: {error.message}" for error in self.fields]
+        return "\n".join(lines)

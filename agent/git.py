@@ -1,0 +1,156 @@
+"""Read-only plumbing over a git repository that may belong to somebody else.
+
+Nothing that the repository's own configuration names is run: plumbing commands know no hook, filter, pager
+or attribute, and transports are switched off. Blobs are therefore the very bytes that were committed.
+"""
+
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import AgentError, Problem
+
+COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+# A name, nothing of the revision syntax (`^ ~ : @{} ..`), and nothing that could be an option.
+REF_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
+
+TIMEOUT = 60.0  # seconds for one git process; it only fires where a file system hangs
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of `git ls-tree -r -l`: `mode` is octal as git writes it, `size` 0 for what is no blob.
+
+    `path` is relative to the listed directory, decoded as Python decodes file names.
+    """
+
+    path: str
+    mode: str
+    oid: str
+    size: int
+
+
+class Repository:
+    """The repository whose work tree, or bare directory, is exactly `path`. Every method blocks.
+
+    All raise `AgentError` (host) where the repository cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def commit(self, ref: str) -> str | None:
+        """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id means, or None."""
+        if not REF_PATTERN.fullmatch(ref):
+            return None
+        found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        commit = found.stdout.decode("ascii", "replace").strip()
+        if found.returncode == 0 and COMMIT_PATTERN.fullmatch(commit):
+            return commit
+        self._require()
+        return None
+
+    def entries(self, commit: str, directory: str) -> list[Entry] | None:
+        """Everything below a directory at a commit, directories themselves left out; None if not there."""
+        if not COMMIT_PATTERN.fullmatch(commit):
+            return None
+        tree = f"{commit}:{directory.strip('/')}"
+        listed = self._run("ls-tree", "-r", "-z", "-l", "--full-tree", "--end-of-options", tree)
+        if listed.returncode != 0:
+            self._require()
+            return None
+        return [_entry(record) for record in listed.stdout.split(b"\0") if record]
+
+    def blobs(self, oids: Iterable[str]) -> Generator[bytes]:
+        """The bytes of blobs, in the order asked, each in memory only while it is the current one."""
+        wanted = list(oids)
+        if not wanted:
+            return
+        with self._start("cat-file", "--batch", stderr=subprocess.DEVNULL) as process:
+            watchdog = threading.Timer(TIMEOUT, process.kill)
+            watchdog.start()
+            try:
+                for oid in wanted:
+                    yield _exchange(process, oid)
+            except (OSError, EOFError) as error:
+                raise self._unreadable("git cat-file ended early") from error
+            finally:
+                watchdog.cancel()
+                process.kill()
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        with self._start(*arguments) as process:
+            try:
+                output, complaint = process.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired as error:
+                process.kill()
+                raise self._unreadable(f"git {arguments[0]} took longer than {TIMEOUT:g} s") from error
+        return subprocess.CompletedProcess(arguments, process.returncode, output, complaint)
+
+    def _start(self, *arguments: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        command = ["git", "-C", str(self._path), *arguments]
+        pipe = subprocess.PIPE
+        try:
+            return subprocess.Popen(command, env=self._environment(), stdin=pipe, stdout=pipe, stderr=stderr)
+        except FileNotFoundError as error:
+            raise AgentError(Problem.HOST, "git is not installed.", "Install the package git.") from error
+
+    def _environment(self) -> dict[str, str]:
+        """A whole environment, so that no GIT_DIR, configuration or replacement of the caller's applies."""
+        path = self._path.resolve()
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            # The administrator has named this repository: that is the consent git asks for.
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": str(path),
+            "GIT_CEILING_DIRECTORIES": str(path.parent),  # never a repository that happens to lie around it
+            "GIT_NO_REPLACE_OBJECTS": "1",  # a commit's id is its content
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_ALLOW_PROTOCOL": "none",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+
+    def _require(self) -> None:
+        """Tells "no such ref" from "no such repository"."""
+        probe = self._run("rev-parse", "--git-dir")
+        if probe.returncode != 0:
+            raise self._unreadable(probe.stderr.decode("utf-8", "replace").strip().split("\n")[0])
+
+    def _unreadable(self, why: str) -> AgentError:
+        return AgentError(
+            Problem.HOST,
+            f"The scripts' repository {self._path} cannot be read: {why}.",
+            "Set scripts.repository to a git work tree, or a bare repository, that the agent may read.",
+        )
+
+
+def _entry(record: bytes) -> Entry:
+    """`<mode> <type> <object> <size>\\t<path>`, the size padded, or `-` for a submodule (git-ls-tree(1))."""
+    head, _, path = record.partition(b"\t")
+    mode, _, oid, size = head.decode("ascii").split()
+    return Entry(os.fsdecode(path), mode, oid, int(size) if size != "-" else 0)
+
+
+def _exchange(process: subprocess.Popen[bytes], oid: str) -> bytes:
+    """Asks for one object and reads it: `<object> <type> <size>\\n<bytes>\\n` (git-cat-file(1))."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{oid}\n".encode("ascii"))
+    process.stdin.flush()
+    head = process.stdout.readline().split()
+    if len(head) != 3 or head[1] != b"blob":
+        raise EOFError(f"no blob {oid}")
+    size = int(head[2])
+    data = process.stdout.read(size + 1)
+    if len(data) != size + 1:
+        raise EOFError(f"blob {oid} ends early")
+    return data[:size]

@@ -1,0 +1,665 @@
+"""A job's life, from the request to its outcome. The sole writer of jobs to the store.
+
+Everything here is level-triggered: a signal, a request or a restart only says that a job should be looked
+at. What is done follows from the store, from systemd and from the marks that the unit leaves in the job's
+directory, so that the agent may die between any two lines and go on from there.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import __version__, archive
+from .artifacts import manifest
+from .config import Settings
+from .errors import AgentError, FieldError, Problem
+from .metadata import check_parameters
+from .models import (
+    ArtifactManifest,
+    Host,
+    Job,
+    JobPage,
+    JobRequest,
+    JobState,
+    Limits,
+    Reason,
+    Rerun,
+    Script,
+    ScriptList,
+    Versions,
+    job_id_of,
+    new_job_id,
+    now,
+    same_variable,
+    unit_name,
+)
+from .outcome import MAX_MARK, Outcome, interrupted, mark_time, outcome, read_mark, read_record
+from .podman import Podman
+from .quadlet import CLAIMED, ENDED, STARTED, STOPPING, Compiler, Mounted, Plan
+from .schedule import Schedule
+from .snapshot import Snapshots
+from .store import IdTaken, Store
+from .units import Units, UnitState
+
+T = TypeVar("T")
+
+log = logging.getLogger("ml-agent")
+
+MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
+RETRY_DELAY = 2.0  # seconds before a job is looked at again after the host failed to answer
+
+
+# What a job that is run again has from the one before it, whatever its request changes.
+RERUN_AS_IT_WAS = (
+    "script_name",
+    "name",
+    "labels",
+    "commit",
+    "script_sha256",
+    "image",
+    "image_digest",
+    "secrets",
+    "network",
+)
+
+
+@dataclass
+class _Active:
+    """A job that has not ended: its record as last committed, and who waits for something to happen to it."""
+
+    job: Job
+    hint: asyncio.Event = field(default_factory=asyncio.Event)
+    looked: asyncio.Event = field(default_factory=asyncio.Event)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    driver: asyncio.Task[None] | None = None
+    start_requests: int = 0
+    refusal: str = ""
+
+
+class Jobs:
+    """Submit, look, cancel; and `run`, which drives every job to its end."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        snapshots: Snapshots,
+        podman: Podman,
+        compiler: Compiler,
+        units: Units,
+        hooks: Path,
+        on_end: Callable[[Job], None] = lambda _: None,
+    ) -> None:
+        self._on_end = on_end
+        self._settings = settings
+        self._store = store
+        self._snapshots = snapshots
+        self._podman = podman
+        self._compiler = compiler
+        self._units = units
+        self._hooks = hooks
+        self._schedule = Schedule(settings.jobs)
+        self._charging = asyncio.Lock()
+        self._active: dict[str, _Active] = {}
+        self._wake = asyncio.Event()
+        self._waiters: dict[str, asyncio.Event] = {}
+        self._manager = ""
+        self._begun: list[_Active] = []
+        self._taken_up: list[_Active] = []
+
+    # What clients ask for
+
+    async def submit(self, owner: str, request: JobRequest, *, idempotency_key: str | None = None) -> Job:
+        """Checks the request, commits the job and returns it. Nothing is left behind where this raises.
+
+        Raises `AgentError`: invalid-request, script-not-found, ref-not-found, secret-missing,
+        idempotency-mismatch, too-many-jobs, storage-full.
+        """
+        fingerprint = _fingerprint(request.model_dump(mode="json"))
+        if known := await self._answered(owner, idempotency_key, fingerprint):
+            return known
+        commit = await self._snapshots.resolve(request.ref)
+        script = await self._snapshots.script(commit, request.script_name)
+        check_parameters(script, request.hyperparameters)
+        limits = self._limits(request.limits.over(script.limits))
+        self._check_network(script)
+        await self._secrets(script.secrets, owner)
+        image = await self._podman.image(self._settings.jobs.image)
+        await self._snapshots.tree(commit)
+        job_id = new_job_id()
+        job = Job(
+            job_id=job_id,
+            status=JobState.PENDING,
+            owner=owner,
+            script_name=script.script_name,
+            hyperparameters=request.hyperparameters,
+            name=request.name,
+            labels=request.labels,
+            limits=limits,
+            priority=request.priority,
+            commit=commit,
+            script_sha256=script.sha256,
+            image=self._settings.jobs.image,
+            image_digest=image.digest if image else "",
+            secrets=script.secrets,
+            network=script.network,
+            unit=unit_name(job_id),
+            created_at=now(),
+        )
+        return await self._accept_new(job, idempotency_key, fingerprint)
+
+    async def rerun(
+        self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None = None
+    ) -> Job:
+        """A new job of `owner` that runs what `earlier` ran: commit, image, parameters, limits, or `changes`.
+
+        Its secrets are the owner's, its priority is never above 0. Raises what `submit` raises, and
+        `AgentError` (image-missing) where the image with that digest is not on the host any more.
+        """
+        fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
+        if known := await self._answered(owner, idempotency_key, fingerprint):
+            return known
+        script = await self._snapshots.script(earlier.commit, earlier.script_name)
+        hyperparameters = _with_changes(earlier, changes)
+        check_parameters(script, hyperparameters)
+        limits = self._limits(changes.limits.over(earlier.limits))
+        self._check_network(script)
+        await self._secrets(script.secrets, owner)
+        await self._check_image(earlier)
+        await self._snapshots.tree(earlier.commit)
+        job_id = new_job_id()
+        anew = Job(
+            job_id=job_id,
+            status=JobState.PENDING,
+            unit=unit_name(job_id),
+            created_at=now(),
+            owner=owner,
+            hyperparameters=hyperparameters,
+            limits=limits,
+            priority=min(earlier.priority, 0),
+            rerun_of=earlier.job_id,
+            **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
+        )
+        return await self._accept_new(anew, idempotency_key, fingerprint)
+
+    async def _answered(self, owner: str, idempotency_key: str | None, fingerprint: str) -> Job | None:
+        """The job that this very request has made before, whatever has changed on the host since."""
+        if idempotency_key is None:
+            return None
+        known = await self._store.job_of_key(owner, idempotency_key, fingerprint)
+        return await self.get(known.job_id) if known else None
+
+    async def _accept_new(self, job: Job, idempotency_key: str | None, fingerprint: str) -> Job:
+        while True:
+            with contextlib.suppress(IdTaken):
+                return await _to_its_end(self._accept(job, idempotency_key, fingerprint))
+            job_id = new_job_id()
+            job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
+
+    async def _accept(self, job: Job, idempotency_key: str | None, fingerprint: str) -> Job:
+        committed = await self._store.add_job(
+            job,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            max_waiting=self._settings.jobs.max_waiting_per_user,
+        )
+        if committed.job_id != job.job_id:
+            return await self.get(committed.job_id)
+        self._active[job.job_id] = _Active(committed)
+        self._schedule.note(committed)
+        self._wake.set()
+        return self._schedule.place(committed)
+
+    async def get(self, job_id: str) -> Job:
+        """The job as last committed, and its place in the queue. Raises `AgentError` (job-not-found)."""
+        active = self._active.get(job_id)
+        job = active.job if active else await self._store.job(job_id)
+        if job is None:
+            raise AgentError(
+                Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
+            )
+        return self._schedule.place(job)
+
+    async def page(self, **filters: Any) -> JobPage:
+        """A page of jobs, newest first; takes what `Store.page` takes."""
+        page = await self._store.page(**filters)
+        return page.model_copy(update={"jobs": [self._schedule.place(job) for job in page.jobs]})
+
+    async def cancel(self, job_id: str) -> Job:
+        """Asks for the job's end; a job that waits ends here and now. Cancelling again changes nothing."""
+        active = self._active.get(job_id)
+        if active is not None:
+            await self._change(active, self._cancellation)
+            active.hint.set()
+            self._wake.set()
+        return await self.get(job_id)
+
+    async def scripts(self, ref: str | None) -> ScriptList:
+        """What can be run at a ref of the scripts' repository."""
+        return await self._snapshots.catalogue(await self._snapshots.resolve(ref))
+
+    async def artifacts(self, job: Job) -> ArtifactManifest:
+        """What the job has left so far; final once it has ended."""
+        return await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
+
+    def artifacts_directory(self, job: Job) -> Path:
+        """Where the job's /artifacts is on the host."""
+        return self._directory(job) / "artifacts"
+
+    def log_file(self, job: Job) -> Path:
+        """Where the log of a job that has ended is kept, once it is."""
+        return self._directory(job) / archive.NAME
+
+    async def changed(self, job: Job) -> Job:
+        """Waits for a revision newer than the one given, and returns the newest."""
+        while True:
+            waiter = self._waiters.setdefault(job.job_id, asyncio.Event())
+            newest = await self.get(job.job_id)
+            if newest.status.terminal:
+                self._waiters.pop(job.job_id, None)
+            if newest.revision > job.revision or newest.status.terminal:
+                return newest
+            await waiter.wait()
+
+    async def ended(self, job: Job) -> None:
+        """Returns when the job has ended."""
+        while not job.status.terminal:
+            job = await self.changed(job)
+
+    async def host(self, user: str | None) -> Host:
+        """What the host gives to jobs, what is taken of it, and who waits: one user, or, with None, all."""
+        systemd, podman = await asyncio.gather(
+            _if_it_answers(self._units.version()), _if_it_answers(self._podman.version())
+        )
+        users = self._schedule.users()
+        return Host(
+            versions=Versions(agent=__version__, systemd=systemd, podman=podman),
+            capacity=self._schedule.capacity,
+            in_use=self._schedule.in_use,
+            waiting=sum(each.waiting for each in users),
+            running=sum(each.running for each in users),
+            users=[each for each in users if user in (None, each.user)],
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no job that has not ended."""
+        return not self._active
+
+    def look_at(self, unit: str | None) -> None:
+        """A hint that a unit changed; None that any may have."""
+        if unit is None:
+            self._manager = ""
+            for active in self._active.values():
+                active.hint.set()
+        elif (job_id := job_id_of(unit)) and (one := self._active.get(job_id)):
+            one.hint.set()
+
+    # What drives them
+
+    async def load(self) -> None:
+        """Takes up every job that had not ended when an agent last wrote the store."""
+        self._active = {job.job_id: _Active(job) for job in await self._store.active_jobs()}
+        self._schedule.load((active.job for active in self._active.values()), await self._store.uses())
+        self._begun = [
+            active for active in self._active.values() if active.job.status is not JobState.PENDING
+        ]
+        self._taken_up = list(self._begun)
+        self._wake.set()
+
+    async def reconciled(self) -> None:
+        """Returns when each job that an earlier agent began has been looked at: its record is true again."""
+        for active in self._taken_up:
+            await active.looked.wait()
+        self._taken_up.clear()
+
+    async def run(self) -> None:
+        """Starts jobs as there is room and drives each to its end; runs until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._wake.clear()
+                for active in self._to_drive():
+                    active.driver = group.create_task(self._drive(active))
+                await self._wake.wait()
+
+    def _to_drive(self) -> Iterable[_Active]:
+        """The jobs that need a driver: those whose turn it is, and those that were begun before."""
+        begun, self._begun = self._begun, []
+        yield from begun
+        for job_id in self._schedule.take():
+            yield self._active[job_id]
+
+    async def _drive(self, active: _Active) -> None:
+        """Looks at one job, does what is due, and waits for the next hint, until it has ended."""
+        while not active.job.status.terminal:
+            active.hint.clear()
+            try:
+                await self._step(active)
+            except Exception as error:
+                # The host does not answer, or a disk is full: the job is not to blame and may be running.
+                # What nobody foresaw must not end the other jobs' drivers, nor the agent at each new start.
+                foreseen = isinstance(error, AgentError)
+                log.warning("job %s: %s", active.job.job_id, error, exc_info=None if foreseen else error)
+                asyncio.get_running_loop().call_later(RETRY_DELAY, active.hint.set)
+            active.looked.set()
+            if not active.job.status.terminal:
+                await active.hint.wait()
+
+    async def _step(self, active: _Active) -> None:
+        # Kept for this step: a reconnection may forget the agent's own copy at any moment.
+        manager = self._manager = self._manager or await self._units.manager_identity()
+        if active.job.status is JobState.PENDING:
+            await self._change(active, _admission, manager=manager)
+            if active.job.status.terminal:
+                return
+        # The order matters: each is looked at before what could have followed from it.
+        directory = self._directory(active.job)
+        claimed = (directory / CLAIMED).exists()
+        state = await self._units.state(active.job.unit)
+        if record := read_record(directory / ENDED):
+            stopping = read_mark(directory / STOPPING)
+            called_off = self._units.called_off(active.job.unit)
+            result = outcome(
+                record,
+                started=(directory / STARTED).exists(),
+                stopping=stopping[0] if stopping else "success" if called_off else None,
+                cancelled=active.job.cancel_requested,
+            )
+            if result.reason is Reason.STOPPED and await self._manager_left(active.job, manager):
+                result = interrupted("The host was shut down while the job ran.")
+            await self._finish(
+                active,
+                result,
+                exit_status=record.exit_status,
+                invocation_id=record.invocation_id,
+                finished_at=record.ended_at,
+            )
+        elif not state.ended:
+            await self._follow(active, state)
+        elif claimed:
+            await self._finish(active, await self._without_record(active.job, state, manager))
+        elif active.job.cancel_requested:
+            await self._finish(active, Outcome(JobState.CANCELLED, Reason.CANCELLED))
+        elif await self._manager_left(active.job, manager):
+            await self._finish(active, interrupted("The host was restarted before the job began."))
+        else:
+            await self._start(active)
+
+    async def _start(self, active: _Active) -> None:
+        """Makes the job's unit and asks systemd for it. A unit that was claimed never starts again."""
+        job = active.job
+        active.start_requests += 1
+        if active.start_requests > MAX_START_REQUESTS:
+            message = f"systemd did not begin to start the unit. {active.refusal}".rstrip()
+            await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, message))
+            return
+        try:
+            text = await self._compiler.compile(await self._plan(job))
+        except AgentError as error:
+            if error.problem is Problem.STORAGE_FULL:
+                raise
+            await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, str(error)))
+            return
+        with _disk():
+            _replace(self._settings.runtime_directory / "systemd/user" / job.unit, text)
+        try:
+            await self._units.start(job.unit)
+        except AgentError as error:
+            active.refusal = str(error)
+            raise
+
+    async def _plan(self, job: Job) -> Plan:
+        directory = self._directory(job)
+        with _disk():
+            for part in ("input", "artifacts"):
+                (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+            _replace(directory / "input/job.json", _input(job))
+            # A disk that is full when the job ends has room for how it ended: the blocks are its own by then.
+            for mark in (STOPPING, ENDED):
+                (directory / f"{mark}.new").write_bytes(b" " * MAX_MARK)
+        network = self._settings.network(job.network)
+        if network is None:
+            raise AgentError(Problem.HOST, f"The site's configuration has no network {job.network} any more.")
+        return Plan(
+            job_id=job.job_id,
+            # Without a digest the image was not there; Podman will say so in the job's log.
+            image=_by_digest(job) if job.image_digest else job.image,
+            network=network,
+            limits=job.limits,
+            snapshot=await self._snapshots.tree(job.commit),
+            directory=directory,
+            hooks=self._hooks,
+            secrets=await self._secrets(job.secrets, job.owner),
+        )
+
+    async def _follow(self, active: _Active, state: UnitState) -> None:
+        """Records what is new of a unit that lives, and stops one that was cancelled."""
+        started = self._directory(active.job) / STARTED
+        update: dict[str, Any] = {}
+        if state.invocation_id:
+            update["invocation_id"] = state.invocation_id
+        if started.exists():
+            update |= {"status": JobState.RUNNING, "started_at": mark_time(started)}
+        container_id = self._container_id(active.job)
+        if container_id:
+            update["container_id"] = container_id
+        await self._change(active, lambda job: job.model_copy(update=update))
+        if active.job.cancel_requested and state.active_state != "deactivating":
+            await self._units.stop(active.job.unit)
+
+    async def _without_record(self, job: Job, state: UnitState, manager: str) -> Outcome:
+        """A job that began, is gone, and left no record: never COMPLETED."""
+        if await self._manager_left(job, manager):
+            return interrupted("The host went down while the job ran.")
+        if state.result == "oom-kill":
+            return Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
+        return interrupted(f"The unit ended ({state.result}) and its exit record could not be written.")
+
+    async def _finish(self, active: _Active, result: Outcome, **facts: Any) -> None:
+        """Publishes the artifacts, commits the terminal state, once, and makes room for the next job."""
+        job = active.job
+        self._bar(job)
+        started = self._directory(job) / STARTED
+        update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
+        update["message"] = result.message
+        if started.exists():
+            update["started_at"] = mark_time(started)
+        await manifest(job.job_id, self.artifacts_directory(job), complete=True)
+        await self._change(active, lambda latest: latest.model_copy(update=update))
+        log.info("job %s %s %s", job.job_id, result.status, result.reason or "")
+        self._wake.set()
+
+    async def _change(
+        self, active: _Active, change: Callable[[Job], Job], *, manager: str | None = None
+    ) -> None:
+        """Commits `change(job)` as the job's next revision, unless it changes nothing."""
+        await _to_its_end(self._commit(active, change, manager))
+
+    async def _commit(self, active: _Active, change: Callable[[Job], Job], manager: str | None) -> None:
+        async with active.lock:
+            job = active.job
+            changed = change(job)
+            if changed == job or job.status.terminal:
+                return
+            changed = changed.model_copy(update={"revision": job.revision + 1})
+            await self._record(changed, manager)
+            active.job = changed
+            self._schedule.note(changed)
+            if changed.status.terminal:
+                self._active.pop(job.job_id, None)
+                self._on_end(changed)
+        if waiter := self._waiters.pop(job.job_id, None):
+            waiter.set()
+
+    async def _record(self, changed: Job, manager: str | None) -> None:
+        """Writes the revision; with the one that gives room back, also what its owner has had of the host."""
+        gives_back = changed.status.terminal or changed.status is JobState.PENDING
+        # A use counts on from the one before it.
+        async with self._charging if gives_back else contextlib.nullcontext():
+            use = self._schedule.use(changed) if gives_back else None
+            if not await self._store.update_job(changed, manager=manager, use=use):
+                raise AgentError(Problem.INTERNAL, f"Job {changed.job_id} was changed by another agent.")
+            if use is not None:
+                self._schedule.charge(use)
+
+    @staticmethod
+    def _cancellation(job: Job) -> Job:
+        update: dict[str, Any] = {"cancel_requested": True}
+        if job.status is JobState.PENDING:
+            update |= {"status": JobState.CANCELLED, "reason": Reason.CANCELLED, "finished_at": now()}
+        return job.model_copy(update=update)
+
+    # Looking things up
+
+    async def _manager_left(self, job: Job, manager: str) -> bool:
+        """Whether the systemd manager that was asked to start the job is gone, or about to go.
+
+        `manager` is the identity of the one that is there.
+        """
+        asked = await self._store.manager_of(job.job_id)
+        return asked != manager or await self._units.manager_stopping()
+
+    async def _secrets(self, names: Iterable[str], owner: str) -> list[Mounted]:
+        mounted = []
+        for name in names:
+            podman_secret = await self._podman.secret_for(name, owner)
+            if podman_secret is None:
+                raise AgentError(
+                    Problem.SECRET_MISSING,
+                    f"The script needs the secret {name}, which is not set for {owner}.",
+                    f"Ask the operator to run `ml-agent secret set {name}`.",
+                    (FieldError("script_name", f"needs the secret {name}"),),
+                )
+            mounted.append(Mounted(name, podman_secret))
+        return mounted
+
+    def _check_network(self, script: Script) -> None:
+        if self._settings.network(script.network) is None:
+            raise AgentError(
+                Problem.INVALID_REQUEST,
+                f"The script asks for the network {script.network}, which this host does not offer.",
+                f"Ask the operator to define networks.{script.network} in the agent's configuration.",
+                (FieldError("script_name", f"needs the network {script.network}"),),
+            )
+
+    async def _check_image(self, job: Job) -> None:
+        if job.image_digest and await self._podman.image(_by_digest(job)) is None:
+            raise AgentError(
+                Problem.IMAGE_MISSING,
+                f"The image that job {job.job_id} ran, {_by_digest(job)}, is not on the host any more.",
+                "Submit the script anew: the job will run the image of today.",
+            )
+
+    def _limits(self, wanted: Limits) -> Limits:
+        """What is wanted, over the site's defaults.
+
+        None is above the site's maximum, nor above what all jobs together may have: it would never start.
+        """
+        settings = self._settings.jobs
+        limits = wanted.over(settings.default_limits)
+        maximum = settings.maximum_limits.model_dump()
+        for name in ("cpus", "memory_bytes"):
+            maximum[name] = min(maximum[name], getattr(settings, name))
+        errors = tuple(
+            FieldError(f"limits.{name}", f"must be at most {maximum[name]:g} on this host, not {value:g}")
+            for name, value in limits.model_dump().items()
+            if value is not None and value > maximum[name]
+        )
+        if errors:
+            raise AgentError(Problem.INVALID_REQUEST, "The job asks for too much.", fields=errors)
+        return limits
+
+    def _directory(self, job: Job) -> Path:
+        return self._settings.state_directory / "jobs" / job.job_id
+
+    def _bar(self, job: Job) -> None:
+        """Makes sure that the unit of a job that is over never starts, not even by an operator's hand."""
+        claimed = self._directory(job) / CLAIMED
+        with _disk():
+            if claimed.parent.is_dir() and not claimed.exists():
+                claimed.touch(mode=0o600)
+
+    def _container_id(self, job: Job) -> str:
+        try:
+            return (self._settings.runtime_directory / f"ml-job@{job.job_id}.cid").read_text("ascii").strip()
+        except OSError:
+            return ""
+
+
+async def _to_its_end(work: Coroutine[None, None, T]) -> T:
+    """Awaits work that must not stop half-way when its caller is cancelled.
+
+    A client that hangs up cancels its request: what the disk has by then, the agent must know too.
+    """
+    return await asyncio.shield(work)
+
+
+async def _if_it_answers(question: Awaitable[str]) -> str | None:
+    """The answer, or None from what does not answer now."""
+    try:
+        return await question
+    except AgentError:
+        return None
+
+
+def _admission(job: Job) -> Job:
+    """A job whose turn it is: committed before systemd hears of it."""
+    if job.status is not JobState.PENDING:
+        return job
+    return job.model_copy(update={"status": JobState.CREATED})
+
+
+def _fingerprint(request: dict[str, Any]) -> str:
+    canonical = json.dumps(request, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _input(job: Job) -> str:
+    """What the image's launcher reads as /run/ml-job/job.json: the only way of client values into a job."""
+    return json.dumps(
+        {"job_id": job.job_id, "script_name": job.script_name, "hyperparameters": job.hyperparameters}
+    )
+
+
+def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
+    hyperparameters = earlier.hyperparameters | changes.hyperparameters
+    if twice := same_variable(hyperparameters):
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            "Two hyperparameters would be one environment variable.",
+            "Write each as the job that is run again has it.",
+            (FieldError(f"hyperparameters.{twice[1]}", f"is {twice[0]} of job {earlier.job_id}"),),
+        )
+    return hyperparameters
+
+
+def _by_digest(job: Job) -> str:
+    return f"{_repository(job.image)}@{job.image_digest}"
+
+
+def _repository(image: str) -> str:
+    """An image's name without its tag: a colon after the last slash."""
+    head, slash, tail = image.rpartition("/")
+    return head + slash + tail.partition(":")[0]
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text, "utf-8")
+    temporary.rename(path)
+
+
+@contextlib.contextmanager
+def _disk() -> Any:
+    try:
+        yield
+    except OSError as error:
+        raise AgentError(Problem.STORAGE_FULL, f"The job's files cannot be written: {error}.") from error

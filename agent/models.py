@@ -1,0 +1,421 @@
+"""The domain's types, which are also its wire format: requests, jobs, log lines, artifacts, scripts."""
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+ID_LENGTH = 12
+ID_PREFIX_LENGTH = 8  # two jobs never share these, so that a table may show them alone
+UNIT_PATTERN = re.compile(r"^ml-job@([a-z2-7]{12})\.service$")
+
+MAX_PARAMETERS = 100
+MAX_PARAMETER_NAME = 64  # characters; the variable is HP_<NAME>
+MAX_PARAMETER_VALUE = 4096  # characters
+MAX_LABELS = 32
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds and `Z`, as everything this agent says."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> datetime:
+    """The current time in UTC, cut to the milliseconds that are stored and served."""
+    value = datetime.now(UTC)
+    return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def new_job_id() -> str:
+    """Twelve random characters of lowercase base 32 (60 bits)."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
+def unit_name(job_id: str) -> str:
+    """`ml-job@<id>.service`."""
+    return f"ml-job@{job_id}.service"
+
+
+def job_id_of(unit: str) -> str | None:
+    """The job a unit name belongs to, or None where it is no job's unit."""
+    match = UNIT_PATTERN.match(unit)
+    return match[1] if match else None
+
+
+def _reject_controls(value: str) -> str:
+    """Values must survive an environment variable and a line of a terminal.
+
+    A line break or a NUL is never part of a hyperparameter, and unpaired surrogates are no text.
+    """
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Cs"):
+            raise ValueError(f"must not contain control characters (found U+{ord(character):04X})")
+    return value
+
+
+def _reject_non_string(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        raise ValueError(f'must be a string; write "{value}" in quotes')
+    return value
+
+
+Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
+Text = Annotated[str, AfterValidator(_reject_controls)]
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_PARAMETER_NAME)]
+ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_length=MAX_PARAMETER_VALUE)]
+JobId = Annotated[str, Field(pattern=r"^[a-z2-7]{12}$")]
+UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
+Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
+SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+
+
+class Model(BaseModel):
+    """Frozen, and strict about names: an unknown field is an error, not a wish that is silently dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobState(StrEnum):
+    """Where a job is in its life. `docs/states.md` draws the arrows."""
+
+    PENDING = "PENDING"
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is written once and stays."""
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Reason(StrEnum):
+    """Why a job ended as it did; absent while it has not ended and after a plain success."""
+
+    EXIT_CODE = "exit-code"
+    SIGNAL = "signal"
+    OOM_KILL = "oom-kill"
+    TIMEOUT = "timeout"
+    START_FAILED = "start-failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+
+
+class Role(StrEnum):
+    """What a certificate's holder may do: analysts see their own jobs, administrators all."""
+
+    ANALYST = "analyst"
+    ADMINISTRATOR = "administrator"
+
+
+class Principal(Model):
+    """Who is asking, as their certificate and the store say at this moment."""
+
+    user: UserName
+    role: Role
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether other users' jobs exist for this one."""
+        return self.role is Role.ADMINISTRATOR
+
+
+class Certificate(Model):
+    """A client certificate this host issued; `serial` is its serial number in lowercase hexadecimal."""
+
+    serial: str
+    user: UserName
+    role: Role
+    issued_at: Time
+    expires_at: Time
+    revoked_at: Time | None = None
+
+
+class Limits(Model):
+    """What a job may use at the most; each is a property of its unit.
+
+    `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
+    """
+
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = None
+    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = None
+    tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
+    grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
+
+    def over(self, defaults: "Limits") -> "Limits":
+        """These limits, and the defaults where they say nothing."""
+        return defaults.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class RequestedLimits(Limits):
+    """Limits as a client sends them: numbers, neither in quotes nor true or false."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class JobRequest(Model):
+    """The body of `POST /jobs`. Client values are data: none of them reaches a unit, a shell or a path."""
+
+    script_name: Annotated[Text, Field(min_length=1, max_length=255)]
+    hyperparameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
+    ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None = None
+    name: Annotated[Text, Field(max_length=128)] | None = None
+    labels: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^[a-z][a-z0-9._/-]*$", max_length=63)],
+            Annotated[Text, Field(max_length=255)],
+        ],
+        Field(max_length=MAX_LABELS),
+    ] = {}
+    limits: RequestedLimits = RequestedLimits()
+    priority: Priority = 0
+
+    @model_validator(mode="after")
+    def _names_differ_as_variables(self) -> Self:
+        """Two parameters that differ only in case would be one environment variable."""
+        if twice := same_variable(self.hyperparameters):
+            raise ValueError("hyperparameters {} and {} would both be HP_{}".format(*twice, twice[0].upper()))
+        return self
+
+
+def same_variable(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two hyperparameters that would be one environment variable."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.upper(), name)
+        if other != name:
+            return other, name
+    return None
+
+
+class Rerun(Model):
+    """The body of `POST /jobs/{id}/rerun`: what differs from the job that is run again."""
+
+    hyperparameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
+    limits: RequestedLimits = RequestedLimits()
+
+
+class QueuePlace(Model):
+    """Where a waiting job stands: `position` in the line, from 1, and what it `waits_for`, for people."""
+
+    position: int
+    waits_for: str
+
+
+class Job(Model):
+    """One job: what was asked, what it runs, where it is in its life.
+
+    `revision` counts the changes of this record. `container_id` is empty until Podman has made the
+    container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue` is
+    there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
+    """
+
+    job_id: JobId
+    status: JobState
+    reason: Reason | None = None
+    message: str | None = None
+    container_id: str = ""
+    owner: UserName
+    script_name: str
+    hyperparameters: dict[str, str]
+    name: str | None = None
+    labels: dict[str, str] = {}
+    limits: Limits
+    priority: int = 0
+    queue: QueuePlace | None = None
+    rerun_of: JobId | None = None
+    commit: str
+    script_sha256: str
+    image: str
+    image_digest: str
+    secrets: list[SecretName] = []
+    network: NetworkName
+    unit: str
+    invocation_id: str | None = None
+    exit_status: int | None = None
+    cancel_requested: bool = False
+    created_at: Time
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    revision: int = 1
+
+
+class JobPage(Model):
+    """A page of `GET /jobs`, newest first; `next_cursor` is absent on the last one."""
+
+    jobs: list[Job]
+    next_cursor: str | None = None
+
+
+class Use(Model):
+    """What a user had of the host of late: seconds of the whole of it, decayed to the time `at`."""
+
+    owner: UserName
+    seconds: float
+    at: datetime
+
+
+class Versions(Model):
+    """Of what runs the jobs; one that does not answer is absent."""
+
+    agent: str
+    systemd: str | None = None
+    podman: str | None = None
+
+
+class Resources(Model):
+    """What jobs take of the host: places, and the sums of their limits."""
+
+    jobs: int
+    cpus: float
+    memory_bytes: int
+
+
+class UserQueue(Model):
+    """A user's jobs that have not ended, and what they had of late, in seconds of the whole host."""
+
+    user: UserName
+    waiting: int
+    running: int
+    recent_use_seconds: float
+
+
+class Host(Model):
+    """The host's capacity and its queue. `users` are those with jobs or recent use: oneself, or all."""
+
+    versions: Versions
+    capacity: Resources
+    in_use: Resources
+    waiting: int
+    running: int
+    users: list[UserQueue]
+
+
+class LogSource(StrEnum):
+    """Who wrote a line: the job's own processes, or systemd and Podman about them."""
+
+    JOB = "job"
+    SYSTEM = "system"
+
+
+class LogLine(Model):
+    """One line of a job's log; `number` is the job's own count, from 1; `cursor` is journald's."""
+
+    number: int
+    time: Time
+    source: LogSource
+    text: str
+    cursor: Annotated[str, Field(exclude=True)] = ""
+
+
+class LogGap(Model):
+    """Lines that were printed and are lost, after line `after`.
+
+    `count` is journald's own figure where it dropped them (of all units that share its rate limit), and
+    absent where it removed them with an old journal file.
+    """
+
+    after: int
+    count: int | None = None
+    time: Time
+    cursor: Annotated[str, Field(exclude=True)] = ""
+
+
+class Artifact(Model):
+    """A file that a job left in /artifacts; `path` is relative, with `/` between its parts."""
+
+    path: str
+    size: int
+    sha256: str
+    media_type: str
+
+
+class ArtifactManifest(Model):
+    """What a job left behind; `complete` once the job has ended and nothing changes any more."""
+
+    job_id: JobId
+    complete: bool
+    artifacts: list[Artifact]
+    skipped: list[str] = []
+
+
+class ParameterType(StrEnum):
+    """How a script will read a hyperparameter; on the wire each is a string."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+class Parameter(Model):
+    """A hyperparameter as the script declares it."""
+
+    name: ParameterName
+    type: ParameterType = ParameterType.STRING
+    description: str = ""
+    default: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: list[str] = []
+    required: bool = False
+
+
+class Script(Model):
+    """A runnable script: its file in the repository and the `# /// ml-job` block at its head.
+
+    A script without a block takes any parameters, no secrets and the site's default limits and network.
+    """
+
+    script_name: str
+    description: str = ""
+    sha256: str
+    parameters: list[Parameter] = []
+    any_parameters: bool = False
+    secrets: list[SecretName] = []
+    network: NetworkName = "none"
+    limits: Limits = Limits()
+
+
+class ScriptList(Model):
+    """What can be run at `commit`."""
+
+    commit: str
+    scripts: list[Script]
+
+
+class FieldProblem(Model):
+    """One refused value of a request."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(Model):
+    """RFC 9457. `type` ends in the stable code; `detail` says what is wrong, `hint` what would help."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = None
+    errors: list[FieldProblem] = []

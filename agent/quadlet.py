@@ -1,0 +1,269 @@
+"""A job as a systemd unit: the drop-in with the job's tokens, and the host's Quadlet generator.
+
+The text is made of the site's template and of tokens that the agent made itself. The host's own generator
+compiles one job at a time in a private directory, since one malformed file makes it drop every unit
+(podman-systemd.unit(5)).
+"""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import AgentError, Problem
+from .models import Limits, unit_name
+
+TEMPLATE = "ml-job@.container"
+GENERATORS = (
+    Path("/usr/libexec/podman/quadlet"),
+    Path("/usr/lib/podman/quadlet"),
+    Path("/usr/lib/systemd/user-generators/podman-user-generator"),
+)
+COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
+
+# Files in a job's directory that its unit writes. They are the agent's only proof of what happened.
+CLAIMED = "claimed"  # made by ExecStartPre=: the unit's one invocation has begun
+STARTED = "started"  # made by ExecStartPost=: the container was up
+STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
+ENDED = "ended"  # made by ExecStopPost=: the exit record
+
+# No white space, quote, specifier, `$`, backslash or line break: nothing that systemd or Quadlet would read.
+TOKEN = re.compile(r"[A-Za-z0-9@._:,=/+-]+")
+
+# Paths are parts of Volume= too, where a colon and a comma separate.
+PATH_TOKEN = re.compile(r"/[A-Za-z0-9@._=/+-]*")
+
+# What no drop-in of an administrator may take away from a job, or add to it: options of `podman run`, values
+# after a space. Of an option that is given twice, Podman takes the last.
+FLOOR = ("--read-only", "--cap-drop all", "--security-opt no-new-privileges")
+FORBIDDEN = (
+    "--privileged",
+    "--cap-add",
+    "--pid",
+    "--ipc",
+    "--net",
+    "--network host",
+    "--userns host",
+    "--read-only true",
+    "--read-only false",
+    "--security-opt no-new-privileges:false",
+    "--security-opt no-new-privileges=false",
+)
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A podman secret that a job sees as `/run/secrets/<name>/connections.toml`."""
+
+    name: str
+    podman_secret: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything of a job that its unit says; every value is the agent's or the site's own."""
+
+    job_id: str
+    image: str  # by digest
+    network: str  # what podman's --network= takes
+    limits: Limits
+    snapshot: Path
+    directory: Path  # the job's own: input/, artifacts/ and the unit's marks
+    hooks: Path  # the directory with the programs ml-job-stopping and ml-job-ended
+    secrets: Sequence[Mounted] = ()
+
+
+def drop_in(plan: Plan) -> str:
+    """The job's `50-job.conf`, merged into the site's template by the generator."""
+    _check_paths(plan)
+    limits = plan.limits
+    assert limits.memory_bytes is not None
+    assert limits.cpus is not None
+    container = [
+        f"Image={plan.image}",
+        f"Network={plan.network}",
+        f"Volume={plan.snapshot}:/scripts:ro",
+        f"Volume={plan.directory}/input:/run/ml-job:ro",
+        f"Volume={plan.directory}/artifacts:/artifacts:rw",
+    ]
+    for secret in plan.secrets:
+        target = f"/run/secrets/{secret.name}/connections.toml"
+        container.append(
+            f"Secret={secret.podman_secret},type=mount,target={target},mode=0400,uid=1000,gid=1000"
+        )
+    if plan.secrets:
+        container.append(f"Environment=SNOWFLAKE_HOME=/run/secrets/{plan.secrets[0].name}")
+    service = [
+        f"MemoryMax={limits.memory_bytes}",
+        "MemorySwapMax=0",
+        f"CPUQuota={max(1, round(limits.cpus * 100))}%",
+        f"TasksMax={limits.tasks}",
+        f"RuntimeMaxSec={limits.run_time_seconds}",
+    ]
+    if limits.grace_seconds is not None:
+        service.append(f"TimeoutStopSec={limits.grace_seconds}")
+    _check_tokens(line.partition("=")[2].removesuffix("%") for line in container + service)
+    return "\n".join(["[Container]", *container, "", "[Service]", *service, ""])
+
+
+def record_section(plan: Plan) -> str:
+    """What follows the compiled unit: how it proves that it ran, and how it ended.
+
+    It comes after Quadlet's own lines because it replaces some: Quadlet's ExecStop= and ExecStopPost= start
+    a `podman rm` each, although `--rm` has cleaned up already.
+    """
+    _check_paths(plan)
+    directory, hooks, cid_file = plan.directory, plan.hooks, "%t/%N.cid"
+    return "\n".join(
+        [
+            "",
+            "# Added by ml-agent: one invocation only, and a record of how it ended.",
+            "[Unit]",
+            f"ConditionPathExists=!{directory}/{CLAIMED}",
+            "",
+            "[Service]",
+            f"ExecStartPre=/usr/bin/touch {directory}/{CLAIMED}",
+            f"ExecStartPost=/usr/bin/touch {directory}/{STARTED}",
+            "ExecStop=",
+            f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",
+            "ExecStopPost=",
+            f"ExecStopPost={hooks}/ml-job-ended {directory}/{ENDED} {cid_file} %N",
+            "",
+        ]
+    )
+
+
+def verify(text: str, plan: Plan) -> None:
+    """Checks a compiled unit. The generator's exit status does not tell whether it took every line.
+
+    Raises `AgentError` (host) that names what is missing.
+    """
+    starts = [line for line in text.splitlines() if re.match(r"ExecStart\s*=", line)]
+    command, image, _ = f"{' '.join(starts)} ".partition(f" {plan.image} ")
+    options = re.sub(r" (--[a-z-]+)=", r" \1 ", command) + " "
+    wanted = [
+        *FLOOR,
+        f"--network {plan.network}",
+        *(f"--secret {each.podman_secret}" for each in plan.secrets),
+    ]
+    wrong = [f"it lacks {words}" for words in wanted if not re.search(rf" {re.escape(words)}[ ,]", options)]
+    wrong += [f"it has {words}" for words in FORBIDDEN if f" {words} " in options]
+    if options.count(" --network ") > 1:
+        wrong.append("it has more than one --network")
+    if not image:
+        wrong.append(f"it does not run {plan.image}")
+    if len(starts) != 1:
+        wrong.append(f"it has {len(starts)} ExecStart= lines")
+    if wrong:
+        raise AgentError(
+            Problem.HOST,
+            f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
+            f"Check the drop-ins of {TEMPLATE}; `ml-agent doctor` compiles a harmless job.",
+        )
+
+
+class Compiler:
+    """Compiles jobs with the generator of the host's Podman.
+
+    `policies` are the directories that may hold drop-ins (`ml-job@.container.d/*.conf`) or a whole
+    replacement of the packaged template; the last one wins.
+    """
+
+    def __init__(self, template: Path, policies: Iterable[Path], scratch: Path) -> None:
+        self._template = template
+        self._policies = tuple(policies)
+        self._scratch = scratch
+
+    async def compile(self, plan: Plan) -> str:
+        """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host)."""
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(dir=self._scratch, prefix=plan.job_id + "-"))
+        try:
+            self._lay_out(directory / "in", plan)
+            text = await self._generate(directory / "in", directory / "out", plan)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+        verify(text, plan)
+        # The source is a scratch file that is gone when an operator looks for it.
+        lines = [line for line in text.splitlines() if not line.startswith("SourcePath=")]
+        return "\n".join(lines) + "\n" + record_section(plan)
+
+    def _lay_out(self, directory: Path, plan: Plan) -> None:
+        job_drop_ins = directory / f"ml-job@{plan.job_id}.container.d"
+        site_drop_ins = directory / f"{TEMPLATE}.d"
+        job_drop_ins.mkdir(parents=True)
+        site_drop_ins.mkdir()
+        template = self._template
+        for policy in self._policies:
+            if (policy / TEMPLATE).is_file():
+                template = policy / TEMPLATE
+            for source in sorted((policy / f"{TEMPLATE}.d").glob("*.conf")):
+                shutil.copyfile(source, site_drop_ins / source.name)
+        shutil.copyfile(template, directory / TEMPLATE)
+        (directory / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
+        (job_drop_ins / "50-job.conf").write_text(drop_in(plan), "utf-8")
+
+    async def _generate(self, source: Path, target: Path, plan: Plan) -> str:
+        target.mkdir()
+        process = await asyncio.create_subprocess_exec(
+            generator(),
+            "-user",
+            "-no-kmsg-log",
+            target,
+            env={"QUADLET_UNIT_DIRS": str(source), "PATH": "/usr/bin:/bin"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(COMPILE_TIMEOUT):
+                output, _ = await process.communicate()
+        except TimeoutError as error:
+            raise AgentError(
+                Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
+            ) from error
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+        try:
+            return (target / unit_name(plan.job_id)).read_text("utf-8")
+        except OSError as error:
+            said = " ".join(output.decode("utf-8", "replace").split())[-500:]
+            raise AgentError(
+                Problem.HOST,
+                f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
+                f"Check the drop-ins of {TEMPLATE}.",
+            ) from error
+
+
+def generator() -> Path:
+    """The Quadlet generator of this host. Raises `AgentError` (host) where there is none."""
+    for path in GENERATORS:
+        if path.exists():
+            return path
+    raise AgentError(Problem.HOST, "Podman's Quadlet generator is missing.", "Install Podman 5.3 or newer.")
+
+
+def _check_paths(plan: Plan) -> None:
+    for path in (plan.snapshot, plan.directory, plan.hooks):
+        if not PATH_TOKEN.fullmatch(str(path)):
+            raise AgentError(
+                Problem.HOST,
+                f"The path {str(path)!r} cannot be written into a unit file.",
+                "Use directories of letters, digits and @._=/+- only.",
+            )
+
+
+def _check_tokens(values: Iterable[str]) -> None:
+    for value in values:
+        if not TOKEN.fullmatch(value):
+            raise AgentError(
+                Problem.HOST,
+                f"{value!r} cannot be written into a unit file.",
+                "Use directories and names of letters, digits and @._:,=/+- only.",
+            )

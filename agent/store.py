@@ -1,0 +1,407 @@
+"""The record: jobs, idempotency keys and certificates in SQLite.
+
+One connection on one worker thread; every method is a transaction that is on disk when it returns
+(`synchronous=FULL`). The command line opens the same file beside a running agent: WAL allows it.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from .errors import AgentError, FieldError, Problem
+from .models import ID_PREFIX_LENGTH, Certificate, Job, JobPage, JobState, Use, format_time
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
+CHECKPOINT_PAGES = 1000
+
+# Each entry brings the file from version n to n + 1; entries are never edited once released.
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        prefix TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        script TEXT NOT NULL,
+        status TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        manager TEXT NOT NULL DEFAULT '',
+        document TEXT NOT NULL
+    );
+    CREATE INDEX jobs_by_owner ON jobs (owner, seq);
+    CREATE INDEX jobs_by_status ON jobs (status, seq);
+    CREATE INDEX jobs_by_script ON jobs (script, seq);
+    CREATE INDEX jobs_active ON jobs (seq) WHERE active;
+    CREATE TABLE idempotency_keys (
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE certificates (
+        serial TEXT PRIMARY KEY,
+        user TEXT NOT NULL,
+        role TEXT NOT NULL,
+        issued_at TEXT NOT NULL,
+        expires_at TEXT NOT NULL,
+        revoked_at TEXT
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE INDEX jobs_by_owner_and_status ON jobs (owner, status, seq);
+    CREATE TABLE uses (
+        owner TEXT PRIMARY KEY,
+        seconds REAL NOT NULL,
+        at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE unarchived (
+        job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+class Store:
+    """Asynchronous methods over one SQLite connection. Open it with `Store.open`."""
+
+    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._connection = connection
+        self._thread = thread
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator["Store"]:
+        """Opens the file, makes it (mode 0600) where it is missing, and brings its schema up to date."""
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        loop = asyncio.get_running_loop()
+        try:
+            connection = await loop.run_in_executor(thread, _connect, path)
+            try:
+                yield cls(connection, thread)
+            finally:
+                await loop.run_in_executor(thread, connection.close)
+        finally:
+            thread.shutdown()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs `work` on the store's thread as one transaction."""
+
+        def transaction() -> T:
+            try:
+                with self._connection:
+                    return work(self._connection)
+            except sqlite3.OperationalError as error:
+                raise _translated(error) from error
+
+        # A cancelled caller must not learn less than the disk: the transaction runs to its end.
+        future = asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        return await asyncio.shield(future)
+
+    async def add_job(
+        self, job: Job, *, idempotency_key: str | None = None, fingerprint: str = "", max_waiting: int
+    ) -> Job:
+        """Commits a new job, or returns the earlier job of the same owner, key and fingerprint.
+
+        Raises `AgentError`: idempotency-mismatch where the key was used for another body, too-many-jobs
+        where the owner already has `max_waiting` jobs PENDING. Raises `IdTaken` where the id, or its
+        first eight characters, are in use.
+        """
+
+        def work(db: sqlite3.Connection) -> Job:
+            db.execute("BEGIN IMMEDIATE")
+            if idempotency_key is not None:
+                earlier = _job_of_key(db, job.owner, idempotency_key, fingerprint)
+                if earlier is not None:
+                    return earlier
+            (waiting,) = db.execute(
+                "SELECT count(*) FROM jobs WHERE owner = ? AND status = ?", (job.owner, JobState.PENDING)
+            ).fetchone()
+            if waiting >= max_waiting:
+                raise AgentError(
+                    Problem.TOO_MANY_JOBS,
+                    f"You already have {waiting} jobs waiting.",
+                    "Try again when some of them have started, or cancel some.",
+                )
+            _insert(db, job)
+            if idempotency_key is not None:
+                db.execute(
+                    "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
+                    (job.owner, idempotency_key, fingerprint, job.job_id),
+                )
+            return job
+
+        return await self._run(work)
+
+    async def job_of_key(self, owner: str, key: str, fingerprint: str) -> Job | None:
+        """The job that the owner submitted with this key, or None.
+
+        Raises `AgentError` (idempotency-mismatch) where its request had another fingerprint.
+        """
+        return await self._run(lambda db: _job_of_key(db, owner, key, fingerprint))
+
+    async def job(self, job_id: str) -> Job | None:
+        """The job as last committed, or None."""
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return Job.model_validate_json(row[0]) if row else None
+
+        return await self._run(work)
+
+    async def update_job(self, job: Job, *, manager: str | None = None, use: Use | None = None) -> bool:
+        """Commits the next revision of a job that has not ended; False where another one came first.
+
+        `manager` is the identity of the systemd manager that is asked to start the unit, `use` what its
+        owner has had of the host with this.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            cursor = db.execute(
+                "UPDATE jobs SET status = ?, active = ?, manager = coalesce(?, manager), document = ?"
+                " WHERE id = ? AND active AND json_extract(document, '$.revision') = ?",
+                (
+                    job.status,
+                    not job.status.terminal,
+                    manager,
+                    _document(job),
+                    job.job_id,
+                    job.revision - 1,
+                ),
+            )
+            if cursor.rowcount != 1:
+                return False
+            if job.status.terminal:
+                db.execute("INSERT OR IGNORE INTO unarchived (job_id) VALUES (?)", (job.job_id,))
+            if use is not None:
+                values = (use.owner, use.seconds, format_time(use.at))
+                db.execute("INSERT OR REPLACE INTO uses (owner, seconds, at) VALUES (?, ?, ?)", values)
+            return True
+
+        return await self._run(work)
+
+    async def uses(self) -> list[Use]:
+        """What each user had of the host, as last committed."""
+
+        def work(db: sqlite3.Connection) -> list[Use]:
+            rows = db.execute("SELECT owner, seconds, at FROM uses")
+            return [Use(owner=owner, seconds=seconds, at=at) for owner, seconds, at in rows]
+
+        return await self._run(work)
+
+    async def active_jobs(self) -> list[Job]:
+        """Every job that has not ended, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            rows = db.execute("SELECT document FROM jobs WHERE active ORDER BY seq")
+            return [Job.model_validate_json(document) for (document,) in rows]
+
+        return await self._run(work)
+
+    async def unarchived_jobs(self) -> list[Job]:
+        """The jobs that have ended and whose log is still the journal's alone, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Job]:
+            rows = db.execute("SELECT document FROM unarchived JOIN jobs ON id = job_id ORDER BY seq")
+            return [Job.model_validate_json(document) for (document,) in rows]
+
+        return await self._run(work)
+
+    async def archived(self, job_id: str) -> None:
+        """The job's log is in its directory, or it has none."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM unarchived WHERE job_id = ?", (job_id,))
+
+        await self._run(work)
+
+    async def manager_of(self, job_id: str) -> str:
+        """The identity of the systemd manager that was asked to start the job's unit, or ``""``."""
+
+        def work(db: sqlite3.Connection) -> str:
+            row = db.execute("SELECT manager FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return str(row[0]) if row else ""
+
+        return await self._run(work)
+
+    async def page(
+        self,
+        *,
+        owner: str | None = None,
+        status: JobState | None = None,
+        script: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> JobPage:
+        """Jobs newest first; `cursor` is an earlier page's `next_cursor`."""
+
+        def work(db: sqlite3.Connection) -> JobPage:
+            filters = {"owner": owner, "status": status, "script": script}
+            chosen = {name: value for name, value in filters.items() if value is not None}
+            terms = [f"{name} = :{name}" for name in chosen]
+            if cursor is not None:
+                terms.append("seq < :cursor")
+            where = f"WHERE {' AND '.join(terms)}" if terms else ""
+            rows = db.execute(
+                # Only the fixed column names above are put into the text.
+                f"SELECT seq, document FROM jobs {where} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+                {**chosen, "cursor": _sequence(cursor), "limit": limit + 1},
+            ).fetchall()
+            jobs = [Job.model_validate_json(document) for _, document in rows[:limit]]
+            return JobPage(jobs=jobs, next_cursor=str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+        return await self._run(work)
+
+    async def add_certificate(self, certificate: Certificate) -> None:
+        """Records a certificate that was issued; the agent answers no other."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO certificates (serial, user, role, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+                (
+                    certificate.serial,
+                    certificate.user,
+                    certificate.role,
+                    format_time(certificate.issued_at),
+                    format_time(certificate.expires_at),
+                ),
+            )
+
+        await self._run(work)
+
+    async def certificate(self, serial: str) -> Certificate | None:
+        """The certificate of that serial number (lowercase hexadecimal), or None."""
+
+        def work(db: sqlite3.Connection) -> Certificate | None:
+            row = db.execute(f"{_CERTIFICATES} WHERE serial = ?", (serial,)).fetchone()
+            return _certificate(row) if row else None
+
+        return await self._run(work)
+
+    async def certificates(self) -> list[Certificate]:
+        """Every certificate ever issued, by user and time."""
+
+        def work(db: sqlite3.Connection) -> list[Certificate]:
+            return [_certificate(row) for row in db.execute(f"{_CERTIFICATES} ORDER BY user, issued_at")]
+
+        return await self._run(work)
+
+
+class IdTaken(Exception):
+    """Another job has this id, or one with the same first eight characters."""
+
+
+_CERTIFICATES = "SELECT serial, user, role, issued_at, expires_at, revoked_at FROM certificates"
+
+
+def _certificate(row: tuple[str, ...]) -> Certificate:
+    names = ("serial", "user", "role", "issued_at", "expires_at", "revoked_at")
+    return Certificate.model_validate(dict(zip(names, row, strict=True)))
+
+
+def _document(job: Job) -> str:
+    return job.model_dump_json(exclude_none=True, exclude={"queue"})
+
+
+def _insert(db: sqlite3.Connection, job: Job) -> None:
+    prefix = job.job_id[:ID_PREFIX_LENGTH]
+    try:
+        db.execute(
+            "INSERT INTO jobs (id, prefix, owner, script, status, active, document)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.job_id,
+                prefix,
+                job.owner,
+                job.script_name,
+                job.status,
+                not job.status.terminal,
+                _document(job),
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise IdTaken(job.job_id) from error
+
+
+def _job_of_key(db: sqlite3.Connection, owner: str, key: str, fingerprint: str) -> Job | None:
+    row = db.execute(
+        "SELECT k.fingerprint, j.document FROM idempotency_keys k JOIN jobs j ON j.id = k.job_id"
+        " WHERE k.owner = ? AND k.key = ?",
+        (owner, key),
+    ).fetchone()
+    if row is None:
+        return None
+    if row[0] != fingerprint:
+        raise AgentError(
+            Problem.IDEMPOTENCY_MISMATCH,
+            "This Idempotency-Key was used for a different request.",
+            "Send a new key with a new request; repeat a key only with the same body.",
+            (FieldError("Idempotency-Key", "was used for a different body"),),
+        )
+    return Job.model_validate_json(row[1])
+
+
+def _sequence(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            "The cursor is not one that this agent gave out.",
+            "Send next_cursor of the page before, as it is.",
+            (FieldError("cursor", "must be a next_cursor of an earlier page"),),
+        )
+    return int(cursor)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Connects on the calling thread, to stay there. Explicit transactions (`BEGIN`) only where needed."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        _migrate(connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _translated(error, path) from error
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The job store has schema {version}; this agent knows {len(MIGRATIONS)}.",
+            "Install the agent version that wrote it, or a newer one.",
+        )
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> AgentError:
+    if "full" in str(error):
+        return AgentError(
+            Problem.STORAGE_FULL,
+            "The disk that holds the job store is full.",
+            "Nothing was accepted; try again when the operator has made room.",
+        )
+    return AgentError(
+        Problem.HOST,
+        f"The job store{f' {path}' if path else ''} cannot be used: {error}.",
+        "Check the state directory's permissions and `ml-agent doctor`.",
+    )
