@@ -1,0 +1,97 @@
+"""The demo's warehouse: fakesnow's server, filled with `dataset.py`, behind a login.
+
+It listens on the socket that systemd hands over (`LISTEN_FDS`), or on `PORT` where there is none, and tells
+systemd when it answers (`NOTIFY_SOCKET`): see sd_listen_fds(3) and sd_notify(3).
+"""
+
+import hmac
+import json
+import os
+import socket
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from gzip import decompress
+from pathlib import Path
+
+import dataset
+import fakesnow.server
+import pyarrow
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+LOGINS = Path("/run/secrets/ml-warehouse")  # a connections.toml, the same that a job reads
+SCHEMA = Path(__file__).with_name("schema.sql")
+PORT = 8085
+FIRST_SOCKET = 3  # SD_LISTEN_FDS_START
+WRONG_LOGIN = "390100"  # Snowflake's code for "Incorrect username or password was specified"
+
+
+def read_logins(file: Path) -> dict[str, str]:
+    """User to password, from every connection of the file. Raises SystemExit with a remedy."""
+    try:
+        connections = tomllib.loads(file.read_text())
+        return {connection["user"]: connection["password"] for connection in connections.values()}
+    except FileNotFoundError:
+        sys.exit(f"{file} is missing; run: podman secret create ml-warehouse connections.toml")
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        sys.exit(f"{file} is no connections.toml with a user and a password in each section: {error!r}")
+
+
+def fill(warehouse: fakesnow.server.FakeSnow) -> None:
+    """Makes the tables by Snowflake's own statements and loads the customers, all in memory."""
+    connection = warehouse.connect()
+    connection.execute_string(SCHEMA.read_text())
+    rows = pyarrow.Table.from_pylist([customer._asdict() for customer in dataset.customers()])
+    warehouse.duck_conn.register("rows", rows)
+    warehouse.duck_conn.execute("INSERT INTO ML_DEMO.TELECOM.CUSTOMERS SELECT * FROM rows")
+    warehouse.duck_conn.unregister("rows")
+
+
+def tell_systemd(state: str) -> None:
+    """Sends one sd_notify datagram; does nothing where nobody listens."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def application(logins: dict[str, str]) -> Starlette:
+    """fakesnow's routes. It takes any user and password itself; here a login must be one of `logins`."""
+
+    async def login(request: Request) -> Response:
+        body = await request.body()
+        if request.headers.get("Content-Encoding") == "gzip":
+            body = decompress(body)
+        data = json.loads(body)["data"]
+        expected = logins.get(data.get("LOGIN_NAME", ""))
+        if expected is None or not hmac.compare_digest(expected, data.get("PASSWORD") or ""):
+            message = "Incorrect username or password was specified."
+            return JSONResponse({"success": False, "code": WRONG_LOGIN, "message": message, "data": {}})
+        return await fakesnow.server.login_request(request)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        tell_systemd("READY=1")
+        yield
+        tell_systemd("STOPPING=1")
+
+    # The first route that matches is taken: this login stands before fakesnow's own.
+    checked = Route("/session/v1/login-request", login, methods=["POST"])
+    return Starlette(routes=[checked, *fakesnow.server.routes], lifespan=lifespan)
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    logins = read_logins(LOGINS)
+    fill(fakesnow.server.shared_fs)
+    inherited = FIRST_SOCKET if os.environ.get("LISTEN_FDS") == "1" else None
+    everywhere = "0.0.0.0"  # noqa: S104 (of a container, whose ports are closed until someone publishes them)
+    uvicorn.run(application(logins), host=everywhere, port=PORT, fd=inherited, access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What the example scripts share: parameters, data, progress, artifacts.
+
+The leading underscore keeps this file from being offered as a job.
+"""
+
+import json
+import os
+import re
+import signal
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ARTIFACTS = Path(os.environ.get("ARTIFACTS", "/artifacts"))
+
+EX_USAGE = 2  # as argparse exits when it is called wrongly
+STOPPED = 128 + signal.SIGTERM
+
+# PEP 723's own regular expression, for the type `ml-job`.
+BLOCK = re.compile(r"(?m)^# /// ml-job$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
+BOOLEANS = {"true": True, "false": False}
+
+
+def hyperparameters(script: str) -> dict[str, Any]:
+    """Every parameter that the block at the head of `script` declares, by name.
+
+    The value is `HP_<NAME>` or else the declared default, read as its declared type; None where there is
+    neither. Exits with status 2 and one line when a value is not what the block allows.
+    """
+    block = BLOCK.search(Path(script).read_text())
+    if block is None:
+        sys.exit(f"{script} has no `# /// ml-job` block")
+    metadata = tomllib.loads("\n".join(line[2:] for line in block["content"].splitlines()))
+    try:
+        return {declared["name"]: _value(declared) for declared in metadata.get("parameters", [])}
+    except ValueError as error:
+        print(f"wrong hyperparameter: {error}", file=sys.stderr)
+        sys.exit(EX_USAGE)
+
+
+def _value(declared: dict[str, Any]) -> Any:
+    name = declared["name"]
+    text = os.environ.get(f"HP_{name.upper()}", declared.get("default"))
+    if text is None:
+        if declared.get("required", False):
+            raise ValueError(f"{name} is required")
+        return None
+    if declared.get("choices") and text not in declared["choices"]:
+        raise ValueError(f"{name} must be one of {', '.join(declared['choices'])}, not {text!r}")
+    value = _read(name, declared.get("type", "string"), text)
+    # Written so that NaN, which compares with nothing, is refused too.
+    if "minimum" in declared and not value >= declared["minimum"]:
+        raise ValueError(f"{name} must be at least {declared['minimum']}, not {text}")
+    if "maximum" in declared and not value <= declared["maximum"]:
+        raise ValueError(f"{name} must be at most {declared['maximum']}, not {text}")
+    return value
+
+
+def _read(name: str, kind: str, text: str) -> Any:
+    try:
+        match kind:
+            case "integer":
+                return int(text)
+            case "number":
+                return float(text)
+            case "boolean":
+                return BOOLEANS[text.lower()]
+            case _:
+                return text
+    except (ValueError, KeyError):
+        raise ValueError(f"{name} must be of type {kind}, not {text!r}") from None
+
+
+def stop_on_sigterm() -> None:
+    """Makes a cancelled job end at once, with the status that says why (143)."""
+
+    def stop(*_: object) -> None:
+        print("Stopped by SIGTERM", flush=True)
+        sys.exit(STOPPED)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def query(statement: str) -> "pd.DataFrame":
+    """The rows of one SELECT, through the `[default]` connection of $SNOWFLAKE_HOME/connections.toml."""
+    import snowflake.connector  # a second to import: only for those who ask
+
+    try:
+        with snowflake.connector.connect(connection_name="default") as connection:
+            return connection.cursor().execute(statement).fetch_pandas_all()
+    except snowflake.connector.errors.Error as error:
+        sys.exit(f"Snowflake: {error.msg}")
+
+
+def milestones(total: int, steps: int = 10) -> list[int]:
+    """At most `steps` evenly spread counts from 1 to `total`; the last is `total`."""
+    return sorted({-(-total * step // steps) for step in range(1, steps + 1)})
+
+
+def progress(done: int, total: int) -> None:
+    """Tells whoever watches how far the job is."""
+    print("::progress", json.dumps({"done": done, "total": total}))
+
+
+def metric(name: str, value: float, step: int) -> None:
+    """Tells whoever watches how a number moves while the model learns."""
+    print("::metric", json.dumps({"name": name, "value": round(value, 6), "step": step}))
+
+
+def write_json(name: str, value: dict[str, Any]) -> None:
+    """Writes /artifacts/`name`, indented, in the order given."""
+    (ARTIFACTS / name).write_text(json.dumps(value, indent=2) + "\n")
