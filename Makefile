@@ -1,0 +1,63 @@
+# One verb per target. `test`, `faults` and `bench` boot the disposable host of tests/host, `demo` where it must; that
+# needs root.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test faults bench lint clean
+
+PYTHON ?= python3
+VENV ?= .venv
+NAME ?= ml-host
+
+HOST := tests/host/host
+INSIDE := $(HOST) run --name $(NAME) --cwd /home/ml/src --
+# Outside the copied checkout, which every `host install` replaces.
+INSIDE_VENV := /home/ml/.cache/ml-agent-venv
+
+# What `bench` compares with besides, and no part of this project; without it those rows are missing.
+YARDSTICK ?= $(firstword $(wildcard ../*/bench/seed_baseline.py))
+INSIDE_YARDSTICK := /home/ml/.cache/ml-agent-bench/seed_baseline.py
+ARGS ?=
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
+
+demo: ## train a churn model, from certificate to artifacts
+	@HOST_NAME=$(NAME) tests/demo/demo
+
+test: $(VENV) ## linters, types and all tests, on a real systemd host
+	@$(VENV)/bin/pytest tests/host
+	@$(HOST) install --name $(NAME)
+	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
+	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
+
+faults: ## kill, stop and fill all there is, and count broken promises (QUICK=1: some minutes)
+	@$(HOST) install --name $(NAME)
+	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python $(if $(QUICK),--quick)
+
+bench: ## measure jobs against podman run (ARGS=--help for more)
+	@$(HOST) install --name $(NAME)
+	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@$(if $(YARDSTICK),$(INSIDE) install -D /dev/stdin $(INSIDE_YARDSTICK) < $(YARDSTICK))
+	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench $(if $(YARDSTICK),--yardstick $(INSIDE_YARDSTICK)) $(ARGS)
+
+lint: $(VENV) ## ruff and mypy
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy tests/host/systemd_host
+	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases tests/faults
+
+clean: ## remove the host, its cache and the development environment
+	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(NAME) --cache; fi
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Made again when pyproject.toml changes. Debian has ensurepip in a package of its own.
+$(VENV): pyproject.toml
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ apt-get update --quiet && apt-get install --quiet --yes python3-venv; }
+	@$(PYTHON) -m venv $@
+	@$@/bin/pip install --quiet --quiet --editable '.[dev]'
+	@touch $@

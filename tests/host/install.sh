@@ -1,0 +1,26 @@
+#!/bin/bash
+# Inside a test host, as root, in the copied checkout: the README's steps for an administrator, then what the demo
+# and the tests need besides: a base image made of Debian packages (there is no registry), identities for alice and
+# bob, and the demo's warehouse. May be run again.
+#
+#     install.sh ACCOUNT PORT
+set -euo pipefail
+
+account=$1 port=$2
+checkout=$PWD
+step() { printf 'install: %s\n' "$*" >&2; }
+
+step 'the programs, in /opt/ml-agent'
+[ -d /opt/ml-agent ] || python3 -m venv /opt/ml-agent
+/opt/ml-agent/bin/pip install --quiet --quiet --no-warn-script-location "$checkout"
+# The same version may have other contents here, which pip takes for installed.
+/opt/ml-agent/bin/pip install --quiet --quiet --no-deps --force-reinstall "$checkout"
+ln -sf /opt/ml-agent/bin/{ml-agent,ml-job} /usr/local/bin/
+
+step 'the host: journald, delegation, lingering'
+ml-agent install --system --account "$account"
+
+uid=$(id -u "$account")
+exec runuser -u "$account" -- env \
+    HOME="/home/$account" XDG_RUNTIME_DIR="/run/user/$uid" DBUS_SESSION_BUS_ADDRESS="unix:path=/run/user/$uid/bus" \
+    bash "$checkout/tests/host/install-account.sh" "$port"

@@ -1,0 +1,165 @@
+"""The command line of `tests/host/host`."""
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import checkout, clone, enter, instance, machine, nspawn, rootfs
+from .errors import HostError
+from .instance import Host
+from .progress import say
+
+Action = Callable[[argparse.Namespace], int]
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    options, command = split(sys.argv[1:])
+    grammar = parser()
+    arguments = grammar.parse_args(options)
+    if (arguments.verb is run) != bool(command):
+        grammar.error("`run` needs a command after `--`, the other verbs take none")
+    arguments.command = command
+    # So that a build or a boot that is told to end cleans up.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        machine.require_root()
+        instance.check_name(arguments.name)
+        status: int = arguments.verb(arguments)
+    except HostError as error:
+        print(f"host: {error}", file=sys.stderr)
+        return enter.CANNOT_ENTER if arguments.verb is run else 1
+    except KeyboardInterrupt:
+        print("host: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return status
+
+
+def split(words: list[str]) -> tuple[list[str], list[str]]:
+    """Options before the first `--` and the command after it, which argparse must not see."""
+    end = words.index("--") if "--" in words else len(words)
+    return words[:end], words[end + 1 :]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The grammar of the command line; each verb's function is in `verb`."""
+    top = argparse.ArgumentParser(prog="host", description="A disposable Debian host with systemd as PID 1.")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--name", default=instance.DEFAULT_NAME, help="which host (default: %(default)s)")
+    port = argparse.ArgumentParser(add_help=False)
+    port.add_argument("--port", type=int, help="the agent's TCP port (default: 8443 or the next one free)")
+
+    def verb(name: str, action: Action, help_: str, *, takes_port: bool = False) -> argparse.ArgumentParser:
+        parents = [common, port] if takes_port else [common]
+        added = verbs.add_parser(name, parents=parents, help=help_, description=action.__doc__)
+        added.set_defaults(verb=action)
+        return added
+
+    verb("build", build, "make the root file system")
+    verb("up", up, "boot and wait until ready", takes_port=True)
+    verb("install", install, "install this checkout", takes_port=True)
+    entered = verb("run", run, "run a command inside")
+    entered.usage = "host run [--name NAME] [--root] [--cwd DIR] -- CMD…"
+    entered.add_argument("--root", action="store_true", help=f"as root, not as {rootfs.USER}")
+    entered.add_argument("--cwd", metavar="DIR", help="working directory (default: the home directory)")
+    verb("reboot", reboot, "reboot and wait until ready")
+    verb("down", down, "power off")
+    gone = verb("destroy", destroy, "power off and remove all of the host")
+    gone.add_argument("--cache", action="store_true", help="remove the built root file systems too")
+    return top
+
+
+def build(arguments: argparse.Namespace) -> int:
+    """Make the cached root file system and the host's copy of it, if they are not there."""
+    create(arguments.name, port=None)
+    return 0
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Boot the host if it is not running."""
+    ensure_up(arguments.name, port=arguments.port)
+    return 0
+
+
+def install(arguments: argparse.Namespace) -> int:
+    """Copy this checkout into the host and run the administrator's steps there."""
+    host = ensure_up(arguments.name, port=arguments.port)
+    checkout.copy(host)
+    return enter.run(
+        host, ["tests/host/install.sh", rootfs.USER, str(host.port)], root=True, cwd=checkout.INSIDE
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a command in the host, booting it if need be."""
+    host = instance.load(arguments.name)
+    if host is None or not nspawn.is_up(host, root=arguments.root):
+        host = ensure_up(arguments.name, port=None)
+    return enter.run(host, arguments.command, root=arguments.root, cwd=arguments.cwd)
+
+
+def reboot(arguments: argparse.Namespace) -> int:
+    """Reboot the host and wait until it is ready."""
+    host = instance.existing(arguments.name)
+    with instance.locked(host.folder):
+        nspawn.reboot(host)
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """Power the host off."""
+    host = instance.existing(arguments.name)
+    with instance.locked(host.folder):
+        nspawn.power_off(host)
+    return 0
+
+
+def destroy(arguments: argparse.Namespace) -> int:
+    """Remove everything of the host; done already is done."""
+    folder = instance.STATE / arguments.name
+    if folder.exists():
+        with instance.locked(folder):
+            nspawn.power_off(Host(arguments.name, 0, ""))
+            shutil.rmtree(folder)
+        if not any(instance.STATE.iterdir()):
+            instance.STATE.rmdir()
+    if arguments.cache:
+        shutil.rmtree(rootfs.cache(), ignore_errors=True)
+    return 0
+
+
+def create(name: str, *, port: int | None) -> Host:
+    """The host of that name, built if it does not exist; `port` is remembered if given. Raises HostError."""
+    with instance.locked(instance.STATE / name):
+        host = instance.load(name)
+        if host is None:
+            tree = rootfs.build()
+            host = Host(name, instance.choose_port(name, port), tree.name)
+            clone.copy(host, tree)
+            host.save()
+        elif port not in {None, host.port}:
+            host = replace(host, port=instance.choose_port(name, port))
+            host.save()
+        if host.recipe != rootfs.digest():
+            say(f"{name} was made by another version of the recipe; `host destroy --name {name}` renews it")
+        return host
+
+
+def ensure_up(name: str, *, port: int | None) -> Host:
+    """The host of that name, created and booted if need be. Raises HostError."""
+    host = create(name, port=port)
+    with instance.locked(host.folder):
+        if nspawn.is_up(host, root=False):
+            return host
+        started = time.monotonic()
+        if not nspawn.is_running(host):
+            clone.adopt(host.root)
+            nspawn.boot(host)
+        nspawn.wait_until_ready(host)
+        say(f"{name} is up after {time.monotonic() - started:.1f} s")
+        return host

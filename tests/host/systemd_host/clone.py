@@ -1,0 +1,60 @@
+"""A host's own root file system: a copy of a built tree, and what this machine adds to it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from secrets import token_hex
+
+from . import machine
+from .errors import HostError
+from .instance import Host
+
+BUILD_DROP_IN = "/etc/containers/systemd/users/build.d/50-machine.conf"
+
+
+def copy(host: Host, tree: Path) -> None:
+    """Make the root file system of `host` from the built `tree`. Raises HostError.
+
+    A copy, not an overlay: rootless Podman's own overlays cannot lie on another one, and a copy leaves
+    no mounts behind. It takes about a second.
+    """
+    partial = host.root.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = ["cp", "--archive", "--reflink=auto", str(tree), str(partial)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise HostError(f"cannot copy the root file system to {partial}", done.stderr.strip())
+    write(partial, "/etc/hostname", f"{host.name}\n")
+    write(partial, "/etc/machine-id", f"{token_hex(16)}\n")
+    partial.rename(host.root)
+
+
+def adopt(root: Path) -> None:
+    """Write this machine's certificates, pip configuration, variables and network names into `root`.
+
+    Done before every boot, so that a change of the machine's configuration needs no new host.
+    """
+    bundle = machine.ca_bundle()
+    if bundle:
+        write(root, machine.CA_BUNDLE, bundle.read_text())
+    # The sources of that bundle, for update-ca-certificates(8).
+    for certificate in Path(machine.LOCAL_CAS).glob("*.crt"):
+        write(root, f"{machine.LOCAL_CAS}/{certificate.name}", certificate.read_text())
+    write(root, machine.PIP_CONF, machine.pip_configuration())
+    # podman-systemd.unit(5): what every image build gets. images/*/Containerfile know the two secrets.
+    secrets = {"ca-certificates": machine.CA_BUNDLE, "pip.conf": machine.PIP_CONF}
+    lines = [f"Secret=id={name},src={path}\n" for name, path in secrets.items() if (root / path[1:]).exists()]
+    write(root, BUILD_DROP_IN, "".join(["[Build]\n", *lines]))
+    # environment.d(5): what user services see; `host run` passes the same.
+    variables = "".join(f'{name}="{value}"\n' for name, value in sorted(machine.environment().items()))
+    write(root, "/etc/environment.d/50-machine.conf", variables)
+    write(root, "/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{machine.read('/etc/hosts')}")
+    write(root, "/etc/resolv.conf", machine.read("/etc/resolv.conf"))
+
+
+def write(root: Path, path: str, text: str) -> None:
+    """Write the file `path` of `root`; a link there is replaced, since its target means another root."""
+    target = root / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.write_text(text)
