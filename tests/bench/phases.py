@@ -1,0 +1,67 @@
+"""Where a job's time goes, read from what it left behind anyway: marks, files and the journal.
+
+Times of files are the kernel's at its last tick, so a short phase may be off by some milliseconds.
+"""
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+
+from agent.config import Settings
+from agent.journal import Journal, LineNumbering, Position
+from agent.models import LogLine, LogSource
+from agent.quadlet import CLAIMED, ENDED
+
+from .contender import BenchError
+from .installed_agent import Followed, job_directory, unit_file
+
+# The phases on the way to the first line follow each other; the answer to the request is beside them.
+PHASES = (
+    "POST sent → checked: identity, script, secrets, image digest",
+    "→ committed, admitted, input/job.json written",
+    "→ unit compiled by Quadlet and written",
+    "→ systemd begins: StartUnit",
+    "→ ExecStartPre= has made its mark",
+    "→ first line in the journal: podman, crun, the script",
+    "→ first line at the client: journalctl, the event stream",
+    "POST sent → 202 at the client",
+    "first line in the journal → exit record",
+    "exit record → end event at the client",
+)
+
+
+async def phases(followed: Followed, settings: Settings) -> dict[str, float]:
+    """Seconds by phase of one job."""
+    directory = job_directory(followed.job, settings)
+    starting, printed = await _journalled(followed)
+    ended = _written(directory / ENDED)
+    way = [
+        followed.sent,
+        followed.job.created_at.timestamp(),
+        _written(directory / "input/job.json"),
+        _written(unit_file(followed.job, settings)),
+        starting.timestamp(),
+        _written(directory / CLAIMED),
+        printed.timestamp(),
+        followed.first_line,
+    ]
+    spans = [later - earlier for earlier, later in itertools.pairwise(way)]
+    spans += [followed.answered - followed.sent, ended - printed.timestamp(), followed.end - ended]
+    return dict(zip(PHASES, spans, strict=True))
+
+
+async def _journalled(followed: Followed) -> tuple[datetime, datetime]:
+    """When systemd began with the unit, and when journald got the script's first line."""
+    starting = None
+    async for item in Journal().history(followed.job.unit, LineNumbering(Position())):
+        if not isinstance(item, LogLine):
+            continue
+        if item.source is LogSource.SYSTEM and item.text.startswith("Starting "):
+            starting = item.time
+        elif item.source is LogSource.JOB and starting:
+            return starting, item.time
+    raise BenchError(f"the journal does not have the whole start of {followed.job.unit}")
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime

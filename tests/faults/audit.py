@@ -1,0 +1,216 @@
+"""The auditor: holds what clients were told to the record, systemd's marks and the journal, read directly.
+
+Nothing here asks the agent or uses its code: SQLite by file, marks by path, the journal by journalctl(1).
+"""
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from waiting import run
+
+from .client import Told
+
+UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's SD_MESSAGE_UNIT_STARTED
+TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
+PROMISES = (1, 2, 3, 4, 5)
+
+# What each script prints after its nonce, and its exit status.
+PRINTS = {"short.py": 20, "fail.py": 5, "steady.py": 20, "long.py": 600}
+EXITS = {"fail.py": 3}
+
+
+@dataclass
+class Verdict:
+    """Violations, as sentences, by the number of the promise."""
+
+    jobs: int = 0
+    violations: dict[int, list[str]] = field(default_factory=lambda: {number: [] for number in PROMISES})
+
+    def violated(self, promise: int, sentence: str) -> None:
+        """Notes one."""
+        self.violations[promise].append(sentence)
+
+    def add(self, other: "Verdict") -> None:
+        """Counts another's jobs and violations too."""
+        self.jobs += other.jobs
+        for number, sentences in other.violations.items():
+            self.violations[number] += sentences
+
+
+@dataclass
+class Seen:
+    """What the journal has of one unit."""
+
+    starts: int = 0
+    invocations: set[str] = field(default_factory=set)
+
+
+async def audit(
+    state: Path,
+    clients: Iterable[Told],
+    *,
+    lossy: bool = False,
+    interrupted: bool = False,
+    since: str = "-1h",
+) -> Verdict:
+    """Holds every job that a client was told of to promises 1-5.
+
+    `lossy`: journald itself was made to lose lines, which must then be a gap. `interrupted`: the host went
+    down, so a job may be FAILED with that reason. `since` is journalctl's.
+    """
+    verdict = Verdict()
+    rows, keys = read_record(state)
+    journal = await _journal(since)
+    for told in clients:
+        verdict.jobs += 1
+        job = rows.get(told.job_id)
+        if job is None:
+            verdict.violated(1, f"{told.job_id or told.key}: accepted, and not in the record")
+            continue
+        if told.other_ids or keys[told.user, told.key] != [told.job_id]:
+            verdict.violated(1, f"{told.job_id}: its key has led to other jobs, {told.other_ids}")
+        directory = state / "jobs" / told.job_id
+        examine(
+            verdict,
+            told,
+            job,
+            nonces=_lines(directory / "artifacts/nonce"),
+            ended=_lines(directory / "ended"),
+            seen=journal[f"ml-job@{told.job_id}.service"],
+            lossy=lossy,
+            interrupted=interrupted,
+        )
+    return verdict
+
+
+def examine(
+    verdict: Verdict,
+    told: Told,
+    job: dict[str, Any],
+    *,
+    nonces: list[str],
+    ended: list[str],
+    seen: Seen,
+    lossy: bool = False,
+    interrupted: bool = False,
+) -> None:
+    """Holds one recorded job to the promises; `nonces` and `ended` are those files' lines."""
+    _end(verdict, told, job, interrupted=interrupted)
+    _once(verdict, told, job, nonces, seen)
+    _outcome(verdict, told, job, nonces, ended)
+    _log(verdict, told, job, nonces, lossy=lossy)
+
+
+def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool) -> None:
+    """An accepted job ends (1), as its script says, whatever happened to the agent (5)."""
+    if job["status"] not in TERMINAL:
+        verdict.violated(1, f"{told.job_id}: has not ended, it is {job['status']}")
+        return
+    if told.ended and any(told.ended.get(name) != job.get(name) for name in ("status", "reason", "revision")):
+        verdict.violated(3, f"{told.job_id}: told as {told.ended['status']}, recorded as {job['status']}")
+    if interrupted and job.get("reason") == "interrupted":
+        return
+    status = EXITS.get(told.script, 0)
+    expected = [("FAILED", "exit-code") if status else ("COMPLETED", None)]
+    if told.cancelled:
+        expected.append(("CANCELLED", "cancelled"))
+    if told.stopped:
+        expected = [("CANCELLED", "stopped")]
+    if (job["status"], job.get("reason")) not in expected:
+        verdict.violated(5, f"{told.job_id}: {job['status']} {job.get('reason')}: {job.get('message')}")
+
+
+def _once(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], seen: Seen) -> None:
+    """One invocation at the most: by the job's own word, by the journal's, and by the record's."""
+    if len(nonces) > 1 or seen.starts > 1 or len(seen.invocations) > 1:
+        verdict.violated(
+            2,
+            f"{told.job_id}: {len(nonces)} nonces, {seen.starts} starts, {len(seen.invocations)} invocations",
+        )
+    recorded = job.get("invocation_id")
+    if recorded and seen.invocations and {recorded} != seen.invocations:
+        verdict.violated(3, f"{told.job_id}: the record has an invocation that the journal does not")
+
+
+def _outcome(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], ended: list[str]) -> None:
+    """A terminal state is what systemd's own exit record says."""
+    words = ended[0].split() if ended else []
+    success = words[:3] == ["success", "exited", "0"]
+    if job["status"] == "COMPLETED" and not (success and len(nonces) == 1):
+        verdict.violated(3, f"{told.job_id}: COMPLETED with the exit record {words} and {len(nonces)} nonces")
+    if job.get("reason") == "exit-code" and words[1:3] != ["exited", str(job.get("exit_status"))]:
+        verdict.violated(3, f"{told.job_id}: exit status {job.get('exit_status')}, exit record {words}")
+    if words and job.get("invocation_id") != words[3]:
+        verdict.violated(3, f"{told.job_id}: invocation {job.get('invocation_id')}, exit record {words[3]}")
+    if job.get("reason") == "interrupted" and success:
+        verdict.violated(3, f"{told.job_id}: interrupted, although it succeeded")
+
+
+def _log(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], *, lossy: bool) -> None:
+    """Followers and readers get every line, once, in order, or are told that some are missing."""
+    printed = [f"nonce {nonces[0]}"] if nonces else []
+    printed += [str(number) for number in range(1, PRINTS[told.script] + 1)] if nonces else []
+    whole = job["status"] == "COMPLETED" or job.get("reason") == "exit-code"
+    if told.followed:
+        numbers = [number for number, _ in told.lines]
+        if any(after <= before for before, after in pairwise(numbers)):
+            verdict.violated(4, f"{told.job_id}: its follower got numbers out of order or twice")
+        texts = [text for _, text in told.lines]
+        if not _is_log(texts, printed, whole=whole and not (lossy and told.gaps)):
+            verdict.violated(4, f"{told.job_id}: its follower got {_difference(texts, printed)}")
+    if told.text is not None and not _is_log(told.text.splitlines(), printed, whole=whole and not lossy):
+        verdict.violated(4, f"{told.job_id}: its log is {_difference(told.text.splitlines(), printed)}")
+
+
+def _is_log(texts: list[str], printed: list[str], *, whole: bool) -> bool:
+    if whole:
+        return texts == printed
+    # Of a job that was ended from outside, the first so many; of one with a gap, what is left, in order.
+    rest = iter(printed)
+    return all(text in rest for text in texts if text in printed) and not Counter(texts) - Counter(printed)
+
+
+def _difference(texts: list[str], printed: list[str]) -> str:
+    missing, surplus = Counter(printed) - Counter(texts), Counter(texts) - Counter(printed)
+    return f"{len(texts)} lines; missing {list(missing)[:5]}, too many {list(surplus)[:5]}"
+
+
+def read_record(state: Path) -> tuple[dict[str, dict[str, Any]], dict[tuple[str, str], list[str]]]:
+    """Jobs by id, and the ids of each owner's idempotency key."""
+    keys: dict[tuple[str, str], list[str]] = defaultdict(list)
+    with closing(sqlite3.connect(f"file:{state}/jobs.db?mode=ro", uri=True, timeout=30)) as database:
+        rows = {job_id: json.loads(document) for job_id, document in database.execute(
+            "SELECT id, document FROM jobs"
+        )}  # fmt: skip
+        for owner, key, job_id in database.execute("SELECT owner, key, job_id FROM idempotency_keys"):
+            keys[owner, key].append(job_id)
+    return rows, keys
+
+
+async def _journal(since: str) -> dict[str, Seen]:
+    """What the user manager has started, by unit."""
+    output = await run(
+        *("journalctl", "--user", "--quiet", "--no-pager", "--output=json", f"--since={since}"),
+        *("--output-fields=USER_UNIT,USER_INVOCATION_ID", f"MESSAGE_ID={UNIT_STARTED}"),
+    )
+    units: dict[str, Seen] = defaultdict(Seen)
+    for line in output.splitlines():
+        entry = json.loads(line)
+        seen = units[entry.get("USER_UNIT", "")]
+        seen.starts += 1
+        seen.invocations.add(entry.get("USER_INVOCATION_ID", ""))
+    return units
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return []

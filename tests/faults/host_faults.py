@@ -1,0 +1,186 @@
+"""Faults of what the agent stands on: user bus, user manager, journald, disk; and an operator's hand."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from waiting import run, until
+
+from agent.cli.failure import Failure, Refused
+
+from .audit import Verdict, audit
+from .client import Clients, Told, all_of
+from .privilege import FaultError, Root
+from .report import Made
+from .site import SERVICE, SOCKET, USERS, Site
+
+WIDTH = 4  # jobs at a time
+PAUSE = 0.4  # seconds between two faults of the same kind
+
+
+async def _under_load(
+    site: Site, fault: Callable[[], Awaitable[object]], times: int, *, lossy: bool = False
+) -> Verdict:
+    """Makes the fault so many times while jobs are submitted, followed and polled to their end."""
+    tolds: list[Told] = []
+    done = asyncio.Event()
+
+    async def submit(clients: Clients, number: int) -> None:
+        while not done.is_set():
+            told = Told(USERS[number % len(USERS)], ("short.py", "steady.py", "fail.py")[len(tolds) % 3])
+            tolds.append(told)
+            await clients.whole_way(told)
+
+    async with Clients.connected(site) as clients:
+        async with asyncio.TaskGroup() as group:
+            for number in range(WIDTH):
+                group.create_task(submit(clients, number))
+            for _ in range(times):
+                await asyncio.sleep(PAUSE)
+                await fault()
+            await asyncio.sleep(PAUSE)
+            done.set()
+        await all_of(map(clients.read_log, tolds), at_a_time=WIDTH)
+    return await audit(site.state, tolds, lossy=lossy)
+
+
+async def _same_agent(site: Site, verdict: Verdict, restarts: str) -> None:
+    """Bus loss and daemon-reexec are survived without a restart."""
+    now = await site.shown(SERVICE, "NRestarts")
+    if now != restarts:
+        verdict.violated(5, f"the agent was restarted: {restarts} times before, {now} now")
+
+
+async def bus_restarted(site: Site, times: int) -> AsyncIterator[Made]:
+    """`systemctl --user restart dbus.service`: the manager, the agent and Podman lose the bus."""
+    before = await site.shown(SERVICE, "NRestarts")
+
+    async def restart() -> None:
+        # More often than its limit on starts allows.
+        await run("systemctl", "--user", "reset-failed", "dbus.service")
+        await run("systemctl", "--user", "restart", "dbus.service")
+
+    verdict = await _under_load(site, restart, times)
+    await _same_agent(site, verdict, before)
+    yield Made("user bus restarted", times, verdict)
+
+
+async def manager_reexecuted(site: Site, times: int) -> AsyncIterator[Made]:
+    """`systemctl --user daemon-reexec` under load."""
+    before = await site.shown(SERVICE, "NRestarts")
+    verdict = await _under_load(site, lambda: run("systemctl", "--user", "daemon-reexec"), times)
+    await _same_agent(site, verdict, before)
+    yield Made("daemon-reexec under load", times, verdict)
+
+
+async def stopped_by_hand(site: Site, times: int) -> AsyncIterator[Made]:
+    """`systemctl --user stop ml-job@…` by an operator, while the agent is there."""
+    tolds = [Told(USERS[0], "long.py", stopped=True) for _ in range(times)]
+
+    async def stop(clients: Clients, told: Told) -> None:
+        await clients.submit(told)
+
+        async def running() -> bool:
+            return (site.state / "jobs" / told.job_id / "artifacts/nonce").exists()
+
+        await until(running, seconds=60)
+        await run("systemctl", "--user", "stop", f"ml-job@{told.job_id}.service")
+        await clients.follow(told)
+        await clients.wait(told)
+        await clients.read_log(told)
+
+    async with Clients.connected(site) as clients:
+        await all_of((stop(clients, told) for told in tolds), at_a_time=WIDTH)
+    yield Made("systemctl stop ml-job@…", times, await audit(site.state, tolds))
+
+
+async def journald_killed(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
+    """SIGKILL of journald while jobs print."""
+
+    async def kill() -> None:
+        await root.run("systemctl", "reset-failed", "systemd-journald.service")
+        await root.run("systemctl", "kill", "--signal=KILL", "systemd-journald.service")
+
+    verdict = await _under_load(site, kill, times, lossy=True)
+    await root.run("systemctl", "reset-failed", "systemd-journald.service")
+    yield Made("SIGKILL of journald", times, verdict)
+
+
+async def journal_rotated(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
+    """Rotation, and a vacuum of every archived file, while jobs print."""
+
+    async def rotate() -> None:
+        await root.run("journalctl", "--rotate", "--vacuum-files=1")
+
+    yield Made("journal rotated and vacuumed", times, await _under_load(site, rotate, times, lossy=True))
+
+
+async def disk_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
+    """The state's file system is full while jobs run: no new job, right ends, recovery without help."""
+    verdict = Verdict()
+    async with _small_state(site, root):
+        for _ in range(times):
+            verdict.add(await _fill_once(site))
+    yield Made("state file system full", times, verdict)
+
+
+@contextlib.asynccontextmanager
+async def _small_state(site: Site, root: Root) -> AsyncIterator[None]:
+    """The state directory is a file system of 16 MB for as long as the body runs."""
+    await run("systemctl", "--user", "stop", SOCKET, SERVICE)
+    kept = site.base / "kept"
+    site.state.rename(kept)
+    site.state.mkdir(mode=0o700)
+    await root.run(
+        "mount", "-t", "tmpfs", "-o", "size=16m,mode=0700,uid=1000,gid=1000", "tmpfs", str(site.state)
+    )
+    try:
+        await run("cp", "--archive", f"{kept}/.", str(site.state))
+        await run("systemctl", "--user", "start", SOCKET)
+        yield
+    finally:
+        await run("systemctl", "--user", "stop", SOCKET, SERVICE)
+        await root.run("umount", str(site.state))
+
+
+async def _fill_once(site: Site) -> Verdict:
+    running = [Told(USERS[0], "steady.py") for _ in range(3)]
+    filler = site.state / "filler"
+    async with Clients.connected(site) as clients:
+        await all_of(map(clients.submit, running), at_a_time=3)
+
+        async def begun() -> bool:
+            return all((site.state / "jobs" / told.job_id / "artifacts/nonce").exists() for told in running)
+
+        await until(begun, seconds=60)
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        refusals = await _refusals(clients)
+        # The jobs end while there is no room for their exit records.
+        await asyncio.sleep(4)
+        filler.unlink()
+        later = Told(USERS[1], "short.py")
+        await all_of(map(clients.whole_way, [later]), at_a_time=1)
+        await all_of(map(clients.wait, running), at_a_time=3)
+    verdict = await audit(site.state, [*running, later])
+    if refusals != {507}:
+        verdict.violated(1, f"with a full disk, POST was answered with {refusals or 'nothing'}")
+    return verdict
+
+
+async def _refusals(clients: Clients) -> set[int]:
+    """The statuses of submissions while there is no room."""
+    found = set()
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            await clients.submit_once(Told(USERS[0], "short.py"))
+        except Refused as error:
+            found.add(error.status)
+        except Failure as error:
+            raise FaultError(f"the agent does not answer while the disk is full: {error}") from error
+        else:
+            found.add(202)
+    return found

@@ -1,0 +1,106 @@
+"""`ml-agent serve` with a trap at each step of a job's way: production has no seam for it.
+
+Run as the service's program in the place of ml-agent. When the file `FAULT_FILE` names a step, the agent
+removes the file and dies of SIGKILL as soon as it comes there.
+"""
+
+import functools
+import inspect
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import agent.jobs
+from agent.cli.admin import app
+from agent.jobs import Jobs
+from agent.models import Job, JobState
+from agent.quadlet import Compiler
+from agent.store import Store
+from agent.units import Units
+
+FILE = "FAULT_FILE"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Before or after a call of `owner.function`, where it is about a job in one of `states`."""
+
+    owner: Any
+    function: str
+    after: bool = False
+    states: tuple[JobState, ...] = ()
+
+
+ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+STEPS = {
+    "request received": Step(Jobs, "submit"),
+    "request checked": Step(Store, "add_job"),
+    "job committed": Step(Store, "add_job", after=True),
+    "answer ready": Step(Jobs, "submit", after=True),
+    "turn has come": Step(Store, "update_job", states=(JobState.CREATED,)),
+    "start committed": Step(Store, "update_job", after=True, states=(JobState.CREATED,)),
+    "input written": Step(Compiler, "compile"),
+    "unit compiled": Step(Compiler, "compile", after=True),
+    "unit written": Step(Units, "start"),
+    "start asked": Step(Units, "start", after=True),
+    "running committed": Step(Store, "update_job", after=True, states=(JobState.RUNNING,)),
+    "record found": Step(agent.jobs, "read_record", after=True),
+    "publishing": Step(agent.jobs, "manifest"),
+    "published": Step(agent.jobs, "manifest", after=True),
+    "end committed": Step(Store, "update_job", after=True, states=ENDED),
+}
+
+
+def trap(name: str, step: Step) -> None:
+    """Puts the trap around the function."""
+    function: Callable[..., Any] = getattr(step.owner, step.function)
+
+    def concerns(arguments: tuple[Any, ...], result: Any) -> bool:
+        if not step.states:
+            return not step.after or result is not None or function.__name__ == "start"
+        return any(isinstance(each, Job) and each.status in step.states for each in arguments)
+
+    def come(arguments: tuple[Any, ...], result: Any) -> None:
+        if concerns(arguments, result):
+            _die_at(name)
+
+    @functools.wraps(function)
+    async def asynchronous(*arguments: Any, **named: Any) -> Any:
+        if not step.after:
+            come(arguments, None)
+        result = await function(*arguments, **named)
+        if step.after:
+            come(arguments, result)
+        return result
+
+    @functools.wraps(function)
+    def synchronous(*arguments: Any, **named: Any) -> Any:
+        if not step.after:
+            come(arguments, None)
+        result = function(*arguments, **named)
+        if step.after:
+            come(arguments, result)
+        return result
+
+    setattr(step.owner, step.function, asynchronous if inspect.iscoroutinefunction(function) else synchronous)
+
+
+def _die_at(name: str) -> None:
+    file = Path(os.environ[FILE])
+    try:
+        wanted = file.read_text("utf-8")
+    except FileNotFoundError:
+        return
+    if wanted == name:
+        file.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    for name, step in STEPS.items():
+        trap(name, step)
+    app()

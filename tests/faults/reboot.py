@@ -1,0 +1,57 @@
+"""The host is rebooted with jobs waiting and running: what is done before it, and what must be true after it.
+
+The reboot itself is made from outside (`tests/faults/faults`); what the clients were told is kept in a file.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict
+
+from waiting import until
+
+from .audit import TERMINAL, Verdict, audit, read_record
+from .client import Clients, Told, all_of
+from .report import Made
+from .site import MAX_RUNNING, USERS, Site
+
+NAME = "host rebooted"
+CONSEQUENCES_SECONDS = 90  # for every job to end after the boot, without anybody asking
+
+
+async def before(site: Site) -> None:
+    """Leaves as many jobs waiting as there are running, one of them about to end."""
+    tolds = [Told(USERS[n % 2], "steady.py") for n in range(2 * MAX_RUNNING)]
+    async with Clients.connected(site) as clients:
+        await all_of(map(clients.submit, tolds), at_a_time=4)
+
+        async def running() -> bool:
+            jobs = [await clients.job(told) for told in tolds]
+            return any(job["status"] == "RUNNING" for job in jobs)
+
+        await until(running, seconds=60)
+        for told in tolds:
+            told.waiting = (await clients.job(told))["status"] == "PENDING"
+    (site.base / "told.json").write_text(json.dumps([asdict(told) for told in tolds]))
+
+
+async def after(site: Site) -> AsyncIterator[Made]:
+    """Nobody has asked anything since the boot: the agent finds what is left to do by itself."""
+    tolds = [Told(**told) for told in json.loads((site.base / "told.json").read_text())]
+    verdict = Verdict()
+
+    async def ended() -> bool:
+        jobs, _ = read_record(site.state)
+        return all(jobs[told.job_id]["status"] in TERMINAL for told in tolds)
+
+    try:
+        await until(ended, seconds=CONSEQUENCES_SECONDS)
+    except TimeoutError:
+        verdict.violated(1, "after the boot, jobs wait for somebody to ask for them")
+    async with Clients.connected(site) as clients:
+        await all_of(map(clients.wait, tolds), at_a_time=4)
+        await all_of(map(clients.read_log, tolds), at_a_time=4)
+    for told in tolds:
+        if told.waiting and told.ended["status"] != "COMPLETED":
+            verdict.violated(1, f"{told.job_id} waited, and is {told.ended['status']} after the boot")
+    verdict.add(await audit(site.state, tolds, interrupted=True))
+    yield Made(NAME, 1, verdict)

@@ -1,0 +1,169 @@
+"""An agent of the faults' own on the host: `ml-agent-faults.service`, with the units that are shipped.
+
+Its state, its configuration and its port are its own, so that the installed agent is left alone; its jobs are
+shell scripts in an image of two megabytes, so that hundreds of them are quick.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from small_site import IMAGE, import_image, make_repository
+from waiting import run, until
+
+from agent.cli.identity import Profile
+from agent.config import shipped
+
+from .killing import FILE
+
+CHECKOUT = Path(__file__).parents[2]
+NAME = "ml-agent-faults"
+SERVICE, SOCKET = f"{NAME}.service", f"{NAME}.socket"
+PODMAN = "ml-podman.service"
+USERS = ("alice", "bob")
+MAX_RUNNING = 6
+IDLE_SECONDS = 3
+
+# Each job appends one nonce of its own to a file: two lines would be two invocations.
+PROLOGUE = 'nonce=$(cat /proc/sys/kernel/random/uuid); echo "$nonce" >> /artifacts/nonce; echo "nonce $nonce"'
+SCRIPTS = {
+    "short.py": f"{PROLOGUE}; seq 1 20",
+    "fail.py": f"{PROLOGUE}; seq 1 5; exit 3",
+    "steady.py": f"{PROLOGUE}; for i in $(seq 1 20); do echo $i; sleep 0.1; done",
+    "long.py": f"{PROLOGUE}; for i in $(seq 1 600); do echo $i; sleep 0.1; done",
+}
+
+CONFIG = """state_directory = "{base}/state"
+policy_directories = ["{base}/policy"]
+[scripts]
+repository = "{base}/repository"
+[jobs]
+image = "{image}"
+max_running = {running}
+[jobs.default_limits]
+memory_bytes = 67108864
+cpus = 0.1
+run_time_seconds = 120
+[http]
+port = {port}
+idle_exit_seconds = {idle}
+"""
+
+
+class Site:
+    """The agent under test, by systemctl and by its files."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.base = Path.home() / ".local/state" / NAME
+        self.state = self.base / "state"
+        self._units = Path.home() / ".config/systemd/user"
+        self._kill = self.state / "kill-at"
+
+    async def make(self) -> None:
+        """Sets everything up anew; the agent starts with the first connection."""
+        await self.remove()
+        policy = self.base / "policy/ml-job@.container.d/10-test.conf"
+        policy.parent.mkdir(parents=True)
+        policy.write_text("[Service]\nTimeoutStopSec=2\n")
+        self.base.chmod(0o700)
+        make_repository(self.base / "repository", SCRIPTS)
+        config = self.base / "config.toml"
+        config.write_text(
+            CONFIG.format(base=self.base, image=IMAGE, running=MAX_RUNNING, port=self.port, idle=IDLE_SECONDS)
+        )
+        await asyncio.to_thread(import_image)
+        await self.ml_agent("init", "--san", "localhost")
+        for user in USERS:
+            await self.ml_agent("issue", user, "--output", str(self.base / "identities"))
+        self._write_units()
+        await run("systemctl", "--user", "daemon-reload")
+        await run("systemctl", "--user", "enable", "--now", SOCKET)
+        await run("systemctl", "--user", "enable", SERVICE)
+
+    async def remove(self) -> None:
+        """Leaves nothing but the jobs' lines in the journal."""
+        if (self._units / SOCKET).exists():
+            await run("systemctl", "--user", "disable", "--now", SOCKET, SERVICE, check=False)
+        for unit in (SOCKET, SERVICE):
+            (self._units / unit).unlink(missing_ok=True)
+        if self.base.exists():
+            # Snapshots of scripts are read-only.
+            await run("chmod", "--recursive", "u+rwX", str(self.base))
+            shutil.rmtree(self.base)
+        await run("systemctl", "--user", "daemon-reload")
+        # A unit that failed stays in the manager, and the next site's units have other names.
+        await run("systemctl", "--user", "reset-failed", check=False)
+
+    def _write_units(self) -> None:
+        program = f"{sys.executable} -m tests.faults.killing"
+        values = {"ML_AGENT": program, "STATE": str(self.state), "PORT": str(self.port)}
+        environment = {
+            "ML_AGENT_CONFIG": self.base / "config.toml",
+            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/tests",
+            FILE: self._kill,
+        }
+        self._units.mkdir(parents=True, exist_ok=True)
+        for kind in ("socket", "service"):
+            text = (
+                (shipped("units") / f"ml-agent.{kind}").read_text("utf-8").replace("ml-agent.s", f"{NAME}.s")
+            )
+            for name, value in values.items():
+                text = text.replace(f"@{name}@", value)
+            if kind == "service":
+                lines = "".join(f"Environment={name}={value}\n" for name, value in environment.items())
+                text = text.replace("[Service]\n", f"[Service]\n{lines}", 1)
+            (self._units / f"{NAME}.{kind}").write_text(text)
+        # The jobs' template names it; an installed agent has brought its own, which is the same.
+        shutil.copyfile(shipped("units") / PODMAN, self._units / PODMAN)
+
+    async def ml_agent(self, *arguments: str) -> str:
+        """Runs `ml-agent …` with the site's configuration."""
+        environment = f"ML_AGENT_CONFIG={self.base}/config.toml"
+        return await run("env", environment, str(Path(sys.executable).parent / "ml-agent"), *arguments)
+
+    def profile(self, user: str) -> Profile:
+        """How a user reaches the agent."""
+        files = self.base / "identities"
+        return Profile.load(files, server=f"https://localhost:{self.port}", identity=user)
+
+    async def main_pid(self) -> int:
+        """The agent's process, 0 while there is none."""
+        return int(await self.shown(SERVICE, "MainPID"))
+
+    async def shown(self, unit: str, name: str) -> str:
+        """One property of a unit, as systemctl prints it."""
+        return await run("systemctl", "--user", "show", "--value", f"--property={name}", unit)
+
+    async def kill(self, number: int) -> bool:
+        """Sends a signal to the agent; whether there was one."""
+        pid = await self.main_pid()
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, number)
+                return True
+        return False
+
+    async def forgive(self) -> None:
+        """Lets the agent's next crash be its first: its restarts become slower with each."""
+        await run("systemctl", "--user", "reset-failed", SERVICE, check=False)
+
+    def set_trap(self, step: str) -> None:
+        """The agent dies when it next comes to the step."""
+        self._kill.write_text(step, "utf-8")
+
+    @property
+    def trap_is_set(self) -> bool:
+        """Whether no agent has died at it yet."""
+        return self._kill.exists()
+
+    async def wait_until_gone(self, *, seconds: float = 60) -> None:
+        """Returns when the agent has left because it was idle."""
+
+        async def gone() -> bool:
+            return await self.shown(SERVICE, "ActiveState") == "inactive"
+
+        await until(gone, seconds=seconds)
