@@ -1,0 +1,252 @@
+"""The real API over real TLS and a real store; only Podman, systemd and journalctl are stood in for."""
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from small_site import make_repository, make_settings
+from test_jobs import Scene, driving
+
+from agent import pki
+from agent.api.app import build
+from agent.jobs import Jobs
+from agent.journal import Journal
+from agent.models import Certificate, Job, Role, now
+from agent.pki import Authority, Issued
+from agent.service import _identify
+from agent.store import Store
+
+from .schema import Document
+
+
+@dataclass(frozen=True)
+class Authorities:
+    """Our authority, a foreign one, and the server's certificate; all in one directory."""
+
+    directory: Path
+    own: Authority
+    foreign: Authority
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """Keys are slow to make, and none of them is changed."""
+    directory = tmp_path_factory.mktemp("pki")
+    own = Authority.create(directory, "test CA")
+    server = own.issue_server(["localhost", "127.0.0.1"])
+    pki.write_file(directory / "server.crt", server.certificate_pem(), mode=0o644)
+    pki.write_file(directory / "server.key", server.key_pem(), mode=0o600)
+    return Authorities(directory, own, Authority.create(directory / "foreign", "foreign CA"))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts' repository, which no test here changes."""
+    path = tmp_path_factory.mktemp("repository")
+    make_repository(path)
+    return path
+
+
+@dataclass
+class Answer:
+    """A response that was read to its end; `problem` is the code of a problem document."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> str:
+        return str(self.json["type"]).rpartition(":")[2]
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the refused fields."""
+        return [error["field"] for error in self.json["errors"]]
+
+
+@dataclass
+class Client:
+    """One certificate's holder. Every answer is checked against the OpenAPI document."""
+
+    session: aiohttp.ClientSession
+    base: str
+    document: Document
+
+    async def __call__(self, method: str, path: str, **options: Any) -> Answer:
+        async with self.session.request(method, self.base + path, **options) as response:
+            body = await response.read()
+            answer = Answer(response.status, {k.title(): v for k, v in response.headers.items()}, body)
+        self.document.check(method, path.partition("?")[0], answer.status, answer.headers, answer.body)
+        return answer
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self("GET", path, headers=headers)
+
+    async def post(self, path: str, data: Any = None, **headers: str) -> Answer:
+        """Posts JSON, or bytes as they are."""
+        body = data if isinstance(data, bytes) else json.dumps(data)
+        return await self("POST", path, data=body, headers={"Content-Type": "application/json"} | headers)
+
+    async def submit(self, script_name: str = "succeed.py", **fields: Any) -> Any:
+        answer = await self.post("/jobs", {"script_name": script_name, "hyperparameters": {}} | fields)
+        assert answer.status == 202, answer.body
+        return answer.json
+
+    @contextlib.asynccontextmanager
+    async def stream(self, path: str, **headers: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An event stream; what is read from it is `events`'."""
+        headers = {"Accept": "text/event-stream"} | headers
+        async with self.session.get(self.base + path, headers=headers) as response:
+            assert (response.status, response.content_type) == (200, "text/event-stream")
+            yield response
+
+
+@dataclass
+class Served:
+    """An agent that answers on a loopback port."""
+
+    scene: Scene
+    jobs: Jobs
+    authorities: Authorities
+    app: web.Application
+    runner: web.AppRunner
+    base: str
+    journal_file: Path
+    document: Document
+    _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
+
+    def client(self, issued: Issued | None) -> Client:
+        """A client with that certificate, or with none."""
+        context = ssl.create_default_context(cafile=self.authorities.directory / "ca.crt")
+        if issued is not None:
+            directory = self.journal_file.parent
+            pki.write_file(directory / "client.crt", issued.certificate_pem(), mode=0o600, replace=True)
+            pki.write_file(directory / "client.key", issued.key_pem(), mode=0o600, replace=True)
+            context.load_cert_chain(directory / "client.crt", directory / "client.key")
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, force_close=False), auto_decompress=False
+        )
+        self._sessions.append(session)
+        return Client(session, self.base, self.document)
+
+    async def known(self, user: str, role: Role = Role.ANALYST) -> Client:
+        """A client whose certificate the store knows."""
+        issued = self.authorities.own.issue_client(user)
+        expires = issued.certificate.not_valid_after_utc.astimezone(UTC)
+        await self.scene.store.add_certificate(
+            Certificate(serial=issued.serial, user=user, role=role, issued_at=now(), expires_at=expires)
+        )
+        return self.client(issued)
+
+    def log(self, *lines: str) -> None:
+        """Appends to what journalctl shows of any unit; "END" is the closing entry."""
+        with self.journal_file.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+    def artifacts(self, job: Any) -> Path:
+        directory = self.scene.settings.state_directory / "jobs" / job["job_id"] / "artifacts"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    async def finish(self, job: Any, **update: Any) -> None:
+        """Ends the job in the store, as if the agent had seen it end some time ago."""
+        known = await self.jobs.get(job["job_id"])
+        ended = {"status": "COMPLETED", "finished_at": now() - timedelta(hours=1), "revision": 2} | update
+        await self.scene.store.update_job(Job.model_validate(known.model_dump() | ended))
+        self.jobs._active.pop(known.job_id)
+
+    async def nothing_is_left(self) -> None:
+        """No job is in the store, on disk or in systemd."""
+        state = self.scene.settings.state_directory
+        assert (await self.jobs.page()).jobs == []
+        assert not (state / "jobs").exists()
+        assert not (self.scene.settings.runtime_directory / "systemd").exists()
+        assert self.scene.units.started == []
+
+    async def close(self) -> None:
+        for session in self._sessions:
+            await session.close()
+        await self.runner.cleanup()
+
+
+@pytest.fixture
+async def serve(
+    tmp_path: Path,
+    authorities: Authorities,
+    repository: Path,
+    document: Document,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[..., Any]]:
+    """Starts an agent; options are those of `build`."""
+    monkeypatch.setenv("PATH", f"{Path(__file__).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
+    (tmp_path / "journal").touch()
+    settings = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(*, drive: bool = False, **options: Any) -> Served:
+            store = await stack.enter_async_context(Store.open(settings.database))
+            scene = Scene(settings, store)
+            jobs = scene.jobs()
+            limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10} | options
+            app = build(jobs=jobs, journal=Journal(), identify=_identify(store), **limits)
+            runner = web.AppRunner(
+                app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=1
+            )
+            await runner.setup()
+            server = await asyncio.get_running_loop().create_server(
+                runner.server, "127.0.0.1", 0, ssl=pki.server_context(authorities.directory)
+            )
+            stack.callback(server.close)
+            port = server.sockets[0].getsockname()[1]
+            base = f"https://localhost:{port}"
+            served = Served(scene, jobs, authorities, app, runner, base, tmp_path / "journal", document)
+            stack.push_async_callback(served.close)
+            if drive:
+                await stack.enter_async_context(driving(jobs))
+            return served
+
+        yield start
+
+
+@pytest.fixture
+async def served(serve: Callable[..., Any]) -> Served:
+    """An agent in which no job is started: all wait."""
+    started: Served = await serve()
+    return started
+
+
+@pytest.fixture
+async def alice(served: Served) -> Client:
+    return await served.known("alice")
+
+
+@pytest.fixture
+async def bob(served: Served) -> Client:
+    return await served.known("bob")
+
+
+@pytest.fixture
+async def administrator(served: Served) -> Client:
+    return await served.known("root", Role.ADMINISTRATOR)
+
+
+@pytest.fixture(scope="session")
+def document() -> Document:
+    """The OpenAPI document, which checks answers."""
+    return Document.load()

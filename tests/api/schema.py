@@ -1,0 +1,51 @@
+"""Checks answers against the OpenAPI document that the agent serves."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from agent.api import openapi
+
+
+@dataclass(frozen=True)
+class Document:
+    """The parsed document."""
+
+    content: dict[str, Any]
+
+    @classmethod
+    def load(cls) -> "Document":
+        return cls(json.loads(openapi.document()))
+
+    def check(self, method: str, path: str, status: int, headers: dict[str, str], body: bytes) -> None:
+        """Fails where the document does not allow this answer to this call."""
+        if (path, status) == ("/openapi.json", 200):
+            return
+        operation = self._operation(method, path)
+        if operation is None:
+            assert status >= 400, f"{method} {path} is not in the document"
+            operation = self.content["paths"]["/jobs"]["get"]
+        described = operation["responses"].get(str(status), operation["responses"]["default"])
+        if method == "HEAD" or "content" not in described:
+            assert body == b""
+            return
+        kind = headers["Content-Type"].partition(";")[0]
+        content = described["content"].get(kind) or described["content"].get("*/*")
+        assert content is not None, f"{method} {path} answered {status} as {kind}"
+        if kind.endswith("json") and "*/*" not in described["content"]:
+            self.validate(content["schema"], json.loads(body))
+
+    def validate(self, schema: dict[str, Any], value: Any) -> None:
+        """Fails where the value is not as the schema says; nothing that it does not name is allowed."""
+        Draft202012Validator({**schema, "components": self.content["components"]}).validate(value)
+
+    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+        for template, operations in self.content["paths"].items():
+            pattern = re.escape(template).replace(r"\{path\}", ".+")
+            if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", pattern), path):
+                found: dict[str, Any] | None = operations.get("get" if method == "HEAD" else method.lower())
+                return found
+        return None

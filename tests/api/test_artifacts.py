@@ -1,0 +1,192 @@
+import hashlib
+import os
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agent.api import artifacts
+
+from .conftest import Client, Served
+
+CONTENT = bytes(range(256)) * 2048  # more than one chunk
+TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
+
+
+@pytest.fixture
+async def path(served: Served, alice: Client) -> str:
+    """The path of a finished job's one artifact, `model.bin`."""
+    job = await alice.submit()
+    (served.artifacts(job) / "model.bin").write_bytes(CONTENT)
+    await served.finish(job)
+    return f"/jobs/{job['job_id']}/artifacts/model.bin"
+
+
+async def test_a_manifest_has_each_file_with_its_size_and_digest(alice: Client, path: str) -> None:
+    manifest = (await alice.get(path.removesuffix("/model.bin"))).json
+    assert manifest["complete"] is True
+    assert manifest["artifacts"] == [
+        {
+            "path": "model.bin",
+            "size": len(CONTENT),
+            "sha256": TAG.strip('"'),
+            "media_type": "application/octet-stream",
+        }
+    ]
+
+
+async def test_a_job_that_waits_has_none(alice: Client) -> None:
+    job = await alice.submit()
+    manifest = (await alice.get(f"/jobs/{job['job_id']}/artifacts")).json
+    assert (manifest["complete"], manifest["artifacts"]) == (False, [])
+
+
+async def test_a_file_comes_whole_as_an_attachment_that_nobody_sniffs(alice: Client, path: str) -> None:
+    answer = await alice.get(path)
+    assert (answer.status, answer.body) == (200, CONTENT)
+    assert answer.headers["Etag"] == TAG
+    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert answer.headers["Content-Disposition"] == "attachment"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Length"] == str(len(CONTENT))
+
+
+async def test_a_page_made_by_a_job_is_an_attachment_too(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    (served.artifacts(job) / "report.html").write_text("<script>")
+    answer = await alice.get(f"/jobs/{job['job_id']}/artifacts/report.html")
+    assert (answer.headers["Content-Type"], answer.headers["Content-Disposition"]) == (
+        "text/html",
+        "attachment",
+    )
+
+
+async def test_head_says_what_get_would(alice: Client, path: str) -> None:
+    get, head = await alice.get(path), await alice("HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    for name in ("Content-Length", "Etag", "Content-Type", "Accept-Ranges", "Content-Disposition"):
+        assert head.headers[name] == get.headers[name]
+
+
+async def test_a_method_without_ranges_ignores_them(alice: Client, path: str) -> None:
+    head = await alice("HEAD", path, headers={"Range": "bytes=0-9"})
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(CONTENT)))
+
+
+SIZE = len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "start", "stop"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=10-19", 10, 20),
+        ("bytes=262140-262150", 262140, 262151),
+        (f"bytes={SIZE - 1}-", SIZE - 1, SIZE),
+        ("bytes=-5", SIZE - 5, SIZE),
+        (f"bytes=5-{SIZE + 1000}", 5, SIZE),
+    ],
+)
+async def test_a_range_is_just_these_bytes(
+    alice: Client, path: str, wanted: str, start: int, stop: int
+) -> None:
+    answer = await alice.get(path, Range=wanted)
+    assert (answer.status, answer.body) == (206, CONTENT[start:stop])
+    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
+    assert answer.headers["Etag"] == TAG
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["bytes=5-3", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes", "0-5", "bytes=--5", "bytes=-0"],
+)
+async def test_a_range_that_is_none_or_several_is_ignored(alice: Client, path: str, wanted: str) -> None:
+    answer = await alice.get(path, Range=wanted)
+    assert (answer.status, answer.body) == (200, CONTENT)
+
+
+@pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
+async def test_a_range_beyond_the_end_cannot_be_satisfied(alice: Client, path: str, wanted: str) -> None:
+    answer = await alice.get(path, Range=wanted)
+    assert (answer.status, answer.problem) == (416, "range-not-satisfiable")
+    assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
+
+
+@pytest.mark.parametrize("tags", [TAG, f"W/{TAG}", f'"other", {TAG}', "*"])
+async def test_a_file_that_the_client_has_is_not_sent_again(alice: Client, path: str, tags: str) -> None:
+    for answer in (
+        await alice.get(path, **{"If-None-Match": tags}),
+        await alice("HEAD", path, headers={"If-None-Match": tags}),
+        await alice.get(path, **{"If-None-Match": tags, "Range": "bytes=0-1"}),
+    ):
+        assert (answer.status, answer.body, answer.headers["Etag"]) == (304, b"", TAG)
+
+
+@pytest.mark.parametrize("tags", ['"other"', TAG.strip('"'), '""'])
+async def test_a_file_that_the_client_does_not_have_is_sent(alice: Client, path: str, tags: str) -> None:
+    assert (await alice.get(path, **{"If-None-Match": tags})).status == 200
+
+
+async def test_a_download_goes_on_only_in_the_same_file(alice: Client, path: str) -> None:
+    same = await alice.get(path, **{"Range": "bytes=100-", "If-Range": TAG})
+    assert (same.status, same.body) == (206, CONTENT[100:])
+    for other in ('"other"', f"W/{TAG}", "Mon, 23 Nov 2026 20:00:00 GMT"):
+        answer = await alice.get(path, **{"Range": "bytes=100-", "If-Range": other})
+        assert (answer.status, answer.body) == (200, CONTENT)
+
+
+async def test_an_empty_file_has_no_ranges(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    (served.artifacts(job) / "empty").touch()
+    for headers in ({}, {"Range": "bytes=0-"}, {"Range": "bytes=-5"}):
+        answer = await alice.get(f"/jobs/{job['job_id']}/artifacts/empty", **headers)
+        assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "absent",
+        "link",
+        "fifo",
+        "directory",
+        "directory/",
+        "../input/job.json",
+        "..%2Finput%2Fjob.json",
+        "%2Fetc%2Fpasswd",
+        "directory/..%2F..%2Finput",
+        ".%2Fmodel.bin",
+        "model.bin%2F",
+        "model.bin%00",
+        "%00",
+        "%0a",
+        "%ff",
+        "a" * 5000,
+        "/".join("a" * 100),
+    ],
+)
+async def test_what_is_not_published_is_not_found(served: Served, alice: Client, name: str) -> None:
+    job = await alice.submit()
+    artifacts = served.artifacts(job)
+    (artifacts.parent / "input").mkdir()
+    (artifacts.parent / "input/job.json").write_text("{}")
+    (artifacts / "link").symlink_to("/etc/passwd")
+    (artifacts / "directory").mkdir()
+    os.mkfifo(artifacts / "fifo")
+    answer = await alice.get(f"/jobs/{job['job_id']}/artifacts/{name}")
+    assert (answer.status, answer.problem) in ((404, "artifact-not-found"), (404, "no-such-route"))
+
+
+async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
+    served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = artifacts._chunks
+
+    def failing(*arguments: Any) -> Any:
+        yield next(iter(chunks(*arguments)))
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(artifacts, "_chunks", failing)
+    with pytest.raises(aiohttp.ClientError):
+        await alice.get(path)
+    assert (await alice.get("/jobs")).status == 200

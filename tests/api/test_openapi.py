@@ -1,0 +1,65 @@
+import json
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from agent.api.routes import ROUTES
+
+from .conftest import Client
+from .schema import Document
+
+
+def every(node: Any) -> list[dict[str, Any]]:
+    """All objects in a JSON value."""
+    below = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return ([node] if isinstance(node, dict) else []) + [each for child in below for each in every(child)]
+
+
+def test_the_document_is_valid_openapi_3_1(document: Document) -> None:
+    assert document.content["openapi"].startswith("3.1.")
+    validate(document.content)
+
+
+def test_nothing_is_null_and_nothing_is_one_of_several(document: Document) -> None:
+    for node in every(document.content):
+        assert not {"anyOf", "oneOf", "allOf", "nullable"} & node.keys()
+        assert node.get("type") != "null"
+        assert "default" not in node or node["default"] is not None
+
+
+def test_every_route_is_documented_under_an_operation_id_of_its_own(document: Document) -> None:
+    documented = {
+        (method.upper(), path): operation["operationId"]
+        for path, operations in document.content["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert documented == {(route.method, route.path): route.operation_id for route in ROUTES}
+    assert len(set(documented.values())) == len(ROUTES)
+
+
+def test_every_operation_has_a_summary_and_answers_problems(document: Document) -> None:
+    for operations in document.content["paths"].values():
+        for operation in operations.values():
+            assert operation["summary"]
+            assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+
+
+def test_what_a_client_must_find_in_a_job_is_required_and_a_string(document: Document) -> None:
+    job = document.content["components"]["schemas"]["Job"]
+    assert {"job_id", "container_id", "status"} <= set(job["required"])
+    assert job["properties"]["container_id"]["type"] == "string"
+
+
+def test_a_request_needs_a_script_and_nothing_else(document: Document) -> None:
+    assert document.content["components"]["schemas"]["JobRequest"]["required"] == ["script_name"]
+
+
+@pytest.mark.parametrize("model", ["Job", "JobRequest", "ProblemDocument", "ArtifactManifest"])
+def test_a_model_is_closed(document: Document, model: str) -> None:
+    assert document.content["components"]["schemas"][model]["additionalProperties"] is False
+
+
+async def test_the_agent_serves_the_document(alice: Client, document: Document) -> None:
+    answer = await alice.get("/openapi.json")
+    assert json.loads(answer.body) == document.content

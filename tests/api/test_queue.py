@@ -1,0 +1,109 @@
+"""What clients are told of the queue."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Problem
+
+from .conftest import Client, Served
+
+
+async def test_a_waiting_job_has_its_place_wherever_it_is_shown(served: Served, alice: Client) -> None:
+    jobs = [await alice.submit() for _ in range(6)]
+    assert jobs[5]["queue"] == {"position": 6, "waits_for": "the jobs before it"}
+    shown = (await alice.get(f"/jobs/{jobs[4]['job_id']}")).json["queue"]
+    listed = (await alice.get("/jobs")).json["jobs"][1]["queue"]
+    assert shown == listed
+    assert shown["position"] == 5
+    assert shown["waits_for"].startswith("1 CPU and a place among the running jobs, free at the latest at ")
+
+
+async def test_a_job_that_does_not_wait_has_no_place(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    cancelled = await alice.post(f"/jobs/{job['job_id']}/cancel")
+    assert "queue" not in cancelled.json
+    assert "queue" not in (await alice.get("/jobs")).json["jobs"][0]
+
+
+async def test_a_place_is_never_stored(served: Served, alice: Client) -> None:
+    await alice.submit()
+    (stored,) = (await served.scene.store.page()).jobs
+    assert stored.queue is None
+
+
+async def test_another_users_jobs_count_in_the_line_without_being_shown(
+    served: Served, alice: Client, bob: Client
+) -> None:
+    for _ in range(5):
+        await alice.submit()
+    job = await bob.submit()
+    assert job["queue"]["position"] == 2  # users take turns
+    assert "alice" not in str(job)
+
+
+@pytest.mark.parametrize("limits", [{"cpus": 4.5}, {"memory_bytes": 2**49}])
+async def test_a_job_that_can_never_fit_is_refused(
+    served: Served, alice: Client, limits: dict[str, float]
+) -> None:
+    refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": limits})
+    assert (refused.status, refused.problem) == (422, "invalid-request")
+    assert refused.fields == [f"limits.{name}" for name in limits]
+    await served.nothing_is_left()
+
+
+@pytest.mark.parametrize("priority", [11, -11, 0.5, "1", True, None])
+async def test_a_priority_that_is_none_is_refused(served: Served, alice: Client, priority: object) -> None:
+    refused = await alice.post("/jobs", {"script_name": "succeed.py", "priority": priority})
+    assert (refused.status, refused.fields) == (422, ["priority"])
+
+
+async def test_only_an_administrator_puts_jobs_before_those_of_others(
+    served: Served, alice: Client, administrator: Client
+) -> None:
+    first = await alice.submit(priority=-1)
+    refused = await alice.post("/jobs", {"script_name": "succeed.py", "priority": 1})
+    assert (refused.status, refused.fields) == (422, ["priority"])
+    urgent = await administrator.submit(priority=1)
+    assert urgent["priority"] == 1
+    places = [(await administrator.get(f"/jobs/{job['job_id']}")).json["queue"] for job in (urgent, first)]
+    assert [place["position"] for place in places] == [1, 2]
+
+
+async def test_the_host_shows_what_it_gives_and_to_whom(
+    served: Served, alice: Client, bob: Client, administrator: Client
+) -> None:
+    await alice.submit()
+    await bob.submit()
+    mine = (await alice.get("/host")).json
+    assert mine["versions"] == {"agent": mine["versions"]["agent"], "systemd": "257", "podman": "5.4.2"}
+    assert (mine["capacity"]["jobs"], mine["capacity"]["cpus"]) == (4, 4.0)
+    assert mine["in_use"] == {"jobs": 0, "cpus": 0.0, "memory_bytes": 0}
+    assert (mine["waiting"], mine["running"]) == (2, 0)
+    assert mine["users"] == [{"user": "alice", "waiting": 1, "running": 0, "recent_use_seconds": 0.0}]
+    everyone = (await administrator.get("/host")).json
+    assert [user["user"] for user in everyone["users"]] == ["alice", "bob"]
+
+
+async def test_the_host_answers_also_when_podman_and_systemd_do_not(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse() -> str:
+        raise AgentError(Problem.HOST, "no answer")
+
+    monkeypatch.setattr(served.scene.units, "version", refuse)
+    monkeypatch.setattr(served.scene.podman, "version", refuse)
+    assert list((await alice.get("/host")).json["versions"]) == ["agent"]
+
+
+async def test_what_runs_is_charged_to_its_user_and_survives_the_agent(
+    serve: Callable[..., Any],
+) -> None:
+    served: Served = await serve(drive=True)
+    alice = await served.known("alice")
+    job = await alice.submit()
+    await alice.post(f"/jobs/{job['job_id']}/cancel")
+    await served.jobs.ended(await served.jobs.get(job["job_id"]))
+    (use,) = await served.scene.store.uses()
+    assert use.owner == "alice"

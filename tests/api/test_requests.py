@@ -1,0 +1,357 @@
+"""Bad input: each is answered with the status, the code and the field it deserves, and leaves nothing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Problem
+
+from .conftest import Answer, Client, Served
+
+
+def body(script_name: Any = "succeed.py", **fields: Any) -> dict[str, Any]:
+    return {"script_name": script_name, "hyperparameters": {}} | fields
+
+
+async def refused(
+    served: Served, answer: Answer, status: int, problem: str, *fields: str, left: bool = False
+) -> None:
+    """The answer is this problem with these fields, and nothing came of the request."""
+    assert (answer.status, answer.problem, answer.fields) == (status, problem, list(fields)), answer.body
+    if not left:
+        await served.nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "absent.py",
+        "_helper.py",
+        ".hidden.py",
+        "passwd.py",
+        "succeed",
+        "SUCCEED.py",
+        "../scripts/succeed.py",
+        "./succeed.py",
+        "scripts/succeed.py",
+        "a/../succeed.py",
+        "/etc/passwd",
+        "//succeed.py",
+        "succeed.py/",
+        "succeed.py ",
+        "%2e%2e/succeed.py",
+        "..\\succeed.py",
+        "succeed.py; id",
+        "$(id).py",
+        "\u0455ucceed.py",
+        "\u202esucceed.py",
+        "-rf.py",
+        "HEAD:scripts/succeed.py",
+    ],
+)
+async def test_a_script_that_the_repository_does_not_offer_is_unknown(
+    served: Served, alice: Client, name: str
+) -> None:
+    answer = await alice.post("/jobs", body(name))
+    await refused(served, answer, 422, "script-not-found", "script_name")
+
+
+@pytest.mark.parametrize("name", ["", "a\nb.py", "a\0.py", "a\x1b[31m.py", "a\x7f.py", "a\x85.py", "x" * 256])
+async def test_a_name_that_no_script_can_have_is_refused(served: Served, alice: Client, name: str) -> None:
+    await refused(served, await alice.post("/jobs", body(name)), 422, "invalid-request", "script_name")
+
+
+@pytest.mark.parametrize("value", [None, 1, True, ["succeed.py"], {"name": "succeed.py"}])
+async def test_a_script_name_is_a_string(served: Served, alice: Client, value: Any) -> None:
+    await refused(served, await alice.post("/jobs", body(value)), 422, "invalid-request", "script_name")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "1a", "a-b", "a b", "a=b", "a.b", "ä", "a\n", "a\0", "A" * 65, "$PATH", "a%n", "_a", "[Service]"],
+)
+async def test_a_parameter_that_is_no_variable_is_refused_by_name(
+    served: Served, alice: Client, name: str
+) -> None:
+    answer = await alice.post("/jobs", body(hyperparameters={name: "1"}))
+    await refused(served, answer, 422, "invalid-request", f"hyperparameters.{name[:80]}")
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, None, ["1"], {"a": "1"}, "a\nb", "a\rb", "a\0b", "x" * 4097])
+async def test_a_value_that_is_no_plain_text_is_refused_by_name(
+    served: Served, alice: Client, value: Any
+) -> None:
+    answer = await alice.post("/jobs", body(hyperparameters={"depth": value}))
+    await refused(served, answer, 422, "invalid-request", "hyperparameters.depth")
+
+
+async def test_a_number_is_refused_with_the_words_that_mend_it(alice: Client) -> None:
+    answer = await alice.post("/jobs", body(hyperparameters={"depth": 5}))
+    assert answer.json["errors"][0]["message"] == 'must be a string; write "5" in quotes'
+
+
+async def test_no_more_parameters_are_taken_than_a_job_may_have(served: Served, alice: Client) -> None:
+    answer = await alice.post("/jobs", body(hyperparameters={f"p{number}": "1" for number in range(101)}))
+    await refused(served, answer, 422, "invalid-request", "hyperparameters")
+
+
+async def test_two_parameters_that_would_be_one_variable_are_refused(served: Served, alice: Client) -> None:
+    answer = await alice.post("/jobs", body(hyperparameters={"depth": "1", "DEPTH": "2"}))
+    await refused(served, answer, 422, "invalid-request", "body")
+    assert "HP_DEPTH" in answer.json["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"hyperparameters": []}, "hyperparameters"),
+        ({"hyperparameters": None}, "hyperparameters"),
+        ({"script": "succeed.py"}, "script"),
+        ({"owner": "bob"}, "owner"),
+        ({"image": "evil"}, "image"),
+        ({"ref": "--upload-pack=id"}, "ref"),
+        ({"ref": "a b"}, "ref"),
+        ({"ref": "a\n"}, "ref"),
+        ({"name": "a\nb"}, "name"),
+        ({"name": "x" * 129}, "name"),
+        ({"labels": {"A": "b"}}, "labels.A"),
+        ({"labels": {"a": "b\n"}}, "labels.a"),
+        ({"limits": {"gpus": 1}}, "limits.gpus"),
+        ({"limits": {"cpus": 0}}, "limits.cpus"),
+        ({"limits": {"memory_bytes": "1; id"}}, "limits.memory_bytes"),
+        ({"limits": {"tasks": 100_000}}, "limits.tasks"),
+        ({"limits": {"tasks": True}}, "limits.tasks"),
+        ({"limits": {"tasks": "16"}}, "limits.tasks"),
+        ({"limits": {"run_time_seconds": -1}}, "limits.run_time_seconds"),
+    ],
+)
+async def test_a_field_that_is_unknown_or_out_of_bounds_is_named(
+    served: Served, alice: Client, fields: dict[str, Any], name: str
+) -> None:
+    await refused(served, await alice.post("/jobs", body(**fields)), 422, "invalid-request", name)
+
+
+async def test_a_missing_script_name_is_named(served: Served, alice: Client) -> None:
+    answer = await alice.post("/jobs", {"hyperparameters": {}})
+    await refused(served, answer, 422, "invalid-request", "script_name")
+
+
+async def test_a_ref_that_is_not_there_is_named(served: Served, alice: Client) -> None:
+    await refused(served, await alice.post("/jobs", body(ref="no/such")), 422, "ref-not-found", "ref")
+
+
+async def test_what_a_script_does_not_declare_is_refused(served: Served, alice: Client) -> None:
+    for parameters, name in (
+        ({"width": "1"}, "width"),
+        ({"depth": "11"}, "depth"),
+        ({"depth": "x"}, "depth"),
+    ):
+        answer = await alice.post("/jobs", body("declared.py", hyperparameters=parameters))
+        await refused(served, answer, 422, "invalid-request", f"hyperparameters.{name}")
+
+
+async def test_a_script_whose_secret_or_network_is_missing_is_refused(served: Served, alice: Client) -> None:
+    served.scene.podman.secrets = frozenset()
+    answer = await alice.post("/jobs", body("declared.py"))
+    await refused(served, answer, 422, "secret-missing", "script_name")
+    answer = await alice.post("/jobs", body("networked.py"))
+    await refused(served, answer, 422, "invalid-request", "script_name")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"succeed.py"',
+        b"1",
+        b"{'script_name': 'succeed.py'}",
+        b'{"script_name": "succeed.py"} trailing',
+        b'{"script_name": "succeed.py", "script_name": "fail.py"}',
+        b'{"script_name": "succeed.py", "hyperparameters": {"a": "1", "a": "2"}}',
+        b'{"script_name": "succeed.py", "limits": {"cpus": NaN}}',
+        b'{"script_name": "succeed.py", "limits": {"cpus": -Infinity}}',
+        b'{"script_name": "succeed.py\x00"}',
+        b'{"script_name": "succeed\xff.py"}',
+        b'\xef\xbb\xbf{"script_name": "succeed.py"}',
+        b"\xff\xfe{\x00}\x00",
+        b"\x1f\x8b\x08\x00",
+        b"[" * 100_000,
+        b'{"a":' * 40_000,
+        b'{"limits": {"tasks": ' + b"9" * 5000 + b"}}",
+    ],
+    ids=lambda data: ascii(data[:40]),
+)
+async def test_a_body_that_is_no_json_object_is_refused(served: Served, alice: Client, data: bytes) -> None:
+    await refused(served, await alice.post("/jobs", data), 400, "invalid-json")
+
+
+@pytest.mark.parametrize("text", [r'{"\ud800": 1}', r'{"script_name": "\ud800.py"}'])
+async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
+    served: Served, alice: Client, text: str
+) -> None:
+    answer = await alice.post("/jobs", text.encode())
+    assert (answer.status, answer.problem) == (422, "invalid-request")
+    assert len(answer.fields) >= 1
+    await served.nothing_is_left()
+
+
+async def test_a_number_beyond_all_bounds_is_refused(served: Served, alice: Client) -> None:
+    answer = await alice.post("/jobs", b'{"script_name": "succeed.py", "limits": {"cpus": 1e999}}')
+    await refused(served, answer, 422, "invalid-request", "limits.cpus")
+
+
+async def test_no_more_refusals_are_told_than_somebody_reads(alice: Client) -> None:
+    answer = await alice.post("/jobs", body(**{f"field{number}": 1 for number in range(1000)}))
+    assert len(answer.fields) == 20
+
+
+@pytest.mark.parametrize("size", [256 * 1024 + 1, 2**20])
+async def test_a_body_that_is_too_large_is_refused_without_being_read_to_its_end(
+    served: Served, alice: Client, size: int
+) -> None:
+    await refused(served, await alice.post("/jobs", b" " * size), 413, "body-too-large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"])
+async def test_another_content_type_is_refused(served: Served, alice: Client, kind: str) -> None:
+    answer = await alice.post("/jobs", body(), **{"Content-Type": kind})
+    await refused(served, answer, 415, "unsupported-media-type")
+
+
+async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
+    answer = await alice.post("/jobs", body(), **{"Content-Type": "application/json; charset=utf-8"})
+    assert answer.status == 202
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/jobs?unknown=1", "unknown"),
+        ("/jobs?limit=0", "limit"),
+        ("/jobs?limit=201", "limit"),
+        ("/jobs?limit=many", "limit"),
+        ("/jobs?limit=1&limit=2", "limit"),
+        ("/jobs?status=DONE", "status"),
+        ("/jobs?cursor=-1", "cursor"),
+        ("/jobs?cursor=1;--", "cursor"),
+        ("/jobs?cursor=%00", "cursor"),
+        ("/jobs?cursor=" + "1" * 65, "cursor"),
+        ("/jobs?script=%00", "script"),
+        ("/jobs?script=%0A", "script"),
+        ("/jobs?owner=Alice", "owner"),
+        ("/jobs?owner=bob", "owner"),
+        ("/scripts?ref=--all", "ref"),
+        ("/scripts?commit=HEAD", "commit"),
+    ],
+)
+async def test_a_query_that_is_not_understood_is_refused_by_name(
+    alice: Client, path: str, field: str
+) -> None:
+    answer = await alice.get(path)
+    assert (answer.status, answer.problem, answer.fields) == (422, "invalid-request", [field])
+
+
+@pytest.mark.parametrize("query", ["?script=%ED%A0%80", "?script=%FF", "?script=%F0%9F%98%80"])
+async def test_a_query_of_strange_bytes_finds_nothing(alice: Client, query: str) -> None:
+    answer = await alice.get("/jobs" + query)
+    assert answer.status in (200, 422)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9"])
+async def test_an_idempotency_key_that_is_no_key_is_refused(served: Served, alice: Client, key: str) -> None:
+    answer = await alice.post("/jobs", body(), **{"Idempotency-Key": key})
+    await refused(served, answer, 422, "invalid-request", "Idempotency-Key")
+
+
+async def test_the_same_key_and_body_is_the_same_job(alice: Client) -> None:
+    first = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
+    again = await alice.post(
+        "/jobs", b'{ "hyperparameters":{},"script_name":"succeed.py"}', **{"Idempotency-Key": "k"}
+    )
+    assert (again.status, again.json["job_id"]) == (202, first.json["job_id"])
+    assert again.headers["Location"] == first.headers["Location"]
+    assert len((await alice.get("/jobs")).json["jobs"]) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(served: Served, alice: Client) -> None:
+    await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
+    answer = await alice.post("/jobs", body("fail.py"), **{"Idempotency-Key": "k"})
+    await refused(served, answer, 422, "idempotency-mismatch", "Idempotency-Key", left=True)
+    assert len((await alice.get("/jobs")).json["jobs"]) == 1
+
+
+async def test_a_key_is_its_owners(alice: Client, bob: Client) -> None:
+    hers = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
+    his = await bob.post("/jobs", body("fail.py"), **{"Idempotency-Key": "k"})
+    assert his.status == 202
+    assert his.json["job_id"] != hers.json["job_id"]
+
+
+async def test_who_has_enough_jobs_waiting_is_told_when_to_come_again(served: Served, alice: Client) -> None:
+    jobs = served.scene.settings.jobs.model_copy(update={"max_waiting_per_user": 1})
+    served.jobs._settings = served.scene.settings.model_copy(update={"jobs": jobs})
+    await alice.submit()
+    answer = await alice.post("/jobs", body())
+    assert (answer.status, answer.problem) == (429, "too-many-jobs")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+async def test_a_full_disk_is_507_and_no_job(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise AgentError(Problem.STORAGE_FULL, "The disk that holds the job store is full.")
+
+    monkeypatch.setattr(served.scene.store, "add_job", full)
+    answer = await alice.post("/jobs", body())
+    assert (answer.status, answer.problem) == (507, "storage-full")
+    await served.nothing_is_left()
+
+
+async def test_an_error_that_nobody_foresaw_tells_the_log_and_not_the_client(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a secret of the implementation")
+
+    monkeypatch.setattr(served.scene.store, "page", broken)
+    answer = await alice.get("/jobs")
+    assert (answer.status, answer.problem) == (500, "internal")
+    assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "problem"),
+    [
+        ("GET", "/", 404, "no-such-route"),
+        ("GET", "/jobs/", 404, "no-such-route"),
+        ("GET", "/etc/passwd", 404, "no-such-route"),
+        ("GET", "/jobs/../scripts/x", 404, "no-such-route"),
+        ("PUT", "/jobs", 405, "method-not-allowed"),
+        ("DELETE", "/jobs/abcdefghijkl", 405, "method-not-allowed"),
+        ("TRACE", "/jobs", 405, "method-not-allowed"),
+        ("GET", "/jobs/abcdefghijkl", 404, "job-not-found"),
+        ("GET", "/jobs/" + "a" * 4000, 404, "job-not-found"),
+        ("GET", "/jobs/%00", 404, "job-not-found"),
+        ("GET", "/jobs/..%2F..%2Fetc", 404, "job-not-found"),
+        ("GET", "/jobs/abcdefghijkl/logs", 404, "job-not-found"),
+        ("GET", "/jobs/abcdefghijkl/artifacts/x", 404, "job-not-found"),
+        ("POST", "/jobs/abcdefghijkl/cancel", 404, "job-not-found"),
+    ],
+)
+async def test_what_is_not_there_is_a_problem_too(
+    alice: Client, method: str, path: str, status: int, problem: str
+) -> None:
+    answer = await alice(method, path)
+    assert (answer.status, answer.problem) == (status, problem)
+    if status == 405:
+        assert "GET" in answer.headers["Allow"]
+
+
+async def test_a_look_alikes_answer_is_plain_ascii(alice: Client) -> None:
+    answer = await alice.post("/jobs", body("\u0455ucceed.py"))
+    assert json.loads(answer.body)["detail"].isascii()

@@ -1,0 +1,113 @@
+"""A job that is run again: what stays, what may differ, and who may ask."""
+
+from typing import Any
+
+import pytest
+
+from .conftest import Client, Served
+
+STAYS = (
+    "script_name",
+    "hyperparameters",
+    "limits",
+    "name",
+    "labels",
+    "commit",
+    "script_sha256",
+    "image",
+    "image_digest",
+    "secrets",
+    "network",
+)
+
+
+async def rerun(client: Client, job: Any, body: Any = None, **headers: str) -> Any:
+    path = f"/jobs/{job['job_id']}/rerun"
+    return await (
+        client("POST", path, headers=headers) if body is None else client.post(path, body, **headers)
+    )
+
+
+async def test_a_rerun_is_a_new_job_that_runs_the_same(served: Served, alice: Client) -> None:
+    job = await alice.submit(
+        hyperparameters={"depth": "3"}, limits={"tasks": 9}, name="first", labels={"team": "risk"}
+    )
+    answer = await rerun(alice, job)
+    again = answer.json
+    assert (answer.status, answer.headers["Location"]) == (202, f"/jobs/{again['job_id']}")
+    assert again["job_id"] != job["job_id"]
+    assert (again["rerun_of"], again["status"]) == (job["job_id"], "PENDING")
+    assert {name: again[name] for name in STAYS} == {name: job[name] for name in STAYS}
+
+
+async def test_what_the_body_says_is_laid_over_what_the_job_had(served: Served, alice: Client) -> None:
+    job = await alice.submit(hyperparameters={"a": "1", "b": "2"}, limits={"tasks": 9})
+    changes = {"hyperparameters": {"b": "3"}, "limits": {"run_time_seconds": 5}}
+    again = (await rerun(alice, job, changes)).json
+    assert again["hyperparameters"] == {"a": "1", "b": "3"}
+    assert again["limits"] == job["limits"] | {"run_time_seconds": 5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"hyperparameters": {"depth": "11"}}, "hyperparameters.depth"),
+        ({"limits": {"tasks": 100_000}}, "limits.tasks"),
+        ({"limits": {"tasks": "9"}}, "limits.tasks"),
+        ({"script_name": "fail.py"}, "script_name"),
+        ({"hyperparameters": {"a": 1}}, "hyperparameters.a"),
+    ],
+)
+async def test_changes_are_checked_as_a_submission_is(
+    served: Served, alice: Client, changes: Any, field: str
+) -> None:
+    job = await alice.submit("declared.py")
+    answer = await rerun(alice, job, changes)
+    assert (answer.status, answer.fields) == (422, [field])
+    assert len((await served.jobs.page()).jobs) == 1
+
+
+async def test_two_spellings_of_one_variable_are_refused(served: Served, alice: Client) -> None:
+    job = await alice.submit(hyperparameters={"depth": "1"})
+    answer = await rerun(alice, job, {"hyperparameters": {"DEPTH": "2"}})
+    assert (answer.status, answer.fields) == (422, ["hyperparameters.DEPTH"])
+
+
+async def test_one_reruns_ones_own_jobs_and_an_administrator_any_as_themselves(
+    served: Served, alice: Client, bob: Client, administrator: Client
+) -> None:
+    job = await alice.submit()
+    assert (await rerun(bob, job)).status == 404
+    again = (await rerun(administrator, job)).json
+    assert (again["owner"], again["rerun_of"]) == ("root", job["job_id"])
+
+
+async def test_a_priority_above_others_is_not_taken_over(served: Served, administrator: Client) -> None:
+    urgent, patient = await administrator.submit(priority=5), await administrator.submit(priority=-5)
+    assert (await rerun(administrator, urgent)).json["priority"] == 0
+    assert (await rerun(administrator, patient)).json["priority"] == -5
+
+
+async def test_a_repeated_key_is_the_same_rerun_and_no_other(served: Served, alice: Client) -> None:
+    job, other = await alice.submit(), await alice.submit()
+    key = {"Idempotency-Key": "k"}
+    again = await rerun(alice, job, **key)
+    assert (await rerun(alice, job, {}, **key)).json["job_id"] == again.json["job_id"]
+    assert (await rerun(alice, other, **key)).problem == "idempotency-mismatch"
+    assert (await rerun(alice, job, {"limits": {"tasks": 5}}, **key)).problem == "idempotency-mismatch"
+
+
+async def test_an_image_that_is_gone_is_said_so(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await alice.submit()
+    asked = []
+
+    async def gone(name: str) -> None:
+        asked.append(name)
+
+    monkeypatch.setattr(served.scene.podman, "image", gone)
+    answer = await rerun(alice, job)
+    assert (answer.status, answer.problem) == (422, "image-missing")
+    assert asked == [f"{job['image'].rpartition(':')[0]}@{job['image_digest']}"]
+    assert len((await served.jobs.page()).jobs) == 1

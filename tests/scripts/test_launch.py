@@ -1,0 +1,140 @@
+"""The launcher of the jobs' image, as a process of its own: it becomes the script."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
+EX_CONFIG = 78
+
+REPORT = """
+import json, os, sys
+print(json.dumps({
+    "variables": {name: os.environ[name] for name in os.environ if name.startswith(("HP_", "JOB_", "KEEP"))},
+    "arguments": sys.argv,
+    "directory": os.getcwd(),
+}))
+sys.exit(7)
+"""
+
+
+class Container:
+    """A directory that stands for a job's container, with the launcher in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.job = root / "job.json"
+        self.scripts = root / "scripts"
+        (self.scripts / "team").mkdir(parents=True)
+        for name in ("report.py", "team/report.py"):
+            (self.scripts / name).write_text(REPORT)
+        self.launcher = root / "launch.py"
+        text = LAUNCHER.read_text()
+        for constant, place in (("/run/ml-job/job.json", self.job), ("/scripts", self.scripts)):
+            assert text.count(f'"{constant}"') == 1
+            text = text.replace(f'"{constant}"', repr(str(place)))
+        self.launcher.write_text(text)
+
+    def start(self, description: object) -> subprocess.CompletedProcess[str]:
+        """Launches what is described, as the image's entry point does."""
+        text = description if isinstance(description, str) else json.dumps(description)
+        self.job.write_text(text)
+        return self.launch()
+
+    def launch(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-I", "-S", self.launcher],
+            env={"KEEP": "this", "LANG": "C.UTF-8"},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Container:
+    return Container(tmp_path)
+
+
+def job(script_name: str = "report.py", **hyperparameters: str) -> dict[str, Any]:
+    return {"job_id": "abcdefghij23", "script_name": script_name, "hyperparameters": hyperparameters}
+
+
+def test_the_script_gets_its_job_and_hyperparameters_and_keeps_the_rest_of_the_environment(
+    container: Container,
+) -> None:
+    ran = container.start(job(n_estimators="50", Max_Depth="3"))
+    assert json.loads(ran.stdout)["variables"] == {
+        "JOB_ID": "abcdefghij23",
+        "HP_N_ESTIMATORS": "50",
+        "HP_MAX_DEPTH": "3",
+        "KEEP": "this",
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        "two words",
+        "two\nlines\r\nand a tab\t",
+        """'single' "double" `back`""",
+        "$HOME ${HOME} $(id) %i %% \\ \\n ; | & > #",
+        "-c import os",
+        "=a=b",
+        "grün 模型 🌲 \u2028",
+        "x" * 4096,
+    ],
+)
+def test_a_value_arrives_as_it_was_sent(container: Container, value: str) -> None:
+    ran = container.start(job(value=value))
+    assert json.loads(ran.stdout)["variables"]["HP_VALUE"] == value
+
+
+def test_a_hundred_of_the_longest_values_fit(container: Container) -> None:
+    longest = "🌲" * 4096
+    ran = container.start(job(**{f"p{number}": longest for number in range(100)}))
+    assert json.loads(ran.stdout)["variables"]["HP_P99"] == longest
+
+
+def test_the_exit_status_is_the_scripts(container: Container) -> None:
+    assert container.start(job()).returncode == 7
+
+
+def test_a_script_runs_in_the_scripts_directory_wherever_it_is_itself(container: Container) -> None:
+    report = json.loads(container.start(job("team/report.py")).stdout)
+    assert report["directory"] == str(container.scripts)
+    assert report["arguments"] == [str(container.scripts / "team/report.py")]
+
+
+def test_a_missing_description_is_one_clear_line_and_status_78(container: Container) -> None:
+    ran = container.launch()
+    assert ran.returncode == EX_CONFIG
+    assert ran.stderr == f"ml-runner: {container.job}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "must be an object"),
+        ('{"job_id": "a", "script_name": "report.py"}', "hyperparameters is missing"),
+        ('{"hyperparameters": {}, "script_name": "report.py"}', "job_id is missing"),
+        (job() | {"hyperparameters": ["n"]}, "hyperparameters must be an object"),
+        (job() | {"hyperparameters": {"n": 50}}, "n must be a string"),
+        (job() | {"script_name": None}, "script_name must be a string"),
+        (job(n="a\0b"), "embedded null byte"),
+    ],
+)
+def test_a_malformed_description_is_one_clear_line_and_status_78(
+    container: Container, description: object, reason: str
+) -> None:
+    ran = container.start(description)
+    assert ran.returncode == EX_CONFIG
+    assert ran.stderr == f"ml-runner: {container.job}: {reason}\n"
+    assert ran.stdout == ""

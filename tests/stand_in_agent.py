@@ -1,0 +1,199 @@
+"""An agent that answers by script, over real TLS: what the client's tests talk to."""
+
+import asyncio
+import hashlib
+import json
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+JOB_ID = "abcdefghijkl"
+CREATED = "2026-01-01T00:00:00.000Z"
+
+
+def job(job_id: str = JOB_ID, status: str = "COMPLETED", **changes: object) -> dict[str, Any]:
+    """A job as the agent gives it, with a member that only a newer agent knows."""
+    return {
+        "job_id": job_id,
+        "status": status,
+        "container_id": "",
+        "owner": "alice",
+        "script_name": "train.py",
+        "hyperparameters": {"depth": "3"},
+        "labels": {},
+        "limits": {"memory_bytes": 2147483648, "since_a_later_version": 1},
+        "commit": "c" * 40,
+        "script_sha256": "d" * 64,
+        "image": "ml-runner",
+        "image_digest": "sha256:" + "e" * 64,
+        "secrets": [],
+        "network": "none",
+        "unit": f"ml-job@{job_id}.service",
+        "cancel_requested": False,
+        "created_at": CREATED,
+        "revision": 1,
+        "since_a_later_version": {"anything": True},
+    } | changes
+
+
+def line(number: int, text: str, source: str = "job") -> bytes:
+    """A `line` event."""
+    data = {"number": number, "time": CREATED, "source": source, "text": text}
+    return f"id: token-{number}\nevent: line\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def event(name: str, data: object, token: str | None = None) -> bytes:
+    """Any event."""
+    head = "" if token is None else f"id: {token}\n"
+    return f"{head}event: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def problem(status: int, code: str, detail: str, **members: object) -> web.Response:
+    """A problem document."""
+    body = {"type": f"urn:ml-agent:problem:{code}", "title": code, "status": status}
+    return web.Response(
+        status=status,
+        body=json.dumps(body | {"detail": detail} | members),
+        content_type="application/problem+json",
+    )
+
+
+Step = bytes | Callable[[web.Request], Awaitable[bytes | None]]
+
+
+async def cut(request: web.Request) -> None:
+    """A step: the connection breaks."""
+    assert request.transport is not None
+    request.transport.abort()
+
+
+@dataclass
+class StandIn:
+    """What the agent will answer (`jobs`, `streams`, …) and what it was asked (`requests`)."""
+
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[str, list[web.Response | None]] = field(default_factory=dict)  # None: break off
+    streams: list[Sequence[Step]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    plain_log: bytes = b""
+    manifest_changes: dict[str, object] = field(default_factory=dict)
+    requests: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+
+    def paths(self, method: str = "GET") -> list[str]:
+        """The paths asked for, in order, with their queries."""
+        return [path for asked, path, _, _ in self.requests if asked == method]
+
+    def application(self) -> web.Application:
+        """The routes of the contract."""
+        application = web.Application(middlewares=[self._record])
+        application.add_routes(
+            [
+                web.post("/jobs", self._submit),
+                web.get("/jobs", self._list),
+                web.get("/jobs/{id}", self._show),
+                web.post("/jobs/{id}/cancel", self._show),
+                web.post("/jobs/{id}/rerun", self._submit),
+                web.get("/jobs/{id}/logs", self._logs),
+                web.get("/jobs/{id}/artifacts", self._manifest),
+                web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
+                web.get("/scripts", self._scripts),
+            ]
+        )
+        return application
+
+    @web.middleware
+    async def _record(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        body = await request.json() if request.can_read_body else None
+        self.requests.append((request.method, request.path_qs, dict(request.headers), body))
+        scripted = self.answers.get(f"{request.method} {request.path}")
+        if scripted:
+            answer = scripted.pop(0)
+            if answer is None:
+                await cut(request)
+                return web.Response()
+            return answer
+        return await handler(request)
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        made = job(status="PENDING", script_name=body.get("script_name", "train.py"))
+        self.jobs.insert(0, made)
+        return web.json_response(made, status=202)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
+        page: dict[str, object] = {"jobs": self.jobs[start : start + limit], "since_a_later_version": 1}
+        if start + limit < len(self.jobs):
+            page["next_cursor"] = str(start + limit)
+        return web.json_response(page)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        for each in self.jobs:
+            if each["job_id"] == request.match_info["id"]:
+                return web.json_response(each, status=202 if request.method == "POST" else 200)
+        return problem(404, "job-not-found", "There is no such job.", hint="GET /jobs lists yours.")
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        if "text/event-stream" not in request.headers["Accept"]:
+            return web.Response(body=self.plain_log, content_type="text/plain")
+        steps = self.streams.pop(0)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for step in steps:
+            data = step if isinstance(step, bytes) else await step(request)
+            if data:
+                await response.write(data)
+        return response
+
+    async def _manifest(self, request: web.Request) -> web.Response:
+        entries = [
+            {
+                "path": path,
+                "size": len(data),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "media_type": "application/octet-stream",
+            }
+            | self.manifest_changes
+            for path, data in self.files.items()
+        ]
+        manifest = {"job_id": request.match_info["id"], "complete": True, "artifacts": entries, "skipped": []}
+        return web.json_response(manifest)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.files[request.match_info["path"]])
+
+    async def _scripts(self, request: web.Request) -> web.Response:
+        parameter = {"name": "depth", "type": "integer", "default": "3", "minimum": 1, "required": False}
+        entry = {"script_name": "train.py", "description": "Trains.", "sha256": "d" * 64, "network": "none"}
+        return web.json_response({"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]})
+
+
+@contextmanager
+def serving(agent: StandIn, context: ssl.SSLContext | None) -> Iterator[str]:
+    """Serves `agent` on a free loopback port, in a thread of its own; yields `https://localhost:PORT`."""
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(agent.application(), access_log=None, shutdown_timeout=0.1)
+
+    async def start() -> int:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        yield f"https://localhost:{port}"
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

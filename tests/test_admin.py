@@ -1,0 +1,395 @@
+"""`ml-agent`: what it makes, what it refuses, what it would place, and what the doctor says."""
+
+import asyncio
+import json
+import os
+import ssl
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agent import pki
+from agent.cli import admin, credentials, findings, install
+from agent.config import load, shipped
+from agent.errors import AgentError
+from agent.models import Certificate, Role, Script
+from agent.podman import Secret
+from agent.store import Store
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An account of its own, with a git repository of scripts in ~/repository."""
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "ML_AGENT_CONFIG", "SUDO_USER"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    scripts = tmp_path / "repository/scripts"
+    scripts.mkdir(parents=True)
+    (scripts / "hello.py").write_text("print('hello')\n")
+    git = ["git", "-C", str(scripts), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Say hello"]):
+        subprocess.run([*git, *command], check=True)
+    subprocess.run(["mv", str(scripts / ".git"), str(scripts.parent)], check=True)
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `ml-agent` with arguments: its `status`, and what it wrote to `out` and `err`."""
+
+    def run(*arguments: str) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["ml-agent", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            admin.main()
+        output = capsys.readouterr()
+        return SimpleNamespace(status=ended.value.code or 0, out=output.out, err=output.err)
+
+    return run
+
+
+@pytest.fixture
+def ready(run: Run, home: Path) -> Run:
+    """The same, after `ml-agent init`."""
+    assert run("init", "--scripts", str(home / "repository"), "--san", "ml.example.org").status == 0
+    return run
+
+
+def test_init_makes_configuration_authority_and_server_certificate(ready: Run, home: Path) -> None:
+    settings = load()
+    assert settings.scripts.repository == home / "repository"
+    assert stat.S_IMODE(settings.state_directory.stat().st_mode) == 0o700
+    names = pki.server_names(pki.certificates(settings.pki_directory / "server.crt")[0])
+    assert names[0] == "ml.example.org"
+    assert {"localhost", "127.0.0.1", "::1"} < set(names)
+    assert pki.server_context(settings.pki_directory).verify_mode is ssl.CERT_REQUIRED
+
+
+def test_init_again_changes_nothing_and_says_so(ready: Run) -> None:
+    directory = load().pki_directory
+    before = {path: path.read_bytes() for path in directory.iterdir()}
+    again = ready("init")
+    assert [line.split()[0] for line in again.out.splitlines()] == ["kept"] * 3
+    assert {path: path.read_bytes() for path in directory.iterdir()} == before
+
+
+def test_init_with_a_further_name_renews_the_server_certificate_alone(ready: Run) -> None:
+    directory = load().pki_directory
+    authority = (directory / "ca.crt").read_bytes()
+    assert ready("init", "--san", "2001:DB8:0::7").out.count("made") == 1
+    assert (directory / "ca.crt").read_bytes() == authority
+    assert "2001:db8::7" in pki.server_names(pki.certificates(directory / "server.crt")[0])
+    assert ready("init", "--san", "2001:DB8:0::7").out.count("made") == 0
+
+
+def test_init_without_a_repository_names_the_option(run: Run) -> None:
+    refused = run("init")
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "--scripts" in refused.err
+
+
+def test_init_refuses_a_directory_that_is_no_repository(run: Run, home: Path) -> None:
+    assert "cannot be read" in run("init", "--scripts", str(home)).err
+    assert not (home / ".config").exists()
+
+
+def test_init_does_not_overrule_the_configuration(ready: Run) -> None:
+    refused = ready("init", "--port", "9000")
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "http.port is configured as 8443, not 9000" in refused.err
+
+
+def test_issue_hands_over_four_files_and_a_password_and_records_the_certificate(
+    ready: Run, home: Path
+) -> None:
+    issued = ready("issue", "alice", "--admin", "--days", "7", "--output", str(home / "ids"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home / "ids").iterdir()}
+    assert modes == {"ca.crt": 0o644, "alice.crt": 0o644, "alice.key": 0o600, "alice.p12": 0o600}
+    password = issued.out.strip().rsplit(" ", 1)[1]
+    assert (home / "ids/alice.p12").read_bytes()
+    assert len(password) == 23
+    certificate = pki.certificates(home / "ids/alice.crt")[0]
+    recorded = asyncio.run(_recorded(f"{certificate.serial_number:x}"))
+    assert recorded is not None
+    assert (recorded.user, recorded.role) == ("alice", Role.ADMINISTRATOR)
+    assert recorded.expires_at == certificate.not_valid_after_utc
+
+
+async def _recorded(serial: str) -> Certificate | None:
+    async with Store.open(load().database) as store:
+        return await store.certificate(serial)
+
+
+def test_issue_overwrites_a_key_only_when_asked(ready: Run, home: Path) -> None:
+    where = ("--output", str(home))
+    ready("issue", "alice", *where)
+    key = (home / "alice.key").read_bytes()
+    assert "alice.crt exists" in ready("issue", "alice", *where).err
+    assert (home / "alice.key").read_bytes() == key
+    assert ready("issue", "alice", "--replace", *where).status == 0
+    assert (home / "alice.key").read_bytes() != key
+
+
+def test_issue_does_not_mix_two_hosts_authorities(ready: Run, home: Path) -> None:
+    (home / "ca.crt").write_text("another")
+    assert "another authority" in ready("issue", "alice", "--output", str(home)).err
+    assert not (home / "alice.key").exists()
+
+
+@pytest.mark.parametrize("user", ["Alice", "../alice", "", "a b", "-a", "a" * 64])
+def test_issue_takes_no_name_that_is_not_a_users(ready: Run, user: str) -> None:
+    assert ready("issue", "--", user).status == 2
+
+
+def test_a_missing_configuration_is_told_with_its_status(run: Run) -> None:
+    refused = run("issue", "alice")
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "config.toml: scripts: is missing" in refused.err
+
+
+# --- secrets ------------------------------------------------------------------------------------------
+
+CANARY = "hunter2-do-not-show"
+
+
+def test_a_connections_file_with_a_connection_is_taken() -> None:
+    credentials.check_value("snowflake", b'[default]\naccount = "ab123"\n')
+    credentials.check_value("snowflake-dev", b'[a]\naccount = "x"\n[b]\naccount = "y"\n')
+
+
+def test_other_secrets_take_any_value() -> None:
+    credentials.check_value("api-key", b"\xff\x00")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f'password = "{CANARY}', "not TOML"),
+        (f'[default]\naccount = "x"\npassword = {CANARY}', "line 3"),
+        (f'password = "{CANARY}"', "no connection"),
+        (f'[default]\npassword = "{CANARY}"', "no connection"),
+        (f'[connections.default]\naccount = "x"\npassword = "{CANARY}"', r"\[connections\]"),
+        ("\udcff", "UTF-8"),
+    ],
+)
+def test_a_snowflake_secret_that_is_no_connections_file_is_refused_without_its_value(
+    value: str, why: str
+) -> None:
+    with pytest.raises(AgentError, match=why) as caught:
+        credentials.check_value("snowflake", value.encode(errors="surrogateescape"))
+    assert CANARY not in str(caught.value)
+
+
+def test_a_file_that_others_can_read_is_remarked(tmp_path: Path) -> None:
+    file = tmp_path / "connections.toml"
+    file.write_text("x")
+    file.chmod(0o644)
+    assert "chmod 600" in (credentials.left_readable(file) or "")
+    assert credentials.left_readable(None) is None
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match=r"nowhere cannot be read: No such file"):
+        credentials.read_value(tmp_path / "nowhere")
+
+
+# --- install ------------------------------------------------------------------------------------------
+
+
+def test_what_is_shipped_is_found() -> None:
+    assert (shipped("units") / install.SERVICE).is_file()
+
+
+def test_a_plan_fills_every_placeholder_of_the_units(ready: Run, home: Path) -> None:
+    files = {path.name: content for path, content in install.user_plan(load()).files.items() if content}
+    assert f"ExecStart={install._executable()} serve".encode() in files[install.SERVICE]
+    assert f"ReadWritePaths={home}/.local/state/ml-agent %t".encode() in files[install.SERVICE]
+    assert b"ListenStream=8443\n" in files[install.SOCKET]
+    for name, content in files.items():
+        assert not install._PLACEHOLDER.search(content.decode()), name
+
+
+def test_a_dry_run_shows_the_plan_and_changes_nothing(ready: Run, home: Path) -> None:
+    shown = ready("install", "--dry-run")
+    assert "systemctl --user daemon-reload" in shown.out
+    assert not (home / ".config/systemd").exists()
+
+
+def test_the_socket_is_stopped_only_where_it_will_listen_elsewhere(ready: Run, home: Path) -> None:
+    def stops() -> bool:
+        return any("stop" in command for command in install.user_plan(load()).before)
+
+    assert not stops()
+    placed = home / ".config/systemd/user" / install.SOCKET
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(install.user_plan(load()).files[placed] or b"")
+    assert not stops()
+    placed.write_text("[Socket]\nListenStream=1\n")
+    assert stops()
+
+
+def test_a_configuration_elsewhere_is_handed_to_the_service(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".config/ml-agent/config.toml").rename(home / "other.toml")
+    monkeypatch.setenv("ML_AGENT_CONFIG", str(home / "other.toml"))
+    plan = install.user_plan(load())
+    drop_in = plan.files[home / ".config/systemd/user" / install.CONFIG_DROP_IN]
+    assert drop_in == f"[Service]\nEnvironment=ML_AGENT_CONFIG={home}/other.toml\n".encode()
+
+
+def test_a_path_that_systemd_would_read_differently_is_refused(
+    ready: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_AGENT_STATE_DIRECTORY", "/srv/100% state")
+    with pytest.raises(AgentError, match="cannot stand in a unit file"):
+        install.user_plan(load())
+
+
+def test_removing_is_the_reverse_of_installing(ready: Run) -> None:
+    settings = load()
+    for runtime in (False, True):
+        placed = install.user_plan(settings, runtime=runtime).files
+        removed = install.user_removal(settings, runtime=runtime).files
+        assert set(placed) == set(removed)
+        assert set(removed.values()) == {None}
+
+
+def test_the_hosts_part_is_for_one_account_and_for_root(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("install", "--system", "--account", "root", "--dry-run")
+    assert "/etc/systemd/system/user@0.service.d/50-ml-agent.conf" in shown.out
+    assert "loginctl enable-linger root" in shown.out
+    assert "no account nobody-here" in run("install", "--system", "--account", "nobody-here").err
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "needs root" in run("install", "--system", "--account", "root").err
+
+
+def test_a_command_that_fails_is_told_with_what_it_said() -> None:
+    plan = install.Plan(files={}, after=[["sh", "-c", "echo no such unit >&2; exit 5"]])
+    with pytest.raises(AgentError, match="no such unit"):
+        plan.carry_out()
+
+
+RUNTIME_DIRECTORY = os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")  # before a test changes it
+needs_a_user_manager = pytest.mark.skipif(
+    not Path(RUNTIME_DIRECTORY, "systemd/private").exists(), reason="there is no systemd user manager"
+)
+
+
+def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["systemd-analyze", "--user", *arguments]
+    environment = {**os.environ, "XDG_RUNTIME_DIR": RUNTIME_DIRECTORY}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.mark.host
+@needs_a_user_manager
+def test_systemd_takes_every_line_of_the_units(ready: Run, tmp_path: Path) -> None:
+    directory = _placed(tmp_path)
+    verified = _analyze("verify", *(str(directory / name) for name in install.UNITS))
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.host
+@needs_a_user_manager
+def test_the_agents_cage_scores_at_most_2_0(ready: Run, tmp_path: Path) -> None:
+    service = _placed(tmp_path) / install.SERVICE
+    scored = _analyze("security", "--offline=yes", "--threshold=20", str(service))
+    assert scored.returncode == 0, scored.stdout[-200:] + scored.stderr
+
+
+def _placed(tmp_path: Path) -> Path:
+    """The rendered units in a directory that no manager reads, with a program that exists."""
+    directory = tmp_path / "units"
+    directory.mkdir()
+    for path, content in install.user_plan(load()).files.items():
+        if content and path.name in install.UNITS:
+            text = content.decode().replace(f"{install._executable()} serve", "/bin/true serve")
+            (directory / path.name).write_text(text)
+    return directory
+
+
+# --- doctor -------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_says_how_to_mend_whatever_is_not_well(ready: Run) -> None:
+    examined = ready("doctor", "--json")
+    lines = json.loads(examined.out)
+    assert examined.status == (1 if any(one["level"] == "fail" for one in lines) else 0)
+    assert {"systemd", "podman", "journal", "clock", "disk", "authority"} <= {one["subject"] for one in lines}
+    for finding in lines:
+        assert finding["seen"], finding
+        assert bool(finding["remedy"]) == (finding["level"] != "ok"), finding
+
+
+def test_the_doctor_prints_a_line_for_a_person(ready: Run) -> None:
+    assert "ok    authority           valid until" in ready("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("systemd 257 (257.13-1~deb13u1)", (257, 0)), ("5.4.2", (5, 4)), ("5.3.0-rc1", (5, 3)), ("", (0, 0))],
+)
+def test_versions_are_read_from_what_programs_print(text: str, version: tuple[int, int]) -> None:
+    assert findings.version_of(text) == version
+
+
+@pytest.mark.parametrize(
+    ("configuration", "off"),
+    [
+        ("[Journal]\n#RateLimitIntervalSec=30s\n", False),
+        ("[Journal]\nRateLimitIntervalSec=0\n", True),
+        ("[Journal]\nRateLimitIntervalSec = 0s\n", True),
+        ("[Journal]\nRateLimitBurst=0\n", True),
+        ("[Journal]\nRateLimitIntervalSec=0\n[Journal]\nRateLimitIntervalSec=30s\n", False),
+        ("", False),
+    ],
+)
+def test_the_last_word_about_journalds_rate_limit_counts(configuration: str, off: bool) -> None:
+    assert findings.rate_limit_is_off(configuration) is off
+
+
+def test_a_declared_secret_that_is_missing_names_the_scripts_that_need_it() -> None:
+    scripts = [
+        Script(script_name="a.py", sha256="", secrets=["snowflake"]),
+        Script(script_name="b.py", sha256="", secrets=["snowflake", "api"]),
+    ]
+    moment = datetime.now(UTC)
+    secrets = [Secret("api", None, moment, moment)]
+    api, snowflake = findings.declared_secrets(scripts, secrets)
+    assert (api.level, api.seen) == (findings.Level.OK, "set for everybody")
+    assert (snowflake.level, snowflake.seen) == (findings.Level.WARN, "not set, but needed by a.py, b.py")
+    _, own = findings.declared_secrets(scripts, [*secrets, Secret("snowflake", "alice", moment, moment)])
+    assert (own.level, own.seen) == (findings.Level.WARN, "set for alice")
+
+
+def test_who_needs_a_new_certificate_is_named_a_week_before() -> None:
+    moment = datetime.now(UTC)
+
+    def certificate(user: str, days: float) -> Certificate:
+        return Certificate(
+            serial=f"{user}{days}",
+            user=user,
+            role=Role.ANALYST,
+            issued_at=moment,
+            expires_at=moment + timedelta(days=days),
+        )
+
+    certificates = [
+        certificate("alice", 3),
+        certificate("alice", 20),
+        certificate("bob", 6),
+        certificate("c", -1),
+    ]
+    finding = findings.expiring_clients(certificates, moment)
+    assert finding.level is findings.Level.WARN
+    assert finding.seen == "2 with a valid certificate, ending soon: bob"
+    assert findings.expiring_clients([], moment).remedy

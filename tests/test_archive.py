@@ -1,0 +1,126 @@
+"""The log of a job that has ended: the same lines, under the same numbers, wherever a reader goes on."""
+
+import gzip
+import json
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from agent import archive
+from agent.archive import Item
+from agent.errors import AgentError, Problem
+from agent.journal import Position
+from agent.models import LogGap, LogLine, LogSource
+
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def line(number: int, text: str = "text", source: LogSource = LogSource.JOB) -> LogLine:
+    return LogLine(number=number, time=TIME, source=source, text=text, cursor=f"line-{number}")
+
+
+def gap(after: int, count: int | None = None, name: str = "gap") -> LogGap:
+    return LogGap(after=after, count=count, time=TIME, cursor=f"{name}-{after}")
+
+
+async def each(items: list[Item]) -> AsyncGenerator[Item]:
+    for item in items:
+        yield item
+
+
+async def read(path: Path, after: Position | None = None, newest: int | None = None) -> list[Item]:
+    return [item async for item in archive.read(path, after or Position(), newest=newest)]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "BLOCK_ITEMS", 3)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / archive.NAME
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 10])
+async def test_what_was_written_is_read(path: Path, count: int) -> None:
+    items: list[Item] = [line(number) for number in range(1, count + 1)]
+    await archive.write(path, each(items))
+    assert await read(path) == items
+    assert [each.name for each in path.parent.iterdir()] == [archive.NAME]
+
+
+async def test_any_text_survives(path: Path) -> None:
+    texts = [
+        "",
+        " ",
+        "\x1b[31mred",
+        "a\rb",
+        "\ufffd",
+        "line\u2028separator",
+        "😀",
+        '"after":1',
+        "x" * 100_000,
+    ]
+    items: list[Item] = [line(number, text) for number, text in enumerate(texts, 1)]
+    await archive.write(path, each([gap(0), *items, gap(len(texts), 7)]))
+    assert await read(path) == [gap(0), *items, gap(len(texts), 7)]
+
+
+async def test_zcat_shows_the_lines(path: Path) -> None:
+    await archive.write(path, each([line(number, f"line {number}") for number in range(1, 8)]))
+    shown = [json.loads(text) for text in gzip.decompress(path.read_bytes()).splitlines()]
+    assert [(each["number"], each["text"]) for each in shown] == [(n, f"line {n}") for n in range(1, 8)]
+
+
+async def test_every_event_id_continues_with_the_very_next_item(path: Path) -> None:
+    items: list[Item] = [gap(0), line(1), line(2), gap(2, 5), gap(2, 6, "another"), line(3), line(4), gap(4)]
+    await archive.write(path, each(items))
+    for index, item in enumerate(items):
+        number = item.number if isinstance(item, LogLine) else item.after
+        assert await read(path, Position(number, item.cursor)) == items[index + 1 :]
+
+
+async def test_an_id_whose_entry_the_journal_had_otherwise_continues_by_its_number(path: Path) -> None:
+    await archive.write(path, each([line(1), line(2), gap(2), line(3)]))
+    assert await read(path, Position(2, "unknown")) == [gap(2), line(3)]
+
+
+async def test_the_newest_lines_are_read_without_what_is_before_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items: list[Item] = [line(number) for number in range(1, 31)]
+    items[28] = line(29, source=LogSource.SYSTEM)
+    await archive.write(path, each(items))
+    assert await read(path, newest=2) == items[27:]
+    assert await read(path, newest=3) == items[24:]
+    assert await read(path, newest=1000) == items
+    assert await read(path, newest=0) == []
+
+
+async def test_a_log_that_breaks_off_leaves_no_file(path: Path) -> None:
+    async def broken() -> AsyncGenerator[Item]:
+        for number in range(1, 9):
+            yield line(number)
+        raise AgentError(Problem.HOST, "journalctl failed")
+
+    with pytest.raises(AgentError):
+        await archive.write(path, broken())
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_partial_file_of_an_agent_that_was_killed_is_in_nobodys_way(path: Path) -> None:
+    path.with_name(f"{path.name}.new").write_bytes(b"half a log")
+    await archive.write(path, each([line(1)]))
+    assert await read(path) == [line(1)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x1f", b"x" * 100])
+async def test_a_damaged_file_is_said_so(path: Path, damage: bytes) -> None:
+    await archive.write(path, each([line(number) for number in range(1, 9)]))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if not damage else whole + damage)
+    with pytest.raises(AgentError, match="damaged"):
+        await read(path)

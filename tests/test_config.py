@@ -1,0 +1,200 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.config import DEFAULT_LIMITS, MAXIMUM_LIMITS, Settings, load, shipped, user_file
+from agent.errors import AgentError, FieldError, Problem
+
+REQUIRED = '[scripts]\nrepository = "/srv/training"\n'
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variable in [*os.environ]:
+        if variable.startswith(("ML_AGENT_", "XDG_")):
+            monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def layered(tmp_path: Path) -> Load:
+    """Loads a system's and a user's file with the given contents."""
+
+    def call(system: str = REQUIRED, user: str = "") -> Settings:
+        files = [tmp_path / "system.toml", tmp_path / "user.toml"]
+        for path, content in zip(files, (system, user), strict=True):
+            path.write_text(content)
+        return load(files)
+
+    return call
+
+
+def refused(layered: Load, system: str, user: str = "") -> FieldError:
+    """The one thing that is wrong with a configuration."""
+    with pytest.raises(AgentError) as caught:
+        layered(system, user)
+    assert caught.value.problem is Problem.CONFIGURATION
+    (only,) = caught.value.fields
+    return only
+
+
+def test_a_repository_is_all_that_must_be_set(layered: Load, tmp_path: Path) -> None:
+    settings = layered()
+    assert settings.scripts.repository == Path("/srv/training")
+    assert settings.state_directory == tmp_path / "home/.local/state/ml-agent"
+    assert settings.runtime_directory == Path(f"/run/user/{os.getuid()}")
+    assert settings.policy_directories == [Path("/etc/ml-agent"), tmp_path / "home/.config/ml-agent"]
+
+
+def test_a_limit_that_is_not_set_keeps_its_default(layered: Load) -> None:
+    jobs = layered(REQUIRED + "[jobs.default_limits]\ncpus = 2\n").jobs
+    assert jobs.default_limits == DEFAULT_LIMITS.model_copy(update={"cpus": 2.0})
+    assert jobs.maximum_limits == MAXIMUM_LIMITS
+
+
+def test_a_misspelt_variable_is_named(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_AGENT_HTPP__PORT", "1")
+    assert refused(layered, REQUIRED).field == "environment variable ML_AGENT_HTPP__PORT"
+
+
+def test_a_variable_that_is_no_json_is_refused(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_AGENT_NETWORKS", "{bad")
+    assert "networks" in refused(layered, REQUIRED).message
+
+
+def test_files_that_are_not_there_are_no_layers(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(REQUIRED)
+    assert load([tmp_path / "nothing.toml", file]).scripts.repository == Path("/srv/training")
+
+
+def test_a_higher_layer_wins_key_by_key(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_AGENT_HTTP__MAX_FOLLOWERS", "3")
+    settings = layered(
+        REQUIRED + "[http]\nport = 1\nmax_followers = 1\nidle_exit_seconds = 1\n",
+        "[http]\nport = 2\nmax_followers = 2\n",
+    )
+    http = settings.http
+    assert (http.idle_exit_seconds, http.port, http.max_followers) == (1, 2, 3)
+
+
+def test_a_list_of_a_higher_layer_replaces_the_lower_one(layered: Load) -> None:
+    settings = layered('policy_directories = ["/a", "/b"]\n' + REQUIRED, 'policy_directories = ["/c"]\n')
+    assert settings.policy_directories == [Path("/c")]
+
+
+def test_networks_of_all_layers_are_known_and_none_always_is(layered: Load) -> None:
+    settings = layered(
+        REQUIRED + '[networks]\nwarehouse = "pasta:-T,8085"\n', '[networks]\nlan = "lan.network"\n'
+    )
+    names = ("warehouse", "lan", "none", "other")
+    assert [settings.network(name) for name in names] == ["pasta:-T,8085", "lan.network", "none", None]
+
+
+def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ML_AGENT_SCRIPTS__REPOSITORY", "~/training")
+    assert load([]).scripts.repository == tmp_path / "home/training"
+
+
+def test_base_directories_are_those_of_the_xdg_specification(
+    monkeypatch: pytest.MonkeyPatch, layered: Load
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative/is/ignored")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    settings = layered()
+    assert settings.database == Path("/state/ml-agent/jobs.db")
+    assert settings.podman_socket == Path(f"/run/user/{os.getuid()}/podman/podman.sock")
+    assert user_file() == Path("/config/ml-agent/config.toml")
+
+
+def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_AGENT_CONFIG", "/demo/config.toml")
+    assert user_file() == Path("/demo/config.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "message"),
+    [
+        (REQUIRED + "[http]\nprot = 1\n", "http.prot", "is no setting"),
+        ("htpp = 1\n" + REQUIRED, "htpp", "is no setting"),
+        (REQUIRED + "[http]\nport = 99999\n", "http.port", "less than or equal to 65535"),
+        (
+            REQUIRED + "[http]\nidle_exit_seconds = 0\n",
+            "http.idle_exit_seconds",
+            "greater than or equal to 1",
+        ),
+        ('[scripts]\nrepository = "training"\n', "scripts.repository", "must be an absolute path, or start"),
+        (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
+        (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),
+        (REQUIRED + '[networks]\n"A B" = "none"\n', "networks.A B", "should match pattern"),
+        (
+            REQUIRED + '[networks]\nlan = "a\\nPodmanArgs=--privileged"\n',
+            "networks.lan",
+            "should match pattern",
+        ),
+    ],
+)
+def test_a_refused_value_is_named_with_its_file_and_key(
+    layered: Load, tmp_path: Path, content: str, key: str, message: str
+) -> None:
+    error = refused(layered, content)
+    assert error.field == f"{tmp_path}/system.toml: {key}"
+    assert message in error.message
+
+
+def test_a_refused_value_is_named_with_the_file_that_set_it(layered: Load, tmp_path: Path) -> None:
+    error = refused(layered, REQUIRED + "[http]\nport = 1\n", "[http]\nport = 0\n")
+    assert error.field == f"{tmp_path}/user.toml: http.port"
+
+
+def test_a_missing_value_is_named_with_the_file_to_put_it_into(layered: Load, tmp_path: Path) -> None:
+    assert refused(layered, "") == FieldError(f"{tmp_path}/user.toml: scripts", "is missing")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("ML_AGENT_HTTP__PORT", "many", "valid integer"),
+        ("ML_AGENT_HTTP__PROT", "1", "is no setting"),
+        ("ML_AGENT_STATE_DIRECTORY", "relative", "must be an absolute path"),
+        ("ML_AGENT_NETWORKS", '{"lan": "a b"}', "should match pattern"),
+    ],
+)
+def test_a_refused_value_is_named_with_its_environment_variable(
+    layered: Load, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    error = refused(layered, REQUIRED)
+    assert error.field == f"environment variable {variable}"
+    assert message in error.message
+
+
+def test_everything_that_is_wrong_is_said_at_once(layered: Load) -> None:
+    with pytest.raises(AgentError) as caught:
+        layered("state_directory = 1\n[http]\nport = 0\nmax_followers = 0\n")
+    assert len(caught.value.fields) == 4
+
+
+@pytest.mark.parametrize("content", [b"port = ", b"a = 1\na = 2\n", b"\xff"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(content)
+    with pytest.raises(AgentError, match=f"{file} cannot be read") as caught:
+        load([file])
+    assert caught.value.problem is Problem.CONFIGURATION
+
+
+def test_settings_are_frozen(layered: Load) -> None:
+    settings = layered()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.http.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("directory", ["units", "quadlets", "images"])
+def test_what_is_shipped_is_found_in_a_checkout(directory: str) -> None:
+    assert shipped(directory).is_dir()

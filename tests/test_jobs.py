@@ -1,0 +1,740 @@
+"""A job's life. Pure accidents against stand-ins; every ending against real systemd, Podman and journald."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_site import IMAGE, import_image, make_repository, make_settings
+from waiting import run, until
+
+from agent import jobs as jobs_module
+from agent.config import Settings, shipped
+from agent.errors import AgentError, Problem
+from agent.jobs import Jobs
+from agent.journal import Journal, LineNumbering, Position
+from agent.models import Job, JobRequest, JobState, Limits, LogLine, LogSource, Reason, RequestedLimits
+from agent.podman import Image, Podman
+from agent.quadlet import CLAIMED, ENDED, STARTED, STOPPING, TEMPLATE, Compiler, Plan
+from agent.snapshot import Snapshots
+from agent.store import Store
+from agent.units import NoSuchUnitError, Units, UnitState
+
+DIGEST = "sha256:" + "d" * 64
+INVOCATION = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    make_repository(tmp_path / "repository")
+    return make_settings(tmp_path, runtime=tmp_path / "runtime")
+
+
+@dataclass
+class StandInUnits:
+    """A manager whose units do what the test says."""
+
+    states: dict[str, UnitState] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    identity: str = "boot:1"
+    stopping: bool = False
+    calls_off: set[str] = field(default_factory=set)
+    refuses: AgentError | None = None
+    while_looked_at: Callable[[], None] = lambda: None
+
+    async def start(self, name: str) -> None:
+        if self.refuses:
+            raise self.refuses
+        self.started.append(name)
+
+    async def stop(self, name: str) -> None:
+        self.stopped.append(name)
+
+    async def state(self, name: str) -> UnitState:
+        self.while_looked_at()
+        return self.states.get(name, UnitState())
+
+    def called_off(self, name: str) -> bool:
+        return name in self.calls_off
+
+    async def version(self) -> str:
+        return "257"
+
+    async def manager_identity(self) -> str:
+        return self.identity
+
+    async def manager_stopping(self) -> bool:
+        return self.stopping
+
+
+class StandInPodman:
+    """A Podman that has the image and one shared secret."""
+
+    secrets = frozenset({"warehouse"})
+
+    async def version(self) -> str:
+        return "5.4.2"
+
+    async def image(self, name: str) -> Image | None:
+        return Image("sha256:" + "1" * 64, DIGEST)
+
+    async def secret_for(self, name: str, user: str) -> str | None:
+        return f"ml-agent.{name}" if name in self.secrets else None
+
+
+class StandInCompiler:
+    """A compiler that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.refuses: Exception | None = None
+
+    async def compile(self, plan: Plan) -> str:
+        if self.refuses:
+            raise self.refuses
+        self.plans.append(plan)
+        return "[Service]\n"
+
+
+@dataclass
+class Scene:
+    """`Jobs` among stand-ins, over a real store and real snapshots."""
+
+    settings: Settings
+    store: Store
+    units: StandInUnits = field(default_factory=StandInUnits)
+    podman: StandInPodman = field(default_factory=StandInPodman)
+    compiler: StandInCompiler = field(default_factory=StandInCompiler)
+
+    def jobs(self) -> Jobs:
+        """A new agent's view of the same store."""
+        parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
+        scripts = self.settings.scripts
+        return Jobs(
+            settings=self.settings,
+            store=self.store,
+            snapshots=Snapshots(
+                scripts.repository, scripts.directory, self.settings.state_directory / "snapshots"
+            ),
+            hooks=shipped("units"),
+            **parts,
+        )
+
+    def mark(self, job: Job, name: str, text: str = "") -> None:
+        """Leaves a mark as the job's unit would."""
+        directory = self.settings.state_directory / "jobs" / job.job_id
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+
+    async def begun(self, jobs: Jobs) -> Job:
+        """A job that systemd was asked to start."""
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+
+        async def asked() -> bool:
+            return job.unit in self.units.started
+
+        await until(asked)
+        return job
+
+
+@pytest.fixture
+async def scene(settings: Settings) -> AsyncIterator[Scene]:
+    async with Store.open(settings.database) as store:
+        yield Scene(settings, store)
+
+
+@contextlib.asynccontextmanager
+async def driving(jobs: Jobs) -> AsyncIterator[Jobs]:
+    """Runs what drives the jobs."""
+    await jobs.load()
+    task = asyncio.create_task(jobs.run())
+    try:
+        yield jobs
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def end_of(jobs: Jobs, job: Job) -> Job:
+    async with asyncio.timeout(10):
+        await jobs.ended(job)
+    return await jobs.get(job.job_id)
+
+
+async def test_a_job_records_what_runs(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters={"a": "1"}))
+    assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
+    assert (job.image, job.image_digest, len(job.commit), len(job.script_sha256)) == (IMAGE, DIGEST, 40, 64)
+    assert job.limits == Limits(memory_bytes=64 * 2**20, cpus=1.0, tasks=512, run_time_seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem", "name"),
+    [
+        (JobRequest(script_name="absent.py"), Problem.SCRIPT_NOT_FOUND, "script_name"),
+        (JobRequest(script_name="succeed.py", ref="no-such"), Problem.REF_NOT_FOUND, "ref"),
+        (JobRequest(script_name="networked.py"), Problem.INVALID_REQUEST, "script_name"),
+        (
+            JobRequest(script_name="declared.py", hyperparameters={"depth": "11"}),
+            Problem.INVALID_REQUEST,
+            "hyperparameters.depth",
+        ),
+        (
+            JobRequest(script_name="succeed.py", limits=RequestedLimits(tasks=100_000)),
+            Problem.INVALID_REQUEST,
+            "limits.tasks",
+        ),
+        (
+            JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=301)),
+            Problem.INVALID_REQUEST,
+            "limits.grace_seconds",
+        ),
+    ],
+)
+async def test_what_is_refused_leaves_no_row_and_no_directory(
+    scene: Scene, request_: JobRequest, problem: Problem, name: str
+) -> None:
+    jobs = scene.jobs()
+    with pytest.raises(AgentError) as caught:
+        await jobs.submit("alice", request_)
+    assert (caught.value.problem, caught.value.fields[0].field) == (problem, name)
+    assert (await jobs.page()).jobs == []
+    assert not (scene.settings.state_directory / "jobs").exists()
+    assert jobs.idle
+
+
+async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> None:
+    request = JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=90))
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", request)
+
+        async def planned() -> list[Plan]:
+            return scene.compiler.plans
+
+        (plan,) = await until(planned)
+    assert (job.limits.grace_seconds, plan.limits.grace_seconds) == (90, 90)
+
+
+async def test_a_secret_that_is_not_set_is_missed_before_the_job_is_accepted(scene: Scene) -> None:
+    scene.podman.secrets = frozenset()
+    with pytest.raises(AgentError) as caught:
+        await scene.jobs().submit("alice", JobRequest(script_name="declared.py"))
+    assert caught.value.problem is Problem.SECRET_MISSING
+    assert "ml-agent secret set warehouse" in caught.value.hint
+
+
+async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene: Scene) -> None:
+    jobs, request = scene.jobs(), JobRequest(script_name="succeed.py")
+    job = await jobs.submit("alice", request, idempotency_key="k")
+    repository = scene.settings.scripts.repository
+    await run("git", "-C", str(repository), "update-ref", "-d", "HEAD")
+    assert await jobs.submit("alice", request, idempotency_key="k") == job
+    with pytest.raises(AgentError) as caught:
+        await jobs.submit("alice", JobRequest(script_name="fail.py"), idempotency_key="k")
+    assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
+async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing = asyncio.Event()
+    add_job = scene.store.add_job
+
+    async def slow(*arguments: Any, **options: Any) -> Job:
+        committing.set()
+        await asyncio.sleep(0.05)
+        return await add_job(*arguments, **options)
+
+    monkeypatch.setattr(scene.store, "add_job", slow)
+    async with driving(scene.jobs()) as jobs:
+        call = asyncio.create_task(jobs.submit("alice", JobRequest(script_name="succeed.py")))
+        await committing.wait()
+        call.cancel()
+
+        async def started() -> list[str]:
+            return scene.units.started
+
+        (unit,) = await until(started)
+        assert [job.unit for job in (await jobs.page()).jobs] == [unit]
+
+
+async def test_a_cancellation_whose_client_hung_up_does_not_stop_the_jobs_record(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.states[job.unit] = UnitState(active_state="active", invocation_id=INVOCATION)
+        committing, update_job = asyncio.Event(), scene.store.update_job
+
+        async def slow(changed: Job, **options: Any) -> bool:
+            committing.set()
+            await asyncio.sleep(0.05)
+            return await update_job(changed, **options)
+
+        monkeypatch.setattr(scene.store, "update_job", slow)
+        call = asyncio.create_task(jobs.cancel(job.job_id))
+        await committing.wait()
+        call.cancel()
+
+        async def recorded() -> bool:
+            return (await jobs.get(job.job_id)).cancel_requested
+
+        await until(recorded)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        scene.mark(job, STOPPING, "success")
+        scene.mark(job, ENDED, f"success exited 143 {INVOCATION}")
+        scene.units.states[job.unit] = UnitState()
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+
+
+async def test_a_waiting_job_that_is_cancelled_never_starts(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+    cancelled = await jobs.cancel(job.job_id)
+    assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+    assert await jobs.cancel(job.job_id) == cancelled
+    async with driving(scene.jobs()):
+        await asyncio.sleep(0.1)
+    assert scene.units.started == []
+
+
+async def test_no_more_jobs_start_than_there_is_room_for_and_the_oldest_first(scene: Scene) -> None:
+    scene.settings = make_settings(
+        scene.settings.state_directory.parent / "small",
+        runtime=scene.settings.runtime_directory,
+        repository=scene.settings.scripts.repository,
+        max_running=2,
+    )
+    async with driving(scene.jobs()) as jobs:
+        waiting = [await jobs.submit("alice", JobRequest(script_name="succeed.py")) for _ in range(5)]
+
+        async def two() -> bool:
+            return len(scene.units.started) == 2
+
+        await until(two)
+        await asyncio.sleep(0.1)
+        assert scene.units.started == [job.unit for job in waiting[:2]]
+        scene.mark(waiting[0], CLAIMED)
+        scene.mark(waiting[0], STARTED)
+        scene.mark(waiting[0], ENDED, f"success exited 0 {INVOCATION}")
+        jobs.look_at(waiting[0].unit)
+
+        async def three() -> bool:
+            return len(scene.units.started) == 3
+
+        await until(three)
+        assert scene.units.started[2] == waiting[2].unit
+
+
+async def test_the_record_says_all_that_the_marks_say(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        scene.mark(job, ENDED, f"exit-code exited 3 {INVOCATION}")
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+    assert ended.invocation_id == INVOCATION
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+
+
+async def test_an_agent_that_comes_later_reads_the_outcome_from_the_record(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+    scene.mark(job, CLAIMED)
+    scene.mark(job, STARTED)
+    scene.mark(job, ENDED, f"success exited 0 {INVOCATION}")
+    async with driving(scene.jobs()) as jobs:
+        assert (await end_of(jobs, job)).status is JobState.COMPLETED
+
+
+async def test_a_job_that_vanished_without_record_is_never_completed(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+
+
+async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+    scene.units.identity = "boot:2"
+    async with driving(scene.jobs()) as jobs:
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert scene.units.started == [job.unit]
+
+
+async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene) -> None:
+    jobs = scene.jobs()
+    scene.units.while_looked_at = lambda: None if scene.units.started else jobs.look_at(None)
+    async with driving(jobs):
+        job = await scene.begun(jobs)
+        assert (await jobs.get(job.job_id)).status is JobState.CREATED
+
+
+async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_hand_was_not(
+    scene: Scene,
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        for stopping, status, reason in (
+            (False, JobState.CANCELLED, Reason.STOPPED),
+            (True, JobState.FAILED, Reason.INTERRUPTED),
+        ):
+            job = await scene.begun(jobs)
+            scene.units.stopping = stopping
+            for mark, text in ((CLAIMED, ""), (STARTED, ""), (STOPPING, "success")):
+                scene.mark(job, mark, text)
+            scene.mark(job, ENDED, f"success exited 143 {INVOCATION}")
+            jobs.look_at(job.unit)
+            ended = await end_of(jobs, job)
+            assert (ended.status, ended.reason) == (status, reason)
+
+
+async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_bars_the_unit(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "RETRY_DELAY", 0.01)
+    scene.units.refuses = NoSuchUnitError(Problem.HOST, "Unit is masked.")
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
+    assert "Unit is masked." in (ended.message or "")
+    assert (scene.settings.state_directory / "jobs" / job.job_id / CLAIMED).exists()
+
+
+async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.states[job.unit] = UnitState(queued=True)
+        for _ in range(10):
+            jobs.look_at(job.unit)
+            await asyncio.sleep(0.01)
+        assert scene.units.started == [job.unit]
+        assert (await jobs.get(job.job_id)).invocation_id is None
+
+
+@pytest.mark.parametrize("problem", [Problem.HOST, Problem.SECRET_MISSING])
+async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
+    scene: Scene, problem: Problem
+) -> None:
+    scene.compiler.refuses = AgentError(problem, "The drop-in is no good.")
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        ended = await end_of(jobs, job)
+    assert (ended.reason, ended.message) == (Reason.START_FAILED, "The drop-in is no good.")
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), AgentError(Problem.STORAGE_FULL, "full"), KeyError("x")])
+async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobody(
+    scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "RETRY_DELAY", 0.01)
+    scene.compiler.refuses = error
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        await asyncio.sleep(0.015)
+        scene.compiler.refuses = None
+
+        async def asked() -> list[str]:
+            return scene.units.started
+
+        await until(asked)
+        assert (await jobs.get(job.job_id)).status is JobState.CREATED
+
+
+async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: Scene) -> None:
+    values = {"a": '$(id) %n \\x41 "; [Service]', "b": "ä\u202e"}
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters=values))
+
+        async def asked() -> list[str]:
+            return scene.units.started
+
+        await until(asked)
+    directory = scene.settings.state_directory / "jobs" / job.job_id
+    assert '"hyperparameters"' in (directory / "input/job.json").read_text()
+    (plan,) = scene.compiler.plans
+    assert not any(value in repr(plan) for value in values.values())
+
+
+async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+    waiting = [asyncio.create_task(jobs.changed(job)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await jobs.cancel(job.job_id)
+    assert {(await task).status for task in waiting} == {JobState.CANCELLED}
+    assert (await jobs.changed(job)).status is JobState.CANCELLED
+    assert jobs._waiters == {}
+
+
+# --- a real host --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Host:
+    """An agent's parts on the real host, without HTTP."""
+
+    settings: Settings
+    jobs: Jobs
+    submitted: list[Job]
+
+    async def submit(self, script_name: str, **fields: Any) -> Job:
+        job = await self.jobs.submit("alice", JobRequest(script_name=script_name, **fields))
+        self.submitted.append(job)
+        return job
+
+    async def end_of(self, job: Job) -> Job:
+        async with asyncio.timeout(60):
+            await self.jobs.ended(job)
+        return await self.jobs.get(job.job_id)
+
+    async def running(self, job: Job) -> Job:
+        """The job once its script has begun, and the record says so."""
+
+        async def begun() -> bool:
+            known = (await self.jobs.get(job.job_id)).status is JobState.RUNNING
+            return known and ("begun", LogSource.JOB) in await self.log(job)
+
+        await until(begun)
+        return await self.jobs.get(job.job_id)
+
+    async def has_no_container(self, job: Job) -> None:
+        """Returns when nothing of the job's container is left: the exit record comes before that."""
+
+        async def gone() -> bool:
+            return job.job_id not in await run("podman", "ps", "--all", "--format={{.Names}}")
+
+        await until(gone)
+
+    async def log(self, job: Job) -> list[tuple[str, LogSource]]:
+        items = Journal().history(job.unit, LineNumbering(Position()))
+        return [(item.text, item.source) async for item in items if isinstance(item, LogLine)]
+
+    async def whole_log(self, job: Job) -> list[tuple[str, LogSource]]:
+        items = Journal().rest(job.unit, LineNumbering(Position()))
+        return [(item.text, item.source) async for item in items if isinstance(item, LogLine)]
+
+
+@contextlib.asynccontextmanager
+async def real_parts(settings: Settings) -> AsyncIterator[Jobs]:
+    units = Units(f"unix:path={settings.runtime_directory}/bus")
+    async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
+        jobs = Jobs(
+            settings=settings,
+            store=store,
+            snapshots=Snapshots(
+                settings.scripts.repository, "scripts", settings.state_directory / "snapshots"
+            ),
+            podman=podman,
+            compiler=Compiler(
+                shipped("quadlets") / TEMPLATE,
+                settings.policy_directories,
+                settings.state_directory / "scratch",
+            ),
+            units=units,
+            hooks=shipped("units"),
+        )
+        bus = asyncio.create_task(units.run(jobs.look_at))
+        try:
+            async with driving(jobs):
+                yield jobs
+        finally:
+            bus.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await bus
+
+
+@pytest.fixture
+async def host(tmp_path: Path) -> AsyncIterator[Host]:
+    await asyncio.to_thread(import_image)
+    make_repository(tmp_path / "repository")
+    settings = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]))
+    submitted: list[Job] = []
+    async with real_parts(settings) as jobs:
+        yield Host(settings, jobs, submitted)
+    for job in submitted:
+        await run("systemctl", "--user", "stop", job.unit, check=False)
+        await run("systemctl", "--user", "reset-failed", job.unit, check=False)
+        (settings.runtime_directory / "systemd/user" / job.unit).unlink(missing_ok=True)
+
+
+@pytest.mark.host
+async def test_a_job_that_succeeds_leaves_its_log_its_artifacts_and_no_container(host: Host) -> None:
+    job = await host.submit("succeed.py")
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.COMPLETED, None, 0)
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert ended.created_at <= ended.started_at <= ended.finished_at
+    log = await host.whole_log(job)
+    assert ("hello", LogSource.JOB) in log
+    manifest = await host.jobs.artifacts(ended)
+    assert [(artifact.path, artifact.size) for artifact in manifest.artifacts] == [("result.txt", 7)]
+    assert manifest.complete
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("script", "reason", "status"),
+    [("fail.py", Reason.EXIT_CODE, 3), ("crash.py", Reason.SIGNAL, 128 + signal.SIGSEGV)],
+)
+async def test_a_job_that_fails_says_how(host: Host, script: str, reason: Reason, status: int) -> None:
+    ended = await host.end_of(await host.submit(script))
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+
+
+@pytest.mark.host
+async def test_a_job_past_its_run_time_is_ended(host: Host) -> None:
+    ended = await host.end_of(await host.submit("run.py", limits=RequestedLimits(run_time_seconds=1)))
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.TIMEOUT)
+
+
+@pytest.mark.host
+async def test_a_job_whose_image_is_missing_fails_to_start_with_podmans_words_in_its_log(host: Host) -> None:
+    host.jobs._settings = host.settings.model_copy(
+        update={"jobs": host.settings.jobs.model_copy(update={"image": "localhost/absent:latest"})}
+    )
+    job = await host.submit("succeed.py")
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
+    lines = await host.whole_log(job)
+    assert any("localhost/absent" in text and source is LogSource.SYSTEM for text, source in lines)
+
+
+@pytest.mark.host
+async def test_a_running_job_is_known_by_its_container_and_ends_when_it_is_cancelled(host: Host) -> None:
+    job = await host.submit("run.py")
+    running = await host.running(job)
+    assert (running.status, len(running.container_id)) == (JobState.RUNNING, 64)
+    assert running.container_id == await run("podman", "inspect", "--format={{.Id}}", f"ml-job-{job.job_id}")
+    await host.jobs.cancel(job.job_id)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) -> None:
+    for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
+        job = await host.submit("run.py")
+        await asyncio.sleep(pause)
+        await host.jobs.cancel(job.job_id)
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+        await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) -> None:
+    job = await host.submit("ignore.py")
+    await host.running(job)
+    await host.jobs.cancel(job.job_id)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Host) -> None:
+    for pause in (0.02, 0.05, 0.1, 0.15):
+        job = await host.submit("run.py")
+        mark = host.settings.state_directory / "jobs" / job.job_id / CLAIMED
+
+        async def claimed(mark: Path = mark) -> bool:
+            return mark.exists()
+
+        await until(claimed)
+        await asyncio.sleep(pause)
+        await run("systemctl", "--user", "stop", job.unit)
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+        await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_an_operator_stops_was_stopped(host: Host) -> None:
+    job = await host.submit("run.py")
+    await host.running(job)
+    await run("systemctl", "--user", "stop", job.unit)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+
+
+@pytest.mark.host
+async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
+    job = await host.submit("count.py")
+    ended = await host.end_of(job)
+    for _ in range(3):
+        await run("systemctl", "--user", "start", job.unit)
+    assert (host.jobs.artifacts_directory(job) / "runs").read_text() == "once\n"
+    assert await host.jobs.get(job.job_id) == ended
+
+
+@pytest.mark.host
+async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_hand(host: Host) -> None:
+    job = await host.submit("count.py")
+    await host.jobs.cancel(job.job_id)
+    await host.end_of(job)
+    await run("systemctl", "--user", "start", job.unit, check=False)
+    assert not (host.jobs.artifacts_directory(job) / "runs").exists()
+
+
+@pytest.mark.host
+async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> None:
+    ended = await host.end_of(await host.submit("hide.py"))
+    assert ended.status is JobState.COMPLETED
+    assert (await host.jobs.artifacts(ended)).artifacts == []
+    host.jobs.artifacts_directory(ended).chmod(0o700)
+
+
+@pytest.mark.host
+async def test_a_restarted_bus_and_a_reexecuted_manager_lose_no_outcome(host: Host) -> None:
+    jobs = [await host.submit("run.py", limits=RequestedLimits(run_time_seconds=4)) for _ in range(2)]
+    for job in jobs:
+        await host.running(job)
+    await run("systemctl", "--user", "daemon-reexec")
+    await run("systemctl", "--user", "restart", "dbus.service")
+    jobs.append(await host.submit("succeed.py"))
+    await run("systemctl", "--user", "daemon-reexec")
+    ends = [await host.end_of(job) for job in jobs]
+    assert [end.reason for end in ends] == [Reason.TIMEOUT, Reason.TIMEOUT, None]
+
+
+@pytest.mark.host
+async def test_limits_are_properties_of_the_unit(host: Host) -> None:
+    limits = RequestedLimits(memory_bytes=32 * 2**20, cpus=0.5, tasks=50, run_time_seconds=30)
+    job = await host.submit("run.py", limits=limits)
+    await host.running(job)
+    names = ("MemoryMax", "CPUQuotaPerSecUSec", "TasksMax", "RuntimeMaxUSec", "Slice", "OOMPolicy")
+    shown = await run("systemctl", "--user", "show", job.unit, *(f"--property={name}" for name in names))
+    assert dict(line.split("=") for line in shown.splitlines()) == {
+        "MemoryMax": str(32 * 2**20),
+        "CPUQuotaPerSecUSec": "500ms",
+        "TasksMax": "50",
+        "RuntimeMaxUSec": "30s",
+        "Slice": "ml-jobs.slice",
+        "OOMPolicy": "kill",
+    }
+    await host.jobs.cancel(job.job_id)
+    await host.end_of(job)

@@ -1,0 +1,357 @@
+"""The journal's export format and numbering for what is pure, the host's journald for the rest."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from waiting import run, until
+
+from agent import journal
+from agent.errors import AgentError, Problem
+from agent.journal import ENDED, SUPPRESSED, ExportParser, Fields, Journal, LineNumbering, Position
+from agent.models import LogGap, LogLine, LogSource
+
+CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
+
+names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True)
+values = st.one_of(st.binary(max_size=200), st.text(max_size=50).map(lambda text: text.encode()))
+entries = st.lists(st.dictionaries(names, values, min_size=1, max_size=5), max_size=6)
+
+
+def exported(entry: Fields) -> bytes:
+    """An entry as journald serialises it (systemd.io/JOURNAL_EXPORT_FORMATS)."""
+    fields = []
+    for name, value in entry.items():
+        try:
+            plain = all(character >= " " or character == "\t" for character in value.decode())
+        except UnicodeDecodeError:
+            plain = False
+        if plain:
+            fields.append(name.encode() + b"=" + value + b"\n")
+        else:
+            fields.append(name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n")
+    return b"".join(fields) + b"\n"
+
+
+@given(entries, st.data())
+def test_entries_survive_any_bytes_in_any_pieces(written: list[Fields], data: st.DataObject) -> None:
+    stream = b"".join(map(exported, written))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    parser = ExportParser()
+    pieces = [stream[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [entry for piece in pieces for entry in parser.feed(piece)] == written
+
+
+@pytest.mark.parametrize("value", [b"a\nb", b"\n\n", b"a\0b", b"\xff\xfe", b"", b"=", b"x" * 100_000])
+def test_a_value_is_read_byte_for_byte(value: bytes) -> None:
+    assert ExportParser().feed(exported({"MESSAGE": value})) == [{"MESSAGE": value}]
+
+
+def test_an_entry_is_not_told_before_its_end() -> None:
+    parser = ExportParser()
+    assert parser.feed(b"MESSAGE=a\n") == []
+    assert parser.feed(b"\n") == [{"MESSAGE": b"a"}]
+
+
+def test_an_entry_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "MAX_ENTRY", 1000)
+    parser = ExportParser()
+    parser.feed(b"x" * journal.READ_SIZE)
+    with pytest.raises(AgentError, match="too long"):
+        parser.feed(b"x" * journal.READ_SIZE)
+
+
+def test_a_position_reads_back_as_it_was_written() -> None:
+    position = Position(42, CURSOR)
+    assert Position.parse(str(position)) == position
+
+
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "",
+        "1",
+        "1:",
+        f":{CURSOR}",
+        f"-1:{CURSOR}",
+        f"1.5:{CURSOR}",
+        f"٣:{CURSOR}",
+        f"{'9' * 19}:{CURSOR}",
+        f"1:{CURSOR}\n",
+        f"1:{CURSOR} --file=/etc/passwd",
+        f"1:{CURSOR.upper()}",
+        f"1:{CURSOR};z=1",
+        "1:--output=json",
+        "1:../../x",
+        "1:" + "a" * 5000,
+    ],
+)
+def test_an_event_id_that_journald_cannot_have_made_is_refused(event_id: str) -> None:
+    with pytest.raises(AgentError) as caught:
+        Position.parse(event_id)
+    assert caught.value.problem is Problem.INVALID_REQUEST
+    assert caught.value.fields[0].field == "Last-Event-ID"
+
+
+def entry(message: bytes = b"text", **fields: bytes) -> Fields:
+    return {
+        "__CURSOR": CURSOR.encode(),
+        "__REALTIME_TIMESTAMP": b"1767225600123456",
+        "_TRANSPORT": b"stdout",
+        "_COMM": b"python3",
+        "MESSAGE": message,
+    } | fields
+
+
+def test_lines_are_numbered_from_the_position_on() -> None:
+    numbering = LineNumbering(Position(7, "earlier"))
+    lines = [numbering.take(entry(b"a")), numbering.take(entry(b"b"))]
+    assert [(line.number, line.text) for line in lines if isinstance(line, LogLine)] == [(8, "a"), (9, "b")]
+    assert numbering.position == Position(9, CURSOR)
+
+
+@pytest.mark.parametrize(
+    ("fields", "source"),
+    [
+        ({}, LogSource.JOB),
+        ({"_COMM": b"podman"}, LogSource.SYSTEM),
+        ({"_COMM": b"crun"}, LogSource.SYSTEM),
+        ({"_TRANSPORT": b"journal", "_COMM": b"systemd"}, LogSource.SYSTEM),
+    ],
+)
+def test_a_line_says_whose_it_is(fields: dict[str, bytes], source: LogSource) -> None:
+    line = LineNumbering(Position()).take(entry(**fields))
+    assert isinstance(line, LogLine)
+    assert line.source is source
+
+
+def test_the_container_id_that_podman_prints_takes_no_number() -> None:
+    numbering = LineNumbering(Position())
+    assert numbering.take(entry(b"0123456789abcdef" * 4, _COMM=b"podman")) is None
+    assert numbering.position == Position(0, CURSOR)
+    assert isinstance(numbering.take(entry(b"Error: no such image", _COMM=b"podman")), LogLine)
+
+
+def test_a_job_that_prints_what_looks_like_a_container_id_keeps_its_line() -> None:
+    assert isinstance(LineNumbering(Position()).take(entry(b"0123456789abcdef" * 4)), LogLine)
+
+
+@pytest.mark.parametrize(("dropped", "count"), [(b"17", 17), (b"", None), (b"many", None)])
+def test_what_journald_dropped_is_a_gap_with_its_count(dropped: bytes, count: int | None) -> None:
+    numbering = LineNumbering(Position(3, "earlier"))
+    gap = numbering.take(entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver"))
+    assert isinstance(gap, LogGap)
+    assert (gap.after, gap.count) == (3, count)
+    assert numbering.position == Position(3, CURSOR)
+
+
+def test_bytes_that_are_no_text_are_replaced_and_not_dropped() -> None:
+    line = LineNumbering(Position()).take(entry(b"a\xff\x1b[31m\rb\0"))
+    assert isinstance(line, LogLine)
+    assert line.text == "a�\x1b[31m\rb\0"
+
+
+def test_the_closing_entry_is_noticed() -> None:
+    numbering = LineNumbering(Position())
+    numbering.take(entry())
+    assert not numbering.closed
+    numbering.take(entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger"))
+    assert numbering.closed
+
+
+def test_a_closing_entry_cannot_be_printed() -> None:
+    numbering = LineNumbering(Position())
+    numbering.take(entry(b"MESSAGE_ID=" + ENDED))
+    assert not numbering.closed
+
+
+# --- a journalctl that misbehaves ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in journalctl's place."""
+
+    def place(script: str) -> None:
+        (tmp_path / "journalctl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "journalctl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return place
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def texts(items: AsyncIterator[LogLine | LogGap]) -> list[str]:
+    return [item.text if isinstance(item, LogLine) else f"gap {item.count}" async for item in items]
+
+
+@pytest.mark.parametrize("status", [0, 1])
+async def test_a_follow_that_dies_says_so_at_once_and_not_when_the_job_ends(
+    journalctl: Callable[[str], None], status: int
+) -> None:
+    journalctl(f"echo 'Bad message' >&2; exit {status}")
+    async with asyncio.timeout(5):
+        with pytest.raises(AgentError, match="Bad message"):
+            await texts(Journal().follow("ml-job@x.service", LineNumbering(Position()), never))
+
+
+async def test_an_entry_that_is_not_the_one_asked_for_means_that_lines_are_gone(
+    journalctl: Callable[[str], None],
+) -> None:
+    journalctl("printf '__CURSOR=other\\n_TRANSPORT=stdout\\nMESSAGE=later\\n\\n'")
+    items = Journal().history("ml-job@x.service", LineNumbering(Position(5, CURSOR)))
+    assert await texts(items) == ["gap None", "later"]
+
+
+async def test_the_entry_asked_for_is_not_told_again(journalctl: Callable[[str], None]) -> None:
+    seen = f"__CURSOR={CURSOR}\\nMESSAGE=seen\\n\\n"
+    journalctl(f"printf '{seen}__CURSOR=next\\n_TRANSPORT=stdout\\nMESSAGE=new\\n\\n'")
+    items = Journal().history("ml-job@x.service", LineNumbering(Position(5, CURSOR)))
+    assert [(item.number, item.text) async for item in items if isinstance(item, LogLine)] == [(6, "new")]
+
+
+async def test_a_reader_that_is_left_takes_its_journalctl_with_it(journalctl: Callable[[str], None]) -> None:
+    journalctl("printf '__CURSOR=a\\n_TRANSPORT=stdout\\nMESSAGE=first\\n\\n'; exec sleep 60")
+    items = Journal().follow("ml-job@x.service", LineNumbering(Position()), never)
+    async with contextlib.aclosing(items):
+        async for _ in items:
+            break
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
+    assert not [pid for pid in children if "sleep" in Path(f"/proc/{pid}/cmdline").read_text("ascii")]
+
+
+# --- the host's journald ------------------------------------------------------------------------------
+
+
+class Unit:
+    """A transient unit that logs as a job's unit does, closing entry included."""
+
+    def __init__(self) -> None:
+        self.identifier = f"ml-job@{''.join(secrets.choice('abcdefgh') for _ in range(12))}"
+        self.name = self.identifier + ".service"
+        self._started = asyncio.Event()
+        self._process: asyncio.subprocess.Process
+
+    async def start(self, script: str) -> None:
+        """Starts it and returns; `ended` tells when it is over."""
+        end = (
+            f"printf 'MESSAGE_ID={ENDED.decode()}\\nSYSLOG_IDENTIFIER={self.identifier}\\nMESSAGE=Ended\\n'"
+            " | logger --journald"
+        )
+        self._process = await asyncio.create_subprocess_exec(
+            *("systemd-run", "--user", "--quiet", "--wait", "--collect", f"--unit={self.name}"),
+            *(f"--property=SyslogIdentifier={self.identifier}", "--property=SyslogLevelPrefix=false"),
+            *(f"--property=ExecStopPost=/bin/sh -c {_quoted(end)}", "/bin/sh", "-c", script),
+        )
+        self._started.set()
+
+    async def ended(self) -> None:
+        """Returns when the unit has ended."""
+        await self._started.wait()
+        await self._process.wait()
+
+
+def _quoted(script: str) -> str:
+    return '"' + script.replace("\\", "\\\\").replace("%", "%%") + '"'
+
+
+async def own(items: AsyncIterator[LogLine | LogGap]) -> list[tuple[int, str]]:
+    """What the unit itself wrote, with the numbers."""
+    return [
+        (item.number, item.text)
+        async for item in items
+        if isinstance(item, LogLine) and item.source is LogSource.JOB
+    ]
+
+
+async def followed(unit: Unit, ended: Callable[[], Awaitable[None]] | None = None) -> list[str]:
+    items = Journal().follow(unit.name, LineNumbering(Position()), ended or unit.ended)
+    return [text for _, text in await own(items)]
+
+
+@pytest.mark.host
+async def test_a_follower_from_before_the_start_sees_every_line_to_the_last() -> None:
+    unit = Unit()
+    follower = asyncio.create_task(followed(unit))
+    await asyncio.sleep(0.3)
+    await unit.start("seq 1 3000")
+    assert await follower == [str(number) for number in range(1, 3001)]
+
+
+@pytest.mark.host
+async def test_a_process_that_is_gone_at_once_leaves_its_line() -> None:
+    for _ in range(5):
+        unit = Unit()
+        await unit.start("echo only")
+        assert await followed(unit) == ["only"]
+
+
+@pytest.mark.host
+async def test_a_log_resumes_with_the_very_next_line_under_the_same_number() -> None:
+    unit = Unit()
+    await unit.start("seq 1 50")
+    await unit.ended()
+    whole = [item async for item in Journal().rest(unit.name, LineNumbering(Position()))]
+    lines = [item for item in whole if isinstance(item, LogLine)]
+    assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+    for index in (0, 20, len(lines) - 1):
+        position = Position.parse(str(Position(lines[index].number, lines[index].cursor)))
+        rest = [item async for item in Journal().history(unit.name, LineNumbering(position))]
+        assert rest == lines[index + 1 :]
+
+
+@pytest.mark.host
+async def test_history_shows_what_there_is_and_does_not_wait() -> None:
+    unit = Unit()
+    await unit.start("echo now; sleep 30")
+    lines = await until(lambda: own(Journal().history(unit.name, LineNumbering(Position()))))
+    assert [text for _, text in lines] == ["now"]
+    await run("systemctl", "--user", "kill", "--signal=KILL", unit.name)
+    await unit.ended()
+
+
+@pytest.mark.host
+async def test_hostile_bytes_come_back_as_one_line_each() -> None:
+    unit = Unit()
+    await unit.start(r"""printf '\033[31mred\033[0m\n 10%%\r 20%%\n\377\376\n<3>not a priority\nno end'""")
+    assert await followed(unit) == [
+        "\x1b[31mred\x1b[0m",
+        " 10%\r 20%",
+        "��",
+        "<3>not a priority",
+        "no end",
+    ]
+
+
+@pytest.mark.host
+async def test_a_line_longer_than_journalctl_shows_is_whole() -> None:
+    unit = Unit()
+    await unit.start("head -c 40000 /dev/zero | tr '\\0' x; echo; echo after")
+    assert await followed(unit) == ["x" * 40_000, "after"]
+
+
+@pytest.mark.host
+async def test_a_unit_without_closing_entry_is_waited_for_and_then_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "SETTLE_LIMIT", 0.5)
+    async with asyncio.timeout(3):
+        assert await own(Journal().rest(Unit().name, LineNumbering(Position()))) == []
+
+
+@pytest.mark.host
+async def test_another_units_lines_are_not_seen() -> None:
+    one, other = Unit(), Unit()
+    await one.start("echo one")
+    await other.start("echo other")
+    assert await followed(one) == ["one"]
+    await other.ended()

@@ -1,0 +1,242 @@
+"""The translation from jobs to units: golden files for what is pure, the host's generator for the rest."""
+
+import asyncio
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent import quadlet
+from agent.config import shipped
+from agent.errors import AgentError, Problem
+from agent.models import Limits, unit_name
+from agent.quadlet import TEMPLATE, Compiler, Mounted, Plan, drop_in, record_section, verify
+
+GOLDEN = Path(__file__).parent / "quadlet"
+COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
+
+PLAIN = Plan(
+    job_id="abcdefghijkl",
+    image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
+    network="none",
+    limits=Limits(memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600),
+    snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
+    directory=Path("/var/lib/ml/jobs/abcdefghijkl"),
+    hooks=Path("/usr/lib/ml"),
+)
+WITH_SECRETS = replace(
+    PLAIN,
+    network="pasta:--map-gw,-T,none",
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.01, tasks=1, run_time_seconds=1),
+    secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
+)
+
+
+@pytest.mark.parametrize(("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS)])
+def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) -> None:
+    assert drop_in(plan) == (GOLDEN / name).read_text("utf-8")
+
+
+def test_the_record_section_replaces_quadlets_own_stop_commands() -> None:
+    assert record_section(PLAIN) == (GOLDEN / "record.conf").read_text("utf-8")
+
+
+def test_a_grace_of_its_own_is_laid_over_the_templates() -> None:
+    assert "TimeoutStopSec" not in drop_in(PLAIN)
+    patient = replace(PLAIN, limits=PLAIN.limits.model_copy(update={"grace_seconds": 90}))
+    assert "\nTimeoutStopSec=90\n" in drop_in(patient)
+
+
+HOSTILE = ["a b", "a\nb", "a\rb", "a\0b", "a%h", "a$HOME", 'a"b', "a'b", "a\\b", "a;b", "a#b", "[b]", "ä", ""]
+
+
+@pytest.mark.parametrize("token", HOSTILE)
+@pytest.mark.parametrize("field", ["image", "network"])
+def test_a_token_that_systemd_or_quadlet_would_read_is_refused(field: str, token: str) -> None:
+    with pytest.raises(AgentError, match="cannot be written into a unit file"):
+        drop_in(replace(PLAIN, **{field: token}))
+
+
+@pytest.mark.parametrize("token", [*HOSTILE, "a:b", "a,b"])
+@pytest.mark.parametrize("field", ["snapshot", "directory", "hooks"])
+def test_a_path_that_a_volume_or_a_unit_would_take_apart_is_refused(field: str, token: str) -> None:
+    plan = (
+        replace(PLAIN, **{field: Path("/srv") / token}) if token else replace(PLAIN, **{field: Path("srv")})
+    )
+    for text_of in (drop_in, record_section):
+        with pytest.raises(AgentError, match=r"path .* cannot be written into a unit file"):
+            text_of(plan)
+
+
+@pytest.mark.parametrize("secret", HOSTILE[:-1])
+def test_a_secrets_name_cannot_add_to_the_unit(secret: str) -> None:
+    with pytest.raises(AgentError, match="cannot be written into a unit file"):
+        drop_in(replace(PLAIN, secrets=(Mounted("snowflake", secret),)))
+
+
+def test_a_unit_with_all_its_flags_is_taken() -> None:
+    verify(COMPILED, WITH_SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        (" --read-only ", " ", "it lacks --read-only"),
+        (" --cap-drop all ", " ", "it lacks --cap-drop all"),
+        (" --cap-drop all ", " --cap-drop chown ", "it lacks --cap-drop all"),
+        (" --security-opt=no-new-privileges ", " ", "it lacks --security-opt no-new-privileges"),
+        (" --secret ml-agent.archive,", " --label x=", "it lacks --secret ml-agent.archive"),
+        (" --network pasta:--map-gw,-T,none ", " ", "it lacks --network pasta:--map-gw,-T,none"),
+        (" --init ", " --privileged ", "it has --privileged"),
+        (" --init ", " --privileged=true ", "it has --privileged"),
+        (" --init ", " --cap-add sys_admin ", "it has --cap-add"),
+        (" --init ", " --cap-add=sys_admin ", "it has --cap-add"),
+        (" --init ", " --network host ", "it has --network host"),
+        (" --init ", " --network=host ", "it has --network host"),
+        (" --init ", " --net=host ", "it has --net"),
+        (" --init ", " --network=bridge ", "it has more than one --network"),
+        (" --init ", " --userns=host ", "it has --userns host"),
+        (" --init ", " --pid=host ", "it has --pid"),
+        (" --init ", " --ipc host ", "it has --ipc"),
+        (" --read-only ", " --read-only --read-only=false ", "it has --read-only false"),
+        (
+            " --init ",
+            " --security-opt=no-new-privileges:false ",
+            "it has --security-opt no-new-privileges:false",
+        ),
+        (" localhost/ml-runner@", " localhost/other@", "it does not run localhost/ml-runner@"),
+        ("ExecStart=", "ExecStart=/bin/true\nExecStart=", "it has 2 ExecStart= lines"),
+        ("ExecStart=", "ExecStart = /bin/true\nExecStart=", "it has 2 ExecStart= lines"),
+        ("ExecStart=", "#ExecStart=", "it has 0 ExecStart= lines"),
+    ],
+)
+def test_a_compiled_unit_that_breaks_the_floor_is_refused_by_name(
+    before: str, after: str, wrong: str
+) -> None:
+    assert before in COMPILED
+    with pytest.raises(AgentError) as caught:
+        verify(COMPILED.replace(before, after), WITH_SECRETS)
+    assert caught.value.problem is Problem.HOST
+    assert wrong in caught.value.message
+
+
+def test_a_flag_behind_the_image_is_the_scripts_and_does_not_count() -> None:
+    text = COMPILED.replace(" --read-only ", " ").rstrip() + " --read-only --privileged\n"
+    with pytest.raises(AgentError) as caught:
+        verify(text, WITH_SECRETS)
+    assert "it lacks --read-only" in caught.value.message
+    assert "--privileged" not in caught.value.message
+
+
+def test_a_host_without_a_generator_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quadlet, "GENERATORS", (Path("/nonexistent"),))
+    with pytest.raises(AgentError, match=r"Install Podman 5\.3"):
+        quadlet.generator()
+
+
+async def test_a_generator_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = tmp_path / "quadlet"
+    stuck.write_text("#!/bin/sh\nexec sleep 60\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr(quadlet, "GENERATORS", (stuck,))
+    monkeypatch.setattr(quadlet, "COMPILE_TIMEOUT", 0.1)
+    with pytest.raises(AgentError, match="longer than"):
+        await compiler(tmp_path).compile(PLAIN)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+# --- the host's own generator -------------------------------------------------------------------------
+
+
+def compiler(tmp_path: Path, *policies: Path) -> Compiler:
+    return Compiler(shipped("quadlets") / TEMPLATE, policies, tmp_path / "scratch")
+
+
+def policy(tmp_path: Path, text: str, name: str = "10-site") -> Path:
+    """A directory with an administrator's drop-in."""
+    directory = tmp_path / name
+    (directory / f"{TEMPLATE}.d").mkdir(parents=True)
+    (directory / f"{TEMPLATE}.d/{name}.conf").write_text(text)
+    return directory
+
+
+@pytest.mark.host
+async def test_the_generator_merges_the_policy_and_the_job(tmp_path: Path) -> None:
+    text = await compiler(tmp_path).compile(WITH_SECRETS)
+    assert f"\n{drop_in(WITH_SECRETS).partition('[Service]')[2].strip()}\n" in text
+    assert text.endswith(record_section(WITH_SECRETS))
+    assert "SourcePath=" not in text
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.host
+async def test_systemd_finds_nothing_wrong_with_a_compiled_unit(tmp_path: Path) -> None:
+    plan = replace(PLAIN, hooks=shipped("units"))
+    (tmp_path / unit_name(PLAIN.job_id)).write_text(await compiler(tmp_path).compile(plan))
+    verified = await asyncio.to_thread(
+        subprocess.run,
+        ["systemd-analyze", "--user", "verify", tmp_path / unit_name(PLAIN.job_id)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.host
+async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container]\nTmpfs=/scratch:size=1g\n[Service]\nTimeoutStopSec=5\n")
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert " --tmpfs /scratch:size=1g " in text
+    assert "\nTimeoutStopSec=5\n" in text
+
+
+@pytest.mark.host
+async def test_the_jobs_own_limits_come_after_the_policy(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Service]\nMemoryMax=infinity\n")
+    lines = (await compiler(tmp_path, site).compile(PLAIN)).splitlines()
+    assert [line for line in lines if line.startswith("MemoryMax=")][-1] == "MemoryMax=2147483648"
+
+
+@pytest.mark.host
+async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
+    (site / TEMPLATE).write_text(
+        packaged.replace("Description=Training job %i", "Description=Job %i of ACME")
+    )
+    assert "\nDescription=Job %i of ACME\n" in await compiler(tmp_path, site).compile(PLAIN)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[Container]\nReadOnly=false\n", "it has --read-only false"),
+        ("[Container]\nReadOnly=y\n", "it has --read-only false"),
+        ("[Container]\nNoNewPrivileges=false\n", "it lacks --security-opt no-new-privileges"),
+        ("[Container]\nDropCapability=\n", "it lacks --cap-drop all"),
+        ("[Container]\nAddCapability=SYS_ADMIN\n", "it has --cap-add"),
+        ("[Container]\nNetwork=host\n", "it has --network host"),
+        ("[Container]\nPodmanArgs=--network=host\n", "it has --network host"),
+        ("[Container]\nPodmanArgs=--read-only=false\n", "it has --read-only false"),
+        ("[Container]\nPodmanArgs=--privileged\n", "it has --privileged"),
+        ("[Container]\nGlobalArgs=--privileged\n", "it has --privileged"),
+        ("[Service]\nExecStart=/bin/true\n", "ExecStart= lines"),
+    ],
+)
+async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(
+    tmp_path: Path, text: str, wrong: str
+) -> None:
+    with pytest.raises(AgentError) as caught:
+        await compiler(tmp_path, policy(tmp_path, text)).compile(PLAIN)
+    assert wrong in caught.value.message
+    assert "drop-ins" in caught.value.hint
+
+
+@pytest.mark.host
+async def test_what_quadlet_says_of_a_malformed_drop_in_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match=r"Quadlet refused the job's unit: .*NoSuchKey"):
+        await compiler(tmp_path, policy(tmp_path, "[Container]\nNoSuchKey=1\n")).compile(PLAIN)

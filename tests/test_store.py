@@ -1,0 +1,165 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
+from agent.store import MIGRATIONS, IdTaken, Store
+
+
+def make_job(owner: str = "alice", job_id: str | None = None, **fields: object) -> Job:
+    job_id = job_id or new_job_id()
+    job = Job(
+        job_id=job_id,
+        status=JobState.PENDING,
+        owner=owner,
+        script_name="hello.py",
+        hyperparameters={"n": "1"},
+        limits=Limits(),
+        commit="0" * 40,
+        script_sha256="1" * 64,
+        image="localhost/ml-runner:latest",
+        image_digest="sha256:" + "2" * 64,
+        network="none",
+        unit=unit_name(job_id),
+        created_at=now(),
+    )
+    return job.model_copy(update=fields)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Store.open(tmp_path / "state" / "jobs.db") as opened:
+        yield opened
+
+
+async def test_a_job_reads_back_as_it_was_written_after_the_file_is_reopened(tmp_path: Path) -> None:
+    job = make_job()
+    async with Store.open(tmp_path / "jobs.db") as store:
+        await store.add_job(job, max_waiting=10)
+    async with Store.open(tmp_path / "jobs.db") as store:
+        assert await store.job(job.job_id) == job
+    assert (tmp_path / "jobs.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_same_key_and_body_is_the_same_job(store: Store) -> None:
+    first = await store.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    again = await store.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    assert again == first
+    assert len((await store.page()).jobs) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(store: Store) -> None:
+    await store.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    with pytest.raises(AgentError) as caught:
+        await store.add_job(make_job(), idempotency_key="k", fingerprint="g", max_waiting=10)
+    assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
+async def test_keys_belong_to_their_owner(store: Store) -> None:
+    await store.add_job(make_job("alice"), idempotency_key="k", fingerprint="f", max_waiting=10)
+    job = await store.add_job(make_job("bob"), idempotency_key="k", fingerprint="g", max_waiting=10)
+    assert job.owner == "bob"
+
+
+async def test_a_repeated_key_is_answered_even_when_the_owner_may_not_submit_more(store: Store) -> None:
+    first = await store.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=1)
+    assert await store.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=1) == first
+    with pytest.raises(AgentError) as caught:
+        await store.add_job(make_job(), max_waiting=1)
+    assert caught.value.problem is Problem.TOO_MANY_JOBS
+
+
+async def test_the_first_eight_characters_of_two_ids_differ(store: Store) -> None:
+    await store.add_job(make_job(job_id="abcdefgh2222"), max_waiting=10)
+    with pytest.raises(IdTaken):
+        await store.add_job(make_job(job_id="abcdefgh3333"), max_waiting=10)
+
+
+async def test_a_terminal_state_is_written_once(store: Store) -> None:
+    job = await store.add_job(make_job(), max_waiting=10)
+    done = job.model_copy(update={"status": JobState.COMPLETED, "revision": 2})
+    assert await store.update_job(done)
+    assert not await store.update_job(done.model_copy(update={"status": JobState.FAILED, "revision": 3}))
+    assert (await store.job(job.job_id)) == done
+    assert await store.active_jobs() == []
+
+
+async def test_an_update_from_an_outdated_revision_changes_nothing(store: Store) -> None:
+    job = await store.add_job(make_job(), max_waiting=10)
+    newer = job.model_copy(update={"status": JobState.CREATED, "revision": 2})
+    assert await store.update_job(newer, manager="boot:1")
+    assert not await store.update_job(job.model_copy(update={"cancel_requested": True, "revision": 2}))
+    assert await store.job(job.job_id) == newer
+    assert await store.manager_of(job.job_id) == "boot:1"
+
+
+async def test_pages_are_newest_first_and_meet_without_overlap(store: Store) -> None:
+    jobs = [await store.add_job(make_job(), max_waiting=10) for _ in range(5)]
+    first = await store.page(limit=2)
+    second = await store.page(limit=2, cursor=first.next_cursor)
+    third = await store.page(limit=2, cursor=second.next_cursor)
+    assert [job.job_id for page in (first, second, third) for job in page.jobs] == [
+        job.job_id for job in reversed(jobs)
+    ]
+    assert third.next_cursor is None
+
+
+async def test_a_page_is_filtered_by_owner_status_and_script(store: Store) -> None:
+    wanted = await store.add_job(make_job("alice", script_name="a.py"), max_waiting=10)
+    await store.add_job(make_job("bob", script_name="a.py"), max_waiting=10)
+    await store.add_job(make_job("alice", script_name="b.py"), max_waiting=10)
+    page = await store.page(owner="alice", script="a.py", status=JobState.PENDING)
+    assert page.jobs == [wanted]
+
+
+@pytest.mark.parametrize("cursor", ["", "-1", "1;--", "x", "1" * 19, "²"])
+async def test_a_cursor_that_was_never_given_out_is_refused(store: Store, cursor: str) -> None:
+    with pytest.raises(AgentError) as caught:
+        await store.page(cursor=cursor)
+    assert caught.value.fields[0].field == "cursor"
+
+
+async def test_a_full_disk_is_told_apart_and_leaves_no_job(store: Store) -> None:
+    await store._run(lambda db: db.execute("PRAGMA max_page_count = 1").fetchone())
+    job = make_job(hyperparameters={"big": "x" * 100_000})
+    with pytest.raises(AgentError) as caught:
+        await store.add_job(job, max_waiting=10)
+    assert caught.value.problem is Problem.STORAGE_FULL
+    assert await store.job(job.job_id) is None
+
+
+async def test_two_processes_may_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with Store.open(path) as agent, Store.open(path) as command:
+        await asyncio.gather(
+            *(agent.add_job(make_job(), max_waiting=100) for _ in range(20)),
+            *(command.add_job(make_job(), max_waiting=100) for _ in range(20)),
+        )
+        assert len((await agent.page(limit=100)).jobs) == 40
+
+
+async def test_certificates_read_back(store: Store) -> None:
+    certificate = Certificate(
+        serial="ab12",
+        user="alice",
+        role=Role.ANALYST,
+        issued_at=now(),
+        expires_at=now() + timedelta(days=30),
+    )
+    await store.add_certificate(certificate)
+    assert await store.certificate("ab12") == certificate
+    assert await store.certificate("ff") is None
+    assert await store.certificates() == [certificate]
+
+
+async def test_a_newer_schema_is_refused_rather_than_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with Store.open(path) as store:
+        await store._run(lambda db: db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}").fetchone())
+    with pytest.raises(AgentError, match="newer one"):
+        async with Store.open(path):
+            pass

@@ -1,0 +1,232 @@
+"""The user manager over D-Bus. Only the translation of names is pure; the rest asks a real manager."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from waiting import run, until
+
+from agent import units
+from agent.errors import AgentError, Problem
+from agent.units import (
+    MANAGER,
+    MANAGER_PATH,
+    UNIT_PATH_PREFIX,
+    NoSuchUnitError,
+    Units,
+    UnitState,
+    unit_of_path,
+)
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("ml_2djob_40abcdefghijkl_2eservice", "ml-job@abcdefghijkl.service"),
+        ("_31st_2eservice", "1st.service"),
+        ("dbus_2eservice", "dbus.service"),
+    ],
+)
+def test_an_object_path_names_its_unit(label: str, name: str) -> None:
+    assert unit_of_path(UNIT_PATH_PREFIX + label) == name
+
+
+@pytest.mark.parametrize(
+    ("active_state", "queued", "ended"),
+    [
+        ("inactive", False, True),
+        ("failed", False, True),
+        ("inactive", True, False),
+        ("activating", False, False),
+        ("active", False, False),
+        ("deactivating", False, False),
+        ("a state of a later systemd", False, False),
+    ],
+)
+def test_a_unit_has_ended_when_nothing_of_it_runs_or_will(
+    active_state: str, queued: bool, ended: bool
+) -> None:
+    assert UnitState(active_state=active_state, queued=queued).ended == ended
+
+
+async def test_a_bus_that_is_not_there_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "CALL_TIMEOUT", 0.1)
+    manager = Units(f"unix:path={tmp_path}/absent")
+    async with _running(manager, lambda _: None):
+        with pytest.raises(AgentError, match="lingering") as caught:
+            await manager.state("a.service")
+    assert caught.value.problem is Problem.HOST
+
+
+@contextlib.asynccontextmanager
+async def _running(manager: Units, watch: Callable[[str | None], None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(manager.run(watch))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+# --- the real one -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Real:
+    """The account's manager, and what it told."""
+
+    manager: Units
+    told: list[str | None] = field(default_factory=list)
+
+    async def state_is(self, name: str, active_state: str) -> UnitState:
+        """The unit's state once it is that one."""
+
+        async def look() -> UnitState | None:
+            state = await self.manager.state(name)
+            return state if state.active_state == active_state else None
+
+        state = await until(look)
+        assert state is not None
+        return state
+
+    async def is_told(self, name: str | None, since: int = 0) -> None:
+        """Returns when `watch` was told of the unit."""
+
+        async def look() -> bool:
+            return name in self.told[since:]
+
+        await until(look)
+
+
+@pytest.fixture
+async def real(request: pytest.FixtureRequest) -> AsyncIterator[Real]:
+    told: list[str | None] = []
+    manager = Units(f"unix:path={os.environ['XDG_RUNTIME_DIR']}/bus")
+    async with _running(manager, told.append):
+        yield Real(manager, told)
+
+
+Place = Callable[[str], Awaitable[str]]
+
+
+@pytest.fixture
+async def place() -> AsyncIterator[Place]:
+    """Makes a service file from its [Service] section, as the agent does: no daemon-reload follows."""
+    directory = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user"
+    made: list[str] = []
+
+    async def make(service: str) -> str:
+        name = f"ml-agent-test-{secrets.token_hex(4)}.service"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(f"[Service]\n{service}\n")
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        await run("systemctl", "--user", "kill", "--signal=KILL", name, check=False)
+        await run("systemctl", "--user", "reset-failed", name, check=False)
+        (directory / name).unlink()
+
+
+@pytest.mark.host
+async def test_a_new_unit_starts_without_a_reload_and_stops(real: Real, place: Place) -> None:
+    name = await place("Type=exec\nExecStart=/bin/sleep 60")
+    await real.manager.start(name)
+    state = await real.state_is(name, "active")
+    assert (state.result, len(state.invocation_id), state.queued) == ("success", 32, False)
+    assert not state.ended
+    await real.manager.stop(name)
+    assert (await real.state_is(name, "inactive")).ended
+
+
+@pytest.mark.host
+async def test_signals_tell_of_a_unit_that_starts_and_of_one_that_ends(real: Real, place: Place) -> None:
+    name = await place("ExecStart=/bin/sleep 0.3")
+    await real.manager.start(name)
+    await real.state_is(name, "active")
+    await real.is_told(name)
+    since = len(real.told)
+    await real.state_is(name, "inactive")
+    await real.is_told(name, since)
+
+
+@pytest.mark.host
+async def test_a_failed_unit_keeps_its_result(real: Real, place: Place) -> None:
+    name = await place("ExecStart=/bin/false")
+    await real.manager.start(name)
+    assert (await real.state_is(name, "failed")).result == "exit-code"
+
+
+@pytest.mark.host
+async def test_a_unit_that_nobody_knows_is_inactive_and_stopped_already(real: Real) -> None:
+    assert await real.manager.state("ml-agent-test-absent.service") == UnitState()
+    await real.manager.stop("ml-agent-test-absent.service")
+
+
+@pytest.mark.host
+async def test_a_refusal_is_an_error_in_systemds_words(real: Real, place: Place) -> None:
+    with pytest.raises(NoSuchUnitError, match=r"ml-agent-test-absent\.service not found"):
+        await real.manager.start("ml-agent-test-absent.service")
+    broken = await place("ExecStart=")
+    with pytest.raises(AgentError, match="bad unit file setting"):
+        await real.manager.start(broken)
+
+
+@pytest.mark.host
+async def test_a_unit_that_waits_for_its_turn_has_not_ended(real: Real, place: Place) -> None:
+    slow = await place("Type=oneshot\nExecStart=/bin/sleep 60")
+    waiting = await place(f"ExecStart=/bin/true\n[Unit]\nAfter={slow}")
+    await real.manager.start(slow)
+    await real.manager.start(waiting)
+    state = await real.manager.state(waiting)
+    assert (state.active_state, state.queued, state.ended) == ("inactive", True, False)
+    await real.manager.stop(waiting)
+
+
+@pytest.mark.host
+async def test_the_managers_identity_survives_a_reexec(real: Real, place: Place) -> None:
+    name = await place("ExecStart=/bin/sleep 60")
+    await real.manager.start(name)
+    before = await real.state_is(name, "active")
+    identity = await real.manager.manager_identity()
+    for _ in range(3):
+        await run("systemctl", "--user", "daemon-reexec")
+    assert await real.manager.manager_identity() == identity
+    after = await real.manager.state(name)
+    assert after.invocation_id == before.invocation_id
+
+
+@pytest.mark.host
+async def test_a_reload_is_told_as_a_change_of_anything(real: Real) -> None:
+    await real.is_told(None)
+    since = len(real.told)
+    await run("systemctl", "--user", "daemon-reload")
+    await real.is_told(None, since)
+
+
+@pytest.mark.host
+async def test_a_bus_that_was_restarted_is_found_again_and_told(real: Real, place: Place) -> None:
+    await real.is_told(None)
+    since = len(real.told)
+    await run("systemctl", "--user", "restart", "dbus.service")
+    await real.is_told(None, since)
+    name = await place("ExecStart=/bin/sleep 60")
+    await real.manager.start(name)
+    await real.state_is(name, "active")
+    await real.is_told(name, since)
+
+
+@pytest.mark.host
+async def test_the_manager_is_not_stopping_while_it_runs(real: Real) -> None:
+    assert not await real.manager.manager_stopping()
+    stopped = await real.manager.call(MANAGER, MANAGER_PATH, "GetDefaultTarget")
+    assert stopped == "default.target"
