@@ -624,7 +624,12 @@ def _fingerprint(request: dict[str, Any]) -> str:
 def _input(job: Job) -> str:
     """What the image's launcher reads as /run/ml-job/job.json: the only way of client values into a job."""
     return json.dumps(
-        {"job_id": job.job_id, "script_name": job.script_name, "hyperparameters": job.hyperparameters}
+        {
+            "job_id": job.job_id,
+            "script_name": job.script_name,
+            "hyperparameters": job.hyperparameters,
+            "starts_after": f"/run/ml-job/{Path(STARTED).name}",
+        }
     )
 
 

@@ -27,7 +27,8 @@ COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
 
 # Files in a job's directory that its unit writes. They are the agent's only proof of what happened.
 CLAIMED = "claimed"  # made by ExecStartPre=: the unit's one invocation has begun
-STARTED = "started"  # made by ExecStartPost=: the container was up
+# Made by ExecStartPost= when systemd watches the container: the launcher waits for it, where the job sees it.
+STARTED = "input/started"
 STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
 ENDED = "ended"  # made by ExecStopPost=: the exit record
 
@@ -73,7 +74,7 @@ class Plan:
     limits: Limits
     snapshot: Path
     directory: Path  # the job's own: input/, artifacts/ and the unit's marks
-    hooks: Path  # the directory with the programs ml-job-stopping and ml-job-ended
+    hooks: Path  # the directory with the programs ml-job-started, ml-job-stopping and ml-job-ended
     secrets: Sequence[Mounted] = ()
 
 
@@ -127,7 +128,7 @@ def record_section(plan: Plan) -> str:
             "",
             "[Service]",
             f"ExecStartPre=/usr/bin/touch {directory}/{CLAIMED}",
-            f"ExecStartPost=/usr/bin/touch {directory}/{STARTED}",
+            f"ExecStartPost={hooks}/ml-job-started {directory}/{STARTED}",
             "ExecStop=",
             f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",
             "ExecStopPost=",

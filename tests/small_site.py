@@ -3,6 +3,7 @@
 The scripts are shell scripts whatever their name says; the image holds nothing but busybox.
 """
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -14,12 +15,14 @@ from git_repository import commit, git
 from agent.config import Http, Jobs, Scripts, Settings
 from agent.models import Limits
 
-IMAGE = "localhost/ml-agent-test:latest"
 APPLETS = ("sh", "sed", "sleep", "seq", "cat", "touch", "head", "chmod", "ln", "mkdir", "env")
 LAUNCH = r"""#!/bin/sh
 name=$(sed -n 's/.*"script_name": "\([^"]*\)".*/\1/p' /run/ml-job/job.json)
+until [ -e /run/ml-job/started ]; do sleep 0.01; done
 exec sh "/scripts/$name"
 """
+# An image that an earlier version of these tests has left is another one.
+IMAGE = f"localhost/ml-agent-test:{hashlib.sha256(LAUNCH.encode()).hexdigest()[:12]}"
 
 SCRIPTS = {
     "succeed.py": "echo hello; echo result > /artifacts/result.txt",

@@ -1,6 +1,8 @@
 """The translation from jobs to units: golden files for what is pure, the host's generator for the rest."""
 
 import asyncio
+import contextlib
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +42,26 @@ def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) ->
 
 def test_the_record_section_replaces_quadlets_own_stop_commands() -> None:
     assert record_section(PLAIN) == (GOLDEN / "record.conf").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("main_process", "begins"), [("conmon", True), ("podman", False), (None, False)])
+def test_a_script_may_begin_when_systemd_watches_its_conmon(
+    tmp_path: Path, main_process: str | None, begins: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        environment = {"PATH": "/usr/bin:/bin"}
+        if main_process is not None:
+            program = tmp_path / main_process
+            shutil.copy("/bin/sleep", program)
+            process = stack.enter_context(subprocess.Popen([program, "60"]))
+            stack.callback(process.kill)
+            environment["MAINPID"] = str(process.pid)
+        hook = [shipped("units") / "ml-job-started", tmp_path / "started"]
+        ran = subprocess.run(hook, env=environment, capture_output=True, text=True, check=False)
+    assert (tmp_path / "started").exists() == begins
+    assert (ran.returncode, ran.stderr) == (
+        (0, "") if begins else (1, "The container ended before its script began.\n")
+    )
 
 
 def test_a_grace_of_its_own_is_laid_over_the_templates() -> None:

@@ -112,6 +112,17 @@ def test_a_script_runs_in_the_scripts_directory_wherever_it_is_itself(container:
     assert report["arguments"] == [str(container.scripts / "team/report.py")]
 
 
+def test_a_script_begins_when_the_file_that_it_waits_for_is_there(container: Container) -> None:
+    signal = container.job.with_name("started")
+    container.job.write_text(json.dumps(job() | {"starts_after": str(signal)}))
+    command = [sys.executable, "-I", "-S", container.launcher]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        signal.touch()
+        assert process.wait(30) == 7
+
+
 def test_a_missing_description_is_one_clear_line_and_status_78(container: Container) -> None:
     ran = container.launch()
     assert ran.returncode == EX_CONFIG
@@ -128,6 +139,7 @@ def test_a_missing_description_is_one_clear_line_and_status_78(container: Contai
         (job() | {"hyperparameters": ["n"]}, "hyperparameters must be an object"),
         (job() | {"hyperparameters": {"n": 50}}, "n must be a string"),
         (job() | {"script_name": None}, "script_name must be a string"),
+        (job() | {"starts_after": 1}, "starts_after must be a string"),
         (job(n="a\0b"), "embedded null byte"),
     ],
 )
