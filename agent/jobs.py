@@ -250,8 +250,8 @@ class Jobs:
         return await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
 
     def artifacts_directory(self, job: Job) -> Path:
-        """Where the job's /artifacts is on the host."""
-        return self._directory(job) / "artifacts"
+        """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
+        return self._attempt(job) / "artifacts"
 
     def log_file(self, job: Job) -> Path:
         """Where the log of a job that has ended is kept, once it is."""
@@ -360,7 +360,7 @@ class Jobs:
             if active.job.status.terminal:
                 return
         # The order matters: each is looked at before what could have followed from it.
-        directory = self._directory(active.job)
+        directory = self._attempt(active.job)
         claimed = (directory / CLAIMED).exists()
         state = await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
@@ -416,7 +416,7 @@ class Jobs:
             raise
 
     async def _plan(self, job: Job) -> Plan:
-        directory = self._directory(job)
+        directory = self._attempt(job)
         with _disk():
             for part in ("input", "artifacts"):
                 (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -441,7 +441,7 @@ class Jobs:
 
     async def _follow(self, active: _Active, state: UnitState) -> None:
         """Records what is new of a unit that lives, and stops one that was cancelled."""
-        started = self._directory(active.job) / STARTED
+        started = self._attempt(active.job) / STARTED
         update: dict[str, Any] = {}
         if state.invocation_id:
             update["invocation_id"] = state.invocation_id
@@ -466,7 +466,7 @@ class Jobs:
         """Publishes the artifacts, commits the terminal state, once, and makes room for the next job."""
         job = active.job
         self._bar(job)
-        started = self._directory(job) / STARTED
+        started = self._attempt(job) / STARTED
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = result.message
         if started.exists():
@@ -579,9 +579,13 @@ class Jobs:
     def _directory(self, job: Job) -> Path:
         return self._settings.state_directory / "jobs" / job.job_id
 
+    def _attempt(self, job: Job) -> Path:
+        """What belongs to one invocation: its input, its artifacts, and the marks that its unit leaves."""
+        return self._directory(job) / "attempts" / str(job.attempt)
+
     def _bar(self, job: Job) -> None:
         """Makes sure that the unit of a job that is over never starts, not even by an operator's hand."""
-        claimed = self._directory(job) / CLAIMED
+        claimed = self._attempt(job) / CLAIMED
         with _disk():
             if claimed.parent.is_dir() and not claimed.exists():
                 claimed.touch(mode=0o600)

@@ -224,7 +224,8 @@ class QueuePlace(Model):
 class Job(Model):
     """One job: what was asked, what it runs, where it is in its life.
 
-    `revision` counts the changes of this record. `container_id` is empty until Podman has made the
+    `revision` counts the changes of this record. `attempt` is the invocation of its unit that this is about,
+    or, while it waits, that is next, from 1. `container_id` is empty until Podman has made the
     container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue` is
     there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
     """
@@ -250,6 +251,7 @@ class Job(Model):
     secrets: list[SecretName] = []
     network: NetworkName
     unit: str
+    attempt: int = 1
     invocation_id: str | None = None
     exit_status: int | None = None
     cancel_requested: bool = False

@@ -25,8 +25,8 @@ GENERATORS = (
 )
 COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
 
-# Files in a job's directory that its unit writes. They are the agent's only proof of what happened.
-CLAIMED = "claimed"  # made by ExecStartPre=: the unit's one invocation has begun
+# Files in an attempt's directory that its unit writes. They are the agent's only proof of what happened.
+CLAIMED = "claimed"  # made by ExecStartPre=: the attempt's one invocation has begun
 # Made by ExecStartPost= when systemd watches the container: the launcher waits for it, where the job sees it.
 STARTED = "input/started"
 STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
@@ -73,7 +73,7 @@ class Plan:
     network: str  # what podman's --network= takes
     limits: Limits
     snapshot: Path
-    directory: Path  # the job's own: input/, artifacts/ and the unit's marks
+    directory: Path  # the attempt's own: input/, artifacts/ and the unit's marks
     hooks: Path  # the directory with the programs ml-job-started, ml-job-stopping and ml-job-ended
     secrets: Sequence[Mounted] = ()
 

@@ -79,7 +79,7 @@ async def sample(samples: list[int]) -> None:
 
 def mark(settings: Settings, job: Job, name: str) -> float:
     """When the job's unit made the mark."""
-    return (settings.state_directory / "jobs" / job.job_id / name).stat().st_mtime
+    return (settings.state_directory / "jobs" / job.job_id / "attempts/1" / name).stat().st_mtime
 
 
 def at_once(settings: Settings, ended: list[Job]) -> int:

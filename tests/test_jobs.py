@@ -102,6 +102,11 @@ class StandInCompiler:
         return "[Service]\n"
 
 
+def attempt_of(settings: Settings, job: Job) -> Path:
+    """The directory of the attempt that a job is at."""
+    return settings.state_directory / "jobs" / job.job_id / "attempts" / str(job.attempt)
+
+
 @dataclass
 class Scene:
     """`Jobs` among stand-ins, over a real store and real snapshots."""
@@ -128,9 +133,9 @@ class Scene:
 
     def mark(self, job: Job, name: str, text: str = "") -> None:
         """Leaves a mark as the job's unit would."""
-        directory = self.settings.state_directory / "jobs" / job.job_id
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / name).write_text(text)
+        path = attempt_of(self.settings, job) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
     async def begun(self, jobs: Jobs) -> Job:
         """A job that systemd was asked to start."""
@@ -418,7 +423,7 @@ async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
     assert "Unit is masked." in (ended.message or "")
-    assert (scene.settings.state_directory / "jobs" / job.job_id / CLAIMED).exists()
+    assert (attempt_of(scene.settings, job) / CLAIMED).exists()
 
 
 async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene: Scene) -> None:
@@ -470,7 +475,7 @@ async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: S
             return scene.units.started
 
         await until(asked)
-    directory = scene.settings.state_directory / "jobs" / job.job_id
+    directory = attempt_of(scene.settings, job)
     assert '"hyperparameters"' in (directory / "input/job.json").read_text()
     (plan,) = scene.compiler.plans
     assert not any(value in repr(plan) for value in values.values())
@@ -659,7 +664,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) 
 async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Host) -> None:
     for pause in (0.02, 0.05, 0.1, 0.15):
         job = await host.submit("run.py")
-        mark = host.settings.state_directory / "jobs" / job.job_id / CLAIMED
+        mark = attempt_of(host.settings, job) / CLAIMED
 
         async def claimed(mark: Path = mark) -> bool:
             return mark.exists()

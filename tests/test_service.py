@@ -295,5 +295,5 @@ async def test_what_was_accepted_before_a_kill_runs_once_after_it(working: Site)
     await working.start()
     for job in jobs:
         await _job_is(working, job, "COMPLETED")
-        artifacts = working.settings.state_directory / "jobs" / job["job_id"] / "artifacts"
+        artifacts = working.settings.state_directory / "jobs" / job["job_id"] / "attempts/1/artifacts"
         assert (artifacts / "runs").read_text() == "once\n"

@@ -17,6 +17,7 @@ from agent.api import streams
 from agent.api.logs import STREAMS
 from agent.journal import Journal, LineNumbering, Position
 from agent.models import Job
+from agent.quadlet import CLAIMED, ENDED, STARTED
 from agent.units import UnitState
 
 from .conftest import Client, Served
@@ -58,9 +59,9 @@ async def end(served: Served, job: Any) -> None:
     """Ends a running job: its unit leaves the marks of success, and the agent looks."""
     served.scene.units.states[job["unit"]] = UnitState()
     known = await served.jobs.get(job["job_id"])
-    for mark in ("claimed", "started"):
+    for mark in (CLAIMED, STARTED):
         served.scene.mark(known, mark)
-    served.scene.mark(known, "ended", f"success exited 0 {'0' * 32}")
+    served.scene.mark(known, ENDED, f"success exited 0 {'0' * 32}")
     await served.jobs._step(served.jobs._active[known.job_id])
 
 

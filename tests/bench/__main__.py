@@ -19,7 +19,7 @@ from agent.models import Job
 
 from . import report
 from .contender import WIDTH, BenchError, Contender
-from .installed_agent import InstalledAgent, connected, job_directory, reference, unit_file
+from .installed_agent import InstalledAgent, attempt_directory, connected, reference, unit_file
 from .machine import cpu_seconds, facts
 from .phases import PHASES, phases
 from .podman_run import PodmanRun
@@ -79,7 +79,9 @@ async def bench(arguments: argparse.Namespace) -> None:
         api = await stack.enter_async_context(connected(settings))
         job = await reference(api, settings)
         ours = [InstalledAgent(api, settings, running=running) for running in (False, True)]
-        raw = PodmanRun(unit_file(job, settings).read_text("utf-8"), job_directory(job, settings), scratch)
+        raw = PodmanRun(
+            unit_file(job, settings).read_text("utf-8"), attempt_directory(job, settings), scratch
+        )
         print(f"{'compared with':<20}{' '.join(raw.command)}\n", flush=True)
         others: list[Contender] = [raw]
         if arguments.yardstick:

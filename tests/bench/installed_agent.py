@@ -131,12 +131,12 @@ def check_outcome(job: Job, settings: Settings) -> None:
     """Raises `BenchError` where the job did not succeed, or has not left what it should."""
     if (job.status, job.exit_status) != ("COMPLETED", 0):
         raise BenchError(f"job {job.job_id} is {job.status} ({job.reason}): {job.message}")
-    check_artifact(job_directory(job, settings) / "artifacts")
+    check_artifact(attempt_directory(job, settings) / "artifacts")
 
 
-def job_directory(job: Job, settings: Settings) -> Path:
-    """Where the agent keeps a job's files."""
-    return settings.state_directory / "jobs" / job.job_id
+def attempt_directory(job: Job, settings: Settings) -> Path:
+    """Where the agent keeps the files of a job's attempt."""
+    return settings.state_directory / "jobs" / job.job_id / "attempts" / str(job.attempt)
 
 
 def unit_file(job: Job, settings: Settings) -> Path:

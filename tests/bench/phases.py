@@ -13,7 +13,7 @@ from agent.models import LogLine, LogSource
 from agent.quadlet import CLAIMED, ENDED
 
 from .contender import BenchError
-from .installed_agent import Followed, job_directory, unit_file
+from .installed_agent import Followed, attempt_directory, unit_file
 
 # The phases on the way to the first line follow each other; the answer to the request is beside them.
 PHASES = (
@@ -32,7 +32,7 @@ PHASES = (
 
 async def phases(followed: Followed, settings: Settings) -> dict[str, float]:
     """Seconds by phase of one job."""
-    directory = job_directory(followed.job, settings)
+    directory = attempt_directory(followed.job, settings)
     starting, printed = await _journalled(followed)
     ended = _written(directory / ENDED)
     way = [

@@ -76,7 +76,7 @@ async def audit(
             continue
         if told.other_ids or keys[told.user, told.key] != [told.job_id]:
             verdict.violated(1, f"{told.job_id}: its key has led to other jobs, {told.other_ids}")
-        directory = state / "jobs" / told.job_id
+        directory = state / "jobs" / told.job_id / "attempts/1"
         examine(
             verdict,
             told,
