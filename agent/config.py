@@ -89,7 +89,7 @@ class Jobs(_Section):
 
     image: ImageName = "localhost/ml-runner:latest"
     max_running: Annotated[int, Field(ge=1, le=1000)] = CPUS
-    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] = float(CPUS)
+    cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] = float(CPUS)
     memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] = MEMORY_FOR_JOBS
     fair_share_half_life_seconds: Annotated[float, Field(ge=1, le=365 * 24 * 3600)] = 3600.0
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -153,10 +153,11 @@ class Limits(Model):
     """What a job may use at the most; each is a property of its unit.
 
     `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
+    With less than a tenth of a CPU, a unit that is stopped might not get to write its exit record in that time.
     """
 
     memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = None
-    cpus: Annotated[float, Field(ge=0.01, le=4096, allow_inf_nan=False)] | None = None
+    cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = None
     tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
     grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None

@@ -101,7 +101,7 @@ def drop_in(plan: Plan) -> str:
     service = [
         f"MemoryMax={limits.memory_bytes}",
         "MemorySwapMax=0",
-        f"CPUQuota={max(1, round(limits.cpus * 100))}%",
+        f"CPUQuota={round(limits.cpus * 100)}%",
         f"TasksMax={limits.tasks}",
         f"RuntimeMaxSec={limits.run_time_seconds}",
     ]

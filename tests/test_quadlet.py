@@ -30,7 +30,7 @@ PLAIN = Plan(
 WITH_SECRETS = replace(
     PLAIN,
     network="pasta:--map-gw,-T,none",
-    limits=Limits(memory_bytes=16 * 2**20, cpus=0.01, tasks=1, run_time_seconds=1),
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1),
     secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
 )
 
