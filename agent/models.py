@@ -153,7 +153,7 @@ class Limits(Model):
     """What a job may use at the most; each is a property of its unit.
 
     `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
-    With less than a tenth of a CPU, a unit that is stopped might not get to write its exit record in that time.
+    With less than a tenth of a CPU, a unit that is stopped might not write its exit record within that time.
     """
 
     memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = None
