@@ -267,6 +267,7 @@ def test_the_hosts_part_is_for_one_account_and_for_root(run: Run, monkeypatch: p
     shown = run("install", "--system", "--account", "root", "--dry-run")
     assert "/etc/systemd/system/user@0.service.d/50-ml-agent.conf" in shown.out
     assert "loginctl enable-linger root" in shown.out
+    assert "usermod --append --groups systemd-journal root" in shown.out
     assert "no account nobody-here" in run("install", "--system", "--account", "nobody-here").err
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert "needs root" in run("install", "--system", "--account", "root").err

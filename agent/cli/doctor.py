@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import grp
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
@@ -19,7 +20,7 @@ from agent.cli.findings import (
     rate_limit_is_off,
     version_of,
 )
-from agent.cli.install import SOCKET
+from agent.cli.install import JOURNAL_GROUP, SOCKET
 from agent.config import Settings
 from agent.errors import AgentError
 from agent.podman import Host, Podman, Secret
@@ -169,6 +170,15 @@ async def _journal() -> AsyncIterator[Finding]:
         remedy=f"`sudo ml-agent install --system --account {user}` makes it persistent;"
         " an account below uid 1000 also needs the group systemd-journal.",
     )
+    told = await _manager_is_in(JOURNAL_GROUP)
+    untold = f"not shown: the account's manager is not in the group {JOURNAL_GROUP}, which may read of them"
+    yield judge(
+        "lost lines",
+        good=told,
+        seen="shown as gaps" if told else untold,
+        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
+        otherwise=Level.WARN,
+    )
     machine = Path("/etc/machine-id").read_text().strip()
     persistent = (Path("/var/log/journal") / machine).is_dir()
     unthrottled = rate_limit_is_off(await _output("systemd-analyze", "cat-config", "systemd/journald.conf"))
@@ -182,6 +192,19 @@ async def _journal() -> AsyncIterator[Finding]:
         remedy=f"`sudo ml-agent install --system --account {user}`",
         otherwise=Level.WARN,
     )
+
+
+async def _manager_is_in(group: str) -> bool:
+    """Whether what the user manager starts is in a group: as of the manager's own start."""
+    unit = f"user@{os.getuid()}.service"
+    manager = (await _output("systemctl", "show", unit, "--property=MainPID", "--value")).strip()
+    try:
+        status = Path("/proc", manager, "status").read_text()
+        wanted = str(grp.getgrnam(group).gr_gid)
+    except (OSError, KeyError):
+        return False
+    lines = (line.split() for line in status.splitlines())
+    return any(words[0] == "Groups:" and wanted in words for words in lines if words)
 
 
 async def _clock() -> Finding:

@@ -3,6 +3,7 @@
 A plan has three parts, in this order: commands `before`, files (None removes one), commands `after`.
 """
 
+import grp
 import os
 import pwd
 import re
@@ -27,6 +28,7 @@ DEFAULT_BASE = "docker.io/library/python:3.13-slim"
 
 SYSTEM = Path("/etc/systemd")
 JOURNALD_DROP_IN = SYSTEM / "journald.conf.d/50-ml-agent.conf"
+JOURNAL_GROUP = "systemd-journal"
 
 # systemd and Quadlet would read white space, quotes, % and $ in a path as something else.
 _PLAIN = re.compile(r"[A-Za-z0-9/._:@+-]+")
@@ -107,7 +109,7 @@ def user_removal(settings: Settings, *, runtime: bool = False) -> Plan:
 
 
 def system_plan(account: str) -> Plan:
-    """What needs root: journald's rate limit, delegated controllers, and lingering, for one account."""
+    """What needs root: journald's settings, delegated controllers, a group and lingering, for one account."""
     return Plan(
         files={
             JOURNALD_DROP_IN: (shipped("units") / "journald.conf.d/50-ml-agent.conf").read_bytes(),
@@ -117,6 +119,8 @@ def system_plan(account: str) -> Plan:
             ["systemctl", "daemon-reload"],
             ["systemctl", "restart", "systemd-journald.service"],
             ["journalctl", "--flush"],
+            # What journald itself says, of lines that it lost, is in the system's journal.
+            ["usermod", "--append", "--groups", JOURNAL_GROUP, account],
             ["loginctl", "enable-linger", account],
         ],
     )
@@ -124,8 +128,11 @@ def system_plan(account: str) -> Plan:
 
 def system_removal(account: str) -> Plan:
     """The reverse of `system_plan`; lingering stays, as other services of the account may need it."""
+    files = dict.fromkeys([JOURNALD_DROP_IN, _delegation(account)])
+    member = account in grp.getgrnam(JOURNAL_GROUP).gr_mem
     return Plan(
-        files=dict.fromkeys([JOURNALD_DROP_IN, _delegation(account)]),
+        files=files,
+        before=[["gpasswd", "--delete", account, JOURNAL_GROUP]] if member else [],
         after=[["systemctl", "daemon-reload"], ["systemctl", "restart", "systemd-journald.service"]],
     )
 
