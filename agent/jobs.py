@@ -28,6 +28,7 @@ from .models import (
     JobRequest,
     JobState,
     Limits,
+    QueuePlace,
     Reason,
     Rerun,
     Script,
@@ -231,6 +232,14 @@ class Jobs:
         """A page of jobs, newest first; takes what `Store.page` takes."""
         page = await self._store.page(**filters)
         return page.model_copy(update={"jobs": [self._schedule.place(job) for job in page.jobs]})
+
+    def placed(self, job: Job) -> Job:
+        """A job that was read from the store, with its place in the queue if it waits."""
+        return self._schedule.place(job) if job.status is JobState.PENDING else job
+
+    def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        """The places of the first `limit` waiting jobs, of one owner or of all, in their order."""
+        return self._schedule.line(owner, limit)
 
     async def cancel(self, job_id: str) -> Job:
         """Asks for the job's end; a job that waits ends here and now. Cancelling again changes nothing."""

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 
 from . import queue
 from .config import Jobs as Settings
@@ -85,11 +86,18 @@ class Schedule:
         """The job with its place in the queue, where it waits."""
         if job.job_id not in self._waiting:
             return job
+        return job.model_copy(update={"queue": _place(self._explained()[job.job_id])})
+
+    def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        """The places of the first `limit` jobs in the line, of one owner or of all, in their order."""
+        turns = self._explained().items()
+        seen = (item for item in turns if owner is None or self._waiting[item[0]].owner == owner)
+        return {job_id: _place(turn) for job_id, turn in islice(seen, limit)}
+
+    def _explained(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = queue.explain(self._snapshot(now()))
-        turn = self._turns[job.job_id]
-        place = QueuePlace(position=turn.position, waits_for=turn.waits_for)
-        return job.model_copy(update={"queue": place})
+        return self._turns
 
     @property
     def capacity(self) -> Resources:
@@ -155,6 +163,10 @@ class Schedule:
     def _run(self, job: Waiting, since: float, *, started: datetime | None = None) -> None:
         begun = started.timestamp() if started else since
         self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, begun + job.run_time)
+
+
+def _place(turn: Turn) -> QueuePlace:
+    return QueuePlace(position=turn.position, waits_for=turn.waits_for)
 
 
 def _resources(room: Room) -> Resources:

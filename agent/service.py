@@ -16,6 +16,7 @@ from . import pki
 from .api.app import build
 from .api.identity import Identify
 from .archivist import Archivist
+from .changes import Changes
 from .config import Settings, shipped
 from .errors import AgentError, Problem
 from .jobs import Jobs
@@ -132,6 +133,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                 build(
                     jobs=jobs,
                     journal=journal,
+                    changes=Changes(store),
                     identify=_identify(store),
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,

@@ -6,14 +6,14 @@ One connection on one worker thread; every method is a transaction that is on di
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import AgentError, FieldError, Problem
-from .models import ID_PREFIX_LENGTH, Certificate, Job, JobPage, JobState, Use, format_time
+from .models import ID_PREFIX_LENGTH, Certificate, Change, History, Job, JobPage, JobState, Use, format_time
 
 T = TypeVar("T")
 
@@ -67,6 +67,40 @@ MIGRATIONS = (
         job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE
     ) WITHOUT ROWID;
     """,
+    # The newest change of each job, numbered in the transaction that makes it, whoever makes it. Of removed
+    # jobs the last thousand are kept; a client that was gone for longer is told to begin anew. A store that
+    # was made anew counts from 1 again: its changes have another epoch.
+    """
+    CREATE TABLE changes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        removed INTEGER NOT NULL
+    );
+    CREATE INDEX changes_by_owner ON changes (owner, seq);
+    CREATE INDEX changes_removed ON changes (seq) WHERE removed;
+    CREATE TABLE change_history (epoch TEXT NOT NULL, forgotten INTEGER NOT NULL);
+    INSERT INTO change_history VALUES (lower(hex(randomblob(4))), 0);
+    INSERT INTO changes (job_id, owner, removed) SELECT id, owner, 0 FROM jobs ORDER BY seq;
+    CREATE TRIGGER job_added AFTER INSERT ON jobs BEGIN
+        DELETE FROM changes WHERE job_id = new.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (new.id, new.owner, 0);
+    END;
+    CREATE TRIGGER job_changed AFTER UPDATE OF document ON jobs WHEN new.document IS NOT old.document BEGIN
+        DELETE FROM changes WHERE job_id = new.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (new.id, new.owner, 0);
+    END;
+    CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+        DELETE FROM changes WHERE job_id = old.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (old.id, old.owner, 1);
+    END;
+    CREATE TRIGGER removals_bounded AFTER INSERT ON changes WHEN new.removed BEGIN
+        UPDATE change_history SET forgotten = coalesce(
+            (SELECT seq FROM changes WHERE removed ORDER BY seq DESC LIMIT 1 OFFSET 1000), forgotten
+        );
+        DELETE FROM changes WHERE removed AND seq <= (SELECT forgotten FROM change_history);
+    END;
+    """,
 )
 
 
@@ -76,6 +110,7 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._connection = connection
         self._thread = thread
+        self._listeners: set[Callable[[], None]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -95,16 +130,35 @@ class Store:
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Runs `work` on the store's thread as one transaction."""
 
+        loop = asyncio.get_running_loop()
+
         def transaction() -> T:
+            before = self._connection.total_changes
             try:
                 with self._connection:
-                    return work(self._connection)
+                    result = work(self._connection)
             except sqlite3.OperationalError as error:
                 raise _translated(error) from error
+            if self._connection.total_changes != before:
+                loop.call_soon_threadsafe(self._tell)
+            return result
 
         # A cancelled caller must not learn less than the disk: the transaction runs to its end.
-        future = asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        future = loop.run_in_executor(self._thread, transaction)
         return await asyncio.shield(future)
+
+    @contextmanager
+    def told(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Calls `listener` after each transaction of this process that wrote something."""
+        self._listeners.add(listener)
+        try:
+            yield
+        finally:
+            self._listeners.discard(listener)
+
+    def _tell(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
 
     async def add_job(
         self, job: Job, *, idempotency_key: str | None = None, fingerprint: str = "", max_waiting: int
@@ -260,6 +314,59 @@ class Store:
 
         return await self._run(work)
 
+    async def history(self) -> History:
+        """How far back changes are known."""
+        return await self._run(_history)
+
+    async def changes(self, after: int, *, owner: str | None = None, limit: int) -> list[Change]:
+        """The first `limit` changes after that number, of one owner's jobs or of all, in order."""
+
+        def work(db: sqlite3.Connection) -> list[Change]:
+            mine = "" if owner is None else "c.owner = :owner AND "
+            rows = db.execute(
+                "SELECT c.seq, c.job_id, c.owner, document FROM changes c"  # noqa: S608 (a fixed text)
+                f" LEFT JOIN jobs ON id = job_id WHERE {mine}c.seq > :after ORDER BY c.seq LIMIT :limit",
+                {"owner": owner, "after": after, "limit": limit},
+            )
+            return [_change(row) for row in rows]
+
+        return await self._run(work)
+
+    async def change_of(self, job_id: str) -> Change | None:
+        """The newest change of one job; None where it never was, or was removed long ago."""
+
+        def work(db: sqlite3.Connection) -> Change | None:
+            row = db.execute(
+                "SELECT c.seq, c.job_id, c.owner, document FROM changes c LEFT JOIN jobs ON id = job_id"
+                " WHERE job_id = ?",
+                (job_id,),
+            ).fetchone()
+            return _change(row) if row else None
+
+        return await self._run(work)
+
+    async def current(self, *, owner: str | None = None, ended: int) -> tuple[History, list[Change]]:
+        """Every job that has not ended and the `ended` newest others, by their change, at one moment."""
+
+        def work(db: sqlite3.Connection) -> tuple[History, list[Change]]:
+            db.execute("BEGIN")
+            mine = "" if owner is None else "c.owner = :owner AND "
+            parts = [
+                # Only fixed text is put in; the subselects let both limits use an index.
+                f"SELECT * FROM (SELECT c.seq, id, j.owner, document FROM {tables} WHERE {mine}{which})"  # noqa: S608
+                for tables, which in (
+                    ("jobs j JOIN changes c ON c.job_id = id", "active"),
+                    (
+                        "changes c CROSS JOIN jobs j ON id = c.job_id",
+                        "NOT active ORDER BY c.seq DESC LIMIT :ended",
+                    ),
+                )
+            ]
+            rows = db.execute(f"{' UNION ALL '.join(parts)} ORDER BY 1", {"owner": owner, "ended": ended})
+            return _history(db), [_change(row) for row in rows]
+
+        return await self._run(work)
+
     async def add_certificate(self, certificate: Certificate) -> None:
         """Records a certificate that was issued; the agent answers no other."""
 
@@ -305,6 +412,18 @@ _CERTIFICATES = "SELECT serial, user, role, issued_at, expires_at, revoked_at FR
 def _certificate(row: tuple[str, ...]) -> Certificate:
     names = ("serial", "user", "role", "issued_at", "expires_at", "revoked_at")
     return Certificate.model_validate(dict(zip(names, row, strict=True)))
+
+
+def _history(db: sqlite3.Connection) -> History:
+    epoch, forgotten = db.execute("SELECT epoch, forgotten FROM change_history").fetchone()
+    (newest,) = db.execute("SELECT coalesce(max(seq), 0) FROM changes").fetchone()
+    return History(epoch=epoch, forgotten=forgotten, newest=newest)
+
+
+def _change(row: tuple[int, str, str, str | None]) -> Change:
+    seq, job_id, owner, document = row
+    job = None if document is None else Job.model_validate_json(document)
+    return Change(seq=seq, job_id=job_id, owner=owner, job=job)
 
 
 def _document(job: Job) -> str:

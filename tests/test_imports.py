@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
     "errors models outcome git metadata snapshot artifacts quadlet units journal podman store"
-    " queue schedule config archive"
+    " queue schedule config archive changes"
 )
 
 # One row per module: what it may import of this package. `api` and `cli` are folders: one row for all within.
@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "journal": "errors models",
     "archive": "errors models journal",
     "archivist": "errors models journal archive store",
+    "changes": "errors models store",
     "podman": "errors models",
     "store": "errors models",
     "queue": "",
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
-    "api": "errors models journal archive artifacts jobs",
+    "api": "errors models journal archive artifacts jobs changes",
     "service": f"{PARTS} archivist pki jobs api",
     "cli": f"{PARTS} pki jobs api service",
 }

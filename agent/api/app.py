@@ -2,16 +2,24 @@
 
 from aiohttp import web
 
+from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from . import identity, openapi, problems, routes
+from .events import CHANGES
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
 from .streams import Streams
 
 
 def build(
-    *, jobs: Jobs, journal: Journal, identify: identity.Identify, max_body_bytes: int, max_streams: int
+    *,
+    jobs: Jobs,
+    journal: Journal,
+    changes: Changes,
+    identify: identity.Identify,
+    max_body_bytes: int,
+    max_streams: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking, then the routes."""
     app = web.Application(
@@ -19,6 +27,7 @@ def build(
     )
     app[JOBS] = jobs
     app[JOURNAL] = journal
+    app[CHANGES] = changes
     app[STREAMS] = Streams(max_streams)
     routes.add_to(app)
     app.router.add_route("GET", "/openapi.json", openapi.get_openapi)

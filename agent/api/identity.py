@@ -1,5 +1,6 @@
 """Who is asking: decided for every request, from the certificate of its connection."""
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from ..models import Principal
 
 Identify = Callable[[bytes], Awaitable[Principal]]
 PRINCIPAL = web.RequestKey("principal", Principal)
+IdentifyAgain = Callable[[], Awaitable[Principal]]
+IDENTIFIED_AGAIN = web.RequestKey[IdentifyAgain]("identified_again")
 
 
 def middleware(identify: Identify) -> Middleware:
@@ -18,7 +21,10 @@ def middleware(identify: Identify) -> Middleware:
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[PRINCIPAL] = await identify(_peer_certificate(request))
+        # An answer that goes on for hours asks again: certificates are revoked meanwhile.
+        identified: IdentifyAgain = functools.partial(identify, _peer_certificate(request))
+        request[IDENTIFIED_AGAIN] = identified
+        request[PRINCIPAL] = await identified()
         return await handler(request)
 
     return authenticate

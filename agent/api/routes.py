@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..models import ArtifactManifest, Host, Job, JobPage, JobRequest, Model, Rerun, ScriptList
-from . import artifacts, handlers, logs
+from . import artifacts, events, handlers, logs
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -65,6 +65,23 @@ ROUTES = (
         logs.get_logs,
         (TEXT, EVENTS),
         query=logs.LogQuery,
+        request_headers=("Last-Event-ID",),
+    ),
+    Route(
+        "GET",
+        "/jobs/{job_id}/events",
+        "getJobEvents",
+        events.get_job_events,
+        (EVENTS,),
+        request_headers=("Last-Event-ID",),
+    ),
+    Route(
+        "GET",
+        "/events",
+        "getEvents",
+        events.get_events,
+        (EVENTS,),
+        query=events.EventQuery,
         request_headers=("Last-Event-ID",),
     ),
     Route("GET", "/jobs/{job_id}/artifacts", "listArtifacts", artifacts.list_artifacts, ArtifactManifest),

@@ -28,6 +28,10 @@ class EventStream:
         text = f"{head}event: {event}\ndata: {data.model_dump_json(exclude_none=True)}\n\n"
         await self._queue.put(text.encode("utf-8", "replace"))
 
+    async def write(self, events: bytes) -> None:
+        """Queues whole events as they are."""
+        await self._queue.put(events)
+
     async def close(self) -> None:
         """Queues the end of the stream: everything before it still goes out."""
         await self._queue.put(None)

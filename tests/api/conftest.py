@@ -19,6 +19,7 @@ from test_jobs import Scene, driving
 
 from agent import pki
 from agent.api.app import build
+from agent.changes import Changes
 from agent.jobs import Jobs
 from agent.journal import Journal
 from agent.models import Certificate, Job, Role, now
@@ -204,7 +205,13 @@ async def serve(
             scene = Scene(settings, store)
             jobs = scene.jobs()
             limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10} | options
-            app = build(jobs=jobs, journal=Journal(), identify=_identify(store), **limits)
+            app = build(
+                jobs=jobs,
+                journal=Journal(),
+                changes=Changes(store),
+                identify=_identify(store),
+                **limits,
+            )
             runner = web.AppRunner(
                 app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=1
             )

@@ -1,0 +1,225 @@
+"""Changes of jobs as server-sent events: of all jobs that one may see, and of one job to its end."""
+
+import asyncio
+import re
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import Field
+
+from ..changes import Changes
+from ..errors import AgentError
+from ..jobs import Jobs
+from ..models import (
+    Change,
+    Current,
+    History,
+    Job,
+    JobQueuePlace,
+    JobRemoved,
+    Model,
+    QueuePlace,
+    Reset,
+)
+from .handlers import JOBS, visible_job
+from .identity import IDENTIFIED_AGAIN, PRINCIPAL
+from .logs import STREAMS
+from .problems import document, invalid
+from .requests import read_query
+from .streams import EventStream
+
+CHANGES = web.AppKey("changes", Changes)
+
+EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
+MAX_REPLAY = 2000  # changes; who missed more begins anew
+MAX_ENDED = 1000  # jobs that have ended, in a snapshot
+MAX_PLACES = 100  # waiting jobs whose place is told as it changes
+PLACES_INTERVAL = 1.0  # seconds between two looks at the queue
+IDENTITY_INTERVAL = 15.0  # seconds after which it is asked again who is watching
+
+
+class EventQuery(Model):
+    """The query of `GET /events`."""
+
+    ended: Annotated[int, Field(ge=0, le=MAX_ENDED)] = 100
+
+
+class Watcher:
+    """What the two kinds of streams share: where the client is, who it is, and what it knows of the queue."""
+
+    def __init__(self, request: web.Request, stream: EventStream, history: History) -> None:
+        self.jobs: Jobs = request.app[JOBS]
+        self.changes: Changes = request.app[CHANGES]
+        self.seen = history.newest
+        self._request = request
+        self._stream = stream
+        self._epoch = history.epoch
+        self._principal = request[PRINCIPAL]
+        self._places: dict[str, QueuePlace] = {}
+        self._identified = self._looked = asyncio.get_running_loop().time()
+
+    @property
+    def owner(self) -> str | None:
+        """Whose jobs the client sees; None for all."""
+        return None if self._principal.sees_all else self._principal.user
+
+    async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
+        """An event; with a number, one to continue behind."""
+        head = f"id: {seq}-{self._epoch}\n" if seq is not None else ""
+        text = f"{head}event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n"
+        await self._stream.write(text.encode("utf-8", "replace"))
+
+    async def send_job(self, job: Job, *, seq: int | None = None) -> None:
+        """A job as it is, with its place if it waits."""
+        placed = self.jobs.placed(job)
+        if placed.queue is not None:
+            self._places[job.job_id] = placed.queue
+        await self.send("job", placed, seq=seq)
+
+    async def send_change(self, change: Change) -> None:
+        """A job as it is now, or that it is no more."""
+        if change.job is None:
+            await self.send("removed", JobRemoved(job_id=change.job_id), seq=change.seq)
+        else:
+            await self.send_job(change.job, seq=change.seq)
+
+    async def send_places(self, places: dict[str, QueuePlace]) -> None:
+        """What has changed of the places that the client knows."""
+        for job_id, place in places.items():
+            if self._places.get(job_id) != place:
+                await self.send("queue", JobQueuePlace(job_id=job_id, **place.model_dump()))
+        self._places = places
+
+    async def wait(self) -> bool:
+        """Until something may have changed. True where the client is no longer who it was.
+
+        Raises `AgentError` (certificate-refused) where it is nobody any more.
+        """
+        # A change that comes in this time is told together with its effect on the queue.
+        await self.changes.changed(self.seen, PLACES_INTERVAL)
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._identified < IDENTITY_INTERVAL:
+            return False
+        self._identified = loop.time()
+        before, self._principal = self._principal, await self._request[IDENTIFIED_AGAIN]()
+        return before != self._principal
+
+    def queue_is_due(self) -> bool:
+        """Whether it is time to look at the queue again."""
+        now = asyncio.get_running_loop().time()
+        due = now - self._looked >= PLACES_INTERVAL
+        if due:
+            self._looked = now
+        return due
+
+
+async def get_events(request: web.Request) -> web.StreamResponse:
+    """Every change of the jobs that one may see, as server-sent events, from the last event id on."""
+    query = read_query(request, EventQuery)
+    last = _last_event_id(request)
+    changes = request.app[CHANGES]
+    async with request.app[STREAMS].open(request) as stream, changes.watched():
+        watcher = Watcher(request, stream, await changes.history())
+        try:
+            await _replay(watcher, last, query)
+            while True:
+                if await watcher.wait():
+                    await _begin_anew(watcher, "You are somebody else now.", query)
+                await _send_changes(watcher)
+                if watcher.queue_is_due():
+                    await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
+        except AgentError as error:
+            await watcher.send("error", document(error))
+        await stream.close()
+    return stream.response
+
+
+async def _replay(watcher: Watcher, last: tuple[int, str] | None, query: EventQuery) -> None:
+    """Brings the client up to now: with what it missed, or where that is not known, with what there is."""
+    history = await watcher.changes.history()
+    if last is None:
+        await _begin_anew(watcher, "No Last-Event-ID was sent.", query)
+        return
+    seq, epoch = last
+    if epoch != history.epoch or seq > history.newest:
+        await _begin_anew(watcher, "The last event id is of another record of jobs.", query)
+        return
+    if seq < history.forgotten:
+        await _begin_anew(watcher, "Jobs were removed since, and it is not known any more which.", query)
+        return
+    seen, missed = await watcher.changes.after(seq, owner=watcher.owner, limit=MAX_REPLAY)
+    if len(missed) >= MAX_REPLAY:
+        await _begin_anew(watcher, f"More than {MAX_REPLAY} jobs changed since.", query)
+        return
+    for change in missed:
+        await watcher.send_change(change)
+    watcher.seen = seen
+    await watcher.send("current", Current(), seq=seen)
+
+
+async def _begin_anew(watcher: Watcher, why: str, query: EventQuery) -> None:
+    """All there is. Its jobs have no ids: a snapshot counts as received with its last event."""
+    history, changes = await watcher.changes.current(owner=watcher.owner, ended=query.ended)
+    await watcher.send("reset", Reset(why=why))
+    for change in changes:
+        assert change.job is not None
+        await watcher.send_job(change.job)
+    watcher.seen = history.newest
+    await watcher.send("current", Current(jobs=len(changes)), seq=history.newest)
+
+
+async def _send_changes(watcher: Watcher) -> None:
+    changes = None
+    while changes is None or changes:
+        watcher.seen, changes = await watcher.changes.after(watcher.seen, owner=watcher.owner)
+        for change in changes:
+            await watcher.send_change(change)
+
+
+async def get_job_events(request: web.Request) -> web.StreamResponse:
+    """One job, as it is and with each change, as server-sent events until it has ended."""
+    job, last = await visible_job(request), _last_event_id(request)
+    changes = request.app[CHANGES]
+    async with request.app[STREAMS].open(request) as stream, changes.watched():
+        history = await changes.history()
+        watcher = Watcher(request, stream, history)
+        known = last is not None and last[1] == history.epoch and last[0] <= history.newest
+        watcher.seen = last[0] if last is not None and known else 0
+        if last is not None and not known:
+            await watcher.send("reset", Reset(why="The last event id is of another record of jobs."))
+        try:
+            await _follow_job(watcher, job)
+        except AgentError as error:
+            await watcher.send("error", document(error))
+        await stream.close()
+    return stream.response
+
+
+async def _follow_job(watcher: Watcher, job: Job) -> None:
+    while True:
+        watcher.seen, change = await watcher.changes.of(job.job_id, watcher.seen)
+        if change is not None:
+            await watcher.send_change(change)
+            if change.job is None:
+                return
+            job = change.job
+        if job.status.terminal:
+            await watcher.send("end", job)
+            return
+        if watcher.queue_is_due():
+            place = watcher.jobs.placed(job).queue
+            await watcher.send_places({job.job_id: place} if place else {})
+        if await watcher.wait() and watcher.owner not in (None, job.owner):
+            await watcher.send("removed", JobRemoved(job_id=job.job_id))
+            return
+
+
+def _last_event_id(request: web.Request) -> tuple[int, str] | None:
+    """Number and epoch of the last event that was received. Raises `AgentError` for what is none of ours."""
+    text = request.headers.get("Last-Event-ID")
+    if not text:
+        return None
+    match = EVENT_ID.fullmatch(text)
+    if match is None:
+        raise invalid("Last-Event-ID", "must be the id of an event of this stream, or be left out")
+    return int(match[1]), match[2]

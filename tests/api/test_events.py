@@ -1,0 +1,360 @@
+"""Changes of jobs as event streams: what a watcher is told, and how it goes on where it was."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from waiting import until
+
+from agent import changes as changes_module
+from agent.api import events as events_module
+from agent.api.events import CHANGES
+from agent.changes import Changes
+from agent.models import Job, Role
+from agent.store import Store
+
+from .conftest import Client, Served
+from .test_logs import end, events, running
+
+Event = tuple[str, Any, str]
+
+
+class Watch:
+    """An open stream; heartbeats and places are passed over where nobody asks for them."""
+
+    def __init__(self, source: AsyncIterator[Event]) -> None:
+        self._source = source
+        self.last_id = ""
+
+    async def next(self, *names: str) -> Event:
+        """The next event of one of these names, or the next that tells of jobs."""
+        async with asyncio.timeout(10):
+            async for event in self._source:
+                self.last_id = event[2] or self.last_id
+                if event[0] in names or (not names and event[0] not in (":", "queue")):
+                    return event
+        raise AssertionError("the stream ended")
+
+    async def upto(self, name: str) -> list[Event]:
+        """Events up to and with the first of that name."""
+        found = [await self.next()]
+        while found[-1][0] != name:
+            found.append(await self.next())
+        return found
+
+    async def rest(self) -> list[Event]:
+        async with asyncio.timeout(10):
+            return [event async for event in self._source if event[0] != "queue"]
+
+
+@contextlib.asynccontextmanager
+async def watching(client: Client, path: str = "/events", last_id: str = "") -> AsyncIterator[Watch]:
+    headers = {"Last-Event-ID": last_id} if last_id else {}
+    async with client.stream(path, **headers) as response:
+        yield Watch(events(response))
+
+
+def told(events: list[Event]) -> list[tuple[str, str]]:
+    """Job and status of the job events."""
+    return [(data["job_id"], data["status"]) for name, data, _ in events if name == "job"]
+
+
+async def test_a_watcher_begins_with_what_there_is(served: Served, alice: Client) -> None:
+    first, second = await alice.submit(), await alice.submit()
+    await served.finish(first)
+    async with watching(alice) as watch:
+        begin = await watch.upto("current")
+    assert [name for name, _, _ in begin] == ["reset", "job", "job", "current"]
+    assert set(told(begin)) == {(first["job_id"], "COMPLETED"), (second["job_id"], "PENDING")}
+    assert begin[-1][1] == {"jobs": 2}
+    # Only the end of a snapshot has an id: one that was cut off is sent again.
+    assert [bool(event_id) for _, _, event_id in begin] == [False, False, False, True]
+
+
+async def test_each_change_is_the_whole_job(served: Served, alice: Client) -> None:
+    async with watching(alice) as watch:
+        await watch.upto("current")
+        job = await alice.submit()
+        name, data, event_id = await watch.next()
+        assert (name, data["job_id"], data["status"], data["owner"]) == (
+            "job",
+            job["job_id"],
+            "PENDING",
+            "alice",
+        )
+        assert data["queue"]["position"] == 1
+        assert event_id
+        await alice.post(f"/jobs/{job['job_id']}/cancel")
+        assert (await watch.next())[1]["status"] == "CANCELLED"
+
+
+async def test_an_analyst_sees_their_own_and_an_administrator_all(
+    alice: Client, bob: Client, administrator: Client
+) -> None:
+    async with watching(alice) as hers, watching(administrator) as all_of_them:
+        await hers.upto("current")
+        await all_of_them.upto("current")
+        his, own = await bob.submit(), await alice.submit()
+        assert (await hers.next())[1]["job_id"] == own["job_id"]
+        seen = [(await all_of_them.next())[1]["job_id"] for _ in range(2)]
+        assert seen == [his["job_id"], own["job_id"]]
+
+
+async def test_a_watcher_goes_on_behind_its_last_event(served: Served, alice: Client) -> None:
+    before = await alice.submit()
+    async with watching(alice) as watch:
+        await watch.upto("current")
+    missed = await alice.submit()
+    await alice.post(f"/jobs/{missed['job_id']}/cancel")
+    async with watching(alice, last_id=watch.last_id) as again:
+        events = await again.upto("current")
+    # What was overtaken meanwhile is left out, the last state never is.
+    assert told(events) == [(missed["job_id"], "CANCELLED")]
+    assert before["job_id"] not in str(events)
+    async with watching(alice, last_id=again.last_id) as nothing_new:
+        assert told(await nothing_new.upto("current")) == []
+
+
+async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
+    first = await serve()
+    alice = await first.known("alice")
+    async with watching(alice) as watch:
+        await watch.upto("current")
+    job = await alice.submit()
+    second = await serve()
+    again = await second.known("alice")
+    async with watching(again, last_id=watch.last_id) as later:
+        assert told(await later.upto("current")) == [(job["job_id"], "PENDING")]
+
+
+async def test_an_id_of_another_record_begins_anew(alice: Client) -> None:
+    job = await alice.submit()
+    for last_id in ("1-00000000", "999999999-" + "0" * 8):
+        async with watching(alice, last_id=last_id) as watch:
+            events = await watch.upto("current")
+        assert events[0][0] == "reset"
+        assert "another record" in events[0][1]["why"]
+        assert told(events) == [(job["job_id"], "PENDING")]
+
+
+async def test_who_missed_too_much_begins_anew(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events_module, "MAX_REPLAY", 3)
+    async with watching(alice) as watch:
+        await watch.upto("current")
+    for _ in range(4):
+        await alice.submit()
+    async with watching(alice, last_id=watch.last_id) as again:
+        events = await again.upto("current")
+    assert events[0][0] == "reset"
+    assert len(told(events)) == 4
+
+
+@pytest.mark.parametrize("last_id", ["1", "x-00000000", "1-0000000", "-1-00000000", "1:s=0"])
+async def test_an_id_of_no_event_is_refused(alice: Client, last_id: str) -> None:
+    answer = await alice.get("/events", **{"Last-Event-ID": last_id})
+    assert (answer.status, answer.fields) == (422, ["Last-Event-ID"])
+
+
+@pytest.mark.parametrize("ended", ["-1", "1001", "x"])
+async def test_a_snapshot_that_is_too_large_is_refused(alice: Client, ended: str) -> None:
+    answer = await alice.get(f"/events?ended={ended}")
+    assert (answer.status, answer.fields) == (422, ["ended"])
+
+
+async def test_a_snapshot_has_as_many_ended_jobs_as_are_wanted(served: Served, alice: Client) -> None:
+    jobs = [await alice.submit() for _ in range(3)]
+    for job in jobs[:2]:
+        await served.finish(job)
+    async with watching(alice, "/events?ended=1") as watch:
+        events = await watch.upto("current")
+    assert told(events) == [(jobs[2]["job_id"], "PENDING"), (jobs[1]["job_id"], "COMPLETED")]
+
+
+async def remove(store: Store, *jobs: Any) -> None:
+    """Removes the records of jobs, as retention does."""
+
+    def work(db: Any) -> None:
+        db.executemany("DELETE FROM jobs WHERE id = ?", [(job["job_id"],) for job in jobs])
+
+    await store._run(work)
+
+
+async def test_a_removed_job_is_told(served: Served, alice: Client, bob: Client) -> None:
+    job = await alice.submit()
+    async with watching(alice) as watch, watching(bob) as other:
+        await watch.upto("current")
+        await other.upto("current")
+        await remove(served.scene.store, job)
+        assert (await watch.next())[:2] == ("removed", {"job_id": job["job_id"]})
+        own = await bob.submit()
+        assert (await other.next())[1]["job_id"] == own["job_id"]
+
+
+async def test_a_job_removed_meanwhile_is_told_later(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    async with watching(alice) as watch:
+        await watch.upto("current")
+    await remove(served.scene.store, job)
+    async with watching(alice, last_id=watch.last_id) as again:
+        events = await again.upto("current")
+    assert [event[:2] for event in events[:-1]] == [("removed", {"job_id": job["job_id"]})]
+
+
+async def test_so_many_removals_that_some_are_forgotten_begin_anew(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    async with watching(alice) as watch:
+        await watch.upto("current")
+
+    def many(db: Any) -> None:
+        db.execute(
+            "INSERT INTO changes (job_id, owner, removed)"
+            " WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 1500)"
+            " SELECT value, 'bob', 1 FROM n"
+        )
+
+    await served.scene.store._run(many)
+    async with watching(alice, last_id=watch.last_id) as again:
+        events = await again.upto("current")
+    assert events[0][0] == "reset"
+    assert told(events) == [(job["job_id"], "PENDING")]
+
+
+async def test_what_another_process_writes_is_told(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes_module, "LOOK", 0.05)
+    job = await alice.submit()
+    async with watching(alice) as watch:
+        await watch.upto("current")
+        async with Store.open(served.scene.settings.database) as other:
+            await remove(other, job)
+        assert (await watch.next())[0] == "removed"
+
+
+async def test_a_place_in_the_line_is_told_as_it_changes(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "PLACES_INTERVAL", 0.05)
+    first, second = await alice.submit(), await alice.submit()
+    async with watching(alice) as every, watching(alice, f"/jobs/{second['job_id']}/events") as own:
+        await every.upto("current")
+        assert (await own.next())[1]["queue"]["position"] == 2
+        await alice.post(f"/jobs/{first['job_id']}/cancel")
+        for watch in (every, own):
+            _, data, event_id = await watch.next("queue")
+            assert (data["job_id"], data["position"], event_id) == (second["job_id"], 1, "")
+
+
+async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    path = f"/jobs/{job['job_id']}/events"
+    async with watching(alice, path) as watch:
+        assert (await watch.next())[1]["status"] == "RUNNING"
+        await end(served, job)
+        rest = await watch.rest()
+    assert [(name, data["status"]) for name, data, _ in rest] == [("job", "COMPLETED"), ("end", "COMPLETED")]
+    # Behind the last event there is nothing but the end.
+    last_id = rest[0][2]
+    async with watching(alice, path, last_id) as again:
+        assert [name for name, _, _ in await again.rest()] == ["end"]
+    async with watching(alice, path, "1-00000000") as other:
+        assert [name for name, _, _ in await other.rest()] == ["reset", "job", "end"]
+
+
+async def test_the_events_of_a_removed_job_end(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    async with watching(alice, f"/jobs/{job['job_id']}/events") as watch:
+        await watch.next()
+        await remove(served.scene.store, job)
+        assert [name for name, _, _ in await watch.rest()] == ["removed"]
+
+
+async def test_the_events_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
+    job = await alice.submit()
+    answer = await bob.get(f"/jobs/{job['job_id']}/events")
+    assert (answer.status, answer.problem) == (404, "job-not-found")
+
+
+async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "IDENTITY_INTERVAL", 0.0)
+    async with watching(alice) as watch:
+        await watch.upto("current")
+
+        def revoke(db: Any) -> None:
+            db.execute("UPDATE certificates SET revoked_at = '2026-01-01T00:00:00Z' WHERE user = 'alice'")
+
+        await served.scene.store._run(revoke)
+        _, data, _ = await watch.next("error")
+        assert (data["status"], data["type"]) == (403, "urn:ml-agent:problem:certificate-refused")
+        assert await watch.rest() == []
+
+
+async def test_one_who_may_see_more_or_less_now_begins_anew(
+    served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "IDENTITY_INTERVAL", 0.0)
+    his = await bob.submit()
+    watcher = await served.known("carol", Role.ADMINISTRATOR)
+    async with watching(watcher) as watch:
+        assert told(await watch.upto("current")) == [(his["job_id"], "PENDING")]
+
+        def demote(db: Any) -> None:
+            db.execute("UPDATE certificates SET role = 'analyst' WHERE user = 'carol'")
+
+        await served.scene.store._run(demote)
+        begin = await watch.upto("current")
+    assert begin[0][0] == "reset"
+    assert told(begin) == []
+
+
+async def test_the_store_is_read_only_while_somebody_watches(served: Served, alice: Client) -> None:
+    changes = served.app[CHANGES]
+    assert changes._reader is None
+    async with watching(alice) as one, watching(alice) as two:
+        await one.upto("current")
+        await two.upto("current")
+        assert changes._reader is not None
+
+    async def nobody() -> bool:
+        return changes._reader is None
+
+    await until(nobody)
+
+
+# --- who is held, and who is behind ---------------------------------------------------------------------
+
+
+async def changed(store: Store, job: Job, revision: int) -> Job:
+    newer = job.model_copy(update={"revision": revision})
+    assert await store.update_job(newer)
+    return newer
+
+
+async def test_one_who_is_behind_what_is_held_is_served_from_the_store(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes_module, "HELD", 2)
+    jobs = [await served.jobs.get((await alice.submit())["job_id"]) for _ in range(4)]
+    store = served.scene.store
+    changes = Changes(store)
+    async with changes.watched():
+        start = (await changes.history()).newest
+        await changes.changed(start, 0.1)
+        for job in jobs:
+            await changed(store, job, 2)
+        await changed(store, jobs[3].model_copy(update={"revision": 2}), 3)
+
+        async def all_read() -> bool:
+            seen, found = await changes.after(start)
+            return seen == start + 5 and [change.job_id for change in found] == [job.job_id for job in jobs]
+
+        await until(all_read)
+        assert len(changes._held) == 2
+        seen, found = await changes.after(start + 3)
+        assert (seen, [change.job.revision for change in found if change.job]) == (start + 5, [3])
+        assert await changes.of(jobs[0].job_id, start + 1) == (start + 5, None)
+        assert (await changes.of(jobs[0].job_id, start))[1] is not None
