@@ -1,12 +1,12 @@
 #!/bin/bash
 # Inside a test host, as root, in the copied checkout: the README's steps for an administrator, then what the demo
 # and the tests need besides: a base image made of Debian packages (there is no registry), identities for alice and
-# bob, and the demo's warehouse. May be run again.
+# bob, and the demo's warehouse. May be run again. Without a port, the administrator's steps alone.
 #
-#     install.sh ACCOUNT PORT
+#     install.sh ACCOUNT [PORT]
 set -euo pipefail
 
-account=$1 port=$2
+account=$1 port=${2-}
 checkout=$PWD
 step() { printf 'install: %s\n' "$*" >&2; }
 
@@ -19,6 +19,7 @@ ln -sf /opt/ml-agent/bin/{ml-agent,ml-job} /usr/local/bin/
 
 step 'the host: journald, delegation, lingering'
 ml-agent install --system --account "$account"
+[ "$port" ] || exit 0
 
 uid=$(id -u "$account")
 # As after the reboot that an administrator is told to make: the manager is in its account's groups as of its start.

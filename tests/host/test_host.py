@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a host is booted as r
 def host(verb: str, name: str, *options: str, **keywords: object) -> subprocess.CompletedProcess[bytes]:
     """Run one verb of `host` to its end."""
     command = [HOST, verb, "--name", name, *options]
-    return subprocess.run(command, capture_output=True, timeout=240, check=False, **keywords)  # type: ignore[call-overload,no-any-return]
+    keywords = {"timeout": 240, **keywords}
+    return subprocess.run(command, capture_output=True, check=False, **keywords)  # type: ignore[call-overload,no-any-return]
 
 
 def inside(name: str, *command: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -207,6 +208,14 @@ def test_an_unknown_host_is_named_with_the_remedy() -> None:
     assert done.returncode == 1
     assert b"no host no-such-host" in done.stderr
     assert b"host up --name no-such-host" in done.stderr
+
+
+def test_a_container_has_no_power_to_cut_and_is_no_virtual_machine(name: str) -> None:
+    cut, vm = host("down", name, "--power-cut"), host("up", name, "--vm")
+    assert (cut.returncode, vm.returncode) == (1, 1)
+    assert b"--vm" in cut.stderr
+    assert b"--name" in vm.stderr
+    assert output(name, "hostname") == name
 
 
 @pytest.mark.parametrize("bad", ["../x", "a b", "", "UPPER", "-x"])

@@ -6,32 +6,27 @@ import subprocess
 from pathlib import Path
 
 from .errors import HostError
-from .instance import Host
 from .rootfs import UID, USER
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 INSIDE = f"/home/{USER}/src"
 
 
-def copy(host: Host) -> None:
-    """Replace the host's copy: the history, and the tracked and unignored files as they are now.
+def export(target: Path) -> None:
+    """Make the folder `target` anew: the history, and the tracked and unignored files as they are now.
 
-    Raises HostError if this is no git repository.
+    All of it belongs to the service user. Raises HostError if this is no git repository.
     """
-    target = host.root / INSIDE.lstrip("/")
-    partial = target.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    git(CHECKOUT.parent, "clone", "--quiet", "--no-hardlinks", "--no-checkout", str(CHECKOUT), str(partial))
+    shutil.rmtree(target, ignore_errors=True)
+    git(CHECKOUT.parent, "clone", "--quiet", "--no-hardlinks", "--no-checkout", str(CHECKOUT), str(target))
     listed = git(CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     for name in filter(None, listed):
-        source, destination = CHECKOUT / name, partial / name
+        source, destination = CHECKOUT / name, target / name
         if source.is_symlink() or source.is_file():
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, destination, follow_symlinks=False)
-    git(partial, "reset", "--quiet")
-    chown(partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    git(target, "reset", "--quiet")
+    chown(target)
 
 
 def chown(tree: Path) -> None:

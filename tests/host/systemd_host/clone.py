@@ -7,32 +7,28 @@ from secrets import token_hex
 
 from . import machine
 from .errors import HostError
-from .instance import Host
 
 BUILD_DROP_IN = "/etc/containers/systemd/users/build.d/50-machine.conf"
 
 
-def copy(host: Host, tree: Path) -> None:
-    """Make the root file system of `host` from the built `tree`. Raises HostError.
-
-    A copy, not an overlay: rootless Podman's own overlays cannot lie on another one, and a copy leaves
-    no mounts behind. It takes about a second.
-    """
-    partial = host.root.with_suffix(".partial")
+def copy(tree: Path, root: Path, name: str) -> None:
+    """Make the root file system `root` of the host called `name` from the built `tree`. Raises HostError."""
+    partial = root.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     command = ["cp", "--archive", "--reflink=auto", str(tree), str(partial)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise HostError(f"cannot copy the root file system to {partial}", done.stderr.strip())
-    write(partial, "/etc/hostname", f"{host.name}\n")
+    write(partial, "/etc/hostname", f"{name}\n")
     write(partial, "/etc/machine-id", f"{token_hex(16)}\n")
-    partial.rename(host.root)
+    partial.rename(root)
 
 
 def adopt(root: Path) -> None:
     """Write this machine's certificates, pip configuration, variables and network names into `root`.
 
-    Done before every boot, so that a change of the machine's configuration needs no new host.
+    A container's is written before every boot, so that a change of the machine's configuration needs no new
+    host; a virtual machine keeps what its disk was made with.
     """
     bundle = machine.ca_bundle()
     if bundle:

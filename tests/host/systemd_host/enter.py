@@ -40,10 +40,18 @@ def run(host: Host, command: Sequence[str], *, root: bool, cwd: str | None = Non
 
     Signals sent to us are passed on. Raises HostError if the host is not running.
     """
+    return attend(lambda: spawn(host, command, root=root, cwd=cwd), os.kill)
+
+
+def attend(start: Callable[[], int], forward: Callable[[int, int], None]) -> int:
+    """Return the exit status of the child that `start` makes, 128 + N if signal N ended it.
+
+    `forward` is given the child's id and every signal that a process sends us.
+    """
     waited = {signal.SIGCHLD, *FORWARDED}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     try:
-        pid = spawn(host, command, root=root, cwd=cwd)
+        pid = start()
         while True:
             info = signal.sigwaitinfo(waited)
             if info.si_signo == signal.SIGCHLD:
@@ -53,7 +61,7 @@ def run(host: Host, command: Sequence[str], *, root: bool, cwd: str | None = Non
                     return code if code >= 0 else 128 - code
             elif info.si_code <= 0:
                 # Sent by a process. Those of the terminal (positive code) have reached the command already.
-                os.kill(pid, info.si_signo)
+                forward(pid, info.si_signo)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waited)
 

@@ -13,7 +13,9 @@ from .errors import HostError
 
 STATE = Path("/var/lib/ml-agent-host")
 DEFAULT_NAME = "ml-host"
+DEFAULT_VM_NAME = "ml-vm"
 DEFAULT_PORT = 8443
+DEFAULT_SSH_PORT = 8222
 
 # A machine name is a host name and a file name.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -21,11 +23,20 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 @dataclass(frozen=True)
 class Host:
-    """A created host. `recipe` is the digest of the tree it was copied from, `port` the agent's TCP port."""
+    """A created host. `recipe` is the digest of the tree it was copied from, `port` the agent's TCP port.
+
+    `ssh_port` is the machine's TCP port that leads to a virtual machine's sshd; a container has none.
+    """
 
     name: str
     port: int
     recipe: str
+    ssh_port: int | None = None
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether it is a virtual machine; else it is a container."""
+        return self.ssh_port is not None
 
     @property
     def folder(self) -> Path:
@@ -34,7 +45,7 @@ class Host:
 
     @property
     def root(self) -> Path:
-        """The root file system, a plain directory tree."""
+        """A container's root file system, a plain directory tree."""
         return self.folder / "root"
 
     @property
@@ -89,6 +100,12 @@ def choose_port(name: str, wanted: int | None) -> int:
     if wanted in taken:
         raise HostError(f"--port {wanted} is host {taken[wanted]}'s", "hosts share a network; choose another")
     return wanted
+
+
+def choose_ssh_port() -> int:
+    """The first port below the agents' that no virtual machine has."""
+    taken = {host.ssh_port for host in every()}
+    return next(port for port in range(DEFAULT_SSH_PORT, DEFAULT_PORT) if port not in taken)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from .progress import Counter, say
 
 # Command -> the Debian package that brings it.
 TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+VM_TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "ssh": "openssh-client"}
 
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 LOCAL_CAS = "/usr/local/share/ca-certificates"
@@ -37,9 +38,9 @@ def require_root() -> None:
         raise HostError("a host is built and booted as root", "run the same command with sudo")
 
 
-def require_tools() -> None:
+def require_tools(tools: Mapping[str, str]) -> None:
     """Install the Debian packages of missing tools. Raises HostError if that cannot be done."""
-    missing = [package for tool, package in TOOLS.items() if shutil.which(tool) is None]
+    missing = [package for tool, package in tools.items() if shutil.which(tool) is None]
     if not missing:
         return
     if shutil.which("apt-get") is None:

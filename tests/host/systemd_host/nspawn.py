@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import enter, machine
+from . import checkout, clone, enter, machine
 from .cgroups import ControlGroups
+from .enter import run as run  # part of what an engine does
 from .errors import HostError
 from .instance import Host
 from .rootfs import UID
@@ -55,8 +56,27 @@ def command(host: Host) -> list[str]:
     ]  # fmt: skip
 
 
+def create(host: Host, tree: Path) -> None:
+    """Make the host's root file system from the built `tree`. Raises HostError.
+
+    A copy, not an overlay: rootless Podman's own overlays cannot lie on another one, and a copy leaves
+    no mounts behind. It takes about a second.
+    """
+    clone.copy(tree, host.root, host.name)
+
+
+def place_checkout(host: Host) -> None:
+    """Replace the host's copy of this checkout. Raises HostError if this is no git repository."""
+    target = host.root / checkout.INSIDE.lstrip("/")
+    partial = target.with_suffix(".partial")
+    checkout.export(partial)
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
 def boot(host: Host) -> None:
     """Start `host` in a session and control groups of its own, so that it outlives the caller's shell."""
+    clone.adopt(host.root)
     for path, (major, minor) in DEVICES.items():
         node = host.folder / "dev" / Path(path).name
         if not node.exists():
