@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -455,7 +456,7 @@ class Jobs:
         if state.invocation_id:
             update["invocation_id"] = state.invocation_id
         if started.exists():
-            update |= {"status": JobState.RUNNING, "started_at": mark_time(started)}
+            update |= {"status": JobState.RUNNING, "started_at": _not_before(active.job, mark_time(started))}
         container_id = self._container_id(active.job)
         if container_id:
             update["container_id"] = container_id
@@ -479,7 +480,8 @@ class Jobs:
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = result.message
         if started.exists():
-            update["started_at"] = mark_time(started)
+            update["started_at"] = _not_before(job, mark_time(started))
+        update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
         await manifest(job.job_id, self.artifacts_directory(job), complete=True)
         await self._change(active, lambda latest: latest.model_copy(update=update))
         log.info("job %s %s %s", job.job_id, result.status, result.reason or "")
@@ -522,7 +524,8 @@ class Jobs:
     def _cancellation(job: Job) -> Job:
         update: dict[str, Any] = {"cancel_requested": True}
         if job.status is JobState.PENDING:
-            update |= {"status": JobState.CANCELLED, "reason": Reason.CANCELLED, "finished_at": now()}
+            update |= {"status": JobState.CANCELLED, "reason": Reason.CANCELLED}
+            update["finished_at"] = _not_before(job, now())
         return job.model_copy(update=update)
 
     # Looking things up
@@ -620,6 +623,11 @@ async def _if_it_answers(question: Awaitable[str]) -> str | None:
         return await question
     except AgentError:
         return None
+
+
+def _not_before(job: Job, moment: datetime) -> datetime:
+    """The moment, but for a clock that was set back: no job began or ended before it was accepted."""
+    return max(moment, job.created_at)
 
 
 def _admission(job: Job) -> Job:

@@ -6,6 +6,7 @@ ANL/IBM SP Scheduling System", 1995). Times are seconds since the epoch.
 """
 
 import heapq
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +67,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job in the queue. `sequence` is the order of acceptance, `since` when it was accepted."""
+    """A job in the queue. `sequence` is the order of acceptance, `since` when it was accepted.
+
+    `longest` is the most seconds that it can have its room: besides its run time, to start and to stop.
+    """
 
     job_id: str
     owner: str
@@ -75,6 +79,7 @@ class Waiting:
     priority: int
     sequence: int
     since: float
+    longest: float = math.inf
 
     def level(self, now: float) -> int:
         """The priority, a lowered one aged."""
@@ -85,13 +90,21 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that takes room since `since`, until `ends_by` at the latest: its run-time limit."""
+    """A job that takes room since `since`, until `ends_by` at the latest: its run-time limit.
+
+    Where the clock was set on, it counts for `longest` seconds at the most.
+    """
 
     job_id: str
     owner: str
     room: Room
     since: float
     ends_by: float
+    longest: float = math.inf
+
+    def had(self, now: float) -> float:
+        """How many seconds it has had its room."""
+        return min(now - self.since, self.longest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +183,7 @@ def in_order(snapshot: Snapshot) -> Iterator[Waiting]:
     now = snapshot.now
     loads = defaultdict(float, snapshot.used)
     for running in snapshot.running:
-        loads[running.owner] += cost(running.room, snapshot.capacity, now - running.since)
+        loads[running.owner] += cost(running.room, snapshot.capacity, running.had(now))
     by_age = sorted(snapshot.waiting, key=attrgetter("sequence"))
     levels = groupby(sorted(by_age, key=lambda job: -job.level(now)), key=lambda job: job.level(now))
     for _, jobs in levels:

@@ -11,6 +11,9 @@ from .config import Jobs as Settings
 from .models import Job, JobState, QueuePlace, Resources, Use, UserQueue, now
 from .queue import Room, Running, Snapshot, Turn, Waiting
 
+# More than a unit takes to start and, by its template, to stop: a job that seems to have had its room for
+# longer than this and its own limits has seen the clock set on.
+LONGEST_AROUND = 240  # seconds
 NEGLIGIBLE = 0.5  # seconds of the whole host: less recent use is not worth a line
 
 
@@ -75,7 +78,7 @@ class Schedule:
             return None
         moment = now()
         ended = (job.finished_at or moment).timestamp()
-        cost = queue.cost(running.room, self._capacity, ended - running.since)
+        cost = queue.cost(running.room, self._capacity, running.had(ended))
         return Use(owner=job.owner, seconds=self._used(job.owner, moment) + cost, at=moment)
 
     def charge(self, use: Use) -> None:
@@ -158,11 +161,13 @@ class Schedule:
             priority=job.priority,
             sequence=self._sequences[job.job_id],
             since=job.created_at.timestamp(),
+            longest=float(limits.run_time_seconds + (limits.grace_seconds or 0) + LONGEST_AROUND),
         )
 
     def _run(self, job: Waiting, since: float, *, started: datetime | None = None) -> None:
         begun = started.timestamp() if started else since
-        self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, begun + job.run_time)
+        ends_by = begun + job.run_time
+        self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, ends_by, job.longest)
 
 
 def _place(turn: Turn) -> QueuePlace:

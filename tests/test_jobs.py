@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,29 @@ async def test_the_record_says_all_that_the_marks_say(scene: Scene) -> None:
     assert ended.invocation_id == INVOCATION
     assert ended.started_at is not None
     assert ended.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("started", "ended"), [(timedelta(hours=1), timedelta()), (-timedelta(hours=1), -timedelta(hours=1))]
+)
+async def test_a_clock_that_was_set_back_makes_no_time_negative(
+    scene: Scene, started: timedelta, ended: timedelta
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        for name, text, moment in (
+            (STARTED, "", job.created_at + started),
+            (ENDED, f"success exited 0 {INVOCATION}", job.created_at + ended),
+        ):
+            scene.mark(job, name, text)
+            os.utime(attempt_of(scene.settings, job) / name, (moment.timestamp(),) * 2)
+        jobs.look_at(job.unit)
+        over = await end_of(jobs, job)
+    assert over.status is JobState.COMPLETED
+    assert over.started_at is not None
+    assert over.finished_at is not None
+    assert over.created_at <= over.started_at <= over.finished_at
 
 
 async def test_an_agent_that_comes_later_reads_the_outcome_from_the_record(scene: Scene) -> None:

@@ -7,7 +7,7 @@ from test_store import make_job
 from agent import schedule as schedule_module
 from agent.config import Jobs
 from agent.models import Job, JobState, Limits, Use, now
-from agent.schedule import Schedule
+from agent.schedule import LONGEST_AROUND, Schedule
 
 GIB = 2**30
 SETTINGS = Jobs(
@@ -115,6 +115,19 @@ def test_a_clock_that_is_set_back_forgets_nothing_and_gives_nothing_back(
     job = submit(schedule)
     list(schedule.take())
     assert end(schedule, job, seconds=-500).seconds == 105  # the least that a job counts for
+
+
+def test_a_clock_that_is_set_on_is_no_time_that_a_job_had(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = now()
+    jobs = [submit(schedule, limits=Limits(grace_seconds=60)), submit(schedule, "bob")]
+    list(schedule.take())
+    waiting = [submit(schedule, "alice"), submit(schedule, "bob")]
+    monkeypatch.setattr(schedule_module, "now", lambda: begun + timedelta(days=1))
+    # Half of the host, for 600 seconds, and what a unit may take to start and stop.
+    assert end(schedule, jobs[0], seconds=86_400).seconds == (600 + 60 + LONGEST_AROUND) / 2
+    assert place(schedule, waiting[1])[0] == 1
 
 
 def test_a_new_agent_goes_on_with_what_was_stored(schedule: Schedule) -> None:

@@ -10,13 +10,13 @@ import asyncio
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-from . import agent_faults, host_faults, reboot
+from . import agent_faults, host_faults, machine_faults, power, reboot
 from .audit import Verdict
 from .privilege import Root, become
 from .report import HEAD, Made, failed, sentences
-from .site import Site
+from .site import MACHINE_CPUS, Site
 
 ACCOUNT = "ml"
 Fault = Callable[[Site, Root], AsyncIterator[Made]]
@@ -43,6 +43,15 @@ def plan(*, quick: bool) -> dict[str, Fault]:
     }
 
 
+def machine_plan() -> dict[str, Fault]:
+    """The faults that need a machine of its own."""
+    return {
+        "clock": lambda site, root: machine_faults.clock_changed(site, root, 2),
+        "memory": lambda site, _: machine_faults.memory_ran_out(site, 4),
+        "cpus": lambda site, _: machine_faults.cpus_are_limited(site, 2),
+    }
+
+
 async def make(site: Site, root: Root, faults: dict[str, Fault]) -> list[Made]:
     """All of them, each on a site of its own; rows are printed as they come."""
     made: list[Made] = []
@@ -64,14 +73,16 @@ async def make(site: Site, root: Root, faults: dict[str, Fault]) -> list[Made]:
     return made
 
 
-async def rebooted(site: Site, part: str) -> list[Made]:
-    """One side of a reboot; the site is there on both."""
+async def around(
+    site: Site, part: str, before: Callable[[], Awaitable[None]], after: Callable[[], AsyncIterator[Made]]
+) -> list[Made]:
+    """One side of a reboot or a power cut; the site is there on both."""
     if part == "before":
         await site.make()
-        await reboot.before(site)
+        await before()
         return []
     try:
-        made = [each async for each in reboot.after(site)]
+        made = [each async for each in after()]
         for each in made:
             print(each.row, *sentences(each), sep="\n", flush=True)
         return made
@@ -85,12 +96,19 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="each fault only a few times")
     parser.add_argument("--only", metavar="WORD", action="append", help="only the faults of these names")
     parser.add_argument("--reboot", choices=["before", "after"], help="what surrounds a reboot from outside")
+    parser.add_argument("--machine", action="store_true", help="the faults that need a virtual machine")
+    parser.add_argument("--power", choices=["before", "after"], help="what surrounds a power cut")
     parser.add_argument("--port", type=int, default=18443)
     options = parser.parse_args()
-    root, site = become(ACCOUNT), Site(options.port)
+    root = become(ACCOUNT)
+    site = Site(options.port, cpus=MACHINE_CPUS) if options.machine else Site(options.port)
     if options.reboot:
-        return 1 if failed(asyncio.run(rebooted(site, options.reboot))) else 0
-    faults = plan(quick=options.quick)
+        work = around(site, options.reboot, lambda: reboot.before(site), lambda: reboot.after(site))
+        return 1 if failed(asyncio.run(work)) else 0
+    if options.power:
+        work = around(site, options.power, lambda: power.before(site, root), lambda: power.after(site))
+        return 1 if failed(asyncio.run(work)) else 0
+    faults = machine_plan() if options.machine else plan(quick=options.quick)
     chosen = {name: fault for name, fault in faults.items() if not options.only or name in options.only}
     made = asyncio.run(make(site, root, chosen))
     return 1 if failed(made) else 0

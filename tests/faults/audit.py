@@ -21,9 +21,10 @@ UNIT_STARTED = "39f53479d3a045ac8e11786248231fbf"  # systemd's SD_MESSAGE_UNIT_S
 TERMINAL = ("COMPLETED", "FAILED", "CANCELLED")
 PROMISES = (1, 2, 3, 4, 5)
 
-# What each script prints after its nonce, and its exit status.
-PRINTS = {"short.py": 20, "fail.py": 5, "steady.py": 20, "long.py": 600}
-EXITS = {"fail.py": 3}
+# How many lines each script prints after its nonce, and how it ends where that is not well.
+PRINTS = {"short.py": 20, "fail.py": 5, "steady.py": 20, "long.py": 600, "greedy.py": 5}
+PRINTS |= {"quarter.py": 0, "half.py": 0}
+ENDS = {"fail.py": ("FAILED", "exit-code"), "greedy.py": ("FAILED", "oom-kill")}
 
 
 @dataclass
@@ -117,8 +118,7 @@ def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool
         verdict.violated(3, f"{told.job_id}: told as {told.ended['status']}, recorded as {job['status']}")
     if interrupted and job.get("reason") == "interrupted":
         return
-    status = EXITS.get(told.script, 0)
-    expected = [("FAILED", "exit-code") if status else ("COMPLETED", None)]
+    expected: list[tuple[str, str | None]] = [ENDS.get(told.script, ("COMPLETED", None))]
     if told.cancelled:
         expected.append(("CANCELLED", "cancelled"))
     if told.stopped:
@@ -147,6 +147,8 @@ def _outcome(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str
         verdict.violated(3, f"{told.job_id}: COMPLETED with the exit record {words} and {len(nonces)} nonces")
     if job.get("reason") == "exit-code" and words[1:3] != ["exited", str(job.get("exit_status"))]:
         verdict.violated(3, f"{told.job_id}: exit status {job.get('exit_status')}, exit record {words}")
+    if job.get("reason") == "oom-kill" and words[:1] != ["oom-kill"]:
+        verdict.violated(3, f"{told.job_id}: oom-kill, exit record {words}")
     if words and job.get("invocation_id") != words[3]:
         verdict.violated(3, f"{told.job_id}: invocation {job.get('invocation_id')}, exit record {words[3]}")
     if job.get("reason") == "interrupted" and success:

@@ -74,6 +74,11 @@ class Clients:
         api = self._apis[told.user]
         return dict(await self._patiently(lambda: api.get(f"/jobs/{told.job_id}")))
 
+    async def recent_use(self, user: str) -> float:
+        """What the user is charged with at present, in seconds of the whole host."""
+        host = await self._patiently(lambda: self._apis[user].get("/host"))
+        return sum(float(each["recent_use_seconds"]) for each in host["users"] if each["user"] == user)
+
     async def cancel(self, told: Told) -> None:
         """Asks for the job's end."""
         told.cancelled = True

@@ -82,7 +82,7 @@ async def stopped_by_hand(site: Site, times: int) -> AsyncIterator[Made]:
         await clients.submit(told)
 
         async def running() -> bool:
-            return (site.state / "jobs" / told.job_id / "attempts/1/artifacts/nonce").exists()
+            return site.nonce(told.job_id).exists()
 
         await until(running, seconds=60)
         await run("systemctl", "--user", "stop", f"ml-job@{told.job_id}.service")
@@ -151,10 +151,7 @@ async def _fill_once(site: Site) -> Verdict:
         await all_of(map(clients.submit, running), at_a_time=3)
 
         async def begun() -> bool:
-            return all(
-                (site.state / "jobs" / told.job_id / "attempts/1/artifacts/nonce").exists()
-                for told in running
-            )
+            return all(site.nonce(told.job_id).exists() for told in running)
 
         await until(begun, seconds=60)
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

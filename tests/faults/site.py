@@ -26,6 +26,10 @@ PODMAN = "ml-podman.service"
 USERS = ("alice", "bob")
 MAX_RUNNING = 6
 IDLE_SECONDS = 3
+RUN_TIME_SECONDS = 120
+# On an emulated processor, a tenth of a CPU would start nothing in time: there, jobs have a half.
+MACHINE_CPUS = 0.5
+SHARE = 0.25  # of a machine with two of them
 
 # Each job appends one nonce of its own to a file: two lines would be two invocations.
 PROLOGUE = 'nonce=$(cat /proc/sys/kernel/random/uuid); echo "$nonce" >> /artifacts/nonce; echo "nonce $nonce"'
@@ -34,6 +38,12 @@ SCRIPTS = {
     "fail.py": f"{PROLOGUE}; seq 1 5; exit 3",
     "steady.py": f"{PROLOGUE}; for i in $(seq 1 20); do echo $i; sleep 0.1; done",
     "long.py": f"{PROLOGUE}; for i in $(seq 1 600); do echo $i; sleep 0.1; done",
+    "greedy.py": f"{PROLOGUE}; seq 1 5; x=x; while :; do x=$x$x; done",
+}
+SPINNING = {"quarter.py": 0.25, "half.py": 0.5}  # CPUs by the script that wants all of them
+LIMITED = "# /// ml-job\n# [limits]\n# cpus = {cpus}\n# ///\n"
+SCRIPTS |= {
+    name: f"{LIMITED.format(cpus=cpus)}{PROLOGUE}; while :; do :; done" for name, cpus in SPINNING.items()
 }
 
 CONFIG = """state_directory = "{base}/state"
@@ -45,8 +55,8 @@ image = "{image}"
 max_running = {running}
 [jobs.default_limits]
 memory_bytes = 67108864
-cpus = 0.1
-run_time_seconds = 120
+cpus = {cpus}
+run_time_seconds = {run_time}
 [http]
 port = {port}
 idle_exit_seconds = {idle}
@@ -56,8 +66,9 @@ idle_exit_seconds = {idle}
 class Site:
     """The agent under test, by systemctl and by its files."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, cpus: float = 0.1) -> None:
         self.port = port
+        self._cpus = cpus
         self.base = Path.home() / ".local/state" / NAME
         self.state = self.base / "state"
         self._units = Path.home() / ".config/systemd/user"
@@ -73,7 +84,15 @@ class Site:
         make_repository(self.base / "repository", SCRIPTS)
         config = self.base / "config.toml"
         config.write_text(
-            CONFIG.format(base=self.base, image=IMAGE, running=MAX_RUNNING, port=self.port, idle=IDLE_SECONDS)
+            CONFIG.format(
+                base=self.base,
+                image=IMAGE,
+                running=MAX_RUNNING,
+                cpus=self._cpus,
+                run_time=RUN_TIME_SECONDS,
+                port=self.port,
+                idle=IDLE_SECONDS,
+            )
         )
         await asyncio.to_thread(import_image)
         await self.ml_agent("init", "--san", "localhost")
@@ -129,6 +148,10 @@ class Site:
         """How a user reaches the agent."""
         files = self.base / "identities"
         return Profile.load(files, server=f"https://localhost:{self.port}", identity=user)
+
+    def nonce(self, job_id: str) -> Path:
+        """The file to which a job's first attempt appends one line as soon as it runs."""
+        return self.state / "jobs" / job_id / "attempts/1/artifacts/nonce"
 
     async def main_pid(self) -> int:
         """The agent's process, 0 while there is none."""
