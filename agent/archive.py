@@ -12,20 +12,17 @@ import struct
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
-
-from pydantic import ValidationError
+from typing import Any, BinaryIO
 
 from .errors import AgentError, Problem
-from .journal import Position
-from .models import LogGap, LogLine, LogSource
-
-Item = LogLine | LogGap
+from .journal import Gap, Item, Line, Position
+from .models import LogSource, format_milliseconds
 
 NAME = "log.gz"  # in the job's directory, beside its artifacts
 BLOCK_ITEMS = 4096
-BLOCK_CHARACTERS = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 # A member's header: magic, deflate, FEXTRA; no time; no flags; unknown system; then one subfield with the
 # member's length in bytes, the number of its last line (of all lines so far), and its count of job lines.
@@ -45,20 +42,21 @@ class Block:
     job_lines: int
 
 
-async def write(path: Path, items: AsyncIterator[Item]) -> None:
+async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
     """Keeps a log, which appears whole and synced, or not at all. Raises `OSError`, as for a full disk."""
     partial = path.with_name(f"{path.name}.new")
     try:
         with partial.open("wb") as file:
             gathered: list[Item] = []
-            characters = last = 0
-            async for item in items:
-                gathered.append(item)
-                characters += len(item.text) if isinstance(item, LogLine) else 0
-                last = _number(item)
-                if len(gathered) >= BLOCK_ITEMS or characters >= BLOCK_CHARACTERS:
-                    await asyncio.to_thread(_append, file, gathered, last)
-                    gathered, characters = [], 0
+            size = last = 0
+            async for items in batches:
+                for item in items:
+                    gathered.append(item)
+                    size += len(item.text) if isinstance(item, Line) else 0
+                    last = item.position.number
+                    if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
+                        await asyncio.to_thread(_append, file, gathered, last)
+                        gathered, size = [], 0
             await asyncio.to_thread(_append, file, gathered, last)
             await asyncio.to_thread(_publish, file, path)
     except BaseException:
@@ -66,7 +64,7 @@ async def write(path: Path, items: AsyncIterator[Item]) -> None:
         raise
 
 
-async def read(path: Path, after: Position, *, newest: int | None = None) -> AsyncGenerator[Item]:
+async def read(path: Path, after: Position, *, newest: int | None = None) -> AsyncGenerator[list[Item]]:
     """What is behind a position, whose line may have been read from the journal: numbers are the same.
 
     With `newest`, what can be left out without leaving out one of so many last job lines is left out. Raises
@@ -75,24 +73,30 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
     held: list[Item] = []
     with path.open("rb") as file:
         for block in await asyncio.to_thread(_wanted, file, after.number, newest):
-            for item in await asyncio.to_thread(_items, file, block):
-                number = _number(item)
-                if number > after.number:
-                    for one in held:
-                        yield one
-                    held = []
-                    yield item
-                elif number == after.number and item.cursor == after.cursor:
-                    held = []
-                elif number == after.number and isinstance(item, LogGap):
-                    # Gaps share the number of the line before them: only the cursor tells which was seen.
-                    held.append(item)
-    for one in held:
-        yield one
+            items = await asyncio.to_thread(_items, file, block)
+            if items and items[0].position.number > after.number:
+                yield held + items
+                held = []
+            else:
+                behind, held = _behind(items, after, held)
+                yield behind
+    yield held
 
 
-def _number(item: Item) -> int:
-    return item.number if isinstance(item, LogLine) else item.after
+def _behind(items: list[Item], after: Position, held: list[Item]) -> tuple[list[Item], list[Item]]:
+    """Of a block's items, those behind the position, and those of which only what follows will tell."""
+    behind: list[Item] = []
+    for item in items:
+        number = item.position.number
+        if number > after.number:
+            behind += [*held, item]
+            held = []
+        elif item.position == after:
+            held = []
+        elif number == after.number and isinstance(item, Gap):
+            # Gaps share the number of the line before them: only the cursor tells which was seen.
+            held = [*held, item]
+    return behind, held
 
 
 def _append(file: BinaryIO, items: list[Item], last: int) -> None:
@@ -100,7 +104,7 @@ def _append(file: BinaryIO, items: list[Item], last: int) -> None:
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     body = compressor.compress(text) + compressor.flush()
     size = HEADER.size + len(body) + TRAILER.size
-    job_lines = sum(isinstance(item, LogLine) and item.source is LogSource.JOB for item in items)
+    job_lines = sum(isinstance(item, Line) and item.source is LogSource.JOB for item in items)
     extra = SUBFIELD[1] + 4  # with the subfield's own name and length
     file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
     file.write(body)
@@ -108,8 +112,35 @@ def _append(file: BinaryIO, items: list[Item], last: int) -> None:
 
 
 def _encoded(item: Item) -> str:
-    values = item.model_dump(mode="json", exclude_none=True) | {"cursor": item.cursor}
-    return json.dumps(values, separators=(",", ":")) + "\n"
+    """Bytes that are no UTF-8 become lone surrogates (PEP 383), so that they come back as they were."""
+    values: dict[str, Any]
+    if isinstance(item, Line):
+        text = item.text.decode("utf-8", "surrogateescape")
+        values = {"number": item.number, "time": format_milliseconds(item.time), "source": item.source}
+        values |= {"text": text, "continued": True} if item.continued else {"text": text}
+    else:
+        values = {"after": item.after, "time": format_milliseconds(item.time)}
+        values |= {} if item.dropped is None else {"count": item.dropped}
+    values["cursor"] = item.cursor
+    ascii_only = isinstance(item, Line) and not _is_utf8(item.text)
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=ascii_only) + "\n"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(values: dict[str, Any]) -> Item:
+    time = round(datetime.fromisoformat(values["time"]).timestamp() * 1000)
+    if "after" in values:
+        return Gap(values["after"], time, values["cursor"], values.get("count"))
+    text = values["text"].encode("utf-8", "surrogateescape")
+    source = LogSource(values["source"])
+    return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
 
 
 def _publish(file: BinaryIO, path: Path) -> None:
@@ -153,9 +184,9 @@ def _items(file: BinaryIO, block: Block) -> list[Item]:
     file.seek(block.offset)
     member = file.read(block.size)
     try:
-        lines = zlib.decompress(member, wbits=zlib.MAX_WBITS | 16).splitlines()
-        return [(LogGap if b'"after":' in line[:16] else LogLine).model_validate_json(line) for line in lines]
-    except (zlib.error, ValidationError) as error:
+        lines = zlib.decompress(member, wbits=zlib.MAX_WBITS | 16)[:-1].replace(b"\n", b",")
+        return [_decoded(values) for values in json.loads(b"[%s]" % lines)]
+    except (zlib.error, ValueError, LookupError) as error:
         raise _damaged(file) from error
 
 

@@ -26,6 +26,8 @@ class Problem(StrEnum):
     SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
     TOO_MANY_JOBS = "too-many-jobs"
     TOO_MANY_STREAMS = "too-many-streams"
+    SLOW_READER = "slow-reader"
+    STOPPING = "stopping"
     STORAGE_FULL = "storage-full"
     CONFIGURATION = "configuration"
     HOST = "host"

@@ -8,32 +8,35 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from .errors import AgentError, FieldError, Problem
-from .models import LogGap, LogLine, LogSource
-
-Fields = dict[str, bytes]
+from .models import LogSource
+from .tail import FIELDS, SUPPRESSED, Fields, Subscription, Tail, sequence_number
 
 READ_SIZE = 1 << 16  # bytes
 MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
 SETTLE_LIMIT = 5.0  # seconds after which a log counts as whole even without its closing entry
 
-# The fields that are read; asking for fewer makes journalctl three times faster.
-FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "N_DROPPED")
-
 # units/ml-job-ended writes this entry when no other process of the unit is left.
 ENDED = b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61"
-SUPPRESSED = b"a596d6fe7bfa4994828e72309e95d61e"  # journald dropped messages of a unit that wrote too fast
+# What systemd says first of a unit (SD_MESSAGE_UNIT_STARTING and, of the types that do not wait, _STARTED).
+BEGINNINGS = frozenset((b"7d4958e842da4a758f6c1cdc7b36dcc5", b"39f53479d3a045ac8e11786248231fbf"))
 RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun"))
 CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
 # journald's cursor, as sd_journal_get_cursor(3) prints it: sequence number id, sequence number, boot id,
 # monotonic and realtime timestamps, hash.
 CURSOR = r"s=[0-9a-f]{32};i=[0-9a-f]{1,16};b=[0-9a-f]{32};m=[0-9a-f]{1,16};t=[0-9a-f]{1,16};x=[0-9a-f]{1,16}"
+# An entry begins so; then the fields that were asked for. Control characters are no text to it.
+USUAL_ENTRY = re.compile(
+    rb"__CURSOR=([^\n]*)\n__REALTIME_TIMESTAMP=([0-9]+)\n(?:__[^\n]*\n)*_BOOT_ID=[^\n]*\n"
+    rb"((?:[A-Z_]+=[^\n]*\n)+)\n"
+)
+NAMES = {name.encode(): name for name in FIELDS}
 EVENT_ID = re.compile(rf"([0-9]{{1,18}}):({CURSOR})")
 
 
@@ -61,37 +64,93 @@ class Position:
         return f"{self.number}:{self.cursor}"
 
 
+class Line(NamedTuple):
+    """A line as the journal has it: `time` in milliseconds since 1970, `text` the very bytes.
+
+    `continued`: journald has cut a long line here, and the next one goes on with it.
+    """
+
+    number: int
+    time: int
+    source: LogSource
+    text: bytes
+    cursor: str
+    continued: bool = False
+
+    @property
+    def position(self) -> Position:
+        """Where one is that has read it."""
+        return Position(self.number, self.cursor)
+
+
+class Gap(NamedTuple):
+    """Lines that are lost, after line `after`; `dropped` of them where that is known; `time` as in `Line`."""
+
+    after: int
+    time: int
+    cursor: str
+    dropped: int | None = None
+
+    @property
+    def position(self) -> Position:
+        """Where one is that was told of it."""
+        return Position(self.after, self.cursor)
+
+
+Item = Line | Gap
+
+
 class ExportParser:
     """Cuts a byte stream in the Journal Export Format into entries."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
         self._offset = 0
-        self._entry: Fields = {}
 
     def feed(self, data: bytes) -> list[Fields]:
         """The entries that are complete now, each a map of field names to their (last) value."""
-        self._buffer += data
-        if len(self._buffer) > MAX_ENTRY + READ_SIZE:
-            raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
+        self._buffer = self._buffer[self._offset :] + data
+        self._offset = 0
         entries = []
+        while (entry := self._usual_entry() or self._entry()) is not None:
+            if entry:
+                entries.append(entry)
+        if len(self._buffer) - self._offset > MAX_ENTRY + READ_SIZE:
+            raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
+        return entries
+
+    def _usual_entry(self) -> Fields | None:
+        """The next entry, if it is here and has text values and known names only: several times faster."""
+        match = USUAL_ENTRY.match(self._buffer, self._offset)
+        if match is None:
+            return None
+        entry = {"__CURSOR": match[1], "__REALTIME_TIMESTAMP": match[2]}
+        for line in match[3][:-1].split(b"\n"):
+            name, _, value = line.partition(b"=")
+            if (known := NAMES.get(name)) is None:
+                return None
+            entry[known] = value
+        self._offset = match.end()
+        return entry
+
+    def _entry(self) -> Fields | None:
+        """The next entry, whatever it is made of; None until all of it has come."""
+        entry: Fields = {}
+        start = self._offset
         while (field := self._next_field()) is not None:
             name, value = field
-            if name:
-                self._entry[name] = value
-            elif self._entry:
-                entries.append(self._entry)
-                self._entry = {}
-        del self._buffer[: self._offset]
-        self._offset = 0
-        return entries
+            if not name:
+                return entry
+            entry[name] = value
+        self._offset = start
+        return None
 
     def _next_field(self) -> tuple[str, bytes] | None:
         """The next field, `("", b"")` for the blank line after an entry, or None until more has come."""
         end = self._buffer.find(b"\n", self._offset)
         if end < 0:
             return None
-        line = bytes(self._buffer[self._offset : end])
+        line = self._buffer[self._offset : end]
         name, separator, value = line.partition(b"=")
         if separator or not line:
             self._offset = end + 1
@@ -103,36 +162,59 @@ class ExportParser:
         if len(self._buffer) < data_end + 1:
             return None
         self._offset = data_end + 1
-        return line.decode("ascii", "replace"), bytes(self._buffer[size_end:data_end])
+        return line.decode("ascii", "replace"), self._buffer[size_end:data_end]
 
 
 class LineNumbering:
     """Turns a unit's journal entries, in their order, into numbered lines and gaps."""
 
     def __init__(self, position: Position) -> None:
-        self.position = position
+        self._number, self._cursor = position.number, position.cursor
+        self._missing_since: str | None = None
         self.closed = False
 
-    def take(self, entry: Fields) -> LogLine | LogGap | None:
-        """The entry as a client sees it, or None for bookkeeping that is no part of the log."""
-        cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
-        number = self.position.number
-        time = datetime.fromtimestamp(int(entry.get("__REALTIME_TIMESTAMP", b"0")) / 1e6, UTC)
-        message_id = entry.get("MESSAGE_ID", b"")
-        self.closed = self.closed or message_id == ENDED
-        if message_id == SUPPRESSED:
-            self.position = Position(number, cursor)
-            count = entry.get("N_DROPPED", b"")
-            return LogGap(
-                after=number, count=int(count) if count.isdigit() else None, time=time, cursor=cursor
-            )
+    @property
+    def position(self) -> Position:
+        """Behind the last entry that was taken."""
+        return Position(self._number, self._cursor)
+
+    def go_to(self, item: Item) -> None:
+        """Goes on behind an item that was read elsewhere."""
+        self._number, self._cursor = item.position.number, item.cursor
+
+    def missing(self, time: int) -> list[Item]:
+        """A gap of unknown size after the last entry, unless it was told already."""
+        if self._missing_since == self._cursor:
+            return []
+        self._missing_since = self._cursor
+        return [Gap(self._number, time, self._cursor)]
+
+    def take(self, entries: Iterable[Fields]) -> list[Item]:
+        """The entries as a client sees them, without the bookkeeping that is no part of the log."""
+        return [item for entry in entries if (item := self._take(entry)) is not None]
+
+    def _take(self, entry: Fields) -> Item | None:
+        self._cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
+        message_id = entry.get("MESSAGE_ID")
+        if message_id is not None:
+            # A job that is tried again begins again.
+            self.closed = (self.closed and message_id not in BEGINNINGS) or message_id == ENDED
+            if message_id == SUPPRESSED:
+                count = entry.get("N_DROPPED", b"")
+                return Gap(
+                    self._number, time_of(entry), self._cursor, int(count) if count.isdigit() else None
+                )
         source = _source(entry)
         if source is None:
-            self.position = Position(number, cursor)
             return None
-        self.position = Position(number + 1, cursor)
-        text = entry.get("MESSAGE", b"").decode("utf-8", "replace")
-        return LogLine(number=number + 1, time=time, source=source, text=text, cursor=cursor)
+        self._number += 1
+        continued = entry.get("_LINE_BREAK") == b"line-max"
+        return Line(self._number, time_of(entry), source, entry.get("MESSAGE", b""), self._cursor, continued)
+
+
+def time_of(entry: Fields) -> int:
+    """When journald took the entry, in milliseconds since 1970."""
+    return int(entry.get("__REALTIME_TIMESTAMP", b"0")) // 1000
 
 
 def _source(entry: Fields) -> LogSource | None:
@@ -146,30 +228,49 @@ def _source(entry: Fields) -> LogSource | None:
 
 
 class Journal:
-    """The calling user's journal."""
+    """The calling user's journal: what there is by journalctl(1), what comes by one reader for all."""
 
-    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[LogLine | LogGap]:
+    def __init__(self, tail: Tail | None = None) -> None:
+        self._tail = tail or Tail()
+
+    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
         """What the journal holds of the unit after the numbering's position; ends there."""
-        async with contextlib.aclosing(self._read(unit, numbering)) as items:
-            async for item in items:
-                yield item
+        async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+            async for items in batches:
+                yield items
 
     async def follow(
-        self, unit: str, numbering: LineNumbering, ended: Callable[[], Awaitable[None]]
-    ) -> AsyncGenerator[LogLine | LogGap]:
+        self,
+        unit: str,
+        numbering: LineNumbering,
+        ended: Callable[[], Coroutine[Any, Any, bool]],
+        *,
+        unborn: Callable[[], Awaitable[bool]] | None = None,
+    ) -> AsyncGenerator[list[Item]]:
         """As `history`, then live, until the unit has ended and its last line has been read.
 
-        `ended` returns when the unit has ended, or had. Raises `AgentError` (host) where journalctl fails, or
-        stops following before that.
+        `ended` returns when the unit has ended, or had, and whether it ever ran. `unborn` says whether it has
+        not been asked to start yet, so that there is nothing to be read of it. Raises `AgentError` (host)
+        where the journal cannot be read.
         """
-        async with contextlib.aclosing(self._read(unit, numbering, until=ended)) as items:
-            async for item in items:
-                yield item
-        async with contextlib.aclosing(self.rest(unit, numbering)) as items:
-            async for item in items:
-                yield item
+        async with self._tail.subscribe(unit) as subscription, _running(ended()) as end:
+            end.add_done_callback(lambda _: subscription.wake())
+            reread = unborn is None or not await unborn()
+            while True:
+                if reread:
+                    # First the queue, then the journal: what is in both is told apart, nothing is in neither.
+                    subscription.renew()
+                    async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+                        async for items in batches:
+                            yield items
+                async with contextlib.aclosing(_live(subscription, numbering, end)) as batches:
+                    async for items in batches:
+                        yield items
+                if not subscription.lost:
+                    return
+                reread = True
 
-    async def rest(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[LogLine | LogGap]:
+    async def rest(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
         """What is still to come of a unit that has ended.
 
         journald reads a unit's output and its closing entry from two sockets, in no promised order: the log
@@ -177,82 +278,120 @@ class Journal:
         """
         deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
         while True:
-            before = numbering.position.number
-            async with contextlib.aclosing(self._read(unit, numbering)) as items:
-                async for item in items:
-                    yield item
-            quiet = numbering.position.number == before
+            before = numbering.position
+            async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+                async for items in batches:
+                    yield items
+            quiet = numbering.position == before
             late = asyncio.get_running_loop().time() > deadline
             if quiet and (numbering.closed or late):
                 return
             await asyncio.sleep(SETTLE_INTERVAL)
 
-    async def _read(
-        self, unit: str, numbering: LineNumbering, until: Callable[[], Awaitable[None]] | None = None
-    ) -> AsyncGenerator[LogLine | LogGap]:
-        """Entries after the numbering's position; with `until`, follows the journal until that returns."""
+    async def _read(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
+        """What journalctl shows after the numbering's position."""
         position = numbering.position
-        process = await asyncio.create_subprocess_exec(
-            *_journalctl(unit, position, follow=until is not None),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        starting = asyncio.create_task(
+            asyncio.create_subprocess_exec(
+                *_journalctl(unit, position),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                limit=READ_SIZE,
+            )
         )
-        stopper = asyncio.create_task(_stop_after(process, until)) if until else None
         try:
-            async with contextlib.aclosing(_items(process, numbering, position)) as items:
-                async for item in items:
-                    yield item
-            if stopper and stopper.done():
-                await stopper
-            await _check_exit(process, asked=stopper is None or stopper.done())
+            # A start that is cancelled half-way leaves its pipes open.
+            process = await asyncio.shield(starting)
+            async with contextlib.aclosing(_batches(process, numbering, position)) as batches:
+                async for items in batches:
+                    yield items
+            await _check_exit(process)
         finally:
-            if stopper:
-                stopper.cancel()
+            process = await starting
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             # Reads what is left in the pipes: an unread pipe would stay open.
             await process.communicate()
 
 
-async def _items(
-    process: asyncio.subprocess.Process, numbering: LineNumbering, position: Position
-) -> AsyncGenerator[LogLine | LogGap]:
-    assert process.stdout is not None
-    parser, first = ExportParser(), bool(position.cursor)
-    while data := await process.stdout.read(READ_SIZE):
-        for entry in parser.feed(data):
-            if first:
-                # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
-                first = False
-                if entry.get("__CURSOR") == position.cursor.encode():
-                    continue
-                yield LogGap(after=position.number, time=datetime.now(UTC), cursor=position.cursor)
-            item = numbering.take(entry)
-            if item is not None:
-                yield item
-
-
-async def _stop_after(process: asyncio.subprocess.Process, until: Callable[[], Awaitable[None]]) -> None:
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[Any, Any, bool]) -> AsyncIterator[asyncio.Task[bool]]:
+    task = asyncio.create_task(work)
     try:
-        await until()
+        yield task
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        task.cancel()
 
 
-def _journalctl(unit: str, position: Position, *, follow: bool) -> list[str]:
+async def _live(
+    subscription: Subscription, numbering: LineNumbering, end: asyncio.Task[bool]
+) -> AsyncGenerator[list[Item]]:
+    """What comes, until some of it is lost, or the unit has ended and its log is whole, as for `rest`."""
+    loop = asyncio.get_running_loop()
+    read, deadline = numbering.position.cursor, 0.0
+    while True:
+        if end.done():
+            if not end.result():
+                return
+            deadline = deadline or loop.time() + SETTLE_LIMIT
+        entries = await subscription.get(SETTLE_INTERVAL if deadline else None)
+        if entries:
+            if read:
+                # Until now the journal was read from both sides.
+                entries = [entry for entry in entries if is_newer(entry["__CURSOR"], read.encode())]
+                read = "" if entries else read
+            yield numbering.take(entries)
+        elif subscription.lost or (entries is None and (numbering.closed or loop.time() > deadline)):
+            return
+
+
+def is_newer(cursor: bytes, other: bytes) -> bool:
+    """Whether one entry came after another: by journald's count or, where that began anew, by time."""
+    if cursor.partition(b";")[0] == other.partition(b";")[0]:
+        return sequence_number(cursor) > sequence_number(other)
+    return _cursor_time(cursor) > _cursor_time(other)
+
+
+def _cursor_time(cursor: bytes) -> int:
+    return int(cursor.partition(b";t=")[2].partition(b";")[0], 16)
+
+
+async def _batches(
+    process: asyncio.subprocess.Process, numbering: LineNumbering, position: Position
+) -> AsyncGenerator[list[Item]]:
+    assert process.stdout is not None
+    parser, first = ExportParser(), True
+    while data := await process.stdout.read(READ_SIZE):
+        entries = parser.feed(data)
+        lost: list[Item] = []
+        if first and entries:
+            first = False
+            if not position.cursor:
+                # A unit's log begins with systemd's own word, unless the journal has forgotten the beginning.
+                if not any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in entries):
+                    lost = numbering.missing(time_of(entries[0]))
+            elif entries[0].get("__CURSOR") == position.cursor.encode():
+                del entries[0]
+            else:
+                # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
+                lost = numbering.missing(time_of(entries[0]))
+        yield lost + numbering.take(entries)
+    if first and position.cursor:
+        yield numbering.missing(time.time_ns() // 1_000_000)
+
+
+def _journalctl(unit: str, position: Position) -> list[str]:
     """The job's output, by its identifier, and what the user manager and journald say about the unit.
 
     Not --user-unit=: journald learns a line's unit from the process that wrote it, and where that process has
     ended meanwhile, the line has none. The identifier belongs to the stream and stays.
     """
     command = ["journalctl", "--quiet", "--no-pager", "--all", "--output=export"]
+    # Asking for fewer makes journalctl three times faster.
     command.append(f"--output-fields={','.join(FIELDS)}")
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
-    if follow:
-        command += ["--follow", "--no-tail"]
     mine = f"_UID={os.getuid()}"
     output = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", mine]
     lifecycle = [f"USER_UNIT={unit}", mine]
@@ -261,9 +400,9 @@ def _journalctl(unit: str, position: Position, *, follow: bool) -> list[str]:
     return [*command, *output, "+", *lifecycle, "+", *dropped]
 
 
-async def _check_exit(process: asyncio.subprocess.Process, *, asked: bool) -> None:
-    """Raises `AgentError` (host) where journalctl failed, or stopped following before it was `asked` to."""
+async def _check_exit(process: asyncio.subprocess.Process) -> None:
+    """Raises `AgentError` (host) where journalctl failed."""
     assert process.stderr is not None
     said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
-    if await process.wait() not in (0, -signal.SIGTERM) or not asked:
+    if await process.wait():
         raise AgentError(Problem.HOST, f"journalctl failed: {said or 'it printed nothing'}.")

@@ -1,5 +1,6 @@
 """The domain's types, which are also its wire format: requests, jobs, log lines, artifacts, scripts."""
 
+import functools
 import re
 import secrets
 import unicodedata
@@ -32,6 +33,17 @@ MAX_LABELS = 32
 def format_time(value: datetime) -> str:
     """RFC 3339 in UTC with milliseconds and `Z`, as everything this agent says."""
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def format_milliseconds(value: int) -> str:
+    """The same for milliseconds since 1970; the part that lines have in common is made once."""
+    seconds, milliseconds = divmod(value, 1000)
+    return f"{_format_second(seconds)}.{milliseconds:03d}Z"
+
+
+@functools.lru_cache(maxsize=64)
+def _format_second(value: int) -> str:
+    return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def now() -> datetime:
@@ -362,13 +374,17 @@ class LogSource(StrEnum):
 
 
 class LogLine(Model):
-    """One line of a job's log; `number` is the job's own count, from 1; `cursor` is journald's."""
+    """One line of a job's log; `number` is the job's own count, from 1.
+
+    `continued` is true where journald has cut a long line: the next line goes on with it. `docs/logs.md` says
+    what becomes of which bytes.
+    """
 
     number: int
     time: Time
     source: LogSource
     text: str
-    cursor: Annotated[str, Field(exclude=True)] = ""
+    continued: bool | None = None
 
 
 class LogGap(Model):
@@ -381,7 +397,6 @@ class LogGap(Model):
     after: int
     count: int | None = None
     time: Time
-    cursor: Annotated[str, Field(exclude=True)] = ""
 
 
 class Artifact(Model):

@@ -137,6 +137,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     identify=_identify(store),
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,
+                    max_streams_per_user=settings.http.max_followers_per_user,
                 ),
             )
 

@@ -3,35 +3,35 @@
 import gzip
 import json
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from agent import archive
-from agent.archive import Item
 from agent.errors import AgentError, Problem
-from agent.journal import Position
-from agent.models import LogGap, LogLine, LogSource
+from agent.journal import Gap, Item, Line, Position
+from agent.models import LogSource
 
-TIME = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def line(number: int, text: str = "text", source: LogSource = LogSource.JOB) -> LogLine:
-    return LogLine(number=number, time=TIME, source=source, text=text, cursor=f"line-{number}")
+TIME = 1767225600123
 
 
-def gap(after: int, count: int | None = None, name: str = "gap") -> LogGap:
-    return LogGap(after=after, count=count, time=TIME, cursor=f"{name}-{after}")
+def line(number: int, text: str | bytes = "text", source: LogSource = LogSource.JOB) -> Line:
+    text = text.encode() if isinstance(text, str) else text
+    return Line(number, TIME, source, text, f"line-{number}")
 
 
-async def each(items: list[Item]) -> AsyncGenerator[Item]:
-    for item in items:
-        yield item
+def gap(after: int, dropped: int | None = None, name: str = "gap") -> Gap:
+    return Gap(after, TIME, f"{name}-{after}", dropped)
+
+
+async def each(items: list[Item]) -> AsyncGenerator[list[Item]]:
+    for start in range(0, len(items), 2):
+        yield items[start : start + 2]
 
 
 async def read(path: Path, after: Position | None = None, newest: int | None = None) -> list[Item]:
-    return [item async for item in archive.read(path, after or Position(), newest=newest)]
+    batches = archive.read(path, after or Position(), newest=newest)
+    return [item async for items in batches for item in items]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,7 @@ async def test_any_text_survives(path: Path) -> None:
         "x" * 100_000,
     ]
     items: list[Item] = [line(number, text) for number, text in enumerate(texts, 1)]
+    items.append(line(len(items) + 1, b"\xff\xfe \xc3\xa4 \xed\xb3\xbf")._replace(continued=True))
     await archive.write(path, each([gap(0), *items, gap(len(texts), 7)]))
     assert await read(path) == [gap(0), *items, gap(len(texts), 7)]
 
@@ -79,8 +80,7 @@ async def test_every_event_id_continues_with_the_very_next_item(path: Path) -> N
     items: list[Item] = [gap(0), line(1), line(2), gap(2, 5), gap(2, 6, "another"), line(3), line(4), gap(4)]
     await archive.write(path, each(items))
     for index, item in enumerate(items):
-        number = item.number if isinstance(item, LogLine) else item.after
-        assert await read(path, Position(number, item.cursor)) == items[index + 1 :]
+        assert await read(path, item.position) == items[index + 1 :]
 
 
 async def test_an_id_whose_entry_the_journal_had_otherwise_continues_by_its_number(path: Path) -> None:
@@ -101,9 +101,9 @@ async def test_the_newest_lines_are_read_without_what_is_before_them(
 
 
 async def test_a_log_that_breaks_off_leaves_no_file(path: Path) -> None:
-    async def broken() -> AsyncGenerator[Item]:
+    async def broken() -> AsyncGenerator[list[Item]]:
         for number in range(1, 9):
-            yield line(number)
+            yield [line(number)]
         raise AgentError(Problem.HOST, "journalctl failed")
 
     with pytest.raises(AgentError):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from waiting import until
 from agent import archive, archivist
 from agent.archivist import Archivist
 from agent.errors import AgentError, Problem
-from agent.journal import Journal, LineNumbering, Position
-from agent.models import Job, JobState, Limits, LogGap, LogLine, LogSource, new_job_id, now, unit_name
+from agent.journal import Item, Journal, Line, LineNumbering, Position
+from agent.models import Job, JobState, Limits, LogSource, new_job_id, now, unit_name
 from agent.store import Store
 
 
@@ -22,9 +21,9 @@ class StandInJournal(Journal):
 
     fails: Exception | None = None
 
-    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[LogLine | LogGap]:
+    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
         for number in range(1, 4):
-            yield LogLine(number=number, time=datetime.now(UTC), source=LogSource.JOB, text=unit, cursor="c")
+            yield [Line(number, 1767225600123, LogSource.JOB, unit.encode(), "c")]
             if self.fails:
                 raise self.fails
 
@@ -85,8 +84,8 @@ async def at_work(one: Archivist) -> AsyncIterator[None]:
 
 
 async def kept(file: Path) -> list[str]:
-    items = archive.read(file, Position())
-    return [item.text async for item in items if isinstance(item, LogLine)]
+    batches = archive.read(file, Position())
+    return [item.text.decode() async for items in batches for item in items if isinstance(item, Line)]
 
 
 async def test_what_an_earlier_agent_left_is_kept(store: Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
-    "errors models outcome git metadata snapshot artifacts quadlet units journal podman store"
+    "errors models outcome git metadata snapshot artifacts quadlet units libsystemd tail journal podman store"
     " queue schedule config archive changes"
 )
 
@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "artifacts": "errors models",
     "quadlet": "errors models",
     "units": "errors models",
-    "journal": "errors models",
+    "libsystemd": "errors",
+    "tail": "errors libsystemd",
+    "journal": "errors models tail",
     "archive": "errors models journal",
     "archivist": "errors models journal archive store",
     "changes": "errors models store",
@@ -46,6 +48,7 @@ ONLY_IN = {
     "dbus_fast": "units",
     "sdnotify": "service",
     "sqlite3": "store",
+    "ctypes": "libsystemd",
     "aiohttp": "podman api service cli",
 }
 

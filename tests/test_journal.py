@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,11 @@ from waiting import run, until
 
 from agent import journal
 from agent.errors import AgentError, Problem
-from agent.journal import ENDED, SUPPRESSED, ExportParser, Fields, Journal, LineNumbering, Position
-from agent.models import LogGap, LogLine, LogSource
+from agent.journal import ENDED, ExportParser, Gap, Item, Journal, Line, LineNumbering, Position
+from agent.models import LogSource
+from agent.tail import SUPPRESSED, Fields
 
+BEGINNING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
 CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
 
 names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True)
@@ -111,8 +113,8 @@ def entry(message: bytes = b"text", **fields: bytes) -> Fields:
 
 def test_lines_are_numbered_from_the_position_on() -> None:
     numbering = LineNumbering(Position(7, "earlier"))
-    lines = [numbering.take(entry(b"a")), numbering.take(entry(b"b"))]
-    assert [(line.number, line.text) for line in lines if isinstance(line, LogLine)] == [(8, "a"), (9, "b")]
+    lines = numbering.take([entry(b"a"), entry(b"b")])
+    assert [(line.number, line.text) for line in lines if isinstance(line, Line)] == [(8, b"a"), (9, b"b")]
     assert numbering.position == Position(9, CURSOR)
 
 
@@ -126,48 +128,61 @@ def test_lines_are_numbered_from_the_position_on() -> None:
     ],
 )
 def test_a_line_says_whose_it_is(fields: dict[str, bytes], source: LogSource) -> None:
-    line = LineNumbering(Position()).take(entry(**fields))
-    assert isinstance(line, LogLine)
+    (line,) = LineNumbering(Position()).take([entry(**fields)])
+    assert isinstance(line, Line)
     assert line.source is source
 
 
 def test_the_container_id_that_podman_prints_takes_no_number() -> None:
     numbering = LineNumbering(Position())
-    assert numbering.take(entry(b"0123456789abcdef" * 4, _COMM=b"podman")) is None
+    assert numbering.take([entry(b"0123456789abcdef" * 4, _COMM=b"podman")]) == []
     assert numbering.position == Position(0, CURSOR)
-    assert isinstance(numbering.take(entry(b"Error: no such image", _COMM=b"podman")), LogLine)
+    assert len(numbering.take([entry(b"Error: no such image", _COMM=b"podman")])) == 1
 
 
 def test_a_job_that_prints_what_looks_like_a_container_id_keeps_its_line() -> None:
-    assert isinstance(LineNumbering(Position()).take(entry(b"0123456789abcdef" * 4)), LogLine)
+    assert len(LineNumbering(Position()).take([entry(b"0123456789abcdef" * 4)])) == 1
 
 
 @pytest.mark.parametrize(("dropped", "count"), [(b"17", 17), (b"", None), (b"many", None)])
 def test_what_journald_dropped_is_a_gap_with_its_count(dropped: bytes, count: int | None) -> None:
     numbering = LineNumbering(Position(3, "earlier"))
-    gap = numbering.take(entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver"))
-    assert isinstance(gap, LogGap)
-    assert (gap.after, gap.count) == (3, count)
+    (gap,) = numbering.take([entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver")])
+    assert isinstance(gap, Gap)
+    assert (gap.after, gap.dropped) == (3, count)
     assert numbering.position == Position(3, CURSOR)
 
 
-def test_bytes_that_are_no_text_are_replaced_and_not_dropped() -> None:
-    line = LineNumbering(Position()).take(entry(b"a\xff\x1b[31m\rb\0"))
-    assert isinstance(line, LogLine)
-    assert line.text == "a�\x1b[31m\rb\0"
+def test_a_line_has_the_very_bytes() -> None:
+    (line,) = LineNumbering(Position()).take([entry(b"a\xff\x1b[31m\rb")])
+    assert isinstance(line, Line)
+    assert line.text == b"a\xff\x1b[31m\rb"
+
+
+def test_a_line_that_journald_cut_says_so() -> None:
+    cut, rest = LineNumbering(Position()).take([entry(b"a", _LINE_BREAK=b"line-max"), entry(b"b")])
+    assert isinstance(cut, Line)
+    assert isinstance(rest, Line)
+    assert (cut.continued, rest.continued) == (True, False)
 
 
 def test_the_closing_entry_is_noticed() -> None:
     numbering = LineNumbering(Position())
-    numbering.take(entry())
+    numbering.take([entry()])
     assert not numbering.closed
-    numbering.take(entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger"))
+    numbering.take([entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger")])
     assert numbering.closed
+
+
+def test_a_job_that_is_tried_again_is_not_closed() -> None:
+    numbering = LineNumbering(Position())
+    numbering.take([entry(MESSAGE_ID=ENDED), entry(MESSAGE_ID=BEGINNING)])
+    assert not numbering.closed
 
 
 def test_a_closing_entry_cannot_be_printed() -> None:
     numbering = LineNumbering(Position())
-    numbering.take(entry(b"MESSAGE_ID=" + ENDED))
+    numbering.take([entry(b"MESSAGE_ID=" + ENDED)])
     assert not numbering.closed
 
 
@@ -186,44 +201,61 @@ def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return place
 
 
-async def never() -> None:
-    await asyncio.Event().wait()
+def item(cursor: str, text: str, **fields: str) -> str:
+    """An entry for printf(1), as journalctl exports it."""
+    lines = {"__CURSOR": cursor, "_TRANSPORT": "stdout", "MESSAGE": text} | fields
+    return "".join(f"{name}={value}\\n" for name, value in lines.items()) + "\\n"
 
 
-async def texts(items: AsyncIterator[LogLine | LogGap]) -> list[str]:
-    return [item.text if isinstance(item, LogLine) else f"gap {item.count}" async for item in items]
+async def texts(batches: AsyncIterator[list[Item]]) -> list[str]:
+    return [
+        item.text.decode() if isinstance(item, Line) else f"gap after {item.after}"
+        async for items in batches
+        for item in items
+    ]
 
 
-@pytest.mark.parametrize("status", [0, 1])
-async def test_a_follow_that_dies_says_so_at_once_and_not_when_the_job_ends(
-    journalctl: Callable[[str], None], status: int
-) -> None:
-    journalctl(f"echo 'Bad message' >&2; exit {status}")
-    async with asyncio.timeout(5):
-        with pytest.raises(AgentError, match="Bad message"):
-            await texts(Journal().follow("ml-job@x.service", LineNumbering(Position()), never))
+def history(position: Position) -> AsyncIterator[list[Item]]:
+    return Journal().history("ml-job@x.service", LineNumbering(position))
+
+
+async def test_a_journal_that_cannot_be_read_is_no_short_log(journalctl: Callable[[str], None]) -> None:
+    journalctl("echo 'Bad message' >&2; exit 1")
+    with pytest.raises(AgentError, match="Bad message"):
+        await texts(history(Position()))
 
 
 async def test_an_entry_that_is_not_the_one_asked_for_means_that_lines_are_gone(
     journalctl: Callable[[str], None],
 ) -> None:
-    journalctl("printf '__CURSOR=other\\n_TRANSPORT=stdout\\nMESSAGE=later\\n\\n'")
-    items = Journal().history("ml-job@x.service", LineNumbering(Position(5, CURSOR)))
-    assert await texts(items) == ["gap None", "later"]
+    journalctl(f"printf '{item('other', 'later')}'")
+    assert await texts(history(Position(5, CURSOR))) == ["gap after 5", "later"]
+
+
+async def test_a_journal_without_the_entry_asked_for_means_that_lines_are_gone(
+    journalctl: Callable[[str], None],
+) -> None:
+    journalctl("true")
+    assert await texts(history(Position(5, CURSOR))) == ["gap after 5"]
 
 
 async def test_the_entry_asked_for_is_not_told_again(journalctl: Callable[[str], None]) -> None:
-    seen = f"__CURSOR={CURSOR}\\nMESSAGE=seen\\n\\n"
-    journalctl(f"printf '{seen}__CURSOR=next\\n_TRANSPORT=stdout\\nMESSAGE=new\\n\\n'")
-    items = Journal().history("ml-job@x.service", LineNumbering(Position(5, CURSOR)))
-    assert [(item.number, item.text) async for item in items if isinstance(item, LogLine)] == [(6, "new")]
+    journalctl(f"printf '{item(CURSOR, 'seen')}{item('next', 'new')}'")
+    assert await texts(history(Position(5, CURSOR))) == ["new"]
+
+
+async def test_a_log_without_its_beginning_has_a_gap_there(journalctl: Callable[[str], None]) -> None:
+    journalctl(f"printf '{item('a', 'later')}'")
+    assert await texts(history(Position())) == ["gap after 0", "later"]
+    journalctl(f"printf '{item('a', 'Starting', MESSAGE_ID=BEGINNING.decode())}{item('b', 'first')}'")
+    assert await texts(history(Position())) == ["Starting", "first"]
 
 
 async def test_a_reader_that_is_left_takes_its_journalctl_with_it(journalctl: Callable[[str], None]) -> None:
-    journalctl("printf '__CURSOR=a\\n_TRANSPORT=stdout\\nMESSAGE=first\\n\\n'; exec sleep 60")
-    items = Journal().follow("ml-job@x.service", LineNumbering(Position()), never)
-    async with contextlib.aclosing(items):
-        async for _ in items:
+    journalctl(f"printf '{item('a', 'first')}'; exec sleep 60")
+    batches = history(Position())
+    async with contextlib.aclosing(batches):  # type: ignore[type-var]
+        async for _ in batches:
             break
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
     assert not [pid for pid in children if "sleep" in Path(f"/proc/{pid}/cmdline").read_text("ascii")]
@@ -254,27 +286,29 @@ class Unit:
         )
         self._started.set()
 
-    async def ended(self) -> None:
+    async def ended(self) -> bool:
         """Returns when the unit has ended."""
         await self._started.wait()
         await self._process.wait()
+        return True
 
 
 def _quoted(script: str) -> str:
     return '"' + script.replace("\\", "\\\\").replace("%", "%%") + '"'
 
 
-async def own(items: AsyncIterator[LogLine | LogGap]) -> list[tuple[int, str]]:
+async def own(batches: AsyncIterator[list[Item]]) -> list[tuple[int, bytes]]:
     """What the unit itself wrote, with the numbers."""
     return [
         (item.number, item.text)
-        async for item in items
-        if isinstance(item, LogLine) and item.source is LogSource.JOB
+        async for items in batches
+        for item in items
+        if isinstance(item, Line) and item.source is LogSource.JOB
     ]
 
 
-async def followed(unit: Unit, ended: Callable[[], Awaitable[None]] | None = None) -> list[str]:
-    items = Journal().follow(unit.name, LineNumbering(Position()), ended or unit.ended)
+async def followed(unit: Unit) -> list[bytes]:
+    items = Journal().follow(unit.name, LineNumbering(Position()), unit.ended)
     return [text for _, text in await own(items)]
 
 
@@ -284,7 +318,7 @@ async def test_a_follower_from_before_the_start_sees_every_line_to_the_last() ->
     follower = asyncio.create_task(followed(unit))
     await asyncio.sleep(0.3)
     await unit.start("seq 1 3000")
-    assert await follower == [str(number) for number in range(1, 3001)]
+    assert await follower == [b"%d" % number for number in range(1, 3001)]
 
 
 @pytest.mark.host
@@ -292,7 +326,7 @@ async def test_a_process_that_is_gone_at_once_leaves_its_line() -> None:
     for _ in range(5):
         unit = Unit()
         await unit.start("echo only")
-        assert await followed(unit) == ["only"]
+        assert await followed(unit) == [b"only"]
 
 
 @pytest.mark.host
@@ -300,13 +334,13 @@ async def test_a_log_resumes_with_the_very_next_line_under_the_same_number() -> 
     unit = Unit()
     await unit.start("seq 1 50")
     await unit.ended()
-    whole = [item async for item in Journal().rest(unit.name, LineNumbering(Position()))]
-    lines = [item for item in whole if isinstance(item, LogLine)]
+    batches = Journal().rest(unit.name, LineNumbering(Position()))
+    lines = [item for items in [each async for each in batches] for item in items if isinstance(item, Line)]
     assert [line.number for line in lines] == list(range(1, len(lines) + 1))
     for index in (0, 20, len(lines) - 1):
-        position = Position.parse(str(Position(lines[index].number, lines[index].cursor)))
-        rest = [item async for item in Journal().history(unit.name, LineNumbering(position))]
-        assert rest == lines[index + 1 :]
+        position = Position.parse(str(lines[index].position))
+        rest = [items async for items in Journal().history(unit.name, LineNumbering(position))]
+        assert [item for items in rest for item in items] == lines[index + 1 :]
 
 
 @pytest.mark.host
@@ -314,7 +348,7 @@ async def test_history_shows_what_there_is_and_does_not_wait() -> None:
     unit = Unit()
     await unit.start("echo now; sleep 30")
     lines = await until(lambda: own(Journal().history(unit.name, LineNumbering(Position()))))
-    assert [text for _, text in lines] == ["now"]
+    assert [text for _, text in lines] == [b"now"]
     await run("systemctl", "--user", "kill", "--signal=KILL", unit.name)
     await unit.ended()
 
@@ -324,11 +358,11 @@ async def test_hostile_bytes_come_back_as_one_line_each() -> None:
     unit = Unit()
     await unit.start(r"""printf '\033[31mred\033[0m\n 10%%\r 20%%\n\377\376\n<3>not a priority\nno end'""")
     assert await followed(unit) == [
-        "\x1b[31mred\x1b[0m",
-        " 10%\r 20%",
-        "��",
-        "<3>not a priority",
-        "no end",
+        b"\x1b[31mred\x1b[0m",
+        b" 10%\r 20%",
+        b"\xff\xfe",
+        b"<3>not a priority",
+        b"no end",
     ]
 
 
@@ -336,7 +370,7 @@ async def test_hostile_bytes_come_back_as_one_line_each() -> None:
 async def test_a_line_longer_than_journalctl_shows_is_whole() -> None:
     unit = Unit()
     await unit.start("head -c 40000 /dev/zero | tr '\\0' x; echo; echo after")
-    assert await followed(unit) == ["x" * 40_000, "after"]
+    assert await followed(unit) == [b"x" * 40_000, b"after"]
 
 
 @pytest.mark.host
@@ -353,5 +387,5 @@ async def test_another_units_lines_are_not_seen() -> None:
     one, other = Unit(), Unit()
     await one.start("echo one")
     await other.start("echo other")
-    assert await followed(one) == ["one"]
+    assert await followed(one) == [b"one"]
     await other.ended()

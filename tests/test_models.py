@@ -15,11 +15,10 @@ from agent.models import (
     JobRequest,
     JobState,
     Limits,
-    LogLine,
-    LogSource,
     Principal,
     RequestedLimits,
     Role,
+    format_milliseconds,
     format_time,
     job_id_of,
     new_job_id,
@@ -230,11 +229,6 @@ def test_a_job_is_the_same_after_it_was_stored() -> None:
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
-def test_a_journal_cursor_is_not_part_of_what_is_served() -> None:
-    line = LogLine(number=1, time=TIME, source=LogSource.JOB, text="x", cursor="s=1")
-    assert json.loads(line.model_dump_json()) == {
-        "number": 1,
-        "time": "2026-01-02T03:04:05.678Z",
-        "source": "job",
-        "text": "x",
-    }
+def test_milliseconds_are_written_as_every_time() -> None:
+    for moment in (TIME, TIME.replace(microsecond=0)):
+        assert format_milliseconds(int(moment.timestamp() * 1000)) == format_time(moment)

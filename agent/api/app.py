@@ -20,6 +20,7 @@ def build(
     identify: identity.Identify,
     max_body_bytes: int,
     max_streams: int,
+    max_streams_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking, then the routes."""
     app = web.Application(
@@ -28,7 +29,7 @@ def build(
     app[JOBS] = jobs
     app[JOURNAL] = journal
     app[CHANGES] = changes
-    app[STREAMS] = Streams(max_streams)
+    app[STREAMS] = Streams(max_streams, max_streams_per_user)
     routes.add_to(app)
     app.router.add_route("GET", "/openapi.json", openapi.get_openapi)
 

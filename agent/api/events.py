@@ -1,6 +1,7 @@
 """Changes of jobs as server-sent events: of all jobs that one may see, and of one job to its end."""
 
 import asyncio
+import contextlib
 import re
 from typing import Annotated
 
@@ -8,7 +9,6 @@ from aiohttp import web
 from pydantic import Field
 
 from ..changes import Changes
-from ..errors import AgentError
 from ..jobs import Jobs
 from ..models import (
     Change,
@@ -24,9 +24,9 @@ from ..models import (
 from .handlers import JOBS, visible_job
 from .identity import IDENTIFIED_AGAIN, PRINCIPAL
 from .logs import STREAMS
-from .problems import document, invalid
+from .problems import invalid
 from .requests import read_query
-from .streams import EventStream
+from .streams import EventStream, ServerSentEvents
 
 CHANGES = web.AppKey("changes", Changes)
 
@@ -65,9 +65,8 @@ class Watcher:
 
     async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
         """An event; with a number, one to continue behind."""
-        head = f"id: {seq}-{self._epoch}\n" if seq is not None else ""
-        text = f"{head}event: {name}\ndata: {data.model_dump_json(exclude_none=True)}\n\n"
-        await self._stream.write(text.encode("utf-8", "replace"))
+        event_id = f"{seq}-{self._epoch}" if seq is not None else ""
+        await self._stream.send(name, data, event_id)
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
         """A job as it is, with its place if it waits."""
@@ -113,24 +112,24 @@ class Watcher:
         return due
 
 
+def _stream(request: web.Request) -> contextlib.AbstractAsyncContextManager[EventStream]:
+    return request.app[STREAMS].open(request, request[PRINCIPAL].user, ServerSentEvents())
+
+
 async def get_events(request: web.Request) -> web.StreamResponse:
     """Every change of the jobs that one may see, as server-sent events, from the last event id on."""
     query = read_query(request, EventQuery)
     last = _last_event_id(request)
     changes = request.app[CHANGES]
-    async with request.app[STREAMS].open(request) as stream, changes.watched():
+    async with _stream(request) as stream, changes.watched():
         watcher = Watcher(request, stream, await changes.history())
-        try:
-            await _replay(watcher, last, query)
-            while True:
-                if await watcher.wait():
-                    await _begin_anew(watcher, "You are somebody else now.", query)
-                await _send_changes(watcher)
-                if watcher.queue_is_due():
-                    await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
-        except AgentError as error:
-            await watcher.send("error", document(error))
-        await stream.close()
+        await _replay(watcher, last, query)
+        while True:
+            if await watcher.wait():
+                await _begin_anew(watcher, "You are somebody else now.", query)
+            await _send_changes(watcher)
+            if watcher.queue_is_due():
+                await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
     return stream.response
 
 
@@ -180,18 +179,14 @@ async def get_job_events(request: web.Request) -> web.StreamResponse:
     """One job, as it is and with each change, as server-sent events until it has ended."""
     job, last = await visible_job(request), _last_event_id(request)
     changes = request.app[CHANGES]
-    async with request.app[STREAMS].open(request) as stream, changes.watched():
+    async with _stream(request) as stream, changes.watched():
         history = await changes.history()
         watcher = Watcher(request, stream, history)
         known = last is not None and last[1] == history.epoch and last[0] <= history.newest
         watcher.seen = last[0] if last is not None and known else 0
         if last is not None and not known:
             await watcher.send("reset", Reset(why="The last event id is of another record of jobs."))
-        try:
-            await _follow_job(watcher, job)
-        except AgentError as error:
-            await watcher.send("error", document(error))
-        await stream.close()
+        await _follow_job(watcher, job)
     return stream.response
 
 

@@ -1,155 +1,220 @@
-"""A job's log: as plain text, and as server-sent events that follow it to its end."""
+"""A job's log: as plain text, as lines of JSON, or as server-sent events; what there is, or to its end."""
 
 import asyncio
 import contextlib
-import functools
 from collections import deque
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from .. import archive
 from ..errors import AgentError, Problem
 from ..jobs import Jobs
-from ..journal import SETTLE_LIMIT, Journal, LineNumbering, Position
-from ..models import Job, JobState, LogGap, LogLine, LogSource, Model, now
+from ..journal import EVENT_ID, SETTLE_LIMIT, Item, Journal, Line, LineNumbering, Position
+from ..models import Job, JobState, LogSource, Model, now
 from .handlers import JOBS, visible_job
-from .problems import document
+from .identity import PRINCIPAL
+from .lines import MAX_PATTERN, LineFilter, as_events, as_text
+from .problems import invalid
 from .requests import read_query
-from .streams import EventStream, Streams
+from .streams import EventStream, Form, JsonLines, ServerSentEvents, Streams
 
 JOURNAL = web.AppKey("journal", Journal)
 STREAMS = web.AppKey("streams", Streams)
 
 MAX_TAIL = 100_000  # lines
-CHUNK = 1 << 16  # bytes gathered before they are written
+QUEUE_LOOK = 1.0  # seconds between two looks at the place of a job that waits
+
+TIME = TypeAdapter(AwareDatetime)
 
 
 class LogQuery(Model):
-    """The query of `GET /jobs/{job_id}/logs`."""
+    """The query of `GET /jobs/{job_id}/logs`. `since` is an event id or a time, both RFC 3339."""
 
     tail: Annotated[int, Field(ge=0, le=MAX_TAIL)] | None = None
+    since: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    until: AwareDatetime | None = None
+    grep: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN)] | None = None
+    follow: bool | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a log, in which form: `form` is None for plain text, `position` where to begin."""
+
+    form: Form | None
+    position: Position
+    only: LineFilter
+    tail: int | None
+    follow: bool
 
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
-    job, query = await visible_job(request), read_query(request, LogQuery)
-    accept = request.headers.get("Accept", "*/*")
+    job, wanted = await visible_job(request), _wanted(request)
+    user = request[PRINCIPAL].user
+    async with request.app[STREAMS].open(request, user, wanted.form) as stream:
+        if wanted.follow and wanted.form:
+            stream.beside(_send_states(stream, request.app[JOBS], job))
+        numbering = LineNumbering(wanted.position)
+        if wanted.tail is not None:
+            await _send_tail(stream, request, job, numbering, wanted)
+        # What is asked for without `follow` ends with what there was when a tail was read.
+        if wanted.follow or wanted.tail is None:
+            await _send_lines(stream, request, job, numbering, wanted)
+        newest = await request.app[JOBS].get(job.job_id)
+        # Without `follow`, a job that ends meanwhile may have printed more than was read.
+        await stream.send("end" if job.status.terminal or wanted.follow else "pause", newest)
+    return stream.response
+
+
+def _wanted(request: web.Request) -> Wanted:
+    query, form = read_query(request, LogQuery), _form(request.headers.get("Accept", "*/*"))
+    if query.follow and query.until is not None:
+        raise invalid("until", "is for a log as it is now; leave out follow")
+    position, since = Position(), None
+    if query.since is not None:
+        if EVENT_ID.fullmatch(query.since):
+            position = Position.parse(query.since)
+        else:
+            since = _milliseconds(query.since)
+    if (last_id := request.headers.get("Last-Event-ID")) is not None:
+        position = Position.parse(last_id)
+    until = int(query.until.timestamp() * 1000) if query.until else None
+    follow = query.follow
+    if follow is None:
+        follow = isinstance(form, ServerSentEvents) and until is None
+    return Wanted(
+        form=form,
+        position=position,
+        only=LineFilter(since=since, until=until, grep=query.grep),
+        # Who continues wants all that is new.
+        tail=None if last_id is not None else query.tail,
+        follow=follow,
+    )
+
+
+def _form(accept: str) -> Form | None:
     if "text/event-stream" in accept:
-        return await _events(request, job, query)
+        return ServerSentEvents()
+    if "application/x-ndjson" in accept:
+        return JsonLines()
     if any(kind in accept for kind in ("*/*", "text/*", "text/plain")):
-        return await _plain_text(request, job, query)
+        return None
     raise AgentError(
         Problem.NOT_ACCEPTABLE,
-        "The log is text/plain or text/event-stream.",
+        "The log is text/plain, application/x-ndjson or text/event-stream.",
         "Send Accept: text/plain for what there is now, Accept: text/event-stream to follow.",
     )
 
 
-async def _plain_text(request: web.Request, job: Job, query: LogQuery) -> web.StreamResponse:
-    """The job's own lines so far, each with a line feed at its end."""
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    await response.prepare(request)
-    lines = _history(request, job, LineNumbering(Position()), query.tail)
-    chunk = bytearray()
-    async with contextlib.aclosing(lines), contextlib.aclosing(_texts(lines, query.tail)) as texts:
-        async for text in texts:
-            chunk += f"{text}\n".encode("utf-8", "replace")
-            if len(chunk) >= CHUNK:
-                await response.write(chunk)
-                chunk = bytearray()
-    await response.write(chunk)
-    await response.write_eof()
-    return response
-
-
-async def _texts(lines: AsyncGenerator[LogLine | LogGap], tail: int | None) -> AsyncGenerator[str]:
-    """The job's own lines: as they come, or the last `tail` of them."""
-    kept: deque[str] = deque(maxlen=tail)
-    async for item in lines:
-        if isinstance(item, LogLine) and item.source is LogSource.JOB:
-            if tail is None:
-                yield item.text
-            else:
-                kept.append(item.text)
-    for text in kept:
-        yield text
+def _milliseconds(since: str) -> int:
+    try:
+        return int(TIME.validate_python(since).timestamp() * 1000)
+    except ValidationError as error:
+        raise invalid(
+            "since", "must be an event id of this log, or a time such as 2026-01-01T12:00:00Z"
+        ) from error
 
 
 async def _history(
     request: web.Request, job: Job, numbering: LineNumbering, newest: int | None = None
-) -> AsyncGenerator[LogLine | LogGap]:
+) -> AsyncGenerator[list[Item]]:
     """What there is of a job's log; of one that has ended, all of it, from the file where it is kept.
 
     At least the `newest` lines of it, if they are all that is wanted.
     """
     journal, kept = request.app[JOURNAL], request.app[JOBS].log_file(job)
     if job.status.terminal and kept.exists():
-        async with contextlib.aclosing(archive.read(kept, numbering.position, newest=newest)) as lines:
-            async for item in lines:
-                number = item.number if isinstance(item, LogLine) else item.after
-                numbering.position = Position(number, item.cursor)
-                yield item
+        async with contextlib.aclosing(archive.read(kept, numbering.position, newest=newest)) as batches:
+            async for items in batches:
+                if items:
+                    numbering.go_to(items[-1])
+                yield items
         return
     recent = job.finished_at is not None and now() - job.finished_at < timedelta(seconds=2 * SETTLE_LIMIT)
     # A job that never ran has no closing entry to wait for.
     read = journal.rest if recent and job.invocation_id else journal.history
-    async with contextlib.aclosing(read(job.unit, numbering)) as lines:
-        async for item in lines:
-            yield item
-
-
-async def _events(request: web.Request, job: Job, query: LogQuery) -> web.StreamResponse:
-    """Lines, gaps and states as they come; `end` with the final job after the very last line."""
-    last_id = request.headers.get("Last-Event-ID")
-    position = Position.parse(last_id) if last_id else Position()
-    async with request.app[STREAMS].open(request) as stream, asyncio.TaskGroup() as group:
-        states = group.create_task(_send_states(stream, request.app[JOBS], job))
-        try:
-            await _send_lines(stream, request, job, LineNumbering(position), None if last_id else query.tail)
-        except AgentError as error:
-            await stream.send("error", document(error))
-        # Not where this was cancelled: a writer that gave up empties no queue.
-        states.cancel()
-        await stream.close()
-    return stream.response
+    async with contextlib.aclosing(read(job.unit, numbering)) as batches:
+        async for items in batches:
+            yield items
 
 
 async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:
-    """Each state that the job comes to while it lives; its last one is the `end`."""
+    """Each state that the job comes to while it lives, and its place while it waits."""
     while not job.status.terminal:
         await stream.send("state", job)
-        job = await jobs.changed(job)
+        change = asyncio.create_task(jobs.changed(job))
+        try:
+            await _send_places(stream, jobs, job, change)
+            job = await change
+        finally:
+            change.cancel()
+
+
+async def _send_places(stream: EventStream, jobs: Jobs, job: Job, change: asyncio.Task[Job]) -> None:
+    """The place of a job that waits, at once and whenever it is another, until the job itself changes."""
+    place = None
+    while job.status is JobState.PENDING and not change.done():
+        if job.queue and job.queue != place:
+            place = job.queue
+            await stream.send("waiting", place)
+        await asyncio.wait([change], timeout=QUEUE_LOOK)
+        job = await jobs.get(job.job_id)
+
+
+async def _send_tail(
+    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
+) -> None:
+    """Of what there is, the last lines; with `grep`, the last that match."""
+    kept: deque[Item] = deque(maxlen=wanted.tail)
+    async with contextlib.aclosing(_history(request, job, numbering, _newest(wanted))) as batches:
+        async for items in batches:
+            kept += _shown(wanted, items)
+    await _write(stream, wanted, list(kept))
+
+
+def _newest(wanted: Wanted) -> int | None:
+    """How many job lines the tail needs at the most, where that can be said without reading them."""
+    return wanted.tail if wanted.only.takes_all else None
 
 
 async def _send_lines(
-    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, tail: int | None
+    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
 ) -> None:
-    """Everything after the numbering's position; with `tail`, of what there is only the last items."""
-    jobs, journal = request.app[JOBS], request.app[JOURNAL]
-    while job.status is JobState.PENDING:
-        job = await jobs.changed(job)
-    if tail is not None:
-        kept: deque[LogLine | LogGap] = deque(maxlen=tail)
-        async for item in _history(request, job, numbering, tail):
-            kept.append(item)
-        for item in kept:
-            await _send_item(stream, item)
-    if job.status.terminal:
+    """Everything after the numbering's position."""
+    jobs = request.app[JOBS]
+
+    async def unborn() -> bool:
+        # An event id says that there is something; so does an invocation, of a job that is tried again.
+        known = await jobs.get(job.job_id)
+        begun = known.status is not JobState.PENDING or known.invocation_id is not None
+        return not begun and not wanted.position.cursor
+
+    async def ended() -> bool:
+        await jobs.ended(job)
+        return (await jobs.get(job.job_id)).invocation_id is not None
+
+    if job.status.terminal or not wanted.follow:
         lines = _history(request, job, numbering)
     else:
-        lines = journal.follow(job.unit, numbering, functools.partial(jobs.ended, job))
+        lines = request.app[JOURNAL].follow(job.unit, numbering, ended, unborn=unborn)
     async with contextlib.aclosing(lines):
-        async for item in lines:
-            await _send_item(stream, item)
-    await stream.send("end", await jobs.get(job.job_id))
+        async for items in lines:
+            await _write(stream, wanted, _shown(wanted, items))
 
 
-async def _send_item(stream: EventStream, item: LogLine | LogGap) -> None:
-    number = item.number if isinstance(item, LogLine) else item.after
-    await stream.send(
-        "line" if isinstance(item, LogLine) else "gap", item, str(Position(number, item.cursor))
-    )
+def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
+    """Those that were asked for, of those that the form can show."""
+    items = wanted.only(items)
+    if wanted.form is None:
+        return [item for item in items if isinstance(item, Line) and item.source is LogSource.JOB]
+    return items
+
+
+async def _write(stream: EventStream, wanted: Wanted, items: list[Item]) -> None:
+    await stream.write(as_events(items, wanted.form) if wanted.form else as_text(items))

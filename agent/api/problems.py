@@ -34,6 +34,8 @@ STATUS = {
     Problem.SECRET_MISSING: 422,
     Problem.TOO_MANY_JOBS: 429,
     Problem.TOO_MANY_STREAMS: 429,
+    Problem.SLOW_READER: 503,
+    Problem.STOPPING: 503,
     Problem.STORAGE_FULL: 507,
     Problem.CONFIGURATION: 500,
     Problem.HOST: 503,

@@ -10,6 +10,7 @@ from . import artifacts, events, handlers, logs
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
+JSON_LINES = "application/x-ndjson"
 BYTES = "*/*"  # of whatever media type the file's name stands for
 
 
@@ -63,7 +64,7 @@ ROUTES = (
         "/jobs/{job_id}/logs",
         "getLogs",
         logs.get_logs,
-        (TEXT, EVENTS),
+        (TEXT, EVENTS, JSON_LINES),
         query=logs.LogQuery,
         request_headers=("Last-Event-ID",),
     ),

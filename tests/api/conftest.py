@@ -1,10 +1,11 @@
-"""The real API over real TLS and a real store; only Podman, systemd and journalctl are stood in for."""
+"""The real API over real TLS and a real store; only Podman, systemd and the journal are stood in for."""
 
 import asyncio
 import contextlib
 import json
 import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
@@ -15,6 +16,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from small_site import make_repository, make_settings
+from stand_in_journal import JournalFile
 from test_jobs import Scene, driving
 
 from agent import pki
@@ -26,6 +28,7 @@ from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
 from agent.service import _identify
 from agent.store import Store
+from agent.tail import Tail
 
 from .schema import Document
 
@@ -128,6 +131,7 @@ class Served:
     runner: web.AppRunner
     base: str
     journal_file: Path
+    journal: JournalFile
     document: Document
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
 
@@ -194,7 +198,8 @@ async def serve(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[..., Any]]:
     """Starts an agent; options are those of `build`."""
-    monkeypatch.setenv("PATH", f"{Path(__file__).parent}:{os.environ['PATH']}")
+    # The stand-in for journalctl, and this very Python for it: another may be a script with children.
+    monkeypatch.setenv("PATH", f"{Path(__file__).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
     (tmp_path / "journal").touch()
     settings = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
@@ -204,10 +209,12 @@ async def serve(
             store = await stack.enter_async_context(Store.open(settings.database))
             scene = Scene(settings, store)
             jobs = scene.jobs()
-            limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10} | options
+            limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10, "max_streams_per_user": 10} | options
+            tail = Tail(lambda match: journal.open(match))
+            journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             app = build(
                 jobs=jobs,
-                journal=Journal(),
+                journal=Journal(tail),
                 changes=Changes(store),
                 identify=_identify(store),
                 **limits,
@@ -222,7 +229,9 @@ async def serve(
             stack.callback(server.close)
             port = server.sockets[0].getsockname()[1]
             base = f"https://localhost:{port}"
-            served = Served(scene, jobs, authorities, app, runner, base, tmp_path / "journal", document)
+            served = Served(
+                scene, jobs, authorities, app, runner, base, tmp_path / "journal", journal, document
+            )
             stack.push_async_callback(served.close)
             if drive:
                 await stack.enter_async_context(driving(jobs))
