@@ -94,6 +94,7 @@ class Jobs(_Section):
     fair_share_half_life_seconds: Annotated[float, Field(ge=1, le=365 * 24 * 3600)] = 3600.0
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
 

@@ -23,6 +23,7 @@ from .errors import AgentError, FieldError, Problem
 from .metadata import check_parameters
 from .models import (
     ArtifactManifest,
+    Attempt,
     Host,
     Job,
     JobPage,
@@ -54,7 +55,7 @@ T = TypeVar("T")
 log = logging.getLogger("ml-agent")
 
 MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
-RETRY_DELAY = 2.0  # seconds before a job is looked at again after the host failed to answer
+LOOK_DELAY = 2.0  # seconds before a job is looked at again after the host failed to answer
 
 
 # What a job that is run again has from the one before it, whatever its request changes.
@@ -69,6 +70,9 @@ RERUN_AS_IT_WAS = (
     "secrets",
     "network",
 )
+
+# What the record of a job says of its attempt, and forgets when another one is to come.
+OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_at", "finished_at")
 
 
 @dataclass
@@ -146,6 +150,8 @@ class Jobs:
             labels=request.labels,
             limits=limits,
             priority=request.priority,
+            max_attempts=request.max_attempts,
+            retry_on=request.retry_on,
             commit=commit,
             script_sha256=script.sha256,
             image=self._settings.jobs.image,
@@ -186,6 +192,8 @@ class Jobs:
             hyperparameters=hyperparameters,
             limits=limits,
             priority=min(earlier.priority, 0),
+            max_attempts=changes.max_attempts or earlier.max_attempts,
+            retry_on=changes.retry_on or earlier.retry_on,
             rerun_of=earlier.job_id,
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
@@ -337,7 +345,9 @@ class Jobs:
                 self._wake.clear()
                 for active in self._to_drive():
                     active.driver = group.create_task(self._drive(active))
-                await self._wake.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._schedule.next_due()):
+                        await self._wake.wait()
 
     def _to_drive(self) -> Iterable[_Active]:
         """The jobs that need a driver: those whose turn it is, and those that were begun before."""
@@ -347,8 +357,10 @@ class Jobs:
             yield self._active[job_id]
 
     async def _drive(self, active: _Active) -> None:
-        """Looks at one job, does what is due, and waits for the next hint, until it has ended."""
-        while not active.job.status.terminal:
+        """Looks at one job, does what is due, and waits for the next hint, until its attempt has ended."""
+        active.start_requests, active.refusal = 0, ""
+        attempt = active.job.attempt
+        while not active.job.status.terminal and active.job.attempt == attempt:
             active.hint.clear()
             try:
                 await self._step(active)
@@ -357,9 +369,9 @@ class Jobs:
                 # What nobody foresaw must not end the other jobs' drivers, nor the agent at each new start.
                 foreseen = isinstance(error, AgentError)
                 log.warning("job %s: %s", active.job.job_id, error, exc_info=None if foreseen else error)
-                asyncio.get_running_loop().call_later(RETRY_DELAY, active.hint.set)
+                asyncio.get_running_loop().call_later(LOOK_DELAY, active.hint.set)
             active.looked.set()
-            if not active.job.status.terminal:
+            if not active.job.status.terminal and active.job.attempt == attempt:
                 await active.hint.wait()
 
     async def _step(self, active: _Active) -> None:
@@ -392,7 +404,7 @@ class Jobs:
                 finished_at=record.ended_at,
             )
         elif not state.ended:
-            await self._follow(active, state)
+            await self._follow(active, state, claimed=claimed)
         elif claimed:
             await self._finish(active, await self._without_record(active.job, state, manager))
         elif active.job.cancel_requested:
@@ -419,6 +431,9 @@ class Jobs:
             return
         with _disk():
             _replace(self._settings.runtime_directory / "systemd/user" / job.unit, text)
+        if job.attempt > 1:
+            # What systemd still has of an earlier attempt would never start: that is claimed.
+            await self._units.forget(job.unit)
         try:
             await self._units.start(job.unit)
         except AgentError as error:
@@ -449,16 +464,18 @@ class Jobs:
             secrets=await self._secrets(job.secrets, job.owner),
         )
 
-    async def _follow(self, active: _Active, state: UnitState) -> None:
-        """Records what is new of a unit that lives, and stops one that was cancelled."""
+    async def _follow(self, active: _Active, state: UnitState, *, claimed: bool) -> None:
+        """Records what is new of a unit that lives, and stops one that was cancelled.
+
+        Until the attempt is claimed, what lives is the rest of an earlier one, or waits in systemd's queue.
+        """
         started = self._attempt(active.job) / STARTED
         update: dict[str, Any] = {}
-        if state.invocation_id:
+        if claimed and state.invocation_id:
             update["invocation_id"] = state.invocation_id
         if started.exists():
             update |= {"status": JobState.RUNNING, "started_at": _not_before(active.job, mark_time(started))}
-        container_id = self._container_id(active.job)
-        if container_id:
+        if claimed and (container_id := self._container_id(active.job)):
             update["container_id"] = container_id
         await self._change(active, lambda job: job.model_copy(update=update))
         if active.job.cancel_requested and state.active_state != "deactivating":
@@ -473,7 +490,10 @@ class Jobs:
         return interrupted(f"The unit ended ({state.result}) and its exit record could not be written.")
 
     async def _finish(self, active: _Active, result: Outcome, **facts: Any) -> None:
-        """Publishes the artifacts, commits the terminal state, once, and makes room for the next job."""
+        """Publishes the artifacts, commits the terminal state, once, and makes room for the next job.
+
+        A job that wants another attempt after this one waits for it instead.
+        """
         job = active.job
         self._bar(job)
         started = self._attempt(job) / STARTED
@@ -483,9 +503,34 @@ class Jobs:
             update["started_at"] = _not_before(job, mark_time(started))
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
         await manifest(job.job_id, self.artifacts_directory(job), complete=True)
-        await self._change(active, lambda latest: latest.model_copy(update=update))
-        log.info("job %s %s %s", job.job_id, result.status, result.reason or "")
+        await self._change(active, lambda latest: self._after_attempt(latest.model_copy(update=update)))
+        log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._wake.set()
+
+    def _after_attempt(self, ended: Job) -> Job:
+        """The job with the attempt that has ended: in its final state, or waiting to be tried again."""
+        assert ended.finished_at is not None
+        attempt = Attempt(
+            number=ended.attempt,
+            invocation_id=ended.invocation_id,
+            container_id=ended.container_id,
+            exit_status=ended.exit_status,
+            reason=ended.reason,
+            message=ended.message,
+            started_at=ended.started_at,
+            finished_at=ended.finished_at,
+        )
+        ended = ended.model_copy(update={"attempts": [*ended.attempts, attempt]})
+        wanted = ended.reason in ended.retry_on and not ended.cancel_requested
+        if not wanted or ended.attempt >= ended.max_attempts:
+            return ended
+        anew = dict.fromkeys(OF_AN_ATTEMPT) | {
+            "status": JobState.PENDING,
+            "attempt": ended.attempt + 1,
+            "container_id": "",
+            "not_before": now() + self._schedule.back_off(ended.attempt),
+        }
+        return ended.model_copy(update=anew)
 
     async def _change(
         self, active: _Active, change: Callable[[Job], Job], *, manager: str | None = None
@@ -524,7 +569,7 @@ class Jobs:
     def _cancellation(job: Job) -> Job:
         update: dict[str, Any] = {"cancel_requested": True}
         if job.status is JobState.PENDING:
-            update |= {"status": JobState.CANCELLED, "reason": Reason.CANCELLED}
+            update |= {"status": JobState.CANCELLED, "reason": Reason.CANCELLED, "not_before": None}
             update["finished_at"] = _not_before(job, now())
         return job.model_copy(update=update)
 
@@ -634,7 +679,7 @@ def _admission(job: Job) -> Job:
     """A job whose turn it is: committed before systemd hears of it."""
     if job.status is not JobState.PENDING:
         return job
-    return job.model_copy(update={"status": JobState.CREATED})
+    return job.model_copy(update={"status": JobState.CREATED, "not_before": None})
 
 
 def _fingerprint(request: dict[str, Any]) -> str:

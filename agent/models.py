@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -92,6 +92,7 @@ ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_
 JobId = Annotated[str, Field(pattern=r"^[a-z2-7]{12}$")]
 UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
+MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True)]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
@@ -129,6 +130,19 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+
+
+# What a job may be run again for: ends that nobody asked for.
+RetryReason = Literal[
+    Reason.EXIT_CODE,
+    Reason.SIGNAL,
+    Reason.OOM_KILL,
+    Reason.TIMEOUT,
+    Reason.START_FAILED,
+    Reason.INTERRUPTED,
+]
+RetryReasons = Annotated[list[RetryReason], Field(min_length=1, max_length=6)]
+RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
 
 
 class Role(StrEnum):
@@ -201,6 +215,8 @@ class JobRequest(Model):
     ] = {}
     limits: RequestedLimits = RequestedLimits()
     priority: Priority = 0
+    max_attempts: MaxAttempts = 1
+    retry_on: RetryReasons = RETRY_ON
 
     @model_validator(mode="after")
     def _names_differ_as_variables(self) -> Self:
@@ -225,6 +241,8 @@ class Rerun(Model):
 
     hyperparameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
     limits: RequestedLimits = RequestedLimits()
+    max_attempts: MaxAttempts | None = None
+    retry_on: RetryReasons | None = None
 
 
 class QueuePlace(Model):
@@ -258,13 +276,27 @@ class Current(Model):
     jobs: int | None = None
 
 
+class Attempt(Model):
+    """An attempt of a job that has ended: one invocation of its unit, or none where it did not begin."""
+
+    number: int
+    invocation_id: str | None = None
+    container_id: str = ""
+    exit_status: int | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    started_at: Time | None = None
+    finished_at: Time
+
+
 class Job(Model):
     """One job: what was asked, what it runs, where it is in its life.
 
-    `revision` counts the changes of this record. `attempt` is the invocation of its unit that this is about,
-    or, while it waits, that is next, from 1. `container_id` is empty until Podman has made the
-    container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue` is
-    there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
+    `revision` counts the changes of this record. `attempt` is the number, from 1, of the attempt that the
+    record is about or, while the job waits, of the next one; `attempts` are those that have ended, and
+    `not_before` is there while the job waits to be tried again. `container_id` is empty until Podman has made
+    the container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue`
+    is there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
     """
 
     job_id: JobId
@@ -288,7 +320,11 @@ class Job(Model):
     secrets: list[SecretName] = []
     network: NetworkName
     unit: str
+    max_attempts: int = 1
+    retry_on: list[RetryReason] = RETRY_ON
     attempt: int = 1
+    attempts: list[Attempt] = []
+    not_before: Time | None = None
     invocation_id: str | None = None
     exit_status: int | None = None
     cancel_requested: bool = False

@@ -1,10 +1,13 @@
 """The queue as it is now: who waits, who takes room, who had how much; `queue` decides on it."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 
 from . import queue
 from .config import Jobs as Settings
@@ -14,7 +17,17 @@ from .queue import Room, Running, Snapshot, Turn, Waiting
 # More than a unit takes to start and, by its template, to stop: a job that seems to have had its room for
 # longer than this and its own limits has seen the clock set on.
 LONGEST_AROUND = 240  # seconds
+MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
 NEGLIGIBLE = 0.5  # seconds of the whole host: less recent use is not worth a line
+
+
+@dataclass(frozen=True, slots=True)
+class _BackingOff:
+    """A job that is to be tried again, not yet: `due` is monotonic, `not_before` what clients are told."""
+
+    due: float
+    not_before: datetime
+    job: Waiting
 
 
 class Schedule:
@@ -27,6 +40,7 @@ class Schedule:
         )
         self._waiting: dict[str, Waiting] = {}
         self._running: dict[str, Running] = {}
+        self._backing_off: dict[str, _BackingOff] = {}
         self._sequences: dict[str, int] = {}
         self._accepted = 0
         self._uses: dict[str, Use] = {}
@@ -43,6 +57,7 @@ class Schedule:
         """The job as last committed: it waits, takes room, or has ended."""
         self._turns = None
         job_id = job.job_id
+        self._backing_off.pop(job_id, None)
         if job.status.terminal:
             self._waiting.pop(job_id, None)
             self._running.pop(job_id, None)
@@ -53,7 +68,13 @@ class Schedule:
             self._sequences[job_id] = self._accepted
         if job.status is JobState.PENDING:
             self._running.pop(job_id, None)
-            self._waiting[job_id] = self._waits(job)
+            if job.not_before is not None and job.not_before > now() and job_id not in self._waiting:
+                # Counted by a clock that nobody sets: one that was set back must not put it off for long.
+                left = min((job.not_before - now()).total_seconds(), MAX_BACK_OFF)
+                due = time.monotonic() + left
+                self._backing_off[job_id] = _BackingOff(due, job.not_before, self._waits(job))
+            else:
+                self._waiting[job_id] = self._waits(job)
         else:
             waited = self._waiting.pop(job_id, None) or self._waits(job)
             known = self._running.get(job_id)
@@ -63,6 +84,11 @@ class Schedule:
     def take(self) -> Iterator[str]:
         """The jobs whose turn it is now; from here on they take room."""
         moment = now()
+        for job_id, backing_off in list(self._backing_off.items()):
+            if backing_off.due <= time.monotonic():
+                del self._backing_off[job_id]
+                self._waiting[job_id] = backing_off.job
+                self._turns = None
         decision = queue.decide(self._snapshot(moment))
         if decision.start or decision.reserved != self._reserved:
             self._turns = None
@@ -71,13 +97,24 @@ class Schedule:
             self._run(self._waiting.pop(job_id), moment.timestamp())
             yield job_id
 
+    def back_off(self, attempts: int) -> timedelta:
+        """How long a job waits after so many attempts until it is in the line again."""
+        return timedelta(seconds=min(self._settings.retry_delay_seconds * 2 ** (attempts - 1), MAX_BACK_OFF))
+
+    def next_due(self) -> float | None:
+        """Seconds until `take` has to look again because a job may be tried again; None if none waits so."""
+        if not self._backing_off:
+            return None
+        return max(0.0, min(each.due for each in self._backing_off.values()) - time.monotonic())
+
     def use(self, job: Job) -> Use | None:
         """What the owner has had of the host once this job, which took room, no longer does."""
         running = self._running.get(job.job_id)
         if running is None:
             return None
         moment = now()
-        ended = (job.finished_at or moment).timestamp()
+        # One that is to be tried again has not finished; its attempt has.
+        ended = (job.finished_at or (job.attempts[-1].finished_at if job.attempts else moment)).timestamp()
         cost = queue.cost(running.room, self._capacity, running.had(ended))
         return Use(owner=job.owner, seconds=self._used(job.owner, moment) + cost, at=moment)
 
@@ -87,20 +124,28 @@ class Schedule:
 
     def place(self, job: Job) -> Job:
         """The job with its place in the queue, where it waits."""
-        if job.job_id not in self._waiting:
+        if job.job_id not in self._waiting and job.job_id not in self._backing_off:
             return job
         return job.model_copy(update={"queue": _place(self._explained()[job.job_id])})
 
     def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` jobs in the line, of one owner or of all, in their order."""
         turns = self._explained().items()
-        seen = (item for item in turns if owner is None or self._waiting[item[0]].owner == owner)
+        seen = (item for item in turns if owner is None or self._owner(item[0]) == owner)
         return {job_id: _place(turn) for job_id, turn in islice(seen, limit)}
 
     def _explained(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = queue.explain(self._snapshot(now()))
+            # Behind the line, where nobody waits for them, until their time has come.
+            for each in sorted(self._backing_off.values(), key=attrgetter("due")):
+                what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
+                self._turns[each.job.job_id] = Turn(len(self._turns) + 1, what)
         return self._turns
+
+    def _owner(self, job_id: str) -> str:
+        waiting = self._waiting.get(job_id)
+        return waiting.owner if waiting else self._backing_off[job_id].job.owner
 
     @property
     def capacity(self) -> Resources:
@@ -116,6 +161,7 @@ class Schedule:
         """Who has jobs that have not ended, or had much of the host of late; by name."""
         moment = now()
         waiting = Counter(job.owner for job in self._waiting.values())
+        waiting.update(each.job.owner for each in self._backing_off.values())
         running = Counter(job.owner for job in self._running.values())
         recent = {owner: self._used(owner, moment) for owner in self._uses}
         names = {*waiting, *running, *(owner for owner, used in recent.items() if used > NEGLIGIBLE)}

@@ -143,6 +143,17 @@ class Units:
         with contextlib.suppress(NoSuchUnitError):
             await self.call(MANAGER, MANAGER_PATH, "StopUnit", "ss", name, "replace")
 
+    async def forget(self, name: str) -> None:
+        """Makes the next start read the unit's file, which is another one since the unit failed.
+
+        systemd unloads a failed unit when it is reset, unless something refers to it: then it must reload.
+        """
+        with contextlib.suppress(NoSuchUnitError):
+            await self.call(MANAGER, MANAGER_PATH, "ResetFailedUnit", "s", name)
+            path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
+            if await self._property(path, UNIT, "NeedDaemonReload"):
+                await self.call(MANAGER, MANAGER_PATH, "Reload")
+
     async def state(self, name: str) -> UnitState:
         """Reads the unit's state from systemd, now."""
         try:

@@ -31,6 +31,7 @@ SCRIPTS = {
     "run.py": "echo begun; while :; do sleep 0.1; done",
     "ignore.py": "trap '' TERM; echo begun; while :; do sleep 0.1; done",
     "count.py": 'echo once >> "/artifacts/runs"; seq 1 2000',
+    "again.py": "echo once >> /artifacts/runs; echo trying; exit 3",
     "hide.py": "echo x > /artifacts/x; chmod 000 /artifacts/x /artifacts",
     "_helper.py": "echo a helper is no script",
     "declared.py": """# /// ml-job

@@ -476,6 +476,20 @@ class TestRerun:
         assert len(headers["Idempotency-Key"]) >= 20
         assert body == {"hyperparameters": {"depth": "4"}, "limits": {"memory_bytes": 2**30}}
 
+    def test_sends_how_often_and_after_what_a_job_is_tried_again(self, agent: StandIn) -> None:
+        options = ("--max-attempts", "3", "--retry-on", "timeout", "--retry-on", "interrupted")
+        ml_job("rerun", "k" * 12, *options)
+        ml_job("submit", "train.py", *options)
+        wanted = {"max_attempts": 3, "retry_on": ["timeout", "interrupted"]}
+        assert agent.requests[0][3] == wanted
+        assert agent.requests[1][3] == {"script_name": "train.py", "hyperparameters": {}, **wanted}
+
+    def test_refuses_to_retry_what_somebody_stopped(self, agent: StandIn) -> None:
+        result = ml_job("submit", "train.py", "--max-attempts", "3", "--retry-on", "stopped")
+        assert result.exit_code == 2
+        assert "'stopped' is not one of exit-code, " in result.stderr
+        assert agent.requests == []
+
     def test_sends_nothing_where_nothing_differs(self, agent: StandIn) -> None:
         ml_job("rerun", "k" * 12)
         assert agent.requests[0][3] == {}

@@ -46,6 +46,7 @@ class StandInUnits:
     identity: str = "boot:1"
     stopping: bool = False
     calls_off: set[str] = field(default_factory=set)
+    forgotten: list[str] = field(default_factory=list)
     refuses: AgentError | None = None
     while_looked_at: Callable[[], None] = lambda: None
 
@@ -56,6 +57,9 @@ class StandInUnits:
 
     async def stop(self, name: str) -> None:
         self.stopped.append(name)
+
+    async def forget(self, name: str) -> None:
+        self.forgotten.append(name)
 
     async def state(self, name: str) -> UnitState:
         self.while_looked_at()
@@ -138,9 +142,9 @@ class Scene:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
-    async def begun(self, jobs: Jobs) -> Job:
+    async def begun(self, jobs: Jobs, **fields: Any) -> Job:
         """A job that systemd was asked to start."""
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", **fields))
 
         async def asked() -> bool:
             return job.unit in self.units.started
@@ -440,7 +444,7 @@ async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_ha
 async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_bars_the_unit(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(jobs_module, "LOOK_DELAY", 0.01)
     scene.units.refuses = NoSuchUnitError(Problem.HOST, "Unit is masked.")
     async with driving(scene.jobs()) as jobs:
         job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
@@ -476,7 +480,7 @@ async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
 async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobody(
     scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs_module, "RETRY_DELAY", 0.01)
+    monkeypatch.setattr(jobs_module, "LOOK_DELAY", 0.01)
     scene.compiler.refuses = error
     async with driving(scene.jobs()) as jobs:
         job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
@@ -514,6 +518,189 @@ async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
     assert {(await task).status for task in waiting} == {JobState.CANCELLED}
     assert (await jobs.changed(job)).status is JobState.CANCELLED
     assert jobs._waiters == {}
+
+
+# --- attempts -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def soon(scene: Scene) -> Scene:
+    """A scene whose jobs are tried again at once."""
+    jobs = scene.settings.jobs.model_copy(update={"retry_delay_seconds": 0.01})
+    scene.settings = scene.settings.model_copy(update={"jobs": jobs})
+    return scene
+
+
+async def starts_again(scene: Scene, jobs: Jobs, job: Job, times: int = 2) -> Job:
+    """The job when systemd was asked so often to start it."""
+
+    async def asked() -> bool:
+        return scene.units.started.count(job.unit) == times
+
+    await until(asked)
+    return await jobs.get(job.job_id)
+
+
+def fail(scene: Scene, job: Job, words: str = "exit-code exited 3", invocation: str = INVOCATION) -> None:
+    """Leaves the marks of a job that ran and failed."""
+    for mark in (CLAIMED, STARTED):
+        scene.mark(job, mark)
+    scene.mark(job, ENDED, f"{words} {invocation}")
+
+
+async def test_a_job_is_tried_again_for_a_reason_that_was_given_and_ends_once(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        fail(soon, job)
+        jobs.look_at(job.unit)
+        second = await starts_again(soon, jobs, job)
+        assert (second.status, second.attempt, second.not_before) == (JobState.CREATED, 2, None)
+        assert (second.reason, second.exit_status, second.invocation_id) == (None, None, None)
+        fail(soon, second, "success exited 0", "f" * 32)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.attempt, ended.exit_status) == (JobState.COMPLETED, None, 2, 0)
+    assert [(each.number, each.reason, each.exit_status, each.invocation_id) for each in ended.attempts] == [
+        (1, Reason.EXIT_CODE, 3, INVOCATION),
+        (2, None, 0, "f" * 32),
+    ]
+    assert [plan.directory.name for plan in soon.compiler.plans] == ["1", "2"]
+    assert soon.units.forgotten == [job.unit]
+
+
+async def test_the_last_attempts_end_is_the_jobs(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=3, retry_on=[Reason.EXIT_CODE])
+        for number in (1, 2, 3):
+            fail(soon, await starts_again(soon, jobs, job, number))
+            jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.attempt) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+    assert [each.number for each in ended.attempts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "reason"),
+    [
+        ({}, "exit-code exited 3", Reason.EXIT_CODE),
+        ({"max_attempts": 3}, "exit-code exited 3", Reason.EXIT_CODE),
+        ({"max_attempts": 3, "retry_on": ["exit-code"]}, "timeout exited 143", Reason.TIMEOUT),
+        ({"max_attempts": 3}, "success exited 0", None),
+    ],
+)
+async def test_a_job_that_did_not_ask_for_it_is_not_tried_again(
+    soon: Scene, fields: dict[str, Any], words: str, reason: Reason | None
+) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, **fields)
+        fail(soon, job, words)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.reason, ended.attempt, len(ended.attempts)) == (reason, 1, 1)
+
+
+async def test_what_somebody_stopped_is_not_tried_again(soon: Scene) -> None:
+    everything = [reason for reason in Reason if reason not in (Reason.CANCELLED, Reason.STOPPED)]
+    async with driving(soon.jobs()) as jobs:
+        for cancel, reason in ((True, Reason.CANCELLED), (False, Reason.STOPPED)):
+            job = await soon.begun(jobs, max_attempts=3, retry_on=everything)
+            soon.mark(job, STOPPING, "success")
+            fail(soon, job, "success exited 143")
+            if cancel:
+                await jobs.cancel(job.job_id)
+            jobs.look_at(job.unit)
+            ended = await end_of(jobs, job)
+            assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, reason, 1)
+
+
+async def test_a_job_that_waits_to_be_tried_again_says_so_gives_its_room_back_and_can_be_cancelled(
+    scene: Scene,
+) -> None:
+    scene.settings = make_settings(
+        scene.settings.state_directory.parent / "small",
+        runtime=scene.settings.runtime_directory,
+        repository=scene.settings.scripts.repository,
+        max_running=1,
+    )
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        fail(scene, job)
+        jobs.look_at(job.unit)
+        waiting = await jobs.changed(await jobs.get(job.job_id))
+        assert (waiting.status, waiting.attempt) == (JobState.PENDING, 2)
+        assert waiting.queue is not None
+        assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
+        other = await scene.begun(jobs)
+        assert (await jobs.artifacts(waiting)).artifacts == []
+        cancelled = await jobs.cancel(job.job_id)
+        assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+        assert (cancelled.attempt, len(cancelled.attempts), cancelled.not_before) == (2, 1, None)
+        assert scene.units.started == [job.unit, other.unit]
+
+
+async def test_a_back_off_outlives_the_agent(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        fail(scene, job)
+        jobs.look_at(job.unit)
+        waiting = await jobs.changed(await jobs.get(job.job_id))
+    async with driving(scene.jobs()) as jobs:
+        await asyncio.sleep(0.05)
+        assert await jobs.get(job.job_id) == waiting
+        assert waiting.not_before is not None
+        assert scene.units.started == [job.unit]
+
+
+async def test_what_is_left_of_the_attempt_before_is_not_taken_for_the_next(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        soon.units.states[job.unit] = UnitState("deactivating", invocation_id=INVOCATION)
+        fail(soon, job)
+        jobs.look_at(job.unit)
+
+        async def admitted() -> bool:
+            known = await jobs.get(job.job_id)
+            return (known.status, known.attempt) == (JobState.CREATED, 2)
+
+        await until(admitted)
+        await asyncio.sleep(0.05)
+        assert soon.units.started == [job.unit]
+        assert (await jobs.get(job.job_id)).invocation_id is None
+        soon.units.states[job.unit] = UnitState("failed", invocation_id=INVOCATION)
+        jobs.look_at(job.unit)
+        await starts_again(soon, jobs, job)
+
+
+async def test_a_job_that_the_host_took_down_is_tried_again_after_the_boot(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2)
+        soon.mark(job, CLAIMED)
+        soon.mark(job, STARTED)
+    soon.units.identity = "boot:2"
+    async with driving(soon.jobs()) as jobs:
+        second = await starts_again(soon, jobs, job)
+    assert [each.reason for each in second.attempts] == [Reason.INTERRUPTED]
+    assert await soon.store.manager_of(job.job_id) == "boot:2"
+
+
+async def test_each_attempts_use_is_charged_once(soon: Scene) -> None:
+    charged: list[float] = []
+    update_job = soon.store.update_job
+
+    async def noted(changed: Job, **options: Any) -> bool:
+        if options["use"] is not None:
+            charged.append(options["use"].seconds)
+        return await update_job(changed, **options)
+
+    soon.store.update_job = noted  # type: ignore[method-assign]
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        for number in (1, 2):
+            fail(soon, await starts_again(soon, jobs, job, number))
+            jobs.look_at(job.unit)
+        await end_of(jobs, job)
+    assert len(charged) == 2
+    assert charged[1] == pytest.approx(2 * charged[0], rel=0.01)
 
 
 # --- a real host --------------------------------------------------------------------------------------
@@ -767,3 +954,42 @@ async def test_limits_are_properties_of_the_unit(host: Host) -> None:
     }
     await host.jobs.cancel(job.job_id)
     await host.end_of(job)
+
+
+@pytest.mark.host
+async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_log(host: Host) -> None:
+    jobs = host.settings.jobs.model_copy(update={"retry_delay_seconds": 0.1})
+    host.jobs._schedule._settings = jobs
+    job = await host.submit("again.py", max_attempts=3, retry_on=[Reason.EXIT_CODE])
+    # What a container leaves that was killed with all around it does not keep the next one from starting.
+    cid_file = host.settings.runtime_directory / f"ml-job@{job.job_id}.cid"
+
+    async def second() -> bool:
+        return (await host.jobs.get(job.job_id)).attempt == 2
+
+    await until(second)
+    cid_file.write_text("0" * 64)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+    assert [(each.number, each.reason) for each in ended.attempts] == [
+        (1, Reason.EXIT_CODE),
+        (2, Reason.EXIT_CODE),
+        (3, Reason.EXIT_CODE),
+    ]
+    invocations = {each.invocation_id for each in ended.attempts}
+    assert len(invocations) == 3
+    attempts = host.jobs.artifacts_directory(ended).parent.parent
+    for number in (1, 2, 3):
+        assert (attempts / str(number) / "artifacts/runs").read_text() == "once\n"
+    log = await host.whole_log(job)
+    assert log.count(("trying", LogSource.JOB)) == 3
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_an_operators_stop_ends_a_job_that_has_attempts_left(host: Host) -> None:
+    job = await host.submit("run.py", max_attempts=3)
+    await host.running(job)
+    await run("systemctl", "--user", "stop", job.unit)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, Reason.STOPPED, 1)

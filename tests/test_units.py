@@ -230,3 +230,30 @@ async def test_the_manager_is_not_stopping_while_it_runs(real: Real) -> None:
     assert not await real.manager.manager_stopping()
     stopped = await real.manager.call(MANAGER, MANAGER_PATH, "GetDefaultTarget")
     assert stopped == "default.target"
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("referred", [False, True], ids=["unloaded", "kept loaded"])
+async def test_a_failed_unit_that_is_forgotten_starts_from_its_new_file(
+    real: Real, place: Place, tmp_path: Path, referred: bool
+) -> None:
+    name = await place("Type=oneshot\nExecStart=/bin/false")
+    await real.manager.start(name)
+    await real.state_is(name, "failed")
+    if referred:
+        # As a client of the manager may do; the unit cannot be unloaded then.
+        await real.manager.call(MANAGER, MANAGER_PATH, "RefUnit", "s", name)
+    file = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user" / name
+    file.write_text(f"[Service]\nType=oneshot\nExecStart=/usr/bin/touch {tmp_path}/new\n")
+    await real.manager.forget(name)
+    await real.manager.start(name)
+
+    async def ran() -> bool:
+        return (tmp_path / "new").exists()
+
+    await until(ran)
+
+
+@pytest.mark.host
+async def test_a_unit_that_systemd_does_not_know_is_forgotten_already(real: Real) -> None:
+    await real.manager.forget("ml-agent-test-absent.service")

@@ -190,9 +190,9 @@ async def _send_lines(
     jobs = request.app[JOBS]
 
     async def unborn() -> bool:
-        # An event id says that there is something; so does an invocation, of a job that is tried again.
+        # An event id says that there is something; so does an attempt, of a job that is tried again.
         known = await jobs.get(job.job_id)
-        begun = known.status is not JobState.PENDING or known.invocation_id is not None
+        begun = known.status is not JobState.PENDING or known.attempts
         return not begun and not wanted.position.cursor
 
     async def ended() -> bool:

@@ -4,13 +4,13 @@ import asyncio
 import difflib
 import secrets
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.text import Text
 
 from .. import __version__
-from ..models import ID_PREFIX_LENGTH, Host, Job, JobState, Script, ScriptList
+from ..models import ID_PREFIX_LENGTH, RETRY_ON, Host, Job, JobState, RetryReason, Script, ScriptList
 from . import artifacts, render
 from .failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
 from .http import Api, decode
@@ -24,6 +24,14 @@ app = typer.Typer(
     name="ml-job", help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.add_typer(artifacts.app, name="artifacts", help="List what a job left behind, or fetch it with `get`.")
+
+
+def _retry_reason(text: str) -> str:
+    reasons = [str(reason) for reason in get_args(RetryReason)]
+    if text not in reasons:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(reasons)}")
+    return text
+
 
 RefOption = Annotated[
     str | None,
@@ -44,6 +52,18 @@ TimeOption = Annotated[
 GraceOption = Annotated[
     int | None,
     typer.Option(parser=parse_duration, metavar="TIME", help="To end in when it is stopped, such as 2m."),
+]
+AttemptsOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=10, metavar="N", help="Run it so often while it ends as --retry-on."),
+]
+RetryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="REASON",
+        parser=_retry_reason,
+        help=f"An end to try again after; repeatable. Without any: {', '.join(RETRY_ON)}.",
+    ),
 ]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Show the log until the job ends; exit as it does.")
@@ -99,6 +119,8 @@ def submit(
     priority: Annotated[
         int, typer.Option(min=-10, max=10, metavar="N", help="Below 0 lets others' jobs go first.")
     ] = 0,
+    max_attempts: AttemptsOption = None,
+    retry_on: RetryOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,6 +131,8 @@ def submit(
         "labels": _pairs(labels, "--label"),
         "limits": _limits(memory, cpus, time, grace),
         "priority": priority,
+        "max_attempts": max_attempts,
+        "retry_on": retry_on,
     }
     request = {
         "script_name": script,
@@ -132,6 +156,8 @@ def rerun(
     cpus: CpusOption = None,
     time: TimeOption = None,
     grace: GraceOption = None,
+    max_attempts: AttemptsOption = None,
+    retry_on: RetryOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -139,6 +165,8 @@ def rerun(
     optional = {
         "hyperparameters": _pairs(parameters, "--parameter"),
         "limits": _limits(memory, cpus, time, grace),
+        "max_attempts": max_attempts,
+        "retry_on": retry_on,
     }
     changes: dict[str, object] = {key: value for key, value in optional.items() if value}
 

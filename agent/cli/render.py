@@ -8,6 +8,7 @@ from rich.text import Text
 from ..models import (
     ID_PREFIX_LENGTH,
     ArtifactManifest,
+    Attempt,
     Host,
     Job,
     JobState,
@@ -107,6 +108,10 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "owner", job.owner
     yield "script", job.script_name
     yield "rerun of", job.rerun_of or ""
+    yield "attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
+    yield "retry on", ", ".join(job.retry_on) if job.max_attempts > 1 else ""
+    for attempt in job.attempts if job.max_attempts > 1 else ():
+        yield f"attempt {attempt.number}", _attempt(attempt)
     yield "commit", job.commit
     yield "script SHA-256", job.script_sha256
     yield "image", f"{job.image} {job.image_digest}".strip()
@@ -128,6 +133,11 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         yield title, "" if moment is None else _moment(moment, person=person)
     taken = _seconds_taken(job)
     yield "time", "" if taken is None else format_duration(taken)
+
+
+def _attempt(attempt: Attempt) -> str:
+    """How it ended, such as `interrupted: The host went down while the job ran.`"""
+    return ": ".join(filter(None, (attempt.reason or "success", attempt.message)))
 
 
 def _moment(moment: datetime, *, person: bool) -> str:

@@ -18,6 +18,8 @@ STAYS = (
     "image_digest",
     "secrets",
     "network",
+    "max_attempts",
+    "retry_on",
 )
 
 
@@ -30,7 +32,12 @@ async def rerun(client: Client, job: Any, body: Any = None, **headers: str) -> A
 
 async def test_a_rerun_is_a_new_job_that_runs_the_same(served: Served, alice: Client) -> None:
     job = await alice.submit(
-        hyperparameters={"depth": "3"}, limits={"tasks": 9}, name="first", labels={"team": "risk"}
+        hyperparameters={"depth": "3"},
+        limits={"tasks": 9},
+        name="first",
+        labels={"team": "risk"},
+        max_attempts=3,
+        retry_on=["timeout"],
     )
     answer = await rerun(alice, job)
     again = answer.json
@@ -42,8 +49,14 @@ async def test_a_rerun_is_a_new_job_that_runs_the_same(served: Served, alice: Cl
 
 async def test_what_the_body_says_is_laid_over_what_the_job_had(served: Served, alice: Client) -> None:
     job = await alice.submit(hyperparameters={"a": "1", "b": "2"}, limits={"tasks": 9})
-    changes = {"hyperparameters": {"b": "3"}, "limits": {"run_time_seconds": 5}}
+    changes = {
+        "hyperparameters": {"b": "3"},
+        "limits": {"run_time_seconds": 5},
+        "max_attempts": 2,
+        "retry_on": ["signal"],
+    }
     again = (await rerun(alice, job, changes)).json
+    assert (again["max_attempts"], again["retry_on"]) == (2, ["signal"])
     assert again["hyperparameters"] == {"a": "1", "b": "3"}
     assert again["limits"] == job["limits"] | {"run_time_seconds": 5}
 
@@ -54,6 +67,10 @@ async def test_what_the_body_says_is_laid_over_what_the_job_had(served: Served, 
         ({"hyperparameters": {"depth": "11"}}, "hyperparameters.depth"),
         ({"limits": {"tasks": 100_000}}, "limits.tasks"),
         ({"limits": {"tasks": "9"}}, "limits.tasks"),
+        ({"max_attempts": 11}, "max_attempts"),
+        ({"max_attempts": "2"}, "max_attempts"),
+        ({"retry_on": ["stopped"]}, "retry_on.0"),
+        ({"retry_on": []}, "retry_on"),
         ({"script_name": "fail.py"}, "script_name"),
         ({"hyperparameters": {"a": 1}}, "hyperparameters.a"),
     ],
