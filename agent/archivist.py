@@ -13,6 +13,8 @@ from pathlib import Path
 from . import archive
 from .errors import AgentError
 from .journal import SETTLE_LIMIT, Journal, LineNumbering, Position
+from .meter import collected, keep
+from .metrics import Collector
 from .models import Job
 from .store import Store
 
@@ -61,7 +63,9 @@ class Archivist:
         file = self._directory / job.job_id / archive.NAME
         # A job that never began has no directory and no log.
         if file.parent.is_dir() and not file.exists():
-            lines = self._journal.history(job.unit, LineNumbering(Position()))
+            said = Collector()
+            lines = collected(self._journal.history(job.unit, LineNumbering(Position())), said)
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
+            keep(file.parent, said.metrics(job.job_id, complete=True))
         await self._store.archived(job.job_id)

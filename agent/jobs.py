@@ -35,6 +35,7 @@ from .models import (
     Rerun,
     Script,
     ScriptList,
+    Usage,
     Versions,
     job_id_of,
     new_job_id,
@@ -242,9 +243,26 @@ class Jobs:
         page = await self._store.page(**filters)
         return page.model_copy(update={"jobs": [self._schedule.place(job) for job in page.jobs]})
 
+    async def usage(self, job: Job) -> Usage:
+        """What the job's unit uses now."""
+        used = await self._units.usage(job.unit)
+        return Usage(
+            job_id=job.job_id,
+            at=now(),
+            cpu_seconds=None if used.cpu_nanoseconds is None else round(used.cpu_nanoseconds / 1e9, 3),
+            memory_bytes=used.memory_bytes,
+            memory_peak_bytes=used.memory_peak_bytes,
+            tasks=used.tasks,
+        )
+
     def placed(self, job: Job) -> Job:
         """A job that was read from the store, with its place in the queue if it waits."""
         return self._schedule.place(job) if job.status is JobState.PENDING else job
+
+    def begun(self, owner: str | None) -> list[Job]:
+        """The jobs of one owner, or of all, that systemd has been asked to start and that have not ended."""
+        active = (active.job for active in self._active.values())
+        return [job for job in active if job.status is not JobState.PENDING and owner in (None, job.owner)]
 
     def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, of one owner or of all, in their order."""

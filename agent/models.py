@@ -402,6 +402,74 @@ class Host(Model):
     users: list[UserQueue]
 
 
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$")]
+
+
+class Progress(Model):
+    """How far a job said it was, at the time of its line."""
+
+    done: float
+    total: float
+    time: Time
+
+
+class JobProgress(Progress):
+    """A job's progress, in an event of its own."""
+
+    job_id: JobId
+
+
+class MetricPoint(Model):
+    """One value of a metric. Without a step of its own, a point has the number of those before it."""
+
+    step: int
+    value: float
+    time: Time
+
+
+class JobMetric(MetricPoint):
+    """A metric's newest value, in an event of its own."""
+
+    job_id: JobId
+    name: MetricName
+
+
+class MetricSeries(Model):
+    """A metric over time: of `count` values every `every`-th, from the first on, and the last one."""
+
+    name: MetricName
+    count: int
+    every: int
+    points: list[MetricPoint]
+
+
+class JobMetrics(Model):
+    """What a job said of its progress and metrics; `complete` once it has ended and its log is whole.
+
+    `refused` counts values of metrics beyond the bound on their names.
+    """
+
+    job_id: JobId
+    complete: bool
+    progress: Progress | None = None
+    series: list[MetricSeries] = []
+    refused: int = 0
+
+
+class Usage(Model):
+    """What a job's unit uses now, as systemd counts it; what the host does not count is absent.
+
+    `cpu_seconds` are since its start, of all its CPUs together.
+    """
+
+    job_id: JobId
+    at: Time
+    cpu_seconds: float | None = None
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    tasks: int | None = None
+
+
 class LogSource(StrEnum):
     """Who wrote a line: the job's own processes, or systemd and Podman about them."""
 

@@ -21,6 +21,7 @@ from .config import Settings, shipped
 from .errors import AgentError, Problem
 from .jobs import Jobs
 from .journal import Journal
+from .meter import Meter
 from .models import Principal
 from .podman import Podman
 from .quadlet import TEMPLATE, Compiler
@@ -134,6 +135,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     jobs=jobs,
                     journal=journal,
                     changes=Changes(store),
+                    meter=Meter(journal, settings.state_directory / "jobs"),
                     identify=_identify(store),
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,

@@ -27,6 +27,9 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 UNIT_PATH_PREFIX = MANAGER_PATH + "/unit/"
 NO_SUCH_UNIT = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject")
 
+USAGE = ("CPUUsageNSec", "MemoryCurrent", "MemoryPeak", "TasksCurrent")  # in the order of UnitUsage
+NOT_COUNTED = 2**64 - 1  # what such a property has where the controller is missing
+
 CALL_TIMEOUT = 25.0  # seconds; libdbus' own default
 RECONNECT_DELAY = 0.5  # seconds between attempts to reach a bus that went away
 
@@ -53,6 +56,16 @@ class UnitState:
     def ended(self) -> bool:
         """Whether no process of the unit is left and none is about to be started."""
         return self.active_state in ("inactive", "failed") and not self.queued
+
+
+@dataclass(frozen=True)
+class UnitUsage:
+    """What systemd counts of a unit's processes; None for what it does not count, or no longer."""
+
+    cpu_nanoseconds: int | None = None
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    tasks: int | None = None
 
 
 class NoSuchUnitError(AgentError):
@@ -174,6 +187,15 @@ class Units:
             invocation_id=bytes(invocation_id).hex(),
             queued=job[0] != 0,
         )
+
+    async def usage(self, name: str) -> UnitUsage:
+        """What the unit's processes use now; nothing is known of a unit that is not loaded."""
+        try:
+            path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
+            counted = await asyncio.gather(*(self._property(path, SERVICE, each) for each in USAGE))
+        except NoSuchUnitError:
+            return UnitUsage()
+        return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
 
     async def manager_identity(self) -> str:
         """Differs after every boot and every restart of the user manager, but not after a daemon-reexec."""

@@ -24,7 +24,7 @@ from agent.podman import Image, Podman
 from agent.quadlet import CLAIMED, ENDED, STARTED, STOPPING, TEMPLATE, Compiler, Plan
 from agent.snapshot import Snapshots
 from agent.store import Store
-from agent.units import NoSuchUnitError, Units, UnitState
+from agent.units import NoSuchUnitError, Units, UnitState, UnitUsage
 
 DIGEST = "sha256:" + "d" * 64
 INVOCATION = "0123456789abcdef" * 2
@@ -41,6 +41,7 @@ class StandInUnits:
     """A manager whose units do what the test says."""
 
     states: dict[str, UnitState] = field(default_factory=dict)
+    usages: dict[str, UnitUsage] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     identity: str = "boot:1"
@@ -64,6 +65,9 @@ class StandInUnits:
     async def state(self, name: str) -> UnitState:
         self.while_looked_at()
         return self.states.get(name, UnitState())
+
+    async def usage(self, name: str) -> UnitUsage:
+        return self.usages.get(name, UnitUsage())
 
     def called_off(self, name: str) -> bool:
         return name in self.calls_off

@@ -5,8 +5,9 @@ from aiohttp import web
 from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
+from ..meter import Meter
 from . import identity, openapi, problems, routes
-from .events import CHANGES
+from .events import CHANGES, METER
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
 from .streams import Streams
@@ -17,6 +18,7 @@ def build(
     jobs: Jobs,
     journal: Journal,
     changes: Changes,
+    meter: Meter,
     identify: identity.Identify,
     max_body_bytes: int,
     max_streams: int,
@@ -30,6 +32,7 @@ def build(
     app[JOURNAL] = journal
     app[CHANGES] = changes
     app[STREAMS] = Streams(max_streams, max_streams_per_user)
+    app[METER] = meter
     routes.add_to(app)
     app.router.add_route("GET", "/openapi.json", openapi.get_openapi)
 

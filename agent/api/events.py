@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import functools
 import re
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
 
 from aiohttp import web
@@ -10,18 +12,25 @@ from pydantic import Field
 
 from ..changes import Changes
 from ..jobs import Jobs
+from ..meter import Meter
+from ..metrics import Collector
 from ..models import (
     Change,
     Current,
     History,
     Job,
+    JobMetric,
+    JobProgress,
     JobQueuePlace,
     JobRemoved,
+    JobState,
+    MetricPoint,
     Model,
+    Progress,
     QueuePlace,
     Reset,
 )
-from .handlers import JOBS, visible_job
+from .handlers import JOBS, answer, visible_job
 from .identity import IDENTIFIED_AGAIN, PRINCIPAL
 from .logs import STREAMS
 from .problems import invalid
@@ -29,12 +38,14 @@ from .requests import read_query
 from .streams import EventStream, ServerSentEvents
 
 CHANGES = web.AppKey("changes", Changes)
+METER = web.AppKey("meter", Meter)
 
 EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
 MAX_REPLAY = 2000  # changes; who missed more begins anew
 MAX_ENDED = 1000  # jobs that have ended, in a snapshot
 MAX_PLACES = 100  # waiting jobs whose place is told as it changes
-PLACES_INTERVAL = 1.0  # seconds between two looks at the queue
+INTERVAL = 1.0  # seconds between two looks at the queue, and at what jobs say of their progress
+ANOTHER_RECORD = "The last event id is of another record of jobs."
 IDENTITY_INTERVAL = 15.0  # seconds after which it is asked again who is watching
 
 
@@ -50,12 +61,15 @@ class Watcher:
     def __init__(self, request: web.Request, stream: EventStream, history: History) -> None:
         self.jobs: Jobs = request.app[JOBS]
         self.changes: Changes = request.app[CHANGES]
+        self.meter: Meter = request.app[METER]
         self.seen = history.newest
         self._request = request
         self._stream = stream
-        self._epoch = history.epoch
+        self._history = history
         self._principal = request[PRINCIPAL]
         self._places: dict[str, QueuePlace] = {}
+        self._followed: dict[str, tuple[contextlib.AsyncExitStack, Collector]] = {}
+        self._told: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
         self._identified = self._looked = asyncio.get_running_loop().time()
 
     @property
@@ -63,9 +77,13 @@ class Watcher:
         """Whose jobs the client sees; None for all."""
         return None if self._principal.sees_all else self._principal.user
 
+    def knows(self, seq: int, epoch: str) -> bool:
+        """Whether there was an event with this id."""
+        return epoch == self._history.epoch and seq <= self._history.newest
+
     async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
         """An event; with a number, one to continue behind."""
-        event_id = f"{seq}-{self._epoch}" if seq is not None else ""
+        event_id = f"{seq}-{self._history.epoch}" if seq is not None else ""
         await self._stream.send(name, data, event_id)
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
@@ -95,7 +113,7 @@ class Watcher:
         Raises `AgentError` (certificate-refused) where it is nobody any more.
         """
         # A change that comes in this time is told together with its effect on the queue.
-        await self.changes.changed(self.seen, PLACES_INTERVAL)
+        await self.changes.changed(self.seen, INTERVAL)
         loop = asyncio.get_running_loop()
         if loop.time() - self._identified < IDENTITY_INTERVAL:
             return False
@@ -103,33 +121,88 @@ class Watcher:
         before, self._principal = self._principal, await self._request[IDENTIFIED_AGAIN]()
         return before != self._principal
 
-    def queue_is_due(self) -> bool:
-        """Whether it is time to look at the queue again."""
+    async def follow(self, running: Iterable[Job]) -> None:
+        """Has the logs of these jobs read, and no others."""
+        wanted = {job.job_id: job for job in running}
+        for job_id in self._followed.keys() - wanted.keys():
+            reading, _ = self._followed.pop(job_id)
+            self._told.pop(job_id, None)
+            await reading.aclose()
+        for job_id in wanted.keys() - self._followed.keys():
+            reading, job = contextlib.AsyncExitStack(), wanted[job_id]
+            ended = functools.partial(_has_run, self.jobs, job)
+            collector = await reading.enter_async_context(self.meter.followed(job, ended))
+            self._followed[job_id] = reading, collector
+
+    async def send_progress(self, *, with_metrics: bool) -> None:
+        """What the followed jobs have said since they were last asked."""
+        for job_id, (_, collector) in self._followed.items():
+            newest = collector.newest if with_metrics else {}
+            await self.send_said(job_id, collector.progress, newest)
+
+    async def send_said(
+        self, job_id: str, progress: Progress | None, newest: Mapping[str, MetricPoint]
+    ) -> None:
+        """A job's progress and the newest points of its metrics, unless the client knows them."""
+        told_progress, told_points = self._told.get(job_id, (None, {}))
+        self._told[job_id] = progress, dict(newest)
+        if progress is not None and progress is not told_progress:
+            await self.send("progress", JobProgress(job_id=job_id, **dict(progress)))
+        for name, point in newest.items():
+            if point is not told_points.get(name):
+                await self.send("metric", JobMetric(job_id=job_id, name=name, **dict(point)))
+
+    async def send_last_words(self, job: Job) -> None:
+        """What a job that has ended said at last."""
+        said = await self.meter.metrics(job)
+        newest = {series.name: series.points[-1] for series in said.series}
+        progress, points = self._told.get(job.job_id, (None, {}))
+        # Read from a file, what is equal is not the same.
+        known = {name: points[name] for name in newest.keys() & points.keys() if points[name] == newest[name]}
+        await self.send_said(
+            job.job_id, progress if progress == said.progress else said.progress, newest | known
+        )
+
+    def due(self) -> bool:
+        """Whether it is time again to look at the queue and at what jobs say."""
         now = asyncio.get_running_loop().time()
-        due = now - self._looked >= PLACES_INTERVAL
+        due = now - self._looked >= INTERVAL
         if due:
             self._looked = now
         return due
 
 
-def _stream(request: web.Request) -> contextlib.AbstractAsyncContextManager[EventStream]:
-    return request.app[STREAMS].open(request, request[PRINCIPAL].user, ServerSentEvents())
+async def _has_run(jobs: Jobs, job: Job) -> bool:
+    """Returns when the job has ended, and whether it ever ran."""
+    await jobs.ended(job)
+    return bool((await jobs.get(job.job_id)).invocation_id)
+
+
+@contextlib.asynccontextmanager
+async def _watching(request: web.Request) -> AsyncIterator[tuple[Watcher, EventStream]]:
+    """A stream, and what is told on it."""
+    changes, streams, user = request.app[CHANGES], request.app[STREAMS], request[PRINCIPAL].user
+    async with streams.open(request, user, ServerSentEvents()) as stream, changes.watched():
+        watcher = Watcher(request, stream, await changes.history())
+        try:
+            yield watcher, stream
+        finally:
+            await watcher.follow([])
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
     """Every change of the jobs that one may see, as server-sent events, from the last event id on."""
-    query = read_query(request, EventQuery)
-    last = _last_event_id(request)
-    changes = request.app[CHANGES]
-    async with _stream(request) as stream, changes.watched():
-        watcher = Watcher(request, stream, await changes.history())
+    query, last = read_query(request, EventQuery), _last_event_id(request)
+    async with _watching(request) as (watcher, stream):
         await _replay(watcher, last, query)
         while True:
             if await watcher.wait():
-                await _begin_anew(watcher, "You are somebody else now.", query)
+                await _begin_anew(watcher, "You may see other jobs than before.", query)
             await _send_changes(watcher)
-            if watcher.queue_is_due():
+            if watcher.due():
                 await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
+                await watcher.follow(watcher.jobs.begun(watcher.owner))
+                await watcher.send_progress(with_metrics=False)
     return stream.response
 
 
@@ -140,8 +213,8 @@ async def _replay(watcher: Watcher, last: tuple[int, str] | None, query: EventQu
         await _begin_anew(watcher, "No Last-Event-ID was sent.", query)
         return
     seq, epoch = last
-    if epoch != history.epoch or seq > history.newest:
-        await _begin_anew(watcher, "The last event id is of another record of jobs.", query)
+    if not watcher.knows(seq, epoch):
+        await _begin_anew(watcher, ANOTHER_RECORD, query)
         return
     if seq < history.forgotten:
         await _begin_anew(watcher, "Jobs were removed since, and it is not known any more which.", query)
@@ -178,14 +251,11 @@ async def _send_changes(watcher: Watcher) -> None:
 async def get_job_events(request: web.Request) -> web.StreamResponse:
     """One job, as it is and with each change, as server-sent events until it has ended."""
     job, last = await visible_job(request), _last_event_id(request)
-    changes = request.app[CHANGES]
-    async with _stream(request) as stream, changes.watched():
-        history = await changes.history()
-        watcher = Watcher(request, stream, history)
-        known = last is not None and last[1] == history.epoch and last[0] <= history.newest
-        watcher.seen = last[0] if last is not None and known else 0
-        if last is not None and not known:
-            await watcher.send("reset", Reset(why="The last event id is of another record of jobs."))
+    async with _watching(request) as (watcher, stream):
+        if last is not None and not watcher.knows(*last):
+            await watcher.send("reset", Reset(why=ANOTHER_RECORD))
+            last = None
+        watcher.seen = last[0] if last else 0
         await _follow_job(watcher, job)
     return stream.response
 
@@ -199,11 +269,14 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
                 return
             job = change.job
         if job.status.terminal:
+            await watcher.send_last_words(job)
             await watcher.send("end", job)
             return
-        if watcher.queue_is_due():
+        await watcher.follow([job] if job.status is not JobState.PENDING else [])
+        if watcher.due():
             place = watcher.jobs.placed(job).queue
             await watcher.send_places({job.job_id: place} if place else {})
+            await watcher.send_progress(with_metrics=True)
         if await watcher.wait() and watcher.owner not in (None, job.owner):
             await watcher.send("removed", JobRemoved(job_id=job.job_id))
             return
@@ -218,3 +291,8 @@ def _last_event_id(request: web.Request) -> tuple[int, str] | None:
     if match is None:
         raise invalid("Last-Event-ID", "must be the id of an event of this stream, or be left out")
     return int(match[1]), match[2]
+
+
+async def get_metrics(request: web.Request) -> web.Response:
+    """What the job has said of its progress and metrics, so far or ever."""
+    return answer(await request.app[METER].metrics(await visible_job(request)))

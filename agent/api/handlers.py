@@ -101,6 +101,11 @@ async def cancel_job(request: web.Request) -> web.Response:
     return answer(await request.app[JOBS].cancel(job.job_id), status=202)
 
 
+async def get_usage(request: web.Request) -> web.Response:
+    """What the job's unit uses now: CPU, memory, tasks."""
+    return answer(await request.app[JOBS].usage(await visible_job(request)))
+
+
 async def get_host(request: web.Request) -> web.Response:
     """Capacity, queue and versions; an administrator sees every user's part in it."""
     principal = request[PRINCIPAL]

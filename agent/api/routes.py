@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..models import ArtifactManifest, Host, Job, JobPage, JobRequest, Model, Rerun, ScriptList
+from ..models import (
+    ArtifactManifest,
+    Host,
+    Job,
+    JobMetrics,
+    JobPage,
+    JobRequest,
+    Model,
+    Rerun,
+    ScriptList,
+    Usage,
+)
 from . import artifacts, events, handlers, logs
 
 TEXT = "text/plain"
@@ -76,6 +87,8 @@ ROUTES = (
         (EVENTS,),
         request_headers=("Last-Event-ID",),
     ),
+    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics),
+    Route("GET", "/jobs/{job_id}/usage", "getUsage", handlers.get_usage, Usage),
     Route(
         "GET",
         "/events",

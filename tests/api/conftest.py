@@ -24,6 +24,7 @@ from agent.api.app import build
 from agent.changes import Changes
 from agent.jobs import Jobs
 from agent.journal import Journal
+from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
 from agent.service import _identify
@@ -216,6 +217,7 @@ async def serve(
                 jobs=jobs,
                 journal=Journal(tail),
                 changes=Changes(store),
+                meter=Meter(Journal(tail), settings.state_directory / "jobs"),
                 identify=_identify(store),
                 **limits,
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,10 +11,13 @@ from waiting import until
 
 from agent import changes as changes_module
 from agent.api import events as events_module
-from agent.api.events import CHANGES
+from agent.api.events import CHANGES, METER
+from agent.archivist import Archivist
 from agent.changes import Changes
+from agent.journal import Journal
 from agent.models import Job, Role
 from agent.store import Store
+from agent.units import UnitUsage
 
 from .conftest import Client, Served
 from .test_logs import end, events, running
@@ -236,7 +240,7 @@ async def test_what_another_process_writes_is_told(
 async def test_a_place_in_the_line_is_told_as_it_changes(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_module, "PLACES_INTERVAL", 0.05)
+    monkeypatch.setattr(events_module, "INTERVAL", 0.05)
     first, second = await alice.submit(), await alice.submit()
     async with watching(alice) as every, watching(alice, f"/jobs/{second['job_id']}/events") as own:
         await every.upto("current")
@@ -249,6 +253,7 @@ async def test_a_place_in_the_line_is_told_as_it_changes(
 
 async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) -> None:
     job = await running(served, alice)
+    served.log("END")
     path = f"/jobs/{job['job_id']}/events"
     async with watching(alice, path) as watch:
         assert (await watch.next())[1]["status"] == "RUNNING"
@@ -323,6 +328,112 @@ async def test_the_store_is_read_only_while_somebody_watches(served: Served, ali
         return changes._reader is None
 
     await until(nobody)
+
+
+# --- progress and metrics ---------------------------------------------------------------------------------
+
+
+def mark(kind: str, **values: Any) -> str:
+    return f"::{kind} {json.dumps(values)}"
+
+
+async def test_progress_and_metrics_are_told_as_they_are_printed(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "INTERVAL", 0.05)
+    job = await running(served, alice)
+    async with watching(alice) as every, watching(alice, f"/jobs/{job['job_id']}/events") as own:
+        await every.upto("current")
+        served.log("begun", mark("progress", done=1, total=4), mark("metric", name="loss", value=0.5))
+        for watch in (every, own):
+            _, data, event_id = await watch.next("progress")
+            assert (data["job_id"], data["done"], data["total"]) == (job["job_id"], 1, 4)
+            assert event_id == ""
+        _, data, _ = await own.next("metric")
+        assert (data["name"], data["value"], data["step"]) == ("loss", 0.5, 0)
+        served.log(mark("progress", done=4, total=4), mark("metric", name="loss", value=0.25), "END")
+        await end(served, job)
+        rest = await own.rest()
+    # The last words come before the end, however short the time between them was.
+    names = [name for name, _, _ in rest]
+    assert names[-1] == "end", rest
+    assert [data["done"] for name, data, _ in rest if name == "progress"] == [4], rest
+    assert [data["value"] for name, data, _ in rest if name == "metric"] == [0.25]
+
+
+async def metrics_of(client: Client, job: Any) -> Any:
+    answer = await client.get(f"/jobs/{job['job_id']}/metrics")
+    assert answer.status == 200, answer.body
+    return answer.json
+
+
+async def test_metrics_are_read_when_somebody_asks(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    assert await metrics_of(alice, job) == {
+        "job_id": job["job_id"],
+        "complete": False,
+        "series": [],
+        "refused": 0,
+    }
+    job = await running(served, alice)
+    served.log(mark("metric", name="loss", value=0.5, step=10), mark("progress", done=1, total=4))
+    first = await metrics_of(alice, job)
+    assert (first["complete"], first["progress"]["done"], first["series"][0]["count"]) == (False, 1, 1)
+    served.log(mark("metric", name="loss", value=0.4, step=20))
+    second = await metrics_of(alice, job)
+    assert [(point["step"], point["value"]) for point in second["series"][0]["points"]] == [
+        (10, 0.5),
+        (20, 0.4),
+    ]
+    served.log(mark("metric", name="loss", value=0.3, step=30), "END")
+    await end(served, job)
+    last = await metrics_of(alice, job)
+    assert (last["complete"], last["series"][0]["count"]) == (True, 3)
+
+
+async def test_metrics_while_somebody_watches_are_all_there(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    served.log(*(mark("metric", name="loss", value=0.5, step=step) for step in range(100)))
+    async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
+        await own.next("metric")
+        assert (await metrics_of(alice, job))["series"][0]["count"] == 100
+
+
+async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    served.log(mark("metric", name="loss", value=0.5), "END")
+    await end(served, job)
+    state = served.scene.settings.state_directory
+    archivist = Archivist(served.scene.store, Journal(), state / "jobs")
+    await archivist._keep(await served.jobs.get(job["job_id"]))
+    kept = state / "jobs" / job["job_id"] / "metrics.json"
+    served.journal_file.write_text("")
+    assert (await metrics_of(alice, job))["series"][0]["points"][0]["value"] == 0.5
+    # It follows from the log, where it is lost.
+    kept.write_text("")
+    again = await serve_again(served)
+    assert (await metrics_of(again, job))["series"][0]["points"][0]["value"] == 0.5
+
+
+async def serve_again(served: Served) -> Client:
+    served.app[METER]._readings.clear()
+    return await served.known("alice")
+
+
+async def test_metrics_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
+    job = await alice.submit()
+    for what in ("metrics", "usage"):
+        assert (await bob.get(f"/jobs/{job['job_id']}/{what}")).status == 404
+
+
+async def test_the_use_of_a_unit_is_what_systemd_counts(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    nothing = (await alice.get(f"/jobs/{job['job_id']}/usage")).json
+    assert set(nothing) == {"job_id", "at"}
+    served.scene.units.usages[job["unit"]] = UnitUsage(cpu_nanoseconds=1_500_000_000, memory_bytes=2**20)
+    used = (await alice.get(f"/jobs/{job['job_id']}/usage")).json
+    assert (used["cpu_seconds"], used["memory_bytes"]) == (1.5, 2**20)
+    assert "tasks" not in used
 
 
 # --- who is held, and who is behind ---------------------------------------------------------------------
