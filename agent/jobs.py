@@ -10,13 +10,13 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import __version__, archive
+from . import __version__, archive, lifecycle
 from .artifacts import manifest
 from .config import Settings
 from .errors import AgentError, FieldError, Problem
@@ -43,7 +43,7 @@ from .models import (
     same_variable,
     unit_name,
 )
-from .outcome import MAX_MARK, Outcome, interrupted, mark_time, outcome, read_mark, read_record
+from .outcome import MAX_MARK, ExitRecord, Outcome, interrupted, mark_time, outcome, read_mark, read_record
 from .podman import Podman
 from .quadlet import CLAIMED, ENDED, STARTED, STOPPING, Compiler, Mounted, Plan
 from .schedule import Schedule
@@ -52,6 +52,7 @@ from .store import IdTaken, Store
 from .units import Units, UnitState
 
 T = TypeVar("T")
+ExitOf = Callable[[str, str | None, Collection[str]], Awaitable[ExitRecord | None]]
 
 log = logging.getLogger("ml-agent")
 
@@ -103,8 +104,10 @@ class Jobs:
         units: Units,
         hooks: Path,
         on_end: Callable[[Job], None] = lambda _: None,
+        exit_of: ExitOf = lifecycle.exit_of,
     ) -> None:
         self._on_end = on_end
+        self._exit_of = exit_of
         self._settings = settings
         self._store = store
         self._snapshots = snapshots
@@ -424,7 +427,7 @@ class Jobs:
         elif not state.ended:
             await self._follow(active, state, claimed=claimed)
         elif claimed:
-            await self._finish(active, await self._without_record(active.job, state, manager))
+            await self._finish_without_record(active, state, manager)
         elif active.job.cancel_requested:
             await self._finish(active, Outcome(JobState.CANCELLED, Reason.CANCELLED))
         elif await self._manager_left(active.job, manager):
@@ -499,13 +502,39 @@ class Jobs:
         if active.job.cancel_requested and state.active_state != "deactivating":
             await self._units.stop(active.job.unit)
 
-    async def _without_record(self, job: Job, state: UnitState, manager: str) -> Outcome:
-        """A job that began, is gone, and left no record: never COMPLETED."""
+    async def _finish_without_record(self, active: _Active, state: UnitState, manager: str) -> None:
+        """A job that began, is gone, and left no record: FAILED as the journal says, but never COMPLETED."""
+        job = active.job
         if await self._manager_left(job, manager):
-            return interrupted("The host went down while the job ran.")
-        if state.result == "oom-kill":
-            return Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
-        return interrupted(f"The unit ended ({state.result}) and its exit record could not be written.")
+            await self._finish(active, interrupted("The host went down while the job ran."))
+            return
+        others = {each.invocation_id for each in job.attempts if each.invocation_id}
+        told = await self._exit_of(job.unit, job.invocation_id, others)
+        if told is None and state.result == "oom-kill":
+            result = Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
+        elif told is None:
+            result = interrupted(f"The unit ended ({state.result}) and left no record of how the script did.")
+        else:
+            result = self._without_record(job, told)
+        facts = {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
+        await self._finish(active, result, **facts)
+
+    def _without_record(self, job: Job, told: ExitRecord) -> Outcome:
+        """What systemd's journal says, where it says how the script ended; a success it never proves."""
+        marks = self._attempt(job)
+        stopping = read_mark(marks / STOPPING)
+        result = outcome(
+            told,
+            started=(marks / STARTED).exists(),
+            stopping=stopping[0] if stopping else None,
+            cancelled=job.cancel_requested,
+        )
+        if result.status is not JobState.COMPLETED and told.exit_status is not None:
+            return result
+        return interrupted(
+            f"The unit's exit record is missing; systemd's journal has its result, {told.result}, and not"
+            " how the script ended."
+        )
 
     async def _finish(self, active: _Active, result: Outcome, **facts: Any) -> None:
         """Publishes the artifacts, commits the terminal state, once, and makes room for the next job.

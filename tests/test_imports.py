@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
     "errors models outcome git metadata snapshot artifacts quadlet units libsystemd tail journal podman store"
-    " queue schedule config archive changes metrics meter"
+    " queue schedule config archive changes metrics meter lifecycle"
 )
 
 # One row per module: what it may import of this package. `api` and `cli` are folders: one row for all within.
@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "models": "errors",
     "config": "errors models",
     "outcome": "errors models",
+    "lifecycle": "outcome",
     "git": "errors",
     "metadata": "errors models",
     "snapshot": "errors models git metadata",

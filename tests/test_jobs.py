@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +19,9 @@ from agent import jobs as jobs_module
 from agent.config import Settings, shipped
 from agent.errors import AgentError, Problem
 from agent.jobs import Jobs
-from agent.journal import Journal, LineNumbering, Position
-from agent.models import Job, JobRequest, JobState, Limits, LogLine, LogSource, Reason, RequestedLimits
+from agent.journal import Item, Journal, Line, LineNumbering, Position
+from agent.models import Job, JobRequest, JobState, Limits, LogSource, Reason, RequestedLimits, now
+from agent.outcome import ExitRecord
 from agent.podman import Image, Podman
 from agent.quadlet import CLAIMED, ENDED, STARTED, STOPPING, TEMPLATE, Compiler, Plan
 from agent.snapshot import Snapshots
@@ -126,6 +128,14 @@ class Scene:
     podman: StandInPodman = field(default_factory=StandInPodman)
     compiler: StandInCompiler = field(default_factory=StandInCompiler)
 
+    journalled: ExitRecord | None = None
+
+    async def exit_of(
+        self, unit: str, invocation_id: str | None, others: Collection[str]
+    ) -> ExitRecord | None:
+        """What the journal says of the only unit that it is asked about."""
+        return self.journalled
+
     def jobs(self) -> Jobs:
         """A new agent's view of the same store."""
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
@@ -133,6 +143,7 @@ class Scene:
         return Jobs(
             settings=self.settings,
             store=self.store,
+            exit_of=self.exit_of,
             snapshots=Snapshots(
                 scripts.repository, scripts.directory, self.settings.state_directory / "snapshots"
             ),
@@ -407,6 +418,33 @@ async def test_a_job_that_vanished_without_record_is_never_completed(scene: Scen
         jobs.look_at(job.unit)
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "status"),
+    [
+        (("exit-code", "exited", "3"), Reason.EXIT_CODE, 3),
+        (("oom-kill", "killed", "KILL"), Reason.OOM_KILL, 137),
+        (("timeout", "exited", "143"), Reason.TIMEOUT, 143),
+        (("core-dump", "dumped", "SEGV"), Reason.SIGNAL, 139),
+        # The unit's end is not the script's.
+        (("success", "-", "-"), Reason.INTERRUPTED, None),
+        (("exit-code", "-", "-"), Reason.INTERRUPTED, None),
+        (("success", "exited", "0"), Reason.INTERRUPTED, 0),
+    ],
+)
+async def test_without_a_record_a_job_failed_as_the_journal_says_and_is_never_completed(
+    scene: Scene, words: tuple[str, str, str], reason: Reason, status: int | None
+) -> None:
+    scene.journalled = ExitRecord(*words, INVOCATION, now())
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+    assert ended.invocation_id == INVOCATION
 
 
 async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(scene: Scene) -> None:
@@ -747,12 +785,19 @@ class Host:
         await until(gone)
 
     async def log(self, job: Job) -> list[tuple[str, LogSource]]:
-        items = Journal().history(job.unit, LineNumbering(Position()))
-        return [(item.text, item.source) async for item in items if isinstance(item, LogLine)]
+        return await lines_of(Journal().history(job.unit, LineNumbering(Position())))
 
     async def whole_log(self, job: Job) -> list[tuple[str, LogSource]]:
-        items = Journal().rest(job.unit, LineNumbering(Position()))
-        return [(item.text, item.source) async for item in items if isinstance(item, LogLine)]
+        return await lines_of(Journal().rest(job.unit, LineNumbering(Position())))
+
+
+async def lines_of(batches: AsyncIterator[list[Item]]) -> list[tuple[str, LogSource]]:
+    return [
+        (item.text.decode(), item.source)
+        async for items in batches
+        for item in items
+        if isinstance(item, Line)
+    ]
 
 
 @contextlib.asynccontextmanager
@@ -997,3 +1042,25 @@ async def test_an_operators_stop_ends_a_job_that_has_attempts_left(host: Host) -
     await run("systemctl", "--user", "stop", job.unit)
     ended = await host.end_of(job)
     assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, Reason.STOPPED, 1)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("script", "reason", "status"),
+    [
+        ("fail.py", Reason.EXIT_CODE, 3),
+        ("crash.py", Reason.SIGNAL, 128 + signal.SIGSEGV),
+        ("run.py", Reason.TIMEOUT, 128 + signal.SIGTERM),
+        ("succeed.py", Reason.INTERRUPTED, None),
+    ],
+)
+async def test_without_a_record_the_journal_says_how_a_job_failed(
+    host: Host, tmp_path: Path, script: str, reason: Reason, status: int | None
+) -> None:
+    hooks = tmp_path / "hooks"
+    shutil.copytree(host.jobs._hooks, hooks)
+    (hooks / "ml-job-ended").write_text("#!/bin/sh\nexit 1\n")
+    host.jobs._hooks = hooks
+    ended = await host.end_of(await host.submit(script, limits=RequestedLimits(run_time_seconds=2)))
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+    assert ended.invocation_id is not None
