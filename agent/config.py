@@ -117,6 +117,31 @@ class Jobs(_Section):
         return self
 
 
+class Retention(_Section):
+    """How long finished jobs are kept, and how much of them; `docs/retention.md` says what goes with what.
+
+    Without `max_bytes` it is half of the file system that holds the state directory.
+    """
+
+    unit_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 24.0
+    max_units: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    files_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 90.0
+    max_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
+    record_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 365.0
+    max_jobs: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    at_least_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 1.0
+    max_pinned_per_user: Annotated[int, Field(ge=0, le=100_000)] = 20
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.files_days > self.record_days:
+            raise ValueError(
+                f"files_days is {self.files_days:g} and record_days {self.record_days:g}: a job's files go"
+                " with its record at the latest; lower files_days, or raise record_days"
+            )
+        return self
+
+
 class Http(_Section):
     """Bounds of the HTTPS server; times in seconds, sizes in bytes."""
 
@@ -143,6 +168,7 @@ class Settings(BaseSettings):
     scripts: Scripts
     jobs: Jobs = Jobs()
     http: Http = Http()
+    retention: Retention = Retention()
     networks: dict[NetworkName, PodmanNetwork] = {}
     policy_directories: list[AbsolutePath] = Field(
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
@@ -174,6 +200,10 @@ class Settings(BaseSettings):
     def podman_socket(self) -> Path:
         """Where `podman.socket` listens."""
         return self.runtime_directory / "podman/podman.sock"
+
+    def directory_of(self, job_id: str) -> Path:
+        """Everything that a job leaves on the disk, but for its record."""
+        return self.state_directory / "jobs" / job_id
 
     def network(self, name: str) -> str | None:
         """The podman network behind a script's `network`, or None where the site has none of that name."""

@@ -18,6 +18,8 @@ class Problem(StrEnum):
     SCRIPT_NOT_FOUND = "script-not-found"
     REF_NOT_FOUND = "ref-not-found"
     ARTIFACT_NOT_FOUND = "artifact-not-found"
+    REMOVED_BY_RETENTION = "removed-by-retention"
+    TOO_MANY_PINNED = "too-many-pinned"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     NO_SUCH_ROUTE = "no-such-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"

@@ -37,6 +37,7 @@ from .models import (
     ScriptList,
     Usage,
     Versions,
+    format_time,
     job_id_of,
     new_job_id,
     now,
@@ -280,13 +281,45 @@ class Jobs:
             self._wake.set()
         return await self.get(job_id)
 
+    async def pin(self, job_id: str, *, pinned: bool) -> Job:
+        """Keeps the job from retention, or leaves it to it again; doing it again changes nothing.
+
+        Raises `AgentError`: too-many-pinned, job-not-found where retention was faster.
+        """
+        await _to_its_end(self._pin(job_id, pinned=pinned))
+        return await self.get(job_id)
+
+    async def _pin(self, job_id: str, *, pinned: bool) -> None:
+        active = self._active.get(job_id)
+        limit = self._settings.retention.max_pinned_per_user
+        async with active.lock if active else contextlib.nullcontext():
+            job = await self._store.pin(job_id, pinned=pinned, limit=limit)
+            if active and job:
+                active.job = job
+        if waiter := self._waiters.pop(job_id, None):
+            waiter.set()
+
     async def scripts(self, ref: str | None) -> ScriptList:
         """What can be run at a ref of the scripts' repository."""
         return await self._snapshots.catalogue(await self._snapshots.resolve(ref))
 
     async def artifacts(self, job: Job) -> ArtifactManifest:
-        """What the job has left so far; final once it has ended."""
-        return await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
+        """What the job has left so far; final once it has ended. Raises what `check_files` raises."""
+        found = await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
+        # Looked at afterwards: what retention removes meanwhile must not be a shorter list.
+        await self.check_files(job)
+        return found
+
+    async def check_files(self, job: Job) -> None:
+        """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
+        removed = (await self.get(job.job_id)).removed
+        if removed is not None:
+            raise AgentError(
+                Problem.REMOVED_BY_RETENTION,
+                f"Retention removed the artifacts and the log of this job at {format_time(removed.at)}"
+                f" ({removed.rule}).",
+                "The job can be run again; pin what is to stay: PUT /jobs/{id}/pin.",
+            )
 
     def artifacts_directory(self, job: Job) -> Path:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
@@ -681,7 +714,7 @@ class Jobs:
         return limits
 
     def _directory(self, job: Job) -> Path:
-        return self._settings.state_directory / "jobs" / job.job_id
+        return self._settings.directory_of(job.job_id)
 
     def _attempt(self, job: Job) -> Path:
         """What belongs to one invocation: its input, its artifacts, and the marks that its unit leaves."""

@@ -289,6 +289,21 @@ class Attempt(Model):
     finished_at: Time
 
 
+class RetentionRule(StrEnum):
+    """Why something of a finished job was removed: it was too old, or there was too much of it."""
+
+    AGE = "age"
+    COUNT = "count"
+    BYTES = "bytes"
+
+
+class Removal(Model):
+    """When retention removed a job's artifacts and log, and by which rule."""
+
+    at: Time
+    rule: RetentionRule
+
+
 class Job(Model):
     """One job: what was asked, what it runs, where it is in its life.
 
@@ -297,6 +312,7 @@ class Job(Model):
     `not_before` is there while the job waits to be tried again. `container_id` is empty until Podman has made
     the container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue`
     is there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
+    Retention leaves a `pinned` job alone; `removed` is there once it has removed artifacts and log.
     """
 
     job_id: JobId
@@ -331,6 +347,8 @@ class Job(Model):
     created_at: Time
     started_at: Time | None = None
     finished_at: Time | None = None
+    pinned: bool = False
+    removed: Removal | None = None
     revision: int = 1
 
 

@@ -24,6 +24,7 @@ from .journal import Journal
 from .meter import Meter
 from .models import Principal
 from .podman import Podman
+from .pruner import Pruner
 from .quadlet import TEMPLATE, Compiler
 from .snapshot import Snapshots
 from .store import Store
@@ -103,14 +104,15 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
         archivist = Archivist(store, journal, settings.state_directory / "jobs")
+        snapshots = Snapshots(
+            settings.scripts.repository,
+            settings.scripts.directory,
+            settings.state_directory / "snapshots",
+        )
         jobs = Jobs(
             settings=settings,
             store=store,
-            snapshots=Snapshots(
-                settings.scripts.repository,
-                settings.scripts.directory,
-                settings.state_directory / "snapshots",
-            ),
+            snapshots=snapshots,
             podman=podman,
             compiler=Compiler(
                 shipped("quadlets") / TEMPLATE,
@@ -127,6 +129,8 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             _background(units.run(jobs.look_at)),
             _background(jobs.run()),
             _background(archivist.run()),
+            # Nothing waits for it, not even the idle exit: what it has not come to, the next agent does.
+            _background(Pruner(settings, store, units, snapshots).run()),
         ):
             yield (
                 jobs,

@@ -11,10 +11,11 @@ import fcntl
 import os
 import posixpath
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,12 +95,23 @@ class Snapshots:
                 await asyncio.to_thread(self._extract, commit)
         return path
 
-    async def remove(self, commit: str) -> None:
-        """Deletes a commit's tree, if there is one; `tree` makes it again."""
-        path = self._root / _checked(commit)
-        if path.is_dir():
-            async with self._extracting:
-                await asyncio.to_thread(self._remove, path)
+    def commits(self) -> list[str]:
+        """The commits that have a tree."""
+        if not self._root.is_dir():
+            return []
+        return sorted(path.name for path in self._root.iterdir() if COMMIT_PATTERN.fullmatch(path.name))
+
+    def retire(self, commit: str) -> None:
+        """Takes a commit's tree out of use, at once; `sweep` deletes it, `tree` makes it again."""
+        # A deletion that is cut short must not leave half a tree under a commit's name.
+        name = f"{PARTIAL}{_checked(commit)}-{secrets.token_hex(4)}"
+        with suppress(FileNotFoundError):
+            (self._root / commit).rename(self._root / name)
+
+    async def sweep(self) -> None:
+        """Deletes the trees that were retired, and what a crash has left."""
+        async with self._extracting:
+            await asyncio.to_thread(self._sweep)
 
     async def catalogue(self, commit: str) -> ScriptList:
         """All scripts that can be run at a commit, by name."""
@@ -192,11 +204,8 @@ class Snapshots:
             os.chmod(directory, 0o555)  # noqa: S103 (nobody writes into a snapshot)
             _sync(Path(directory))
 
-    def _remove(self, path: Path) -> None:
-        with _exclusive(self._root):
-            if path.is_dir():
-                # A deletion that is cut short must not leave half a tree under a commit's name.
-                path.rename(self._root / f"{PARTIAL}{path.name}")
+    def _sweep(self) -> None:
+        with _storage(), _exclusive(self._root):
             _sweep(self._root)
 
 

@@ -5,20 +5,54 @@ One connection on one worker thread; every method is a transaction that is on di
 """
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from .errors import AgentError, FieldError, Problem
-from .models import ID_PREFIX_LENGTH, Certificate, Change, History, Job, JobPage, JobState, Use, format_time
+from .models import (
+    ID_PREFIX_LENGTH,
+    Certificate,
+    Change,
+    History,
+    Job,
+    JobPage,
+    JobState,
+    Removal,
+    Use,
+    format_time,
+)
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
 CHECKPOINT_PAGES = 1000
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job that has ended, and the bytes that its directory took when it was measured."""
+
+    job_id: str
+    finished_at: datetime
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How many finished jobs are not pinned, the bytes of their files, and the same of those that are."""
+
+    jobs: int
+    bytes: int
+    pinned: int
+    pinned_bytes: int
+
 
 # Each entry brings the file from version n to n + 1; entries are never edited once released.
 MIGRATIONS = (
@@ -101,7 +135,29 @@ MIGRATIONS = (
         DELETE FROM changes WHERE removed AND seq <= (SELECT forgotten FROM change_history);
     END;
     """,
+    # `bytes` is what a finished job's directory takes, once it was measured; `leaving` names the jobs whose
+    # directories are to be deleted, with or without a row.
+    """
+    ALTER TABLE jobs ADD COLUMN bytes INTEGER;
+    ALTER TABLE jobs ADD COLUMN pinned INTEGER AS (coalesce(json_extract(document, '$.pinned'), 0)) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN finished_at TEXT AS (json_extract(document, '$.finished_at')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN removed_at TEXT AS (json_extract(document, '$.removed.at')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN revision_of_scripts TEXT AS (json_extract(document, '$.commit')) VIRTUAL;
+    CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE NOT active AND bytes IS NULL;
+    CREATE INDEX jobs_finished ON jobs (finished_at, seq) WHERE NOT active AND NOT pinned;
+    CREATE INDEX jobs_with_files ON jobs (finished_at, seq, bytes)
+        WHERE NOT active AND NOT pinned AND removed_at IS NULL;
+    CREATE INDEX jobs_pinned ON jobs (owner) WHERE pinned;
+    CREATE INDEX jobs_by_commit ON jobs (revision_of_scripts);
+    CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job_id);
+    CREATE TABLE leaving (
+        job_id TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    """,
 )
+
+# Retention touches no other: what has not ended, what is pinned, what has its log in the journal alone.
+_REMOVABLE = "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
 
 
 class Store:
@@ -277,6 +333,164 @@ class Store:
 
         await self._run(work)
 
+    async def pin(self, job_id: str, *, pinned: bool, limit: int) -> Job | None:
+        """Commits that the job is pinned, or that it is not, whatever its state; None where there is none.
+
+        Raises `AgentError` (too-many-pinned) where its owner has `limit` pinned jobs.
+        """
+
+        def work(db: sqlite3.Connection) -> Job | None:
+            db.execute("BEGIN IMMEDIATE")
+            row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is None:
+                return None
+            job = Job.model_validate_json(row[0])
+            if job.pinned == pinned:
+                return job
+            (count,) = db.execute(
+                "SELECT count(*) FROM jobs WHERE pinned AND owner = ?", (job.owner,)
+            ).fetchone()
+            if pinned and count >= limit:
+                raise AgentError(
+                    Problem.TOO_MANY_PINNED,
+                    f"{job.owner} has {count} pinned jobs, and may have {limit}.",
+                    "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
+                )
+            job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
+            db.execute("UPDATE jobs SET document = ? WHERE id = ?", (_document(job), job_id))
+            return job
+
+        return await self._run(work)
+
+    # Retention
+
+    async def unmeasured(self, limit: int) -> list[str]:
+        """Ids of finished jobs of which it is not known yet what their directories take, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            rows = db.execute(
+                "SELECT id FROM jobs WHERE NOT active AND bytes IS NULL"
+                " AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id) ORDER BY seq LIMIT ?",
+                (limit,),
+            )
+            return [job_id for (job_id,) in rows]
+
+        return await self._run(work)
+
+    async def measured(self, sizes: Mapping[str, int]) -> None:
+        """What finished jobs' directories take, in bytes, by job."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("UPDATE jobs SET bytes = ? WHERE id = ?", [(n, id_) for id_, n in sizes.items()])
+
+        await self._run(work)
+
+    async def finished(self, job_ids: Iterable[str]) -> list[Finished]:
+        """Those of the jobs that are in the record and may lose something, oldest first."""
+
+        def work(db: sqlite3.Connection) -> list[Finished]:
+            rows = db.execute(
+                f"SELECT id, finished_at, bytes FROM jobs WHERE {_REMOVABLE}"  # noqa: S608 (a constant)
+                " AND id IN (SELECT value FROM json_each(?)) ORDER BY finished_at, seq",
+                (json.dumps(list(job_ids)),),
+            )
+            return [_finished(row) for row in rows]
+
+        return await self._run(work)
+
+    async def oldest(self, limit: int, *, with_files: bool) -> list[Finished]:
+        """The finished jobs that may go, or whose files may go: oldest first, at most `limit` (-1: all)."""
+
+        def work(db: sqlite3.Connection) -> list[Finished]:
+            more = " AND removed_at IS NULL AND bytes NOT NULL" if with_files else ""
+            rows = db.execute(
+                f"SELECT id, finished_at, bytes FROM jobs WHERE {_REMOVABLE}{more}"  # noqa: S608 (constants)
+                " ORDER BY finished_at, seq LIMIT ?",
+                (limit,),
+            )
+            return [_finished(row) for row in rows]
+
+        return await self._run(work)
+
+    async def kept(self) -> Kept:
+        """How many finished jobs there are, and what their files take."""
+
+        def work(db: sqlite3.Connection) -> Kept:
+            files, count, pinned, pinned_bytes = db.execute(
+                "SELECT (SELECT total(bytes) FROM jobs"
+                " WHERE NOT active AND NOT pinned AND removed_at IS NULL),"
+                " (SELECT count(*) FROM jobs WHERE NOT active AND NOT pinned),"
+                " count(*), total(bytes) FROM jobs WHERE pinned"
+            ).fetchone()
+            return Kept(jobs=count, bytes=int(files), pinned=pinned, pinned_bytes=int(pinned_bytes))
+
+        return await self._run(work)
+
+    async def remove_files(self, removals: Mapping[str, Removal]) -> list[str]:
+        """Commits that the files of these jobs are removed: their directories are `leaving`.
+
+        Returns those of which it is so; a job that was pinned meanwhile, say, is not among them.
+        """
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            db.execute("BEGIN IMMEDIATE")
+            done = []
+            for job_id, removal in removals.items():
+                row = db.execute(
+                    f"SELECT document FROM jobs WHERE id = ? AND removed_at IS NULL AND {_REMOVABLE}",  # noqa: S608
+                    (job_id,),
+                ).fetchone()
+                if row is None:
+                    continue
+                job = Job.model_validate_json(row[0])
+                job = job.model_copy(update={"removed": removal, "revision": job.revision + 1})
+                db.execute("UPDATE jobs SET document = ?, bytes = 0 WHERE id = ?", (_document(job), job_id))
+                db.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (job_id,))
+                done.append(job_id)
+            return done
+
+        return await self._run(work)
+
+    async def remove_jobs(self, job_ids: Iterable[str]) -> list[str]:
+        """Forgets these jobs and their idempotency keys; else as `remove_files`."""
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            db.execute("BEGIN IMMEDIATE")
+            done = []
+            for job_id in job_ids:
+                cursor = db.execute(f"DELETE FROM jobs WHERE id = ? AND {_REMOVABLE}", (job_id,))  # noqa: S608
+                if cursor.rowcount:
+                    db.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (job_id,))
+                    done.append(job_id)
+            return done
+
+        return await self._run(work)
+
+    async def leaving(self) -> list[str]:
+        """The jobs whose directories are to be deleted, by an earlier agent's word, too."""
+        return await self._run(lambda db: [job_id for (job_id,) in db.execute("SELECT job_id FROM leaving")])
+
+    async def left(self, job_ids: Iterable[str]) -> None:
+        """Nothing of these jobs' directories is left."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM leaving WHERE job_id = ?", [(job_id,) for job_id in job_ids])
+
+        await self._run(work)
+
+    async def unless_needed(self, commit: str, retire: Callable[[], None]) -> bool:
+        """Calls `retire` if no job is of that commit, and tells whether: none is accepted meanwhile."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            db.execute("BEGIN IMMEDIATE")
+            query = "SELECT 1 FROM jobs WHERE revision_of_scripts = ? LIMIT 1"
+            needed = db.execute(query, (commit,)).fetchone() is not None
+            if not needed:
+                retire()
+            return not needed
+
+        return await self._run(work)
+
     async def manager_of(self, job_id: str) -> str:
         """The identity of the systemd manager that was asked to start the job's unit, or ``""``."""
 
@@ -424,6 +638,10 @@ def _change(row: tuple[int, str, str, str | None]) -> Change:
     seq, job_id, owner, document = row
     job = None if document is None else Job.model_validate_json(document)
     return Change(seq=seq, job_id=job_id, owner=owner, job=job)
+
+
+def _finished(row: tuple[str, str, int | None]) -> Finished:
+    return Finished(row[0], datetime.fromisoformat(row[1]), row[2] or 0)
 
 
 def _document(job: Job) -> str:

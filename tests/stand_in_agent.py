@@ -97,6 +97,8 @@ class StandIn:
                 web.get("/jobs", self._list),
                 web.get("/jobs/{id}", self._show),
                 web.post("/jobs/{id}/cancel", self._show),
+                web.put("/jobs/{id}/pin", self._pin),
+                web.delete("/jobs/{id}/pin", self._pin),
                 web.post("/jobs/{id}/rerun", self._submit),
                 web.get("/jobs/{id}/logs", self._logs),
                 web.get("/jobs/{id}/artifacts", self._manifest),
@@ -139,6 +141,12 @@ class StandIn:
             if each["job_id"] == request.match_info["id"]:
                 return web.json_response(each, status=202 if request.method == "POST" else 200)
         return problem(404, "job-not-found", "There is no such job.", hint="GET /jobs lists yours.")
+
+    async def _pin(self, request: web.Request) -> web.Response:
+        for number, each in enumerate(self.jobs):
+            if each["job_id"] == request.match_info["id"]:
+                self.jobs[number] = each | {"pinned": request.method == "PUT"}
+        return await self._show(request)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         if "text/event-stream" not in request.headers["Accept"]:

@@ -18,7 +18,17 @@ from agent import pki
 from agent.cli import admin, credentials, findings, install
 from agent.config import load, shipped
 from agent.errors import AgentError
-from agent.models import Certificate, Role, Script
+from agent.models import (
+    Certificate,
+    Job,
+    JobState,
+    Limits,
+    Role,
+    Script,
+    new_job_id,
+    now,
+    unit_name,
+)
 from agent.podman import Secret
 from agent.store import Store
 
@@ -394,3 +404,55 @@ def test_who_needs_a_new_certificate_is_named_a_week_before() -> None:
     assert finding.level is findings.Level.WARN
     assert finding.seen == "2 with a valid certificate, ending soon: bob"
     assert findings.expiring_clients([], moment).remedy
+
+
+def old_job() -> Job:
+    """Alice's, which ended a hundred days ago."""
+    job_id, ended = new_job_id(), now() - timedelta(days=100)
+    return Job(
+        job_id=job_id,
+        status=JobState.CANCELLED,
+        owner="alice",
+        script_name="hello.py",
+        hyperparameters={},
+        limits=Limits(),
+        commit="0" * 40,
+        script_sha256="1" * 64,
+        image="localhost/image:latest",
+        image_digest="",
+        network="none",
+        unit=unit_name(job_id),
+        created_at=ended,
+        finished_at=ended,
+    )
+
+
+async def _stored(*jobs: Job) -> None:
+    async with Store.open(load().database) as store:
+        for job in jobs:
+            await store.add_job(job, max_waiting=10)
+
+
+def test_prune_shows_what_would_go_and_why_and_then_removes_it(ready: Run, home: Path) -> None:
+    job, pinned = old_job(), old_job().model_copy(update={"pinned": True})
+    asyncio.run(_stored(job, pinned))
+    artifacts = load().directory_of(job.job_id) / "attempts/1/artifacts"
+    artifacts.mkdir(parents=True)
+    (artifacts / "model").write_bytes(b"x" * 100_000)
+    plan = ready("prune", "--dry-run", "--json")
+    assert plan.status == 0
+    document = json.loads(plan.out)
+    (entry,) = document["removed"]
+    assert (entry["what"], entry["job_id"], entry["rule"]) == ("files", job.job_id, "age")
+    assert document["dry_run"] is True
+    assert document["freed_bytes"] == entry["bytes"] >= 100_000
+    assert (document["kept"]["jobs"], document["kept"]["pinned_jobs"]) == (1, 1)
+    assert (artifacts / "model").exists()
+    shown = ready("prune", "--dry-run")
+    assert shown.out.split("\t")[:2] == ["files", job.job_id]
+    assert "Would remove 1 things" in shown.err
+    assert "1 pinned" in shown.err
+    went = json.loads(ready("prune", "--json").out)
+    assert (went["dry_run"], went["removed"], went["kept"]["bytes"]) == (False, document["removed"], 0)
+    assert not load().directory_of(job.job_id).exists()
+    assert json.loads(ready("prune", "--json").out)["removed"] == []

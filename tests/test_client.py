@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from stand_in_agent import JOB_ID, StandIn, cut, event, job, line, problem, serving
+from stand_in_agent import CREATED, JOB_ID, StandIn, cut, event, job, line, problem, serving
 from typer.testing import CliRunner, Result
 
 from agent import pki
@@ -496,6 +496,17 @@ class TestRerun:
 
 
 class TestCancelAndScripts:
+    def test_pin_and_unpin_say_what_the_job_is_now(self, agent: StandIn) -> None:
+        agent.jobs = [job()]
+        assert ml_job("pin", JOB_ID).stdout == f"job {JOB_ID} is pinned\n"
+        assert "pinned\tyes\n" in ml_job("show", JOB_ID).stdout
+        assert ml_job("unpin", JOB_ID).stdout == f"job {JOB_ID} is not pinned\n"
+        assert agent.paths("PUT") == agent.paths("DELETE") == [f"/jobs/{JOB_ID}/pin"]
+
+    def test_what_retention_removed_is_shown(self, agent: StandIn) -> None:
+        agent.jobs = [job(removed={"at": CREATED, "rule": "age"})]
+        assert f"removed\tartifacts and log, {CREATED}\n" in ml_job("show", JOB_ID).stdout
+
     def test_cancel_says_what_the_job_is_now(self, agent: StandIn) -> None:
         agent.jobs = [job(status="RUNNING", cancel_requested=True)]
         result = ml_job("cancel", JOB_ID)

@@ -128,6 +128,16 @@ def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> N
             "http.idle_exit_seconds",
             "greater than or equal to 1",
         ),
+        (
+            REQUIRED + "[retention]\nmax_pinned_per_user = -1\n",
+            "retention.max_pinned_per_user",
+            "greater than",
+        ),
+        (
+            REQUIRED + "[retention]\nrecord_days = 30\n",
+            "retention",
+            "files_days is 90 and record_days 30",
+        ),
         ('[scripts]\nrepository = "training"\n', "scripts.repository", "must be an absolute path, or start"),
         (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
         (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),

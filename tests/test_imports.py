@@ -37,13 +37,16 @@ MAY_IMPORT = {
     "changes": "errors models store",
     "podman": "errors models",
     "store": "errors models",
+    "tree": "",
+    "retention": "config models store",
+    "pruner": "config errors models retention snapshot store tree units",
     "queue": "",
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
     "api": "errors models journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs api",
-    "cli": f"{PARTS} pki jobs api service",
+    "service": f"{PARTS} archivist pki jobs pruner api",
+    "cli": f"{PARTS} pki jobs pruner api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

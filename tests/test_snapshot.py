@@ -280,13 +280,19 @@ async def test_a_cancelled_caller_does_not_spoil_the_tree_of_the_next(
     assert [path.name for path in root.iterdir()] == [current]
 
 
-async def test_a_removed_tree_is_gone_and_can_be_made_again(snapshots: Snapshots, root: Path) -> None:
+async def test_a_retired_tree_is_gone_and_can_be_made_again(snapshots: Snapshots, root: Path) -> None:
     current = await snapshots.resolve()
-    await snapshots.remove(current)
+    assert snapshots.commits() == []
     tree = await snapshots.tree(current)
-    await snapshots.remove(current)
+    for _ in range(2):
+        assert snapshots.commits() == [current]
+        snapshots.retire(current)
+        assert snapshots.commits() == []
+        assert await snapshots.tree(current) == tree
+    snapshots.retire(current)
+    snapshots.retire(current)
+    await snapshots.sweep()
     assert list(root.iterdir()) == []
-    assert await snapshots.tree(current) == tree
 
 
 async def test_a_catalogue_lists_scripts_and_leaves_no_file(

@@ -1,4 +1,5 @@
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
-from agent.store import MIGRATIONS, IdTaken, Store
+from agent.store import MIGRATIONS, IdTaken, Kept, Store
 
 
 def make_job(owner: str = "alice", job_id: str | None = None, **fields: object) -> Job:
@@ -163,3 +164,86 @@ async def test_a_newer_schema_is_refused_rather_than_guessed(tmp_path: Path) -> 
     with pytest.raises(AgentError, match="newer one"):
         async with Store.open(path):
             pass
+
+
+async def ended_job(store: Store, hours: int, **fields: object) -> Job:
+    """A job in the store that ended so many hours ago, and whose log is kept."""
+    job = await store.add_job(make_job(**fields), max_waiting=10_000)  # type: ignore[arg-type]
+    update = {"status": JobState.COMPLETED, "revision": job.revision + 1}
+    job = job.model_copy(update=update | {"finished_at": now() - timedelta(hours=hours)})
+    assert await store.update_job(job)
+    await store.archived(job.job_id)
+    return job
+
+
+async def test_jobs_of_an_earlier_schema_are_known_to_retention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = next(number for number, script in enumerate(MIGRATIONS) if "leaving" in script)
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.store.MIGRATIONS", MIGRATIONS[:before])
+        async with Store.open(tmp_path / "jobs.db") as store:
+            job = await ended_job(store, 1)
+    async with Store.open(tmp_path / "jobs.db") as store:
+        assert await store.unmeasured(10) == [job.job_id]
+        await store.measured({job.job_id: 4096})
+        assert await store.unmeasured(10) == []
+        assert [(one.job_id, one.bytes) for one in await store.oldest(10, with_files=True)] == [
+            (job.job_id, 4096)
+        ]
+        assert await store.job(job.job_id) == job
+
+
+async def test_retention_knows_the_oldest_first_and_counts_what_is_pinned_apart(store: Store) -> None:
+    jobs = [await ended_job(store, hours) for hours in (1, 3, 2)]
+    await store.measured({job.job_id: 1000 for job in jobs})
+    oldest = await store.oldest(2, with_files=True)
+    assert [one.job_id for one in oldest] == [jobs[1].job_id, jobs[2].job_id]
+    await store.pin(jobs[1].job_id, pinned=True, limit=1)
+    assert [one.job_id for one in await store.oldest(-1, with_files=False)] == [
+        jobs[2].job_id,
+        jobs[0].job_id,
+    ]
+    assert await store.kept() == Kept(jobs=2, bytes=2000, pinned=1, pinned_bytes=1000)
+
+
+async def test_what_retention_asks_is_answered_by_an_index(store: Store) -> None:
+    queries = []
+    await store._run(lambda db: db.set_trace_callback(queries.append))
+    await ended_job(store, 1)
+    await store.unmeasured(1)
+    await store.oldest(1, with_files=True)
+    await store.oldest(1, with_files=False)
+    await store.kept()
+    await store.unless_needed("0" * 40, lambda: None)
+    await store.remove_jobs(["absent"])
+    await store._run(lambda db: db.set_trace_callback(None))
+    asked = [query for query in queries if query.startswith(("SELECT", "DELETE FROM jobs"))]
+    assert len(asked) >= 6
+
+    def plans(db: sqlite3.Connection) -> list[str]:
+        return [row[3] for query in asked for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+
+    steps = [step for step in await store._run(plans) if "jobs" in step.split()]
+    assert steps
+    assert [step for step in steps if "INDEX" not in step and "PRIMARY KEY" not in step] == []
+
+
+async def test_a_job_that_is_removed_takes_its_key_with_it_and_is_a_change(store: Store) -> None:
+    job = await ended_job(store, 1)
+    assert await store.remove_jobs([job.job_id, "absent"]) == [job.job_id]
+    assert await store.remove_jobs([job.job_id]) == []
+    assert await store.leaving() == [job.job_id]
+    await store.left([job.job_id])
+    assert await store.leaving() == []
+    change = await store.change_of(job.job_id)
+    assert change is not None
+    assert change.job is None
+
+
+async def test_a_snapshot_is_retired_only_if_no_job_needs_it(store: Store) -> None:
+    await store.add_job(make_job(), max_waiting=10)
+    retired: list[str] = []
+    assert not await store.unless_needed("0" * 40, lambda: retired.append("0"))
+    assert await store.unless_needed("1" * 40, lambda: retired.append("1"))
+    assert retired == ["1"]

@@ -24,7 +24,11 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
     """One file: always an attachment, whatever its name says that it is."""
     job = await visible_job(request)
     directory = request.app[JOBS].artifacts_directory(job)
-    published = await open_artifact(directory, request.match_info["path"])
+    try:
+        published = await open_artifact(directory, request.match_info["path"])
+    except AgentError:
+        await request.app[JOBS].check_files(job)
+        raise
     with contextlib.closing(published.file):
         return await _serve(request, published)
 

@@ -295,4 +295,7 @@ def _last_event_id(request: web.Request) -> tuple[int, str] | None:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """What the job has said of its progress and metrics, so far or ever."""
-    return answer(await request.app[METER].metrics(await visible_job(request)))
+    job = await visible_job(request)
+    said = await request.app[METER].metrics(job)
+    await request.app[JOBS].check_files(job)
+    return answer(said)

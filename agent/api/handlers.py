@@ -106,6 +106,21 @@ async def get_usage(request: web.Request) -> web.Response:
     return answer(await request.app[JOBS].usage(await visible_job(request)))
 
 
+async def pin_job(request: web.Request) -> web.Response:
+    """Keeps a job, its artifacts and its log for as long as it is pinned."""
+    return await _pin(request, pinned=True)
+
+
+async def unpin_job(request: web.Request) -> web.Response:
+    """Leaves a job to retention again."""
+    return await _pin(request, pinned=False)
+
+
+async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
+    job = await visible_job(request)
+    return answer(await request.app[JOBS].pin(job.job_id, pinned=pinned))
+
+
 async def get_host(request: web.Request) -> web.Response:
     """Capacity, queue and versions; an administrator sees every user's part in it."""
     principal = request[PRINCIPAL]

@@ -56,6 +56,7 @@ class Wanted:
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
     job, wanted = await visible_job(request), _wanted(request)
+    await request.app[JOBS].check_files(job)
     user = request[PRINCIPAL].user
     async with request.app[STREAMS].open(request, user, wanted.form) as stream:
         if wanted.follow and wanted.form:
@@ -136,6 +137,8 @@ async def _history(
                     numbering.go_to(items[-1])
                 yield items
         return
+    # The journal may have less than there was in a file that retention removed meanwhile.
+    await request.app[JOBS].check_files(job)
     recent = job.finished_at is not None and now() - job.finished_at < timedelta(seconds=2 * SETTLE_LIMIT)
     # A job that never ran has no closing entry to wait for.
     read = journal.rest if recent and job.invocation_id else journal.history

@@ -59,6 +59,8 @@ ROUTES = (
     Route("GET", "/jobs", "listJobs", handlers.list_jobs, JobPage, query=handlers.JobQuery),
     Route("GET", "/jobs/{job_id}", "getJob", handlers.get_job, Job),
     Route("POST", "/jobs/{job_id}/cancel", "cancelJob", handlers.cancel_job, Job, status=202),
+    Route("PUT", "/jobs/{job_id}/pin", "pinJob", handlers.pin_job, Job),
+    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", handlers.unpin_job, Job),
     Route(
         "POST",
         "/jobs/{job_id}/rerun",

@@ -1,6 +1,7 @@
 """`ml-agent`: set up a host's agent, give users certificates and secrets, look after it all."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from agent import __version__
-from agent.cli import authority, credentials, doctor, install
+from agent.cli import authority, credentials, doctor, install, prune
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.terminal import Column, Screen
@@ -239,6 +240,23 @@ def uninstall(
         _carry_out(install.system_removal(_account(account)), dry_run=dry_run, as_root=True)
     else:
         _carry_out(install.user_removal(load(), runtime=runtime), dry_run=dry_run)
+
+
+@app.command("prune")
+def prune_finished(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would go, and why; remove nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what is due of finished jobs, as the agent does by itself; beside it, or without one."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what stays although it is due
+    went, kept = asyncio.run(prune.prune(load(), dry_run=dry_run))
+    screen = Screen()
+    if as_json:
+        screen.json(prune.document(went, kept, dry_run=dry_run))
+    else:
+        prune.show(screen, went, kept, dry_run=dry_run)
 
 
 @app.command("doctor")

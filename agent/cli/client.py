@@ -340,6 +340,30 @@ def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False
 
 
 @app.command()
+def pin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Keep a job, its artifacts and its log until it is unpinned."""
+    _pin(context, job, "PUT", as_json=as_json)
+
+
+@app.command()
+def unpin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Let a job go in its time again."""
+    _pin(context, job, "DELETE", as_json=as_json)
+
+
+def _pin(context: typer.Context, job: str, method: str, *, as_json: bool) -> None:
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.post(f"/jobs/{await resolve(api, job)}/pin", method=method)
+        answer = decode(Job, value)
+        if as_json:
+            screen.json(value)
+        else:
+            screen.text(Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned"))
+
+    run(context, work)
+
+
+@app.command()
 def scripts(
     context: typer.Context,
     name: Annotated[

@@ -116,8 +116,10 @@ class Api:
         async with self.open(path, params=params) as response:
             return parse(await response.read())
 
-    async def post(self, path: str, body: object = None, *, key: str | None = None) -> Any:
-        """The JSON answer to a POST that may be repeated, by its nature or by its `Idempotency-Key`.
+    async def post(
+        self, path: str, body: object = None, *, key: str | None = None, method: str = "POST"
+    ) -> Any:
+        """The JSON answer to a POST, PUT or DELETE that may be repeated: by its nature, or by its `key`.
 
         A connection that breaks leaves open whether the agent took the request, so it is sent again; a
         first attempt that finds nobody leaves nothing open.
@@ -126,7 +128,7 @@ class Api:
         delays = backoff()
         for attempt in range(1, POST_ATTEMPTS + 1):
             try:
-                async with self.open(path, method="POST", body=body, headers=headers) as response:
+                async with self.open(path, method=method, body=body, headers=headers) as response:
                     return parse(await response.read())
             except Unreachable as exc:
                 nobody = isinstance(exc.__cause__, aiohttp.ClientConnectorError)

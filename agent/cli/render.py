@@ -133,6 +133,9 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         yield title, "" if moment is None else _moment(moment, person=person)
     taken = _seconds_taken(job)
     yield "time", "" if taken is None else format_duration(taken)
+    yield "pinned", "yes" if job.pinned else ""
+    if job.removed is not None:
+        yield "removed", f"artifacts and log, {_moment(job.removed.at, person=person)}"
 
 
 def _attempt(attempt: Attempt) -> str:

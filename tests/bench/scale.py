@@ -112,6 +112,8 @@ async def fill(store: Store, status: JobState, count: int) -> None:
             with contextlib.suppress(IdTaken):
                 _insert(db, stored_job(status))  # type: ignore[arg-type]  # the store's connection
                 left -= 1
+        # As the agent has left it that saw them end: what they take on the disk is known.
+        db.execute("UPDATE jobs SET bytes = 0 WHERE NOT active")  # type: ignore[attr-defined]
 
     await store._run(work)
 

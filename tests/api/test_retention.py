@@ -1,0 +1,133 @@
+"""Pinning, and what one is told of what retention has removed."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agent.models import Removal, RetentionRule, now
+from agent.tree import remove
+
+from .conftest import Client, Served
+
+
+async def removed(served: Served, job: Any) -> None:
+    """As retention does it."""
+    await served.scene.store.archived(job["job_id"])
+    removal = Removal(at=now(), rule=RetentionRule.AGE)
+    assert await served.scene.store.remove_files({job["job_id"]: removal}) == [job["job_id"]]
+    while not remove(served.scene.settings.directory_of(job["job_id"]), 1000):
+        pass
+
+
+async def test_a_job_is_pinned_and_unpinned_while_it_lives_and_after(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    path = f"/jobs/{job['job_id']}"
+    assert job["pinned"] is False
+    for _ in range(2):
+        answer = await alice("PUT", f"{path}/pin")
+        assert (answer.status, answer.json["pinned"], answer.json["revision"]) == (200, True, 2)
+    await served.finish(answer.json, revision=3)
+    ended = (await alice.get(path)).json
+    assert ended["pinned"] is True
+    for _ in range(2):
+        answer = await alice("DELETE", f"{path}/pin")
+        assert (answer.status, answer.json["pinned"], answer.json["revision"]) == (200, False, 4)
+    assert answer.json == ended | {"pinned": False, "revision": 4}
+    assert (await alice.get(path)).json == answer.json
+
+
+async def test_a_pinned_job_that_lives_goes_on_from_the_new_revision(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    await alice("PUT", f"/jobs/{job['job_id']}/pin")
+    cancelled = (await alice.post(f"/jobs/{job['job_id']}/cancel")).json
+    assert (cancelled["status"], cancelled["pinned"], cancelled["revision"]) == ("CANCELLED", True, 3)
+
+
+async def test_who_follows_a_job_is_told_that_it_was_pinned(served: Served, alice: Client) -> None:
+    job = await served.jobs.get((await alice.submit())["job_id"])
+    waits = asyncio.create_task(served.jobs.changed(job))
+    await asyncio.sleep(0)
+    await alice("PUT", f"/jobs/{job.job_id}/pin")
+    async with asyncio.timeout(5):
+        assert (await waits).pinned
+
+
+async def test_anothers_job_can_be_pinned_by_an_administrator_alone(
+    served: Served, alice: Client, bob: Client, administrator: Client
+) -> None:
+    path = f"/jobs/{(await alice.submit())['job_id']}/pin"
+    for method in ("PUT", "DELETE"):
+        answer = await bob(method, path)
+        assert (answer.status, answer.problem) == (404, "job-not-found")
+    assert (await administrator("PUT", path)).json["pinned"] is True
+    assert (await administrator("PUT", "/jobs/aaaaaaaaaaaa/pin")).status == 404
+
+
+async def test_no_user_has_more_pinned_jobs_than_the_site_allows(
+    served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention = served.scene.settings.retention.model_copy(update={"max_pinned_per_user": 2})
+    settings = served.scene.settings.model_copy(update={"retention": retention})
+    monkeypatch.setattr(served.jobs, "_settings", settings)
+    paths = [f"/jobs/{(await alice.submit())['job_id']}/pin" for _ in range(3)]
+    assert [(await alice("PUT", path)).status for path in paths] == [200, 200, 409]
+    refused = await alice("PUT", paths[2])
+    assert (refused.problem, "alice has 2 pinned jobs" in refused.json["detail"]) == ("too-many-pinned", True)
+    assert "unpin" in refused.json["hint"]
+    assert (await alice("PUT", paths[0])).status == 200
+    await bob("PUT", f"/jobs/{(await bob.submit())['job_id']}/pin")
+    await alice("DELETE", paths[0])
+    assert (await alice("PUT", paths[2])).status == 200
+
+
+async def test_artifacts_and_log_that_retention_removed_are_gone_and_not_empty(
+    served: Served, alice: Client
+) -> None:
+    job = await alice.submit()
+    (served.artifacts(job) / "model").write_text("model")
+    await served.finish(job)
+    path = f"/jobs/{job['job_id']}"
+    assert (await alice.get(f"{path}/artifacts/model")).status == 200
+    await removed(served, job)
+    known = (await alice.get(path)).json
+    assert (known["status"], known["removed"]["rule"], known["revision"]) == ("COMPLETED", "age", 3)
+    for part, accept in (
+        ("artifacts", "*/*"),
+        ("artifacts/model", "*/*"),
+        ("artifacts/never", "*/*"),
+        ("metrics", "application/json"),
+        ("logs", "text/plain"),
+        ("logs", "text/event-stream"),
+    ):
+        answer = await alice.get(f"{path}/{part}", Accept=accept)
+        assert (answer.status, answer.problem) == (410, "removed-by-retention")
+        assert known["removed"]["at"] in answer.json["detail"]
+
+
+async def test_what_is_removed_while_it_is_listed_is_not_a_shorter_list(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await alice.submit()
+    (served.artifacts(job) / "model").write_text("model")
+    await served.finish(job)
+    known = await served.jobs.get(job["job_id"])
+
+    async def stale(_: Any) -> Any:
+        return known
+
+    await removed(served, job)
+    monkeypatch.setattr("agent.api.artifacts.visible_job", stale)
+    monkeypatch.setattr("agent.api.logs.visible_job", stale)
+    for part in ("artifacts", "artifacts/model", "logs"):
+        assert (await alice.get(f"/jobs/{job['job_id']}/{part}")).status == 410
+
+
+async def test_a_job_whose_files_are_removed_can_be_run_again(served: Served, alice: Client) -> None:
+    job = await alice.submit()
+    await served.finish(job)
+    await removed(served, job)
+    again = await alice.post(f"/jobs/{job['job_id']}/rerun", {})
+    assert (again.status, again.json["rerun_of"]) == (202, job["job_id"])
+    assert "removed" not in again.json
+    assert again.json["pinned"] is False
