@@ -121,7 +121,8 @@ class Meter:
 
     async def _catch_up(self, job: Job, reading: Reading) -> None:
         """Reads on to the log's end; what somebody follows is being read."""
-        if job.status is JobState.PENDING:
+        # An invocation says that there is something, also of a job that waits to be tried again.
+        if job.status is JobState.PENDING and job.invocation_id is None:
             return
         if reading.follower is not None and not job.status.terminal:
             await reading.caught_up.wait()

@@ -18,6 +18,7 @@ MAX_MARK = 1024  # bytes of a line that is one of ours
 MAX_SERIES = 32  # names of metrics
 MAX_POINTS = 500  # of a series; past that, every second one is dropped
 PROGRESS, METRIC = b"::progress ", b"::metric "
+MARKS = (PROGRESS, METRIC)
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -73,19 +74,20 @@ class Collector:
     _series: dict[str, _Series] = field(default_factory=dict)
     _refused: int = 0
 
-    def take(self, text: bytes, milliseconds: int) -> None:
-        """A line that the job printed, at a time counted from 1970."""
-        if not text.startswith(b"::") or len(text) > MAX_MARK:
-            return
+    def take(self, text: bytes, milliseconds: int) -> bool:
+        """A line that the job printed, at a time counted from 1970; whether it was a mark."""
+        if not text.startswith(MARKS) or len(text) > MAX_MARK:
+            return False
         time = datetime.fromtimestamp(milliseconds / 1000, UTC)
         try:
             if text.startswith(PROGRESS):
                 said = _Progress.model_validate_json(text.removeprefix(PROGRESS))
                 self.progress = Progress(done=said.done, total=said.total, time=time)
-            elif text.startswith(METRIC):
+            else:
                 self._add(_Metric.model_validate_json(text.removeprefix(METRIC)), time)
         except ValidationError:
-            return
+            return False
+        return True
 
     def _add(self, said: _Metric, time: datetime) -> None:
         series = self._series.get(said.name)
@@ -99,13 +101,17 @@ class Collector:
         series.add(point)
         self.newest[said.name] = point
 
+    def series(self) -> list[MetricSeries]:
+        """Every metric, in the order of their first points."""
+        return [_told(name, series) for name, series in self._series.items()]
+
     def metrics(self, job_id: str, *, complete: bool) -> JobMetrics:
         """All that is known, as clients are told it."""
         return JobMetrics(
             job_id=job_id,
             complete=complete,
             progress=self.progress,
-            series=[_told(name, series) for name, series in self._series.items()],
+            series=self.series(),
             refused=self._refused,
         )
 

@@ -101,6 +101,7 @@ class StandIn:
                 web.delete("/jobs/{id}/pin", self._pin),
                 web.post("/jobs/{id}/rerun", self._submit),
                 web.get("/jobs/{id}/logs", self._logs),
+                web.get("/events", self._stream),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
                 web.get("/scripts", self._scripts),
@@ -151,6 +152,9 @@ class StandIn:
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         if "text/event-stream" not in request.headers["Accept"]:
             return web.Response(body=self.plain_log, content_type="text/plain")
+        return await self._stream(request)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
         steps = self.streams.pop(0)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)

@@ -170,13 +170,13 @@ class Streams:
         if self.open_now >= self._limit:
             raise AgentError(
                 Problem.TOO_MANY_STREAMS,
-                f"{self._limit} logs are being read or followed already.",
+                f"{self._limit} streams are open already.",
                 "Try again in a while.",
             )
         if self._users[user] >= self._limit_per_user:
             raise AgentError(
                 Problem.TOO_MANY_STREAMS,
-                f"You read or follow {self._limit_per_user} logs already.",
+                f"You have {self._limit_per_user} streams open already.",
                 "Close some, or try again in a while.",
             )
 

@@ -19,6 +19,7 @@ from .invocation import JobArgument, JsonOption, Options, resolve, run
 from .logs import follow_log, print_log
 from .quantities import parse_duration, parse_size
 from .terminal import Screen, visible
+from .watch import show_top, watch_jobs
 
 app = typer.Typer(
     name="ml-job", help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
@@ -279,6 +280,38 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
             screen.json(value)
         else:
             render.job_sheet(screen, decode(Job, value))
+
+    run(context, work)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    ended: Annotated[
+        int, typer.Option(min=0, max=1000, metavar="N", help="Of the jobs that have ended, the last N.")
+    ] = 15,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Show the jobs, and each change of them as it happens, until Ctrl-C. Behind a pipe, a row per change."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        await watch_jobs(api, screen, ended=ended, as_json=as_json)
+
+    run(context, work)
+
+
+@app.command()
+def top(
+    context: typer.Context,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=60, metavar="SECONDS", help="Between two looks.")
+    ] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the running jobs use, again and again until Ctrl-C. Behind a pipe or with --json, once."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        await show_top(api, screen, interval=interval, as_json=as_json)
 
     run(context, work)
 

@@ -1,9 +1,10 @@
 """A job's log on the screen: the job's own lines on stdout, everything said about it on stderr."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from ..models import Job, LogGap, LogLine, LogSource
+from .gauges import Gauge
 from .http import Api, decode, parse
 from .render import STATE_STYLES, outcome
 from .stream import follow
@@ -37,10 +38,11 @@ async def follow_log(
     """The log as it grows, until the job has ended; returns how.
 
     `known` is what the reader has been told of the job already. With `as_json`, each event is a line
-    `{"event": …, "data": …}` on stdout instead.
+    `{"event": …, "data": …}` on stdout instead. A person sees the job's progress and metrics below the log.
     """
+    gauge = Gauge() if screen.person and screen.watched and not as_json else None
     events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=lambda text: _notice(screen, text))
-    async with contextlib.aclosing(events):
+    async with contextlib.aclosing(events), _status_ended(screen):
         async for event in events:
             value = parse(event.data)
             if event.name == "state":
@@ -51,11 +53,31 @@ async def follow_log(
                     continue
             if as_json:
                 screen.json_line({"event": event.name, "data": value})
+            elif gauge and event.name == "line" and _measured(gauge, value):
+                screen.status(gauge.text())
             else:
+                if gauge and event.name == "end" and (said := gauge.text()):
+                    screen.status("")
+                    screen.remark(said)
                 _show(screen, event.name, value)
             if event.name == "end":
                 return decode(Job, value)
     raise AssertionError("a stream ends with its end event")
+
+
+@contextlib.asynccontextmanager
+async def _status_ended(screen: Screen) -> AsyncIterator[None]:
+    """Leaves no line behind that is drawn no more, also where the reader has enough."""
+    try:
+        yield
+    finally:
+        screen.status("")
+
+
+def _measured(gauge: Gauge, value: object) -> bool:
+    """Whether the line is shown by the gauge."""
+    line = decode(LogLine, value)
+    return line.source is LogSource.JOB and gauge.take(line)
 
 
 def _notice(screen: Screen, text: str) -> None:

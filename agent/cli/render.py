@@ -66,11 +66,12 @@ PARAMETER_COLUMNS = (
 
 def job_table(screen: Screen, jobs: Iterable[Job]) -> None:
     """One row per job: short ids and ages for a person, full ids and exact times for a program."""
-    screen.table(JOB_COLUMNS, [_job_row(job, person=screen.person) for job in jobs])
+    screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs])
 
 
-def _job_row(job: Job, *, person: bool) -> list[Text | str]:
-    taken = _seconds_taken(job)
+def job_row(job: Job, *, person: bool) -> list[Text | str]:
+    """The cells of `JOB_COLUMNS`."""
+    taken = seconds_taken(job)
     return [
         job.job_id[:ID_PREFIX_LENGTH] if person else job.job_id,
         Text(job.status, style=STATE_STYLES[job.status]),
@@ -83,7 +84,8 @@ def _job_row(job: Job, *, person: bool) -> list[Text | str]:
     ]
 
 
-def _seconds_taken(job: Job) -> float | None:
+def seconds_taken(job: Job) -> float | None:
+    """How long it has run, or ran; None where it has not begun."""
     if job.started_at is None:
         return None
     return ((job.finished_at or now()) - job.started_at).total_seconds()
@@ -131,7 +133,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         ("finished", job.finished_at),
     ):
         yield title, "" if moment is None else _moment(moment, person=person)
-    taken = _seconds_taken(job)
+    taken = seconds_taken(job)
     yield "time", "" if taken is None else format_duration(taken)
     yield "pinned", "yes" if job.pinned else ""
     if job.removed is not None:
@@ -208,7 +210,7 @@ def outcome(job: Job) -> str:
     details = [str(job.reason)] if job.reason else []
     if job.exit_status:
         details.append(f"status {job.exit_status}")
-    taken = _seconds_taken(job) if job.status.terminal else None
+    taken = seconds_taken(job) if job.status.terminal else None
     sentence = f"job {job.job_id} is {job.status}"
     sentence += ", to be cancelled" if job.cancel_requested and not job.status.terminal else ""
     sentence += f" ({', '.join(details)})" if details else ""

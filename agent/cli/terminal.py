@@ -1,9 +1,11 @@
 """Results on stdout and remarks on stderr, for a person at a terminal or for a program behind a pipe."""
 
+import asyncio
 import json
 import os
 import re
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +24,8 @@ _CONTROL = re.compile(
     r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 RESET = "\x1b[0m"
+ERASE = "\x1b[2K"  # the line that the cursor is on
+STATUS_INTERVAL = 0.1  # seconds
 
 
 def visible(text: str, *, colours: bool = False) -> str:
@@ -77,6 +81,43 @@ class Screen:
         self.colours = not os.environ.get("NO_COLOR")
         self.out = Console(highlight=False)
         self.err = Console(stderr=True, highlight=False)
+        self._status = ""
+        self._drawn = False
+        self._drawn_at = 0.0
+        self._drawing: asyncio.TimerHandle | None = None
+
+    def status(self, text: str) -> None:
+        """Keeps a line below everything else, where somebody looks at both outputs; an empty one ends it."""
+        if not (self.person and self.watched):
+            return
+        self._status = text
+        if text:
+            self._draw_soon()
+        else:
+            self._erase()
+
+    def _draw_soon(self) -> None:
+        """Draws now, or when the last time was not just now: a log may be faster than any eye."""
+        if self._drawing is None:
+            rest = max(0.0, self._drawn_at + STATUS_INTERVAL - time.monotonic())
+            self._drawing = asyncio.get_running_loop().call_later(rest, self._draw)
+
+    def _draw(self) -> None:
+        self._drawing, self._drawn_at, self._drawn = None, time.monotonic(), True
+        sys.stderr.write(f"\r{ERASE}{self._status[: self.err.width - 1]}")
+        sys.stderr.flush()
+
+    def _erase(self) -> None:
+        """Makes room for other output; the line is drawn again below it."""
+        if self._drawn:
+            self._drawn = False
+            sys.stderr.write(f"\r{ERASE}")
+            sys.stderr.flush()
+        if self._status:
+            self._draw_soon()
+        elif self._drawing is not None:
+            self._drawing.cancel()
+            self._drawing = None
 
     def json(self, value: object) -> None:
         """One JSON value: indented for a person, on one line for a program."""
@@ -97,6 +138,7 @@ class Screen:
 
     def write(self, data: bytes) -> None:
         """Bytes to stdout, at once."""
+        self._erase()
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -107,6 +149,7 @@ class Screen:
 
     def remark(self, text: str, *, style: str = "") -> None:
         """Something about the work, to stderr."""
+        self._erase()
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
 
     def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
@@ -116,12 +159,16 @@ class Screen:
                 cells = (visible(str(cell)).replace("\t", "^I") for cell in row)
                 self.write(("\t".join(cells) + "\n").encode())
             return
+        self.out.print(self.rich_table(columns, rows))
+
+    def rich_table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> Table:
+        """The table for a person."""
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         for column in columns:
             table.add_column(column.title, style=column.style, justify=column.justify)
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
-        self.out.print(table)
+        return table
 
     def failure(self, failure: Failure) -> None:
         """What went wrong, each refused value, and the way out."""
