@@ -10,7 +10,7 @@ from waiting import run
 
 from .audit import Verdict, audit
 from .client import Clients, Told, all_of
-from .killing import STEPS
+from .killing import RETRY_STEPS, STEPS
 from .privilege import FaultError
 from .report import Made
 from .site import SERVICE, USERS, Site
@@ -26,13 +26,21 @@ async def killed_at_each_step(site: Site, times: int) -> AsyncIterator[Made]:
         for step in STEPS:
             verdict = Verdict()
             for number in range(times):
-                verdict.add(await _kill_once(site, clients, step, SHORT[number % len(SHORT)]))
+                told = Told(USERS[0], SHORT[number % len(SHORT)])
+                verdict.add(await _kill_once(site, clients, step, told))
+            yield Made(f"kill -9: {step}", times, verdict)
+        for step in RETRY_STEPS:
+            verdict = Verdict()
+            for _ in range(times):
+                told = Told(USERS[0], "fail.py", attempts=2)
+                verdict.add(await _kill_once(site, clients, step, told))
+                if len(told.ended["attempts"]) != told.attempts:
+                    verdict.violated(1, f"{told.job_id}: was not tried again")
             yield Made(f"kill -9: {step}", times, verdict)
 
 
-async def _kill_once(site: Site, clients: Clients, step: str, script: str) -> Verdict:
+async def _kill_once(site: Site, clients: Clients, step: str, told: Told) -> Verdict:
     await site.forgive()
-    told = Told(USERS[0], script)
     site.set_trap(step)
     await clients.whole_way(told)
     if site.trap_is_set:

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ class Seen:
     invocations: set[str] = field(default_factory=set)
 
 
+@dataclass
+class Left:
+    """What an attempt left behind: the lines of its nonce file and of its exit record."""
+
+    nonces: list[str]
+    ended: list[str]
+
+
 async def audit(
     state: Path,
     clients: Iterable[Told],
@@ -77,13 +85,18 @@ async def audit(
             continue
         if told.other_ids or keys[told.user, told.key] != [told.job_id]:
             verdict.violated(1, f"{told.job_id}: its key has led to other jobs, {told.other_ids}")
-        directory = state / "jobs" / told.job_id / "attempts/1"
+        attempts = state / "jobs" / told.job_id / "attempts"
         examine(
             verdict,
             told,
             job,
-            nonces=_lines(directory / "artifacts/nonce"),
-            ended=_lines(directory / "ended"),
+            left=[
+                Left(
+                    _lines(attempts / f"{number}/artifacts/nonce"),
+                    _lines(attempts / f"{number}/ended"),
+                )
+                for number in range(1, max(1, len(list(attempts.glob("*")))) + 1)
+            ],
             seen=journal[f"ml-job@{told.job_id}.service"],
             lossy=lossy,
             interrupted=interrupted,
@@ -96,17 +109,16 @@ def examine(
     told: Told,
     job: dict[str, Any],
     *,
-    nonces: list[str],
-    ended: list[str],
+    left: list[Left],
     seen: Seen,
     lossy: bool = False,
     interrupted: bool = False,
 ) -> None:
-    """Holds one recorded job to the promises; `nonces` and `ended` are those files' lines."""
+    """Holds one recorded job to the promises; `left` is what each of its attempts did."""
     _end(verdict, told, job, interrupted=interrupted)
-    _once(verdict, told, job, nonces, seen)
-    _outcome(verdict, told, job, nonces, ended)
-    _log(verdict, told, job, nonces, lossy=lossy)
+    _once(verdict, told, job, left, seen)
+    _outcome(verdict, told, job, left)
+    _log(verdict, told, job, left, lossy=lossy)
 
 
 def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool) -> None:
@@ -127,39 +139,58 @@ def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool
         verdict.violated(5, f"{told.job_id}: {job['status']} {job.get('reason')}: {job.get('message')}")
 
 
-def _once(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], seen: Seen) -> None:
-    """One invocation at the most: by the job's own word, by the journal's, and by the record's."""
-    if len(nonces) > 1 or seen.starts > 1 or len(seen.invocations) > 1:
+def _once(verdict: Verdict, told: Told, job: dict[str, Any], left: list[Left], seen: Seen) -> None:
+    """One invocation an attempt at the most, and no more attempts than were asked for.
+
+    By the job's own word, by the journal's, and by the record's.
+    """
+    attempts = len(left)
+    most = max(len(each.nonces) for each in left)
+    if most > 1 or attempts > told.attempts or max(seen.starts, len(seen.invocations)) > attempts:
         verdict.violated(
             2,
-            f"{told.job_id}: {len(nonces)} nonces, {seen.starts} starts, {len(seen.invocations)} invocations",
+            f"{told.job_id}: {attempts} attempts of {told.attempts}, {most} nonces in one,"
+            f" {seen.starts} starts, {len(seen.invocations)} invocations",
         )
-    recorded = job.get("invocation_id")
-    if recorded and seen.invocations and {recorded} != seen.invocations:
-        verdict.violated(3, f"{told.job_id}: the record has an invocation that the journal does not")
+    recorded = {each["invocation_id"] for each in job["attempts"] if "invocation_id" in each}
+    unknown = len(job["attempts"]) - len(recorded)
+    if job["status"] in TERMINAL and len(seen.invocations - recorded) > unknown:
+        verdict.violated(3, f"{told.job_id}: the journal has an invocation that the record does not")
 
 
-def _outcome(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], ended: list[str]) -> None:
-    """A terminal state is what systemd's own exit record says."""
-    words = ended[0].split() if ended else []
-    success = words[:3] == ["success", "exited", "0"]
-    if job["status"] == "COMPLETED" and not (success and len(nonces) == 1):
-        verdict.violated(3, f"{told.job_id}: COMPLETED with the exit record {words} and {len(nonces)} nonces")
-    if job.get("reason") == "exit-code" and words[1:3] != ["exited", str(job.get("exit_status"))]:
-        verdict.violated(3, f"{told.job_id}: exit status {job.get('exit_status')}, exit record {words}")
-    if job.get("reason") == "oom-kill" and words[:1] != ["oom-kill"]:
-        verdict.violated(3, f"{told.job_id}: oom-kill, exit record {words}")
-    if words and job.get("invocation_id") != words[3]:
-        verdict.violated(3, f"{told.job_id}: invocation {job.get('invocation_id')}, exit record {words[3]}")
-    if job.get("reason") == "interrupted" and success:
-        verdict.violated(3, f"{told.job_id}: interrupted, although it succeeded")
+def _outcome(verdict: Verdict, told: Told, job: dict[str, Any], left: list[Left]) -> None:
+    """A terminal state, and each attempt's end, is what systemd's own exit record says."""
+    for attempt in job["attempts"]:
+        name = f"{told.job_id}, attempt {attempt['number']}"
+        done = left[attempt["number"] - 1] if attempt["number"] <= len(left) else Left([], [])
+        words = done.ended[0].split() if done.ended else []
+        success = words[:3] == ["success", "exited", "0"]
+        reason, status = attempt.get("reason"), attempt.get("exit_status")
+        if reason is None and not (success and len(done.nonces) == 1):
+            verdict.violated(3, f"{name}: completed with the record {words} and {len(done.nonces)} nonces")
+        if reason == "exit-code" and words[1:3] != ["exited", str(status)]:
+            verdict.violated(3, f"{name}: exit status {status}, exit record {words}")
+        if reason == "oom-kill" and words[:1] != ["oom-kill"]:
+            verdict.violated(3, f"{name}: oom-kill, exit record {words}")
+        if words and attempt.get("invocation_id") != words[3]:
+            verdict.violated(3, f"{name}: invocation {attempt.get('invocation_id')}, exit record {words[3]}")
+        if reason == "interrupted" and success:
+            verdict.violated(3, f"{name}: interrupted, although it succeeded")
+    last = job["attempts"][-1] if job["attempts"] else {"reason": "never begun"}
+    if job["status"] == "COMPLETED" and last.get("reason") is not None:
+        verdict.violated(3, f"{told.job_id}: COMPLETED, although its last attempt is {last}")
 
 
-def _log(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], *, lossy: bool) -> None:
+def _log(verdict: Verdict, told: Told, job: dict[str, Any], left: list[Left], *, lossy: bool) -> None:
     """Followers and readers get every line, once, in order, or are told that some are missing."""
-    printed = [f"nonce {nonces[0]}"] if nonces else []
-    printed += [str(number) for number in range(1, PRINTS[told.script] + 1)] if nonces else []
-    whole = job["status"] == "COMPLETED" or job.get("reason") == "exit-code"
+    by_attempt = [
+        [f"nonce {each.nonces[0]}", *map(str, range(1, PRINTS[told.script] + 1))] if each.nonces else []
+        for each in left
+    ]
+    printed = list(chain.from_iterable(by_attempt))
+    # An attempt that was ended from outside has printed the first so many of its lines.
+    ends = [*(each.get("reason") for each in job["attempts"])] or [job.get("reason")]
+    whole = all(reason in (None, "exit-code") for reason in ends)
     if told.followed:
         numbers = [number for number, _ in told.lines]
         if any(after <= before for before, after in pairwise(numbers)):
@@ -167,8 +198,13 @@ def _log(verdict: Verdict, told: Told, job: dict[str, Any], nonces: list[str], *
         texts = [text for _, text in told.lines]
         if not _is_log(texts, printed, whole=whole and not (lossy and told.gaps)):
             verdict.violated(4, f"{told.job_id}: its follower got {_difference(texts, printed)}")
-    if told.text is not None and not _is_log(told.text.splitlines(), printed, whole=whole and not lossy):
-        verdict.violated(4, f"{told.job_id}: its log is {_difference(told.text.splitlines(), printed)}")
+    if told.text is None:
+        return
+    texts = told.text.splitlines()
+    if not _is_log(texts, printed, whole=whole and not lossy):
+        verdict.violated(4, f"{told.job_id}: its log is {_difference(texts, printed)}")
+    if job["status"] == "COMPLETED" and not lossy and texts[-len(by_attempt[-1]) :] != by_attempt[-1]:
+        verdict.violated(4, f"{told.job_id}: its last attempt's log is {_difference(texts, by_attempt[-1])}")
 
 
 def _is_log(texts: list[str], printed: list[str], *, whole: bool) -> bool:

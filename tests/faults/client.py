@@ -27,6 +27,7 @@ class Told:
 
     user: str
     script: str
+    attempts: int = 1
     key: str = field(default_factory=lambda: uuid4().hex)
     job_id: str = ""
     other_ids: list[str] = field(default_factory=list)
@@ -58,13 +59,12 @@ class Clients:
 
     async def submit_once(self, told: Told) -> None:
         """Posts once. Raises `Failure` where that is not answered with 202."""
-        await self._apis[told.user].post("/jobs", {"script_name": told.script}, key=told.key)
+        await self._apis[told.user].post("/jobs", _body(told), key=told.key)
 
     async def submit(self, told: Told) -> None:
         """Posts until the agent answers 202, with one key; a second answer must name the same job."""
-        body = {"script_name": told.script}
         api = self._apis[told.user]
-        job = await self._patiently(lambda: api.post("/jobs", body, key=told.key))
+        job = await self._patiently(lambda: api.post("/jobs", _body(told), key=told.key))
         told.job_id = told.job_id or job["job_id"]
         if job["job_id"] != told.job_id:
             told.other_ids.append(job["job_id"])
@@ -139,6 +139,13 @@ class Clients:
                 if (isinstance(error, Refused) and not error.passing) or time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(PAUSE)
+
+
+def _body(told: Told) -> dict[str, Any]:
+    body: dict[str, Any] = {"script_name": told.script}
+    if told.attempts > 1:
+        body |= {"max_attempts": told.attempts, "retry_on": ["interrupted", "start-failed", "exit-code"]}
+    return body
 
 
 def _note(told: Told, name: str, data: dict[str, Any]) -> None:

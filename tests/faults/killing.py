@@ -55,13 +55,22 @@ STEPS = {
 }
 
 
+# Those of a job that is tried again, between its two attempts.
+RETRY_STEPS = {
+    "attempt ended": Step(Store, "update_job", states=(JobState.PENDING,)),
+    "retry committed": Step(Store, "update_job", after=True, states=(JobState.PENDING,)),
+    "unit written anew": Step(Units, "forget"),
+    "old unit forgotten": Step(Units, "forget", after=True),
+}
+
+
 def trap(name: str, step: Step) -> None:
     """Puts the trap around the function."""
     function: Callable[..., Any] = getattr(step.owner, step.function)
 
     def concerns(arguments: tuple[Any, ...], result: Any) -> bool:
         if not step.states:
-            return not step.after or result is not None or function.__name__ == "start"
+            return not step.after or result is not None or function.__name__ in ("start", "forget")
         return any(isinstance(each, Job) and each.status in step.states for each in arguments)
 
     def come(arguments: tuple[Any, ...], result: Any) -> None:
@@ -101,6 +110,6 @@ def _die_at(name: str) -> None:
 
 
 if __name__ == "__main__":
-    for name, step in STEPS.items():
+    for name, step in (STEPS | RETRY_STEPS).items():
         trap(name, step)
     app()

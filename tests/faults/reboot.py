@@ -11,6 +11,7 @@ from waiting import until
 
 from .audit import TERMINAL, Verdict, audit, read_record
 from .client import Clients, Told, all_of
+from .privilege import FaultError
 from .report import Made
 from .site import MAX_RUNNING, USERS, Site
 
@@ -20,13 +21,14 @@ CONSEQUENCES_SECONDS = 90  # for every job to end after the boot, without anybod
 
 async def before(site: Site) -> None:
     """Leaves as many jobs waiting as there are running, one of them about to end."""
-    tolds = [Told(USERS[n % 2], "steady.py") for n in range(2 * MAX_RUNNING)]
+    # Half of those that are to run ask for a second attempt.
+    tolds = [Told(USERS[n % 2], "steady.py", attempts=1 + (n % 4 < 2)) for n in range(2 * MAX_RUNNING)]
     async with Clients.connected(site) as clients:
         await all_of(map(clients.submit, tolds), at_a_time=4)
 
         async def running() -> bool:
             jobs = [await clients.job(told) for told in tolds]
-            return any(job["status"] == "RUNNING" for job in jobs)
+            return any(job["status"] == "RUNNING" and job["max_attempts"] > 1 for job in jobs)
 
         await until(running, seconds=60)
         for told in tolds:
@@ -53,5 +55,9 @@ async def after(site: Site) -> AsyncIterator[Made]:
     for told in tolds:
         if told.waiting and told.ended["status"] != "COMPLETED":
             verdict.violated(1, f"{told.job_id} waited, and is {told.ended['status']} after the boot")
+        if told.attempts > 1 and told.ended["status"] != "COMPLETED":
+            verdict.violated(1, f"{told.job_id} asked for another attempt, and is {told.ended['status']}")
+    if not any(len(told.ended["attempts"]) > 1 for told in tolds):
+        raise FaultError("the reboot met no job that was to be tried again")
     verdict.add(await audit(site.state, tolds, interrupted=True))
     yield Made(NAME, 1, verdict)

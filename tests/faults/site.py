@@ -53,6 +53,7 @@ repository = "{base}/repository"
 [jobs]
 image = "{image}"
 max_running = {running}
+retry_delay_seconds = 1
 [jobs.default_limits]
 memory_bytes = 67108864
 cpus = {cpus}
