@@ -50,6 +50,7 @@ async def after(site: Site) -> AsyncIterator[Made]:
     except TimeoutError:
         verdict.violated(1, "after the boot, jobs wait for somebody to ask for them")
     async with Clients.connected(site) as clients:
+        await all_of(map(clients.follow, tolds), at_a_time=4)
         await all_of(map(clients.wait, tolds), at_a_time=4)
         await all_of(map(clients.read_log, tolds), at_a_time=4)
     for told in tolds:
