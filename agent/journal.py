@@ -6,6 +6,7 @@ serialisation that is exact for any bytes.
 
 import asyncio
 import contextlib
+import itertools
 import os
 import re
 import time
@@ -15,7 +16,17 @@ from typing import Any, NamedTuple
 
 from .errors import AgentError, FieldError, Problem
 from .models import LogSource
-from .tail import FIELDS, SUPPRESSED, Fields, Subscription, Tail, sequence_number
+from .tail import (
+    FIELDS,
+    JOURNALD_STARTED,
+    JOURNALD_STOPPED,
+    JOURNALDS_OWN,
+    SUPPRESSED,
+    Fields,
+    Subscription,
+    Tail,
+    sequence_number,
+)
 
 READ_SIZE = 1 << 16  # bytes
 MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
@@ -171,6 +182,8 @@ class LineNumbering:
     def __init__(self, position: Position) -> None:
         self._number, self._cursor = position.number, position.cursor
         self._missing_since: str | None = None
+        self._begun = bool(position.cursor)
+        self._journald_stopped = False
         self.closed = False
 
     @property
@@ -194,12 +207,17 @@ class LineNumbering:
         return [item for entry in entries if (item := self._take(entry)) is not None]
 
     def _take(self, entry: Fields) -> Item | None:
-        self._cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         message_id = entry.get("MESSAGE_ID")
+        if message_id in (JOURNALD_STARTED, JOURNALD_STOPPED):
+            return self._restarted(entry)
+        self._cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         if message_id is not None:
             # A job that is tried again begins again.
-            self.closed = (self.closed and message_id not in BEGINNINGS) or message_id == ENDED
-            if message_id == SUPPRESSED:
+            if message_id in BEGINNINGS:
+                self._begun, self.closed = True, False
+            elif message_id == ENDED:
+                self.closed = True
+            elif message_id == SUPPRESSED:
                 count = entry.get("N_DROPPED", b"")
                 return Gap(
                     self._number, time_of(entry), self._cursor, int(count) if count.isdigit() else None
@@ -210,6 +228,21 @@ class LineNumbering:
         self._number += 1
         continued = entry.get("_LINE_BREAK") == b"line-max"
         return Line(self._number, time_of(entry), source, entry.get("MESSAGE", b""), self._cursor, continued)
+
+    def _restarted(self, entry: Fields) -> Item | None:
+        """journald has stopped, or started. One that was killed may have lost what it had not written yet."""
+        stopped, self._journald_stopped = self._journald_stopped, entry["MESSAGE_ID"] == JOURNALD_STOPPED
+        if self._journald_stopped or stopped or not self._begun or self.closed:
+            return None
+        cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
+        # At the next boot, what had not ended has.
+        self._begun = _boot(cursor) == _boot(self._cursor)
+        self._cursor = cursor
+        return Gap(self._number, time_of(entry), cursor)
+
+
+def _boot(cursor: str) -> str:
+    return cursor.partition(";b=")[2].partition(";")[0]
 
 
 def time_of(entry: Fields) -> int:
@@ -364,6 +397,9 @@ async def _batches(
     parser, first = ExportParser(), True
     while data := await process.stdout.read(READ_SIZE):
         entries = parser.feed(data)
+        if first and not position.cursor:
+            # What journald did before the unit was there is not the unit's.
+            entries = list(itertools.dropwhile(_is_of_all, entries))
         lost: list[Item] = []
         if first and entries:
             first = False
@@ -381,6 +417,10 @@ async def _batches(
         yield numbering.missing(time.time_ns() // 1_000_000)
 
 
+def _is_of_all(entry: Fields) -> bool:
+    return entry.get("MESSAGE_ID") in (JOURNALD_STARTED, JOURNALD_STOPPED)
+
+
 def _journalctl(unit: str, position: Position) -> list[str]:
     """The job's output, by its identifier, and what the user manager and journald say about the unit.
 
@@ -396,8 +436,9 @@ def _journalctl(unit: str, position: Position) -> list[str]:
     output = [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", mine]
     lifecycle = [f"USER_UNIT={unit}", mine]
     # Only members of systemd-journal can read these; `ml-agent doctor` says so.
-    dropped = [f"MESSAGE_ID={SUPPRESSED.decode()}", f"OBJECT_SYSTEMD_USER_UNIT={unit}"]
-    return [*command, *output, "+", *lifecycle, "+", *dropped]
+    dropped = [f"MESSAGE_ID={SUPPRESSED.decode()}", f"OBJECT_SYSTEMD_USER_UNIT={unit}", "_UID=0"]
+    restarts = [f"MESSAGE_ID={each.decode()}" for each in JOURNALDS_OWN if each != SUPPRESSED]
+    return [*command, *output, "+", *lifecycle, "+", *dropped, "+", *restarts, "_UID=0"]
 
 
 async def _check_exit(process: asyncio.subprocess.Process) -> None:

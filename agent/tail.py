@@ -30,6 +30,10 @@ BATCH_ENTRIES = 500  # entries that are handed over at once
 REOPEN_DELAY = 1.0  # seconds before a journal that could not be read is opened again
 
 SUPPRESSED = b"a596d6fe7bfa4994828e72309e95d61e"  # journald dropped messages of a unit that wrote too fast
+JOURNALD_STARTED = b"f77379a8490b408bbe5f6940505a777b"
+JOURNALD_STOPPED = b"d93fb3c9c24d451a97cea615ce59c00b"
+# What journald says of itself, in the system's journal, which only members of systemd-journal can read.
+JOURNALDS_OWN = (SUPPRESSED, JOURNALD_STARTED, JOURNALD_STOPPED)
 # What `LineNumbering` reads of an entry, besides its cursor and time.
 FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "_LINE_BREAK", "N_DROPPED")
 _NAMES = tuple((name, name.encode()) for name in FIELDS)
@@ -142,7 +146,10 @@ class Tail:
 
 @dataclass(frozen=True)
 class _Found:
-    """An entry, whose it is, and journald's number of it, by which entries of all files are in order."""
+    """An entry, whose it is, and journald's number of it, by which entries of all files are in order.
+
+    Without a unit it is everybody's.
+    """
 
     sequence: int
     unit: str
@@ -184,14 +191,14 @@ class _Reading(threading.Thread):
 
     @contextlib.contextmanager
     def _readers(self) -> Iterator[tuple[Reader, Reader]]:
-        """The account's own entries, and journald's word on what it dropped, which is in another file.
+        """The account's own entries, and journald's word on what it lost, which is in another file.
 
         One reader of both would pass over an entry of one file where it has read a later one of the other.
         """
         with contextlib.ExitStack() as stack:
             own = self._open_reader(b"_UID=%d" % os.getuid())
             stack.callback(own.close)
-            dropped = self._open_reader(b"MESSAGE_ID=" + SUPPRESSED)
+            dropped = self._open_reader(b"_UID=0", *(b"MESSAGE_ID=" + each for each in JOURNALDS_OWN))
             stack.callback(dropped.close)
             yield own, dropped
 
@@ -243,7 +250,7 @@ class _Reading(threading.Thread):
             due, self._held = self._held, []
         while dropped.next():
             unit = (dropped.field(b"OBJECT_SYSTEMD_USER_UNIT") or b"").decode("ascii", "replace")
-            if unit in self._subscriptions:
+            if not unit or unit in self._subscriptions:
                 self._held.append(_found(dropped, unit))
         if found and self._held:
             due += [each for each in self._held if each.sequence < found[-1].sequence]
@@ -277,7 +284,8 @@ class _Reading(threading.Thread):
     def _deliver(self, found: list[_Found]) -> None:
         by_unit: dict[str, list[Fields]] = {}
         for each in found:
-            by_unit.setdefault(each.unit, []).append(each.entry)
+            for unit in [each.unit] if each.unit else self._subscriptions:
+                by_unit.setdefault(unit, []).append(each.entry)
         for unit, entries in by_unit.items():
             for follower in self._subscriptions.get(unit, ()):
                 follower.put(entries)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.libsystemd import JournalError
-from agent.tail import SUPPRESSED
 
 
 def cursor(number: int) -> str:
@@ -67,10 +66,10 @@ class StandInJournal:
         self.opened = 0
         self.open_now = 0
 
-    def open(self, match: bytes) -> "StandInReader":
+    def open(self, *matches: bytes) -> "StandInReader":
         """A reader of what comes from now on."""
         self.opened += 1
-        dropped = SUPPRESSED in match
+        dropped = len(matches) > 1
         return self._counted(StandInReader(lambda: self._look(dropped=dropped)))
 
     def _look(self, *, dropped: bool) -> list[dict[str, bytes]]:
@@ -98,7 +97,7 @@ class JournalFile:
         self._units = units
         self.open_now = 0
 
-    def open(self, match: bytes) -> StandInReader:
+    def open(self, *matches: bytes) -> StandInReader:
         """A reader of what comes from now on."""
         file = self
 
@@ -108,7 +107,7 @@ class JournalFile:
                 super().close()
 
         self.open_now += 1
-        return Counted(lambda: [] if SUPPRESSED in match else self._entries())
+        return Counted(lambda: [] if len(matches) > 1 else self._entries())
 
     def _entries(self) -> list[dict[str, bytes]]:
         unit = next(self._units(), "none")

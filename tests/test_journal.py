@@ -16,7 +16,7 @@ from agent import journal
 from agent.errors import AgentError, Problem
 from agent.journal import ENDED, ExportParser, Gap, Item, Journal, Line, LineNumbering, Position
 from agent.models import LogSource
-from agent.tail import SUPPRESSED, Fields
+from agent.tail import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields
 
 BEGINNING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
 CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
@@ -151,6 +151,48 @@ def test_what_journald_dropped_is_a_gap_with_its_count(dropped: bytes, count: in
     assert isinstance(gap, Gap)
     assert (gap.after, gap.dropped) == (3, count)
     assert numbering.position == Position(3, CURSOR)
+
+
+def restarts(kinds: str, boot: str = "0" * 32) -> list[Fields]:
+    """Entries of a unit or of journald, one a letter: Begin, line, Up, Down, End."""
+    meanings = {
+        "b": {"MESSAGE_ID": BEGINNING, "_TRANSPORT": b"journal", "_COMM": b"systemd"},
+        "l": {},
+        "u": {"MESSAGE_ID": JOURNALD_STARTED},
+        "d": {"MESSAGE_ID": JOURNALD_STOPPED},
+        "e": {"MESSAGE_ID": ENDED, "_TRANSPORT": b"journal"},
+    }
+    head = f"s={'a' * 32};i=1;b={boot};m=1;t=2;x="
+    return [
+        entry(**meanings[kind], __CURSOR=f"{head}{number:x}".encode()) for number, kind in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gaps"),
+    [
+        ("blul", [2]),  # journald was killed
+        ("bluulu", [2, 2, 3]),
+        ("bldul", []),  # it was restarted in order
+        ("ubl", []),  # before the job
+        ("blul" + "eu", [2]),  # after it
+        ("bleu" + "blu", [5]),  # in its second attempt alone
+    ],
+)
+def test_a_journald_that_was_killed_may_have_lost_lines_of_a_job_that_ran(
+    kinds: str, gaps: list[int]
+) -> None:
+    taken = LineNumbering(Position()).take(restarts(kinds))
+    lines = [item for item in taken if isinstance(item, Line) and item.source is LogSource.JOB]
+    assert len(lines) == kinds.count("l")
+    assert [item.after for item in taken if isinstance(item, Gap)] == gaps
+
+
+def test_a_host_that_lost_its_power_leaves_one_gap_however_often_it_boots_again() -> None:
+    numbering = LineNumbering(Position())
+    taken = [*numbering.take(restarts("bl")), *numbering.take(restarts("uu", boot="1" * 32))]
+    taken += numbering.take(restarts("u", boot="2" * 32))
+    assert [type(item) for item in taken] == [Line, Line, Gap]
 
 
 def test_a_line_has_the_very_bytes() -> None:

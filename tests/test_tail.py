@@ -38,6 +38,15 @@ async def test_each_follower_gets_its_own_units_entries_and_no_others(journal: S
         assert await messages(other) == [b"about other"]
 
 
+async def test_what_journald_says_of_itself_is_for_everybody(journal: StandInJournal) -> None:
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
+        started = {"MESSAGE_ID": tail.JOURNALD_STARTED, "SYSLOG_IDENTIFIER": b"systemd-journald"}
+        journal.dropped.append(entry(1, b"Journal started", **started))
+        assert await messages(one) == [b"Journal started"]
+        assert await messages(other) == [b"Journal started"]
+
+
 async def test_the_journal_is_read_once_for_all_and_only_while_somebody_follows(
     journal: StandInJournal,
 ) -> None:
@@ -116,10 +125,10 @@ async def test_a_journal_that_fails_is_opened_again_and_everybody_is_told_that_l
 async def test_a_journal_that_cannot_be_opened_is_said_so_and_tried_again_by_the_next() -> None:
     journal, fails = StandInJournal(), True
 
-    def open_reader(match: bytes) -> object:
+    def open_reader(*matches: bytes) -> object:
         if fails:
             raise JournalError("sd_journal_open: Permission denied")
-        return journal.open(match)
+        return journal.open(*matches)
 
     reader = Tail(open_reader)  # type: ignore[arg-type]
     with pytest.raises(AgentError, match="Permission denied"):

@@ -211,7 +211,7 @@ async def serve(
             scene = Scene(settings, store)
             jobs = scene.jobs()
             limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10, "max_streams_per_user": 10} | options
-            tail = Tail(lambda match: journal.open(match))
+            tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             app = build(
                 jobs=jobs,
