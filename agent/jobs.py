@@ -438,7 +438,8 @@ class Jobs:
         # The order matters: each is looked at before what could have followed from it.
         directory = self._attempt(active.job)
         claimed = (directory / CLAIMED).exists()
-        state = await self._units.state(active.job.unit)
+        # Where there is a record, what systemd says does not count any more, and it need not be asked.
+        state = UnitState() if (directory / ENDED).exists() else await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
             stopping = read_mark(directory / STOPPING)
             called_off = self._units.called_off(active.job.unit)

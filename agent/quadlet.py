@@ -189,9 +189,7 @@ class Compiler:
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         verify(text, plan)
-        # The source is a scratch file that is gone when an operator looks for it.
-        lines = [line for line in text.splitlines() if not line.startswith("SourcePath=")]
-        return "\n".join(lines) + "\n" + record_section(plan)
+        return _trimmed(text, plan) + record_section(plan)
 
     def _lay_out(self, directory: Path, plan: Plan) -> None:
         job_drop_ins = directory / f"ml-job@{plan.job_id}.container.d"
@@ -240,6 +238,18 @@ class Compiler:
                 f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
                 f"Check the drop-ins of {TEMPLATE}.",
             ) from error
+
+
+def _trimmed(text: str, plan: Plan) -> str:
+    """A compiled unit without what is of no use to this one: where it was made of, and mounts to wait for.
+
+    The source is a scratch file that is gone when an operator looks for it. What the agent has just written
+    is mounted, and systemd would look for a mount unit at each step of each path, at each start.
+    """
+    mounted = ("%t/containers", plan.snapshot, plan.directory / "input", plan.directory / "artifacts")
+    useless = {f"RequiresMountsFor={path}" for path in mounted}
+    lines = [line for line in text.splitlines() if line not in useless and not line.startswith("SourcePath=")]
+    return "\n".join(lines) + "\n"
 
 
 def generator() -> Path:

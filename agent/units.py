@@ -35,9 +35,15 @@ RECONNECT_DELAY = 0.5  # seconds between attempts to reach a bus that went away
 
 MATCHES = (
     f"type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',"
-    f"path_namespace='{MANAGER_PATH}/unit',arg0='org.freedesktop.systemd1.Unit'",
-    f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',path='{MANAGER_PATH}'",
+    f"path_namespace='{MANAGER_PATH}/unit',arg0='{UNIT}'",
+    *(
+        f"type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='{member}',path='{MANAGER_PATH}'"
+        for member in ("JobRemoved", "UnitRemoved", "Reloading")
+    ),
 )
+
+# On its way from one of the other states a unit says "changed" a dozen times.
+PASSING_STATES = ("activating", "deactivating")
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,8 @@ class Units:
     async def run(self, watch: Callable[[str | None], None]) -> None:
         """Keeps the connection for as long as it is not cancelled.
 
-        `watch` is told the name of each unit that changed, and None after a (re)connection: a signal is a
-        hint, and while there was no bus every hint was missed.
+        `watch` is told the name of each unit that has begun, ended or gone, and None after a (re)connection:
+        a signal is a hint, and while there was no bus every hint was missed.
         """
         while True:
             with contextlib.suppress(OSError, EOFError, DBusFastError, TimeoutError, AgentError):
@@ -113,8 +119,10 @@ class Units:
         if message.message_type is not MessageType.SIGNAL:
             return
         if message.member == "PropertiesChanged":
-            watch(unit_of_path(message.path))
-        elif message.member in ("UnitRemoved", "UnitNew"):
+            _, changed, _ = message.body
+            if "ActiveState" not in changed or changed["ActiveState"].value not in PASSING_STATES:
+                watch(unit_of_path(message.path))
+        elif message.member == "UnitRemoved":
             watch(message.body[0])
         elif message.member == "JobRemoved":
             _, _, unit, result = message.body

@@ -189,6 +189,7 @@ async def test_the_generator_merges_the_policy_and_the_job(tmp_path: Path) -> No
     assert f"\n{drop_in(WITH_SECRETS).partition('[Service]')[2].strip()}\n" in text
     assert text.endswith(record_section(WITH_SECRETS))
     assert "SourcePath=" not in text
+    assert "RequiresMountsFor=" not in text
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -208,8 +209,12 @@ async def test_systemd_finds_nothing_wrong_with_a_compiled_unit(tmp_path: Path) 
 
 @pytest.mark.host
 async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> None:
-    site = policy(tmp_path, "[Container]\nTmpfs=/scratch:size=1g\n[Service]\nTimeoutStopSec=5\n")
+    site = policy(
+        tmp_path,
+        "[Container]\nTmpfs=/scratch:size=1g\nVolume=/srv/data:/data:ro\n[Service]\nTimeoutStopSec=5\n",
+    )
     text = await compiler(tmp_path, site).compile(PLAIN)
+    assert "\nRequiresMountsFor=/srv/data\n" in text
     assert " --tmpfs /scratch:size=1g " in text
     assert "\nTimeoutStopSec=5\n" in text
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from dbus_fast import Message, Variant
 from waiting import run, until
 
 from agent import units
@@ -16,6 +17,8 @@ from agent.errors import AgentError, Problem
 from agent.units import (
     MANAGER,
     MANAGER_PATH,
+    PROPERTIES,
+    UNIT,
     UNIT_PATH_PREFIX,
     NoSuchUnitError,
     Units,
@@ -52,6 +55,28 @@ def test_a_unit_has_ended_when_nothing_of_it_runs_or_will(
     active_state: str, queued: bool, ended: bool
 ) -> None:
     assert UnitState(active_state=active_state, queued=queued).ended == ended
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"ActiveState": "active"}, True),
+        ({"ActiveState": "inactive"}, True),
+        ({"ActiveState": "failed"}, True),
+        ({"ActiveState": "a state of a later systemd"}, True),
+        ({}, True),
+        ({"ActiveState": "activating"}, False),
+        ({"ActiveState": "deactivating"}, False),
+    ],
+)
+def test_a_unit_that_changes_is_told_of_unless_it_is_on_its_way(changed: dict[str, str], told: bool) -> None:
+    heard: list[str | None] = []
+    properties = {name: Variant("s", value) for name, value in changed.items()}
+    signal = Message.new_signal(
+        UNIT_PATH_PREFIX + "a_2eservice", PROPERTIES, "PropertiesChanged", "sa{sv}as", [UNIT, properties, []]
+    )
+    Units("unix:path=/nonexistent")._hear(heard.append, signal)
+    assert heard == (["a.service"] if told else [])
 
 
 async def test_a_bus_that_is_not_there_is_an_error_with_a_remedy(
