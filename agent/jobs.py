@@ -437,7 +437,8 @@ class Jobs:
                 return
         # The order matters: each is looked at before what could have followed from it.
         directory = self._attempt(active.job)
-        claimed = (directory / CLAIMED).exists()
+        # The claim itself does not outlive the host; what only a claimed unit does, does.
+        claimed = (directory / CLAIMED).exists() or (directory / STARTED).exists()
         # Where there is a record, what systemd says does not count any more, and it need not be asked.
         state = UnitState() if (directory / ENDED).exists() else await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
@@ -504,6 +505,9 @@ class Jobs:
             # A disk that is full when the job ends has room for how it ended: the blocks are its own by then.
             for mark in (STOPPING, ENDED):
                 (directory / f"{mark}.new").write_bytes(b" " * MAX_MARK)
+            (directory / f"{CLAIMED}.new").touch(mode=0o600)
+            if not (directory / CLAIMED).is_symlink():
+                (directory / CLAIMED).symlink_to(self._settings.runtime_directory / _claim(job))
         network = self._settings.network(job.network)
         if network is None:
             raise AgentError(Problem.HOST, f"The site's configuration has no network {job.network} any more.")
@@ -515,6 +519,7 @@ class Jobs:
             limits=job.limits,
             snapshot=await self._snapshots.tree(job.commit),
             directory=directory,
+            claim=_claim(job),
             hooks=self._hooks,
             secrets=await self._secrets(job.secrets, job.owner),
         )
@@ -722,11 +727,13 @@ class Jobs:
         return self._directory(job) / "attempts" / str(job.attempt)
 
     def _bar(self, job: Job) -> None:
-        """Makes sure that the unit of a job that is over never starts, not even by an operator's hand."""
+        """Makes sure that an attempt that is over never starts, not even by an operator's hand."""
         claimed = self._attempt(job) / CLAIMED
-        with _disk():
-            if claimed.parent.is_dir() and not claimed.exists():
-                claimed.touch(mode=0o600)
+        with _disk(), contextlib.suppress(FileNotFoundError):
+            claimed.with_name(f"{CLAIMED}.new").replace(claimed)
+        # The claim itself is in memory: it is not kept for every job there ever was.
+        with contextlib.suppress(OSError):
+            (self._settings.runtime_directory / _claim(job)).rmdir()
 
     def _container_id(self, job: Job) -> str:
         try:
@@ -790,6 +797,11 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
             (FieldError(f"hyperparameters.{twice[1]}", f"is {twice[0]} of job {earlier.job_id}"),),
         )
     return hyperparameters
+
+
+def _claim(job: Job) -> str:
+    """The directory that systemd makes when the attempt's unit begins, below $XDG_RUNTIME_DIR."""
+    return f"ml-agent/claims/{job.job_id}.{job.attempt}"
 
 
 def _by_digest(job: Job) -> str:

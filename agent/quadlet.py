@@ -26,7 +26,8 @@ GENERATORS = (
 COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
 
 # Files in an attempt's directory that its unit writes. They are the agent's only proof of what happened.
-CLAIMED = "claimed"  # made by ExecStartPre=: the attempt's one invocation has begun
+# The attempt's one invocation has begun: a link to its RuntimeDirectory=, which systemd makes.
+CLAIMED = "claimed"
 # Made by ExecStartPost= when systemd watches the container: the launcher waits for it, where the job sees it.
 STARTED = "input/started"
 STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
@@ -74,6 +75,7 @@ class Plan:
     limits: Limits
     snapshot: Path
     directory: Path  # the attempt's own: input/, artifacts/ and the unit's marks
+    claim: str  # the directory that is its claim, below $XDG_RUNTIME_DIR
     hooks: Path  # the directory with the programs ml-job-started, ml-job-stopping and ml-job-ended
     secrets: Sequence[Mounted] = ()
 
@@ -118,6 +120,7 @@ def record_section(plan: Plan) -> str:
     a `podman rm` each, although `--rm` has cleaned up already.
     """
     _check_paths(plan)
+    _check_tokens([plan.claim])
     directory, hooks, cid_file = plan.directory, plan.hooks, "%t/%N.cid"
     return "\n".join(
         [
@@ -127,7 +130,9 @@ def record_section(plan: Plan) -> str:
             f"ConditionPathExists=!{directory}/{CLAIMED}",
             "",
             "[Service]",
-            f"ExecStartPre=/usr/bin/touch {directory}/{CLAIMED}",
+            # Made before the first process, and without one of its own.
+            f"RuntimeDirectory={plan.claim}",
+            "RuntimeDirectoryPreserve=yes",
             f"ExecStartPost={hooks}/ml-job-started {directory}/{STARTED}",
             "ExecStop=",
             f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",

@@ -155,7 +155,10 @@ class Scene:
         """Leaves a mark as the job's unit would."""
         path = attempt_of(self.settings, job) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if path.is_symlink():
+            path.readlink().mkdir(parents=True)
+        else:
+            path.write_text(text)
 
     async def begun(self, jobs: Jobs, **fields: Any) -> Job:
         """A job that systemd was asked to start."""
@@ -455,6 +458,35 @@ async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(sce
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
     assert scene.units.started == [job.unit]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_script_that_began_before_a_boot_was_interrupted(scene: Scene, cancelled: bool) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, STARTED)  # the claim went with the boot
+        scene.units.states[job.unit] = UnitState(active_state="active")
+        if cancelled:
+            await jobs.cancel(job.job_id)
+    scene.units.identity, scene.units.states = "boot:2", {}
+    async with driving(scene.jobs()) as jobs:
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert ended.message == "The host went down while the job ran."
+
+
+async def test_the_claim_of_an_attempt_that_is_over_stays_on_disk_and_not_in_memory(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        for mark in (CLAIMED, STARTED):
+            scene.mark(job, mark)
+        scene.mark(job, ENDED, f"success exited 0 {INVOCATION}")
+        jobs.look_at(job.unit)
+        await end_of(jobs, job)
+    claimed = attempt_of(scene.settings, job) / CLAIMED
+    assert claimed.is_file()
+    assert not claimed.is_symlink()
+    assert list((scene.settings.runtime_directory / "ml-agent/claims").iterdir()) == []
 
 
 async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene) -> None:

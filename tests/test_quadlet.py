@@ -25,6 +25,7 @@ PLAIN = Plan(
     limits=Limits(memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600),
     snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
     directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
+    claim="ml-agent/claims/abcdefghijkl.1",
     hooks=Path("/usr/lib/ml"),
 )
 WITH_SECRETS = replace(

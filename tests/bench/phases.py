@@ -4,13 +4,12 @@ Times of files are the kernel's at its last tick, so a short phase may be off by
 """
 
 import itertools
-from datetime import datetime
 from pathlib import Path
 
 from agent.config import Settings
-from agent.journal import Journal, LineNumbering, Position
-from agent.models import LogLine, LogSource
-from agent.quadlet import CLAIMED, ENDED
+from agent.journal import Journal, Line, LineNumbering, Position
+from agent.models import LogSource
+from agent.quadlet import ENDED
 
 from .contender import BenchError
 from .installed_agent import Followed, attempt_directory, unit_file
@@ -21,7 +20,6 @@ PHASES = (
     "→ committed, admitted, input/job.json written",
     "→ unit compiled by Quadlet and written",
     "→ systemd begins: StartUnit",
-    "→ ExecStartPre= has made its mark",
     "→ first line in the journal: podman, crun, the script",
     "→ first line at the client: journalctl, the event stream",
     "POST sent → 202 at the client",
@@ -40,26 +38,26 @@ async def phases(followed: Followed, settings: Settings) -> dict[str, float]:
         followed.job.created_at.timestamp(),
         _written(directory / "input/job.json"),
         _written(unit_file(followed.job, settings)),
-        starting.timestamp(),
-        _written(directory / CLAIMED),
-        printed.timestamp(),
+        starting,
+        printed,
         followed.first_line,
     ]
     spans = [later - earlier for earlier, later in itertools.pairwise(way)]
-    spans += [followed.answered - followed.sent, ended - printed.timestamp(), followed.end - ended]
+    spans += [followed.answered - followed.sent, ended - printed, followed.end - ended]
     return dict(zip(PHASES, spans, strict=True))
 
 
-async def _journalled(followed: Followed) -> tuple[datetime, datetime]:
-    """When systemd began with the unit, and when journald got the script's first line."""
+async def _journalled(followed: Followed) -> tuple[float, float]:
+    """When systemd began with the unit, and when journald got the script's first line: seconds since 1970."""
     starting = None
-    async for item in Journal().history(followed.job.unit, LineNumbering(Position())):
-        if not isinstance(item, LogLine):
-            continue
-        if item.source is LogSource.SYSTEM and item.text.startswith("Starting "):
-            starting = item.time
-        elif item.source is LogSource.JOB and starting:
-            return starting, item.time
+    async for items in Journal().history(followed.job.unit, LineNumbering(Position())):
+        for line in items:
+            if not isinstance(line, Line):
+                continue
+            if line.source is LogSource.SYSTEM and line.text.startswith(b"Starting "):
+                starting = line.time
+            elif line.source is LogSource.JOB and starting:
+                return starting / 1000, line.time / 1000
     raise BenchError(f"the journal does not have the whole start of {followed.job.unit}")
 
 
