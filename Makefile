@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 NAME ?= ml-host
+VM_NAME ?= ml-vm
 
 HOST := tests/host/host
 INSIDE := $(HOST) run --name $(NAME) --cwd /home/ml/src --
@@ -26,16 +27,24 @@ demo: ## train a churn model, from certificate to artifacts
 	@HOST_NAME=$(NAME) tests/demo/demo
 
 test: $(VENV) ## linters, types and all tests, on a real systemd host
-	@$(VENV)/bin/pytest tests/host
+	@$(VENV)/bin/pytest tests/host --ignore=tests/host/test_vm.py
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
 
-faults: ## kill, stop and fill all there is, and count broken promises (QUICK=1: some minutes)
+faults: $(if $(QUICK),,$(VENV)) ## kill, stop and fill all there is, and count broken promises (QUICK=1, VM=1: a part)
+ifndef VM
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python $(if $(QUICK),--quick)
+endif
+ifndef QUICK
+	@$(VENV)/bin/pytest tests/host/test_vm.py
+	@$(HOST) install --vm --system-only --name $(VM_NAME)
+	@$(HOST) run --name $(VM_NAME) --cwd /home/ml/src -- make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@tests/faults/machine $(VM_NAME) $(INSIDE_VENV)/bin/python
+endif
 
 bench: ## measure jobs against podman run (ARGS=--help for more)
 	@$(HOST) install --name $(NAME)
@@ -51,7 +60,7 @@ lint: $(VENV) ## ruff and mypy
 	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases tests/faults
 
 clean: ## remove the host, its cache and the development environment
-	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(NAME) --cache; fi
+	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Made again when pyproject.toml changes. Debian has ensurepip in a package of its own.

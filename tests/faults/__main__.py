@@ -16,7 +16,7 @@ from . import agent_faults, host_faults, machine_faults, power, reboot
 from .audit import Verdict
 from .privilege import Root, become
 from .report import HEAD, Made, failed, sentences
-from .site import MACHINE_CPUS, Site
+from .site import Site
 
 ACCOUNT = "ml"
 Fault = Callable[[Site, Root], AsyncIterator[Made]]
@@ -101,7 +101,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=18443)
     options = parser.parse_args()
     root = become(ACCOUNT)
-    site = Site(options.port, cpus=MACHINE_CPUS) if options.machine else Site(options.port)
+    site = Site(options.port, machine=options.machine)
     if options.reboot:
         work = around(site, options.reboot, lambda: reboot.before(site), lambda: reboot.after(site))
         return 1 if failed(asyncio.run(work)) else 0

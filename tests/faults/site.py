@@ -27,9 +27,10 @@ USERS = ("alice", "bob")
 MAX_RUNNING = 6
 IDLE_SECONDS = 3
 RUN_TIME_SECONDS = 120
-# On an emulated processor, a tenth of a CPU would start nothing in time: there, jobs have a half.
-MACHINE_CPUS = 0.5
-SHARE = 0.25  # of a machine with two of them
+# On an emulated processor a tenth of a CPU would start and end nothing in time: jobs have a half, and as long
+# to stop as jobs have anywhere else.
+MACHINE_CPUS, MACHINE_STOP_SECONDS = 0.5, 30
+SHARE = 0.25  # of a machine with two CPUs
 
 # Each job appends one nonce of its own to a file: two lines would be two invocations.
 PROLOGUE = 'nonce=$(cat /proc/sys/kernel/random/uuid); echo "$nonce" >> /artifacts/nonce; echo "nonce $nonce"'
@@ -67,9 +68,10 @@ idle_exit_seconds = {idle}
 class Site:
     """The agent under test, by systemctl and by its files."""
 
-    def __init__(self, port: int, *, cpus: float = 0.1) -> None:
+    def __init__(self, port: int, *, machine: bool = False) -> None:
         self.port = port
-        self._cpus = cpus
+        self._cpus = MACHINE_CPUS if machine else 0.1
+        self._stop_seconds = MACHINE_STOP_SECONDS if machine else 2
         self.base = Path.home() / ".local/state" / NAME
         self.state = self.base / "state"
         self._units = Path.home() / ".config/systemd/user"
@@ -80,7 +82,7 @@ class Site:
         await self.remove()
         policy = self.base / "policy/ml-job@.container.d/10-test.conf"
         policy.parent.mkdir(parents=True)
-        policy.write_text("[Service]\nTimeoutStopSec=2\n")
+        policy.write_text(f"[Service]\nTimeoutStopSec={self._stop_seconds}\n")
         self.base.chmod(0o700)
         make_repository(self.base / "repository", SCRIPTS)
         config = self.base / "config.toml"
