@@ -92,8 +92,8 @@ async def cpus_are_limited(site: Site, times: int) -> AsyncIterator[Made]:
             await all_of(map(clients.submit, tolds.values()), at_a_time=len(tolds))
             for told in tolds.values():
                 await _one_runs(site, [told])
-            for cpus, told in tolds.items():
-                used = await _cpus_used(told.job_id)
+            shares = await asyncio.gather(*(_cpus_used(told.job_id) for told in tolds.values()))
+            for (cpus, told), used in zip(tolds.items(), shares, strict=True):
                 print(f"    a limit of {cpus} CPUs: {used:.3f} used", flush=True)
                 if abs(used - cpus) > TOLERANCE * cpus:
                     verdict.violated(

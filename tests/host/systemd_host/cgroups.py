@@ -8,6 +8,7 @@
 """
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -80,17 +81,32 @@ class ControlGroups:
                 (self.unified / "cgroup.kill").write_text("1")
             time.sleep(0.02)
 
-    def remove(self) -> None:
-        """Remove the groups, which must have no processes left."""
+    def remove(self, timeout: float = 30.0) -> None:
+        """Remove the groups, which must have no processes left. Raises HostError after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         for folder in self._folders:
             for group in self.walk(folder):
-                group.rmdir()
+                while not remove_group(group):
+                    if time.monotonic() > deadline:
+                        raise HostError(f"{group} stays in use", f"see {group}/cgroup.procs")
+                    time.sleep(0.02)
 
     @staticmethod
     def walk(folder: Path) -> Iterator[Path]:
         """Yield the groups in and below `folder`, the deepest first."""
         for path, _, _ in os.walk(folder, topdown=False):
             yield Path(path)
+
+
+def remove_group(group: Path) -> bool:
+    """Remove a group; whether it is gone. A process that was killed is in it until its memory is given back."""
+    try:
+        group.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def pids(group: Path) -> list[int]:
