@@ -99,7 +99,7 @@ class ControlGroups:
 
 
 def remove_group(group: Path) -> bool:
-    """Remove a group; whether it is gone. A process that was killed is in it until its memory is given back."""
+    """Remove a group; whether it is gone. A killed process is in it until its memory is given back."""
     try:
         group.rmdir()
     except OSError as error:
