@@ -1,0 +1,150 @@
+"""Whatever a job prints comes back as docs/logs.md says: in each form, live, from the journal and when kept."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from waiting import run, until
+
+from agent.cli.http import Api
+from agent.cli.identity import Profile, config_directory
+from agent.cli.stream import follow
+from agent.config import load
+
+LINE_MAX = 48 * 1024  # journald's default
+
+SIZES = (4095, 4096, 4097, 8191, 8192, 8193, LINE_MAX - 1, LINE_MAX, LINE_MAX + 1)
+LINES = [
+    b"plain",
+    b"\x1b[31mred\x1b[0m",
+    b" 10%\r 20%\r100%",
+    b"\xff\xfe is no UTF-8, \xc3\xa4 is",
+    b"<0>not an emergency",
+    b"<6>",
+    b"  spaces",
+    b"\ttab\x0b\x0c\x07",
+    b'"quotes" \\ and {"json": 1}',
+    b"data: event: id: 1",
+    "line separator \u2028 and \U0001f600".encode(),
+    *(b"x" * size for size in SIZES),
+    b"m" * (1 << 20),
+    b"last",
+]
+# What is printed, and what of it journald keeps: no empty lines, no white space behind text; a NUL ends a line.
+PRINTED = b"\n  \nzero\0one \t\r\n" + b"\n".join(LINES)
+# Of a line that is as long as journald reads at once, it cannot be said whether the next one goes on with it.
+KEPT = b"  \nzero\none\n" + b"".join(line + b"\n" * (len(line) != LINE_MAX) for line in LINES)
+
+
+@dataclass
+class Running:
+    """A job that runs and says nothing more by itself; `say` writes to its log as its process would."""
+
+    api: Api
+    job_id: str
+
+    @property
+    def path(self) -> str:
+        return f"/jobs/{self.job_id}/logs"
+
+    async def say(self, data: bytes, tmp_path: Path) -> None:
+        """Returns when the journal has it."""
+        (tmp_path / "printed").write_bytes(data)
+        program = f"import sys; sys.stdout.buffer.write(open({str(tmp_path / 'printed')!r}, 'rb').read())"
+        identifier = f"ml-job@{self.job_id}"
+        await run("systemd-cat", "-t", identifier, "--level-prefix=false", sys.executable, "-c", program)
+        last = data.rpartition(b"\n")[2].decode()
+
+        async def there() -> bool:
+            return last in await run("journalctl", "-q", "-t", identifier, "-n", "1", "-o", "cat")
+
+        await until(there)
+
+    async def read(self, accept: str, **params: str) -> bytes:
+        async with self.api.open(self.path, params=params, accept=accept) as response:
+            return await response.read()
+
+    async def items(self) -> list[tuple[str, Any]]:
+        """Lines and gaps as they are now, by lines of JSON."""
+        events = [json.loads(line) for line in (await self.read("application/x-ndjson")).splitlines()]
+        return [(each["event"], each["data"]) for each in events if each["event"] in ("line", "gap")]
+
+    async def followed(self, **params: str) -> list[tuple[str, Any]]:
+        """The same as events, to the job's end."""
+        found = []
+        stream = follow(self.api, self.path, params=params, notice=lambda text: pytest.fail(text))
+        async with contextlib.aclosing(stream) as events:
+            async for event in events:
+                if event.name in ("line", "gap"):
+                    found.append((event.name, json.loads(event.data)))
+        return found
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    request = {"script_name": "hello.py", "hyperparameters": {"lines": "1", "sleep": "3000"}}
+    async with Api(Profile.load(config_directory(), server=None, identity="alice")) as api:
+        job = await api.post("/jobs", request)
+        one = Running(api, job["job_id"])
+
+        async def begun() -> bool:
+            return b"Hello" in await one.read("text/plain")
+
+        await until(begun)
+        yield one
+        await api.post(f"/jobs/{job['job_id']}/cancel")
+
+
+def own_text(items: list[tuple[str, Any]]) -> str:
+    """What the job itself printed, put together again."""
+    lines = [data for name, data in items if name == "line" and data["source"] == "job"]
+    return "".join(each["text"] + ("" if each.get("continued") else "\n") for each in lines)
+
+
+async def test_hostile_lines_come_back_in_every_form_live_from_the_journal_and_when_kept(
+    running: Running, tmp_path: Path
+) -> None:
+    before = asyncio.create_task(running.followed())
+    await running.say(PRINTED, tmp_path)
+    middle = asyncio.create_task(running.followed())
+    text = b"Hello, world! (1 of 1)\n" + KEPT
+
+    assert await running.read("text/plain") == text
+    items = await running.items()
+    assert own_text(items) == text.decode("utf-8", "replace")
+    assert [data["number"] for _, data in items] == list(range(1, len(items) + 1))
+    cut = [data for _, data in items if data.get("continued")]
+    assert all(len(each["text"].encode()) == LINE_MAX for each in cut)
+
+    await running.api.post(f"/jobs/{running.job_id}/cancel")
+    live = await before
+    assert live[: len(items)] == items
+    assert await middle == live
+    assert await running.followed() == live
+
+    kept = load().state_directory / "jobs" / running.job_id / "log.gz"
+
+    async def archived() -> bool:
+        return kept.exists()
+
+    await until(archived, seconds=60)
+    assert await running.followed() == live
+    assert await running.items() == live
+    assert (await running.read("text/plain")).startswith(text)
+
+
+async def test_a_log_can_be_asked_for_by_number_time_and_expression(running: Running, tmp_path: Path) -> None:
+    await running.say(b"\n".join(b"line %d" % number for number in range(1, 101)), tmp_path)
+    lines = [data for _, data in await running.items() if data["text"].startswith("line")]
+    assert await running.read("text/plain", tail="2") == b"line 99\nline 100\n"
+    assert await running.read("text/plain", grep="^line .0$", tail="2") == b"line 80\nline 90\n"
+    since = await running.read("application/x-ndjson", since=lines[50]["time"])
+    assert json.loads(since.splitlines()[0])["data"]["time"] >= lines[50]["time"]
+    assert b"line 100" in since
+    assert b"line 1\n" not in await running.read("text/plain", until="2020-01-01T00:00:00Z")
