@@ -14,9 +14,11 @@ from waiting import until
 
 from agent import archive
 from agent.api import streams
+from agent.api.lines import pattern
 from agent.api.logs import STREAMS
+from agent.errors import AgentError
 from agent.journal import Journal, LineNumbering, Position
-from agent.models import Job
+from agent.models import Job, LogLine
 from agent.quadlet import CLAIMED, ENDED, STARTED
 from agent.units import UnitState
 
@@ -348,3 +350,153 @@ async def test_a_damaged_log_is_an_error_and_no_short_log(served: Served, alice:
     file.write_bytes(file.read_bytes()[:-1])
     name, data, _ = (await whole(alice, job))[-1]
     assert (name, data["type"]) == ("error", "urn:ml-agent:problem:host")
+
+
+# --- what is asked for, and in which form ---------------------------------------------------------------
+
+
+async def finished(served: Served, client: Client, *lines: str) -> Any:
+    job = await client.submit()
+    served.log(*lines, "END")
+    await served.finish(job)
+    return job
+
+
+async def objects(client: Client, job: Any, query: str = "") -> list[Any]:
+    """The lines of JSON of a log."""
+    answer = await client.session.get(
+        f"{client.base}/jobs/{job['job_id']}/logs{query}", headers={"Accept": "application/x-ndjson"}
+    )
+    assert answer.content_type == "application/x-ndjson"
+    return [json.loads(line) for line in (await answer.read()).splitlines()]
+
+
+async def test_lines_of_json_are_the_events_of_the_stream(served: Served, alice: Client) -> None:
+    job = await finished(served, alice, "one", 'two "€"')
+    stream = await whole(alice, job)
+    told = [(each["event"], each["data"], each.get("id", "")) for each in await objects(alice, job)]
+    assert told == stream
+    LogLine.model_validate(told[0][1])
+
+
+async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    served.log("one")
+    told = await objects(alice, job)
+    assert [each["event"] for each in told] == ["line", "pause"]
+    assert told[-1]["data"]["status"] == "RUNNING"
+
+
+async def test_text_can_be_followed(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    path = f"{alice.base}/jobs/{job['job_id']}/logs?follow=true"
+    async with asyncio.timeout(20), alice.session.get(path) as response:
+        served.log("one")
+        assert await response.content.readline() == b"one\n"
+        served.log("two", "END")
+        await end(served, job)
+        assert await response.content.read() == b"two\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("?grep=^line [13]$", [1, 3]),
+        ("?grep=LINE", []),
+        ("?grep=(?i)LINE&tail=2", [3, 4]),
+        ("?since=1970-01-01T00:00:03Z", [3, 4, 5]),
+        ("?since=1970-01-01T00:00:02Z&until=1970-01-01T01:00:03%2B01:00", [2, 3]),
+        ("?until=1970-01-01T00:00:02Z&tail=1", [2]),
+    ],
+)
+async def test_lines_can_be_asked_for_by_time_and_expression(
+    served: Served, alice: Client, query: str, numbers: list[int]
+) -> None:
+    job = await finished(served, alice, "line 1", "line 2", "line 3", "line 4")
+    for _ in ("from the journal", "from the file"):
+        told = await objects(alice, job, query)
+        assert [each["data"]["number"] for each in told if each["event"] == "line"] == numbers
+        assert told[-1]["event"] == "end"
+        await keep(served, job)
+
+
+async def test_an_event_id_may_be_in_the_query(served: Served, alice: Client) -> None:
+    job = await finished(served, alice, "one", "two", "three")
+    told = await objects(alice, job)
+    rest = await objects(alice, job, f"?since={told[1]['id']}")
+    assert rest == told[2:]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("grep=(", "grep"),
+        ("grep=(?=x)", "grep"),
+        (r"grep=(a)\1", "grep"),
+        ("grep=" + "x" * 129, "grep"),
+        ("grep=((a{500}){500}){500}", "grep"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-01T00:00:00", "since"),
+        ("until=2026-01-01T00:00:00Z&follow=true", "until"),
+        ("follow=perhaps", "follow"),
+    ],
+)
+async def test_what_cannot_be_asked_for_is_refused_by_name(alice: Client, query: str, field: str) -> None:
+    job = await alice.submit()
+    answer = await alice.get(f"/jobs/{job['job_id']}/logs?{query}")
+    assert (answer.status, answer.fields) == (422, [field])
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "^(a|a)*$", "(.*a){20}$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
+def test_no_expression_takes_exponential_time(expression: str) -> None:
+    # Python's own engine would still be at it when the sun goes out.
+    assert pattern(expression)("a" * 48_000 + "!") is False
+
+
+async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) -> None:
+    served: Served = await serve(max_streams_per_user=1)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    hers, his = await running(served, alice), await bob.submit()
+    path = f"/jobs/{hers['job_id']}/logs"
+    async with alice.stream(path):
+        answer = await alice.get(path)
+        assert (answer.status, answer.problem) == (429, "too-many-streams")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await bob.get(f"/jobs/{his['job_id']}/logs")).status == 200
+
+
+async def test_a_client_that_begins_to_read_again_is_told_why_it_was_cut_off(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    cut_off, reason = asyncio.Event(), streams._reason
+
+    def noted(errors: ExceptionGroup[Exception]) -> AgentError:
+        cut_off.set()
+        return reason(errors)
+
+    monkeypatch.setattr(streams, "_reason", noted)
+    job = await running(served, alice)
+    served.log(*("x" * 1000 for _ in range(20_000)))
+    async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
+        await cut_off.wait()
+        told = [event async for event in events(response)]
+    name, problem, _ = told[-1]
+    assert (name, problem["type"]) == ("error", "urn:ml-agent:problem:slow-reader")
+    last = [event_id for _, _, event_id in told if event_id][-1]
+    async with (
+        asyncio.timeout(20),
+        alice.stream(f"/jobs/{job['job_id']}/logs", **{"Last-Event-ID": last}) as again,
+    ):
+        stream = events(again)
+        numbers = [data["number"] async for name, data, _ in _until(stream, 20_000) if name == "line"]
+    assert numbers == list(range(int(last.partition(":")[0]) + 1, 20_001))
+
+
+async def _until(
+    stream: AsyncIterator[tuple[str, Any, str]], number: int
+) -> AsyncIterator[tuple[str, Any, str]]:
+    async for event in stream:
+        yield event
+        if event[0] == "line" and event[1]["number"] == number:
+            return

@@ -1,4 +1,4 @@
-"""Whatever a job prints comes back as docs/logs.md says: in each form, live, from the journal and when kept."""
+"""What a job prints comes back as docs/logs.md says: in each form, live, from the journal, and when kept."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ LINES = [
     b"m" * (1 << 20),
     b"last",
 ]
-# What is printed, and what of it journald keeps: no empty lines, no white space behind text; a NUL ends a line.
+# What is printed, and what journald keeps: no empty lines, no white space behind text; a NUL ends a line.
 PRINTED = b"\n  \nzero\0one \t\r\n" + b"\n".join(LINES)
 # Of a line that is as long as journald reads at once, it cannot be said whether the next one goes on with it.
 KEPT = b"  \nzero\none\n" + b"".join(line + b"\n" * (len(line) != LINE_MAX) for line in LINES)
