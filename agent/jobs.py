@@ -442,14 +442,7 @@ class Jobs:
         # Where there is a record, what systemd says does not count any more, and it need not be asked.
         state = UnitState() if (directory / ENDED).exists() else await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
-            stopping = read_mark(directory / STOPPING)
-            called_off = self._units.called_off(active.job.unit)
-            result = outcome(
-                record,
-                started=(directory / STARTED).exists(),
-                stopping=stopping[0] if stopping else "success" if called_off else None,
-                cancelled=active.job.cancel_requested,
-            )
+            result = self._outcome(active.job, record)
             if result.reason is Reason.STOPPED and await self._manager_left(active.job, manager):
                 result = interrupted("The host was shut down while the job ran.")
             await self._finish(
@@ -558,17 +551,25 @@ class Jobs:
         facts = {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
         await self._finish(active, result, **facts)
 
-    def _without_record(self, job: Job, told: ExitRecord) -> Outcome:
-        """What systemd's journal says, where it says how the script ended; a success it never proves."""
+    def _outcome(self, job: Job, record: ExitRecord) -> Outcome:
+        """What the record proves, with the other marks of the attempt."""
         marks = self._attempt(job)
         stopping = read_mark(marks / STOPPING)
-        result = outcome(
-            told,
+        called_off = self._units.called_off(job.unit)
+        return outcome(
+            record,
             started=(marks / STARTED).exists(),
-            stopping=stopping[0] if stopping else None,
+            stopping=stopping[0] if stopping else "success" if called_off else None,
             cancelled=job.cancel_requested,
         )
-        if result.status is not JobState.COMPLETED and told.exit_status is not None:
+
+    def _without_record(self, job: Job, told: ExitRecord) -> Outcome:
+        """What systemd's journal says, where it says how the script ended; a success it never proves."""
+        result = self._outcome(job, told)
+        # That it was stopped, a mark or a signal has said; else it must be known how the script itself ended.
+        if result.status is JobState.CANCELLED or (
+            result.status is JobState.FAILED and told.exit_status is not None
+        ):
             return result
         return interrupted(
             f"The unit's exit record is missing; systemd's journal has its result, {told.result}, and not"

@@ -496,6 +496,10 @@ class TestRerun:
 
 
 class TestCancelAndScripts:
+    def test_a_job_that_may_be_tried_again_says_which_attempt_it_is_at(self, agent: StandIn) -> None:
+        agent.jobs = [job(status="RUNNING", attempt=2, max_attempts=3)]
+        assert ml_job("cancel", JOB_ID).stdout == f"job {JOB_ID} is RUNNING, attempt 2 of 3\n"
+
     def test_pin_and_unpin_say_what_the_job_is_now(self, agent: StandIn) -> None:
         agent.jobs = [job()]
         assert ml_job("pin", JOB_ID).stdout == f"job {JOB_ID} is pinned\n"

@@ -450,6 +450,17 @@ async def test_without_a_record_a_job_failed_as_the_journal_says_and_is_never_co
     assert ended.invocation_id == INVOCATION
 
 
+async def test_without_a_record_a_job_that_was_stopped_is_not_tried_again(soon: Scene) -> None:
+    soon.journalled = ExitRecord("success", "-", "-", INVOCATION, now())
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=3)
+        for mark, text in ((CLAIMED, ""), (STARTED, ""), (STOPPING, "success")):
+            soon.mark(job, mark, text)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, Reason.STOPPED, 1)
+
+
 async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)

@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -6,7 +7,7 @@ from test_store import make_job
 
 from agent import schedule as schedule_module
 from agent.config import Jobs
-from agent.models import Job, JobState, Limits, Use, now
+from agent.models import Attempt, Job, JobState, Limits, Reason, Use, now
 from agent.schedule import LONGEST_AROUND, Schedule
 
 GIB = 2**30
@@ -156,3 +157,66 @@ def test_whoever_has_no_jobs_and_had_nothing_of_late_is_not_listed(schedule: Sch
         ("bob", 1, 0),
         ("dave", 0, 0),
     ]
+
+
+def back_off(schedule: Schedule, job: Job, *, seconds: float) -> Job:
+    """The job after an attempt, to be tried again in so many seconds."""
+    ended = now()
+    attempt = Attempt(number=job.attempt, finished_at=ended, reason=Reason.EXIT_CODE)
+    waiting = changed(
+        job,
+        status=JobState.PENDING,
+        attempt=job.attempt + 1,
+        attempts=[*job.attempts, attempt],
+        not_before=ended + timedelta(seconds=seconds),
+    )
+    schedule.note(waiting)
+    return waiting
+
+
+def test_a_job_that_backs_off_gives_its_room_to_others_and_has_its_age_again_when_it_is_due(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, third, fourth = (submit(schedule) for _ in range(4))
+    list(schedule.take())
+    waiting = back_off(schedule, first, seconds=20)
+    assert list(schedule.take()) == [third.job_id]
+    assert place(schedule, fourth)[0] == 1
+    position, waits_for = place(schedule, waiting)
+    assert position == 2
+    assert waits_for == f"its next attempt, at the earliest at {waiting.not_before:%Y-%m-%dT%H:%M:%SZ}"
+    assert [user.waiting for user in schedule.users()] == [2]
+    assert list(schedule.line("alice", 10)) == [fourth.job_id, first.job_id]
+    due = schedule.next_due()
+    assert due is not None
+    assert 0 < due <= 20
+    later = time.monotonic() + 21
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert schedule.next_due() == 0
+    end(schedule, second, seconds=1)
+    assert list(schedule.take()) == [first.job_id]
+    assert schedule.next_due() is None
+    assert place(schedule, fourth)[0] == 1
+
+
+def test_a_job_that_backs_off_and_is_cancelled_waits_for_nothing(schedule: Schedule) -> None:
+    job = submit(schedule)
+    list(schedule.take())
+    waiting = back_off(schedule, job, seconds=20)
+    schedule.note(changed(waiting, status=JobState.CANCELLED))
+    assert schedule.next_due() is None
+    assert schedule.place(waiting).queue is None
+
+
+def test_a_clock_that_was_set_back_puts_no_attempt_off_for_long(schedule: Schedule) -> None:
+    job = submit(schedule)
+    list(schedule.take())
+    back_off(schedule, job, seconds=3600)
+    due = schedule.next_due()
+    assert due is not None
+    assert due <= schedule_module.MAX_BACK_OFF
+
+
+def test_the_back_off_doubles_up_to_five_minutes() -> None:
+    seconds = [Schedule(SETTINGS).back_off(attempts).total_seconds() for attempts in range(1, 10)]
+    assert seconds == [10, 20, 40, 80, 160, 300, 300, 300, 300]

@@ -212,6 +212,7 @@ def outcome(job: Job) -> str:
         details.append(f"status {job.exit_status}")
     taken = seconds_taken(job) if job.status.terminal else None
     sentence = f"job {job.job_id} is {job.status}"
+    sentence += f", attempt {job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
     sentence += ", to be cancelled" if job.cancel_requested and not job.status.terminal else ""
     sentence += f" ({', '.join(details)})" if details else ""
     sentence += f" after {format_duration(taken)}" if taken is not None else ""
