@@ -300,8 +300,13 @@ class Journal:
                     async for items in batches:
                         yield items
                 if not subscription.lost:
-                    return
+                    break
                 reread = True
+            if end.result() and not numbering.closed:
+                # The closing entry was waited for in vain: what the tail did not bring is in the journal.
+                async with contextlib.aclosing(self.rest(unit, numbering)) as batches:
+                    async for items in batches:
+                        yield items
 
     async def rest(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
         """What is still to come of a unit that has ended.

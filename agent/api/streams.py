@@ -155,7 +155,9 @@ class Streams:
             if broken:
                 await _break_off(request, response, form, broken)
             else:
-                await response.write_eof()
+                # A client that has seen the last event may be gone before the end of the body.
+                with contextlib.suppress(ConnectionError):
+                    await response.write_eof()
         finally:
             self._tasks.discard(task)
             self._users -= Counter([user])
