@@ -432,6 +432,11 @@ class Jobs:
         # Kept for this step: a reconnection may forget the agent's own copy at any moment.
         manager = self._manager = self._manager or await self._units.manager_identity()
         if active.job.status is JobState.PENDING:
+            if active.job.attempt > 1 and await self._units.manager_stopping():
+                # What took the attempt before down would take this one down, too.
+                raise AgentError(
+                    Problem.HOST, "The host is shutting down; the next boot tries the job again."
+                )
             await self._change(active, _admission, manager=manager)
             if active.job.status.terminal:
                 return

@@ -768,6 +768,28 @@ async def test_a_job_that_the_host_took_down_is_tried_again_after_the_boot(soon:
     assert await soon.store.manager_of(job.job_id) == "boot:2"
 
 
+async def test_a_host_that_goes_down_takes_one_attempt_and_not_the_next_as_well(
+    soon: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "LOOK_DELAY", 0.01)
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2)
+        soon.units.stopping = True
+        soon.mark(job, STOPPING, "success")
+        fail(soon, job, "success exited 143")
+        jobs.look_at(job.unit)
+
+        async def waits() -> bool:
+            return (await jobs.get(job.job_id)).attempt == 2
+
+        await until(waits)
+        await asyncio.sleep(0.1)
+        assert (await jobs.get(job.job_id)).status is JobState.PENDING
+    soon.units.stopping, soon.units.identity = False, "boot:2"
+    async with driving(soon.jobs()) as jobs:
+        assert (await starts_again(soon, jobs, job)).attempt == 2
+
+
 async def test_each_attempts_use_is_charged_once(soon: Scene) -> None:
     charged: list[float] = []
     update_job = soon.store.update_job
