@@ -266,9 +266,11 @@ class Journal:
     def __init__(self, tail: Tail | None = None) -> None:
         self._tail = tail or Tail()
 
-    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
-        """What the journal holds of the unit after the numbering's position; ends there."""
-        async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+    async def history(
+        self, unit: str, numbering: LineNumbering, *, last: str = ""
+    ) -> AsyncGenerator[list[Item]]:
+        """What the journal holds of the unit after the numbering's position; ends there, or with `last`."""
+        async with contextlib.aclosing(self._read(unit, numbering, last)) as batches:
             async for items in batches:
                 yield items
 
@@ -326,31 +328,38 @@ class Journal:
                 return
             await asyncio.sleep(SETTLE_INTERVAL)
 
-    async def _read(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
-        """What journalctl shows after the numbering's position."""
+    async def plain_after(self, unit: str) -> str:
+        """The cursor behind which all that came over the unit's stdout is whole lines of the job's own.
+
+        Empty for the beginning.
+        """
+        runtime = [f"_COMM={name.decode()}" for name in sorted(RUNTIME_COMMANDS)]
+        printed = _printed(unit)
+        other = ["--output=export", "--output-fields=_COMM", "--lines=1"]
+        other += [*printed, *runtime, "+", *printed, "_LINE_BREAK=line-max"]
+        async with contextlib.aclosing(_journalctl(other)) as chunks:
+            last = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
+        return last[-1]["__CURSOR"].decode("ascii") if last else ""
+
+    async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
+        """What came over the unit's stdout behind a cursor, a line feed behind each line.
+
+        Several times faster than `history`.
+        """
+        behind = [f"--after-cursor={after}"] if after else []
+        async with contextlib.aclosing(_journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _read(self, unit: str, numbering: LineNumbering, last: str = "") -> AsyncGenerator[list[Item]]:
+        """What journalctl shows after the numbering's position, up to the entry of a cursor."""
         position = numbering.position
-        starting = asyncio.create_task(
-            asyncio.create_subprocess_exec(
-                *_journalctl(unit, position),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                limit=READ_SIZE,
-            )
-        )
-        try:
-            # A start that is cancelled half-way leaves its pipes open.
-            process = await asyncio.shield(starting)
-            async with contextlib.aclosing(_batches(process, numbering, position)) as batches:
-                async for items in batches:
-                    yield items
-            await _check_exit(process)
-        finally:
-            process = await starting
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            # Reads what is left in the pipes: an unread pipe would stay open.
-            await process.communicate()
+        async with (
+            contextlib.aclosing(_journalctl(_entries_after(position, unit))) as chunks,
+            contextlib.aclosing(_batches(chunks, numbering, position, last.encode())) as batches,
+        ):
+            async for items in batches:
+                yield items
 
 
 @contextlib.asynccontextmanager
@@ -396,11 +405,10 @@ def _cursor_time(cursor: bytes) -> int:
 
 
 async def _batches(
-    process: asyncio.subprocess.Process, numbering: LineNumbering, position: Position
+    chunks: AsyncIterator[bytes], numbering: LineNumbering, position: Position, last: bytes
 ) -> AsyncGenerator[list[Item]]:
-    assert process.stdout is not None
     parser, first = ExportParser(), True
-    while data := await process.stdout.read(READ_SIZE):
+    async for data in chunks:
         entries = parser.feed(data)
         if first and not position.cursor:
             # What journald did before the unit was there is not the unit's.
@@ -417,7 +425,10 @@ async def _batches(
             else:
                 # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
                 lost = numbering.missing(time_of(entries[0]))
-        yield lost + numbering.take(entries)
+        ends = [index for index, entry in enumerate(entries) if entry["__CURSOR"] == last] if last else []
+        yield lost + numbering.take(entries[: ends[0] + 1] if ends else entries)
+        if ends:
+            return
     if first and position.cursor:
         yield numbering.missing(time.time_ns() // 1_000_000)
 
@@ -426,15 +437,44 @@ def _is_of_all(entry: Fields) -> bool:
     return entry.get("MESSAGE_ID") in (JOURNALD_STARTED, JOURNALD_STOPPED)
 
 
-def _journalctl(unit: str, position: Position) -> list[str]:
+async def _journalctl(arguments: list[str]) -> AsyncGenerator[bytes]:
+    """What journalctl prints. Raises `AgentError` (host) where it fails."""
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *("journalctl", "--quiet", "--no-pager", "--all", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=READ_SIZE,
+        )
+    )
+    try:
+        # A start that is cancelled half-way leaves its pipes open.
+        process = await asyncio.shield(starting)
+        assert process.stdout is not None
+        while data := await process.stdout.read(READ_SIZE):
+            yield data
+        await _check_exit(process)
+    finally:
+        process = await starting
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        # Reads what is left in the pipes: an unread pipe would stay open.
+        await process.communicate()
+
+
+def _printed(unit: str) -> list[str]:
+    return [f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}", f"_UID={os.getuid()}", "_TRANSPORT=stdout"]
+
+
+def _entries_after(position: Position, unit: str) -> list[str]:
     """The job's output, by its identifier, and what the user manager and journald say about the unit.
 
     Not --user-unit=: journald learns a line's unit from the process that wrote it, and where that process has
     ended meanwhile, the line has none. The identifier belongs to the stream and stays.
     """
-    command = ["journalctl", "--quiet", "--no-pager", "--all", "--output=export"]
     # Asking for fewer makes journalctl three times faster.
-    command.append(f"--output-fields={','.join(FIELDS)}")
+    command = ["--output=export", f"--output-fields={','.join(FIELDS)}"]
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
     mine = f"_UID={os.getuid()}"

@@ -52,6 +52,12 @@ class Wanted:
     tail: int | None
     follow: bool
 
+    @property
+    def all_as_text(self) -> bool:
+        """Whether it is the job's whole output, as it was printed so far."""
+        whole = self.only.takes_all and self.tail is None and not self.position.cursor
+        return whole and self.form is None and not self.follow
+
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
@@ -202,6 +208,9 @@ async def _send_lines(
         await jobs.ended(job)
         return (await jobs.get(job.job_id)).invocation_id is not None
 
+    if job.status is JobState.RUNNING and wanted.all_as_text:
+        await _send_output(stream, request.app[JOURNAL], job, numbering, wanted)
+        return
     if job.status.terminal or not wanted.follow:
         lines = _history(request, job, numbering)
     else:
@@ -209,6 +218,19 @@ async def _send_lines(
     async with contextlib.aclosing(lines):
         async for items in lines:
             await _write(stream, wanted, _shown(wanted, items))
+
+
+async def _send_output(
+    stream: EventStream, journal: Journal, job: Job, numbering: LineNumbering, wanted: Wanted
+) -> None:
+    """What a job that runs has printed so far: for most of it, what journalctl prints, as it is."""
+    if after := await journal.plain_after(job.unit):
+        async with contextlib.aclosing(journal.history(job.unit, numbering, last=after)) as batches:
+            async for items in batches:
+                await _write(stream, wanted, _shown(wanted, items))
+    async with contextlib.aclosing(journal.output(job.unit, after)) as chunks:
+        async for chunk in chunks:
+            await stream.write(chunk)
 
 
 def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:

@@ -387,6 +387,13 @@ async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, a
     assert told[-1]["data"]["status"] == "RUNNING"
 
 
+async def test_the_text_of_a_job_that_runs_is_what_it_has_printed(served: Served, alice: Client) -> None:
+    job = await running(served, alice)
+    served.log("one", "\x1b[31mtwo", "drei €")
+    answer = await alice.get(f"/jobs/{job['job_id']}/logs")
+    assert answer.body.decode() == "one\n\x1b[31mtwo\ndrei €\n"
+
+
 async def test_text_can_be_followed(served: Served, alice: Client) -> None:
     job = await running(served, alice)
     path = f"{alice.base}/jobs/{job['job_id']}/logs?follow=true"

@@ -139,6 +139,18 @@ async def test_hostile_lines_come_back_in_every_form_live_from_the_journal_and_w
     assert (await running.read("text/plain")).startswith(text)
 
 
+async def test_text_without_cut_lines_is_the_same_the_quick_way(running: Running, tmp_path: Path) -> None:
+    lines = [line for line in LINES if len(line) < LINE_MAX]
+    await running.say(b"\n  \nzero\0one \t\r\n" + b"\n".join(lines), tmp_path)
+    text = await running.read("text/plain")
+    assert text == b"Hello, world! (1 of 1)\n  \nzero\none\n" + b"".join(line + b"\n" for line in lines)
+    assert own_text(await running.items()) == text.decode("utf-8", "replace")
+    # A cut line in the middle, after which the quick way begins.
+    await running.say(b"c" * (LINE_MAX + 10) + b"\nand\nthen", tmp_path)
+    text += b"c" * (LINE_MAX + 10) + b"\nand\nthen\n"
+    assert await running.read("text/plain") == text
+
+
 async def test_a_log_can_be_asked_for_by_number_time_and_expression(running: Running, tmp_path: Path) -> None:
     await running.say(b"\n".join(b"line %d" % number for number in range(1, 101)), tmp_path)
     lines = [data for _, data in await running.items() if data["text"].startswith("line")]
