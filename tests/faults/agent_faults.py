@@ -58,7 +58,8 @@ async def killed_at_random(site: Site, *, kills: int, jobs: int) -> AsyncIterato
 
     async def submit(clients: Clients) -> None:
         while made < kills or len(tolds) < jobs:
-            told = Told(USERS[len(tolds) % len(USERS)], ("short.py", "fail.py", "steady.py")[len(tolds) % 3])
+            script = ("short.py", "fail.py", "steady.py")[len(tolds) % 3]
+            told = Told(USERS[len(tolds) % len(USERS)], script, attempts=2 if script == "fail.py" else 1)
             tolds.append(told)
             await clients.whole_way(told)
 
