@@ -177,9 +177,13 @@ class Pruner:
 
     async def _remove_jobs(self) -> AsyncGenerator[Pruned]:
         while True:
-            kept = await self._store.kept()
+            began = time.monotonic()
             oldest = await self._store.oldest(STEP_JOBS, with_files=False)
-            due = await self._without_units(records_due(oldest, self._rules, count=kept.jobs, now=now()))
+            found = records_due(oldest, self._rules, count=0, now=now())
+            if len(found) < len(oldest):  # to count them takes longer than to find the old ones
+                count = (await self._store.kept()).jobs
+                found = records_due(oldest, self._rules, count=count, now=now())
+            due = await self._without_units(found)
             done = set(await self._store.remove_jobs([each.job.job_id for each in due])) if due else set()
             if not done:
                 return
@@ -187,13 +191,17 @@ class Pruner:
             for each in due:
                 if each.job.job_id in done:
                     yield _pruned(Stage.JOB, each)
+            await _pause(began)
 
     async def _remove_files(self) -> AsyncGenerator[Pruned]:
         while True:
-            kept, at = await self._store.kept(), now()
+            began, at = time.monotonic(), now()
             oldest = await self._store.oldest(STEP_JOBS, with_files=True)
-            surplus = kept.bytes - self._max_bytes()
-            due = await self._without_units(files_due(oldest, self._rules, surplus=surplus, now=at))
+            found = files_due(oldest, self._rules, surplus=0, now=at)
+            if len(found) < len(oldest):
+                surplus = (await self._store.kept()).bytes - self._max_bytes()
+                found = files_due(oldest, self._rules, surplus=surplus, now=at)
+            due = await self._without_units(found)
             removals = {each.job.job_id: Removal(at=at, rule=each.rule) for each in due}
             done = set(await self._store.remove_files(removals)) if due else set()
             if not done:
@@ -202,6 +210,7 @@ class Pruner:
             for each in due:
                 if each.job.job_id in done:
                     yield _pruned(Stage.FILES, each)
+            await _pause(began)
 
     async def _without_units(self, due: Sequence[Due]) -> list[Due]:
         """Those that have no unit any more: its file leads to marks that go with the job's files."""
