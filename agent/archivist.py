@@ -8,19 +8,22 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 
 from . import archive
 from .errors import AgentError
-from .journal import SETTLE_LIMIT, Journal, LineNumbering, Position
+from .journal import SETTLE_LIMIT, Item, Journal, LineNumbering, Position
 from .meter import collected, keep
 from .metrics import Collector
-from .models import Job
+from .models import Job, now
 from .store import Store
 
 log = logging.getLogger("ml-agent")
 
 DELAY = 2 * SETTLE_LIMIT  # seconds after a job's end from which on one look at the journal sees all of it
+BEHIND = 60.0  # seconds after a job's end for which journald may still be busy with what it printed
 
 
 class Archivist:
@@ -64,8 +67,20 @@ class Archivist:
         # A job that never began has no directory and no log.
         if file.parent.is_dir() and not file.exists():
             said = Collector()
-            lines = collected(self._journal.history(job.unit, LineNumbering(Position())), said)
+            lines = collected(self._log(job), said)
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
             keep(file.parent, said.metrics(job.job_id, complete=True))
         await self._store.archived(job.job_id)
+
+    async def _log(self, job: Job) -> AsyncGenerator[list[Item]]:
+        """What the journal holds; of a job of late without its closing entry also what is still to come."""
+        numbering = LineNumbering(Position())
+        async with contextlib.aclosing(self._journal.history(job.unit, numbering)) as batches:
+            async for items in batches:
+                yield items
+        late = job.finished_at is None or now() - job.finished_at > timedelta(seconds=BEHIND)
+        if job.invocation_id and not numbering.closed and not late:
+            async with contextlib.aclosing(self._journal.rest(job.unit, numbering)) as batches:
+                async for items in batches:
+                    yield items

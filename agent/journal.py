@@ -323,6 +323,8 @@ class Journal:
                 async for items in batches:
                     yield items
             quiet = numbering.position == before
+            if not quiet:
+                deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
             late = asyncio.get_running_loop().time() > deadline
             if quiet and (numbering.closed or late):
                 return
@@ -384,6 +386,8 @@ async def _live(
             deadline = deadline or loop.time() + SETTLE_LIMIT
         entries = await subscription.get(SETTLE_INTERVAL if deadline else None)
         if entries:
+            # Whoever is far behind is not late as long as something comes.
+            deadline = deadline and loop.time() + SETTLE_LIMIT
             if read:
                 # Until now the journal was read from both sides.
                 entries = [entry for entry in entries if is_newer(entry["__CURSOR"], read.encode())]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,28 @@ async def test_a_log_that_was_kept_before_the_agent_died_is_not_read_again(
         pass
     assert file.read_bytes() == b"kept"
     assert await store.unarchived_jobs() == []
+
+
+class BusyJournal(StandInJournal):
+    """The closing entry, and the line before it, come when one waits for them."""
+
+    waited_for: bool = False
+
+    async def rest(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
+        self.waited_for = True
+        yield [Line(4, 1767225600123, LogSource.JOB, b"the last one", "d")]
+
+
+async def test_a_log_without_its_closing_entry_is_waited_for(store: Store, tmp_path: Path) -> None:
+    job = (await ended_job(store, tmp_path)).model_copy(update={"invocation_id": "0" * 32})
+    await Archivist(store, BusyJournal(), tmp_path)._keep(job)
+    assert await kept(tmp_path / job.job_id / archive.NAME) == [job.unit] * 3 + ["the last one"]
+
+
+async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store, tmp_path: Path) -> None:
+    ended = await ended_job(store, tmp_path)
+    long_ago = now() - timedelta(seconds=archivist.BEHIND + 1)
+    job = ended.model_copy(update={"invocation_id": "0" * 32, "finished_at": long_ago})
+    journal = BusyJournal()
+    await Archivist(store, journal, tmp_path)._keep(job)
+    assert not journal.waited_for

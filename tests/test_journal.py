@@ -16,7 +16,7 @@ from agent import journal
 from agent.errors import AgentError, Problem
 from agent.journal import ENDED, ExportParser, Gap, Item, Journal, Line, LineNumbering, Position
 from agent.models import LogSource
-from agent.tail import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields
+from agent.tail import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, Subscription
 
 BEGINNING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
 CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
@@ -431,3 +431,25 @@ async def test_another_units_lines_are_not_seen() -> None:
     await other.start("echo other")
     assert await followed(one) == [b"one"]
     await other.ended()
+
+
+async def test_a_follower_that_is_far_behind_is_not_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SETTLE_LIMIT", 0.3)
+    monkeypatch.setattr(journal, "SETTLE_INTERVAL", 0.01)
+    subscription = Subscription()
+
+    async def print_slowly() -> None:
+        for number in range(1, 8):
+            # Longer than a look, and all together longer than the limit.
+            await asyncio.sleep(0.1)
+            subscription.put([entry(b"%d" % number)])
+
+    async def has_ended() -> bool:
+        return True
+
+    end, printing = asyncio.create_task(has_ended()), asyncio.create_task(print_slowly())
+    await asyncio.wait([end])
+    numbering = LineNumbering(Position())
+    seen = [item async for items in journal._live(subscription, numbering, end) for item in items]
+    await printing
+    assert len(seen) == 7
