@@ -25,7 +25,7 @@ TOLERANCE = 0.1
 
 
 async def clock_changed(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
-    """An hour on and, later, an hour back, while jobs wait, run, print and are followed."""
+    """An hour on and, later, an hour back, while jobs wait, run, print, are followed and tried again."""
     tolds: list[Told] = []
     async with Clients.connected(site) as clients:
         for _ in range(times):
@@ -39,7 +39,7 @@ async def clock_changed(site: Site, root: Root, times: int) -> AsyncIterator[Mad
 
 
 async def _an_hour_and_back(site: Site, root: Root, clients: Clients) -> list[Told]:
-    before, between, after = ([Told(USERS[n % 2], "steady.py") for n in range(6)] for _ in range(3))
+    before, between, after = (_jobs() for _ in range(3))
     async with asyncio.TaskGroup() as group:
         for tolds, change in ((before, "+1 hour"), (between, "-1 hour"), (after, None)):
             for told in tolds:
@@ -48,6 +48,12 @@ async def _an_hour_and_back(site: Site, root: Root, clients: Clients) -> list[To
                 await _one_runs(site, tolds)
                 await root.run("date", f"--set={change}")
     return [*before, *between, *after]
+
+
+def _jobs() -> list[Told]:
+    """Four that take a while, and two that fail and are to be tried again."""
+    lasting = [Told(USERS[n % 2], "steady.py") for n in range(4)]
+    return [*lasting, *(Told(user, "fail.py", attempts=2) for user in USERS)]
 
 
 async def _one_runs(site: Site, tolds: list[Told]) -> None:
@@ -62,9 +68,11 @@ def _check_times(verdict: Verdict, site: Site, tolds: list[Told]) -> None:
     rows, _ = read_record(site.state)
     for told in tolds:
         job = rows[told.job_id]
-        times = [job[name] for name in ("created_at", "started_at", "finished_at") if job.get(name)]
-        if [datetime.fromisoformat(each) for each in times] != sorted(map(datetime.fromisoformat, times)):
-            verdict.violated(3, f"{told.job_id}: its times go back: {', '.join(times)}")
+        for each in (job, *job["attempts"]):
+            found = [job["created_at"], each.get("started_at"), each.get("finished_at")]
+            times = [datetime.fromisoformat(time) for time in found if time]
+            if times != sorted(times):
+                verdict.violated(3, f"{told.job_id}: its times go back: {', '.join(map(str, times))}")
 
 
 def _check_use(verdict: Verdict, tolds: list[Told], used: float) -> None:
