@@ -41,12 +41,18 @@ async def clock_changed(site: Site, root: Root, times: int) -> AsyncIterator[Mad
 async def _an_hour_and_back(site: Site, root: Root, clients: Clients) -> list[Told]:
     before, between, after = (_jobs() for _ in range(3))
     async with asyncio.TaskGroup() as group:
-        for tolds, change in ((before, "+1 hour"), (between, "-1 hour"), (after, None)):
-            for told in tolds:
+        for told in before:
+            group.create_task(clients.whole_way(told))
+        await _one_runs(site, before)
+        await root.run("date", "--set=+1 hour")
+        try:
+            for told in between:
                 group.create_task(clients.whole_way(told))
-            if change:
-                await _one_runs(site, tolds)
-                await root.run("date", f"--set={change}")
+            await _one_runs(site, between)
+        finally:
+            await root.run("date", "--set=-1 hour")
+        for told in after:
+            group.create_task(clients.whole_way(told))
     return [*before, *between, *after]
 
 
