@@ -17,7 +17,6 @@ from agent.cli.stream import follow
 
 from .site import USERS, Site
 
-PATIENCE = 180.0  # seconds for one job, from its submission to its end, whatever happens meanwhile
 PAUSE = 0.1  # seconds between two attempts
 
 
@@ -86,7 +85,7 @@ class Clients:
 
     async def follow(self, told: Told) -> None:
         """Follows the log from its first line to its end, over however many connections."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(self._site.patience):
             await self._follow(told)
 
     async def _follow(self, told: Told) -> None:
@@ -130,7 +129,7 @@ class Clients:
 
     async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Asks until there is an answer. An agent that is being killed breaks connections off."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._site.patience
         while True:
             try:
                 return await ask()

@@ -27,9 +27,10 @@ USERS = ("alice", "bob")
 MAX_RUNNING = 6
 IDLE_SECONDS = 3
 RUN_TIME_SECONDS = 120
+PATIENCE = 180.0  # seconds for one job, from its submission to its end, whatever happens meanwhile
 # On an emulated processor a tenth of a CPU would start and end nothing in time: jobs have a half, and as long
 # to stop as jobs have anywhere else.
-MACHINE_CPUS, MACHINE_STOP_SECONDS = 0.5, 30
+MACHINE_CPUS, MACHINE_STOP_SECONDS, MACHINE_PATIENCE = 0.5, 30, 900.0
 SHARE = 0.25  # of a machine with two CPUs
 
 # Each job appends one nonce of its own to a file: two lines would be two invocations.
@@ -72,6 +73,7 @@ class Site:
         self.port = port
         self._cpus = MACHINE_CPUS if machine else 0.1
         self._stop_seconds = MACHINE_STOP_SECONDS if machine else 2
+        self.patience = MACHINE_PATIENCE if machine else PATIENCE
         self.base = Path.home() / ".local/state" / NAME
         self.state = self.base / "state"
         self._units = Path.home() / ".config/systemd/user"
