@@ -215,7 +215,7 @@ async def latency(job: Job, followers: int, lines: int, rate: float) -> tuple[li
 async def _follow(job: Job, follower: Follower, ready: asyncio.Semaphore) -> None:
     async with (
         Api(job.profile) as api,
-        api.open(job.path, params={"tail": "0"}, accept="text/event-stream", silence=60) as response,
+        api.open(job.path, accept="text/event-stream", silence=60) as response,
     ):
         told = False
         async for chunk in response.content.iter_any():
