@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from waiting import until
 
 from agent import changes as changes_module
 from agent.api import events as events_module
+from agent.api import streams
 from agent.api.events import CHANGES, METER
+from agent.api.logs import STREAMS
 from agent.archivist import Archivist
 from agent.changes import Changes
 from agent.journal import Journal
@@ -328,6 +331,39 @@ async def test_the_store_is_read_only_while_somebody_watches(served: Served, ali
         return changes._reader is None
 
     await until(nobody)
+
+
+async def test_one_who_does_not_read_is_cut_off_and_delays_nobody(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.3)
+    monkeypatch.setattr(streams, "LAST_WORD", 0.1)
+    monkeypatch.setattr(changes_module, "HELD", 10)
+    job = await served.jobs.get((await alice.submit())["job_id"])
+    # Large enough for the buffers between the two ends to be full after some of them.
+    large = job.model_copy(update={"message": "x" * 500_000})
+    context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
+    directory = served.journal_file.parent
+    context.load_cert_chain(directory / "client.crt", directory / "client.key")
+    reader, writer = await asyncio.open_connection("localhost", port_of(served), ssl=context, limit=1024)
+    writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+    await reader.read(1)
+    async with watching(alice) as watch:
+        await watch.upto("current")
+        assert served.app[STREAMS].open_now == 2
+
+        async def only_one() -> bool:
+            nonlocal large
+            large = await changed(served.scene.store, large, large.revision + 1)
+            assert (await watch.next())[1]["revision"] == large.revision
+            return served.app[STREAMS].open_now == 1
+
+        await until(only_one)
+    writer.transport.abort()
+
+
+def port_of(served: Served) -> int:
+    return int(served.base.rpartition(":")[2])
 
 
 # --- progress and metrics ---------------------------------------------------------------------------------
