@@ -12,6 +12,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from agent.config import Http, load, user_file
+
 from . import agent_faults, host_faults, machine_faults, power, reboot
 from .audit import Verdict
 from .privilege import Root, become
@@ -98,10 +100,11 @@ def main() -> int:
     parser.add_argument("--reboot", choices=["before", "after"], help="what surrounds a reboot from outside")
     parser.add_argument("--machine", action="store_true", help="the faults that need a virtual machine")
     parser.add_argument("--power", choices=["before", "after"], help="what surrounds a power cut")
-    parser.add_argument("--port", type=int, default=18443)
     options = parser.parse_args()
     root = become(ACCOUNT)
-    site = Site(options.port, machine=options.machine)
+    # Beside the installed agent's: hosts share the machine's network, and each has ports of its own.
+    installed = load().http if user_file().exists() else Http()
+    site = Site(10_000 + installed.port, machine=options.machine)
     if options.reboot:
         work = around(site, options.reboot, lambda: reboot.before(site), lambda: reboot.after(site))
         return 1 if failed(asyncio.run(work)) else 0
