@@ -85,14 +85,24 @@ class _Record(Model):
 
 @dataclass
 class _Survey:
-    """A walk in progress; `skipped` names directories that were not wholly taken with a `/` at the end."""
+    """A walk in progress; `skipped` names directories that were not wholly taken with a `/` at the end.
+
+    With `flush`, what is published is on disk afterwards, as the state that will say so is.
+    """
 
     stop: threading.Event
+    flush: bool
     artifacts: list[Artifact] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     entries: int = 0
     total: int = 0
+
+    def flushed(self, descriptor: int) -> None:
+        """Puts an open file or directory on disk, if this walk does; its digest tells where that failed."""
+        if self.flush:
+            with suppress(OSError):
+                os.fsync(descriptor)
 
 
 class _StoppedError(Exception):
@@ -145,7 +155,7 @@ async def _in_thread(
 def _manifest(job_id: str, directory: Path, complete: bool, stop: threading.Event) -> ArtifactManifest:
     if complete and (record := _load(directory)):
         return record.manifest
-    survey = _Survey(stop)
+    survey = _Survey(stop, flush=complete)
     try:
         with _opened(directory, OPEN_DIRECTORY) as descriptor:
             _walk(survey, descriptor, PurePosixPath())
@@ -184,6 +194,7 @@ def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
                 _add(survey, directory, path)
             else:
                 survey.skipped.append(str(path))
+    survey.flushed(directory)
 
 
 def _descend(survey: _Survey, parent: int, path: PurePosixPath) -> None:
@@ -207,6 +218,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
                 survey.skipped.append(str(path))
                 return
             size, sha256 = _hash(file, status.st_size, survey.stop)
+            survey.flushed(file.fileno())
     except FileNotFoundError:
         pass  # deleted meanwhile
     except OSError:

@@ -206,6 +206,25 @@ async def test_a_file_swapped_for_a_link_between_listing_and_opening_is_not_foll
         swapper.join()
 
 
+async def test_what_a_complete_manifest_publishes_is_on_disk(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (directory / "sub").mkdir()
+    (directory / "sub/model.joblib").write_bytes(b"model")
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr("agent.artifacts.os.fsync", noted)
+    await manifest(JOB, directory, complete=False)
+    assert flushed == []
+    await manifest(JOB, directory, complete=True)
+    assert {str(directory), str(directory / "sub"), str(directory / "sub/model.joblib")} <= set(flushed)
+
+
 async def test_a_complete_manifest_is_made_once_and_kept_beside_the_directory(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
     first = await manifest(JOB, directory, complete=True)
