@@ -460,11 +460,33 @@ async def _journalctl(arguments: list[str]) -> AsyncGenerator[bytes]:
             yield data
         await _check_exit(process)
     finally:
-        process = await starting
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        # Reads what is left in the pipes: an unread pipe would stay open.
-        await process.communicate()
+        await _undisturbed(_end(starting))
+
+
+async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    process = await starting
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    # Reads what is left in the pipes: an unread pipe would stay open.
+    await process.communicate()
+
+
+async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits what takes a moment and must be done, however often the caller is cancelled meanwhile.
+
+    A stream may be cancelled for its slow client and again for one that hung up.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+    if cancelled:
+        raise cancelled
 
 
 def _printed(unit: str) -> list[str]:

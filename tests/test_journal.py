@@ -208,6 +208,39 @@ def test_a_line_that_journald_cut_says_so() -> None:
     assert (cut.continued, rest.continued) == (True, False)
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_reader_that_is_cancelled_twice_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: int
+) -> None:
+    program = tmp_path / "journalctl"
+    program.write_text("#!/bin/sh\necho\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ended: list[bool] = []
+    communicate = asyncio.subprocess.Process.communicate
+
+    async def noted(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
+        output = await communicate(process)
+        ended.append(process.returncode is not None)
+        return output
+
+    monkeypatch.setattr(asyncio.subprocess.Process, "communicate", noted)
+
+    async def read() -> None:
+        async with contextlib.aclosing(Journal().history("x.service", LineNumbering(Position()))) as batches:
+            async for _ in batches:
+                pass
+
+    reading = asyncio.create_task(read())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    while not reading.done():
+        reading.cancel()
+        await asyncio.sleep(0)
+    assert reading.cancelled()
+    assert ended in ([True], []) if turns < 2 else ended == [True]
+
+
 def test_the_closing_entry_is_noticed() -> None:
     numbering = LineNumbering(Position())
     numbering.take([entry()])
