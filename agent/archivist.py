@@ -84,3 +84,5 @@ class Archivist:
             async with contextlib.aclosing(self._journal.rest(job.unit, numbering)) as batches:
                 async for items in batches:
                     yield items
+        if job.invocation_id:
+            yield numbering.unclosed()

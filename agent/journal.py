@@ -202,6 +202,14 @@ class LineNumbering:
         self._missing_since = self._cursor
         return [Gap(self._number, time, self._cursor)]
 
+    def unclosed(self) -> list[Item]:
+        """Of a unit that has ended: a gap where its closing entry is not there, as after a power cut."""
+        return [] if self.closed else self.missing(time.time_ns() // 1_000_000)
+
+    def seen_before(self, entry: Fields) -> None:
+        """The entry at the position, which was taken by an earlier reader."""
+        self.closed = entry.get("MESSAGE_ID") == ENDED
+
     def take(self, entries: Iterable[Fields]) -> list[Item]:
         """The entries as a client sees them, without the bookkeeping that is no part of the log."""
         return [item for entry in entries if (item := self._take(entry)) is not None]
@@ -237,7 +245,7 @@ class LineNumbering:
         cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         # At the next boot, what had not ended has.
         self._begun = _boot(cursor) == _boot(self._cursor)
-        self._cursor = cursor
+        self._cursor = self._missing_since = cursor
         return Gap(self._number, time_of(entry), cursor)
 
 
@@ -327,8 +335,9 @@ class Journal:
                 deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
             late = asyncio.get_running_loop().time() > deadline
             if quiet and (numbering.closed or late):
-                return
+                break
             await asyncio.sleep(SETTLE_INTERVAL)
+        yield numbering.unclosed()
 
     async def plain_after(self, unit: str) -> str:
         """The cursor behind which all that came over the unit's stdout is whole lines of the job's own.
@@ -425,7 +434,7 @@ async def _batches(
                 if not any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in entries):
                     lost = numbering.missing(time_of(entries[0]))
             elif entries[0].get("__CURSOR") == position.cursor.encode():
-                del entries[0]
+                numbering.seen_before(entries.pop(0))
             else:
                 # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
                 lost = numbering.missing(time_of(entries[0]))

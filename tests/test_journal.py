@@ -249,6 +249,33 @@ def test_the_closing_entry_is_noticed() -> None:
     assert numbering.closed
 
 
+@pytest.mark.parametrize(
+    ("kinds", "gaps"),
+    [("", [0]), ("bl", [2]), ("ble", []), ("blu", [2]), ("bleb", [4])],
+)
+def test_a_log_without_its_closing_entry_says_that_its_end_may_be_missing(
+    kinds: str, gaps: list[int]
+) -> None:
+    numbering = LineNumbering(Position())
+    taken = [*numbering.take(restarts(kinds)), *numbering.unclosed(), *numbering.unclosed()]
+    assert [item.after for item in taken if isinstance(item, Gap)] == gaps
+
+
+async def test_who_goes_on_behind_the_closing_entry_is_told_of_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, entries = tmp_path / "journalctl", restarts("ble")
+    program.write_text(f'#!/bin/sh\nexec cat "{tmp_path}/entries"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for last, gaps in ((entries[-1], 0), (entries[-2], 1)):
+        (tmp_path / "entries").write_bytes(exported(last))
+        numbering = LineNumbering(Position(3, last["__CURSOR"].decode()))
+        monkeypatch.setattr(journal, "SETTLE_LIMIT", 0)
+        items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
+        assert [type(item) for item in items] == [Gap] * gaps
+
+
 def test_a_job_that_is_tried_again_is_not_closed() -> None:
     numbering = LineNumbering(Position())
     numbering.take([entry(MESSAGE_ID=ENDED), entry(MESSAGE_ID=BEGINNING)])

@@ -151,6 +151,8 @@ async def _history(
     async with contextlib.aclosing(read(job.unit, numbering)) as batches:
         async for items in batches:
             yield items
+    if job.status.terminal and job.invocation_id:
+        yield numbering.unclosed()
 
 
 async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:
