@@ -49,3 +49,17 @@ def test_pip_configurations_are_merged_and_local_indexes_found(
     assert f"cert = {machine.CA_BUNDLE}" in machine.pip_configuration()
     assert {tmp_path / "index", tmp_path / "wheels"} <= set(machine.pip_folders())
     assert tmp_path / "missing" not in machine.pip_folders()
+
+
+def test_files_of_this_machine_that_pip_is_told_of_are_not_named_in_a_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "pip.conf"
+    configuration.write_text("[global]\nconstraint = /etc/xdg/pip/constraints.txt\nretries = 7\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(configuration))
+    monkeypatch.setenv("PIP_CONSTRAINT", "/etc/constraints.txt")
+    monkeypatch.setenv("PIP_RETRIES", "7")
+    assert "constraint" not in machine.pip_configuration()
+    assert "retries = 7" in machine.pip_configuration()
+    assert "PIP_CONSTRAINT" not in machine.environment()
+    assert machine.environment()["PIP_RETRIES"] == "7"

@@ -30,6 +30,9 @@ CA_FILE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 ONE_LINE_SOURCE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", re.MULTILINE)
 PIP_LOCATIONS = ("index-url", "extra-index-url", "find-links")
+# Options that name files of this machine, which neither a host nor an image that is built in it has. What images
+# install is locked; without the file that an option names, pip installs nothing at all.
+PIP_FILES = ("constraint", "build-constraint", "requirement")
 
 
 def require_root() -> None:
@@ -141,6 +144,8 @@ def environment() -> dict[str, str]:
             found[name] = str(Path(CA_BUNDLE).parent)
         elif name == "PIP_CONFIG_FILE":
             continue  # merged into the host's /etc/pip.conf
+        elif name in {_pip_variable(option) for option in PIP_FILES}:
+            continue
         elif name.lower() in PROXY_VARIABLES or name.startswith("PIP_"):
             found[name] = value
     return found
@@ -165,6 +170,8 @@ def pip_configuration() -> str:
     """The text of a pip.conf(5) for a host: this machine's, with the certificates where a host has them."""
     settings, text = pip_settings(), io.StringIO()
     for section in settings.sections():
+        for option in PIP_FILES:
+            settings.remove_option(section, option)
         if settings.has_option(section, "cert"):
             settings.set(section, "cert", CA_BUNDLE)
     settings.write(text)
@@ -173,7 +180,7 @@ def pip_configuration() -> str:
 
 def pip_folders() -> list[Path]:
     """The folders of this machine that pip's configuration names as sources of packages."""
-    values = [os.environ.get("PIP_" + option.upper().replace("-", "_"), "") for option in PIP_LOCATIONS]
+    values = [os.environ.get(_pip_variable(option), "") for option in PIP_LOCATIONS]
     for section in pip_settings().values():
         values += [section[option] for option in PIP_LOCATIONS if option in section]
     folders = set[Path]()
@@ -184,6 +191,11 @@ def pip_folders() -> list[Path]:
             # A local index in the layout of PEP 503 keeps its files beside `simple`, not in it.
             folders.add(path.parent if path.name == "simple" else path)
     return sorted(folders)
+
+
+def _pip_variable(option: str) -> str:
+    """The environment variable that pip takes for an option."""
+    return "PIP_" + option.upper().replace("-", "_")
 
 
 def read(path: str | Path) -> str:
