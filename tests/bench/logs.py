@@ -101,12 +101,12 @@ async def history(job: Job, lines: int, rounds: int) -> list[Series]:
     readers[CAT] = lambda: _shell(f"journalctl -q -o cat -t {match[1]} {match[2]} > /dev/null")
     rows = {name: Series(name) for name in readers}
     async with _gatewayd(job) as url:
-        if url:
-            readers["systemd-journal-gatewayd"] = lambda: _shell(
-                f"curl -sf --cacert {job.settings.pki_directory}/ca.crt -H 'Accept: text/plain'"
+        for kind in ("text/plain", "application/json") if url else ():
+            readers[f"gatewayd {kind}"] = lambda kind=kind: _shell(  # type: ignore[misc]
+                f"curl -sf --cacert {job.settings.pki_directory}/ca.crt -H 'Accept: {kind}'"
                 f" '{url}/entries?SYSLOG_IDENTIFIER={job.identifier}' > /dev/null"
             )
-            rows["systemd-journal-gatewayd"] = Series("systemd-journal-gatewayd")
+            rows[f"gatewayd {kind}"] = Series(f"gatewayd {kind}")
         for _ in range(rounds):
             for name, read in readers.items():
                 began = time.perf_counter()
