@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ LOOK_INTERVAL = 0.005  # seconds between two looks at the journal; 0.6 % of a CP
 QUEUE_ENTRIES = 2000  # entries that wait for one follower; one that has more reads them from the journal
 QUEUE_BYTES = 1 << 20  # bytes of those entries' messages
 BATCH_ENTRIES = 500  # entries that are handed over at once
+WRITING_LOOKS = 20  # at an entry without a message
+WRITING_PAUSE = 0.002  # seconds between two of them
 REOPEN_DELAY = 1.0  # seconds before a journal that could not be read is opened again
 
 SUPPRESSED = b"a596d6fe7bfa4994828e72309e95d61e"  # journald dropped messages of a unit that wrote too fast
@@ -299,6 +302,11 @@ class _Reading(threading.Thread):
 def _found(reader: Reader, unit: str) -> _Found:
     cursor = reader.cursor()
     entry = {"__CURSOR": cursor, "__REALTIME_TIMESTAMP": b"%d" % reader.realtime()}
+    for _ in range(WRITING_LOOKS):
+        # journald may be just writing it: then what is new in it cannot be read yet.
+        if reader.field(b"MESSAGE") is not None:
+            break
+        time.sleep(WRITING_PAUSE)
     for name, field in _NAMES:
         if (value := reader.field(field)) is not None:
             entry[name] = value
