@@ -146,6 +146,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     changes=Changes(store),
                     meter=Meter(journal, settings.state_directory / "jobs"),
                     identify=_identify(store),
+                    write_audit=store.audit,
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,
                     max_streams_per_user=settings.http.max_followers_per_user,
