@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +20,8 @@ from pydantic import Field
 from .models import Model, format_time, now
 
 MAX_TEXT = 300  # characters of one value in a row; what is longer is cut
+MAX_LIST = 100  # values in a list
+MAX_ARCHIVED = 100_000  # rows at once, some 50 MB
 
 Detail = str | int | list[str]
 
@@ -73,6 +76,8 @@ class Caller(Model):
 
 
 def _bounded(value: Detail) -> Detail:
+    if isinstance(value, list):
+        return [each[:MAX_TEXT] for each in value[:MAX_LIST]]
     return value[:MAX_TEXT] if isinstance(value, str) else value
 
 
@@ -135,6 +140,25 @@ def follow(before: Link, row: Row) -> Link:
     return row.link
 
 
+def write_archive(anchor: Link, rows: Iterable[Row]) -> bytes:
+    """The rows as lines of JSON behind a line with what the first one follows."""
+    lines: list[dict[str, object]] = [{"anchor": str(anchor)}]
+    lines += [{"row": row.seq, "entry": row.entry, "hash": row.hash} for row in rows]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def read_archive(data: bytes) -> tuple[Link, list[Row]]:
+    """The inverse of `write_archive`. Raises `Broken` where the text is none."""
+    try:
+        first, *rest = (json.loads(line) for line in data.splitlines())
+        anchor = Link.parse(first["anchor"])
+        if anchor is None:
+            raise ValueError
+        return anchor, [Row(int(line["row"]), str(line["entry"]), str(line["hash"])) for line in rest]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Broken(0, "this is no archive of an audit") from error
+
+
 def _seal(before: Link, entry: str) -> str:
     return hashlib.sha256(f"{before.seq + 1}\n{before.hash}\n{entry}".encode()).hexdigest()
 
@@ -158,6 +182,13 @@ SCHEMA = """
     CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
         WHEN new.seq != 1 + coalesce((SELECT max(seq) FROM audit), (SELECT seq FROM audit_anchor)) BEGIN
         SELECT RAISE(ABORT, 'rows of the audit are appended');
+    END;
+    CREATE TRIGGER audit_anchor_moves BEFORE UPDATE ON audit_anchor
+        WHEN NOT EXISTS (SELECT 1 FROM audit WHERE seq = new.seq AND hash = new.hash) BEGIN
+        SELECT RAISE(ABORT, 'the anchor of the audit is the last row that was archived');
+    END;
+    CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
+        SELECT RAISE(ABORT, 'the audit has an anchor');
     END;
 """
 
@@ -186,6 +217,22 @@ def rows_after(db: sqlite3.Connection, seq: int, limit: int) -> list[Row]:
     """The next rows in their order."""
     query = "SELECT seq, entry, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
     return [Row(*row) for row in db.execute(query, (seq, limit))]
+
+
+def rows_before(db: sqlite3.Connection, time: datetime) -> list[Row]:
+    """The oldest rows, in their order, up to the first that is not from before that time; within bounds."""
+    found, limit = [], format_time(time)
+    for row in rows_after(db, anchor(db).seq, MAX_ARCHIVED):
+        if str(row.content().get("at")) >= limit:
+            break
+        found.append(row)
+    return found
+
+
+def move_anchor(db: sqlite3.Connection, link: Link) -> None:
+    """Removes the rows up to that one, which are kept elsewhere; those behind it follow from it as before."""
+    db.execute("UPDATE audit_anchor SET seq = ?, hash = ?", (link.seq, link.hash))
+    db.execute("DELETE FROM audit WHERE seq <= ?", (link.seq,))
 
 
 def newest(db: sqlite3.Connection, *, since: datetime | None, actor: str | None, limit: int) -> list[Row]:

@@ -652,6 +652,27 @@ class Store:
 
         await self._run(work)
 
+    async def archive_audit(
+        self, before: datetime, keep: Callable[[bytes], None], deed: Deed
+    ) -> tuple[int, Link]:
+        """Hands the rows from before that time to `keep`, and removes them; how many, and the new anchor.
+
+        `deed` is written behind the rest. Where `keep` raises, nothing is removed.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[int, Link]:
+            db.execute("BEGIN IMMEDIATE")
+            rows, anchor = chain.rows_before(db, before), chain.anchor(db)
+            if not rows:
+                return 0, anchor
+            keep(chain.write_archive(anchor, rows))
+            link = rows[-1].link
+            chain.move_anchor(db, link)
+            chain.append(db, deed.about(str(link)))
+            return len(rows), link
+
+        return await self._run(work)
+
     async def audit_links(self) -> tuple[Link, Link]:
         """The audit's anchor and its head, at one moment."""
 

@@ -153,8 +153,7 @@ class Guard:
             try:
                 return await handler(request)
             except AgentError as error:
-                # By a rule, or because whoever follows a stream is nobody any more.
-                if error.problem in (Problem.FORBIDDEN, Problem.CERTIFICATE_REFUSED):
+                if error.problem is Problem.FORBIDDEN:  # by a rule
                     await self._refused(request, error.problem)
                 raise
 

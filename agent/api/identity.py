@@ -1,6 +1,5 @@
 """Who is asking: decided for every request, from the certificate of its connection."""
 
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,15 +23,17 @@ def middleware(identify: Identify, trail: Trail) -> Middleware:
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def identified() -> Principal:
+            try:
+                return await identify(_peer_certificate(request))
+            except AgentError as error:
+                if error.problem is Problem.CERTIFICATE_REFUSED:
+                    await _note_refusal(request, trail, error)
+                raise
+
         # An answer that goes on for hours asks again: certificates are revoked meanwhile.
-        identified: IdentifyAgain = functools.partial(identify, _peer_certificate(request))
         request[IDENTIFIED_AGAIN] = identified
-        try:
-            request[PRINCIPAL] = principal = await identified()
-        except AgentError as error:
-            if error.problem is Problem.CERTIFICATE_REFUSED:
-                await _note_refusal(request, trail, error)
-            raise
+        request[PRINCIPAL] = principal = await identified()
         request[CALLER] = Caller(actor=principal.user, role=principal.role, source=request.remote or "")
         return await handler(request)
 
@@ -50,7 +51,7 @@ def _peer_certificate(request: web.Request) -> bytes:
 async def _note_refusal(request: web.Request, trail: Trail, error: AgentError) -> None:
     """Whom the refused certificate names: our authority has signed that, and whoever has its key asks."""
     ssl_object: Any = request.get_extra_info("ssl_object")
-    read: dict[str, Any] = ssl_object.getpeercert()
+    read: dict[str, Any] = ssl_object.getpeercert() if ssl_object else {}
     uris = [value for kind, value in read.get("subjectAltName", ()) if kind == "URI"]
     caller = Caller(actor=" ".join(uris).rpartition(":")[2][:64], role="refused", source=request.remote or "")
     serial = str(read.get("serialNumber", "")).lower().lstrip("0")
