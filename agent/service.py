@@ -222,12 +222,12 @@ async def _tell_audit_head(store: Store) -> None:
 
 async def _told_head(store: Store, told: int) -> int:
     try:
-        _, head = await store.audit_links()
+        (_, head), history = await store.audit_links(), await store.history()
     except AgentError as error:
         log.warning("the audit's head cannot be read: %s", error)
         return told
     if head.seq != told:
-        log.info("audit head %s", head)
+        log.info("audit head %s of record %s", head, history.epoch)
     return head.seq
 
 

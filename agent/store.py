@@ -657,7 +657,7 @@ class Store:
     ) -> tuple[int, Link]:
         """Hands the rows from before that time to `keep`, and removes them; how many, and the new anchor.
 
-        `deed` is written behind the rest. Where `keep` raises, nothing is removed.
+        `deed` is written behind the rest. Where `keep` raises, or the chain is broken, nothing is removed.
         """
 
         def work(db: sqlite3.Connection) -> tuple[int, Link]:
@@ -665,8 +665,14 @@ class Store:
             rows, anchor = chain.rows_before(db, before), chain.anchor(db)
             if not rows:
                 return 0, anchor
+            link = anchor
+            try:
+                for row in rows:
+                    link = chain.follow(link, row)
+            except chain.Broken as error:
+                message = f"The audit is broken at {error}."
+                raise AgentError(Problem.HOST, message, "Nothing was moved; find out why first.") from error
             keep(chain.write_archive(anchor, rows))
-            link = rows[-1].link
             chain.move_anchor(db, link)
             chain.append(db, deed.about(str(link)))
             return len(rows), link

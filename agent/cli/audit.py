@@ -4,7 +4,7 @@ import asyncio
 import os
 import pwd
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from .quantities import parse_duration
 from .terminal import Column, Screen
 
 PAGE = 1000  # rows that are read at once
-HEAD_IN_JOURNAL = re.compile(r"audit head ([0-9]+:[0-9a-f]{64})")
+HEAD_IN_JOURNAL = re.compile(r"audit head ([0-9]+:[0-9a-f]{64}) of record ([0-9a-f]{8})")
 MAX_SUDO_USER = 64  # characters
 
 COLUMNS = (
@@ -110,10 +110,10 @@ async def verify(
     `archives` are those that `archive` has written, the oldest first; `heads` somebody kept elsewhere; with
     `journal`, those that journald has of the agent count, too.
     """
-    remembered = [*heads, *([link async for link in _heads_in_journal(screen)] if journal else [])]
     async with Store.open(settings.database) as store:
         try:
-            walk = Walk(remembered)
+            in_journal = await _heads_in_journal(screen, (await store.history()).epoch) if journal else []
+            walk = Walk([*heads, *in_journal])
             for path in archives:
                 walk.begin(*read_archive(path.read_bytes()))
             walk.begin((await store.audit_links())[0], [])
@@ -189,11 +189,14 @@ async def archive(settings: Settings, path: Path, before: datetime) -> None:
         typer.echo(f"There are no rows from before {format_time(before)}.")
 
 
-async def _heads_in_journal(screen: Screen) -> AsyncIterator[Link]:
+async def _heads_in_journal(screen: Screen, epoch: str) -> list[Link]:
     """The heads that the agent has told journald, which keeps them where the account cannot change them.
 
-    The field is one that journald sets itself: a job cannot speak in the agent's name.
+    The field is one that journald sets itself: a job cannot speak in the agent's name. Heads of a record of
+    another epoch are another store's, or this one's before somebody made it anew: a person has to judge that.
     """
+    found: list[Link] = []
+    others: dict[str, str] = {}
     command = ("journalctl", "--user", "--quiet", "--output=cat", f"_SYSTEMD_USER_UNIT={SERVICE}")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -201,11 +204,16 @@ async def _heads_in_journal(screen: Screen) -> AsyncIterator[Link]:
         )
     except OSError as error:
         screen.remark(f"journalctl cannot be run, so no head is remembered there: {error.strerror}.")
-        return
+        return found
     assert process.stdout is not None
     async for line in process.stdout:
         match = HEAD_IN_JOURNAL.fullmatch(line.decode("utf-8", "replace").strip())
-        if match and (link := Link.parse(match[1])):
-            yield link
+        if match and match[2] != epoch:
+            others[match[2]] = match[1]
+        elif match and (link := Link.parse(match[1])):
+            found.append(link)
     if await process.wait():
         screen.remark("The journal cannot be read, so no head is remembered there.")
+    for other, head in others.items():
+        screen.remark(f"The journal has heads of another record, {other}; the last is {head}.")
+    return found
