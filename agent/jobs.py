@@ -255,9 +255,7 @@ class Jobs:
         active = self._active.get(job_id)
         job = active.job if active else await self._store.job(job_id)
         if job is None:
-            raise AgentError(
-                Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
-            )
+            raise no_such_job()
         return self._schedule.place(job)
 
     async def page(self, **filters: Any) -> JobPage:
@@ -776,6 +774,13 @@ class Jobs:
             return (self._settings.runtime_directory / f"ml-job@{job.job_id}.cid").read_text("ascii").strip()
         except OSError:
             return ""
+
+
+def no_such_job() -> AgentError:
+    """What is said of a job that does not exist, or not for whoever asks."""
+    return AgentError(
+        Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
+    )
 
 
 def _audited(job: Job, script: Script) -> dict[str, Detail]:

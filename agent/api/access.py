@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from ..audit import Detail
 from ..errors import AgentError, FieldError, Problem
-from ..jobs import Jobs
+from ..jobs import Jobs, no_such_job
 from ..models import ID_ALPHABET, ID_LENGTH, Job, Principal, Role
 from .identity import CALLER, PRINCIPAL
 from .trail import Trail
@@ -176,28 +176,29 @@ class Guard:
                 await self._refused(request, Problem.FORBIDDEN)
                 raise _forbidden()
             return
-        job = await self._job(request)
-        own = job.owner == principal.user
-        match grant.cell(own=own):
-            case Cell.YES:
-                request[JOB] = job
-                if row.audited is Audited.LOOK and not own:
-                    await self._trail.shown(
-                        request[CALLER], request[OPERATION], job.job_id, owner=job.owner, **_path(request)
-                    )
-            case Cell.FORBIDDEN:
-                await self._refused(request, Problem.FORBIDDEN, owner=job.owner)
-                raise _forbidden()
-            case _:
-                await self._refused(request, Problem.JOB_NOT_FOUND, owner=job.owner)
-                await self._jobs.get("")  # as absent as none
+        job = await self._found(request.match_info["job_id"])
+        own = job is not None and job.owner == principal.user
+        cell = Cell.ABSENT if job is None else grant.cell(own=own)
+        owner = {"owner": job.owner} if job else {}
+        if job is not None and cell is Cell.YES:
+            request[JOB] = job
+            if row.audited is Audited.LOOK and not own:
+                what = owner | _path(request)
+                await self._trail.shown(request[CALLER], request[OPERATION], job.job_id, **what)
+        elif cell is Cell.FORBIDDEN:
+            await self._refused(request, Problem.FORBIDDEN, **owner)
+            raise _forbidden()
+        else:
+            # Another's job and none differ in nothing that a client sees, nor in the time that it takes.
+            await self._refused(request, Problem.JOB_NOT_FOUND, **owner)
+            raise no_such_job()
 
-    async def _job(self, request: web.Request) -> Job:
+    async def _found(self, job_id: str) -> Job | None:
         try:
-            return await self._jobs.get(request.match_info["job_id"])
+            return await self._jobs.get(job_id)
         except AgentError as error:
-            # As another's is, or the time that it takes would tell whether there is one.
-            await self._refused(request, error.problem)
+            if error.problem is Problem.JOB_NOT_FOUND:
+                return None
             raise
 
     async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:

@@ -36,6 +36,7 @@ def build(
     app[CHANGES] = changes
     app[STREAMS] = Streams(max_streams, max_streams_per_user)
     app[METER] = meter
+    app[trail.TRAIL] = audited
     guard = access.Guard(jobs, audited)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.before("getOpenapi", openapi.get_openapi))

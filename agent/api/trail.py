@@ -1,12 +1,14 @@
 """What the API itself writes into the audit: refusals, within bounds, and looks at others' jobs.
 
-What changes something is not written here, but by the store, in the transaction of the change.
+What changes the store has its row from the store, in the transaction of the change.
 """
 
 import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
+
+from aiohttp import web
 
 from ..audit import Caller, Deed, Detail
 from ..errors import AgentError
@@ -58,6 +60,13 @@ class Trail:
             self._unwritten.pop(forgotten, None)
         return within
 
+    async def done(self, caller: Caller, action: str, subject: str = "", **details: Detail) -> None:
+        """A change outside of the store, which has no transaction of its own for the row.
+
+        Raises `AgentError` (storage-full, host).
+        """
+        await self._write(caller.did(action, subject, **details))
+
     async def shown(self, caller: Caller, action: str, subject: str, **details: Detail) -> None:
         """A look at what is another's, written before it is shown: what cannot be written is not shown.
 
@@ -72,3 +81,6 @@ class Trail:
         self._looks[look] = now
         if len(self._looks) > MAX_LOOKS:
             self._looks.popitem(last=False)
+
+
+TRAIL = web.AppKey("trail", Trail)

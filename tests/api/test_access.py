@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from agent.api import access, routes
-from agent.api.access import TABLE, Audited, Guard
+from agent.api.access import TABLE, Audited, Grant, Guard
 from agent.api.access import Cell as Answer
 from agent.api.routes import ROUTES
 from agent.audit import Result
@@ -23,6 +23,7 @@ from .conftest import Client, Served
 PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
 PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
 BODIES = {"submitJob": {"script_name": "succeed.py"}}
+EXAMPLES = {"path": "result.txt"}  # what else stands in paths
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 NOBODYS = "aaaaaaaaaaaa"
 
@@ -71,7 +72,8 @@ class Site:
 
     async def ask(self, cell: Cell, job_id: str) -> tuple[int, bytes]:
         method, path, _ = PATHS[cell.operation]
-        path = path.replace("{job_id}", job_id).replace("{path}", "result.txt")
+        for name, value in (EXAMPLES | {"job_id": job_id}).items():
+            path = path.replace(f"{{{name}}}", value)
         until = ENDLESS.get(cell.operation)
         if until is not None:
             return await self._begin(path, until)
@@ -184,6 +186,19 @@ async def test_a_route_without_the_guard_cannot_be_served(
 def test_the_page_shows_the_table() -> None:
     shown = Path(authorisation.PAGE).read_text("utf-8")
     assert shown == authorisation.page(shown), "run PYTHONPATH=tests python -m api.authorisation"
+
+
+async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Grant(Answer.FORBIDDEN, Answer.FORBIDDEN)
+    monkeypatch.setitem(TABLE, "submitJob", replace(TABLE["submitJob"], operator=nothing))
+    served: Served = await serve()
+    operator = await served.known("oscar", Role.OPERATOR)
+    answer = await operator.post("/jobs", b"not even read")
+    assert (answer.status, answer.problem) == (403, "forbidden")
+    (row,) = await served.scene.store.newest_audit_rows(actor="oscar", limit=9)
+    assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
 
 
 # What the table must never say, whatever is changed in it.

@@ -117,7 +117,7 @@ async def test_what_is_removed_while_it_is_listed_is_not_a_shorter_list(
         return known
 
     await removed(served, job)
-    monkeypatch.setattr("agent.api.access.Guard._job", stale)
+    monkeypatch.setattr("agent.api.access.Guard._found", stale)
     for part in ("artifacts", "artifacts/model", "logs"):
         assert (await alice.get(f"/jobs/{job['job_id']}/{part}")).status == 410
 

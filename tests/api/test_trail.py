@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.api.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, Trail
+from agent.api.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, TRAIL, Trail
 from agent.audit import Caller, Deed
 from agent.errors import AgentError, Problem
 from agent.models import Role
@@ -155,6 +155,12 @@ async def test_anothers_job_and_none_are_refused_alike_and_tell_only_the_audit(
     assert hers["details"] == {"problem": "job-not-found", "owner": "alice"}
     assert none["details"] == odd["details"] == {"problem": "job-not-found"}
     assert (none["subject"], odd["subject"]) == ("aaaaaaaaaaaa", "")
+
+
+async def test_what_changes_something_elsewhere_has_a_row_of_its_own(served: Served) -> None:
+    await served.app[TRAIL].done(MALLORY, "putSecret", "snowflake", owner="mallory")
+    (row,) = await audited(served)
+    assert (row["action"], row["result"], row["details"]) == ("putSecret", "done", {"owner": "mallory"})
 
 
 # The bounds, by a clock that stands still
