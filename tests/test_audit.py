@@ -234,10 +234,12 @@ async def test_a_writer_that_is_killed_leaves_a_whole_chain_and_no_deed_without_
     for kill in range(1, 4):
         async with Store.open(path) as store:
             rows = len(await walk(store))
-        writer = await start_writer(path, -1, f"writer{kill}")
-        await until(has_rows(path, rows + 10 * kill), seconds=120)
-        writer.send_signal(signal.SIGKILL)
-        await writer.wait()
+        writer = await start_writer(path, 100_000, f"writer{kill}")
+        try:
+            await until(has_rows(path, rows + 10 * kill), seconds=120)
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            await writer.wait()
         async with Store.open(path) as store:
             rows_left = await walk(store)
             assert len(rows_left) > rows
