@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from . import __version__, archive, lifecycle
 from .artifacts import manifest
+from .audit import Caller, Deed, Detail
 from .config import Settings
 from .errors import AgentError, FieldError, Problem
 from .metadata import check_parameters
@@ -127,8 +128,12 @@ class Jobs:
 
     # What clients ask for
 
-    async def submit(self, owner: str, request: JobRequest, *, idempotency_key: str | None = None) -> Job:
+    async def submit(
+        self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None
+    ) -> Job:
         """Checks the request, commits the job and returns it. Nothing is left behind where this raises.
+
+        `by` is who asks, for the audit; here as everywhere.
 
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full.
@@ -166,10 +171,17 @@ class Jobs:
             unit=unit_name(job_id),
             created_at=now(),
         )
-        return await self._accept_new(job, idempotency_key, fingerprint)
+        deed = by.did("submitJob", **_audited(job, script)) if by else None
+        return await self._accept_new(job, idempotency_key, fingerprint, deed)
 
     async def rerun(
-        self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None = None
+        self,
+        owner: str,
+        earlier: Job,
+        changes: Rerun,
+        *,
+        idempotency_key: str | None = None,
+        by: Caller | None = None,
     ) -> Job:
         """A new job of `owner` that runs what `earlier` ran: commit, image, parameters, limits, or `changes`.
 
@@ -202,7 +214,8 @@ class Jobs:
             rerun_of=earlier.job_id,
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
-        return await self._accept_new(anew, idempotency_key, fingerprint)
+        deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
+        return await self._accept_new(anew, idempotency_key, fingerprint, deed)
 
     async def _answered(self, owner: str, idempotency_key: str | None, fingerprint: str) -> Job | None:
         """The job that this very request has made before, whatever has changed on the host since."""
@@ -211,19 +224,24 @@ class Jobs:
         known = await self._store.job_of_key(owner, idempotency_key, fingerprint)
         return await self.get(known.job_id) if known else None
 
-    async def _accept_new(self, job: Job, idempotency_key: str | None, fingerprint: str) -> Job:
+    async def _accept_new(
+        self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None
+    ) -> Job:
         while True:
             with contextlib.suppress(IdTaken):
-                return await _to_its_end(self._accept(job, idempotency_key, fingerprint))
+                return await _to_its_end(self._accept(job, idempotency_key, fingerprint, deed))
             job_id = new_job_id()
             job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
 
-    async def _accept(self, job: Job, idempotency_key: str | None, fingerprint: str) -> Job:
+    async def _accept(
+        self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None
+    ) -> Job:
         committed = await self._store.add_job(
             job,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             max_waiting=self._settings.jobs.max_waiting_per_user,
+            deed=deed.about(job.job_id) if deed else None,
         )
         if committed.job_id != job.job_id:
             return await self.get(committed.job_id)
@@ -237,9 +255,7 @@ class Jobs:
         active = self._active.get(job_id)
         job = active.job if active else await self._store.job(job_id)
         if job is None:
-            raise AgentError(
-                Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
-            )
+            raise no_such_job()
         return self._schedule.place(job)
 
     async def page(self, **filters: Any) -> JobPage:
@@ -272,28 +288,33 @@ class Jobs:
         """The places of the first `limit` waiting jobs, of one owner or of all, in their order."""
         return self._schedule.line(owner, limit)
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: str, *, by: Caller | None = None) -> Job:
         """Asks for the job's end; a job that waits ends here and now. Cancelling again changes nothing."""
         active = self._active.get(job_id)
         if active is not None:
-            await self._change(active, self._cancellation)
+            deed = by.did("cancelJob", job_id, owner=active.job.owner) if by else None
+            await self._change(active, self._cancellation, deed=deed)
             active.hint.set()
             self._wake.set()
         return await self.get(job_id)
 
-    async def pin(self, job_id: str, *, pinned: bool) -> Job:
+    async def pin(self, job_id: str, *, pinned: bool, by: Caller | None = None) -> Job:
         """Keeps the job from retention, or leaves it to it again; doing it again changes nothing.
 
         Raises `AgentError`: too-many-pinned, job-not-found where retention was faster.
         """
-        await _to_its_end(self._pin(job_id, pinned=pinned))
+        deed = None
+        if by:
+            owner = (await self.get(job_id)).owner
+            deed = by.did("pinJob" if pinned else "unpinJob", job_id, owner=owner)
+        await _to_its_end(self._pin(job_id, pinned=pinned, deed=deed))
         return await self.get(job_id)
 
-    async def _pin(self, job_id: str, *, pinned: bool) -> None:
+    async def _pin(self, job_id: str, *, pinned: bool, deed: Deed | None) -> None:
         active = self._active.get(job_id)
         limit = self._settings.retention.max_pinned_per_user
         async with active.lock if active else contextlib.nullcontext():
-            job = await self._store.pin(job_id, pinned=pinned, limit=limit)
+            job = await self._store.pin(job_id, pinned=pinned, limit=limit, deed=deed)
             if active and job:
                 active.job = job
         if waiter := self._waiters.pop(job_id, None):
@@ -625,19 +646,26 @@ class Jobs:
         return ended.model_copy(update=anew)
 
     async def _change(
-        self, active: _Active, change: Callable[[Job], Job], *, manager: str | None = None
+        self,
+        active: _Active,
+        change: Callable[[Job], Job],
+        *,
+        manager: str | None = None,
+        deed: Deed | None = None,
     ) -> None:
-        """Commits `change(job)` as the job's next revision, unless it changes nothing."""
-        await _to_its_end(self._commit(active, change, manager))
+        """Commits `change(job)` as the next revision, with the `deed` that it is, unless nothing changes."""
+        await _to_its_end(self._commit(active, change, manager, deed))
 
-    async def _commit(self, active: _Active, change: Callable[[Job], Job], manager: str | None) -> None:
+    async def _commit(
+        self, active: _Active, change: Callable[[Job], Job], manager: str | None, deed: Deed | None
+    ) -> None:
         async with active.lock:
             job = active.job
             changed = change(job)
             if changed == job or job.status.terminal:
                 return
             changed = changed.model_copy(update={"revision": job.revision + 1})
-            await self._record(changed, manager)
+            await self._record(changed, manager, deed)
             active.job = changed
             self._schedule.note(changed)
             if changed.status.terminal:
@@ -646,13 +674,13 @@ class Jobs:
         if waiter := self._waiters.pop(job.job_id, None):
             waiter.set()
 
-    async def _record(self, changed: Job, manager: str | None) -> None:
+    async def _record(self, changed: Job, manager: str | None, deed: Deed | None) -> None:
         """Writes the revision; with the one that gives room back, also what its owner has had of the host."""
         gives_back = changed.status.terminal or changed.status is JobState.PENDING
         # A use counts on from the one before it.
         async with self._charging if gives_back else contextlib.nullcontext():
             use = self._schedule.use(changed) if gives_back else None
-            if not await self._store.update_job(changed, manager=manager, use=use):
+            if not await self._store.update_job(changed, manager=manager, use=use, deed=deed):
                 raise AgentError(Problem.INTERNAL, f"Job {changed.job_id} was changed by another agent.")
             if use is not None:
                 self._schedule.charge(use)
@@ -746,6 +774,30 @@ class Jobs:
             return (self._settings.runtime_directory / f"ml-job@{job.job_id}.cid").read_text("ascii").strip()
         except OSError:
             return ""
+
+
+def no_such_job() -> AgentError:
+    """What is said of a job that does not exist, or not for whoever asks."""
+    return AgentError(
+        Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
+    )
+
+
+def _audited(job: Job, script: Script) -> dict[str, Detail]:
+    """What the audit has of a new job: of its hyperparameters the names, and one digest of all values.
+
+    A value that the script calls sensitive is no part of the digest, by which it could be guessed.
+    """
+    sensitive = {each.name for each in script.parameters if each.sensitive} & job.hyperparameters.keys()
+    values = {name: value for name, value in job.hyperparameters.items() if name not in sensitive}
+    details: dict[str, Detail] = {"script": job.script_name, "commit": job.commit, "priority": job.priority}
+    if job.hyperparameters:
+        details |= {"parameters": sorted(job.hyperparameters), "parameters_sha256": _fingerprint(values)}
+    if sensitive:
+        details["sensitive"] = sorted(sensitive)
+    if job.secrets:
+        details["secrets"] = list(job.secrets)
+    return details
 
 
 async def _to_its_end(work: Coroutine[None, None, T]) -> T:

@@ -146,9 +146,13 @@ RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
 
 
 class Role(StrEnum):
-    """What a certificate's holder may do: analysts see their own jobs, administrators all."""
+    """What a certificate's holder may do; `agent.api.access` has the table.
+
+    Analysts have their own jobs, operators look after everybody's, administrators may do all.
+    """
 
     ANALYST = "analyst"
+    OPERATOR = "operator"
     ADMINISTRATOR = "administrator"
 
 
@@ -157,11 +161,6 @@ class Principal(Model):
 
     user: UserName
     role: Role
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether other users' jobs exist for this one."""
-        return self.role is Role.ADMINISTRATOR
 
 
 class Certificate(Model):
@@ -549,7 +548,7 @@ class ParameterType(StrEnum):
 
 
 class Parameter(Model):
-    """A hyperparameter as the script declares it."""
+    """A hyperparameter as the script declares it; a `sensitive` one's value is not for the audit."""
 
     name: ParameterName
     type: ParameterType = ParameterType.STRING
@@ -559,6 +558,7 @@ class Parameter(Model):
     maximum: float | None = None
     choices: list[str] = []
     required: bool = False
+    sensitive: bool = False
 
 
 class Script(Model):

@@ -43,6 +43,7 @@ RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 KEEPALIVE_TIMEOUT = 30.0  # seconds that a connection may wait for its next request
 FIRST_REQUEST_TIMEOUT = 0.3  # seconds that what was accepted before the agent stops has for its request
 SHUTDOWN_TIMEOUT = 5.0  # seconds for requests under way when the agent stops
+HEAD_INTERVAL = 600.0  # seconds between two times that the audit's head is told
 IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there is anything to do
 
 
@@ -136,6 +137,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             _background(archivist.run()),
             # Nothing waits for it, not even the idle exit: what it has not come to, the next agent does.
             _background(Pruner(settings, store, units, snapshots).run()),
+            _background(_tell_audit_head(store)),
         ):
             yield (
                 jobs,
@@ -146,6 +148,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     changes=Changes(store),
                     meter=Meter(journal, settings.state_directory / "jobs"),
                     identify=_identify(store),
+                    write_audit=store.audit,
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,
                     max_streams_per_user=settings.http.max_followers_per_user,
@@ -204,6 +207,28 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             yield
         finally:
             task.cancel()
+
+
+async def _tell_audit_head(store: Store) -> None:
+    """Tells journald the audit's head now and then, and at last: who changes the store cannot change that."""
+    told = 0
+    try:
+        while True:
+            told = await _told_head(store, told)
+            await asyncio.sleep(HEAD_INTERVAL)
+    finally:
+        await _told_head(store, told)
+
+
+async def _told_head(store: Store, told: int) -> int:
+    try:
+        (_, head), history = await store.audit_links(), await store.history()
+    except AgentError as error:
+        log.warning("the audit's head cannot be read: %s", error)
+        return told
+    if head.seq != told:
+        log.info("audit head %s of record %s", head, history.epoch)
+    return head.seq
 
 
 async def _feed_watchdog(notifier: sdnotify.SystemdNotifier) -> None:

@@ -1,4 +1,4 @@
-"""The record: jobs, idempotency keys and certificates in SQLite.
+"""The record: jobs, idempotency keys, certificates and the audit in SQLite.
 
 One connection on one worker thread; every method is a transaction that is on disk when it returns
 (`synchronous=FULL`). The command line opens the same file beside a running agent: WAL allows it.
@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from . import audit as chain
+from .audit import Deed, Link
 from .errors import AgentError, FieldError, Problem
 from .models import (
     ID_PREFIX_LENGTH,
@@ -154,6 +156,7 @@ MIGRATIONS = (
         job_id TEXT PRIMARY KEY
     ) WITHOUT ROWID;
     """,
+    chain.SCHEMA,
 )
 
 # Retention touches no other: what has not ended, what is pinned, what has its log in the journal alone.
@@ -217,9 +220,15 @@ class Store:
             listener()
 
     async def add_job(
-        self, job: Job, *, idempotency_key: str | None = None, fingerprint: str = "", max_waiting: int
+        self,
+        job: Job,
+        *,
+        idempotency_key: str | None = None,
+        fingerprint: str = "",
+        max_waiting: int,
+        deed: Deed | None = None,
     ) -> Job:
-        """Commits a new job, or returns the earlier job of the same owner, key and fingerprint.
+        """Commits a new job and `deed`, or returns the earlier job of the same owner, key and fingerprint.
 
         Raises `AgentError`: idempotency-mismatch where the key was used for another body, too-many-jobs
         where the owner already has `max_waiting` jobs PENDING. Raises `IdTaken` where the id, or its
@@ -247,6 +256,8 @@ class Store:
                     "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
                     (job.owner, idempotency_key, fingerprint, job.job_id),
                 )
+            if deed is not None:
+                chain.append(db, deed)
             return job
 
         return await self._run(work)
@@ -267,11 +278,18 @@ class Store:
 
         return await self._run(work)
 
-    async def update_job(self, job: Job, *, manager: str | None = None, use: Use | None = None) -> bool:
+    async def update_job(
+        self,
+        job: Job,
+        *,
+        manager: str | None = None,
+        use: Use | None = None,
+        deed: Deed | None = None,
+    ) -> bool:
         """Commits the next revision of a job that has not ended; False where another one came first.
 
         `manager` is the identity of the systemd manager that is asked to start the unit, `use` what its
-        owner has had of the host with this.
+        owner has had of the host with this, `deed` whose doing the revision is.
         """
 
         def work(db: sqlite3.Connection) -> bool:
@@ -294,6 +312,8 @@ class Store:
             if use is not None:
                 values = (use.owner, use.seconds, format_time(use.at))
                 db.execute("INSERT OR REPLACE INTO uses (owner, seconds, at) VALUES (?, ?, ?)", values)
+            if deed is not None:
+                chain.append(db, deed)
             return True
 
         return await self._run(work)
@@ -333,8 +353,10 @@ class Store:
 
         await self._run(work)
 
-    async def pin(self, job_id: str, *, pinned: bool, limit: int) -> Job | None:
+    async def pin(self, job_id: str, *, pinned: bool, limit: int, deed: Deed | None = None) -> Job | None:
         """Commits that the job is pinned, or that it is not, whatever its state; None where there is none.
+
+        `deed` is written where that is a change.
 
         Raises `AgentError` (too-many-pinned) where its owner has `limit` pinned jobs.
         """
@@ -358,6 +380,8 @@ class Store:
                 )
             job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
             db.execute("UPDATE jobs SET document = ? WHERE id = ?", (_document(job), job_id))
+            if deed is not None:
+                chain.append(db, deed)
             return job
 
         return await self._run(work)
@@ -581,8 +605,8 @@ class Store:
 
         return await self._run(work)
 
-    async def add_certificate(self, certificate: Certificate) -> None:
-        """Records a certificate that was issued; the agent answers no other."""
+    async def add_certificate(self, certificate: Certificate, *, deed: Deed | None = None) -> None:
+        """Records a certificate that was issued, and by whom; the agent answers no other."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
@@ -595,6 +619,8 @@ class Store:
                     format_time(certificate.expires_at),
                 ),
             )
+            if deed is not None:
+                chain.append(db, deed)
 
         await self._run(work)
 
@@ -614,6 +640,63 @@ class Store:
             return [_certificate(row) for row in db.execute(f"{_CERTIFICATES} ORDER BY user, issued_at")]
 
         return await self._run(work)
+
+    # The audit
+
+    async def audit(self, deed: Deed) -> None:
+        """Writes a row of its own; what changes the store has its row in the transaction that does."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            chain.append(db, deed)
+
+        await self._run(work)
+
+    async def archive_audit(
+        self, before: datetime, keep: Callable[[bytes], None], deed: Deed
+    ) -> tuple[int, Link]:
+        """Hands the rows from before that time to `keep`, and removes them; how many, and the new anchor.
+
+        `deed` is written behind the rest. Where `keep` raises, or the chain is broken, nothing is removed.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[int, Link]:
+            db.execute("BEGIN IMMEDIATE")
+            rows, anchor = chain.rows_before(db, before), chain.anchor(db)
+            if not rows:
+                return 0, anchor
+            link = anchor
+            try:
+                for row in rows:
+                    link = chain.follow(link, row)
+            except chain.Broken as error:
+                message = f"The audit is broken at {error}."
+                raise AgentError(Problem.HOST, message, "Nothing was moved; find out why first.") from error
+            keep(chain.write_archive(anchor, rows))
+            chain.move_anchor(db, link)
+            chain.append(db, deed.about(str(link)))
+            return len(rows), link
+
+        return await self._run(work)
+
+    async def audit_links(self) -> tuple[Link, Link]:
+        """The audit's anchor and its head, at one moment."""
+
+        def work(db: sqlite3.Connection) -> tuple[Link, Link]:
+            db.execute("BEGIN")
+            return chain.anchor(db), chain.head(db)
+
+        return await self._run(work)
+
+    async def audit_rows(self, after: int, limit: int) -> list[chain.Row]:
+        """The rows of the audit behind that number, in their order."""
+        return await self._run(lambda db: chain.rows_after(db, after, limit))
+
+    async def newest_audit_rows(
+        self, *, since: datetime | None = None, actor: str | None = None, limit: int
+    ) -> list[chain.Row]:
+        """The newest rows of the audit, of one actor or of all, in their order."""
+        return await self._run(lambda db: chain.newest(db, since=since, actor=actor, limit=limit))
 
 
 class IdTaken(Exception):

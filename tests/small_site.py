@@ -43,6 +43,14 @@ SCRIPTS = {
 # maximum = 10
 # ///
 """,
+    "sensitive.py": """# /// ml-job
+# [[parameters]]
+# name = "depth"
+# [[parameters]]
+# name = "patient"
+# sensitive = true
+# ///
+""",
     "networked.py": '# /// ml-job\n# network = "elsewhere"\n# ///\n',
 }
 

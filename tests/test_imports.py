@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
     "errors models outcome git metadata snapshot artifacts quadlet units libsystemd tail journalctl journal"
-    " podman store queue schedule config archive changes metrics meter lifecycle"
+    " podman store queue schedule config archive changes metrics meter lifecycle audit"
 )
 
 # One row per module: what it may import of this package. `api` and `cli` are folders: one row for all within.
@@ -37,7 +37,8 @@ MAY_IMPORT = {
     "archivist": "errors models journal archive store metrics meter",
     "changes": "errors models store",
     "podman": "errors models",
-    "store": "errors models",
+    "audit": "models",
+    "store": "errors models audit",
     "tree": "",
     "retention": "config models store",
     "pruner": "config errors models retention snapshot store tree units",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
-    "api": "errors models journal archive artifacts jobs changes metrics meter",
+    "api": "errors models audit journal archive artifacts jobs changes metrics meter",
     "service": f"{PARTS} archivist pki jobs pruner api",
     "cli": f"{PARTS} pki jobs pruner api service",
 }
@@ -54,7 +55,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     "dbus_fast": "units",
     "sdnotify": "service",
-    "sqlite3": "store",
+    "sqlite3": "store audit",
     "ctypes": "libsystemd",
     "aiohttp": "podman api service cli",
 }

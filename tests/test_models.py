@@ -15,9 +15,7 @@ from agent.models import (
     JobRequest,
     JobState,
     Limits,
-    Principal,
     RequestedLimits,
-    Role,
     format_milliseconds,
     format_time,
     job_id_of,
@@ -99,11 +97,6 @@ def test_other_units_are_no_jobs(unit: str) -> None:
 
 def test_three_states_are_terminal() -> None:
     assert {state for state in JobState if state.terminal} == {"COMPLETED", "FAILED", "CANCELLED"}
-
-
-def test_administrators_see_all_jobs_and_analysts_their_own() -> None:
-    assert Principal(user="carol", role=Role.ADMINISTRATOR).sees_all
-    assert not Principal(user="alice", role=Role.ANALYST).sees_all
 
 
 def test_limits_lie_over_the_defaults() -> None:

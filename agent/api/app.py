@@ -6,7 +6,7 @@ from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
-from . import identity, openapi, problems, routes
+from . import access, identity, openapi, problems, routes, trail
 from .events import CHANGES, METER
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
@@ -20,21 +20,27 @@ def build(
     changes: Changes,
     meter: Meter,
     identify: identity.Identify,
+    write_audit: trail.Write,
     max_body_bytes: int,
     max_streams: int,
     max_streams_per_user: int,
 ) -> web.Application:
-    """The application: problem documents outermost, then who is asking, then the routes."""
+    """The application: problem documents outermost, then who is asking, then the routes, each guarded."""
+    audited = trail.Trail(write_audit)
     app = web.Application(
-        middlewares=[problems.middleware, identity.middleware(identify)], client_max_size=max_body_bytes
+        middlewares=[problems.middleware, identity.middleware(identify, audited)],
+        client_max_size=max_body_bytes,
     )
     app[JOBS] = jobs
     app[JOURNAL] = journal
     app[CHANGES] = changes
     app[STREAMS] = Streams(max_streams, max_streams_per_user)
     app[METER] = meter
-    routes.add_to(app)
-    app.router.add_route("GET", "/openapi.json", openapi.get_openapi)
+    app[trail.TRAIL] = audited
+    guard = access.Guard(jobs, audited)
+    routes.add_to(app, guard)
+    app.router.add_route("GET", "/openapi.json", guard.before("getOpenapi", openapi.get_openapi))
+    guard.demand_all(app)
 
     async def end_streams(app: web.Application) -> None:
         app[STREAMS].end_all()

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from ..artifacts import Published, open_artifact
 from ..errors import AgentError, Problem
-from .handlers import JOBS, answer, visible_job
+from .access import JOB
+from .handlers import JOBS, answer
 from .problems import respond
 
 CHUNK = 1 << 18  # bytes
@@ -17,12 +18,12 @@ CHUNK = 1 << 18  # bytes
 
 async def list_artifacts(request: web.Request) -> web.Response:
     """The manifest with sizes and SHA-256; final once the job has ended."""
-    return answer(await request.app[JOBS].artifacts(await visible_job(request)))
+    return answer(await request.app[JOBS].artifacts(request[JOB]))
 
 
 async def get_artifact(request: web.Request) -> web.StreamResponse:
     """One file: always an attachment, whatever its name says that it is."""
-    job = await visible_job(request)
+    job = request[JOB]
     directory = request.app[JOBS].artifacts_directory(job)
     try:
         published = await open_artifact(directory, request.match_info["path"])

@@ -30,7 +30,8 @@ from ..models import (
     QueuePlace,
     Reset,
 )
-from .handlers import JOBS, answer, visible_job
+from .access import JOB, whose
+from .handlers import JOBS, answer
 from .identity import IDENTIFIED_AGAIN, PRINCIPAL
 from .logs import STREAMS
 from .problems import invalid
@@ -75,7 +76,7 @@ class Watcher:
     @property
     def owner(self) -> str | None:
         """Whose jobs the client sees; None for all."""
-        return None if self._principal.sees_all else self._principal.user
+        return whose(self._request, self._principal)
 
     def knows(self, seq: int, epoch: str) -> bool:
         """Whether there was an event with this id."""
@@ -250,7 +251,7 @@ async def _send_changes(watcher: Watcher) -> None:
 
 async def get_job_events(request: web.Request) -> web.StreamResponse:
     """One job, as it is and with each change, as server-sent events until it has ended."""
-    job, last = await visible_job(request), _last_event_id(request)
+    job, last = request[JOB], _last_event_id(request)
     async with _watching(request) as (watcher, stream):
         if last is not None and not watcher.knows(*last):
             await watcher.send("reset", Reset(why=ANOTHER_RECORD))
@@ -295,7 +296,7 @@ def _last_event_id(request: web.Request) -> tuple[int, str] | None:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """What the job has said of its progress and metrics, so far or ever."""
-    job = await visible_job(request)
+    job = request[JOB]
     said = await request.app[METER].metrics(job)
     await request.app[JOBS].check_files(job)
     return answer(said)

@@ -6,9 +6,9 @@ from aiohttp import web
 from pydantic import Field
 
 from ..jobs import Jobs
-from ..models import Job, JobRequest, JobState, Model, Rerun, Text, UserName
-from .identity import PRINCIPAL
-from .problems import invalid
+from ..models import JobRequest, JobState, Model, Rerun, Text, UserName
+from .access import JOB, check_owner, check_priority, whose
+from .identity import CALLER, PRINCIPAL
 from .requests import idempotency_key, read_body, read_query
 
 JOBS = web.AppKey("jobs", Jobs)
@@ -46,42 +46,35 @@ def answer(
     return response
 
 
-async def visible_job(request: web.Request) -> Job:
-    """The job of the path, if it exists for whoever asks: another's job is as absent as none."""
-    principal = request[PRINCIPAL]
-    job = await request.app[JOBS].get(request.match_info["job_id"])
-    if not principal.sees_all and job.owner != principal.user:
-        return await request.app[JOBS].get("")
-    return job
-
-
 async def submit_job(request: web.Request) -> web.Response:
     """Accepts a job; it is on disk when this answers 202."""
     body, principal = await read_body(request, JobRequest), request[PRINCIPAL]
-    if body.priority > 0 and not principal.sees_all:
-        raise invalid("priority", "must be at most 0; only administrators put jobs before those of others")
-    job = await request.app[JOBS].submit(principal.user, body, idempotency_key=idempotency_key(request))
+    check_priority(principal, body.priority)
+    job = await request.app[JOBS].submit(
+        principal.user, body, idempotency_key=idempotency_key(request), by=request[CALLER]
+    )
     return answer(job, status=202, location=f"/jobs/{job.job_id}")
 
 
 async def rerun_job(request: web.Request) -> web.Response:
     """Runs a job again: the same code, image and parameters, or with changes; for whoever asks."""
-    earlier = await visible_job(request)
     changes = await read_body(request, Rerun) if request.can_read_body else Rerun()
     job = await request.app[JOBS].rerun(
-        request[PRINCIPAL].user, earlier, changes, idempotency_key=idempotency_key(request)
+        request[PRINCIPAL].user,
+        request[JOB],
+        changes,
+        idempotency_key=idempotency_key(request),
+        by=request[CALLER],
     )
     return answer(job, status=202, location=f"/jobs/{job.job_id}")
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """Jobs, newest first: one's own, or an administrator's choice."""
-    query, principal = read_query(request, JobQuery), request[PRINCIPAL]
-    if not principal.sees_all and query.owner not in (None, principal.user):
-        raise invalid("owner", "must be yourself; only administrators see the jobs of others")
+    """Jobs, newest first: those that one may see, of one owner or of all."""
+    query = read_query(request, JobQuery)
     return answer(
         await request.app[JOBS].page(
-            owner=query.owner if principal.sees_all else principal.user,
+            owner=check_owner(request, query.owner),
             status=query.status,
             script=query.script,
             cursor=query.cursor,
@@ -92,18 +85,18 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 async def get_job(request: web.Request) -> web.Response:
     """One job."""
-    return answer(await visible_job(request))
+    return answer(request[JOB])
 
 
 async def cancel_job(request: web.Request) -> web.Response:
     """SIGTERM, the grace of the unit, SIGKILL; a job that waits ends at once."""
-    job = await visible_job(request)
-    return answer(await request.app[JOBS].cancel(job.job_id), status=202)
+    job = await request.app[JOBS].cancel(request[JOB].job_id, by=request[CALLER])
+    return answer(job, status=202)
 
 
 async def get_usage(request: web.Request) -> web.Response:
     """What the job's unit uses now: CPU, memory, tasks."""
-    return answer(await request.app[JOBS].usage(await visible_job(request)))
+    return answer(await request.app[JOBS].usage(request[JOB]))
 
 
 async def pin_job(request: web.Request) -> web.Response:
@@ -117,14 +110,13 @@ async def unpin_job(request: web.Request) -> web.Response:
 
 
 async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
-    job = await visible_job(request)
-    return answer(await request.app[JOBS].pin(job.job_id, pinned=pinned))
+    job_id, by = request[JOB].job_id, request[CALLER]
+    return answer(await request.app[JOBS].pin(job_id, pinned=pinned, by=by))
 
 
 async def get_host(request: web.Request) -> web.Response:
-    """Capacity, queue and versions; an administrator sees every user's part in it."""
-    principal = request[PRINCIPAL]
-    return answer(await request.app[JOBS].host(None if principal.sees_all else principal.user))
+    """Capacity, queue and versions; and the part in it of those whose jobs one may see."""
+    return answer(await request.app[JOBS].host(whose(request)))
 
 
 async def list_scripts(request: web.Request) -> web.Response:

@@ -16,7 +16,8 @@ from ..errors import AgentError, Problem
 from ..jobs import Jobs
 from ..journal import EVENT_ID, SETTLE_LIMIT, Item, Journal, Line, LineNumbering, Position
 from ..models import Job, JobState, LogSource, Model, now
-from .handlers import JOBS, visible_job
+from .access import JOB
+from .handlers import JOBS
 from .identity import PRINCIPAL
 from .lines import MAX_PATTERN, LineFilter, as_events, as_text
 from .problems import invalid
@@ -61,7 +62,7 @@ class Wanted:
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
-    job, wanted = await visible_job(request), _wanted(request)
+    job, wanted = request[JOB], _wanted(request)
     await request.app[JOBS].check_files(job)
     user = request[PRINCIPAL].user
     async with request.app[STREAMS].open(request, user, wanted.form) as stream:

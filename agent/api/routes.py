@@ -18,6 +18,7 @@ from ..models import (
     Usage,
 )
 from . import artifacts, events, handlers, logs
+from .access import Guard
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -115,10 +116,11 @@ ROUTES = (
 )
 
 
-def add_to(app: web.Application) -> None:
-    """Registers every route; an artifact's path may have slashes in it."""
+def add_to(app: web.Application, guard: Guard) -> None:
+    """Registers every route behind the guard; an artifact's path may have slashes in it."""
     for route in ROUTES:
         path = route.path.replace("{path}", "{path:.+}")
-        app.router.add_route(route.method, path, route.handler)
+        handler = guard.before(route.operation_id, route.handler)
+        app.router.add_route(route.method, path, handler)
         if route.operation_id == "getArtifact":
-            app.router.add_route("HEAD", path, route.handler)
+            app.router.add_route("HEAD", path, handler)

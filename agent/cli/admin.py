@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from agent import __version__
-from agent.cli import authority, credentials, doctor, install, prune
+from agent.cli import audit, authority, credentials, doctor, install, prune
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.terminal import Column, Screen
@@ -125,6 +125,8 @@ def init(
     """Make the configuration, the certificate authority and the server's certificate, where missing."""
     done = [authority.configure(scripts, port)]
     done += authority.prepare(load(), names or [])
+    if any(line.made for line in done):
+        audit.record(load(), "init", made=[line.what for line in done if line.made])
     for line in done:
         typer.echo(f"{'made' if line.made else 'kept'}  {line.what}")
 
@@ -132,7 +134,10 @@ def init(
 @app.command()
 def issue(
     user: UserArgument,
-    admin: Annotated[bool, typer.Option("--admin", help="Let the user see and cancel all jobs.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Let the user do everything.")] = False,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="Let the user see, cancel and pin all jobs.")
+    ] = False,
     days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificate is good.")] = 30,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where the files go.")
@@ -140,7 +145,9 @@ def issue(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the user's files there.")] = False,
 ) -> None:
     """Issue a client certificate: ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
-    role = Role.ADMINISTRATOR if admin else Role.ANALYST
+    if admin and operator:
+        raise typer.BadParameter("--admin and --operator are two roles; a certificate has one")
+    role = Role.ADMINISTRATOR if admin else Role.OPERATOR if operator else Role.ANALYST
     handover = asyncio.run(authority.issue(load(), user, role, timedelta(days=days), output, replace=replace))
     certificate = handover.certificate
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
@@ -161,6 +168,7 @@ def set_secret(
     value = credentials.read_value(file)
     credentials.check_value(name, value)
     _with_podman(lambda podman: podman.set_secret(name, user, value))
+    audit.record(load(), "setSecret", name, owner=user or "")
     typer.echo(f"Jobs that start from now on get {name} of {user or 'everybody'}.")
     if remark := credentials.left_readable(file):
         typer.echo(remark, err=True)
@@ -192,6 +200,7 @@ def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
             f"There is no secret {name} of {user or 'everybody'}.",
             "`ml-agent secret list` shows what there is.",
         )
+    audit.record(load(), "removeSecret", name, owner=user or "")
     typer.echo(f"Removed {name} of {user or 'everybody'}.")
 
 
@@ -225,6 +234,7 @@ def install_units(
     settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _carry_out(install.user_plan(settings, base=base, runtime=runtime), dry_run=dry_run)
     if not dry_run:
+        audit.record(settings, "install", version=__version__)
         typer.echo(f"{install.SOCKET} listens on port {settings.http.port}.")
 
 
@@ -238,8 +248,11 @@ def uninstall(
     """Remove what `install` placed. Jobs, their record, secrets and images stay."""
     if system:
         _carry_out(install.system_removal(_account(account)), dry_run=dry_run, as_root=True)
-    else:
-        _carry_out(install.user_removal(load(), runtime=runtime), dry_run=dry_run)
+        return
+    settings = load()
+    _carry_out(install.user_removal(settings, runtime=runtime), dry_run=dry_run)
+    if not dry_run:
+        audit.record(settings, "uninstall", version=__version__)
 
 
 @app.command("prune")
@@ -252,11 +265,59 @@ def prune_finished(
     """Remove what is due of finished jobs, as the agent does by itself; beside it, or without one."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what stays although it is due
     went, kept = asyncio.run(prune.prune(load(), dry_run=dry_run))
+    if went and not dry_run:
+        audit.record(load(), "prune", things=len(went), bytes=sum(one.bytes for one in went))
     screen = Screen()
     if as_json:
         screen.json(prune.document(went, kept, dry_run=dry_run))
     else:
         prune.show(screen, went, kept, dry_run=dry_run)
+
+
+@app.command("audit")
+def show_audit(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Walk the whole chain; exit status 1 where it is broken.")
+    ] = False,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROW:HASH", help="With --verify: a head that was kept elsewhere; repeatable."),
+    ] = None,
+    archived: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="With --verify: an archive, the oldest first; repeatable."),
+    ] = None,
+    journal: Annotated[
+        bool, typer.Option(help="With --verify: hold the chain to the heads that journald has.")
+    ] = True,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="From then on; a time, or how long ago, such as 2d.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What this user or account did, or was refused.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest rows; this many.")] = 100,
+    archive: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Move the rows from before --before into a new file.")
+    ] = None,
+    before: Annotated[
+        str, typer.Option(metavar="TIME", help="With --archive; a time, or how long ago.")
+    ] = "365d",
+    as_json: JsonOption = False,
+) -> None:
+    """Show who did what, when, from where, with what result; and whether the record of that is whole."""
+    screen = Screen()
+    if verify:
+        heads = [audit.parse_head(text) for text in head or []]
+        whole = audit.verify(load(), screen, archives=archived or [], heads=heads, journal=journal)
+        if not asyncio.run(whole):
+            raise typer.Exit(EXIT_FAILURE)
+        return
+    if archive is not None:
+        asyncio.run(audit.archive(load(), archive, audit.parse_time(before)))
+        return
+    from_then = audit.parse_time(since) if since else None
+    asyncio.run(audit.show(load(), screen, since=from_then, user=user, limit=limit, as_json=as_json))
 
 
 @app.command("doctor")

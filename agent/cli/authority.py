@@ -13,8 +13,10 @@ from agent import pki
 from agent.config import Settings, load, user_file
 from agent.errors import AgentError, Problem
 from agent.git import Repository
-from agent.models import Certificate, Role, now
+from agent.models import Certificate, Role, format_time, now
 from agent.store import Store
+
+from . import audit
 
 RENEWED_BEFORE = timedelta(days=30)  # `init` makes a new server certificate when the old one has less left
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -157,8 +159,15 @@ async def issue(
         expires_at=issued.certificate.not_valid_after_utc,
     )
     # First the record: a certificate that the agent does not know is of no use to anybody.
+    deed = audit.account().did(
+        "issueCertificate",
+        certificate.serial,
+        user=user,
+        role=role,
+        until=format_time(certificate.expires_at),
+    )
     async with Store.open(settings.database) as store:
-        await store.add_certificate(certificate)
+        await store.add_certificate(certificate, deed=deed)
     password = pki.new_password()
     contents = (issued.certificate_pem(), issued.key_pem(), issued.pkcs12(user, password))
     for path, content, mode in zip(paths, contents, (0o644, 0o600, 0o600), strict=True):

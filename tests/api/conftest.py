@@ -219,6 +219,7 @@ async def serve(
                 changes=Changes(store),
                 meter=Meter(Journal(tail), settings.state_directory / "jobs"),
                 identify=_identify(store),
+                write_audit=store.audit,
                 **limits,
             )
             runner = web.AppRunner(
@@ -257,6 +258,11 @@ async def alice(served: Served) -> Client:
 @pytest.fixture
 async def bob(served: Served) -> Client:
     return await served.known("bob")
+
+
+@pytest.fixture
+async def operator(served: Served) -> Client:
+    return await served.known("oscar", Role.OPERATOR)
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ async def test_only_an_administrator_puts_jobs_before_those_of_others(
 ) -> None:
     first = await alice.submit(priority=-1)
     refused = await alice.post("/jobs", {"script_name": "succeed.py", "priority": 1})
-    assert (refused.status, refused.fields) == (422, ["priority"])
+    assert (refused.status, refused.problem, refused.fields) == (403, "forbidden", ["priority"])
     urgent = await administrator.submit(priority=1)
     assert urgent["priority"] == 1
     places = [(await administrator.get(f"/jobs/{job['job_id']}")).json["queue"] for job in (urgent, first)]

@@ -113,12 +113,11 @@ async def test_what_is_removed_while_it_is_listed_is_not_a_shorter_list(
     await served.finish(job)
     known = await served.jobs.get(job["job_id"])
 
-    async def stale(_: Any) -> Any:
+    async def stale(*_: Any) -> Any:
         return known
 
     await removed(served, job)
-    monkeypatch.setattr("agent.api.artifacts.visible_job", stale)
-    monkeypatch.setattr("agent.api.logs.visible_job", stale)
+    monkeypatch.setattr("agent.api.access.Guard._found", stale)
     for part in ("artifacts", "artifacts/model", "logs"):
         assert (await alice.get(f"/jobs/{job['job_id']}/{part}")).status == 410
 

@@ -3,6 +3,7 @@
 Nothing here asks the agent or uses its code: SQLite by file, marks by path, the journal by journalctl(1).
 """
 
+import hashlib
 import json
 import sqlite3
 from collections import Counter, defaultdict
@@ -76,6 +77,7 @@ async def audit(
     """
     verdict = Verdict()
     rows, keys = read_record(state)
+    accepted = examine_chain(verdict, read_chain(state))
     journal = await _journal(since)
     for told in clients:
         verdict.jobs += 1
@@ -83,6 +85,8 @@ async def audit(
         if job is None:
             verdict.violated(1, f"{told.job_id or told.key}: accepted, and not in the record")
             continue
+        if told.job_id not in accepted:
+            verdict.violated(1, f"{told.job_id}: accepted, and nobody is recorded as who asked for it")
         if told.other_ids or keys[told.user, told.key] != [told.job_id]:
             verdict.violated(1, f"{told.job_id}: its key has led to other jobs, {told.other_ids}")
         attempts = state / "jobs" / told.job_id / "attempts"
@@ -119,6 +123,20 @@ def examine(
     _once(verdict, told, job, left, seen)
     _outcome(verdict, told, job, left)
     _log(verdict, told, job, left, lossy=lossy)
+
+
+def examine_chain(verdict: Verdict, rows: list[tuple[int, str, str]]) -> set[str]:
+    """The jobs whose acceptance the agent's own audit has; its rows must follow from each other."""
+    before, accepted = "0" * 64, set()
+    for number, (seq, entry, found) in enumerate(rows, start=1):
+        sealed = hashlib.sha256(f"{number}\n{before}\n{entry}".encode()).hexdigest()
+        if (seq, found) != (number, sealed):
+            verdict.violated(1, f"row {seq} of the audit does not follow from the one before it")
+            break
+        before, said = found, json.loads(entry)
+        if said["action"] in ("submitJob", "rerunJob") and said["result"] == "done":
+            accepted.add(str(said["subject"]))
+    return accepted
 
 
 def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool) -> None:
@@ -230,6 +248,12 @@ def read_record(state: Path) -> tuple[dict[str, dict[str, Any]], dict[tuple[str,
         for owner, key, job_id in database.execute("SELECT owner, key, job_id FROM idempotency_keys"):
             keys[owner, key].append(job_id)
     return rows, keys
+
+
+def read_chain(state: Path) -> list[tuple[int, str, str]]:
+    """The rows of the agent's audit: number, text and hash."""
+    with closing(sqlite3.connect(f"file:{state}/jobs.db?mode=ro", uri=True, timeout=30)) as database:
+        return database.execute("SELECT seq, entry, hash FROM audit ORDER BY seq").fetchall()
 
 
 async def _journal(since: str) -> dict[str, Seen]:

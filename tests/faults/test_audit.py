@@ -1,9 +1,10 @@
 """The auditor finds what it looks for: one that cannot find anything would prove nothing."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
-from .audit import Left, Seen, Verdict, examine
+from .audit import Left, Seen, Verdict, examine, examine_chain
 from .client import Told
 
 ENDED = ["success exited 0 abc"]
@@ -121,3 +122,23 @@ def test_an_earlier_attempt_that_succeeded_was_not_interrupted() -> None:
 def test_the_last_attempts_log_must_be_whole() -> None:
     told = replace(AGAIN["told"], text="\n".join(AGAIN_TEXTS[:-1]))
     assert 4 in broken(**AGAIN | {"told": told})
+
+
+def chain(*entries: str) -> list[tuple[int, str, str]]:
+    rows, before = [], "0" * 64
+    for number, entry in enumerate(entries, start=1):
+        before = hashlib.sha256(f"{number}\n{before}\n{entry}".encode()).hexdigest()
+        rows.append((number, entry, before))
+    return rows
+
+
+def test_the_audit_names_the_jobs_that_were_accepted_and_a_broken_one_is_found() -> None:
+    entries = [f'{{"action":"submitJob","result":"done","subject":"{job}"}}' for job in "abc"]
+    entries.append('{"action":"submitJob","result":"refused","subject":"d"}')
+    rows, verdict = chain(*entries), Verdict()
+    assert examine_chain(verdict, rows) == {"a", "b", "c"}
+    assert verdict.violations[1] == []
+    for damaged in (rows[1:], [*rows[:1], *rows[2:]], [rows[0], (2, entries[0], rows[1][2]), *rows[2:]]):
+        verdict = Verdict()
+        examine_chain(verdict, damaged)
+        assert len(verdict.violations[1]) == 1

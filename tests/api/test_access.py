@@ -1,0 +1,248 @@
+"""Every cell of the table of who may do what: each call, each role, one's own, another's and no job."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.api import access, routes
+from agent.api.access import TABLE, Audited, Grant, Guard
+from agent.api.access import Cell as Answer
+from agent.api.routes import ROUTES
+from agent.audit import Result
+from agent.errors import AgentError
+from agent.models import Principal, Role
+
+from . import authorisation
+from .conftest import Client, Served
+
+PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
+PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
+BODIES = {"submitJob": {"script_name": "succeed.py"}}
+EXAMPLES = {"path": "result.txt"}  # what else stands in paths
+ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
+NOBODYS = "aaaaaaaaaaaa"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A call, the role of who makes it, and whose is what it is about: `own`, `others` or `nobodys`."""
+
+    operation: str
+    role: Role
+    whose: str
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.operation}{self.method and '-' + self.method}-{self.role}-{self.whose}"
+
+    @property
+    def answer(self) -> Answer:
+        """What the table says."""
+        if self.whose == "nobodys":
+            return Answer.ABSENT
+        return TABLE[self.operation].grant(self.role).cell(own=self.whose == "own")
+
+
+def cells() -> list[Cell]:
+    found = []
+    for operation, (_, path, _) in PATHS.items():
+        for role in Role:
+            whose = ["own", "others", "nobodys"] if "{job_id}" in path else ["own", "others"]
+            if TABLE[operation].grant(role).others is Answer.NOTHING:
+                whose = ["own"]
+            found += [Cell(operation, role, each) for each in whose]
+            if operation == "getArtifact":
+                found += [Cell(operation, role, each, "HEAD") for each in whose]
+    return found
+
+
+@dataclass
+class Site:
+    """An agent, and two people: who calls, and another one; each with a job."""
+
+    served: Served
+    caller: Client
+    name: str
+    job: dict[str, Any]
+
+    async def ask(self, cell: Cell, job_id: str) -> tuple[int, bytes]:
+        method, path, _ = PATHS[cell.operation]
+        for name, value in (EXAMPLES | {"job_id": job_id}).items():
+            path = path.replace(f"{{{name}}}", value)
+        until = ENDLESS.get(cell.operation)
+        if until is not None:
+            return await self._begin(path, until)
+        answer = await self.caller(cell.method or method, path, json=BODIES.get(cell.operation))
+        return answer.status, answer.body
+
+    async def _begin(self, path: str, until: bytes) -> tuple[int, bytes]:
+        async with self.caller.session.get(self.caller.base + path) as response:
+            read = b""
+            async with asyncio.timeout(30):
+                while response.status == 200 and until not in read:
+                    read += await response.content.readany()
+            return response.status, read or await response.read()
+
+    async def audited(self, cell: Cell) -> list[dict[str, Any]]:
+        rows = await self.served.scene.store.newest_audit_rows(actor=self.name, limit=100)
+        return [row.content() for row in rows if row.content()["action"] == cell.operation]
+
+
+async def site_of(served: Served, cell: Cell) -> Site:
+    caller, other = await served.known("caller", cell.role), await served.known("other")
+    job = await (caller if cell.whose == "own" else other).submit()
+    (served.artifacts(job) / "result.txt").write_text("hers")
+    if cell.operation == "unpinJob":
+        await served.jobs.pin(job["job_id"], pinned=True)
+    return Site(served, caller, "caller", job)
+
+
+@pytest.mark.parametrize("cell", cells(), ids=str)
+async def test_cell(served: Served, cell: Cell) -> None:
+    site = await site_of(served, cell)
+    job_id = NOBODYS if cell.whose == "nobodys" else site.job["job_id"]
+    before = await site.audited(cell)
+    status, body = await site.ask(cell, job_id)
+    after = (await site.audited(cell))[len(before) :]
+
+    if "{job_id}" in PATHS[cell.operation][1]:
+        await judge_call_about_a_job(site, cell, job_id, status, body)
+    else:
+        assert status == PATHS[cell.operation][2]
+        judge_list(site, cell, body)
+    judge_audit(cell, job_id, after)
+
+
+async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: int, body: bytes) -> None:
+    match cell.answer:
+        case Answer.YES:
+            assert status == PATHS[cell.operation][2]
+        case Answer.FORBIDDEN:
+            assert status == 403
+            assert b"urn:ml-agent:problem:forbidden" in body
+        case Answer.ABSENT:
+            assert (status, body) == await site.ask(cell, NOBODYS)
+            assert status == 404
+            assert cell.method == "HEAD" or b"urn:ml-agent:problem:job-not-found" in body
+    if cell.answer is not Answer.YES and cell.whose != "nobodys":
+        known = await site.served.scene.store.job(job_id)
+        assert known is not None
+        assert known.revision == (2 if cell.operation == "unpinJob" else 1), "refused, and done all the same"
+
+
+def judge_list(site: Site, cell: Cell, body: bytes) -> None:
+    """What is listed is seen, also where it is only that somebody has jobs."""
+    if cell.operation in ("listJobs", "getEvents", "getHost"):
+        mark = site.job["owner"] if cell.operation == "getHost" else site.job["job_id"]
+        assert (mark.encode() in body) == (cell.answer is Answer.YES)
+
+
+def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
+    """Each refusal, each deed and each look at another's has one row, and nothing else has."""
+    audited, about_a_job = TABLE[cell.operation].audited, "{job_id}" in PATHS[cell.operation][1]
+    expected: list[Result] = []
+    if cell.answer is not Answer.YES and about_a_job:
+        expected = [Result.REFUSED]
+    elif audited is Audited.DEED or (audited is Audited.LOOK and cell.whose == "others"):
+        expected = [Result.DONE if audited is Audited.DEED else Result.SHOWN]
+    assert [row["result"] for row in rows] == expected
+    for row in rows:
+        assert (row["actor"], row["role"], row["source"]) == ("caller", cell.role, "127.0.0.1")
+        if about_a_job and cell.operation != "rerunJob":
+            assert row["subject"] == job_id
+
+
+def test_every_route_has_a_row_and_every_row_a_route() -> None:
+    assert TABLE.keys() == PATHS.keys()
+
+
+async def test_a_route_without_a_row_cannot_be_served(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "TABLE", {name: row for name, row in TABLE.items() if name != "getHost"})
+    with pytest.raises(AgentError, match="getHost has no row"):
+        await serve()
+
+
+async def test_a_route_without_the_guard_cannot_be_served(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell_all(_: web.Request) -> web.Response:
+        return web.Response()
+
+    def add_to(app: web.Application, guard: Guard) -> None:
+        app.router.add_route("GET", "/all", tell_all)
+
+    monkeypatch.setattr(routes, "add_to", add_to)
+    with pytest.raises(AgentError, match="answers whoever asks"):
+        await serve()
+
+
+def test_the_page_shows_the_table() -> None:
+    shown = Path(authorisation.PAGE).read_text("utf-8")
+    assert shown == authorisation.page(shown), "run PYTHONPATH=tests python -m api.authorisation"
+
+
+async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = Grant(Answer.FORBIDDEN, Answer.FORBIDDEN)
+    monkeypatch.setitem(TABLE, "submitJob", replace(TABLE["submitJob"], operator=nothing))
+    served: Served = await serve()
+    operator = await served.known("oscar", Role.OPERATOR)
+    answer = await operator.post("/jobs", b"not even read")
+    assert (answer.status, answer.problem) == (403, "forbidden")
+    (row,) = await served.scene.store.newest_audit_rows(actor="oscar", limit=9)
+    assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
+
+
+# What the table must never say, whatever is changed in it.
+
+
+@pytest.mark.parametrize("operation", TABLE)
+def test_an_analyst_never_reaches_what_is_anothers(operation: str) -> None:
+    assert TABLE[operation].analyst.others in (Answer.ABSENT, Answer.NOTHING)
+
+
+@pytest.mark.parametrize("operation", TABLE)
+def test_who_may_more_may_what_others_may(operation: str) -> None:
+    order = [Answer.ABSENT, Answer.FORBIDDEN, Answer.YES]
+    row = TABLE[operation]
+    others = [row.grant(role).others for role in (Role.ANALYST, Role.OPERATOR, Role.ADMINISTRATOR)]
+    assert others == sorted(others, key=lambda cell: order.index(cell) if cell in order else 0)
+
+
+# The rules beside it.
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_only_an_administrator_goes_before_others(served: Served, role: Role) -> None:
+    client = await served.known("caller", role)
+    answer = await client.post("/jobs", {"script_name": "succeed.py", "priority": 1})
+    if role is Role.ADMINISTRATOR:
+        assert answer.status == 202
+        return
+    assert (answer.status, answer.problem, answer.fields) == (403, "forbidden", ["priority"])
+    (row,) = await served.scene.store.newest_audit_rows(actor="caller", limit=9)
+    assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
+    await served.nothing_is_left()
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_only_who_sees_others_asks_for_one_of_them(served: Served, role: Role) -> None:
+    client, bob = await served.known("caller", role), await served.known("bob")
+    job = await bob.submit()
+    answer = await client.get("/jobs?owner=bob")
+    if role is Role.ANALYST:
+        assert (answer.status, answer.problem, answer.fields) == (403, "forbidden", ["owner"])
+    else:
+        assert [each["job_id"] for each in answer.json["jobs"]] == [job["job_id"]]
+
+
+def test_a_principal_says_nothing_of_what_it_may() -> None:
+    assert Principal(user="carol", role=Role.OPERATOR).model_dump() == {"user": "carol", "role": "operator"}

@@ -1,0 +1,220 @@
+"""What the API writes into the audit: deeds with what belongs to them, refusals and looks within bounds."""
+
+import json
+from typing import Any
+
+import pytest
+
+from agent.api.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, TRAIL, Trail
+from agent.audit import Caller, Deed
+from agent.errors import AgentError, Problem
+from agent.models import Role
+
+from .conftest import Client, Served
+
+MALLORY = Caller(actor="mallory", role="analyst", source="192.0.2.66")
+
+
+async def audited(served: Served) -> list[dict[str, Any]]:
+    return [row.content() for row in await served.scene.store.audit_rows(0, 1000)]
+
+
+async def everything(served: Served) -> str:
+    return "\n".join(row.entry for row in await served.scene.store.audit_rows(0, 1000))
+
+
+async def test_an_accepted_job_is_audited_with_what_runs_and_without_a_value(
+    served: Served, alice: Client
+) -> None:
+    values = {"depth": "8", "note": "a value that nobody else needs to read"}
+    job = await alice.submit(hyperparameters=values, name="a name", labels={"team": "a label"})
+    again = await alice.submit(hyperparameters=values)
+    await alice.submit(hyperparameters=values | {"depth": "9"})
+    first, second, other = await audited(served)
+    assert (first["action"], first["subject"], first["result"]) == ("submitJob", job["job_id"], "done")
+    assert second["subject"] == again["job_id"]
+    assert (first["details"]["script"], first["details"]["commit"]) == ("succeed.py", job["commit"])
+    assert first["details"]["parameters"] == ["depth", "note"]
+    digests = [row["details"]["parameters_sha256"] for row in (first, second, other)]
+    assert digests[0] == digests[1] != digests[2]
+    text = await everything(served)
+    assert all(word not in text for word in (values["note"], "a name", "a label"))
+
+
+async def test_a_sensitive_value_is_not_even_part_of_the_digest(served: Served, alice: Client) -> None:
+    jobs = [
+        await alice.submit("sensitive.py", hyperparameters={"depth": "8", "patient": patient})
+        for patient in ("canary-1971-03", "canary-1984-12")
+    ]
+    rows = await audited(served)
+    for job, row in zip(jobs, rows, strict=True):
+        assert row["subject"] == job["job_id"]
+        assert (row["details"]["parameters"], row["details"]["sensitive"]) == (
+            ["depth", "patient"],
+            ["patient"],
+        )
+    assert rows[0]["details"]["parameters_sha256"] == rows[1]["details"]["parameters_sha256"]
+    await alice.post(f"/jobs/{jobs[0]['job_id']}/rerun", {"hyperparameters": {"patient": "canary-2001-01"}})
+    assert (await audited(served))[-1]["details"]["rerun_of"] == jobs[0]["job_id"]
+    assert "canary" not in await everything(served)
+    # The record has it: what ran can be run again.
+    assert (await alice.get(f"/jobs/{jobs[0]['job_id']}")).json["hyperparameters"]["patient"]
+
+
+async def test_a_value_that_is_refused_is_not_written_either(served: Served, alice: Client) -> None:
+    body = {"script_name": "sensitive.py", "hyperparameters": {"depth": "canary", "canary": "canary"}}
+    assert (await alice.post("/jobs", body)).status == 422
+    assert (await alice.post("/jobs", body | {"priority": 5})).status == 403
+    assert "canary" not in await everything(served)
+
+
+async def test_a_request_that_is_repeated_under_its_key_is_one_deed(served: Served, alice: Client) -> None:
+    body = json.dumps({"script_name": "succeed.py"}).encode()
+    for _ in range(3):
+        assert (await alice.post("/jobs", body, **{"Idempotency-Key": "k"})).status == 202
+    assert [row["action"] for row in await audited(served)] == ["submitJob"]
+
+
+async def test_what_changes_nothing_is_no_deed(served: Served, alice: Client) -> None:
+    path = f"/jobs/{(await alice.submit())['job_id']}"
+    for method, part in (("PUT", "pin"), ("DELETE", "pin"), ("POST", "cancel")):
+        for _ in range(2):
+            assert (await alice(method, f"{path}/{part}")).status in (200, 202)
+    actions = [row["action"] for row in await audited(served)]
+    assert actions == ["submitJob", "pinJob", "unpinJob", "cancelJob"]
+
+
+async def test_a_job_that_an_operator_ends_names_both(
+    served: Served, alice: Client, operator: Client
+) -> None:
+    job = await alice.submit()
+    await operator.post(f"/jobs/{job['job_id']}/cancel")
+    row = (await audited(served))[-1]
+    assert (row["actor"], row["role"], row["source"]) == ("oscar", "operator", "127.0.0.1")
+    assert (row["action"], row["details"]["owner"]) == ("cancelJob", "alice")
+
+
+async def test_looking_at_ones_own_is_not_audited_and_at_anothers_once_in_a_while(
+    served: Served, alice: Client, operator: Client
+) -> None:
+    job = await alice.submit()
+    for name in ("result.txt", "other.txt"):
+        (served.artifacts(job) / name).write_text("hers")
+    path = f"/jobs/{job['job_id']}"
+    for client in (alice, operator, operator):
+        for part in ("logs", "artifacts", "artifacts/result.txt", "artifacts/other.txt"):
+            assert (await client.get(f"{path}/{part}")).status == 200
+    looks = [row for row in await audited(served) if row["result"] == "shown"]
+    assert [(row["actor"], row["action"], row["details"].get("path")) for row in looks] == [
+        ("oscar", "getLogs", None),
+        ("oscar", "listArtifacts", None),
+        ("oscar", "getArtifact", "result.txt"),
+        ("oscar", "getArtifact", "other.txt"),
+    ]
+    assert {row["details"]["owner"] for row in looks} == {"alice"}
+
+
+async def test_what_cannot_be_audited_is_not_shown_and_what_is_refused_stays_refused(
+    served: Served, alice: Client, bob: Client, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await alice.submit()
+
+    def full(*_: object) -> None:
+        raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
+
+    monkeypatch.setattr("agent.audit.append", full)
+    path = f"/jobs/{job['job_id']}/logs"
+    assert (await operator.get(path)).status == 507
+    assert (await alice.get(path)).status == 200
+    assert (await bob.get(path)).status == 404
+    assert (await operator.post(f"/jobs/{job['job_id']}/rerun", {})).status == 403
+
+
+async def test_a_refused_certificate_is_audited_by_its_name_and_serial_number(
+    served: Served, alice: Client
+) -> None:
+    unknown = served.authorities.own.issue_client("mallory")
+    await served.client(unknown).get("/jobs")
+    await served.scene.store._run(lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at"))
+    await alice.get("/jobs")
+    first, second = await audited(served)
+    assert (first["actor"], first["subject"]) == ("mallory", unknown.serial)
+    assert (second["actor"], second["action"], second["result"]) == ("alice", "identify", "refused")
+    assert "revoked" in second["details"]["why"]
+    assert {row["role"] for row in (first, second)} == {"refused"}
+
+
+async def test_anothers_job_and_none_are_refused_alike_and_tell_only_the_audit(
+    served: Served, alice: Client, bob: Client
+) -> None:
+    job = await alice.submit()
+    await bob.get(f"/jobs/{job['job_id']}")
+    await bob.get("/jobs/aaaaaaaaaaaa")
+    await bob.get("/jobs/%1b[31m")
+    hers, none, odd = (await audited(served))[1:]
+    assert hers["details"] == {"problem": "job-not-found", "owner": "alice"}
+    assert none["details"] == odd["details"] == {"problem": "job-not-found"}
+    assert (none["subject"], odd["subject"]) == ("aaaaaaaaaaaa", "")
+
+
+async def test_what_changes_something_elsewhere_has_a_row_of_its_own(served: Served) -> None:
+    await served.app[TRAIL].done(MALLORY, "putSecret", "snowflake", owner="mallory")
+    (row,) = await audited(served)
+    assert (row["action"], row["result"], row["details"]) == ("putSecret", "done", {"owner": "mallory"})
+
+
+# The bounds, by a clock that stands still
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+async def test_refusals_cannot_flood_the_audit_and_are_counted() -> None:
+    clock, written = Clock(), list[Deed]()
+
+    async def write(deed: Deed) -> None:
+        written.append(deed)
+
+    trail = Trail(write, clock)
+    for _ in range(500):
+        await trail.refused(MALLORY, "getJob")
+    assert len(written) == BURST
+    await trail.refused(MALLORY.model_copy(update={"actor": "other"}), "getJob")
+    assert len(written) == BURST + 1  # everybody has a budget of their own
+    clock.time += REFILL
+    await trail.refused(MALLORY, "getJob")
+    await trail.refused(MALLORY, "getJob")
+    assert len(written) == BURST + 2
+    assert written[-1].details == {"not_recorded_before": 500 - BURST}
+    clock.time += BURST * REFILL
+    for _ in range(500):
+        await trail.refused(MALLORY, "getJob")
+    assert len(written) == 2 * BURST + 2
+
+
+async def test_what_is_remembered_of_actors_and_looks_is_bounded() -> None:
+    clock, written = Clock(), list[Deed]()
+
+    async def write(deed: Deed) -> None:
+        written.append(deed)
+
+    trail = Trail(write, clock)
+    for number in range(3 * MAX_ACTORS):
+        await trail.refused(MALLORY.model_copy(update={"actor": f"m{number}"}), "getJob")
+    assert len(trail._full_at) == MAX_ACTORS
+    await trail.shown(MALLORY, "getLogs", "k3v7q2m5x4ab")
+    await trail.shown(MALLORY, "getLogs", "k3v7q2m5x4ab")
+    clock.time += SAME_LOOK
+    await trail.shown(MALLORY, "getLogs", "k3v7q2m5x4ab")
+    assert [deed.action for deed in written].count("getLogs") == 2
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_the_role_of_that_moment_is_audited(served: Served, role: Role) -> None:
+    await (await served.known("caller", role)).submit()
+    assert [row["role"] for row in await audited(served)] == [role]
