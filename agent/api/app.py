@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
+from ..certificates import Certificates
 from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
 from . import identity, openapi, problems, routes
 from .events import CHANGES, METER
-from .handlers import JOBS
+from .handlers import CERTIFICATES, JOBS
 from .logs import JOURNAL, STREAMS
 from .streams import Streams
 
@@ -19,15 +20,17 @@ def build(
     journal: Journal,
     changes: Changes,
     meter: Meter,
-    identify: identity.Identify,
+    certificates: Certificates,
     max_body_bytes: int,
     max_streams: int,
     max_streams_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking, then the routes."""
     app = web.Application(
-        middlewares=[problems.middleware, identity.middleware(identify)], client_max_size=max_body_bytes
+        middlewares=[problems.middleware, identity.middleware(certificates)],
+        client_max_size=max_body_bytes,
     )
+    app[CERTIFICATES] = certificates
     app[JOBS] = jobs
     app[JOURNAL] = journal
     app[CHANGES] = changes

@@ -64,7 +64,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     job, wanted = await visible_job(request), _wanted(request)
     await request.app[JOBS].check_files(job)
     user = request[PRINCIPAL].user
-    async with request.app[STREAMS].open(request, user, wanted.form) as stream:
+    async with request.app[STREAMS].open(request, user, wanted.form, visible_job) as stream:
         if wanted.follow and wanted.form:
             stream.beside(_send_states(stream, request.app[JOBS], job))
         numbering = LineNumbering(wanted.position)

@@ -21,13 +21,13 @@ from test_jobs import Scene, driving
 
 from agent import pki
 from agent.api.app import build
+from agent.certificates import Certificates
 from agent.changes import Changes
 from agent.jobs import Jobs
 from agent.journal import Journal
 from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
-from agent.service import _identify
 from agent.store import Store
 from agent.tail import Tail
 
@@ -218,7 +218,9 @@ async def serve(
                 journal=Journal(tail),
                 changes=Changes(store),
                 meter=Meter(Journal(tail), settings.state_directory / "jobs"),
-                identify=_identify(store),
+                certificates=Certificates(
+                    store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
+                ),
                 **limits,
             )
             runner = web.AppRunner(
