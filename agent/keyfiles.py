@@ -1,7 +1,7 @@
 """Files of certificates and keys: each whole or not at all, and no certificate ever without its key.
 
 A certificate and its key are two files, and a crash may come between two renames. So the new key is laid down
-as NAME.next.key, then the certificate is replaced, and then the key takes its place. At every moment the key
+as NAME.key.next, then the certificate is replaced, and then the key takes its place. At every moment the key
 of NAME.crt is in one of the two, and `key_file` says in which.
 """
 
@@ -41,17 +41,22 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
         else:
             path.hardlink_to(temporary)  # unlike a rename, this refuses to take another file's place
     except FileExistsError as error:
-        raise AgentError(
-            Problem.CONFIGURATION, f"{path} exists and is not overwritten.", "Move it away first."
-        ) from error
+        raise _exists(path) from error
     finally:
         temporary.unlink(missing_ok=True)
     _sync_directory(path.parent)
 
 
+def refuse_to_overwrite(*paths: Path) -> None:
+    """Raises `AgentError` (configuration) naming the first of these files that is there."""
+    for path in paths:
+        if path.exists():
+            raise _exists(path)
+
+
 def next_key(directory: Path, name: str) -> Path:
     """Where a key waits for its certificate."""
-    return directory / f"{name}.next.key"
+    return directory / f"{name}.key.next"
 
 
 def replace_pair(directory: Path, name: str, certificate: bytes, key: bytes) -> None:
@@ -70,11 +75,12 @@ def take_key(directory: Path, name: str) -> None:
 def settle(directory: Path, name: str, certificate: x509.Certificate) -> None:
     """Ends a replacement that was interrupted: the key that waits is the certificate's, or is of no use."""
     waiting = next_key(directory, name)
-    if waiting.exists():
-        if key_file(directory, name, certificate) == waiting:
-            take_key(directory, name)
-        else:
-            waiting.unlink()
+    if not waiting.exists():
+        return
+    if read_key(waiting).public_key() == certificate.public_key():
+        take_key(directory, name)
+    else:
+        waiting.unlink()
 
 
 def key_file(directory: Path, name: str, certificate: x509.Certificate) -> Path:
@@ -122,6 +128,10 @@ def unreadable(path: Path, error: Exception) -> AgentError:
     return AgentError(
         Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "`ml-agent init` makes what is missing."
     )
+
+
+def _exists(path: Path) -> AgentError:
+    return AgentError(Problem.CONFIGURATION, f"{path} exists and is not overwritten.", "Move it away first.")
 
 
 def _sync_directory(directory: Path) -> None:

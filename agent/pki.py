@@ -2,7 +2,7 @@
 
 In the PKI directory: `ca.crt` (the authorities that are trusted, the issuing one first), `ca.key`,
 `server.crt`, `server.key`. While one authority replaces another, `ca.crt` has the two: the new one, whose key
-is `ca.next.key`, and behind it the old one with `ca.key`, which all clients trust and which the server's
+is `ca.key.next`, and behind it the old one with `ca.key`, which all clients trust and which the server's
 certificate is from: `rotation.py`.
 """
 
@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .errors import AgentError, Problem
 from .keyfiles import certificates as certificates
-from .keyfiles import key_file, read_key, reread
+from .keyfiles import key_file, read_key, refuse_to_overwrite, replace_pair, reread
 from .keyfiles import write_file as write_file
 from .models import UserName
 
@@ -117,9 +117,9 @@ class Authority:
     @classmethod
     def create(cls, directory: Path, common_name: str) -> "Authority":
         """Makes `ca.key` and `ca.crt`; raises `AgentError` where either is there already."""
+        refuse_to_overwrite(directory / "ca.key", directory / "ca.crt")
         authority = cls.make(common_name)
-        write_file(directory / "ca.key", authority.key_pem(), mode=0o600)
-        write_file(directory / "ca.crt", authority.certificate_pem(), mode=0o644)
+        replace_pair(directory, "ca", authority.certificate_pem(), authority.key_pem())
         return authority
 
     @classmethod

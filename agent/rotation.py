@@ -2,7 +2,8 @@
 
 Between the steps `ca.crt` has both. The new one issues, so whoever renews has a certificate of it, and is
 given both to trust. The server keeps its certificate of the old one, since who has not renewed trusts no
-other. With the second step the server's is from the new one, which all who renewed trust, and the old one ends.
+other. With the second step the server's is from the new one, which all who renewed trust, and the old one
+ends.
 """
 
 import contextlib

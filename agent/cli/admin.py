@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from agent import __version__
-from agent.cli import authority, credentials, doctor, install, prune
+from agent.cli import authority, certificates, credentials, doctor, install, prune
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.terminal import Column, Screen
@@ -45,6 +44,7 @@ secret = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(secret, name="secret")
+app.add_typer(certificates.app)
 
 
 def main() -> None:
@@ -133,7 +133,12 @@ def init(
 def issue(
     user: UserArgument,
     admin: Annotated[bool, typer.Option("--admin", help="Let the user see and cancel all jobs.")] = False,
-    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificate is good.")] = 30,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=825, help="How long the certificate is good.", show_default="certificates.client_days"
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where the files go.")
     ] = Path(),
@@ -141,7 +146,7 @@ def issue(
 ) -> None:
     """Issue a client certificate: ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
     role = Role.ADMINISTRATOR if admin else Role.ANALYST
-    handover = asyncio.run(authority.issue(load(), user, role, timedelta(days=days), output, replace=replace))
+    handover = asyncio.run(authority.issue(load(), user, role, days, output, replace=replace))
     certificate = handover.certificate
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
     for path in handover.files:
