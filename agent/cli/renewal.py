@@ -1,16 +1,18 @@
 """`ml-job renew`: a new key and a certificate for it, which take the place of the old ones once they work."""
 
+import asyncio
 import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from ..models import RenewedCertificate
-from .failure import EXIT_FAILURE, Failure
+from .failure import EXIT_FAILURE, Failure, Unreachable
 from .http import Api, decode
 from .identity import Profile
 
 TRIED = "/host"  # asked with the new certificate before the old one is given up
+TRIALS, BETWEEN_TRIALS = 3, 1.0  # seconds; an agent may take one to know that it has another authority
 
 
 async def renew(api: Api) -> Any:
@@ -45,7 +47,7 @@ async def renew(api: Api) -> Any:
 
 
 async def _try(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
-    """One request with the new files, beside the old ones: what fails must fail before those are gone."""
+    """A request with the new files, beside the old ones: what fails must fail before those are gone."""
     with tempfile.TemporaryDirectory(prefix=".renewal.", dir=profile.certificate.parent) as name:
         trial = dataclasses.replace(
             profile,
@@ -54,8 +56,15 @@ async def _try(profile: Profile, answer: RenewedCertificate, key: bytes) -> None
             key=Path(name) / profile.key.name,
         )
         _replace(trial, answer, key)
-        async with Api(trial) as api:
-            await api.get(TRIED)
+        for left in reversed(range(TRIALS)):
+            try:
+                async with Api(trial) as api:
+                    await api.get(TRIED)
+                return
+            except Unreachable:
+                if not left:
+                    raise
+            await asyncio.sleep(BETWEEN_TRIALS)
 
 
 def _replace(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
