@@ -99,11 +99,12 @@ def recorded(
         expires_at=certificate.not_valid_after_utc,
         authority=pki.authority_id(authority),
         renews=renews,
+        fingerprint=pki.fingerprint(certificate),
     )
 
 
 def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
-    if certificate is None or certificate.user != subject.user:
+    if certificate is None or not _is_the_recorded(certificate, subject):
         why = "is not one that this host issued"
     elif certificate.revoked_at is not None:
         why = "was revoked"
@@ -114,3 +115,8 @@ def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
         f"The client certificate {why}.",
         "Ask this host's administrator for a new one (`ml-agent issue`).",
     )
+
+
+def _is_the_recorded(certificate: Certificate, subject: Subject) -> bool:
+    same = certificate.fingerprint in ("", subject.fingerprint)
+    return same and certificate.user == subject.user

@@ -169,8 +169,8 @@ class Certificate(Model):
     """A client certificate this host issued; `serial` is its serial number in lowercase hexadecimal.
 
     `authority` names who signed it (`pki.authority_id`; empty where there had been only one ever),
-    `renews` the serial of the certificate under which its holder asked for it, and `used_at` is when a
-    request came with it for the first time.
+    `renews` the serial of the certificate under which its holder asked for it, `used_at` is when a request
+    came with it for the first time, `fingerprint` the SHA-256 of all of it (empty where that was not kept).
     """
 
     serial: str
@@ -182,6 +182,7 @@ class Certificate(Model):
     authority: str = ""
     renews: str | None = None
     used_at: Time | None = None
+    fingerprint: str = ""
 
     def good_at(self, moment: datetime) -> bool:
         """Whether its holder is answered then."""

@@ -12,7 +12,7 @@ import re
 import secrets
 import ssl
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,10 +46,11 @@ _PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 (32 charac
 
 @dataclass(frozen=True)
 class Subject:
-    """Who a client certificate names; `serial` is in lowercase hexadecimal, as in `models.Certificate`."""
+    """Who a client certificate names; `serial` and `fingerprint` are as in `models.Certificate`."""
 
     user: str
     serial: str
+    fingerprint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,12 @@ def authorities(directory: Path) -> list[x509.Certificate]:
 
 def authority_id(certificate: x509.Certificate) -> str:
     """What an authority is called in the record: the first 16 digits of its SHA-256 fingerprint."""
-    return certificate.fingerprint(hashes.SHA256()).hex()[:16]
+    return fingerprint(certificate)[:16]
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """The SHA-256 of a certificate, in lowercase hexadecimal."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def pem(certificates: Iterable[x509.Certificate]) -> bytes:
@@ -276,7 +282,7 @@ def _read(der: bytes) -> tuple[Subject, datetime, datetime]:
         raise _refused("it is a certificate authority's, not a client's")
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
         raise _refused("its extended key usage is not clientAuth")
-    subject = Subject(_user_of(names), f"{certificate.serial_number:x}")
+    subject = Subject(_user_of(names), f"{certificate.serial_number:x}", fingerprint(certificate))
     return subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 

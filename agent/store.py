@@ -155,11 +155,12 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
     # Who signed a certificate, which one it renews, and when it was first used: what the end of an authority
-    # depends on.
+    # depends on. And what it is, to the last bit: who steals an authority's key can sign any serial number.
     """
     ALTER TABLE certificates ADD COLUMN authority TEXT NOT NULL DEFAULT '';
     ALTER TABLE certificates ADD COLUMN renews TEXT;
     ALTER TABLE certificates ADD COLUMN used_at TEXT;
+    ALTER TABLE certificates ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
     """,
 )
 
@@ -679,14 +680,14 @@ class IdTaken(Exception):
 
 
 _CERTIFICATES = (
-    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at"
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
     " FROM certificates"
 )
 # A certificate and those that were renewed from it, directly or by way of others.
 _LINE = (
     "WITH RECURSIVE line (serial) AS ("
     "VALUES (?) UNION SELECT c.serial FROM certificates c JOIN line ON c.renews = line.serial) "
-    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at"
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
     " FROM certificates NATURAL JOIN line"
 )
 
@@ -698,8 +699,9 @@ def _certificate(row: tuple[str | None, ...]) -> Certificate:
 def _insert_certificate(db: sqlite3.Connection, certificate: Certificate) -> None:
     db.execute(
         "INSERT INTO certificates"
-        " (serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at) VALUES"
-        " (:serial, :user, :role, :issued_at, :expires_at, :revoked_at, :authority, :renews, :used_at)",
+        " (serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint)"
+        " VALUES (:serial, :user, :role, :issued_at, :expires_at, :revoked_at, :authority, :renews, :used_at,"
+        " :fingerprint)",
         certificate.model_dump(mode="json"),
     )
 

@@ -316,6 +316,19 @@ async def test_the_serial_number_of_another_user_is_refused(site: Site) -> None:
     assert "is not one that this host issued" in await outcome(site, forged)
 
 
+async def test_one_that_is_signed_with_the_stolen_key_of_the_authority_is_refused(site: Site) -> None:
+    hers = await site.record(make(site.own))
+    forged = make(site.own, serial=hers.certificate.serial_number)
+    assert "is not one that this host issued" in await outcome(site, forged)
+    assert await outcome(site, hers) == "answered as alice"
+
+
+async def test_one_that_was_recorded_before_fingerprints_were_is_answered(site: Site) -> None:
+    shown = await site.record(make(site.own))
+    await site.served.scene.store._run(lambda db: db.execute("UPDATE certificates SET fingerprint = ''"))
+    assert await outcome(site, shown) == "answered as alice"
+
+
 async def test_a_revoked_certificate_is_refused(site: Site) -> None:
     shown = await site.record(make(site.own))
     await site.revoke(shown.serial)
