@@ -84,14 +84,10 @@ async def test_in_an_overlap_renewing_brings_both_authorities(
         (directory / name).write_bytes((known.directory / name).read_bytes())
     rotation.begin(directory, "the next CA")
     home.served.app[CERTIFICATES]._directory = directory
-    server = await asyncio.get_running_loop().create_server(
-        home.served.runner.server, "127.0.0.1", 0, ssl=pki.server_context(directory)
-    )
-    monkeypatch.setenv("ML_JOB_SERVER", f"https://localhost:{server.sockets[0].getsockname()[1]}")
+    monkeypatch.setenv("ML_JOB_SERVER", await home.served.listen(directory))
     assert (await home.run("renew", "--json")).exit_code == 0
     assert pki.certificates(home.path / "ca.crt") == pki.authorities(directory)
     assert (await home.run("list")).exit_code == 0
-    server.close()
 
 
 async def test_a_certificate_that_does_not_work_replaces_nothing(

@@ -526,7 +526,9 @@ class Rotating:
 
     site: Site
     directory: Path
-    listen: Callable[[], Any]
+
+    async def listen(self) -> str:
+        return await self.site.served.listen(self.directory)
 
     async def renew(self, old: Shown, base: str) -> Shown:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -539,24 +541,13 @@ class Rotating:
 
 
 @pytest.fixture
-async def rotating(site: Site, tmp_path: Path) -> AsyncIterator[Rotating]:
+def rotating(site: Site, tmp_path: Path) -> Rotating:
     directory = tmp_path / "rotated"
     authority = Authority.create(directory, "the first CA")
     rotation.replace_server(directory, authority.issue_server(["localhost"]))
     site.own = authority
     site.served.app[CERTIFICATES]._directory = directory
-    servers = []
-
-    async def listen() -> str:
-        server = await asyncio.get_running_loop().create_server(
-            site.served.runner.server, "127.0.0.1", 0, ssl=pki.server_context(directory)
-        )
-        servers.append(server)
-        return f"https://localhost:{server.sockets[0].getsockname()[1]}"
-
-    yield Rotating(site, directory, listen)
-    for server in servers:
-        server.close()
+    return Rotating(site, directory)
 
 
 async def test_rotated_every_stage_answers_whom_it_should(rotating: Rotating) -> None:
