@@ -152,6 +152,23 @@ class Http(_Section):
     idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
 
 
+class Certificates(_Section):
+    """How long clients' certificates are good, in days, and how many good ones a user may get by renewing."""
+
+    client_days: Annotated[int, Field(ge=1, le=825)] = 30
+    max_client_days: Annotated[int, Field(ge=1, le=825)] = 365
+    max_per_user: Annotated[int, Field(ge=2, le=10_000)] = 100
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.client_days > self.max_client_days:
+            raise ValueError(
+                f"client_days is {self.client_days} and max_client_days {self.max_client_days}:"
+                " lower the first, or raise the second"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything the agent may be told. Environment over the user's file over `/etc/ml-agent/config.toml`."""
 
@@ -169,6 +186,7 @@ class Settings(BaseSettings):
     jobs: Jobs = Jobs()
     http: Http = Http()
     retention: Retention = Retention()
+    certificates: Certificates = Certificates()
     networks: dict[NetworkName, PodmanNetwork] = {}
     policy_directories: list[AbsolutePath] = Field(
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]

@@ -20,6 +20,7 @@ class Problem(StrEnum):
     ARTIFACT_NOT_FOUND = "artifact-not-found"
     REMOVED_BY_RETENTION = "removed-by-retention"
     TOO_MANY_PINNED = "too-many-pinned"
+    TOO_MANY_CERTIFICATES = "too-many-certificates"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     NO_SUCH_ROUTE = "no-such-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"

@@ -1,29 +1,32 @@
 """The private certificate authority: what it issues, what the server accepts, who a certificate names.
 
-In the PKI directory: `ca.crt` (the authorities that are trusted, the issuing one first: a second one may
-stand there while the first is being replaced), `ca.key`, `server.crt`, `server.key`.
+In the PKI directory: `ca.crt` (the authorities that are trusted, the issuing one first), `ca.key`,
+`server.crt`, `server.key`. While one authority replaces another, `ca.crt` has the two: the new one, whose key
+is `ca.key.next`, and behind it the old one with `ca.key`, which all clients trust and which the server's
+certificate is from: `rotation.py`.
 """
 
+import functools
 import ipaddress
-import os
 import re
 import secrets
 import ssl
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import AgentError, Problem
+from .keyfiles import certificates as certificates
+from .keyfiles import key_file, read_key, refuse_to_overwrite, replace_pair, reread
+from .keyfiles import write_file as write_file
 from .models import UserName
 
 CA_LIFETIME = timedelta(days=3650)
@@ -33,6 +36,8 @@ CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is good at once where the
 
 URI_PREFIX = "urn:ml-job:user:"
 
+ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
 _USER_NAME: TypeAdapter[str] = TypeAdapter(UserName)
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
 _HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
@@ -41,10 +46,11 @@ _PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 (32 charac
 
 @dataclass(frozen=True)
 class Subject:
-    """Who a client certificate names; `serial` is in lowercase hexadecimal, as in `models.Certificate`."""
+    """Who a client certificate names; `serial` and `fingerprint` are as in `models.Certificate`."""
 
     user: str
     serial: str
+    fingerprint: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,8 @@ class Issued:
         """The private key, unencrypted PKCS#8."""
         return _key_pem(self.key)
 
-    def pkcs12(self, name: str, password: str) -> bytes:
-        """Certificate, key and authority as one file that every macOS keychain imports.
+    def pkcs12(self, name: str, password: str, authorities: Sequence[x509.Certificate] = ()) -> bytes:
+        """Certificate, key and authorities (else the issuer) as one file that every macOS keychain imports.
 
         The algorithms are the oldest that still import everywhere: the keychain refuses the modern ones on
         releases in use, and any empty password. What protects the file is the password's own entropy.
@@ -83,7 +89,7 @@ class Issued:
             .build(password.encode())
         )
         return pkcs12.serialize_key_and_certificates(
-            name.encode(), self.key, self.certificate, [self.issuer], encryption
+            name.encode(), self.key, self.certificate, authorities or [self.issuer], encryption
         )
 
 
@@ -95,86 +101,130 @@ class Authority:
     key: ec.EllipticCurvePrivateKey
 
     @classmethod
-    def create(cls, directory: Path, common_name: str) -> Self:
-        """Makes `ca.key` and `ca.crt`; raises `AgentError` where either is there already."""
+    def make(cls, common_name: str) -> "Authority":
+        """A new one, in memory."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name)
         public = key.public_key()
         builder = (
-            _builder(name, name, public, CA_LIFETIME)
+            _builder(name, name, public, _now() + CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         )
-        authority = cls(builder.sign(key, hashes.SHA256()), key)
-        write_file(directory / "ca.key", _key_pem(key), mode=0o600)
-        write_file(directory / "ca.crt", authority.certificate_pem(), mode=0o644)
+        return cls(builder.sign(key, hashes.SHA256()), key)
+
+    @classmethod
+    def create(cls, directory: Path, common_name: str) -> "Authority":
+        """Makes `ca.key` and `ca.crt`; raises `AgentError` where either is there already."""
+        refuse_to_overwrite(directory / "ca.key", directory / "ca.crt")
+        authority = cls.make(common_name)
+        replace_pair(directory, "ca", authority.certificate_pem(), authority.key_pem())
         return authority
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
-        """The authority that `create` made; raises `AgentError` (configuration) where it cannot be read."""
-        path = directory / "ca.key"
-        try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
-            raise _unreadable(path, error) from error
-        certificate = certificates(directory / "ca.crt")[0]
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"{path} is not the key of the first certificate in {directory / 'ca.crt'}.",
-                "Restore both files from the same backup.",
-            )
-        return cls(certificate, key)
+    def load(cls, directory: Path, *, eldest: bool = False) -> "Authority":
+        """The one that issues; or the `eldest`, which issues the server's certificate: all trust it.
+
+        They are the same but while one replaces the other. Raises `AgentError` (configuration) where a file
+        cannot be read.
+        """
+
+        def read() -> Authority:
+            certificate = authorities(directory)[-1 if eldest else 0]
+            path = key_file(directory, "ca", certificate)
+            key = read_key(path)
+            if not isinstance(key, ec.EllipticCurvePrivateKey):
+                raise AgentError(Problem.CONFIGURATION, f"{path} is not a key that `ml-agent init` made.")
+            return cls(certificate, key)
+
+        return reread(read)
 
     def certificate_pem(self) -> bytes:
         """The authority's own certificate: the one thing a client has to trust."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self) -> bytes:
+        """The private key, unencrypted PKCS#8."""
+        return _key_pem(self.key)
 
     def issue_server(self, names: Sequence[str]) -> Issued:
         """A certificate for the HTTPS server; `names` are DNS names and IP addresses, at least one.
 
         Raises `AgentError` (configuration) naming the first that is neither.
         """
+        key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
-        return self._issue(names[0], alternative, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_LIFETIME)
+        usage = ExtendedKeyUsageOID.SERVER_AUTH
+        certificate = self._certify(names[0], alternative, usage, SERVER_LIFETIME, key.public_key())
+        return Issued(certificate, key, self.certificate)
 
     def issue_client(self, user: str, lifetime: timedelta = CLIENT_LIFETIME) -> Issued:
-        """A certificate that names `user` (a valid `UserName`) in its one URI."""
-        alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(URI_PREFIX + user)])
-        return self._issue(user, alternative, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime)
+        """A certificate that names `user` (a valid `UserName`) in its one URI, and a key for it."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return Issued(self.certify_client(user, key.public_key(), lifetime), key, self.certificate)
 
-    def _issue(
+    def certify_client(self, user: str, key: ClientKey, lifetime: timedelta) -> x509.Certificate:
+        """The same for a key that its holder keeps."""
+        alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(URI_PREFIX + user)])
+        return self._certify(user, alternative, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, key)
+
+    def _certify(
         self,
         common_name: str,
         alternative: x509.SubjectAlternativeName,
         usage: ObjectIdentifier,
         lifetime: timedelta,
-    ) -> Issued:
-        key = ec.generate_private_key(ec.SECP256R1())
-        public = key.public_key()
+        key: ClientKey,
+    ) -> x509.Certificate:
         issuer_key_id = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        # None outlives its authority: it would look good and be refused.
+        end = min(_now() + lifetime, self.certificate.not_valid_after_utc)
         builder = (
-            _builder(_name(common_name), self.certificate.subject, public, lifetime)
+            _builder(_name(common_name), self.certificate.subject, key, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(alternative, critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_key_id), critical=False
             )
         )
-        return Issued(builder.sign(self.key, hashes.SHA256()), key, self.certificate)
+        return builder.sign(self.key, hashes.SHA256())
+
+
+def authorities(directory: Path) -> list[x509.Certificate]:
+    """Those that are trusted: the one that issues first, and behind it the one that it replaces."""
+    return certificates(directory / "ca.crt")
+
+
+def authority_id(certificate: x509.Certificate) -> str:
+    """What an authority is called in the record: the first 16 digits of its SHA-256 fingerprint."""
+    return fingerprint(certificate)[:16]
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """The SHA-256 of a certificate, in lowercase hexadecimal."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    """Certificates as the content of a PEM file."""
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
 def server_context(directory: Path) -> ssl.SSLContext:
-    """TLS 1.3 with a client certificate of our own authority, and no other way in.
+    """TLS 1.3 with a client certificate of an authority in `ca.crt`, and no other way in.
 
-    Raises `AgentError` (configuration) where a file is missing or wrong.
+    Right also while the files are being replaced. Raises `AgentError` (configuration) where one is missing
+    or wrong.
     """
+    return reread(lambda: _server_context(directory))
+
+
+def _server_context(directory: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
@@ -182,8 +232,10 @@ def server_context(directory: Path) -> ssl.SSLContext:
     # A resumed session would skip the look at the certificate's expiry.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
+    chain = directory / "server.crt"
+    key = key_file(directory, "server", certificates(chain)[0])
     try:
-        context.load_cert_chain(directory / "server.crt", directory / "server.key")
+        context.load_cert_chain(chain, key)
         context.load_verify_locations(directory / "ca.crt")
     except OSError as error:  # ssl.SSLError is one
         raise AgentError(
@@ -204,6 +256,18 @@ def identify(der: bytes) -> Subject:
 
     Raises `AgentError` (certificate-refused) that says why.
     """
+    subject, start, end = _read(der)
+    moment = datetime.now(UTC)
+    if moment < start:
+        raise _refused(f"it is not valid before {start:%Y-%m-%d %H:%M} UTC")
+    if moment > end:
+        raise _refused(f"it expired at {end:%Y-%m-%d %H:%M} UTC")
+    return subject
+
+
+@functools.lru_cache(maxsize=1024)  # streams ask every couple of seconds
+def _read(der: bytes) -> tuple[Subject, datetime, datetime]:
+    """What does not change of a certificate: whom it names, and from when to when it is valid."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
@@ -218,20 +282,8 @@ def identify(der: bytes) -> Subject:
         raise _refused("it is a certificate authority's, not a client's")
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
         raise _refused("its extended key usage is not clientAuth")
-    moment = datetime.now(UTC)
-    if moment < certificate.not_valid_before_utc:
-        raise _refused(f"it is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
-    if moment > certificate.not_valid_after_utc:
-        raise _refused(f"it expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
-    return Subject(_user_of(names), f"{certificate.serial_number:x}")
-
-
-def certificates(path: Path) -> list[x509.Certificate]:
-    """The certificates of a PEM file, at least one; raises `AgentError` (configuration) naming the file."""
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    subject = Subject(_user_of(names), f"{certificate.serial_number:x}", fingerprint(certificate))
+    return subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def server_name(name: str) -> str | None:
@@ -254,53 +306,21 @@ def new_password() -> str:
     return "-".join(groups)
 
 
-def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> None:
-    """Writes a file whole or not at all, durably, and with `mode` from its first byte.
-
-    Raises `AgentError` (configuration) where the file exists and `replace` was not asked for.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with open(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            path.hardlink_to(temporary)  # unlike a rename, this refuses to take another file's place
-    except FileExistsError as error:
-        raise AgentError(
-            Problem.CONFIGURATION, f"{path} exists and is not overwritten.", "Move it away first."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, lifetime: timedelta
+    subject: x509.Name, issuer: x509.Name, public: ClientKey, end: datetime
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC).replace(microsecond=0)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(_now() - CLOCK_SKEW)
+        .not_valid_after(end)
     )
 
 
@@ -360,10 +380,4 @@ def _refused(why: str) -> AgentError:
         Problem.CERTIFICATE_REFUSED,
         f"The client certificate is refused: {why}.",
         "Ask this host's administrator for a new one (`ml-agent issue`).",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> AgentError:
-    return AgentError(
-        Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "`ml-agent init` makes what is missing."
     )

@@ -8,6 +8,7 @@ import signal
 import socket
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 import sdnotify  # type: ignore[import-untyped]  # it has no annotations
@@ -15,15 +16,14 @@ from aiohttp import web
 
 from . import pki
 from .api.app import build
-from .api.identity import Identify
 from .archivist import Archivist
+from .certificates import Certificates
 from .changes import Changes
 from .config import Settings, shipped
-from .errors import AgentError, Problem
+from .errors import AgentError
 from .jobs import Jobs
 from .journal import Journal
 from .meter import Meter
-from .models import Principal
 from .podman import Podman
 from .pruner import Pruner
 from .quadlet import TEMPLATE, Compiler
@@ -48,7 +48,7 @@ IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there i
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT or idleness. Raises `AgentError` where it cannot begin."""
+    """Serves until SIGTERM, SIGINT or idleness. Raises `errors.AgentError` where it cannot begin."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     asyncio.run(_serve(settings))
 
@@ -147,7 +147,12 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     journal=journal,
                     changes=Changes(store),
                     meter=Meter(journal, settings.state_directory / "jobs"),
-                    identify=_identify(store),
+                    certificates=Certificates(
+                        store,
+                        settings.pki_directory,
+                        lifetime=timedelta(days=settings.certificates.client_days),
+                        max_per_user=settings.certificates.max_per_user,
+                    ),
                     write_audit=store.audit,
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,
@@ -163,27 +168,6 @@ async def _reconcile(jobs: Jobs) -> None:
             await jobs.reconciled()
     except TimeoutError:
         log.warning("not every job that was begun could be looked at within %g s", RECONCILE_TIMEOUT)
-
-
-def _identify(store: Store) -> Identify:
-    """Who a certificate's holder is: by its own word, and in the role that the store gives it."""
-
-    async def identify(der: bytes) -> Principal:
-        subject = pki.identify(der)
-        certificate = await store.certificate(subject.serial)
-        if certificate is None or certificate.user != subject.user:
-            why = "is not one that this host issued"
-        elif certificate.revoked_at is not None:
-            why = "was revoked"
-        else:
-            return Principal(user=certificate.user, role=certificate.role)
-        raise AgentError(
-            Problem.CERTIFICATE_REFUSED,
-            f"The client certificate {why}.",
-            "Ask the operator for a new one: `ml-agent issue`.",
-        )
-
-    return identify
 
 
 def inherited_sockets(port: int) -> list[socket.socket]:

@@ -157,6 +157,14 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
     chain.SCHEMA,
+    # Who signed a certificate, which one it renews, and when it was first used: what the end of an authority
+    # depends on. And what it is, to the last bit: who steals an authority's key can sign any serial number.
+    """
+    ALTER TABLE certificates ADD COLUMN authority TEXT NOT NULL DEFAULT '';
+    ALTER TABLE certificates ADD COLUMN renews TEXT;
+    ALTER TABLE certificates ADD COLUMN used_at TEXT;
+    ALTER TABLE certificates ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 # Retention touches no other: what has not ended, what is pinned, what has its log in the journal alone.
@@ -605,22 +613,42 @@ class Store:
 
         return await self._run(work)
 
+    # Certificates
+
     async def add_certificate(self, certificate: Certificate, *, deed: Deed | None = None) -> None:
         """Records a certificate that was issued, and by whom; the agent answers no other."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "INSERT INTO certificates (serial, user, role, issued_at, expires_at) VALUES (?, ?, ?, ?, ?)",
-                (
-                    certificate.serial,
-                    certificate.user,
-                    certificate.role,
-                    format_time(certificate.issued_at),
-                    format_time(certificate.expires_at),
-                ),
-            )
+            _insert_certificate(db, certificate)
             if deed is not None:
                 chain.append(db, deed)
+
+        await self._run(work)
+
+    async def renew_certificate(self, renewed: Certificate, *, limit: int, deed: Deed) -> None:
+        """Records a certificate that its holder asked for under the one that it `renews`.
+
+        Raises `AgentError`: certificate-refused where that one is revoked or over by now, so that no new
+        one survives a revocation that comes meanwhile; too-many-certificates where the user has `limit`.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            held = _held(db, renewed.user, renewed.issued_at)
+            if not any(certificate.serial == renewed.renews for certificate in held):
+                raise AgentError(
+                    Problem.CERTIFICATE_REFUSED,
+                    "The certificate that was to be renewed was revoked, or has expired.",
+                    "Ask this host's administrator for a new one (`ml-agent issue`).",
+                )
+            if len(held) >= limit:
+                raise AgentError(
+                    Problem.TOO_MANY_CERTIFICATES,
+                    f"{renewed.user} has {len(held)} certificates that are good, and may have {limit}.",
+                    "Use the newest of them, or ask this host's administrator (`ml-agent revoke`).",
+                )
+            _insert_certificate(db, renewed)
+            chain.append(db, deed)
 
         await self._run(work)
 
@@ -698,17 +726,83 @@ class Store:
         """The newest rows of the audit, of one actor or of all, in their order."""
         return await self._run(lambda db: chain.newest(db, since=since, actor=actor, limit=limit))
 
+    async def certificate_used(self, serial: str, at: datetime) -> None:
+        """A request came with it; only the first time counts."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE certificates SET used_at = ? WHERE serial = ? AND used_at IS NULL",
+                (format_time(at), serial),
+            )
+
+        await self._run(work)
+
+    async def revoke(self, serials: Iterable[str], at: datetime, deed: Deed) -> list[Certificate]:
+        """Revokes these and whatever was renewed from them, and returns those that were good until now.
+
+        `deed` is about each of those.
+        """
+
+        def work(db: sqlite3.Connection) -> list[Certificate]:
+            db.execute("BEGIN IMMEDIATE")
+            revoked: list[Certificate] = []
+            for serial in serials:
+                for each in [_certificate(row) for row in db.execute(_LINE, (serial,))]:
+                    db.execute(
+                        "UPDATE certificates SET revoked_at = ? WHERE serial = ? AND revoked_at IS NULL",
+                        (format_time(at), each.serial),
+                    )
+                    revoked += [each] if each.good_at(at) else []
+            for each in revoked:
+                chain.append(db, deed.about(each.serial))
+            return revoked
+
+        return await self._run(work)
+
+    async def name_authority(self, authority: str) -> None:
+        """Says who signed what was recorded while there had been only one authority ever."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE certificates SET authority = ? WHERE authority = ''", (authority,))
+
+        await self._run(work)
+
 
 class IdTaken(Exception):
     """Another job has this id, or one with the same first eight characters."""
 
 
-_CERTIFICATES = "SELECT serial, user, role, issued_at, expires_at, revoked_at FROM certificates"
+_CERTIFICATES = (
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
+    " FROM certificates"
+)
+# A certificate and those that were renewed from it, directly or by way of others.
+_LINE = (
+    "WITH RECURSIVE line (serial) AS ("
+    "VALUES (?) UNION SELECT c.serial FROM certificates c JOIN line ON c.renews = line.serial) "
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
+    " FROM certificates NATURAL JOIN line"
+)
 
 
-def _certificate(row: tuple[str, ...]) -> Certificate:
-    names = ("serial", "user", "role", "issued_at", "expires_at", "revoked_at")
-    return Certificate.model_validate(dict(zip(names, row, strict=True)))
+def _certificate(row: tuple[str | None, ...]) -> Certificate:
+    return Certificate.model_validate(dict(zip(Certificate.model_fields, row, strict=True)))
+
+
+def _insert_certificate(db: sqlite3.Connection, certificate: Certificate) -> None:
+    db.execute(
+        "INSERT INTO certificates"
+        " (serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint)"
+        " VALUES (:serial, :user, :role, :issued_at, :expires_at, :revoked_at, :authority, :renews, :used_at,"
+        " :fingerprint)",
+        certificate.model_dump(mode="json"),
+    )
+
+
+def _held(db: sqlite3.Connection, user: str, at: datetime) -> list[Certificate]:
+    """A user's certificates that are good at that time."""
+    rows = db.execute(f"{_CERTIFICATES} WHERE user = ?", (user,))
+    return [certificate for certificate in map(_certificate, rows) if certificate.good_at(at)]
 
 
 def _history(db: sqlite3.Connection) -> History:

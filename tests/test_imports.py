@@ -44,11 +44,15 @@ MAY_IMPORT = {
     "pruner": "config errors models retention snapshot store tree units",
     "queue": "",
     "schedule": "config models queue",
-    "pki": "errors models",
+    "keyfiles": "errors",
+    "pki": "errors keyfiles models",
+    "rotation": "keyfiles models pki",
+    "signing_request": "errors pki",
+    "certificates": "errors models audit pki signing_request store",
     "jobs": PARTS,
-    "api": "errors models audit journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs pruner api",
-    "cli": f"{PARTS} pki jobs pruner api service",
+    "api": "errors models audit journal archive artifacts certificates jobs changes metrics meter",
+    "service": f"{PARTS} archivist pki certificates jobs pruner api",
+    "cli": f"{PARTS} pki keyfiles rotation certificates jobs pruner api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

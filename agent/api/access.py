@@ -91,6 +91,7 @@ TABLE = {
     "getEvents": Row(OWN, ALL, ALL),
     "listArtifacts": Row(OWN, ALL, ALL, Audited.LOOK),
     "getArtifact": Row(OWN, ALL, ALL, Audited.LOOK),
+    "renewCertificate": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
     "listScripts": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "getHost": Row(OWN, ALL, ALL),
     "getOpenapi": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS),
@@ -123,6 +124,14 @@ def check_owner(request: web.Request, owner: str | None) -> str | None:
     if visible is not None and owner not in (None, visible):
         raise _forbidden("owner", "must be yourself; only operators and administrators see others' jobs")
     return visible or owner
+
+
+async def check_again(request: web.Request) -> None:
+    """Asks the table again, for a client in another role by now. Raises `AgentError` (job-not-found)."""
+    job, principal = request[JOB], request[PRINCIPAL]
+    grant = TABLE[request[OPERATION]].grant(principal.role)
+    if grant.cell(own=job.owner == principal.user) is not Cell.YES:
+        raise no_such_job()
 
 
 class Guard:

@@ -2,13 +2,14 @@
 
 from aiohttp import web
 
+from ..certificates import Certificates
 from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
 from . import access, identity, openapi, problems, routes, trail
 from .events import CHANGES, METER
-from .handlers import JOBS
+from .handlers import CERTIFICATES, JOBS
 from .logs import JOURNAL, STREAMS
 from .streams import Streams
 
@@ -19,7 +20,7 @@ def build(
     journal: Journal,
     changes: Changes,
     meter: Meter,
-    identify: identity.Identify,
+    certificates: Certificates,
     write_audit: trail.Write,
     max_body_bytes: int,
     max_streams: int,
@@ -28,9 +29,10 @@ def build(
     """The application: problem documents outermost, then who is asking, then the routes, each guarded."""
     audited = trail.Trail(write_audit)
     app = web.Application(
-        middlewares=[problems.middleware, identity.middleware(identify, audited)],
+        middlewares=[problems.middleware, identity.middleware(certificates, audited)],
         client_max_size=max_body_bytes,
     )
+    app[CERTIFICATES] = certificates
     app[JOBS] = jobs
     app[JOURNAL] = journal
     app[CHANGES] = changes

@@ -9,8 +9,9 @@ from aiohttp import web
 
 from ..artifacts import Published, open_artifact
 from ..errors import AgentError, Problem
-from .access import JOB
+from .access import JOB, check_again
 from .handlers import JOBS, answer
+from .identity import Holder
 from .problems import respond
 
 CHUNK = 1 << 18  # bytes
@@ -63,7 +64,9 @@ async def _serve(request: web.Request, published: Published) -> web.StreamRespon
     response.content_length = stop - start
     await response.prepare(request)
     if request.method != "HEAD":
+        holder = Holder(request, check_again)
         for count in _chunks(published.file, start, stop):
+            await holder.check()
             data = await asyncio.to_thread(published.file.read, count)
             if not data:
                 break  # the file became shorter: the client sees fewer bytes than were announced

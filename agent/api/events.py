@@ -32,7 +32,7 @@ from ..models import (
 )
 from .access import JOB, whose
 from .handlers import JOBS, answer
-from .identity import IDENTIFIED_AGAIN, PRINCIPAL
+from .identity import PRINCIPAL
 from .logs import STREAMS
 from .problems import invalid
 from .requests import read_query
@@ -47,7 +47,6 @@ MAX_ENDED = 1000  # jobs that have ended, in a snapshot
 MAX_PLACES = 100  # waiting jobs whose place is told as it changes
 INTERVAL = 1.0  # seconds between two looks at the queue, and at what jobs say of their progress
 ANOTHER_RECORD = "The last event id is of another record of jobs."
-IDENTITY_INTERVAL = 15.0  # seconds after which it is asked again who is watching
 
 
 class EventQuery(Model):
@@ -71,7 +70,7 @@ class Watcher:
         self._places: dict[str, QueuePlace] = {}
         self._followed: dict[str, tuple[contextlib.AsyncExitStack, Collector]] = {}
         self._told: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
-        self._identified = self._looked = asyncio.get_running_loop().time()
+        self._looked = asyncio.get_running_loop().time()
 
     @property
     def owner(self) -> str | None:
@@ -109,17 +108,10 @@ class Watcher:
         self._places = places
 
     async def wait(self) -> bool:
-        """Until something may have changed. True where the client is no longer who it was.
-
-        Raises `AgentError` (certificate-refused) where it is nobody any more.
-        """
+        """Until something may have changed. True where the client is no longer who it was."""
         # A change that comes in this time is told together with its effect on the queue.
         await self.changes.changed(self.seen, INTERVAL)
-        loop = asyncio.get_running_loop()
-        if loop.time() - self._identified < IDENTITY_INTERVAL:
-            return False
-        self._identified = loop.time()
-        before, self._principal = self._principal, await self._request[IDENTIFIED_AGAIN]()
+        before, self._principal = self._principal, self._request[PRINCIPAL]
         return before != self._principal
 
     async def follow(self, running: Iterable[Job]) -> None:

@@ -1,17 +1,19 @@
-"""The calls about jobs and scripts: parse, ask `Jobs`, answer."""
+"""The calls about jobs, scripts and one's own certificate: parse, ask, answer."""
 
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import Field
 
+from ..certificates import Certificates
 from ..jobs import Jobs
-from ..models import JobRequest, JobState, Model, Rerun, Text, UserName
+from ..models import JobRequest, JobState, Model, Rerun, SigningRequest, Text, UserName
 from .access import JOB, check_owner, check_priority, whose
-from .identity import CALLER, PRINCIPAL
+from .identity import CALLER, PRINCIPAL, peer_certificate
 from .requests import idempotency_key, read_body, read_query
 
 JOBS = web.AppKey("jobs", Jobs)
+CERTIFICATES = web.AppKey("certificates", Certificates)
 MAX_PAGE = 200
 
 
@@ -122,3 +124,10 @@ async def get_host(request: web.Request) -> web.Response:
 async def list_scripts(request: web.Request) -> web.Response:
     """What can be run, with its parameters."""
     return answer(await request.app[JOBS].scripts(read_query(request, ScriptQuery).ref))
+
+
+async def renew_certificate(request: web.Request) -> web.Response:
+    """A new certificate for whoever asks, for a key of their own; the old one stays good until it ends."""
+    body = await read_body(request, SigningRequest)
+    renewed = request.app[CERTIFICATES].renew(peer_certificate(request), body.csr, request[CALLER])
+    return answer(await renewed)

@@ -16,7 +16,7 @@ from ..errors import AgentError, Problem
 from ..jobs import Jobs
 from ..journal import EVENT_ID, SETTLE_LIMIT, Item, Journal, Line, LineNumbering, Position
 from ..models import Job, JobState, LogSource, Model, now
-from .access import JOB
+from .access import JOB, check_again
 from .handlers import JOBS
 from .identity import PRINCIPAL
 from .lines import MAX_PATTERN, LineFilter, as_events, as_text
@@ -65,7 +65,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     job, wanted = request[JOB], _wanted(request)
     await request.app[JOBS].check_files(job)
     user = request[PRINCIPAL].user
-    async with request.app[STREAMS].open(request, user, wanted.form) as stream:
+    async with request.app[STREAMS].open(request, user, wanted.form, check_again) as stream:
         if wanted.follow and wanted.form:
             stream.beside(_send_states(stream, request.app[JOBS], job))
         numbering = LineNumbering(wanted.position)

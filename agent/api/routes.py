@@ -13,8 +13,10 @@ from ..models import (
     JobPage,
     JobRequest,
     Model,
+    RenewedCertificate,
     Rerun,
     ScriptList,
+    SigningRequest,
     Usage,
 )
 from . import artifacts, events, handlers, logs
@@ -113,6 +115,14 @@ ROUTES = (
     ),
     Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
     Route("GET", "/host", "getHost", handlers.get_host, Host),
+    Route(
+        "POST",
+        "/certificate",
+        "renewCertificate",
+        handlers.renew_certificate,
+        RenewedCertificate,
+        body=SigningRequest,
+    ),
 )
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ..errors import AgentError, Problem
 from ..models import Model
+from .identity import Allowed, Holder
 from .problems import RETRY_AFTER, document
 
 HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
@@ -120,11 +121,14 @@ class Streams:
         return self._users.total()
 
     @contextlib.asynccontextmanager
-    async def open(self, request: web.Request, user: str, form: Form | None) -> AsyncIterator[EventStream]:
+    async def open(
+        self, request: web.Request, user: str, form: Form | None, allowed: Allowed | None = None
+    ) -> AsyncIterator[EventStream]:
         """Begins a stream, of plain text where there is no form; it ends with the body.
 
-        An `AgentError` of the body becomes its last event, where the form has events. Raises `AgentError`
-        (too-many-streams).
+        It ends as well when its client's certificate is no longer good, and when `allowed`, which is asked
+        in case of another role, raises. An `AgentError`, the body's or these, becomes its last event, where
+        the form has events. Raises `AgentError` (too-many-streams).
         """
         self._check(user)
         self._users[user] += 1
@@ -143,6 +147,7 @@ class Streams:
             try:
                 async with asyncio.TaskGroup() as group:
                     stream = EventStream(response, form, group)
+                    stream.beside(Holder(request, allowed).watch())
                     yield stream
                     stream.end()
             except ExceptionGroup as errors:

@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.text import Text
 
 from agent import __version__
-from agent.cli import audit, authority, credentials, doctor, install, prune
+from agent.cli import audit, authority, certificates, credentials, doctor, install, prune
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.terminal import Column, Screen
@@ -45,6 +44,7 @@ secret = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(secret, name="secret")
+app.add_typer(certificates.app)
 
 
 def main() -> None:
@@ -138,7 +138,12 @@ def issue(
     operator: Annotated[
         bool, typer.Option("--operator", help="Let the user see, cancel and pin all jobs.")
     ] = False,
-    days: Annotated[int, typer.Option(min=1, max=825, help="How long the certificate is good.")] = 30,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=825, help="How long the certificate is good.", show_default="certificates.client_days"
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where the files go.")
     ] = Path(),
@@ -148,7 +153,7 @@ def issue(
     if admin and operator:
         raise typer.BadParameter("--admin and --operator are two roles; a certificate has one")
     role = Role.ADMINISTRATOR if admin else Role.OPERATOR if operator else Role.ANALYST
-    handover = asyncio.run(authority.issue(load(), user, role, timedelta(days=days), output, replace=replace))
+    handover = asyncio.run(authority.issue(load(), user, role, days, output, replace=replace))
     certificate = handover.certificate
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
     for path in handover.files:

@@ -1,4 +1,4 @@
-"""What `ml-agent init` and `ml-agent issue` do: configuration, certificates, and the record of them."""
+"""What `ml-agent init`, `renew` and `issue` do: configuration, certificates, and the record of them."""
 
 import json
 import socket
@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
-from agent import pki
+from agent import pki, rotation
+from agent.certificates import recorded
 from agent.config import Settings, load, user_file
 from agent.errors import AgentError, Problem
 from agent.git import Repository
-from agent.models import Certificate, Role, format_time, now
+from agent.models import Certificate, Principal, Role, format_time
 from agent.store import Store
 
 from . import audit
@@ -88,38 +90,68 @@ def prepare(settings: Settings, names: Sequence[str]) -> list[Done]:
     """Makes the state directory, the authority and the server's certificate, where they are missing.
 
     `names` are wanted in the certificate besides the guessed ones. A certificate that lacks one of them, or
-    that ends soon, is replaced; the authority never is.
+    that ends soon, is replaced; the authority never is. What an interrupted command left is mended.
     """
     directory = settings.pki_directory
     for private in (settings.state_directory, directory):
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made_authority = not (directory / "ca.key").exists()
-    if made_authority:
-        authority = pki.Authority.create(directory, f"ml-agent CA of {socket.gethostname()}")
-    else:
+    with rotation.exclusive(directory):
+        missing = not (directory / "ca.crt").exists()
+        if missing:
+            pki.Authority.create(directory, authority_name())
         authority = pki.Authority.load(directory)
-    certificate = authority.certificate
-    done = [Done(f"{directory / 'ca.crt'}, {_validity(certificate)}", made=made_authority)]
-    return [*done, _prepare_server(authority, directory, names)]
+        done = Done(f"{directory / 'ca.crt'}, {_validity(authority.certificate)}", made=missing)
+        return [done, _prepare_server(directory, names)]
 
 
-def _prepare_server(authority: pki.Authority, directory: Path, names: Sequence[str]) -> Done:
-    path, key = directory / "server.crt", directory / "server.key"
+def authority_name() -> str:
+    """What this host's authority is called."""
+    return f"ml-agent CA of {socket.gethostname()}"
+
+
+def renew_server(settings: Settings) -> Done:
+    """Makes a new server certificate now, for the names of the old one, however long that is still good."""
+    with rotation.exclusive(settings.pki_directory):
+        return _prepare_server(settings.pki_directory, [], always=True)
+
+
+def _prepare_server(directory: Path, names: Sequence[str], *, always: bool = False) -> Done:
+    authority = pki.Authority.load(directory, eldest=True)
     asked = [pki.server_name(name) or name for name in names]
-    current = pki.certificates(path)[0] if path.exists() and key.exists() else None
-    known = guessed_names() if current is None else pki.server_names(current)
-    made = current is None or not set(asked) <= set(known) or _must_be_renewed(current, authority)
+    current = _server_certificate(directory)
+    known = server_names(directory)
+    made = (
+        always
+        or current is None
+        or not set(asked) <= set(known)
+        or _must_be_renewed(current, authority.certificate)
+    )
     if made:
         issued = authority.issue_server(list(dict.fromkeys([*asked, *known])))
-        pki.write_file(key, issued.key_pem(), mode=0o600, replace=True)
-        pki.write_file(path, issued.certificate_pem(), mode=0o644, replace=True)
-    current = pki.certificates(path)[0]
-    return Done(f"{path}, {_validity(current)}, for {', '.join(pki.server_names(current))}", made=made)
+        rotation.replace_server(directory, issued)
+        current = issued.certificate
+    assert current is not None
+    listed = ", ".join(pki.server_names(current))
+    return Done(f"{directory / 'server.crt'}, {_validity(current)}, for {listed}", made=made)
 
 
-def _must_be_renewed(certificate: x509.Certificate, authority: pki.Authority) -> bool:
-    left = certificate.not_valid_after_utc - datetime.now(UTC)
-    return left < RENEWED_BEFORE or certificate.issuer != authority.certificate.subject
+def _server_certificate(directory: Path) -> x509.Certificate | None:
+    path, key = directory / "server.crt", directory / "server.key"
+    return pki.certificates(path)[0] if path.exists() and key.exists() else None
+
+
+def server_names(directory: Path) -> list[str]:
+    """Whom the server's certificate is for: the names of the one there is, else the guessed ones."""
+    current = _server_certificate(directory)
+    return guessed_names() if current is None else pki.server_names(current)
+
+
+def _must_be_renewed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return True
+    return certificate.not_valid_after_utc - datetime.now(UTC) < RENEWED_BEFORE
 
 
 def guessed_names() -> list[str]:
@@ -138,46 +170,54 @@ class Handover:
 
 
 async def issue(
-    settings: Settings, user: str, role: Role, lifetime: timedelta, directory: Path, *, replace: bool
+    settings: Settings, user: str, role: Role, days: int | None, directory: Path, *, replace: bool
 ) -> Handover:
     """Issues a client certificate, records it, and writes `ca.crt`, `USER.crt`, `USER.key` and `USER.p12`.
 
     Raises `AgentError` (configuration) before anything is issued where one of the user's files is there and
-    `replace` was not asked for, or where `ca.crt` is another host's.
+    `replace` was not asked for, where `ca.crt` is another host's, or where `days` are too many.
     """
-    authority = pki.Authority.load(settings.pki_directory)
+    lifetime = _lifetime(settings, days)
     trust = directory / "ca.crt"
     paths = [directory / f"{user}.{suffix}" for suffix in ("crt", "key", "p12")]
-    if not replace:
-        _demand_room(trust, authority.certificate_pem(), paths)
-    issued = authority.issue_client(user, lifetime)
-    certificate = Certificate(
-        serial=issued.serial,
-        user=user,
-        role=role,
-        issued_at=now(),
-        expires_at=issued.certificate.not_valid_after_utc,
-    )
-    # First the record: a certificate that the agent does not know is of no use to anybody.
-    deed = audit.account().did(
-        "issueCertificate",
-        certificate.serial,
-        user=user,
-        role=role,
-        until=format_time(certificate.expires_at),
-    )
-    async with Store.open(settings.database) as store:
-        await store.add_certificate(certificate, deed=deed)
+    with rotation.exclusive(settings.pki_directory):
+        trusted = pki.authorities(settings.pki_directory)
+        if not replace:
+            _demand_room(trust, trusted, paths)
+        issued = pki.Authority.load(settings.pki_directory).issue_client(user, lifetime)
+        certificate = recorded(issued.certificate, issued.issuer, Principal(user=user, role=role))
+        deed = audit.account().did(
+            "issueCertificate",
+            certificate.serial,
+            user=user,
+            role=role,
+            until=format_time(certificate.expires_at),
+        )
+        # First the record: a certificate that the agent does not know is of no use to anybody.
+        async with Store.open(settings.database) as store:
+            await store.add_certificate(certificate, deed=deed)
     password = pki.new_password()
-    contents = (issued.certificate_pem(), issued.key_pem(), issued.pkcs12(user, password))
+    contents = (issued.certificate_pem(), issued.key_pem(), issued.pkcs12(user, password, trusted))
     for path, content, mode in zip(paths, contents, (0o644, 0o600, 0o600), strict=True):
         pki.write_file(path, content, mode=mode, replace=replace)
-    pki.write_file(trust, authority.certificate_pem(), mode=0o644, replace=True)
+    pki.write_file(trust, pki.pem(trusted), mode=0o644, replace=True)
     return Handover(certificate, (trust, *paths), password)
 
 
-def _demand_room(trust: Path, authority: bytes, paths: Sequence[Path]) -> None:
-    if trust.exists() and trust.read_bytes() != authority:
+def _lifetime(settings: Settings, days: int | None) -> timedelta:
+    configured = settings.certificates
+    if days is not None and days > configured.max_client_days:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"A certificate for {days} days is too long here: certificates.max_client_days is"
+            f" {configured.max_client_days}.",
+            "Its holder can renew a shorter one at any time, with `ml-job renew`.",
+        )
+    return timedelta(days=configured.client_days if days is None else days)
+
+
+def _demand_room(trust: Path, trusted: Sequence[x509.Certificate], paths: Sequence[Path]) -> None:
+    if trust.exists() and not _shares_an_authority(trust, trusted):
         raise AgentError(
             Problem.CONFIGURATION,
             f"{trust} is the certificate of another authority.",
@@ -190,6 +230,13 @@ def _demand_room(trust: Path, authority: bytes, paths: Sequence[Path]) -> None:
                 f"{path} exists and is not overwritten.",
                 "Choose another --output directory, or replace what is there with --replace.",
             )
+
+
+def _shares_an_authority(trust: Path, trusted: Sequence[x509.Certificate]) -> bool:
+    try:
+        return not set(trusted).isdisjoint(pki.certificates(trust))
+    except AgentError:
+        return False
 
 
 def _validity(certificate: x509.Certificate) -> str:

@@ -10,8 +10,18 @@ import typer
 from rich.text import Text
 
 from .. import __version__
-from ..models import ID_PREFIX_LENGTH, RETRY_ON, Host, Job, JobState, RetryReason, Script, ScriptList
-from . import artifacts, render
+from ..models import (
+    ID_PREFIX_LENGTH,
+    RETRY_ON,
+    Host,
+    Job,
+    JobState,
+    RenewedCertificate,
+    RetryReason,
+    Script,
+    ScriptList,
+)
+from . import artifacts, render, renewal
 from .failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
 from .http import Api, decode
 from .identity import DEFAULT_SERVER
@@ -394,6 +404,22 @@ def _pin(context: typer.Context, job: str, method: str, *, as_json: bool) -> Non
             screen.text(Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned"))
 
     run(context, work)
+
+
+@app.command()
+def renew(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Renew your certificate: a new key, and what is needed with it, take the place of the old files."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await renewal.renew(api)
+        if as_json:
+            screen.json(value)
+        else:
+            answer = decode(RenewedCertificate, value)
+            until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
+            screen.text(Text(f"{api.profile.certificate} is good until {until} UTC, serial {answer.serial}"))
+
+    run(context, work, renewing=True)
 
 
 @app.command()

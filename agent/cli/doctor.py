@@ -1,6 +1,7 @@
 """What `ml-agent doctor` looks at: what a host must have, should have, and how to mend what is missing."""
 
 import asyncio
+import contextlib
 import getpass
 import grp
 import os
@@ -9,20 +10,23 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent import pki
+from agent import pki, rotation
 from agent.cli.authority import RENEWED_BEFORE
 from agent.cli.findings import (
+    AUTHORITY_WARN,
     Finding,
     Level,
     declared_secrets,
     expiring_clients,
     judge,
     rate_limit_is_off,
+    rotation_under_way,
     version_of,
 )
 from agent.cli.install import JOURNAL_GROUP, SOCKET
 from agent.config import Settings
 from agent.errors import AgentError
+from agent.keyfiles import key_file
 from agent.podman import Host, Podman, Secret
 from agent.quadlet import GENERATORS
 from agent.snapshot import Snapshots
@@ -51,7 +55,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     yield _disk(settings)
     for finding in _server_certificates(settings):
         yield finding
-    yield await _client_certificates(settings)
+    async for finding in _client_certificates(settings):
+        yield finding
     yield await _socket()
 
 
@@ -233,28 +238,42 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _server_certificates(settings: Settings) -> Iterable[Finding]:
-    for subject, name in (("authority", "ca.crt"), ("server certificate", "server.crt")):
+    directory = settings.pki_directory
+    kinds = (
+        ("authority", "ca", AUTHORITY_WARN, "`ml-agent rotate-ca` begins to replace it."),
+        ("server certificate", "server", RENEWED_BEFORE, "`ml-agent renew` makes a new one."),
+    )
+    for subject, name, early, remedy in kinds:
         try:
-            certificate = pki.certificates(settings.pki_directory / name)[0]
+            certificate = pki.certificates(directory / f"{name}.crt")[0]
+            key_file(directory, name, certificate)
         except AgentError as error:
             yield Finding(subject, Level.FAIL, error.message, error.hint)
             continue
         left = certificate.not_valid_after_utc - datetime.now(UTC)
         yield judge(
             subject,
-            good=left > RENEWED_BEFORE,
+            good=left > early,
             seen=f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}",
-            remedy="`ml-agent init` renews the server's;"
-            " `systemctl --user try-restart ml-agent.service` uses it.",
+            remedy=remedy,
             otherwise=Level.WARN if left > timedelta() else Level.FAIL,
         )
 
 
-async def _client_certificates(settings: Settings) -> Finding:
+async def _client_certificates(settings: Settings) -> AsyncIterator[Finding]:
     if not settings.database.exists():
-        return Finding("clients", Level.WARN, "no certificate issued", "`ml-agent issue USER`")
+        yield Finding("clients", Level.WARN, "no certificate issued", "`ml-agent issue USER`")
+        return
     async with Store.open(settings.database) as store:
-        return expiring_clients(await store.certificates(), datetime.now(UTC))
+        known = await store.certificates()
+    moment = datetime.now(UTC)
+    yield expiring_clients(known, moment)
+    with contextlib.suppress(AgentError):  # said of the authority already
+        newest, *others = pki.authorities(settings.pki_directory)
+        if others:
+            begun = newest.not_valid_before_utc + pki.CLOCK_SKEW
+            lifetime = timedelta(days=settings.certificates.client_days)
+            yield rotation_under_way(begun, rotation.not_renewed(known, newest), moment, lifetime)
 
 
 async def _socket() -> Finding:

@@ -10,6 +10,7 @@ from agent.models import Certificate, Script
 from agent.podman import Secret
 
 CLIENT_WARN = timedelta(days=7)
+AUTHORITY_WARN = timedelta(days=180)  # to replace one takes as long as clients need to renew
 
 
 class Level(StrEnum):
@@ -70,7 +71,22 @@ def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> F
         good=not ending,
         seen=f"{len(last)} with a valid certificate"
         + (f", ending soon: {', '.join(ending)}" if ending else ""),
-        remedy="`ml-agent issue USER` makes a new one.",
+        remedy="Its holder renews it with `ml-job renew`; `ml-agent issue USER` makes a new one.",
+        otherwise=Level.WARN,
+    )
+
+
+def rotation_under_way(
+    begun: datetime, waiting: Iterable[Certificate], moment: datetime, lifetime: timedelta
+) -> Finding:
+    """Two authorities are a passing state: after a client's `lifetime`, all have renewed or are gone."""
+    users = sorted({certificate.user for certificate in waiting})
+    return judge(
+        "rotation",
+        good=bool(users) and moment - begun < lifetime,
+        seen=f"two authorities since {begun:%Y-%m-%d}, "
+        + (f"not renewed yet: {', '.join(users)}" if users else "and all clients have renewed"),
+        remedy="`ml-agent rotate-ca --finish` ends the old one.",
         otherwise=Level.WARN,
     )
 

@@ -5,7 +5,7 @@ import os
 import ssl
 import tomllib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ DEFAULT_SERVER = "https://localhost:8443"
 AUTHORITY = "ca.crt"
 CONFIG = "config.toml"
 KEYS = ("server", "identity")
+ENDS_SOON = timedelta(days=7)  # the time to renew a certificate in
 
 
 def config_directory() -> Path:
@@ -63,7 +64,7 @@ class Profile:
         except (ssl.SSLError, OSError) as exc:
             raise Failure(f"{self.authority} cannot be used as a certificate authority: {exc}.") from exc
         try:
-            context.load_cert_chain(self.certificate, self.key)
+            self._show_certificate(context)
         except (ssl.SSLError, OSError) as exc:
             raise Failure(
                 f"{self.certificate} and {self.key.name} cannot be used: {exc}.",
@@ -71,9 +72,26 @@ class Profile:
             ) from exc
         return context
 
+    def _show_certificate(self, context: ssl.SSLContext) -> None:
+        # Where `ml-job renew` was interrupted, the certificate's key still waits to take the old one's place.
+        waiting = self.key.with_name(f"{self.identity}.key.next")
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except (ssl.SSLError, OSError):
+            if not waiting.is_file():
+                raise
+            context.load_cert_chain(self.certificate, waiting)
+
+    def ends_soon(self) -> datetime | None:
+        """When our own certificate ends, if that is within a week and has not come yet."""
+        from cryptography import x509
+
+        end = x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc
+        return end if timedelta() < end - datetime.now(UTC) < ENDS_SOON else None
+
     def certificate_flaw(self) -> str:
         """What makes our own certificate unacceptable, as the end of a sentence; empty if nothing is seen."""
-        from cryptography import x509  # slow to load, and only a failure needs it
+        from cryptography import x509  # slow to load, and `--help` does not need it
         from cryptography.exceptions import InvalidSignature
 
         certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())

@@ -40,12 +40,15 @@ class Options:
     identity: str | None
 
 
-def run(context: typer.Context, work: Work) -> NoReturn:
-    """Does `work` with the agent that this invocation is for, and exits with the status it returns."""
+def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoReturn:
+    """Does `work` with the agent that this invocation is for, and exits with the status it returns.
+
+    Says so before where the certificate ends soon, unless it is the one command that mends it.
+    """
     options = context.ensure_object(Options)
     screen = Screen()
     try:
-        status = asyncio.run(_work(options, screen, work)) or 0
+        status = asyncio.run(_work(options, screen, work, renewing=renewing)) or 0
     except Failure as failure:
         screen.failure(failure)
         status = failure.exit_status
@@ -58,9 +61,14 @@ def run(context: typer.Context, work: Work) -> NoReturn:
     raise typer.Exit(status)
 
 
-async def _work(options: Options, screen: Screen, work: Work) -> int | None:
+async def _work(options: Options, screen: Screen, work: Work, *, renewing: bool) -> int | None:
     profile = Profile.load(config_directory(), server=options.server, identity=options.identity)
     async with Api(profile) as api:
+        if not renewing and (end := profile.ends_soon()):
+            screen.remark(
+                f"ml-job: {profile.certificate} ends at {end:%Y-%m-%d %H:%M} UTC; `ml-job renew` renews it",
+                style="yellow",
+            )
         return await work(api, screen)
 
 

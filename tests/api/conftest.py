@@ -21,13 +21,13 @@ from test_jobs import Scene, driving
 
 from agent import pki
 from agent.api.app import build
+from agent.certificates import Certificates
 from agent.changes import Changes
 from agent.jobs import Jobs
 from agent.journal import Journal
 from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
-from agent.service import _identify
 from agent.store import Store
 from agent.tail import Tail
 
@@ -135,6 +135,7 @@ class Served:
     journal: JournalFile
     document: Document
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
+    _servers: list[asyncio.Server] = field(default_factory=list)
 
     def client(self, issued: Issued | None) -> Client:
         """A client with that certificate, or with none."""
@@ -158,6 +159,14 @@ class Served:
             Certificate(serial=issued.serial, user=user, role=role, issued_at=now(), expires_at=expires)
         )
         return self.client(issued)
+
+    async def listen(self, directory: Path) -> str:
+        """Listens on another port too, with the files of that PKI directory as they are now."""
+        server = await asyncio.get_running_loop().create_server(
+            self.runner.server, "127.0.0.1", 0, ssl=pki.server_context(directory)
+        )
+        self._servers.append(server)
+        return f"https://localhost:{server.sockets[0].getsockname()[1]}"
 
     def log(self, *lines: str) -> None:
         """Appends to what journalctl shows of any unit; "END" is the closing entry."""
@@ -187,6 +196,8 @@ class Served:
     async def close(self) -> None:
         for session in self._sessions:
             await session.close()
+        for server in self._servers:
+            server.close()
         await self.runner.cleanup()
 
 
@@ -218,7 +229,9 @@ async def serve(
                 journal=Journal(tail),
                 changes=Changes(store),
                 meter=Meter(Journal(tail), settings.state_directory / "jobs"),
-                identify=_identify(store),
+                certificates=Certificates(
+                    store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
+                ),
                 write_audit=store.audit,
                 **limits,
             )

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from test_signing_request import pem
 
 from agent.api import access, routes
 from agent.api.access import TABLE, Audited, Grant, Guard
@@ -22,7 +24,10 @@ from .conftest import Client, Served
 
 PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
 PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
-BODIES = {"submitJob": {"script_name": "succeed.py"}}
+BODIES = {
+    "submitJob": {"script_name": "succeed.py"},
+    "renewCertificate": {"csr": pem(ec.generate_private_key(ec.SECP256R1()))},
+}
 EXAMPLES = {"path": "result.txt"}  # what else stands in paths
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 NOBODYS = "aaaaaaaaaaaa"

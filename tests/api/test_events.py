@@ -12,7 +12,7 @@ from waiting import until
 
 from agent import changes as changes_module
 from agent.api import events as events_module
-from agent.api import streams
+from agent.api import identity, streams
 from agent.api.events import CHANGES, METER
 from agent.api.logs import STREAMS
 from agent.archivist import Archivist
@@ -288,7 +288,7 @@ async def test_the_events_of_anothers_job_are_absent(alice: Client, bob: Client)
 async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_module, "IDENTITY_INTERVAL", 0.0)
+    monkeypatch.setattr(identity, "INTERVAL", 0.05)
     async with watching(alice) as watch:
         await watch.upto("current")
 
@@ -304,7 +304,7 @@ async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
 async def test_one_who_may_see_more_or_less_now_begins_anew(
     served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events_module, "IDENTITY_INTERVAL", 0.0)
+    monkeypatch.setattr(identity, "INTERVAL", 0.05)
     his = await bob.submit()
     watcher = await served.known("carol", Role.ADMINISTRATOR)
     async with watching(watcher) as watch:
