@@ -625,7 +625,7 @@ class Store:
 
         await self._run(work)
 
-    async def renew_certificate(self, renewed: Certificate, *, limit: int, deed: Deed) -> None:
+    async def renew_certificate(self, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
         """Records a certificate that its holder asked for under the one that it `renews`.
 
         Raises `AgentError`: certificate-refused where that one is revoked or over by now, so that no new
@@ -648,7 +648,8 @@ class Store:
                     "Use the newest of them, or ask this host's administrator (`ml-agent revoke`).",
                 )
             _insert_certificate(db, renewed)
-            chain.append(db, deed)
+            if deed is not None:
+                chain.append(db, deed)
 
         await self._run(work)
 
@@ -737,7 +738,9 @@ class Store:
 
         await self._run(work)
 
-    async def revoke(self, serials: Iterable[str], at: datetime, deed: Deed) -> list[Certificate]:
+    async def revoke(
+        self, serials: Iterable[str], at: datetime, *, deed: Deed | None = None
+    ) -> list[Certificate]:
         """Revokes these and whatever was renewed from them, and returns those that were good until now.
 
         `deed` is about each of those.
@@ -753,7 +756,7 @@ class Store:
                         (format_time(at), each.serial),
                     )
                     revoked += [each] if each.good_at(at) else []
-            for each in revoked:
+            for each in revoked if deed else ():
                 chain.append(db, deed.about(each.serial))
             return revoked
 

@@ -13,6 +13,7 @@ from test_signing_request import pem
 
 from agent import certificates as certificates_module
 from agent import pki
+from agent.audit import Caller
 from agent.certificates import Certificates, recorded
 from agent.errors import AgentError, Problem
 from agent.models import Certificate, Principal, Role, now
@@ -20,6 +21,7 @@ from agent.pki import Authority
 from agent.store import Store
 
 CAROL = Principal(user="carol", role=Role.ADMINISTRATOR)
+CALLER = Caller(actor="carol", role="administrator", source="127.0.0.1")
 
 
 class Site:
@@ -100,7 +102,7 @@ async def test_an_answer_that_is_kept_for_streams_does_not_hold_for_requests(sit
 
 
 async def test_renewing_records_for_whom_under_what_and_by_which_authority(site: Site, csr: str) -> None:
-    answer = await site.certificates.renew(site.der, csr)
+    answer = await site.certificates.renew(site.der, csr, CALLER)
     renewed = await site.store.certificate(answer.serial)
     assert renewed is not None
     assert (renewed.user, renewed.role, renewed.renews) == ("carol", Role.ADMINISTRATOR, site.row.serial)
@@ -125,24 +127,24 @@ async def test_nothing_is_renewed_from_what_is_revoked_meanwhile(
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(site.certificates, "_certify", slowly)
     with pytest.raises(AgentError, match="was revoked") as caught:
-        await site.certificates.renew(site.der, csr)
+        await site.certificates.renew(site.der, csr, CALLER)
     assert caught.value.problem is Problem.CERTIFICATE_REFUSED
     assert [each.serial for each in await site.store.certificates()] == [site.row.serial]
 
 
 async def test_a_user_gets_so_many_good_certificates_and_no_more(site: Site, csr: str) -> None:
     for _ in range(2):
-        await site.certificates.renew(site.der, csr)
+        await site.certificates.renew(site.der, csr, CALLER)
     with pytest.raises(AgentError) as caught:
-        await site.certificates.renew(site.der, csr)
+        await site.certificates.renew(site.der, csr, CALLER)
     assert caught.value.problem is Problem.TOO_MANY_CERTIFICATES
     assert len(await site.store.certificates()) == 3
 
 
 async def test_a_revocation_takes_the_line_below_with_it_and_nothing_else(site: Site, csr: str) -> None:
-    child = await site.certificates.renew(site.der, csr)
+    child = await site.certificates.renew(site.der, csr, CALLER)
     der = x509.load_pem_x509_certificate(child.certificate.encode()).public_bytes(Encoding.DER)
-    grandchild = await site.certificates.renew(der, csr)
+    grandchild = await site.certificates.renew(der, csr, CALLER)
     revoked = await site.store.revoke([child.serial], now())
     assert {each.serial for each in revoked} == {child.serial, grandchild.serial}
     assert (await site.known()).revoked_at is None

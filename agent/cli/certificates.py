@@ -150,7 +150,7 @@ async def _revoke(
                 "`ml-agent list --all` shows them.",
             )
         deed = audit.account().did("revokeCertificate")
-        revoked = await store.revoke([each.serial for each in chosen], now(), deed)
+        revoked = await store.revoke([each.serial for each in chosen], now(), deed=deed)
         users, moment = {each.user for each in chosen}, now()
         left = [each for each in await store.certificates() if each.user in users and each.good_at(moment)]
     return revoked, left
