@@ -43,9 +43,10 @@ MAY_IMPORT = {
     "queue": "",
     "schedule": "config models queue",
     "pki": "errors models",
+    "listener": "",
     "jobs": PARTS,
     "api": "errors models journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs pruner api",
+    "service": f"{PARTS} archivist pki listener jobs pruner api",
     "cli": f"{PARTS} pki jobs pruner api service",
 }
 

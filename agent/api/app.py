@@ -6,7 +6,7 @@ from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
-from . import identity, openapi, problems, routes
+from . import connections, identity, openapi, problems, rates, requests, routes
 from .events import CHANGES, METER
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
@@ -21,12 +21,24 @@ def build(
     meter: Meter,
     identify: identity.Identify,
     max_body_bytes: int,
+    body_seconds: float,
+    requests_per_second: float,
+    request_burst: int,
     max_streams: int,
     max_streams_per_user: int,
 ) -> web.Application:
-    """The application: problem documents outermost, then who is asking, then the routes."""
+    """The application: problem documents outermost, then who is asking and how often, then the routes."""
+    asked = rates.Rates(requests_per_second, request_burst)
     app = web.Application(
-        middlewares=[problems.middleware, identity.middleware(identify)], client_max_size=max_body_bytes
+        middlewares=[
+            problems.middleware,
+            connections.admit,
+            rates.of_the_refused(asked),
+            identity.middleware(identify),
+            rates.of_users(asked),
+            requests.bodies(max_body_bytes, body_seconds),
+        ],
+        client_max_size=max_body_bytes,
     )
     app[JOBS] = jobs
     app[JOURNAL] = journal
@@ -42,8 +54,7 @@ def build(
     app.on_shutdown.append(end_streams)
 
     async def name_the_server(_: web.Request, response: web.StreamResponse) -> None:
-        # Not the versions of what it is made of, which aiohttp would name.
-        response.headers["Server"] = "ml-agent"
+        response.headers["Server"] = problems.SERVER
 
     app.on_response_prepare.append(name_the_server)
     app.on_response_prepare.append(problems.note_begun)

@@ -10,14 +10,17 @@ from ..models import FieldProblem, ProblemDocument
 
 log = logging.getLogger("ml-agent")
 
+SERVER = "ml-agent"  # what answers call it, without the versions of what it is made of
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
 BEGUN = web.RequestKey("begun", web.StreamResponse)
 
 STATUS = {
+    Problem.MALFORMED_REQUEST: 400,
     Problem.INVALID_REQUEST: 422,
     Problem.INVALID_JSON: 400,
     Problem.BODY_TOO_LARGE: 413,
+    Problem.REQUEST_TIMEOUT: 408,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.NOT_ACCEPTABLE: 406,
     Problem.CERTIFICATE_REFUSED: 403,
@@ -36,6 +39,9 @@ STATUS = {
     Problem.SECRET_MISSING: 422,
     Problem.TOO_MANY_JOBS: 429,
     Problem.TOO_MANY_STREAMS: 429,
+    Problem.TOO_MANY_REQUESTS: 429,
+    Problem.TOO_MANY_CONNECTIONS: 429,
+    Problem.BUSY: 503,
     Problem.SLOW_READER: 503,
     Problem.STOPPING: 503,
     Problem.STORAGE_FULL: 507,
@@ -44,6 +50,8 @@ STATUS = {
     Problem.INTERNAL: 500,
 }
 RETRY_AFTER = {429: "10", 503: "5", 507: "60"}  # seconds
+# After these, the connection is of no more use.
+LAST_ANSWERS = (Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_CONNECTIONS, Problem.BUSY)
 
 # What aiohttp itself refuses, before a handler is found or while it reads a body.
 OF_STATUS = {
@@ -75,7 +83,9 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
         headers=headers,
     )
     if retry := RETRY_AFTER.get(problem.status):
-        response.headers["Retry-After"] = retry
+        response.headers.setdefault("Retry-After", retry)
+    if error.problem in LAST_ANSWERS:
+        response.force_close()
     return response
 
 

@@ -1,0 +1,273 @@
+"""HTTP connections: how many there may be, and how long each may take to say something and to read."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from ..errors import AgentError, Problem
+from .problems import SERVER, respond
+
+log = logging.getLogger("ml-agent")
+
+MAX_LINE = 8190  # bytes of a request line, and of a header with its name
+MAX_HEADERS = 64
+WRITE_BUFFER = 128 * 1024  # bytes of an answer that wait for a client, before its handler does
+PROGRESS = 16 * 1024  # bytes that a client must have read of them to be taken for one that reads
+LINGER_SECONDS = 5.0  # for what a client still sends of a body that was refused
+CLOSING_SECONDS = 10.0  # for a connection that is closed to send what is left in it
+LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
+FIRST_REQUEST_LOOK = 0.01  # seconds between two looks at whether all connections have sent a request
+
+
+@dataclass(frozen=True)
+class ConnectionBounds:
+    """Numbers of connections; and in seconds `header`, from a request's first byte to the end of its header,
+    `idle`, without a request, and `unread`, without reading what is sent.
+    """
+
+    total: int
+    per_user: int
+    header: float
+    idle: float
+    unread: float
+
+
+class Connection(web.RequestHandler):
+    """One connection behind its handshake: aiohttp's own, which by itself only ends those that are idle."""
+
+    def __init__(self, connections: "Connections", handshaken: Callable[[], None]) -> None:
+        super().__init__(
+            connections.server,
+            loop=asyncio.get_running_loop(),
+            access_log=cast(Any, None),  # aiohttp's way to say that there is none
+            auto_decompress=False,
+            keepalive_timeout=connections.bounds.idle,
+            lingering_time=LINGER_SECONDS,
+            max_line_size=MAX_LINE,
+            max_field_size=MAX_LINE,
+            max_headers=MAX_HEADERS,
+        )
+        self.holder = ""
+        self.refusal: AgentError | None = None
+        self.fresh = True
+        self.last_request = self._loop.time()
+        self._connections = connections
+        self._handshaken = handshaken
+        self._held: asyncio.Transport | None = None
+        self._header_since: float | None = None
+        self._closing_since: float | None = None
+        self._unread: tuple[float, int] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is open and has no request under way: none has arrived whole."""
+        open_still = self._held is not None and not self._held.is_closing()
+        return open_still and self._waiter is not None and not self._waiter.done()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is over."""
+        super().connection_made(transport)
+        self._held = cast(asyncio.Transport, transport)
+        self._held.set_write_buffer_limits(high=WRITE_BUFFER)
+        self.holder = _holder(self._held)
+        self._handshaken()
+        self._connections.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing of it is left."""
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Notes when a header begins, and that one has arrived whole."""
+        super().data_received(data)
+        if self.waits:
+            if self._header_since is None:
+                self._header_since = self._loop.time()
+        else:
+            self.fresh, self._header_since = False, None
+            self.last_request = self._loop.time()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._unread = None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, and to what failed outside of every handler."""
+        if status >= 500:
+            log.error("a request failed outside of its handler", exc_info=exc)
+            error = AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")
+        else:
+            error = _malformed()
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("an answer has begun already")
+        return _last(respond(error))
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends an answer. What aiohttp refuses before it asks the application (Expect) is a problem, too."""
+        if isinstance(resp, web.HTTPException):
+            error = AgentError(Problem.MALFORMED_REQUEST, f"The request is refused: {resp.reason}.")
+            resp = _last(respond(error))
+        return await super().finish_response(request, resp, start_time)
+
+    def look(self, now: float) -> None:
+        """Ends what has taken too long."""
+        if self._held is None:
+            return
+        if self._held.is_closing():
+            self._closing_since = self._closing_since or now
+            if now - self._closing_since >= CLOSING_SECONDS:
+                self._held.abort()
+        elif self.writing_paused:
+            self._look_at_reader(now, self._held)
+        elif self.waits and now - (self._header_since or now) >= self._connections.bounds.header:
+            self._give_up_on_header(self._held)
+
+    def drop(self) -> None:
+        """Ends it at once; nothing is under way."""
+        self._connections.remove(self)
+        if self._held is not None:
+            self._held.abort()
+
+    def _look_at_reader(self, now: float, transport: asyncio.Transport) -> None:
+        left = transport.get_write_buffer_size()
+        since, before = self._unread or (now, left)
+        if left <= before - PROGRESS:
+            since, before = now, left
+        self._unread = since, before
+        if now - since >= self._connections.bounds.unread:
+            transport.abort()
+
+    def _give_up_on_header(self, transport: asyncio.Transport) -> None:
+        error = AgentError(
+            Problem.REQUEST_TIMEOUT,
+            f"The request's header was not complete within {self._connections.bounds.header:g} seconds.",
+            "Send the request anew, in one piece.",
+        )
+        answer = _last(respond(error))
+        head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        body = cast(bytes, answer.body)
+        start = f"HTTP/1.1 {answer.status} {answer.reason}\r\nContent-Length: {len(body)}\r\n"
+        transport.write(f"{start}{head}Connection: close\r\n\r\n".encode() + body)
+        self.force_close()
+
+
+class Connections:
+    """All connections: makes them, and sees that they are not too many and that none takes too long.
+
+    At a limit, the one that has been without a request for longest gives way. Where all are at work, the new
+    one is answered one request, with what refuses it.
+    """
+
+    def __init__(self, server: web.Server, bounds: ConnectionBounds) -> None:
+        self.server = server
+        self.bounds = bounds
+        self._of: dict[str, dict[Connection, None]] = {}  # by holder, each in order of arrival
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __call__(self, handshaken: Callable[[], None]) -> Connection:
+        """A connection's protocol; `handshaken` is called at the end of its handshake."""
+        return Connection(self, handshaken)
+
+    def add(self, connection: Connection) -> None:
+        """Counts a connection, and makes room for it or refuses it."""
+        mine = self._of.setdefault(connection.holder, {})
+        if len(mine) >= self.bounds.per_user and not _make_room(mine):
+            connection.refusal = AgentError(
+                Problem.TOO_MANY_CONNECTIONS,
+                f"You have {self.bounds.per_user} connections open already.",
+                "Close some, or use one for several requests.",
+            )
+        elif self._count >= self.bounds.total and not _make_room(self._all()):
+            connection.refusal = AgentError(
+                Problem.BUSY,
+                f"The agent has {self.bounds.total} connections open already.",
+                "Try again in a while.",
+            )
+        mine[connection] = None
+        self._count += 1
+
+    def remove(self, connection: Connection) -> None:
+        """Counts it no more."""
+        mine = self._of.get(connection.holder, {})
+        if connection in mine:
+            del mine[connection]
+            self._count -= 1
+        if not mine:
+            self._of.pop(connection.holder, None)
+
+    async def watch(self) -> None:
+        """Ends connections that take too long, for as long as it runs."""
+        loop = asyncio.get_running_loop()
+        shortest = min(self.bounds.header, self.bounds.unread)
+        while True:
+            await asyncio.sleep(min(LOOK_INTERVAL, shortest / 4))
+            for connection in self._all():
+                connection.look(loop.time())
+
+    async def begun(self, seconds: float) -> None:
+        """Waits until each connection has sent a first request, so long at the most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(each.fresh for each in self._all()):  # noqa: ASYNC110
+                    await asyncio.sleep(FIRST_REQUEST_LOOK)
+
+    def _all(self) -> list[Connection]:
+        return [connection for mine in self._of.values() for connection in mine]
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers the one request of a connection that is one too many."""
+    connection = request.protocol
+    if isinstance(connection, Connection) and connection.refusal is not None:
+        raise connection.refusal
+    return await handler(request)
+
+
+def _make_room(connections: Collection[Connection]) -> bool:
+    """Closes the one that has been without a request for longest, if there is one."""
+    waiting = [each for each in connections if each.waits]
+    if not waiting:
+        return False
+    min(waiting, key=lambda each: each.last_request).drop()
+    return True
+
+
+def _holder(transport: asyncio.Transport) -> str:
+    """Whose certificate it is: its alternative names, that is, the user's URI, of whichever certificate."""
+    certificate = transport.get_extra_info("peercert") or {}
+    return str(certificate.get("subjectAltName", ""))
+
+
+def _malformed() -> AgentError:
+    # What aiohttp says of it repeats what the client sent.
+    return AgentError(
+        Problem.MALFORMED_REQUEST,
+        "The request cannot be read: it is not valid HTTP/1.1,"
+        f" has more than {MAX_HEADERS} headers, or a line of more than {MAX_LINE} bytes.",
+    )
+
+
+def _last(response: web.Response) -> web.Response:
+    response.headers["Server"] = SERVER
+    response.force_close()
+    return response
