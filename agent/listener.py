@@ -77,7 +77,8 @@ class Listener:
 
     def stop(self) -> None:
         """Accepts nothing new: what comes waits in systemd's own copy of the socket."""
-        for listening in self._sockets:
+        sockets, self._sockets = self._sockets, ()
+        for listening in sockets:
             self._loop.remove_reader(listening)
             if pause := self._pauses.pop(listening, None):
                 pause.cancel()

@@ -55,7 +55,6 @@ class Connection(web.RequestHandler):
         )
         self.holder = ""
         self.refusal: AgentError | None = None
-        self.fresh = True
         self.last_request = self._loop.time()
         self._connections = connections
         self._handshaken = handshaken
@@ -65,10 +64,16 @@ class Connection(web.RequestHandler):
         self._unread: tuple[float, int] | None = None
 
     @property
+    def fresh(self) -> bool:
+        """Whether no request has arrived whole so far."""
+        return not self._request_count
+
+    @property
     def waits(self) -> bool:
-        """Whether it is open and has no request under way: none has arrived whole."""
-        open_still = self._held is not None and not self._held.is_closing()
-        return open_still and self._waiter is not None and not self._waiter.done()
+        """Whether it is open and has no request under way."""
+        if self._held is None or self._held.is_closing():
+            return False
+        return self.fresh if self._waiter is None else not self._waiter.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over."""
@@ -86,13 +91,12 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Notes when a header begins, and that one has arrived whole."""
+        before = self._request_count
         super().data_received(data)
-        if self.waits:
-            if self._header_since is None:
-                self._header_since = self._loop.time()
-        else:
-            self.fresh, self._header_since = False, None
-            self.last_request = self._loop.time()
+        if self._request_count > before:
+            self._header_since, self.last_request = None, self._loop.time()
+        elif self.waits and self._header_since is None:
+            self._header_since = self._loop.time()
 
     def resume_writing(self) -> None:
         """The client has read."""

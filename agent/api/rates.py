@@ -22,30 +22,24 @@ class Rates:
     """For each holder, when the requests that were taken from its bucket will have been filled in again."""
 
     def __init__(
-        self,
-        per_second: float,
-        burst: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        hold: float = HOLD,
+        self, per_second: float, burst: int, *, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        self.hold = hold
-        self._interval = 1 / per_second
-        self._depth = burst / per_second
+        """`clock` counts nanoseconds: whole numbers, of which a full bucket has exactly `burst` requests."""
+        self._interval = round(1e9 / per_second)
+        self._depth = burst * self._interval
         self._clock = clock
-        self._full_at: dict[str, float] = {}
+        self._full_at: dict[str, int] = {}
 
     def take(self, holder: str) -> float:
         """Takes one request. The seconds until there will be one, where there is none; else 0."""
         now = self._clock()
         full_at = max(self._full_at.pop(holder, now), now)
-        if (wait := full_at + self._interval - now - self._depth) > 0:
-            self._full_at[holder] = full_at
-            return wait
-        self._full_at[holder] = full_at + self._interval
+        wait = full_at + self._interval - now - self._depth
+        # Last in the table is who has asked last.
+        self._full_at[holder] = full_at if wait > 0 else full_at + self._interval
         if len(self._full_at) > MAX_HOLDERS:
             del self._full_at[next(iter(self._full_at))]
-        return 0.0
+        return max(0, wait) / 1e9
 
 
 def of_users(rates: Rates) -> Middleware:
@@ -54,7 +48,7 @@ def of_users(rates: Rates) -> Middleware:
     @web.middleware
     async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if wait := rates.take(f"user {request[PRINCIPAL].user}"):
-            return await _refuse(rates, wait)
+            return await _refuse(wait)
         return await handler(request)
 
     return bounded
@@ -72,14 +66,14 @@ def of_the_refused(rates: Rates) -> Middleware:
                 raise
             certificate = request.get_extra_info("peercert") or {}
             if wait := rates.take(f"certificate {certificate.get('serialNumber')}"):
-                return await _refuse(rates, wait)
+                return await _refuse(wait)
             raise
 
     return bounded
 
 
-async def _refuse(rates: Rates, wait: float) -> web.Response:
-    await asyncio.sleep(rates.hold)
+async def _refuse(wait: float) -> web.Response:
+    await asyncio.sleep(HOLD)
     seconds = str(max(1, math.ceil(wait)))
     return respond(
         AgentError(
