@@ -244,8 +244,7 @@ def _server_certificates(settings: Settings) -> Iterable[Finding]:
             subject,
             good=left > RENEWED_BEFORE,
             seen=f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}",
-            remedy="`ml-agent init` renews the server's;"
-            " `systemctl --user try-restart ml-agent.service` uses it.",
+            remedy="`ml-agent init` renews the server's.",
             otherwise=Level.WARN if left > timedelta() else Level.FAIL,
         )
 

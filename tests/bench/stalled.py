@@ -2,9 +2,9 @@
 
 `python -m tests.bench.stalled`, on a host with an installed agent, as the service account. A process of its
 own keeps so many peers there, each of which is replaced when the agent has ended it: they connect and say
-nothing, drip a handshake, a header or a body, or do not read what they asked for. In the first round they hold
-certificates of others, enough of them for no bound of a user to help the agent; in the second the certificate
-of the very user whose requests are measured. Exit status 1 where a request failed.
+nothing, drip a handshake, a header or a body, or do not read what they asked for. In the first round they
+hold certificates of others, enough of them for no bound of a user to help the agent; in the second the
+certificate of the very user whose requests are measured. Exit status 1 where a request failed.
 """
 
 import argparse
