@@ -1,6 +1,7 @@
 """Peers that stall, in a process of their own: `python -m tests.bench.stalled_peers JSON`.
 
-JSON is a `Plan`. They are there until the standard input ends. What is printed in the end is, by kind of peer, how many ended in which way.
+JSON is a `Plan`. They are there until the standard input ends. What is printed then is, by kind of peer, how
+many ended in which way.
 """
 
 import asyncio
