@@ -14,6 +14,7 @@ from waiting import until
 
 from agent import listener
 from agent.api import connections
+from agent.api.artifacts import CHUNK
 
 from .conftest import Client, Served
 
@@ -182,6 +183,23 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
         await until(unread_is_gone)
         head = await slow.reader.read(65536)
         assert head
+
+
+async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
+    served: Served, alice: Client
+) -> None:
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(32 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    async def held() -> int:
+        stuck = [each for each in served.connections._all() if each.writing_paused]
+        assert all(each.transport is not None for each in stuck)
+        return sum(each.transport.get_write_buffer_size() for each in stuck if each.transport)
+
+    async with peer(served, alice, download):
+        assert await until(held) <= connections.WRITE_BUFFER + CHUNK
 
 
 async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
