@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,14 +12,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..errors import AgentError, Problem
-from .problems import SERVER, respond
+from .problems import SERVER, break_off, respond
 
 log = logging.getLogger("ml-agent")
 
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64
 WRITE_BUFFER = 128 * 1024  # bytes of an answer that wait for a client, before its handler does
+# Bytes of an answer that the kernel keeps besides, before they are on their way: without a bound, megabytes for
+# a client that does not read. What is on its way, and so how fast an answer may be, is TCP's own affair.
+NOT_SENT = 128 * 1024
 PROGRESS = 16 * 1024  # bytes that a client must have read of them to be taken for one that reads
+GRACE = 2.0  # seconds that a client may take for a body or an answer before a new connection may oust it
 LINGER_SECONDS = 5.0  # for what a client still sends of a body that was refused
 CLOSING_SECONDS = 10.0  # for a connection that is closed to send what is left in it
 LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
@@ -60,6 +65,8 @@ class Connection(web.RequestHandler):
         self._handshaken = handshaken
         self._held: asyncio.Transport | None = None
         self._header_since: float | None = None
+        self._body_since: float | None = None
+        self._paused_since: float | None = None
         self._closing_since: float | None = None
         self._unread: tuple[float, int] | None = None
 
@@ -75,11 +82,31 @@ class Connection(web.RequestHandler):
             return False
         return self.fresh if self._waiter is None else not self._waiter.done()
 
+    @property
+    def stands_since(self) -> float | None:
+        """Since when it has waited for its client: for a request, a body, or to be read. None if it does not."""
+        if self.waits:
+            return self.last_request
+        since = self._body_since or self._paused_since
+        if since is None or self._held is None or self._held.is_closing():
+            return None
+        return since if self._loop.time() - since >= GRACE else None
+
+    @contextlib.contextmanager
+    def awaiting_body(self) -> Iterator[None]:
+        """While a request's body is waited for."""
+        self._body_since = self._loop.time()
+        try:
+            yield
+        finally:
+            self._body_since = None
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over."""
         super().connection_made(transport)
         self._held = cast(asyncio.Transport, transport)
         self._held.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._held.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
         self.holder = _holder(self._held)
         self._handshaken()
         self._connections.add(self)
@@ -98,10 +125,15 @@ class Connection(web.RequestHandler):
         elif self.waits and self._header_since is None:
             self._header_since = self._loop.time()
 
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        super().pause_writing()
+        self._paused_since = self._loop.time()
+
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
-        self._unread = None
+        self._paused_since = self._unread = None
 
     def handle_error(
         self,
@@ -136,17 +168,16 @@ class Connection(web.RequestHandler):
         if self._held.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since >= CLOSING_SECONDS:
-                self._held.abort()
+                break_off(self._held)
         elif self.writing_paused:
             self._look_at_reader(now, self._held)
         elif self.waits and now - (self._header_since or now) >= self._connections.bounds.header:
             self._give_up_on_header(self._held)
 
     def drop(self) -> None:
-        """Ends it at once; nothing is under way."""
+        """Ends it at once."""
         self._connections.remove(self)
-        if self._held is not None:
-            self._held.abort()
+        break_off(self._held)
 
     def _look_at_reader(self, now: float, transport: asyncio.Transport) -> None:
         left = transport.get_write_buffer_size()
@@ -155,7 +186,7 @@ class Connection(web.RequestHandler):
             since, before = now, left
         self._unread = since, before
         if now - since >= self._connections.bounds.unread:
-            transport.abort()
+            break_off(transport)
 
     def _give_up_on_header(self, transport: asyncio.Transport) -> None:
         error = AgentError(
@@ -174,8 +205,8 @@ class Connection(web.RequestHandler):
 class Connections:
     """All connections: makes them, and sees that they are not too many and that none takes too long.
 
-    At a limit, the one that has been without a request for longest gives way. Where all are at work, the new
-    one is answered one request, with what refuses it.
+    At a limit, the one that has waited for its client for longest gives way. Where the agent is at work for
+    all, the new one is answered one request, with what refuses it.
     """
 
     def __init__(self, server: web.Server, bounds: ConnectionBounds) -> None:
@@ -247,12 +278,18 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def _make_room(connections: Collection[Connection]) -> bool:
-    """Closes the one that has been without a request for longest, if there is one."""
-    waiting = [each for each in connections if each.waits]
-    if not waiting:
+def awaiting_body(request: web.BaseRequest) -> contextlib.AbstractContextManager[None]:
+    """While the body of a request is waited for."""
+    connection = request.protocol
+    return connection.awaiting_body() if isinstance(connection, Connection) else contextlib.nullcontext()
+
+
+def _make_room(connections: Iterable[Connection]) -> bool:
+    """Closes the one that has waited for its client for longest, if there is one."""
+    standing = [(since, each) for each in connections if (since := each.stands_since) is not None]
+    if not standing:
         return False
-    min(waiting, key=lambda each: each.last_request).drop()
+    min(standing, key=lambda found: found[0])[1].drop()
     return True
 
 

@@ -1,6 +1,9 @@
 """Errors as problem documents (RFC 9457), each with the status code that fits it."""
 
+import asyncio
 import logging
+import socket
+import struct
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -101,9 +104,20 @@ def _respond_or_break_off(
     begun: web.StreamResponse | None = request.get(BEGUN)
     if begun is None:
         return respond(error, headers)
-    if request.transport is not None:
-        request.transport.abort()
+    break_off(request.transport)
     return begun
+
+
+def break_off(transport: asyncio.Transport | None) -> None:
+    """Ends a connection with a reset.
+
+    What it has sent and nobody reads would else wait in the kernel, with the end behind it, for minutes.
+    """
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 @web.middleware

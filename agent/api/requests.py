@@ -11,6 +11,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, ValidationError
 
 from ..errors import AgentError, FieldError, Problem
+from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -27,8 +28,9 @@ def bodies(max_bytes: int, seconds: float) -> Middleware:
             if (request.content_length or 0) > max_bytes:
                 raise web.HTTPRequestEntityTooLarge(max_bytes)
             try:
-                async with asyncio.timeout(seconds):
-                    await request.read()
+                with awaiting_body(request):
+                    async with asyncio.timeout(seconds):
+                        await request.read()
             except TimeoutError as error:
                 raise AgentError(
                     Problem.REQUEST_TIMEOUT,

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..errors import AgentError, Problem
 from ..models import Model
-from .problems import RETRY_AFTER, document
+from .problems import RETRY_AFTER, break_off, document
 
 HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
 PATIENCE = 20.0  # seconds that a client may take to read before it is cut off
@@ -207,5 +207,4 @@ async def _break_off(
             await response.write(event.encode("utf-8", "replace"))
             await response.write_eof()
     except (TimeoutError, ConnectionError):
-        if request.transport is not None:
-            request.transport.abort()
+        break_off(request.transport)

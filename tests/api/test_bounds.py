@@ -256,6 +256,30 @@ async def test_connections_that_drip_give_way_to_their_users_honest_one(serve: S
         assert len(served.connections) <= 3
 
 
+async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "GRACE", 0.0)
+    served = await serve(per_user=4)
+    alice = await served.known("alice")
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(8 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    async with contextlib.AsyncExitStack() as stack:
+        for sent in (download, POST + b"Content-Length: 10\r\n\r\n") * 4:
+            await stack.enter_async_context(peer(served, alice, sent))
+
+            async def stands() -> bool:
+                return all(each.stands_since is not None for each in served.connections._all())
+
+            await until(stands)
+        for _ in range(3):
+            async with peer(served, alice, GET + b"\r\n") as honest:
+                assert (await honest.hear()).status == 200
+        assert len(served.connections) <= 4
+
+
 async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
     served = await serve(per_user=2)
     alice, bob = await served.known("alice"), await served.known("bob")

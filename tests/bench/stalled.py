@@ -117,7 +117,7 @@ class Peers:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            await asyncio.sleep(SPREAD + 1)
+            await asyncio.sleep(2 * SPREAD)
             yield
             output, _ = await process.communicate()
             self.ended = json.loads(output)
