@@ -17,7 +17,7 @@ Protocols = Callable[[Callable[[], None]], asyncio.Protocol]
 
 ACCEPTS = 16  # connections that are taken before requests have their turn again
 PAUSE = 1.0  # seconds without accepting where the machine has no room for another connection
-SHUTDOWN_SECONDS = 5.0  # for the other side's part of the end of TLS
+SHUTDOWN_SECONDS = 20.0  # for the other side's part of the end of TLS
 # accept(2) passes on what became of the connection on its way here. That says nothing about the socket.
 OF_THE_CONNECTION = frozenset(
     (

@@ -19,13 +19,15 @@ log = logging.getLogger("ml-agent")
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64
 WRITE_BUFFER = 128 * 1024  # bytes of an answer that wait for a client, before its handler does
-# Bytes of an answer that the kernel keeps besides, before they are on their way: without a bound, megabytes for
-# a client that does not read. What is on its way, and so how fast an answer may be, is TCP's own affair.
+# Bytes of an answer that the kernel keeps besides, before they are on their way: without a bound, megabytes
+# for a client that does not read. What is on its way, and so how fast an answer may be, is TCP's affair.
 NOT_SENT = 128 * 1024
 PROGRESS = 16 * 1024  # bytes that a client must have read of them to be taken for one that reads
 GRACE = 2.0  # seconds that a client may take for a body or an answer before a new connection may oust it
 LINGER_SECONDS = 5.0  # for what a client still sends of a body that was refused
-CLOSING_SECONDS = 10.0  # for a connection that is closed to send what is left in it
+# For a connection that is closed to send what is left in it. asyncio's own time for that is longer, and would
+# leave to the kernel what nobody reads.
+CLOSING_SECONDS = 10.0
 LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
 FIRST_REQUEST_LOOK = 0.01  # seconds between two looks at whether all connections have sent a request
 
@@ -84,7 +86,7 @@ class Connection(web.RequestHandler):
 
     @property
     def stands_since(self) -> float | None:
-        """Since when it has waited for its client: for a request, a body, or to be read. None if it does not."""
+        """Since when it has waited for its client: for a request, a body, or to be read. None: it has not."""
         if self.waits:
             return self.last_request
         since = self._body_since or self._paused_since

@@ -137,7 +137,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             AgentError(problem, _REFUSALS.get(problem, error.reason), "GET /openapi.json lists every call."),
             {"Allow": allow} if allow else None,
         )
-    except Exception:
+    except Exception as error:
+        begun: web.StreamResponse | None = request.get(BEGUN)
+        if isinstance(error, ConnectionError) and begun is not None:
+            return begun  # the client is gone, or was broken off: aiohttp ends what is left
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _respond_or_break_off(
             request, AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")

@@ -204,6 +204,9 @@ async def _break_off(
     event = form.event("error", problem.model_dump_json(exclude_none=True), retry=again)
     try:
         async with asyncio.timeout(LAST_WORD):
+            # aiohttp would wait once more for what the end of patience has cancelled, and end at once.
+            while request.protocol.writing_paused:  # noqa: ASYNC110
+                await asyncio.sleep(LAST_WORD / 50)
             await response.write(event.encode("utf-8", "replace"))
             await response.write_eof()
     except (TimeoutError, ConnectionError):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from agent.api.artifacts import CHUNK
 
 from .conftest import Client, Served
 
+ESTABLISHED = 1  # tcp(7), tcpi_state
 Serve = Callable[..., Any]
 GET = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -165,7 +167,7 @@ async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> Non
 
 
 async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_slowly_is_not(
-    serve: Serve,
+    serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = await serve(unread=1)
     alice = await served.known("alice")
@@ -173,7 +175,7 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
     with (served.artifacts(job) / "large").open("wb") as file:
         file.truncate(32 * 2**20)
     download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-    async with peer(served, alice, download) as slow, peer(served, alice, download):
+    async with peer(served, alice, download) as slow, peer(served, alice, download) as deaf:
 
         async def unread_is_gone() -> bool:
             # Reads meanwhile, less and less than there is.
@@ -181,8 +183,15 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
             return len(served.connections) == 2  # the client's own, and the one that reads
 
         await until(unread_is_gone)
-        head = await slow.reader.read(65536)
-        assert head
+        assert await slow.reader.read(65536)
+
+        async def told() -> bool:
+            # What nobody reads does not keep the end of the connection from its client.
+            state = deaf.writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            return bool(state[0] != ESTABLISHED)
+
+        await until(told)
+    assert not caplog.records
 
 
 async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(

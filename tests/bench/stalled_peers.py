@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SPREAD = 5.0  # seconds over which the first peers come
-AGAIN = 2.0  # seconds after which a peer that was ended comes again
+AGAIN = 5.0  # seconds after which a peer that was ended comes again
 DRIP = 1.0  # seconds between two bytes
 ESTABLISHED = 1  # tcp(7), tcpi_state
 CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how one of 512 bytes begins
