@@ -8,7 +8,7 @@ nobody. One who is further behind is served from the store.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from .errors import AgentError
 from .models import Change, History
@@ -17,7 +17,8 @@ from .store import Store
 log = logging.getLogger("ml-agent")
 
 HELD = 1000  # changes
-PAGE = 500  # changes that are read at once
+PAGE = 500  # changes that are read at once, for all who watch
+WATCHERS_PAGE = 25  # for one of them: while it does not read, it holds them
 LOOK = 2.0  # seconds between two looks for what another process has written, as `ml-agent prune` does
 
 
@@ -54,12 +55,24 @@ class Changes:
         """Which changes are known."""
         return await self._store.history()
 
-    async def current(self, *, owner: str | None, ended: int) -> tuple[History, list[Change]]:
-        """The jobs that have not ended and the newest others, by their newest change."""
-        return await self._store.current(owner=owner, ended=ended)
+    async def current(self, *, owner: str | None, ended: int) -> tuple[History, AsyncIterator[list[Change]]]:
+        """The jobs that have not ended and the newest others, by their newest change, in portions.
+
+        A job that is removed meanwhile has no `job`, or is left out.
+        """
+        history, job_ids = await self._store.current(owner=owner, ended=ended)
+        return history, self._portions(job_ids)
+
+    async def _portions(self, job_ids: Sequence[str]) -> AsyncIterator[list[Change]]:
+        for start in range(0, len(job_ids), WATCHERS_PAGE):
+            yield await self._store.changes_of(job_ids[start : start + WATCHERS_PAGE])
+
+    async def missed(self, seq: int, *, owner: str | None, limit: int) -> int:
+        """How many jobs have changed after `seq`, counted up to `limit`."""
+        return await self._store.changed_jobs(seq, owner=owner, limit=limit)
 
     async def after(
-        self, seq: int, *, owner: str | None = None, limit: int = PAGE
+        self, seq: int, *, owner: str | None = None, limit: int = WATCHERS_PAGE
     ) -> tuple[int, list[Change]]:
         """Changes after `seq` in their order, of one owner's jobs or of all, and up to where they are whole.
 

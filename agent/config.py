@@ -142,14 +142,37 @@ class Retention(_Section):
         return self
 
 
+Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
+
+
 class Http(_Section):
-    """Bounds of the HTTPS server; times in seconds, sizes in bytes."""
+    """The HTTPS server's bounds; times in seconds, sizes in bytes. `docs/limits.md` says what clients see."""
 
     port: Annotated[int, Field(ge=1, le=65535)] = 8443
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 256 * 2**10
     max_followers: Annotated[int, Field(ge=1, le=10_000)] = 1000
     max_followers_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_connections: Annotated[int, Field(ge=1, le=50_000)] | None = None
+    max_connections_per_user: Annotated[int, Field(ge=1, le=50_000)] | None = None
+    max_handshakes: Annotated[int, Field(ge=1, le=10_000)] = 256
+    requests_per_second: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = 100.0
+    request_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    handshake_seconds: Seconds = 10.0
+    header_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 30.0
+    unread_seconds: Seconds = 30.0
     idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be: by default, room for requests beside all followers."""
+        return self.max_connections or self.max_followers + 1000
+
+    @property
+    def connections_per_user(self) -> int:
+        """The same for each user."""
+        return self.max_connections_per_user or self.max_followers_per_user + 50
 
 
 class Certificates(_Section):

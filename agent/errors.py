@@ -7,9 +7,11 @@ from enum import StrEnum
 class Problem(StrEnum):
     """Stable machine codes: the last part of a problem document's `type` (RFC 9457)."""
 
+    MALFORMED_REQUEST = "malformed-request"
     INVALID_REQUEST = "invalid-request"
     INVALID_JSON = "invalid-json"
     BODY_TOO_LARGE = "body-too-large"
+    REQUEST_TIMEOUT = "request-timeout"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_ACCEPTABLE = "not-acceptable"
     CERTIFICATE_REFUSED = "certificate-refused"
@@ -29,6 +31,9 @@ class Problem(StrEnum):
     SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
     TOO_MANY_JOBS = "too-many-jobs"
     TOO_MANY_STREAMS = "too-many-streams"
+    TOO_MANY_REQUESTS = "too-many-requests"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    BUSY = "busy"
     SLOW_READER = "slow-reader"
     STOPPING = "stopping"
     STORAGE_FULL = "storage-full"

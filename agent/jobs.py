@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from . import __version__, archive, lifecycle
 from .artifacts import manifest
 from .audit import Caller, Deed, Detail
@@ -23,6 +25,8 @@ from .config import Settings
 from .errors import AgentError, FieldError, Problem
 from .metadata import check_parameters
 from .models import (
+    MAX_PARAMETERS,
+    MAX_PARAMETERS_SIZE,
     ArtifactManifest,
     Attempt,
     Host,
@@ -31,6 +35,7 @@ from .models import (
     JobRequest,
     JobState,
     Limits,
+    Parameters,
     QueuePlace,
     Reason,
     Rerun,
@@ -54,6 +59,7 @@ from .store import IdTaken, Store
 from .units import Units, UnitState
 
 T = TypeVar("T")
+PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 ExitOf = Callable[[str, str | None, Collection[str]], Awaitable[ExitRecord | None]]
 
 log = logging.getLogger("ml-agent")
@@ -854,6 +860,20 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
             "Write each as the job that is run again has it.",
             (FieldError(f"hyperparameters.{twice[1]}", f"is {twice[0]} of job {earlier.job_id}"),),
         )
+    try:
+        PARAMETERS.validate_python(hyperparameters)
+    except ValidationError as error:
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"With those of job {earlier.job_id} they are too many hyperparameters, or too large.",
+            "Submit a new job with those that it needs.",
+            (
+                FieldError(
+                    "hyperparameters",
+                    f"must be {MAX_PARAMETERS} at most, of {MAX_PARAMETERS_SIZE} bytes together",
+                ),
+            ),
+        ) from error
     return hyperparameters
 
 

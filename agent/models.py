@@ -27,6 +27,7 @@ UNIT_PATTERN = re.compile(r"^ml-job@([a-z2-7]{12})\.service$")
 MAX_PARAMETERS = 100
 MAX_PARAMETER_NAME = 64  # characters; the variable is HP_<NAME>
 MAX_PARAMETER_VALUE = 4096  # characters
+MAX_PARAMETERS_SIZE = 32 * 1024  # bytes of all names and values in UTF-8
 MAX_LABELS = 32
 MAX_SIGNING_REQUEST = 8192  # characters; one of a 4096-bit RSA key has 1,700
 
@@ -90,6 +91,20 @@ Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 Text = Annotated[str, AfterValidator(_reject_controls)]
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_PARAMETER_NAME)]
 ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_length=MAX_PARAMETER_VALUE)]
+
+
+def check_parameters_size(values: dict[str, str]) -> dict[str, str]:
+    """The same parameters. Raises `ValueError` where they are too large together."""
+    if sum(len(name) + len(value.encode()) for name, value in values.items()) > MAX_PARAMETERS_SIZE:
+        raise ValueError(f"must have {MAX_PARAMETERS_SIZE} bytes at most, names and values together")
+    return values
+
+
+Parameters = Annotated[
+    dict[ParameterName, ParameterValue],
+    Field(max_length=MAX_PARAMETERS),
+    AfterValidator(check_parameters_size),
+]
 JobId = Annotated[str, Field(pattern=r"^[a-z2-7]{12}$")]
 UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
@@ -235,7 +250,7 @@ class JobRequest(Model):
     """The body of `POST /jobs`. Client values are data: none of them reaches a unit, a shell or a path."""
 
     script_name: Annotated[Text, Field(min_length=1, max_length=255)]
-    hyperparameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
+    hyperparameters: Parameters = {}
     ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None = None
     name: Annotated[Text, Field(max_length=128)] | None = None
     labels: Annotated[
@@ -271,7 +286,7 @@ def same_variable(names: Iterable[str]) -> tuple[str, str] | None:
 class Rerun(Model):
     """The body of `POST /jobs/{id}/rerun`: what differs from the job that is run again."""
 
-    hyperparameters: Annotated[dict[ParameterName, ParameterValue], Field(max_length=MAX_PARAMETERS)] = {}
+    hyperparameters: Parameters = {}
     limits: RequestedLimits = RequestedLimits()
     max_attempts: MaxAttempts | None = None
     retry_on: RetryReasons | None = None

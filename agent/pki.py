@@ -8,9 +8,11 @@ certificate is from: `rotation.py`.
 
 import functools
 import ipaddress
+import logging
 import re
 import secrets
 import ssl
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,14 +31,21 @@ from .keyfiles import key_file, read_key, refuse_to_overwrite, replace_pair, rer
 from .keyfiles import write_file as write_file
 from .models import UserName
 
+log = logging.getLogger("ml-agent")
+
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept 825 at the most (Apple, HT210176)
 CLIENT_LIFETIME = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is good at once where the clock is a little late
 
+LOOK_INTERVAL = 1.0  # seconds between two looks at the files of the server's context
+
 URI_PREFIX = "urn:ml-job:user:"
 
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+SERVER_FILES = ("ca.crt", "server.crt", "server.key")
+Stamp = tuple[int, int, int] | None  # inode, size and time of a file; None without it
 
 _USER_NAME: TypeAdapter[str] = TypeAdapter(UserName)
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
@@ -244,6 +253,53 @@ def _server_context(directory: Path) -> ssl.SSLContext:
             "`ml-agent init` makes what is missing.",
         ) from error
     return context
+
+
+class CurrentContext:
+    """The server's context for each new connection, made anew when its files have changed.
+
+    So the server's certificate and the authority are replaced without a restart; connections that stand keep
+    what they have. Files that cannot be used, such as half of a new set, are said once and change nothing.
+    Raises `AgentError` (configuration) where there is none to begin with.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._used = self._stamps()
+        self._refused: list[Stamp] = []
+        self._context = server_context(directory)
+        self._looked = time.monotonic()
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context now; looks at the files about once a second."""
+        if time.monotonic() - self._looked >= LOOK_INTERVAL:
+            self._looked = time.monotonic()
+            self._look()
+        return self._context
+
+    def _look(self) -> None:
+        if (stamps := self._stamps()) == self._used:
+            return
+        try:
+            self._context = server_context(self._directory)
+        except AgentError as error:
+            if stamps != self._refused:
+                log.error("%s Connections go on with the one before.", error.message)
+            self._refused = stamps
+            return
+        self._used = stamps
+        log.info("new connections are made with the new certificates in %s", self._directory)
+
+    def _stamps(self) -> list[Stamp]:
+        return [_stamp(self._directory / name) for name in SERVER_FILES]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def identify(der: bytes) -> Subject:

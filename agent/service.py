@@ -16,6 +16,7 @@ from aiohttp import web
 
 from . import pki
 from .api.app import build
+from .api.connections import ConnectionBounds, Connections
 from .archivist import Archivist
 from .certificates import Certificates
 from .changes import Changes
@@ -23,6 +24,7 @@ from .config import Settings, shipped
 from .errors import AgentError
 from .jobs import Jobs
 from .journal import Journal
+from .listener import Listener
 from .meter import Meter
 from .podman import Podman
 from .pruner import Pruner
@@ -38,10 +40,11 @@ log = logging.getLogger("ml-agent")
 TLS_READ_BUFFER = 32 * 1024
 FIRST_SOCKET = 3  # sd_listen_fds(3): inherited sockets are numbered from here
 BACKLOG = 4096  # connections that wait to be accepted; the socket unit says the same
-HANDSHAKE_TIMEOUT = 10.0  # seconds
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
-KEEPALIVE_TIMEOUT = 30.0  # seconds that a connection may wait for its next request
-FIRST_REQUEST_TIMEOUT = 0.3  # seconds that what was accepted before the agent stops has for its request
+# What was accepted before the agent stops was refused nothing so far, and has so many seconds: for the rest
+# of its handshake, and then for its first request.
+LAST_HANDSHAKES_TIMEOUT = 2.0
+FIRST_REQUEST_TIMEOUT = 1.0
 SHUTDOWN_TIMEOUT = 5.0  # seconds for requests under way when the agent stops
 HEAD_INTERVAL = 600.0  # seconds between two times that the audit's head is told
 IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there is anything to do
@@ -59,48 +62,38 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     sockets = inherited_sockets(settings.http.port)
-    context = pki.server_context(settings.pki_directory)
+    context = pki.CurrentContext(settings.pki_directory)
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
     async with _parts(settings) as (jobs, archivist, app), asyncio.TaskGroup() as group:
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            auto_decompress=False,
-            keepalive_timeout=KEEPALIVE_TIMEOUT,
-            shutdown_timeout=SHUTDOWN_TIMEOUT,
-        )
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         await _reconcile(jobs)
-        server = runner.server
-        assert server is not None
-        servers = [
-            await loop.create_server(
-                server,
-                sock=each,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-                backlog=BACKLOG,
-            )
-            for each in sockets
-        ]
+        assert runner.server is not None
+        connections = Connections(runner.server, _connection_bounds(settings))
+        listener = Listener(
+            sockets,
+            connections,
+            context,
+            max_handshakes=settings.http.max_handshakes,
+            handshake_seconds=settings.http.handshake_seconds,
+        )
+        listener.start()
         notifier = sdnotify.SystemdNotifier()
+
+        def idle() -> bool:
+            return jobs.idle and archivist.idle and not connections and not listener.handshakes
+
         watchers = [
             group.create_task(_feed_watchdog(notifier)),
-            group.create_task(
-                _stop_when_idle(
-                    settings.http.idle_exit_seconds,
-                    lambda: bool(jobs.idle and archivist.idle and not server.connections),
-                    stop,
-                )
-            ),
+            group.create_task(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
+            group.create_task(connections.watch()),
         ]
         notifier.notify("READY=1")
         await stop.wait()
         notifier.notify("STOPPING=1")
+        await _leave(listener, connections, runner)
         for watcher in watchers:
             watcher.cancel()
-        await _leave(servers, runner)
 
 
 @contextlib.asynccontextmanager
@@ -155,10 +148,24 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     ),
                     write_audit=store.audit,
                     max_body_bytes=settings.http.max_body_bytes,
+                    body_seconds=settings.http.body_seconds,
+                    requests_per_second=settings.http.requests_per_second,
+                    request_burst=settings.http.request_burst,
                     max_streams=settings.http.max_followers,
                     max_streams_per_user=settings.http.max_followers_per_user,
                 ),
             )
+
+
+def _connection_bounds(settings: Settings) -> ConnectionBounds:
+    http = settings.http
+    return ConnectionBounds(
+        total=http.connections,
+        per_user=http.connections_per_user,
+        header=http.header_seconds,
+        idle=http.idle_seconds,
+        unread=http.unread_seconds,
+    )
 
 
 async def _reconcile(jobs: Jobs) -> None:
@@ -233,15 +240,10 @@ async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asynci
     stop.set()
 
 
-async def _leave(servers: list[asyncio.Server], runner: web.AppRunner) -> None:
+async def _leave(listener: Listener, connections: Connections, runner: web.AppRunner) -> None:
     """Accepts nothing new (systemd's own socket keeps what comes) and ends what is under way."""
-    for server in servers:
-        server.close()
-    # The runner closes a connection that has sent no request yet, and its client was refused nothing so far.
-    await asyncio.sleep(FIRST_REQUEST_TIMEOUT)
+    listener.stop()
+    await listener.finish(LAST_HANDSHAKES_TIMEOUT)
+    # The runner closes a connection that has sent no request yet.
+    await connections.begun(FIRST_REQUEST_TIMEOUT)
     await runner.cleanup()
-    # What was accepted but had not finished its handshake is not known to the runner.
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-            for server in servers:
-                await server.wait_closed()

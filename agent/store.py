@@ -7,7 +7,7 @@ One connection on one worker thread; every method is a transaction that is on di
 import asyncio
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ from .models import (
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
+MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
 CHECKPOINT_PAGES = 1000
 
 
@@ -541,7 +542,10 @@ class Store:
         cursor: str | None = None,
         limit: int = 50,
     ) -> JobPage:
-        """Jobs newest first; `cursor` is an earlier page's `next_cursor`."""
+        """Jobs newest first, `limit` of them or as many as are not too large together.
+
+        `cursor` is an earlier page's `next_cursor`.
+        """
 
         def work(db: sqlite3.Connection) -> JobPage:
             filters = {"owner": owner, "status": status, "script": script}
@@ -554,9 +558,16 @@ class Store:
                 # Only the fixed column names above are put into the text.
                 f"SELECT seq, document FROM jobs {where} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
                 {**chosen, "cursor": _sequence(cursor), "limit": limit + 1},
-            ).fetchall()
-            jobs = [Job.model_validate_json(document) for _, document in rows[:limit]]
-            return JobPage(jobs=jobs, next_cursor=str(rows[limit - 1][0]) if len(rows) > limit else None)
+            )
+            jobs: list[Job] = []
+            size, last = 0, 0
+            for seq, document in rows:
+                size += len(document)
+                if jobs and (len(jobs) == limit or size > MAX_PAGE_SIZE):
+                    return JobPage(jobs=jobs, next_cursor=str(last))
+                jobs.append(Job.model_validate_json(document))
+                last = seq
+            return JobPage(jobs=jobs)
 
         return await self._run(work)
 
@@ -591,15 +602,44 @@ class Store:
 
         return await self._run(work)
 
-    async def current(self, *, owner: str | None = None, ended: int) -> tuple[History, list[Change]]:
-        """Every job that has not ended and the `ended` newest others, by their change, at one moment."""
+    async def changed_jobs(self, after: int, *, owner: str | None = None, limit: int) -> int:
+        """How many jobs of one owner or of all have changed after that number, counted up to `limit`."""
 
-        def work(db: sqlite3.Connection) -> tuple[History, list[Change]]:
+        def work(db: sqlite3.Connection) -> int:
+            mine = "" if owner is None else "owner = :owner AND "
+            (count,) = db.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM changes WHERE {mine}seq > :after LIMIT :limit)",  # noqa: S608
+                {"owner": owner, "after": after, "limit": limit},
+            ).fetchone()
+            return int(count)
+
+        return await self._run(work)
+
+    async def changes_of(self, job_ids: Sequence[str]) -> list[Change]:
+        """The newest change of each of a few jobs, in their order."""
+
+        def work(db: sqlite3.Connection) -> list[Change]:
+            rows = db.execute(
+                "SELECT c.seq, c.job_id, c.owner, document FROM changes c LEFT JOIN jobs ON id = job_id"
+                " WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY c.seq",
+                (json.dumps(list(job_ids)),),
+            )
+            return [_change(row) for row in rows]
+
+        return await self._run(work)
+
+    async def current(self, *, owner: str | None = None, ended: int) -> tuple[History, list[str]]:
+        """The ids of every job that has not ended and of the `ended` newest others, at one moment.
+
+        In the order of their changes.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[History, list[str]]:
             db.execute("BEGIN")
             mine = "" if owner is None else "c.owner = :owner AND "
             parts = [
                 # Only fixed text is put in; the subselects let both limits use an index.
-                f"SELECT * FROM (SELECT c.seq, id, j.owner, document FROM {tables} WHERE {mine}{which})"  # noqa: S608
+                f"SELECT * FROM (SELECT c.seq, id FROM {tables} WHERE {mine}{which})"  # noqa: S608
                 for tables, which in (
                     ("jobs j JOIN changes c ON c.job_id = id", "active"),
                     (
@@ -609,7 +649,7 @@ class Store:
                 )
             ]
             rows = db.execute(f"{' UNION ALL '.join(parts)} ORDER BY 1", {"owner": owner, "ended": ended})
-            return _history(db), [_change(row) for row in rows]
+            return _history(db), [job_id for _, job_id in rows]
 
         return await self._run(work)
 
@@ -756,8 +796,9 @@ class Store:
                         (format_time(at), each.serial),
                     )
                     revoked += [each] if each.good_at(at) else []
-            for each in revoked if deed else ():
-                chain.append(db, deed.about(each.serial))
+            if deed is not None:
+                for each in revoked:
+                    chain.append(db, deed.about(each.serial))
             return revoked
 
         return await self._run(work)

@@ -82,6 +82,13 @@ def test_a_higher_layer_wins_key_by_key(layered: Load, monkeypatch: pytest.Monke
     assert (http.idle_exit_seconds, http.port, http.max_followers) == (1, 2, 3)
 
 
+def test_connections_leave_room_beside_followers_unless_their_number_is_said(layered: Load) -> None:
+    http = layered(REQUIRED + "[http]\nmax_followers = 30\nmax_followers_per_user = 20\n").http
+    assert (http.connections, http.connections_per_user) == (1030, 70)
+    http = layered(REQUIRED + "[http]\nmax_connections = 3\nmax_connections_per_user = 2\n").http
+    assert (http.connections, http.connections_per_user) == (3, 2)
+
+
 def test_a_list_of_a_higher_layer_replaces_the_lower_one(layered: Load) -> None:
     settings = layered('policy_directories = ["/a", "/b"]\n' + REQUIRED, 'policy_directories = ["/c"]\n')
     assert settings.policy_directories == [Path("/c")]

@@ -49,9 +49,10 @@ MAY_IMPORT = {
     "rotation": "keyfiles models pki",
     "signing_request": "errors pki",
     "certificates": "errors models audit pki signing_request store",
+    "listener": "",
     "jobs": PARTS,
     "api": "errors models audit journal archive artifacts certificates jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki certificates jobs pruner api",
+    "service": f"{PARTS} archivist pki certificates listener jobs pruner api",
     "cli": f"{PARTS} pki keyfiles rotation certificates jobs pruner api service",
 }
 

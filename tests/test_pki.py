@@ -308,3 +308,65 @@ def test_no_session_can_be_resumed(directory: Path, authority: pki.Authority, tm
     _, session = _exchange(pki.server_context(directory), client)
     assert session is not None
     assert not session.has_ticket
+
+
+@pytest.fixture
+def looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pki, "LOOK_INTERVAL", 0.0)
+
+
+def _replace(directory: Path, name: str, issued: pki.Issued) -> None:
+    pki.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o644, replace=True)
+    pki.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600, replace=True)
+
+
+@pytest.mark.usefixtures("looked_at_each_time")
+def test_a_new_certificate_and_a_second_authority_hold_from_the_next_connection_on(
+    directory: Path, authority: pki.Authority, tmp_path: Path
+) -> None:
+    current = pki.CurrentContext(directory)
+    before = current()
+    assert current() is before
+    second = pki.Authority.create(tmp_path / "second", "the next CA")
+    with (directory / "ca.crt").open("ab") as trusted:
+        trusted.write(second.certificate_pem())
+    _replace(directory, "server", authority.issue_server(["localhost"]))
+    bob = second.issue_client("bob")
+    _save(tmp_path, "bob", bob)
+    subject, _ = _exchange(current(), _client(directory, tmp_path / "bob"))
+    assert subject == pki.Subject("bob", bob.serial)
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        _exchange(before, _client(directory, tmp_path / "bob"))
+
+
+@pytest.mark.usefixtures("looked_at_each_time")
+def test_files_that_cannot_be_used_change_nothing_and_are_said_once(
+    directory: Path, authority: pki.Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    current = pki.CurrentContext(directory)
+    before = current()
+    issued = authority.issue_server(["localhost"])
+    pki.write_file(directory / "server.crt", issued.certificate_pem(), mode=0o644, replace=True)
+    for _ in range(3):
+        assert current() is before
+    assert [str(directory) in record.message for record in caplog.records] == [True]
+    (directory / "server.key").unlink()
+    assert current() is before
+    pki.write_file(directory / "server.key", issued.key_pem(), mode=0o600)
+    assert current() is not before
+    assert current() is current()
+
+
+def test_the_files_are_not_looked_at_for_each_connection(
+    directory: Path, authority: pki.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pki, "LOOK_INTERVAL", 3600.0)
+    current = pki.CurrentContext(directory)
+    before = current()
+    _replace(directory, "server", authority.issue_server(["localhost"]))
+    assert current() is before
+
+
+def test_without_usable_files_there_is_no_context(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="ml-agent init"):
+        pki.CurrentContext(tmp_path)

@@ -222,6 +222,38 @@ async def test_a_request_under_way_is_answered_before_the_agent_leaves(site: Sit
         assert (await call)[0] == 200
 
 
+async def test_the_servers_certificate_is_replaced_without_a_dropped_connection(site: Site) -> None:
+    await site.start()
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("localhost", site.port, ssl=site.context)
+
+    async def is_new() -> bool:
+        _, writer = await connect()
+        shown = writer.get_extra_info("peercert")["serialNumber"]
+        writer.close()
+        return int(shown, 16) == issued.certificate.serial_number
+
+    reader, writer = await connect()
+    issued = Authority.load(site.settings.pki_directory).issue_server(["localhost"])
+    for name, data in (("server.crt", issued.certificate_pem()), ("server.key", issued.key_pem())):
+        pki.write_file(site.settings.pki_directory / name, data, mode=0o600, replace=True)
+    await until(is_new)
+    writer.write(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    async with asyncio.timeout(20):
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
+
+
+async def test_peers_that_stall_keep_the_agent_neither_from_answering_nor_from_leaving(site: Site) -> None:
+    await site.start(ML_AGENT_HTTP__HANDSHAKE_SECONDS="60", ML_AGENT_HTTP__MAX_HANDSHAKES="20")
+    peers = [await asyncio.open_connection("127.0.0.1", site.port) for _ in range(40)]
+    assert (await site.call("GET", "/jobs"))[0] == 200
+    assert await site.end(signal.SIGTERM) == 0
+    for _, writer in peers:
+        writer.close()
+
+
 # --- with real jobs -----------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
-from . import access, identity, openapi, problems, routes, trail
+from . import access, connections, identity, openapi, problems, rates, requests, routes, trail
 from .events import CHANGES, METER
 from .handlers import CERTIFICATES, JOBS
 from .logs import JOURNAL, STREAMS
@@ -23,13 +23,23 @@ def build(
     certificates: Certificates,
     write_audit: trail.Write,
     max_body_bytes: int,
+    body_seconds: float,
+    requests_per_second: float,
+    request_burst: int,
     max_streams: int,
     max_streams_per_user: int,
 ) -> web.Application:
-    """The application: problem documents outermost, then who is asking, then the routes, each guarded."""
-    audited = trail.Trail(write_audit)
+    """The application: problem documents outermost, then who is asking and how often, then guarded routes."""
+    audited, asked = trail.Trail(write_audit), rates.Rates(requests_per_second, request_burst)
     app = web.Application(
-        middlewares=[problems.middleware, identity.middleware(certificates, audited)],
+        middlewares=[
+            problems.middleware,
+            connections.admit,
+            rates.of_the_refused(asked),
+            identity.middleware(certificates, audited),
+            rates.of_users(asked),
+            requests.bodies(max_body_bytes, body_seconds),
+        ],
         client_max_size=max_body_bytes,
     )
     app[CERTIFICATES] = certificates
@@ -50,8 +60,7 @@ def build(
     app.on_shutdown.append(end_streams)
 
     async def name_the_server(_: web.Request, response: web.StreamResponse) -> None:
-        # Not the versions of what it is made of, which aiohttp would name.
-        response.headers["Server"] = "ml-agent"
+        response.headers["Server"] = problems.SERVER
 
     app.on_response_prepare.append(name_the_server)
     app.on_response_prepare.append(problems.note_begun)

@@ -212,25 +212,27 @@ async def _replay(watcher: Watcher, last: tuple[int, str] | None, query: EventQu
     if seq < history.forgotten:
         await _begin_anew(watcher, "Jobs were removed since, and it is not known any more which.", query)
         return
-    seen, missed = await watcher.changes.after(seq, owner=watcher.owner, limit=MAX_REPLAY)
-    if len(missed) >= MAX_REPLAY:
+    if await watcher.changes.missed(seq, owner=watcher.owner, limit=MAX_REPLAY) >= MAX_REPLAY:
         await _begin_anew(watcher, f"More than {MAX_REPLAY} jobs changed since.", query)
         return
-    for change in missed:
-        await watcher.send_change(change)
-    watcher.seen = seen
-    await watcher.send("current", Current(), seq=seen)
+    watcher.seen = seq
+    await _send_changes(watcher)
+    await watcher.send("current", Current(), seq=watcher.seen)
 
 
 async def _begin_anew(watcher: Watcher, why: str, query: EventQuery) -> None:
     """All there is. Its jobs have no ids: a snapshot counts as received with its last event."""
-    history, changes = await watcher.changes.current(owner=watcher.owner, ended=query.ended)
+    history, portions = await watcher.changes.current(owner=watcher.owner, ended=query.ended)
     await watcher.send("reset", Reset(why=why))
-    for change in changes:
-        assert change.job is not None
-        await watcher.send_job(change.job)
+    jobs = 0
+    async for changes in portions:
+        for change in changes:
+            # One that was removed since is told as such with the changes that follow.
+            if change.job is not None:
+                await watcher.send_job(change.job)
+                jobs += 1
     watcher.seen = history.newest
-    await watcher.send("current", Current(jobs=len(changes)), seq=history.newest)
+    await watcher.send("current", Current(jobs=jobs), seq=history.newest)
 
 
 async def _send_changes(watcher: Watcher) -> None:

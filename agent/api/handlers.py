@@ -60,7 +60,7 @@ async def submit_job(request: web.Request) -> web.Response:
 
 async def rerun_job(request: web.Request) -> web.Response:
     """Runs a job again: the same code, image and parameters, or with changes; for whoever asks."""
-    changes = await read_body(request, Rerun) if request.can_read_body else Rerun()
+    changes = await read_body(request, Rerun) if await request.read() else Rerun()
     job = await request.app[JOBS].rerun(
         request[PRINCIPAL].user,
         request[JOB],

@@ -1,6 +1,9 @@
 """Errors as problem documents (RFC 9457), each with the status code that fits it."""
 
+import asyncio
 import logging
+import socket
+import struct
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,14 +13,17 @@ from ..models import FieldProblem, ProblemDocument
 
 log = logging.getLogger("ml-agent")
 
+SERVER = "ml-agent"  # what answers call it, without the versions of what it is made of
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
 BEGUN = web.RequestKey("begun", web.StreamResponse)
 
 STATUS = {
+    Problem.MALFORMED_REQUEST: 400,
     Problem.INVALID_REQUEST: 422,
     Problem.INVALID_JSON: 400,
     Problem.BODY_TOO_LARGE: 413,
+    Problem.REQUEST_TIMEOUT: 408,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.NOT_ACCEPTABLE: 406,
     Problem.CERTIFICATE_REFUSED: 403,
@@ -37,6 +43,9 @@ STATUS = {
     Problem.SECRET_MISSING: 422,
     Problem.TOO_MANY_JOBS: 429,
     Problem.TOO_MANY_STREAMS: 429,
+    Problem.TOO_MANY_REQUESTS: 429,
+    Problem.TOO_MANY_CONNECTIONS: 429,
+    Problem.BUSY: 503,
     Problem.SLOW_READER: 503,
     Problem.STOPPING: 503,
     Problem.STORAGE_FULL: 507,
@@ -45,6 +54,8 @@ STATUS = {
     Problem.INTERNAL: 500,
 }
 RETRY_AFTER = {429: "10", 503: "5", 507: "60"}  # seconds
+# After these, the connection is of no more use.
+LAST_ANSWERS = (Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_CONNECTIONS, Problem.BUSY)
 
 # What aiohttp itself refuses, before a handler is found or while it reads a body.
 OF_STATUS = {
@@ -76,7 +87,9 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
         headers=headers,
     )
     if retry := RETRY_AFTER.get(problem.status):
-        response.headers["Retry-After"] = retry
+        response.headers.setdefault("Retry-After", retry)
+    if error.problem in LAST_ANSWERS:
+        response.force_close()
     return response
 
 
@@ -92,9 +105,20 @@ def _respond_or_break_off(
     begun: web.StreamResponse | None = request.get(BEGUN)
     if begun is None:
         return respond(error, headers)
-    if request.transport is not None:
-        request.transport.abort()
+    break_off(request.transport)
     return begun
+
+
+def break_off(transport: asyncio.Transport | None) -> None:
+    """Ends a connection with a reset.
+
+    What it has sent and nobody reads would else wait in the kernel, with the end behind it, for minutes.
+    """
+    if transport is not None:
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
 
 
 @web.middleware
@@ -114,7 +138,10 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             AgentError(problem, _REFUSALS.get(problem, error.reason), "GET /openapi.json lists every call."),
             {"Allow": allow} if allow else None,
         )
-    except Exception:
+    except Exception as error:
+        begun: web.StreamResponse | None = request.get(BEGUN)
+        if isinstance(error, ConnectionError) and begun is not None:
+            return begun  # the client is gone, or was broken off: aiohttp ends what is left
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _respond_or_break_off(
             request, AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")

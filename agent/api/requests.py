@@ -1,18 +1,49 @@
 """What a client sent, parsed once, at the edge, into a model."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, ValidationError
 
 from ..errors import AgentError, FieldError, Problem
+from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
 
 MAX_REPORTED = 20  # refused fields that one answer names
 MAX_IDEMPOTENCY_KEY = 255  # characters
+
+
+def bodies(max_bytes: int, seconds: float) -> Middleware:
+    """Has a request's body there, whole and within bounds, before anything else looks at the request."""
+
+    @web.middleware
+    async def complete(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.body_exists:
+            if (request.content_length or 0) > max_bytes:
+                raise web.HTTPRequestEntityTooLarge(max_bytes)
+            try:
+                with awaiting_body(request):
+                    async with asyncio.timeout(seconds):
+                        await request.read()
+            except TimeoutError as error:
+                raise AgentError(
+                    Problem.REQUEST_TIMEOUT,
+                    f"The request's body did not arrive within {seconds:g} seconds.",
+                    "Send the request anew.",
+                ) from error
+            except RequestPayloadError as error:
+                raise AgentError(
+                    Problem.MALFORMED_REQUEST, "The body is not what its header says, or not in chunks."
+                ) from error
+        return await handler(request)
+
+    return complete
 
 
 async def read_body(request: web.Request, model: type[M]) -> M:

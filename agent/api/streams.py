@@ -11,7 +11,7 @@ from aiohttp import web
 from ..errors import AgentError, Problem
 from ..models import Model
 from .identity import Allowed, Holder
-from .problems import RETRY_AFTER, document
+from .problems import RETRY_AFTER, break_off, document
 
 HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
 PATIENCE = 20.0  # seconds that a client may take to read before it is cut off
@@ -209,8 +209,10 @@ async def _break_off(
     event = form.event("error", problem.model_dump_json(exclude_none=True), retry=again)
     try:
         async with asyncio.timeout(LAST_WORD):
+            # aiohttp would wait once more for what the end of patience has cancelled, and end at once.
+            while request.protocol.writing_paused:  # noqa: ASYNC110
+                await asyncio.sleep(LAST_WORD / 50)
             await response.write(event.encode("utf-8", "replace"))
             await response.write_eof()
     except (TimeoutError, ConnectionError):
-        if request.transport is not None:
-            request.transport.abort()
+        break_off(request.transport)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -21,17 +22,22 @@ from test_jobs import Scene, driving
 
 from agent import pki
 from agent.api.app import build
+from agent.api.connections import ConnectionBounds, Connections
 from agent.certificates import Certificates
 from agent.changes import Changes
 from agent.jobs import Jobs
 from agent.journal import Journal
+from agent.listener import Listener
 from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
+from agent.service import _background
 from agent.store import Store
 from agent.tail import Tail
 
 from .schema import Document
+
+BOUNDS: dict[str, Any] = {"total": 100, "per_user": 50, "header": 10, "idle": 30, "unread": 30}
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Served:
     journal_file: Path
     journal: JournalFile
     document: Document
+    connections: Connections
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
     _servers: list[asyncio.Server] = field(default_factory=list)
 
@@ -221,7 +228,16 @@ async def serve(
             store = await stack.enter_async_context(Store.open(settings.database))
             scene = Scene(settings, store)
             jobs = scene.jobs()
-            limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10, "max_streams_per_user": 10} | options
+            asked_of_connections = {name: options.pop(name) for name in list(options) if name in BOUNDS}
+            bounds = ConnectionBounds(**(BOUNDS | asked_of_connections))
+            limits = {
+                "max_body_bytes": 256 * 2**10,
+                "body_seconds": 30,
+                "requests_per_second": 1000,
+                "request_burst": 1000,
+                "max_streams": 10,
+                "max_streams_per_user": 10,
+            } | options
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             app = build(
@@ -235,18 +251,33 @@ async def serve(
                 write_audit=store.audit,
                 **limits,
             )
-            runner = web.AppRunner(
-                app, access_log=None, handler_cancellation=True, auto_decompress=False, shutdown_timeout=1
-            )
+            runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
             await runner.setup()
-            server = await asyncio.get_running_loop().create_server(
-                runner.server, "127.0.0.1", 0, ssl=pki.server_context(authorities.directory)
+            assert runner.server is not None
+            connections = Connections(runner.server, bounds)
+            listening = socket.create_server(("127.0.0.1", 0), backlog=500)
+            listening.setblocking(False)
+            port = listening.getsockname()[1]
+            context = pki.server_context(authorities.directory)
+            listener = Listener(
+                [listening], connections, lambda: context, max_handshakes=100, handshake_seconds=10
             )
-            stack.callback(server.close)
-            port = server.sockets[0].getsockname()[1]
+            listener.start()
+            stack.push_async_callback(listener.finish, 1)
+            stack.callback(listener.stop)
+            await stack.enter_async_context(_background(connections.watch()))
             base = f"https://localhost:{port}"
             served = Served(
-                scene, jobs, authorities, app, runner, base, tmp_path / "journal", journal, document
+                scene,
+                jobs,
+                authorities,
+                app,
+                runner,
+                base,
+                tmp_path / "journal",
+                journal,
+                document,
+                connections,
             )
             stack.push_async_callback(served.close)
             if drive:

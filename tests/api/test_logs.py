@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from agent.units import UnitState
 
 from .conftest import Client, Served
 
+ESTABLISHED = 1  # tcp(7), tcpi_state
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -283,6 +285,13 @@ async def test_a_client_that_does_not_read_is_cut_off(
         return served.app[STREAMS].open_now == 0 and await nobody_reads(served)
 
     await until(cut_off)
+
+    async def told() -> bool:
+        # What nobody reads does not keep the end of the connection from its client.
+        state = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        return bool(state != ESTABLISHED)
+
+    await until(told)
     writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()

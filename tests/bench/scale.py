@@ -41,6 +41,7 @@ image = "localhost/ml-runner:latest"
 max_waiting_per_user = 100000
 [http]
 port = {port}
+request_burst = 1000000
 """
 
 

@@ -77,6 +77,8 @@ run_time_seconds = {run_time}
 [http]
 port = {port}
 idle_exit_seconds = {idle}
+# Clients here ask as fast as they are answered.
+request_burst = 1000000
 """
 
 

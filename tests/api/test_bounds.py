@@ -1,0 +1,499 @@
+"""What a connection may cost: its number, its time, its size. Peers here speak raw bytes over real TLS."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from waiting import until
+
+from agent import listener
+from agent.api import connections
+from agent.api.artifacts import CHUNK
+
+from .conftest import Client, Served
+
+ESTABLISHED = 1  # tcp(7), tcpi_state
+Serve = Callable[..., Any]
+GET = b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+BODY = b'{"script_name": "succeed.py"}'
+SUBMIT = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@dataclass
+class Heard:
+    """An answer as it came; `closed` where nothing more can come."""
+
+    status: int
+    head: bytes
+    body: bytes
+    closed: bool
+
+    @property
+    def problem(self) -> str:
+        return str(json.loads(self.body)["type"]).rpartition(":")[2]
+
+
+@dataclass
+class Peer:
+    """A connection that sends what it likes."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def hear(self) -> Heard:
+        """The next answer."""
+        async with asyncio.timeout(20):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            lengths = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+            body = await self.reader.readexactly(int(lengths[0].split(b":")[1])) if lengths else b""
+            closed = b"connection: close" in head.lower() or head.startswith(b"HTTP/1.0")
+            if closed:
+                assert await self.reader.read() == b""
+        return Heard(int(head.split(b" ")[1]), head, body, closed)
+
+    async def end(self) -> bytes:
+        """What comes until the agent closes the connection."""
+        heard = b""
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                while part := await self.reader.read(65536):
+                    heard += part
+        return heard
+
+    async def drip(self, data: bytes) -> None:
+        """Sends a byte at a time, until the other side has enough."""
+        with contextlib.suppress(ConnectionError):
+            for byte in data:
+                self.writer.write(bytes([byte]))
+                await self.writer.drain()
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def peer(served: Served, client: Client, *sent: bytes) -> AsyncIterator[Peer]:
+    """A peer with the client's certificate, which has sent this."""
+    context: ssl.SSLContext = client.session.connector._ssl  # type: ignore[union-attr]  # a TCPConnector's
+    port = int(served.base.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=context, limit=65536)
+    try:
+        for part in sent:
+            writer.write(part)
+        yield Peer(reader, writer)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+
+
+async def none_is_left(served: Served) -> None:
+    async def look() -> bool:
+        return not served.connections
+
+    await until(look)
+
+
+async def one_is_there(served: Served) -> None:
+    async def look() -> bool:
+        return len(served.connections) == 1
+
+    await until(look)
+
+
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a client still sends after a refusal is not waited for, or not for long."""
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+
+
+# Time
+
+
+async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
+    served = await serve(header=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice) as slow:
+        dripping = asyncio.create_task(slow.drip(GET + b"X: " + b"x" * 10_000))
+        heard = await slow.hear()
+        dripping.cancel()
+    assert (heard.status, heard.problem, heard.closed) == (408, "request-timeout", True)
+    assert b"Server: ml-agent\r\n" in heard.head
+    await none_is_left(served)
+
+
+async def test_a_header_that_drips_behind_a_request_is_given_up(serve: Serve) -> None:
+    served = await serve(header=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice, GET + b"\r\n") as slow:
+        assert (await slow.hear()).status == 200
+        dripping = asyncio.create_task(slow.drip(GET + b"X: " + b"x" * 10_000))
+        assert (await slow.hear()).problem == "request-timeout"
+        dripping.cancel()
+
+
+async def test_a_connection_without_a_request_is_closed(serve: Serve) -> None:
+    served = await serve(idle=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice) as idle, peer(served, alice, GET + b"\r\n") as kept:
+        assert await idle.end() == b""
+        assert (await kept.hear()).status == 200
+        assert await kept.end() == b""
+    await none_is_left(served)
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 10000", b"Transfer-Encoding: chunked"])
+async def test_a_body_that_drips_is_given_up(serve: Serve, framing: bytes) -> None:
+    served = await serve(body_seconds=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice, POST + framing + b"\r\n\r\n") as slow:
+        dripping = asyncio.create_task(slow.drip(b"1\r\n \r\n" * 1000))
+        heard = await slow.hear()
+        dripping.cancel()
+    assert (heard.status, heard.problem, heard.closed) == (408, "request-timeout", True)
+    await served.nothing_is_left()
+
+
+async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> None:
+    served = await serve(body_seconds=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice, GET + b"Content-Length: 10\r\n\r\n") as slow:
+        assert (await slow.hear()).problem == "request-timeout"
+
+
+async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_slowly_is_not(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = await serve(unread=1)
+    alice = await served.known("alice")
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(32 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    async with peer(served, alice, download) as slow, peer(served, alice, download) as deaf:
+
+        async def unread_is_gone() -> bool:
+            # Reads meanwhile, less and less than there is.
+            await slow.reader.read(65536)
+            return len(served.connections) == 2  # the client's own, and the one that reads
+
+        await until(unread_is_gone)
+        assert await slow.reader.read(65536)
+
+        async def told() -> bool:
+            # What nobody reads does not keep the end of the connection from its client.
+            state = deaf.writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+            return bool(state[0] != ESTABLISHED)
+
+        await until(told)
+    assert not caplog.records
+
+
+async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
+    served: Served, alice: Client
+) -> None:
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(32 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    async def held() -> int:
+        stuck = [each for each in served.connections._all() if each.writing_paused]
+        assert all(each.transport is not None for each in stuck)
+        return sum(each.transport.get_write_buffer_size() for each in stuck if each.transport)
+
+    async with peer(served, alice, download):
+        assert await until(held) <= connections.WRITE_BUFFER + CHUNK
+
+
+async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "SHUTDOWN_SECONDS", 3600.0)
+    monkeypatch.setattr(connections, "CLOSING_SECONDS", 0.1)
+    served = await serve(header=0.2)
+    alice = await served.known("alice")
+    async with peer(served, alice, GET) as deaf:
+        deaf.writer.transport.pause_reading()
+        await one_is_there(served)
+        await none_is_left(served)
+
+
+async def test_a_request_within_its_times_is_not_disturbed(serve: Serve) -> None:
+    served = await serve(header=5, body_seconds=5, idle=5)
+    alice = await served.known("alice")
+    async with peer(served, alice) as slow:
+        for part in (SUBMIT[:20], SUBMIT[20:-10], SUBMIT[-10:]):
+            slow.writer.write(part)
+            await asyncio.sleep(0.05)
+        assert (await slow.hear()).status == 202
+
+
+# Number
+
+
+async def test_the_connection_that_waits_for_longest_gives_way_to_a_users_next(serve: Serve) -> None:
+    served = await serve(per_user=3)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    async with contextlib.AsyncExitStack() as stack:
+        his = await stack.enter_async_context(peer(served, bob, GET + b"\r\n"))
+        assert (await his.hear()).status == 200
+        hers = []
+        for _ in range(4):
+            each = await stack.enter_async_context(peer(served, alice, GET + b"\r\n"))
+            assert (await each.hear()).status == 200
+            hers.append(each)
+        assert await hers[0].end() == b""
+        for each in (*hers[1:], his):
+            each.writer.write(GET + b"\r\n")
+            assert (await each.hear()).status == 200
+        assert len(served.connections) == 4
+
+
+async def test_connections_that_drip_give_way_to_their_users_honest_one(serve: Serve) -> None:
+    served = await serve(per_user=3)
+    alice = await served.known("alice")
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(6):
+            await stack.enter_async_context(peer(served, alice, GET))
+        assert (await alice.get("/jobs")).status == 200
+        assert len(served.connections) <= 3
+
+
+async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connection(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "GRACE", 0.0)
+    served = await serve(per_user=4)
+    alice = await served.known("alice")
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(8 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    async with contextlib.AsyncExitStack() as stack:
+        for sent in (download, POST + b"Content-Length: 10\r\n\r\n") * 4:
+            await stack.enter_async_context(peer(served, alice, sent))
+
+            async def stands() -> bool:
+                return all(each.stands_since is not None for each in served.connections._all())
+
+            await until(stands)
+        for _ in range(3):
+            async with peer(served, alice, GET + b"\r\n") as honest:
+                assert (await honest.hear()).status == 200
+        assert len(served.connections) <= 4
+
+
+async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
+    served = await serve(per_user=2)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    async with alice.stream("/events"), alice.stream("/events"):
+        answer = await alice.get("/jobs")
+        assert (answer.status, answer.problem) == (429, "too-many-connections")
+        assert answer.headers["Connection"] == "close"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert (await bob.get("/jobs")).status == 200
+
+
+async def test_where_all_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
+    served = await serve(total=2)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    async with alice.stream("/events"), alice.stream("/events"):
+        answer = await bob.get("/jobs")
+        assert (answer.status, answer.problem) == (503, "busy")
+        assert answer.headers["Connection"] == "close"
+
+
+async def test_the_connection_of_all_that_waits_for_longest_gives_way(serve: Serve) -> None:
+    served = await serve(total=3)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(6):
+            await stack.enter_async_context(peer(served, alice))
+        assert (await bob.get("/jobs")).status == 200
+        assert len(served.connections) <= 3
+
+
+# Size and form
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        GET + b"".join(b"X-%d: y\r\n" % number for number in range(70)) + b"\r\n",
+        GET + b"X: " + b"y" * 9000 + b"\r\n\r\n",
+        GET + b"y" * 9000 + b": x\r\n\r\n",
+        b"GET /jobs?script=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /" + b"a" * 100_000,
+        GET + b"X: " + b"y" * 100_000,
+        b"A" * 100_000,
+        b"\x16\x03\x01 this is TLS\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /jobs HTTP/1.1\r\n\r\n",
+        GET + b"Host: other\r\n\r\n",
+        GET + b"X\0: y\r\n\r\n",
+        GET + b"X: a\r\n b\r\n\r\n",
+        b"GET /jobs\nHost: localhost\n\n",
+    ],
+    ids=range(14),
+)
+async def test_what_is_no_http_or_too_large_is_refused_and_not_logged(
+    served: Served, alice: Client, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with peer(served, alice, sent) as other:
+        heard = await other.hear()
+    assert (heard.status, heard.problem, heard.closed) == (400, "malformed-request", True)
+    assert b"application/problem+json" in heard.head
+    assert b"Server: ml-agent\r\n" in heard.head
+    assert b"aiohttp" not in heard.head
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 4\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 4",
+        b"Content-Length: 4\r\nContent-Length: 5",
+        b"Content-Length: 5\r\nContent-Length: 5",
+        b"Content-Length: 5, 5",
+        b"Content-Length: +5",
+        b"Content-Length: -5",
+        b"Content-Length: 0x5",
+        b"Content-Length : 5",
+        b"Content-Length: 99999999999999999999999",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, identity",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding:\x0bchunked",
+    ],
+)
+async def test_a_body_whose_end_could_be_taken_for_another_is_refused_with_all_that_follows(
+    served: Served, alice: Client, framing: bytes
+) -> None:
+    async with peer(served, alice, POST + framing + b"\r\n\r\n0\r\n\r\n" + SUBMIT) as smuggler:
+        heard = await smuggler.hear()
+    assert (heard.status, heard.problem, heard.closed) == (400, "malformed-request", True)
+    await served.nothing_is_left()
+
+
+@pytest.mark.parametrize("chunk", [b"fffffffffffffffff\r\n", b"5\n{}\r\n", b"-1\r\n", b"zz\r\n"])
+async def test_chunks_that_are_none_are_refused(
+    served: Served, alice: Client, chunk: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with peer(served, alice, POST + b"Transfer-Encoding: chunked\r\n\r\n", chunk + SUBMIT) as other:
+        heard = await other.hear()
+    assert (heard.status, heard.problem) == (400, "malformed-request")
+    await served.nothing_is_left()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(serve: Serve) -> None:
+    served = await serve(max_body_bytes=2000)
+    alice = await served.known("alice")
+    async with peer(served, alice, POST + b"Content-Length: 5000000\r\n\r\n") as other:
+        heard = await other.hear()
+    assert (heard.status, heard.problem) == (413, "body-too-large")
+
+
+@pytest.mark.parametrize("path", [b"/jobs", b"/nowhere"])
+async def test_chunks_without_an_end_are_refused_where_they_are_too_many(serve: Serve, path: bytes) -> None:
+    served = await serve(max_body_bytes=2000)
+    alice = await served.known("alice")
+    head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % path
+    async with peer(served, alice, head, b"100\r\n" + b" " * 256 + b"\r\n" * 1) as other:
+        sending = asyncio.create_task(other.drip(b""))
+        for _ in range(20):
+            other.writer.write(b"100\r\n" + b" " * 256 + b"\r\n")
+        heard = await other.hear()
+        sending.cancel()
+    assert (heard.status, heard.problem) == (413, "body-too-large")
+
+
+async def test_answers_that_are_not_read_hold_up_the_requests_behind_them(serve: Serve) -> None:
+    served = await serve(unread=0.5)
+    alice = await served.known("alice")
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with peer(served, alice) as greedy:
+        greedy.writer.transport.pause_reading()
+        greedy.writer.write(request * 3000)
+        await one_is_there(served)
+        await none_is_left(served)
+    assert served.runner.server is not None
+    assert 1 < served.runner.server.requests_count < 2500
+
+
+async def test_requests_sent_at_once_are_answered_in_turn(served: Served, alice: Client) -> None:
+    async with peer(served, alice, (GET + b"\r\n") * 100) as eager:
+        for _ in range(100):
+            assert (await eager.hear()).status == 200
+
+
+async def test_an_expectation_is_met_or_refused_as_a_problem(served: Served, alice: Client) -> None:
+    head = POST + b"Content-Length: %d\r\n" % len(BODY)
+    async with peer(served, alice, head + b"Expect: 100-continue\r\n\r\n") as polite:
+        assert (await polite.hear()).status == 100
+        polite.writer.write(BODY)
+        assert (await polite.hear()).status == 202
+    async with peer(served, alice, head + b"Expect: tea\r\n\r\n", BODY) as odd:
+        assert (await odd.hear()).problem == "malformed-request"
+
+
+async def test_an_older_http_is_answered_and_its_connection_closed(served: Served, alice: Client) -> None:
+    async with peer(served, alice, b"GET /jobs HTTP/1.0\r\n\r\n") as old:
+        heard = await old.hear()
+    assert (heard.status, heard.closed) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: eA==",
+        b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
+    ],
+)
+async def test_no_other_protocol_is_spoken(served: Served, alice: Client, wish: bytes) -> None:
+    async with peer(served, alice, GET + wish + b"\r\n\r\n") as other:
+        assert (await other.hear()).status == 200
+    async with peer(served, alice, b"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n") as proxy:
+        assert (await proxy.hear()).status >= 400
+
+
+async def test_a_page_has_no_more_jobs_than_fit_and_the_next_goes_on(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.store.MAX_PAGE_SIZE", 30_000)
+    made = [
+        (await alice.submit(hyperparameters={f"p{number}": "x" * 4000 for number in range(3)}))["job_id"]
+        for _ in range(5)
+    ]
+    found: list[str] = []
+    cursor, pages = "", 0
+    while pages < 10:
+        page = (await alice.get(f"/jobs?limit=200{cursor}")).json
+        found += [job["job_id"] for job in page["jobs"]]
+        pages += 1
+        if "next_cursor" not in page:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == made[::-1]
+    assert pages == 3
+
+
+async def test_parameters_are_bounded_together_also_when_a_job_is_run_again(alice: Client) -> None:
+    half = {f"p{number}": "x" * 4000 for number in range(5)}
+    job = await alice.submit(hyperparameters=half)
+    more = {f"q{number}": "\N{SNOWMAN}" * 1500 for number in range(4)}
+    answer = await alice.post("/jobs", {"script_name": "succeed.py", "hyperparameters": half | more})
+    assert (answer.status, answer.fields) == (422, ["hyperparameters"])
+    answer = await alice.post(f"/jobs/{job['job_id']}/rerun", {"hyperparameters": more})
+    assert (answer.status, answer.fields) == (422, ["hyperparameters"])
+    many = {f"r{number}": "1" for number in range(98)}
+    answer = await alice.post(f"/jobs/{job['job_id']}/rerun", {"hyperparameters": many})
+    assert (answer.status, answer.fields) == (422, ["hyperparameters"])

@@ -1,0 +1,102 @@
+"""How often each user may ask."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.api import rates
+from agent.api.rates import Rates
+
+
+class Clock:
+    """A time that tests set."""
+
+    now = 1000.0
+
+    def __call__(self) -> int:
+        return round(self.now * 1e9)
+
+
+def test_a_burst_is_taken_at_once_and_then_so_many_a_second() -> None:
+    clock = Clock()
+    asked = Rates(10, 5, clock=clock)
+    assert [asked.take("alice") for _ in range(5)] == [0] * 5
+    assert asked.take("alice") == pytest.approx(0.1)
+    clock.now += 0.1
+    assert asked.take("alice") == 0
+    assert asked.take("alice") == pytest.approx(0.1)
+    clock.now += 3600
+    assert [asked.take("alice") for _ in range(5)] == [0] * 5
+    assert asked.take("alice") > 0
+
+
+def test_what_is_refused_costs_nothing_more() -> None:
+    clock = Clock()
+    asked = Rates(10, 1, clock=clock)
+    asked.take("alice")
+    assert {asked.take("alice") for _ in range(100)} == {0.1}
+
+
+def test_one_is_not_charged_for_another() -> None:
+    asked = Rates(10, 1, clock=Clock())
+    assert asked.take("alice") == asked.take("bob") == 0
+    assert asked.take("alice") > 0
+
+
+def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, "MAX_HOLDERS", 3)
+    asked = Rates(10, 1, clock=Clock())
+    for number in range(10):
+        asked.take(f"user {number}")
+        asked.take("alice")
+    assert len(asked._full_at) == 3
+    assert asked.take("alice") > 0
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals are answered at once."""
+    monkeypatch.setattr(rates, "HOLD", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not_concerned(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=3)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    for path in ("/jobs", "/jobs/aaaaaaaaaaaa", "/nowhere"):  # what fails counts, too
+        assert (await alice.get(path)).status in (200, 404)
+    answer = await alice.get("/jobs")
+    assert (answer.status, answer.problem) == (429, "too-many-requests")
+    assert 1 <= int(answer.headers["Retry-After"]) <= 10
+    assert (await alice.post("/jobs", {"script_name": "succeed.py"})).status == 429
+    assert (await bob.get("/jobs")).status == 200
+    await served.nothing_is_left()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_all_of_a_users_certificates_and_connections_have_one_bucket(serve: Callable[..., Any]) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=2)
+    for _ in range(2):
+        assert (await (await served.known("alice")).get("/jobs")).status == 200
+    assert (await (await served.known("alice")).get("/jobs")).status == 429
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_refused_certificate_is_bounded_and_takes_nothing_from_its_user(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=2)
+    unknown = served.client(served.authorities.own.issue_client("alice"))
+    assert [(await unknown.get("/jobs")).status for _ in range(3)] == [403, 403, 429]
+    assert (await (await served.known("alice")).get("/jobs")).status == 200
+
+
+async def test_the_bounds_of_a_site_that_says_nothing_are_far_from_an_app_that_polls(
+    serve: Callable[..., Any],
+) -> None:
+    served = await serve(requests_per_second=100, request_burst=1000)
+    alice = await served.known("alice")
+    assert {(await alice.get("/jobs")).status for _ in range(200)} == {200}
