@@ -125,6 +125,18 @@ def check_owner(request: web.Request, owner: str | None) -> str | None:
     return visible or owner
 
 
+async def check_again(request: web.Request) -> None:
+    """For answers that go on after their client has become another: whether it may still have this one.
+
+    Raises `AgentError` (job-not-found, forbidden) where the table says no to the principal as it is by now.
+    """
+    principal, job = request[PRINCIPAL], request.get(JOB)
+    grant = TABLE[request[OPERATION]].grant(principal.role)
+    cell = grant.cell(own=job is None or job.owner == principal.user)
+    if cell is not Cell.YES:
+        raise no_such_job() if cell is Cell.ABSENT else _forbidden()
+
+
 class Guard:
     """Stands before every handler: finds the job that a path names, and asks the table."""
 
