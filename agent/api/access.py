@@ -127,11 +127,15 @@ def check_owner(request: web.Request, owner: str | None) -> str | None:
 
 
 async def check_again(request: web.Request) -> None:
-    """Asks the table again, for a client in another role by now. Raises `AgentError` (job-not-found)."""
-    job, principal = request[JOB], request[PRINCIPAL]
+    """For answers that go on after their client has become another: whether it may still have this one.
+
+    Raises `AgentError` (job-not-found, forbidden) where the table says no to the principal as it is by now.
+    """
+    principal, job = request[PRINCIPAL], request.get(JOB)
     grant = TABLE[request[OPERATION]].grant(principal.role)
-    if grant.cell(own=job.owner == principal.user) is not Cell.YES:
-        raise no_such_job()
+    cell = grant.cell(own=job is None or job.owner == principal.user)
+    if cell is not Cell.YES:
+        raise no_such_job() if cell is Cell.ABSENT else _forbidden()
 
 
 class Guard:

@@ -93,8 +93,9 @@ async def show(
 def _cells(row: Row) -> list[str]:
     content = row.content()
     names = ("at", "actor", "role", "source", "action", "subject", "result")
-    details = content.get("details", {})
-    shown = " ".join(f"{name}={_value(value)}" for name, value in sorted(details.items()))
+    details = content.get("details")
+    pairs = sorted(details.items()) if isinstance(details, dict) else []
+    shown = " ".join(f"{name}={_value(value)}" for name, value in pairs)
     return [str(row.seq), *(str(content.get(name, "?")) for name in names), shown]
 
 

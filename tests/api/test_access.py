@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from cryptography.hazmat.primitives.asymmetric import ec
 from test_signing_request import pem
+from test_store import make_job
 
 from agent.api import access, routes
 from agent.api.access import TABLE, Audited, Grant, Guard
 from agent.api.access import Cell as Answer
+from agent.api.identity import PRINCIPAL
 from agent.api.routes import ROUTES
 from agent.audit import Result
 from agent.errors import AgentError
@@ -204,6 +207,23 @@ async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
     assert (answer.status, answer.problem) == (403, "forbidden")
     (row,) = await served.scene.store.newest_audit_rows(actor="oscar", limit=9)
     assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("owner", ["caller", "other"])
+async def test_an_answer_that_goes_on_asks_the_table_for_who_its_client_is_by_now(
+    role: Role, owner: str
+) -> None:
+    request = make_mocked_request("GET", "/")
+    request[PRINCIPAL] = Principal(user="caller", role=role)
+    request[access.OPERATION], request[access.JOB] = "rerunJob", make_job(owner)
+    problem = {"analyst": "job-not-found", "operator": "forbidden"}.get(role)
+    if owner == "caller" or problem is None:
+        await access.check_again(request)
+        return
+    with pytest.raises(AgentError) as refused:
+        await access.check_again(request)
+    assert refused.value.problem == problem
 
 
 # What the table must never say, whatever is changed in it.
