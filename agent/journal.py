@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .errors import AgentError, FieldError, Problem
-from .journalctl import TORN, ExportParser, journalctl
+from .journalctl import TORN, ExportParser, JournalChangedError, journalctl, newest
 from .models import LogSource
 from .tail import (
     FIELDS,
@@ -276,11 +276,9 @@ class Journal:
         if numbering.closed or not numbering.position.cursor:
             return
         marks = [f"MESSAGE_ID={each.decode()}" for each in sorted(BEGINNINGS | {ENDED})]
-        command = ["--output=export", "--output-fields=MESSAGE_ID", "--lines=1", *marks]
-        command += [f"USER_UNIT={unit}", f"_UID={os.getuid()}"]
-        async with contextlib.aclosing(journalctl(command)) as chunks:
-            newest = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
-        numbering.closed = bool(newest) and newest[-1].get("MESSAGE_ID") == ENDED
+        command = ["--output-fields=MESSAGE_ID", "--lines=1", *marks]
+        last = await newest([*command, f"USER_UNIT={unit}", f"_UID={os.getuid()}"])
+        numbering.closed = last is not None and last.get("MESSAGE_ID") == ENDED
 
     async def plain_after(self, unit: str) -> str:
         """The cursor behind which all that came over the unit's stdout is whole lines of the job's own.
@@ -289,21 +287,25 @@ class Journal:
         """
         runtime = [f"_COMM={name.decode()}" for name in sorted(RUNTIME_COMMANDS)]
         printed = _printed(unit)
-        other = ["--output=export", "--output-fields=_COMM", "--lines=1"]
-        other += [*printed, *runtime, "+", *printed, "_LINE_BREAK=line-max"]
-        async with contextlib.aclosing(journalctl(other)) as chunks:
-            last = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
-        return last[-1]["__CURSOR"].decode("ascii") if last else ""
+        other = ["--output-fields=_COMM", "--lines=1"]
+        last = await newest([*other, *printed, *runtime, "+", *printed, "_LINE_BREAK=line-max"])
+        return last["__CURSOR"].decode("ascii") if last else ""
 
     async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
         """What came over the unit's stdout behind a cursor, a line feed behind each line.
 
-        Several times faster than `history`.
+        Several times faster than `history`. Raises `AgentError` (host) where a file of the journal goes
+        meanwhile: text has no gaps.
         """
         behind = [f"--after-cursor={after}"] if after else []
-        async with contextlib.aclosing(journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        try:
+            async with contextlib.aclosing(journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except JournalChangedError as error:
+            raise AgentError(
+                Problem.HOST, "The journal was vacuumed while it was read.", "Ask again."
+            ) from error
 
     async def _read(self, unit: str, numbering: LineNumbering, last: str = "") -> AsyncGenerator[list[Item]]:
         """What journalctl shows after the numbering's position, up to the entry of a cursor."""
@@ -318,6 +320,8 @@ class Journal:
                     async for items in batches:
                         yield items
                 return
+            except JournalChangedError:
+                continue
             except _TornError as torn:
                 looks = 1 if numbering.position != position else looks + 1
                 if looks > TORN_LOOKS:
@@ -378,12 +382,19 @@ def _cursor_time(cursor: bytes) -> int:
     return int(cursor.partition(b";t=")[2].partition(b";")[0], 16)
 
 
+async def _parsed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Fields]]:
+    parser = ExportParser()
+    async for data in chunks:
+        yield parser.feed(data)
+    if left := parser.end():
+        yield left
+
+
 async def _batches(
     chunks: AsyncIterator[bytes], numbering: LineNumbering, position: Position, last: bytes
 ) -> AsyncGenerator[list[Item]]:
-    parser, first = ExportParser(), True
-    async for data in chunks:
-        entries = parser.feed(data)
+    first = True
+    async for entries in _parsed(chunks):
         if first and not position.cursor:
             # What journald did before the unit was there is not the unit's.
             entries = list(itertools.dropwhile(_is_of_all, entries))

@@ -5,20 +5,18 @@ systemd.io/JOURNAL_EXPORT_FORMATS: the only serialisation that is exact for any 
 
 import asyncio
 import contextlib
-import os
 import re
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any
 
 from .errors import AgentError, Problem
+from .journalfiles import all_there, files
 from .tail import FIELDS, Fields
 
 READ_SIZE = 1 << 16  # bytes
 MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
 STARTS = 20  # how often it is started while the journal's files come and go
 START_PAUSE = 0.1  # seconds between two starts
-DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))
 
 # Set in an entry that journalctl began to print, and could not read to its end.
 TORN = "__TORN"
@@ -28,6 +26,10 @@ USUAL_ENTRY = re.compile(
     rb"((?:[A-Z_]+=[^\n]*\n)+)\n"
 )
 NAMES = {name.encode(): name for name in FIELDS}
+
+
+class JournalChangedError(Exception):
+    """A file of the journal has been deleted while it was read."""
 
 
 class ExportParser:
@@ -48,6 +50,13 @@ class ExportParser:
         if len(self._buffer) - self._offset > MAX_ENTRY + READ_SIZE:
             raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
         return entries
+
+    def end(self) -> list[Fields]:
+        """What is left of an entry when there is no more to come."""
+        entry: Fields = {}
+        while (field := self._next_field()) is not None:
+            entry[field[0]] = field[1]
+        return [entry | {TORN: b""}] if "__CURSOR" in entry else []
 
     def _usual_entry(self) -> Fields | None:
         """The next entry, if it is here and has text values and known names only: several times faster."""
@@ -104,31 +113,34 @@ class ExportParser:
 async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
     """What journalctl prints. Raises `AgentError` (host) where it fails.
 
-    It opens the journal's files one after the other. One that is rotated or deleted at that moment may be
-    left out, and what was before it and after it look like neighbours: then it is started again.
+    Raises `JournalChangedError` where a file has been deleted meanwhile: what was yielded until then is good,
+    and what was not must be read again.
     """
     for _ in range(STARTS):
-        before = set(_files())
+        before = files()
         async with contextlib.aclosing(_printed(arguments)) as chunks:
-            # By its first word, it has opened them all.
-            first = await anext(chunks, b"")
-            if set(_files()) == before:
-                if first:
-                    yield first
-                async for data in chunks:
+            # It opens the files one after the other, and has all of them by its first word. One that is
+            # rotated or deleted at that moment may be left out: then it is started again.
+            data = await anext(chunks, b"")
+            if files() == before:
+                while data:
                     yield data
+                    data = await anext(chunks, b"")
+                    if not all_there(before):
+                        raise JournalChangedError
                 return
         await asyncio.sleep(START_PAUSE)
     raise AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while.")
 
 
-def _files() -> Iterator[tuple[str, int]]:
-    """The journal's files by path and inode."""
-    for directory in DIRECTORIES:
-        with contextlib.suppress(OSError):
-            for machine in directory.iterdir():
-                with os.scandir(machine) as entries:
-                    yield from ((entry.path, entry.inode()) for entry in entries)
+async def newest(arguments: Sequence[str]) -> Fields | None:
+    """The last entry that journalctl prints in the export format; it should be asked for few."""
+    for _ in range(STARTS):
+        with contextlib.suppress(JournalChangedError):
+            async with contextlib.aclosing(journalctl(["--output=export", *arguments])) as chunks:
+                entries = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
+            return entries[-1] if entries else None
+    raise AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while.")
 
 
 async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:

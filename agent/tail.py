@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .errors import AgentError, Problem
+from .journalfiles import all_there, files
 from .libsystemd import JournalError, NewEntries
 
 Fields = dict[str, bytes]
@@ -170,6 +171,9 @@ class _Reading(threading.Thread):
         self._stopped = threading.Event()
         self._taken = threading.Event()
         self._held: list[_Found] = []
+        self._files: dict[
+            str, int
+        ] = {}  # when it last took up new ones, until the others are read to their end
         self.begun: asyncio.Future[None] = self._loop.create_future()
         self.failed = False
 
@@ -212,6 +216,8 @@ class _Reading(threading.Thread):
                 continue
             # Not before all was read: it lets go of files that were deleted. What was written to one of them
             # since is gone: each follower learns from the journal whether that is so where it stands.
+            if changed:
+                self._files = files()
             for reader in (own, dropped):
                 if reader.fd in changed and not reader.process():
                     self._call(self._lose)
@@ -228,6 +234,13 @@ class _Reading(threading.Thread):
             if (unit := self._unit(own)) is not None:
                 found.append(_found(own, unit))
         found = self._with_dropped(found, dropped, drained=drained)
+        if self._files and not all_there(self._files):
+            # The reader may have gone from a file that was deleted before its end straight to a new one.
+            self._files = {}
+            self._call(self._lose)
+            return not drained
+        if drained:
+            self._files = {}
         if found:
             self._taken.clear()
             self._call(self._deliver, found)

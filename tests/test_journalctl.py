@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from stand_in_journal import exported
 
 from agent import journalctl as journalctl_module
+from agent import journalfiles
 from agent.errors import AgentError
-from agent.journalctl import TORN, ExportParser
+from agent.journalctl import TORN, ExportParser, JournalChangedError
 from agent.journalctl import journalctl as run_journalctl
 from agent.tail import Fields
 
@@ -100,7 +101,7 @@ async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_agai
     files = tmp_path / "journal/machine"
     files.mkdir(parents=True)
     (files / "old").touch()
-    monkeypatch.setattr(journalctl_module, "DIRECTORIES", (files.parent, tmp_path / "missing"))
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent, tmp_path / "missing"))
     monkeypatch.setattr(journalctl_module, "START_PAUSE", 0.0)
     journalctl(
         f"""test -e {tmp_path}/again && exec echo whole
@@ -110,11 +111,59 @@ async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_agai
     assert await read_all() == b"whole\n"
 
 
+async def test_what_is_read_while_a_file_is_deleted_is_not_told(
+    journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "journal/machine"
+    files.mkdir(parents=True)
+    (files / "old").touch()
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent,))
+    read: list[bytes] = []
+    journalctl(f"echo good; while [ -e {files}/old ]; do sleep 0.01; done; echo maybe")
+
+    async def read_on() -> None:
+        async with contextlib.aclosing(run_journalctl([])) as chunks:
+            async for chunk in chunks:
+                read.append(chunk)
+                (files / "old").unlink()
+
+    with pytest.raises(JournalChangedError):
+        await read_on()
+    assert read == [b"good\n"]
+
+
+async def test_a_file_that_is_renamed_while_it_is_read_is_still_there(
+    journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "journal/machine"
+    files.mkdir(parents=True)
+    (files / "old").touch()
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent,))
+    journalctl(f"echo good; while [ -e {files}/old ]; do sleep 0.01; done; echo better")
+    read: list[bytes] = []
+    async with contextlib.aclosing(run_journalctl([])) as chunks:
+        async for chunk in chunks:
+            read.append(chunk)
+            if len(read) == 1:
+                (files / "old").rename(files / "older")
+                (files / "new").touch()
+    assert read == [b"good\n", b"better\n"]
+
+
+def test_what_is_left_of_an_entry_at_the_end_is_torn() -> None:
+    parser = ExportParser()
+    assert parser.feed(b"__CURSOR=a\nMESSAGE=one\n\n__CURSOR=b\nMESSAGE=tw") == [
+        {"__CURSOR": b"a", "MESSAGE": b"one"}
+    ]
+    assert parser.end() == [{"__CURSOR": b"b", TORN: b""}]
+    assert ExportParser().end() == []
+
+
 async def test_a_journal_whose_files_never_rest_cannot_be_read(
     journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "journal/machine").mkdir(parents=True)
-    monkeypatch.setattr(journalctl_module, "DIRECTORIES", (tmp_path / "journal",))
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (tmp_path / "journal",))
     monkeypatch.setattr(journalctl_module, "START_PAUSE", 0.0)
     monkeypatch.setattr(journalctl_module, "STARTS", 3)
     journalctl(f"mktemp {tmp_path}/journal/machine/XXXXXX")
