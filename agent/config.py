@@ -149,6 +149,7 @@ class Http(_Section):
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 256 * 2**10
     max_followers: Annotated[int, Field(ge=1, le=10_000)] = 1000
     max_followers_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_secrets_per_user: Annotated[int, Field(ge=0, le=1000)] = 20
     idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
 
 

@@ -161,7 +161,7 @@ class Podman:
         return None
 
     async def set_secret(self, name: SecretName, user: UserName | None, value: bytes) -> None:
-        """Stores a secret, in place of an earlier one; running jobs keep the value they started with.
+        """Stores a secret, in place of an earlier one; running jobs keep the value they began with.
 
         Raises `AgentError`: invalid-request for an empty or too long value, storage-full where the disk is
         so full that Podman could lose other secrets, host where the listing afterwards is not as it must be.
@@ -186,11 +186,12 @@ class Podman:
             )
 
     async def remove_secret(self, name: SecretName, user: UserName | None) -> bool:
-        """Removes a secret; False where there is none."""
+        """Removes a secret; False where there is none. Raises `AgentError` (storage-full) as `set_secret`."""
         target = podman_name(name, user)
         # Podman takes ids and their prefixes where it takes names: ask for the exact name first.
         if not await self._exists(target):
             return False
+        _demand_room((await self.host()).storage)
         await self._json("DELETE", f"/secrets/{target}", missing=True)
         return True
 
@@ -275,5 +276,5 @@ def _demand_room(storage: Path) -> None:
         raise AgentError(
             Problem.STORAGE_FULL,
             f"{directory} has only {free // 2**20} MiB free.",
-            f"Make room for {FREE_BYTES_FOR_SECRETS // 2**20} MiB before storing a secret.",
+            f"Make room for {FREE_BYTES_FOR_SECRETS // 2**20} MiB before changing secrets.",
         )

@@ -19,6 +19,7 @@ from .api.identity import Identify
 from .archivist import Archivist
 from .changes import Changes
 from .config import Settings, shipped
+from .credentials import Credentials
 from .errors import AgentError, Problem
 from .jobs import Jobs
 from .journal import Journal
@@ -145,10 +146,16 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     journal=journal,
                     changes=Changes(store),
                     meter=Meter(journal, settings.state_directory / "jobs"),
+                    credentials=Credentials(
+                        podman,
+                        runtime_directory=settings.runtime_directory,
+                        state_directory=settings.state_directory,
+                    ),
                     identify=_identify(store),
                     max_body_bytes=settings.http.max_body_bytes,
                     max_streams=settings.http.max_followers,
                     max_streams_per_user=settings.http.max_followers_per_user,
+                    max_secrets_per_user=settings.http.max_secrets_per_user,
                 ),
             )
 

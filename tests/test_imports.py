@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "archivist": "errors models journal archive store metrics meter",
     "changes": "errors models store",
     "podman": "errors models",
+    "credentials": "errors models podman",
     "store": "errors models",
     "tree": "",
     "retention": "config models store",
@@ -44,9 +45,9 @@ MAY_IMPORT = {
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
-    "api": "errors models journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs pruner api",
-    "cli": f"{PARTS} pki jobs pruner api service",
+    "api": "errors models journal archive artifacts jobs changes metrics meter credentials",
+    "service": f"{PARTS} archivist credentials pki jobs pruner api",
+    "cli": f"{PARTS} credentials pki jobs pruner api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from ..changes import Changes
+from ..credentials import Credentials
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
@@ -10,6 +11,7 @@ from . import identity, openapi, problems, routes
 from .events import CHANGES, METER
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
+from .secrets import CREDENTIALS, MAX_SECRETS
 from .streams import Streams
 
 
@@ -19,10 +21,12 @@ def build(
     journal: Journal,
     changes: Changes,
     meter: Meter,
+    credentials: Credentials,
     identify: identity.Identify,
     max_body_bytes: int,
     max_streams: int,
     max_streams_per_user: int,
+    max_secrets_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking, then the routes."""
     app = web.Application(
@@ -33,6 +37,8 @@ def build(
     app[CHANGES] = changes
     app[STREAMS] = Streams(max_streams, max_streams_per_user)
     app[METER] = meter
+    app[CREDENTIALS] = credentials
+    app[MAX_SECRETS] = max_secrets_per_user
     routes.add_to(app)
     app.router.add_route("GET", "/openapi.json", openapi.get_openapi)
 

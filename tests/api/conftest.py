@@ -18,15 +18,18 @@ from aiohttp import web
 from small_site import make_repository, make_settings
 from stand_in_journal import JournalFile
 from test_jobs import Scene, driving
+from test_podman import StandIn
 
 from agent import pki
 from agent.api.app import build
 from agent.changes import Changes
+from agent.credentials import Credentials
 from agent.jobs import Jobs
 from agent.journal import Journal
 from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
+from agent.podman import Podman
 from agent.service import _identify
 from agent.store import Store
 from agent.tail import Tail
@@ -134,6 +137,7 @@ class Served:
     journal_file: Path
     journal: JournalFile
     document: Document
+    podman: StandIn
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
 
     def client(self, issued: Issued | None) -> Client:
@@ -210,7 +214,19 @@ async def serve(
             store = await stack.enter_async_context(Store.open(settings.database))
             scene = Scene(settings, store)
             jobs = scene.jobs()
-            limits = {"max_body_bytes": 256 * 2**10, "max_streams": 10, "max_streams_per_user": 10} | options
+            limits = {
+                "max_body_bytes": 256 * 2**10,
+                "max_streams": 10,
+                "max_streams_per_user": 10,
+                "max_secrets_per_user": 3,
+            } | options
+            podman = StandIn(tmp_path)
+            await stack.enter_async_context(podman.listening(tmp_path / "podman.sock"))
+            credentials = Credentials(
+                await stack.enter_async_context(Podman(tmp_path / "podman.sock")),
+                runtime_directory=settings.runtime_directory,
+                state_directory=settings.state_directory,
+            )
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             app = build(
@@ -218,6 +234,7 @@ async def serve(
                 journal=Journal(tail),
                 changes=Changes(store),
                 meter=Meter(Journal(tail), settings.state_directory / "jobs"),
+                credentials=credentials,
                 identify=_identify(store),
                 **limits,
             )
@@ -232,7 +249,7 @@ async def serve(
             port = server.sockets[0].getsockname()[1]
             base = f"https://localhost:{port}"
             served = Served(
-                scene, jobs, authorities, app, runner, base, tmp_path / "journal", journal, document
+                scene, jobs, authorities, app, runner, base, tmp_path / "journal", journal, document, podman
             )
             stack.push_async_callback(served.close)
             if drive:
