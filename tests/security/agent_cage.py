@@ -26,6 +26,12 @@ NAMESPACE = ("PrivateUsers=true",)
 X86 = platform.machine() == "x86_64"
 ADD_KEY, KEYCTL, CLOCK_SETTIME = (248, 250, 227) if X86 else (217, 219, 112)  # unistd.h
 
+STORAGE = Path.home() / ".local/share/containers/storage"
+INACCESSIBLE = (
+    "InaccessiblePaths=-%h/.local/share/containers/storage/secrets"
+    " -%h/.local/share/containers/storage/overlay-containers"
+)
+
 LIBC = "import ctypes, errno, os, sys\nlibc = ctypes.CDLL(None, use_errno=True)\n"
 # The kernel itself refuses a senseless argument, with another error than the filter before it does.
 FILTERED = "ctypes.get_errno() == errno.EPERM"
@@ -85,9 +91,13 @@ PROBES = (
     ),
     Probe(
         "read the values of podman secrets",
-        ("InaccessiblePaths=-%h/.local/share/containers/storage/secrets",),
-        "import pathlib\nstorage = pathlib.Path.home() / '.local/share/containers/storage'\n"
-        "(storage / 'secrets/filedriver/secretsdata.json').read_bytes()",
+        (INACCESSIBLE,),
+        f"open('{STORAGE}/secrets/filedriver/secretsdata.json').read()",
+    ),
+    Probe(
+        "read the copies that containers have of them",
+        (INACCESSIBLE,),
+        f"import os\nos.listdir('{STORAGE}/overlay-containers')",
     ),
     Probe(
         "leave its memory in a core dump",
