@@ -172,10 +172,11 @@ class Podman:
                 f"The value of secret {name} has {len(value)} bytes.",
                 f"Podman takes 1 to {MAX_SECRET_BYTES - 1}.",
             )
-        _demand_room((await self.host()).storage)
-        before = await self._names()
+        storage, before = (await self.host()).storage, await self._names()
         labels = {LABEL_NAME: name} | ({LABEL_USER: user} if user else {})
         query = {"name": podman_name(name, user), "replace": "true", "labels": json.dumps(labels)}
+        # At last: until Podman writes, somebody else could fill the disk.
+        _demand_room(storage)
         await self._json("POST", "/secrets/create", query=query, body=value)
         lost = (before | {podman_name(name, user)}) - await self._names()
         if lost:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -206,3 +207,31 @@ def test_jobs_that_run_with_the_earlier_value_are_told() -> None:
     assert told("bob") == ["b"]
     # A first secret of one's own: what runs had everybody's.
     assert told("alice") == ["a"]
+
+
+# --- the real one -------------------------------------------------------------------------------------
+
+
+@pytest.mark.host
+async def test_a_full_disk_costs_no_secret(tmp_path: Path) -> None:
+    place = Path("/var/tmp") / tmp_path.name
+    place.mkdir()
+    program = str(Path(__file__).parent / "full_disk.py")
+    done = await asyncio.create_subprocess_exec(
+        *("podman", "unshare", "unshare", "--mount", sys.executable, program, str(place)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, error = await done.communicate()
+    finally:
+        place.rmdir()
+    assert done.returncode == 0, error.decode()
+    told = json.loads(said)
+    values = {name: f"the value of {name}" for name in ("first", "second", "third")}
+    assert told["full"] == told["nearly full"] == ["storage-full"] * 3
+    assert told["values on a full disk"] == told["values afterwards"] == values
+    assert told["with room again"] == "done"
+    # Without the look at the free space Podman fails, and every value is lost.
+    assert told["unguarded"] == "host"
+    assert told["values unguarded"] == {}
