@@ -56,7 +56,7 @@ class Probe:
     beside: tuple[str, ...] = NAMESPACE
 
 
-PROBES = (
+PROBES: tuple[Probe, ...] = (
     Probe(
         "see which files are root's",
         NAMESPACE,

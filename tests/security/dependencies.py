@@ -3,9 +3,9 @@
     python -m tests.security.dependencies
 
 pip-audit asks PyPI, and else OSV, about the development environment and the images' locked packages. Where
-neither answers, that is said, and what is checked is that every dependency has a lower bound with a reason, that
-what is locked and installed is within the bounds, and that every locked package has hashes. Exit status 1 for a
-known vulnerability or a broken bound; 0 without a network.
+neither answers, that is said, and the rest must do: every dependency has a lower bound with a reason, what is
+locked and installed is within the bounds, and every locked package has hashes. Exit status 1 for a known
+vulnerability or a broken bound; 0 without a network.
 """
 
 import importlib.metadata

@@ -119,9 +119,10 @@ class Search:
 
     def _command(self, kind: str, command: list[str]) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            assert process.stdout is not None
-            self._see(kind, " ".join(command[-6:]), iter(lambda: process.stdout.read(CHUNK), b""))
-            process.stdout.close()
+            output = process.stdout
+            assert output is not None
+            self._see(kind, " ".join(command[-6:]), iter(lambda: output.read(CHUNK), b""))
+            output.close()
 
 
 def _as(uid: int) -> list[str]:
