@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from .errors import AgentError, Problem
+from .errors import AgentError, FieldError, Problem
 from .models import SecretName, UserName
 
 SECRET_PREFIX = "ml-agent."  # noqa: S105 (a name, not a value)
@@ -171,6 +171,7 @@ class Podman:
                 Problem.INVALID_REQUEST,
                 f"The value of secret {name} has {len(value)} bytes.",
                 f"Podman takes 1 to {MAX_SECRET_BYTES - 1}.",
+                (FieldError("value", f"must have 1 to {MAX_SECRET_BYTES - 1} bytes"),),
             )
         storage, before = (await self.host()).storage, await self._names()
         labels = {LABEL_NAME: name} | ({LABEL_USER: user} if user else {})

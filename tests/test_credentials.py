@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import itertools
 import json
 import os
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from small_site import IMAGE, import_image
 from test_models import a_job
 from test_podman import StandIn
+from waiting import run
 
 from agent import credentials
 from agent.credentials import Credentials, check_value, holders
@@ -210,6 +213,67 @@ def test_jobs_that_run_with_the_earlier_value_are_told() -> None:
 
 
 # --- the real one -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def real(tmp_path: Path) -> AsyncIterator[list[Credentials]]:
+    """Two who change secrets of the account's own Podman, as the agent and an operator do."""
+    socket = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")) / "podman/podman.sock"
+    if not socket.exists():
+        pytest.skip(f"podman.socket does not listen at {socket}")
+    async with Podman(socket) as one, Podman(socket) as other:
+        both = [
+            Credentials(each, runtime_directory=tmp_path, state_directory=tmp_path) for each in (one, other)
+        ]
+        yield both
+        for secret in await one.secrets():
+            if secret.name.startswith("test-"):
+                await one.remove_secret(secret.name, secret.user)
+
+
+@pytest.mark.host
+async def test_changes_by_several_at_once_lose_nothing(real: list[Credentials]) -> None:
+    changes = [
+        credentials.set(f"test-{who}-{number}", None, b"x", running=[])
+        for who, credentials in enumerate(real)
+        for number in range(4)
+    ]
+    await asyncio.gather(*changes)
+    names = [each.name for each in await real[0].all() if each.name.startswith("test-")]
+    assert names == [f"test-{who}-{number}" for who in range(2) for number in range(4)]
+
+
+@pytest.mark.host
+async def test_a_container_that_starts_while_a_secret_rotates_gets_one_value_or_the_other(
+    real: list[Credentials],
+) -> None:
+    await asyncio.to_thread(import_image)
+    await real[0].set("test-rotating", None, b"0", running=[])
+    started = asyncio.Event()
+
+    async def rotate() -> None:
+        for number in itertools.count(1):
+            await real[number % 2].set("test-rotating", None, b"%d" % number, running=[])
+            started.set()
+
+    rotation = asyncio.create_task(rotate())
+    await started.wait()
+    mount = "--secret=ml-agent.test-rotating,target=value"
+    command = [
+        "podman",
+        "run",
+        "--rm",
+        "--network=none",
+        mount,
+        "--entrypoint=cat",
+        IMAGE,
+        "/run/secrets/value",
+    ]
+    values = [int(await run(*command)) for _ in range(4)]
+    assert not rotation.done()
+    rotation.cancel()
+    await asyncio.gather(rotation, return_exceptions=True)
+    assert values == sorted(values)
 
 
 @pytest.mark.host

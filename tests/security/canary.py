@@ -153,14 +153,16 @@ def set_secrets(canaries: Canaries) -> Iterator[None]:
     """The canaries are set, through every door there is; afterwards they are removed."""
     alice = Client("alice")
     try:
-        assert put(alice, "canary", canaries.alices.encode())[0] == 200
-        operator("set", "canary", "--user", "bob", value=canaries.bobs.encode())
         # Rotated: the earlier value is a canary too.
+        assert put(alice, "canary", canaries.bobs.encode())[0] == 200
+        told = run("ml-job", "--identity", "alice", "secret", "set", "canary", input=canaries.alices)
+        assert told.stdout.startswith("Rotated: "), told
+        operator("set", "canary", "--user", "bob", value=canaries.bobs.encode())
         operator("set", "snowflake-canary", value=canaries.connection(canaries.bobs))
         operator("set", "snowflake-canary", value=canaries.connection(canaries.everybodys))
         yield
     finally:
-        alice.curl("/secrets/canary", "--request", "DELETE")
+        alice.ml_job("secret", "rm", "canary")
         for arguments in (("canary", "--user", "bob"), ("snowflake-canary",)):
             run("ml-agent", "secret", "rm", *arguments)
     assert "canary" not in run("ml-agent", "secret", "list").stdout
