@@ -162,6 +162,7 @@ class Http(_Section):
     body_seconds: Seconds = 30.0
     idle_seconds: Seconds = 30.0
     unread_seconds: Seconds = 30.0
+    max_secrets_per_user: Annotated[int, Field(ge=0, le=1000)] = 20
     idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
 
     @property

@@ -29,6 +29,8 @@ class Problem(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
     IMAGE_MISSING = "image-missing"
     SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
+    SECRET_NOT_FOUND = "secret-not-found"  # noqa: S105 (a code)
+    TOO_MANY_SECRETS = "too-many-secrets"
     TOO_MANY_JOBS = "too-many-jobs"
     TOO_MANY_STREAMS = "too-many-streams"
     TOO_MANY_REQUESTS = "too-many-requests"

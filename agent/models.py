@@ -222,6 +222,35 @@ class RenewedCertificate(Model):
     expires_at: Time
 
 
+class SecretEntry(Model):
+    """A secret without its value. `user` is absent where it is for everybody's jobs.
+
+    `age_seconds` is how long ago the value was set.
+    """
+
+    name: SecretName
+    user: UserName | None = None
+    created_at: Time
+    updated_at: Time
+    age_seconds: int
+
+
+class SecretList(Model):
+    """Secrets by name; for everybody's jobs before the user's own."""
+
+    secrets: list[SecretEntry]
+
+
+class SecretChange(SecretEntry):
+    """A secret that was just set; `rotated` where there was an earlier value.
+
+    `earlier_value_in` are jobs that run, and keep what they were given when they began.
+    """
+
+    rotated: bool
+    earlier_value_in: list[JobId]
+
+
 class Limits(Model):
     """What a job may use at the most; each is a property of its unit.
 

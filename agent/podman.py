@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from .errors import AgentError, Problem
+from .errors import AgentError, FieldError, Problem
 from .models import SecretName, UserName
 
 SECRET_PREFIX = "ml-agent."  # noqa: S105 (a name, not a value)
@@ -161,7 +161,7 @@ class Podman:
         return None
 
     async def set_secret(self, name: SecretName, user: UserName | None, value: bytes) -> None:
-        """Stores a secret, in place of an earlier one; running jobs keep the value they started with.
+        """Stores a secret, in place of an earlier one; running jobs keep the value they began with.
 
         Raises `AgentError`: invalid-request for an empty or too long value, storage-full where the disk is
         so full that Podman could lose other secrets, host where the listing afterwards is not as it must be.
@@ -171,11 +171,13 @@ class Podman:
                 Problem.INVALID_REQUEST,
                 f"The value of secret {name} has {len(value)} bytes.",
                 f"Podman takes 1 to {MAX_SECRET_BYTES - 1}.",
+                (FieldError("value", f"must have 1 to {MAX_SECRET_BYTES - 1} bytes"),),
             )
-        _demand_room((await self.host()).storage)
-        before = await self._names()
+        storage, before = (await self.host()).storage, await self._names()
         labels = {LABEL_NAME: name} | ({LABEL_USER: user} if user else {})
         query = {"name": podman_name(name, user), "replace": "true", "labels": json.dumps(labels)}
+        # At last: until Podman writes, somebody else could fill the disk.
+        _demand_room(storage)
         await self._json("POST", "/secrets/create", query=query, body=value)
         lost = (before | {podman_name(name, user)}) - await self._names()
         if lost:
@@ -186,11 +188,12 @@ class Podman:
             )
 
     async def remove_secret(self, name: SecretName, user: UserName | None) -> bool:
-        """Removes a secret; False where there is none."""
+        """Removes a secret; False where there is none. Raises `AgentError` (storage-full) as `set_secret`."""
         target = podman_name(name, user)
         # Podman takes ids and their prefixes where it takes names: ask for the exact name first.
         if not await self._exists(target):
             return False
+        _demand_room((await self.host()).storage)
         await self._json("DELETE", f"/secrets/{target}", missing=True)
         return True
 
@@ -275,5 +278,5 @@ def _demand_room(storage: Path) -> None:
         raise AgentError(
             Problem.STORAGE_FULL,
             f"{directory} has only {free // 2**20} MiB free.",
-            f"Make room for {FREE_BYTES_FOR_SECRETS // 2**20} MiB before storing a secret.",
+            f"Make room for {FREE_BYTES_FOR_SECRETS // 2**20} MiB before changing secrets.",
         )

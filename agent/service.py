@@ -21,6 +21,7 @@ from .archivist import Archivist
 from .certificates import Certificates
 from .changes import Changes
 from .config import Settings, shipped
+from .credentials import Credentials
 from .errors import AgentError
 from .jobs import Jobs
 from .journal import Journal
@@ -146,6 +147,11 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                         lifetime=timedelta(days=settings.certificates.client_days),
                         max_per_user=settings.certificates.max_per_user,
                     ),
+                    credentials=Credentials(
+                        podman,
+                        runtime_directory=settings.runtime_directory,
+                        state_directory=settings.state_directory,
+                    ),
                     write_audit=store.audit,
                     max_body_bytes=settings.http.max_body_bytes,
                     body_seconds=settings.http.body_seconds,
@@ -153,6 +159,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
                     request_burst=settings.http.request_burst,
                     max_streams=settings.http.max_followers,
                     max_streams_per_user=settings.http.max_followers_per_user,
+                    max_secrets_per_user=settings.http.max_secrets_per_user,
                 ),
             )
 

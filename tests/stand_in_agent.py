@@ -41,6 +41,12 @@ def job(job_id: str = JOB_ID, status: str = "COMPLETED", **changes: object) -> d
     } | changes
 
 
+def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
+    """A secret as the agent tells it."""
+    times = {"created_at": CREATED, "updated_at": CREATED, "age_seconds": 60}
+    return {"name": name} | ({"user": user} if user else {}) | times
+
+
 def line(number: int, text: str, source: str = "job") -> bytes:
     """A `line` event."""
     data = {"number": number, "time": CREATED, "source": source, "text": text}
@@ -105,6 +111,9 @@ class StandIn:
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
                 web.get("/scripts", self._scripts),
+                web.get("/secrets", self._secrets),
+                web.put("/secrets/{name}", self._set_secret),
+                web.delete("/secrets/{name}", self._remove_secret),
             ]
         )
         return application
@@ -113,7 +122,10 @@ class StandIn:
     async def _record(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        body = await request.json() if request.can_read_body else None
+        body: Any = None
+        if request.can_read_body:
+            binary = request.content_type == "application/octet-stream"
+            body = await (request.read() if binary else request.json())
         self.requests.append((request.method, request.path_qs, dict(request.headers), body))
         scripted = self.answers.get(f"{request.method} {request.path}")
         if scripted:
@@ -185,6 +197,16 @@ class StandIn:
         parameter = {"name": "depth", "type": "integer", "default": "3", "minimum": 1, "required": False}
         entry = {"script_name": "train.py", "description": "Trains.", "sha256": "d" * 64, "network": "none"}
         return web.json_response({"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]})
+
+    async def _secrets(self, _: web.Request) -> web.Response:
+        return web.json_response({"secrets": [secret("shared", user=None), secret("api")]})
+
+    async def _set_secret(self, request: web.Request) -> web.Response:
+        change = {"rotated": True, "earlier_value_in": [JOB_ID], "since_a_later_version": 1}
+        return web.json_response(secret(request.match_info["name"]) | change)
+
+    async def _remove_secret(self, request: web.Request) -> web.Response:
+        return web.json_response(secret(request.match_info["name"]))
 
 
 @contextmanager

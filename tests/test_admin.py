@@ -167,36 +167,6 @@ def test_a_missing_configuration_is_told_with_its_status(run: Run) -> None:
 
 # --- secrets ------------------------------------------------------------------------------------------
 
-CANARY = "hunter2-do-not-show"
-
-
-def test_a_connections_file_with_a_connection_is_taken() -> None:
-    credentials.check_value("snowflake", b'[default]\naccount = "ab123"\n')
-    credentials.check_value("snowflake-dev", b'[a]\naccount = "x"\n[b]\naccount = "y"\n')
-
-
-def test_other_secrets_take_any_value() -> None:
-    credentials.check_value("api-key", b"\xff\x00")
-
-
-@pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        (f'password = "{CANARY}', "not TOML"),
-        (f'[default]\naccount = "x"\npassword = {CANARY}', "line 3"),
-        (f'password = "{CANARY}"', "no connection"),
-        (f'[default]\npassword = "{CANARY}"', "no connection"),
-        (f'[connections.default]\naccount = "x"\npassword = "{CANARY}"', r"\[connections\]"),
-        ("\udcff", "UTF-8"),
-    ],
-)
-def test_a_snowflake_secret_that_is_no_connections_file_is_refused_without_its_value(
-    value: str, why: str
-) -> None:
-    with pytest.raises(AgentError, match=why) as caught:
-        credentials.check_value("snowflake", value.encode(errors="surrogateescape"))
-    assert CANARY not in str(caught.value)
-
 
 def test_a_file_that_others_can_read_is_remarked(tmp_path: Path) -> None:
     file = tmp_path / "connections.toml"

@@ -84,13 +84,18 @@ def ml_job(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
 
 
-def at_a_terminal(*arguments: str) -> str:
-    """What `ml-job` shows on a terminal, stdout and stderr together."""
+def at_a_terminal(*arguments: str, typed: bytes = b"") -> str:
+    """What `ml-job` shows on a terminal, stdout and stderr together; `typed` once it has asked."""
     master, slave = pty.openpty()
-    process = subprocess.Popen([*ML_JOB, *arguments], stdin=slave, stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        [*ML_JOB, *arguments], stdin=slave, stdout=slave, stderr=slave, start_new_session=True
+    )
     os.close(slave)
     shown = b""
     try:
+        while typed and b": " not in shown:
+            shown += os.read(master, 65536)
+        os.write(master, typed)
         while chunk := os.read(master, 65536):
             shown += chunk
     except OSError:  # EIO: the last one to hold the terminal has gone
@@ -99,6 +104,58 @@ def at_a_terminal(*arguments: str) -> str:
         os.close(master)
     process.wait(30)
     return shown.decode().replace("\r\n", "\n")
+
+
+class TestSecrets:
+    def test_a_value_travels_as_the_body_and_is_never_shown(self, agent: StandIn) -> None:
+        value = b"hunter2\xff\n"
+        result = CliRunner().invoke(app, ["secret", "set", "api"], input=value, catch_exceptions=False)
+        assert result.exit_code == 0
+        method, path, headers, body = agent.requests[0]
+        assert (method, path, body) == ("PUT", "/secrets/api", value)
+        assert headers["Content-Type"] == "application/octet-stream"
+        assert result.stdout == (
+            f"Rotated: jobs that begin now get api of alice.\nRunning, with what they began with: {JOB_ID}.\n"
+        )
+        assert "hunter2" not in result.output
+
+    def test_a_value_that_is_typed_is_not_shown(self, agent: StandIn) -> None:
+        shown = at_a_terminal("secret", "set", "api", typed=b"hunter2\n")
+        assert agent.requests[0][3] == b"hunter2"
+        assert "Value (not shown)" in shown
+        assert "hunter2" not in shown
+
+    def test_a_value_from_a_file_that_others_can_read_is_remarked(
+        self, agent: StandIn, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "value"
+        file.write_text("hunter2")
+        file.chmod(0o644)
+        result = ml_job("secret", "set", "api", "--file", str(file))
+        assert agent.requests[0][3] == b"hunter2"
+        assert "chmod 600" in result.stderr
+
+    def test_there_is_no_way_to_give_a_value_as_an_argument(self, agent: StandIn) -> None:
+        assert ml_job("secret", "set", "api", "hunter2").exit_code == 2
+        assert agent.requests == []
+
+    def test_a_file_that_is_not_there_is_named(self, agent: StandIn) -> None:
+        result = ml_job("secret", "set", "api", "--file", "nowhere")
+        assert (result.exit_code, agent.requests) == (2, [])
+        assert "nowhere cannot be read" in result.stderr
+
+    def test_they_are_listed_with_whose_they_are_and_when_they_were_set(self, agent: StandIn) -> None:
+        time = "2026-01-01T00:00:00.000Z"
+        assert ml_job("secret", "list").stdout == f"shared\teverybody\t{time}\napi\talice\t{time}\n"
+        assert json.loads(ml_job("secret", "list", "--json").stdout)["secrets"][1]["age_seconds"] == 60
+
+    def test_one_is_removed(self, agent: StandIn) -> None:
+        assert ml_job("secret", "rm", "api").stdout == "Removed api of alice.\n"
+        assert agent.paths("DELETE") == ["/secrets/api"]
+
+    def test_a_name_is_never_more_than_a_part_of_the_path(self, agent: StandIn) -> None:
+        ml_job("secret", "rm", "../jobs?x")
+        assert agent.paths("DELETE") == ["/secrets/..%2Fjobs%3Fx"]
 
 
 class TestSubmit:

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "archivist": "errors models journal archive store metrics meter",
     "changes": "errors models store",
     "podman": "errors models",
+    "credentials": "errors models podman",
     "audit": "models",
     "store": "errors models audit",
     "tree": "",
@@ -52,9 +53,10 @@ MAY_IMPORT = {
     "certificates": "errors models audit pki signing_request store",
     "listener": "",
     "jobs": PARTS,
-    "api": "errors models audit journal archive artifacts certificates jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki certificates listener jobs pruner api",
-    "cli": f"{PARTS} pki keyfiles rotation certificates jobs pruner api service",
+    "api": "errors models audit journal archive artifacts certificates credentials jobs changes metrics"
+    " meter",
+    "service": f"{PARTS} archivist pki certificates credentials listener jobs pruner api",
+    "cli": f"{PARTS} pki keyfiles rotation certificates credentials jobs pruner api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

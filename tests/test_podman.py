@@ -1,6 +1,7 @@
 """The Podman client: against a stand-in on a socket for what goes wrong, against the host's for what is."""
 
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
@@ -23,8 +24,20 @@ class StandIn:
         self.values: dict[str, bytes] = {}
         self.storage = storage
         self.forgets = False
+        self.refuses: web.Response | None = None
         self.answer: web.Response | None = None
         self.asked_for_images = 0
+
+    @contextlib.asynccontextmanager
+    async def listening(self, socket: Path) -> AsyncIterator[None]:
+        """Answers on a socket in the file system."""
+        runner = web.AppRunner(self.application())
+        await runner.setup()
+        await web.UnixSite(runner, str(socket)).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -64,16 +77,25 @@ class StandIn:
         return web.json_response(list(self.secrets.values()))
 
     async def create(self, request: web.Request) -> web.Response:
+        if self.refuses:
+            return self.refuses
         if self.forgets:
             self.secrets.clear()
-        name = request.query["name"]
+        self._keep(request.query["name"], json.loads(request.query["labels"]), await request.read())
+        return web.json_response({"ID": "1"})
+
+    def add(self, name: str, user: str | None, value: bytes) -> None:
+        """As an operator sets a secret."""
+        labels = {podman.LABEL_NAME: name} | ({podman.LABEL_USER: user} if user else {})
+        self._keep(podman_name(name, user), labels, value)
+
+    def _keep(self, name: str, labels: dict[str, str], value: bytes) -> None:
         self.secrets[name] = {
             "CreatedAt": "2026-01-01T00:00:00.123456789Z",
             "UpdatedAt": "2026-01-02T00:00:00Z",
-            "Spec": {"Name": name, "Labels": json.loads(request.query["labels"])},
+            "Spec": {"Name": name, "Labels": labels},
         }
-        self.values[name] = await request.read()
-        return web.json_response({"ID": "1"})
+        self.values[name] = value
 
     async def inspect(self, request: web.Request) -> web.Response:
         if request.match_info["name"] not in self.secrets:
@@ -82,6 +104,7 @@ class StandIn:
 
     async def remove(self, request: web.Request) -> web.Response:
         del self.secrets[request.match_info["name"]]
+        del self.values[request.match_info["name"]]
         return web.Response(status=204)
 
 
@@ -92,12 +115,8 @@ def stand_in(tmp_path: Path) -> StandIn:
 
 @pytest.fixture
 async def client(stand_in: StandIn, tmp_path: Path) -> AsyncIterator[Podman]:
-    runner = web.AppRunner(stand_in.application())
-    await runner.setup()
-    await web.UnixSite(runner, str(tmp_path / "podman.sock")).start()
-    async with Podman(tmp_path / "podman.sock") as client:
+    async with stand_in.listening(tmp_path / "podman.sock"), Podman(tmp_path / "podman.sock") as client:
         yield client
-    await runner.cleanup()
 
 
 def test_no_two_secrets_share_a_podman_name() -> None:

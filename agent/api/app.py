@@ -4,6 +4,7 @@ from aiohttp import web
 
 from ..certificates import Certificates
 from ..changes import Changes
+from ..credentials import Credentials
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
@@ -11,6 +12,7 @@ from . import access, connections, identity, openapi, problems, rates, requests,
 from .events import CHANGES, METER
 from .handlers import CERTIFICATES, JOBS
 from .logs import JOURNAL, STREAMS
+from .secrets import CREDENTIALS, MAX_SECRETS
 from .streams import Streams
 
 
@@ -21,6 +23,7 @@ def build(
     changes: Changes,
     meter: Meter,
     certificates: Certificates,
+    credentials: Credentials,
     write_audit: trail.Write,
     max_body_bytes: int,
     body_seconds: float,
@@ -28,6 +31,7 @@ def build(
     request_burst: int,
     max_streams: int,
     max_streams_per_user: int,
+    max_secrets_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking and how often, then guarded routes."""
     audited, asked = trail.Trail(write_audit), rates.Rates(requests_per_second, request_burst)
@@ -49,6 +53,8 @@ def build(
     app[STREAMS] = Streams(max_streams, max_streams_per_user)
     app[METER] = meter
     app[trail.TRAIL] = audited
+    app[CREDENTIALS] = credentials
+    app[MAX_SECRETS] = max_secrets_per_user
     guard = access.Guard(jobs, audited)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.before("getOpenapi", openapi.get_openapi))

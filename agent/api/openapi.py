@@ -51,12 +51,12 @@ def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
     """The components, and the reference to each model: as it is read, or as it is sent."""
     wanted: list[Key] = [(ProblemDocument, "serialization")]
     for route in ROUTES:
-        if route.body:
+        if isinstance(route.body, type):
             wanted.append((route.body, "validation"))
         if isinstance(route.answers, type):
             wanted.append((route.answers, "serialization"))
     references, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=REF)
-    bodies = {route.body.__name__ for route in ROUTES if route.body}
+    bodies = {route.body.__name__ for route in ROUTES if isinstance(route.body, type)}
     components = {
         name: _without_null(schema, sent=name not in bodies) for name, schema in definitions["$defs"].items()
     }
@@ -100,7 +100,11 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
         },
     }
     if route.body:
-        content = {"application/json": {"schema": schemas[(route.body, "validation")]}}
+        content: dict[str, Any]
+        if isinstance(route.body, str):
+            content = {route.body: {"schema": {"type": "string", "format": "binary"}}}
+        else:
+            content = {"application/json": {"schema": schemas[(route.body, "validation")]}}
         operation["requestBody"] = {"required": route.body_required, "content": content}
     return operation
 

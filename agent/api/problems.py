@@ -41,6 +41,8 @@ STATUS = {
     Problem.IDEMPOTENCY_MISMATCH: 422,
     Problem.IMAGE_MISSING: 422,
     Problem.SECRET_MISSING: 422,
+    Problem.SECRET_NOT_FOUND: 404,
+    Problem.TOO_MANY_SECRETS: 409,
     Problem.TOO_MANY_JOBS: 429,
     Problem.TOO_MANY_STREAMS: 429,
     Problem.TOO_MANY_REQUESTS: 429,

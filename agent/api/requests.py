@@ -15,6 +15,7 @@ from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
 
+BYTES = "application/octet-stream"
 MAX_REPORTED = 20  # refused fields that one answer names
 MAX_IDEMPOTENCY_KEY = 255  # characters
 
@@ -55,6 +56,17 @@ async def read_body(request: web.Request, model: type[M]) -> M:
             "Send the header Content-Type: application/json.",
         )
     return validate(model, _parse(await request.read()))
+
+
+async def read_bytes(request: web.Request) -> bytes:
+    """The body as it is. Raises `AgentError` that says nothing of what it contains."""
+    if request.content_type != BYTES:
+        raise AgentError(
+            Problem.UNSUPPORTED_MEDIA_TYPE,
+            f"The body is {request.content_type}; this call takes {BYTES}.",
+            f"Send the header Content-Type: {BYTES}.",
+        )
+    return await request.read()
 
 
 def read_query(request: web.Request, model: type[M]) -> M:

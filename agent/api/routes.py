@@ -16,10 +16,13 @@ from ..models import (
     RenewedCertificate,
     Rerun,
     ScriptList,
+    SecretChange,
+    SecretEntry,
+    SecretList,
     SigningRequest,
     Usage,
 )
-from . import artifacts, events, handlers, logs
+from . import artifacts, events, handlers, logs, requests, secrets
 from .access import Guard
 
 TEXT = "text/plain"
@@ -32,7 +35,8 @@ BYTES = "*/*"  # of whatever media type the file's name stands for
 class Route:
     """One call. `answers` is a model, or the media types of a body that is no JSON.
 
-    `also` are the status codes that a conditional or partial request is answered with.
+    `also` are the status codes that a conditional or partial request is answered with. `body` is a model, or
+    the media type of a body that is taken as it is.
     """
 
     method: str
@@ -42,7 +46,7 @@ class Route:
     answers: type[Model] | tuple[str, ...]
     status: int = 200
     also: tuple[int, ...] = ()
-    body: type[Model] | None = None
+    body: type[Model] | str | None = None
     body_required: bool = True
     query: type[Model] | None = None
     request_headers: tuple[str, ...] = ()
@@ -114,6 +118,9 @@ ROUTES = (
         request_headers=("Range", "If-Range", "If-None-Match"),
     ),
     Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
+    Route("GET", "/secrets", "listSecrets", secrets.list_secrets, SecretList),
+    Route("PUT", "/secrets/{name}", "setSecret", secrets.set_secret, SecretChange, body=requests.BYTES),
+    Route("DELETE", "/secrets/{name}", "removeSecret", secrets.remove_secret, SecretEntry),
     Route("GET", "/host", "getHost", handlers.get_host, Host),
     Route(
         "POST",

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,11 +17,14 @@ from agent import __version__
 from agent.cli import audit, authority, certificates, credentials, doctor, install, prune
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
+from agent.cli.quantities import format_age
 from agent.cli.terminal import Column, Screen
 from agent.config import load
+from agent.credentials import Credentials
 from agent.errors import AgentError, Problem
-from agent.models import Role, SecretName, UserName, format_time
-from agent.podman import Podman, Secret
+from agent.models import Job, Role, SecretChange, SecretName, UserName, format_time, now
+from agent.podman import Podman
+from agent.store import Store
 
 T = TypeVar("T")
 
@@ -28,7 +32,7 @@ EXIT_FAILURE = 1
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h, which systemd shows by name
 
 LEVEL_STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
-SECRET_COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"), Column("CHANGED"))
+SECRET_COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("CREATED"), Column("SET"))
 
 app = typer.Typer(
     name="ml-agent",
@@ -166,15 +170,20 @@ def set_secret(
     name: SecretArgument,
     user: UserOption = None,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Where the value is; else standard input.")
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Where the value is; else standard input, or typed."),
     ] = None,
 ) -> None:
     """Store a secret's value, in place of an earlier one."""
     value = credentials.read_value(file)
-    credentials.check_value(name, value)
-    _with_podman(lambda podman: podman.set_secret(name, user, value))
+
+    async def store(secrets: Credentials) -> SecretChange:
+        return await secrets.set(name, user, value, running=await _active_jobs())
+
+    said = credentials.said_of(_with_credentials(store))
     audit.record(load(), "setSecret", name, owner=user or "")
-    typer.echo(f"Jobs that start from now on get {name} of {user or 'everybody'}.")
+    for line in said:
+        typer.echo(line)
     if remark := credentials.left_readable(file):
         typer.echo(remark, err=True)
 
@@ -182,15 +191,15 @@ def set_secret(
 @secret.command("list")
 def list_secrets(as_json: JsonOption = False) -> None:
     """List secrets by name and user; nobody can read a value back here."""
-    secrets = _with_podman(Podman.secrets)
+    secrets = _with_credentials(Credentials.all)
     screen = Screen()
     if as_json:
-        screen.json([_secret_document(one) for one in secrets])
+        screen.json([one.model_dump(mode="json") for one in secrets])
         return
     screen.table(
         SECRET_COLUMNS,
         [
-            [one.name, one.user or "everybody", format_time(one.created_at), format_time(one.updated_at)]
+            [one.name, one.user or "everybody", *map(_told_time(screen), (one.created_at, one.updated_at))]
             for one in secrets
         ],
     )
@@ -199,12 +208,7 @@ def list_secrets(as_json: JsonOption = False) -> None:
 @secret.command("rm")
 def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
     """Remove a secret; jobs that run keep what they were given."""
-    if not _with_podman(lambda podman: podman.remove_secret(name, user)):
-        raise AgentError(
-            Problem.INVALID_REQUEST,
-            f"There is no secret {name} of {user or 'everybody'}.",
-            "`ml-agent secret list` shows what there is.",
-        )
+    _with_credentials(lambda secrets: secrets.remove(name, user))
     audit.record(load(), "removeSecret", name, owner=user or "")
     typer.echo(f"Removed {name} of {user or 'everybody'}.")
 
@@ -353,21 +357,33 @@ async def _examine(screen: Screen | None) -> list[Finding]:
     return findings
 
 
-def _with_podman(work: Callable[[Podman], Coroutine[Any, Any, T]]) -> T:
+def _with_credentials(work: Callable[[Credentials], Coroutine[Any, Any, T]]) -> T:
     async def connected() -> T:
-        async with Podman(load().podman_socket) as podman:
-            return await work(podman)
+        settings = load()
+        async with Podman(settings.podman_socket) as podman:
+            return await work(
+                Credentials(
+                    podman,
+                    runtime_directory=settings.runtime_directory,
+                    state_directory=settings.state_directory,
+                )
+            )
 
     return asyncio.run(connected())
 
 
-def _secret_document(one: Secret) -> dict[str, str | None]:
-    return {
-        "name": one.name,
-        "user": one.user,
-        "created_at": format_time(one.created_at),
-        "updated_at": format_time(one.updated_at),
-    }
+async def _active_jobs() -> list[Job]:
+    """What has not ended, as the record says; none where there is no record yet."""
+    database = load().database
+    if not database.exists():
+        return []
+    async with Store.open(database) as store:
+        return await store.active_jobs()
+
+
+def _told_time(screen: Screen) -> Callable[[datetime], str]:
+    """For a person how long ago it was, for a program when."""
+    return (lambda moment: format_age(moment, now())) if screen.person else format_time
 
 
 def _account(named: str | None) -> str:

@@ -22,6 +22,7 @@ from ..models import (
     ScriptList,
 )
 from . import artifacts, render, renewal
+from . import secrets as own_secrets
 from .failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
 from .http import Api, decode
 from .identity import DEFAULT_SERVER
@@ -35,6 +36,7 @@ app = typer.Typer(
     name="ml-job", help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.add_typer(artifacts.app, name="artifacts", help="List what a job left behind, or fetch it with `get`.")
+app.add_typer(own_secrets.app, name="secret", help="Set, list and remove credentials of your own jobs.")
 
 
 def _retry_reason(text: str) -> str:

@@ -87,9 +87,12 @@ class Api:
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
         body: object = None,
+        data: bytes | None = None,
         silence: float = ANSWER_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful response, its body still to be read. `path` is percent-encoded and starts with `/`.
+
+        The request carries `body` as JSON, or `data` as it is.
 
         Raises Refused for an error status, and Unreachable when the connection cannot be made, breaks
         (also while the block reads the body), or brings no byte for `silence` seconds.
@@ -102,6 +105,7 @@ class Api:
                 params=params,
                 headers={"Accept": f"{accept}, application/problem+json", **(headers or {})},
                 json=body,
+                data=data,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence),
                 allow_redirects=False,
             ) as response:
@@ -117,7 +121,13 @@ class Api:
             return parse(await response.read())
 
     async def post(
-        self, path: str, body: object = None, *, key: str | None = None, method: str = "POST"
+        self,
+        path: str,
+        body: object = None,
+        *,
+        data: bytes | None = None,
+        key: str | None = None,
+        method: str = "POST",
     ) -> Any:
         """The JSON answer to a POST, PUT or DELETE that may be repeated: by its nature, or by its `key`.
 
@@ -128,7 +138,7 @@ class Api:
         delays = backoff()
         for attempt in range(1, POST_ATTEMPTS + 1):
             try:
-                async with self.open(path, method=method, body=body, headers=headers) as response:
+                async with self.open(path, method=method, body=body, data=data, headers=headers) as response:
                     return parse(await response.read())
             except Unreachable as exc:
                 nobody = isinstance(exc.__cause__, aiohttp.ClientConnectorError)

@@ -19,18 +19,21 @@ from aiohttp import web
 from small_site import make_repository, make_settings
 from stand_in_journal import JournalFile
 from test_jobs import Scene, driving
+from test_podman import StandIn
 
 from agent import pki
 from agent.api.app import build
 from agent.api.connections import ConnectionBounds, Connections
 from agent.certificates import Certificates
 from agent.changes import Changes
+from agent.credentials import Credentials
 from agent.jobs import Jobs
 from agent.journal import Journal
 from agent.listener import Listener
 from agent.meter import Meter
 from agent.models import Certificate, Job, Role, now
 from agent.pki import Authority, Issued
+from agent.podman import Podman
 from agent.service import _background
 from agent.store import Store
 from agent.tail import Tail
@@ -141,6 +144,7 @@ class Served:
     journal: JournalFile
     document: Document
     connections: Connections
+    podman: StandIn
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
     _servers: list[asyncio.Server] = field(default_factory=list)
 
@@ -237,7 +241,15 @@ async def serve(
                 "request_burst": 1000,
                 "max_streams": 10,
                 "max_streams_per_user": 10,
+                "max_secrets_per_user": 3,
             } | options
+            podman = StandIn(tmp_path)
+            await stack.enter_async_context(podman.listening(tmp_path / "podman.sock"))
+            credentials = Credentials(
+                await stack.enter_async_context(Podman(tmp_path / "podman.sock")),
+                runtime_directory=settings.runtime_directory,
+                state_directory=settings.state_directory,
+            )
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             app = build(
@@ -248,6 +260,7 @@ async def serve(
                 certificates=Certificates(
                     store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
                 ),
+                credentials=credentials,
                 write_audit=store.audit,
                 **limits,
             )
@@ -278,6 +291,7 @@ async def serve(
                 journal,
                 document,
                 connections,
+                podman,
             )
             stack.push_async_callback(served.close)
             if drive:

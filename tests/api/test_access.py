@@ -31,7 +31,8 @@ BODIES = {
     "submitJob": {"script_name": "succeed.py"},
     "renewCertificate": {"csr": pem(ec.generate_private_key(ec.SECP256R1()))},
 }
-EXAMPLES = {"path": "result.txt"}  # what else stands in paths
+BYTES = {"setSecret": b"a value"}
+EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 NOBODYS = "aaaaaaaaaaaa"
 
@@ -85,7 +86,11 @@ class Site:
         until = ENDLESS.get(cell.operation)
         if until is not None:
             return await self._begin(path, until)
-        answer = await self.caller(cell.method or method, path, json=BODIES.get(cell.operation))
+        body: dict[str, Any] = {"json": BODIES.get(cell.operation)}
+        if cell.operation in BYTES:
+            octets = {"Content-Type": "application/octet-stream"}
+            body = {"data": BYTES[cell.operation], "headers": octets}
+        answer = await self.caller(cell.method or method, path, **body)
         return answer.status, answer.body
 
     async def _begin(self, path: str, until: bytes) -> tuple[int, bytes]:
@@ -105,6 +110,8 @@ async def site_of(served: Served, cell: Cell) -> Site:
     caller, other = await served.known("caller", cell.role), await served.known("other")
     job = await (caller if cell.whose == "own" else other).submit()
     (served.artifacts(job) / "result.txt").write_text("hers")
+    if cell.operation == "removeSecret":
+        await Site(served, caller, "caller", job).ask(replace(cell, operation="setSecret"), "")
     if cell.operation == "unpinJob":
         await served.jobs.pin(job["job_id"], pinned=True)
     return Site(served, caller, "caller", job)

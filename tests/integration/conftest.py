@@ -55,8 +55,12 @@ class Client:
 
     def curl(self, path: str, *options: str) -> subprocess.CompletedProcess[str]:
         """Runs curl with the user's certificate; the HTTP status follows the body on a line of its own."""
+        return run(*self.curl_command(path, *options))
+
+    def curl_command(self, path: str, *options: str) -> list[str]:
+        """What `curl` runs."""
         files = config_directory()
-        return run(
+        return [
             "curl",
             "--silent",
             "--show-error",
@@ -65,7 +69,7 @@ class Client:
             *("--write-out", "\n%{http_code}"),
             *options,
             f"https://localhost:{load().http.port}{path}",
-        )
+        ]
 
     def call(self, path: str, *options: str) -> tuple[int, Any]:
         """The HTTP status, and the JSON body."""

@@ -1,0 +1,158 @@
+"""One's own secrets over HTTP: who sees and changes which, what is refused; no answer has a value."""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent import podman
+from agent.models import JobState
+
+from .conftest import Answer, Client, Served
+
+CANARY = b"hunter2-do-not-show"
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+async def put(client: Client, name: str, value: bytes = b"x", **headers: str) -> Answer:
+    return await client("PUT", f"/secrets/{name}", data=value, headers=OCTETS | headers)
+
+
+async def test_a_secret_is_set_listed_rotated_and_removed(served: Served, alice: Client) -> None:
+    answer = await put(alice, "api", bytes(range(256)))
+    assert (answer.status, answer.json["name"], answer.json["user"]) == (200, "api", "alice")
+    assert (answer.json["rotated"], answer.json["earlier_value_in"]) == (False, [])
+    assert served.podman.values == {"ml-agent.api.alice": bytes(range(256))}
+    assert (await put(alice, "api", b"new")).json["rotated"] is True
+    (listed,) = (await alice.get("/secrets")).json["secrets"]
+    assert listed.keys() == {"name", "user", "created_at", "updated_at", "age_seconds"}
+    removed = await alice("DELETE", "/secrets/api")
+    assert (removed.status, removed.json["name"]) == (200, "api")
+    assert (await alice.get("/secrets")).json == {"secrets": []}
+    again = await alice("DELETE", "/secrets/api")
+    assert (again.status, again.problem) == (404, "secret-not-found")
+
+
+async def test_one_sees_and_changes_ones_own_whoever_one_is(
+    served: Served, alice: Client, bob: Client, administrator: Client
+) -> None:
+    await put(alice, "api", b"alice's")
+    served.podman.add("api", None, b"everybody's")
+    for client in (bob, administrator):
+        assert [each.get("user") for each in (await client.get("/secrets")).json["secrets"]] == [None]
+        assert (await client("DELETE", "/secrets/api")).status == 404
+        assert (await put(client, "api", b"other")).json["rotated"] is False
+    assert served.podman.values == {
+        "ml-agent.api": b"everybody's",
+        "ml-agent.api.alice": b"alice's",
+        "ml-agent.api.bob": b"other",
+        "ml-agent.api.root": b"other",
+    }
+
+
+async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Served, alice: Client) -> None:
+    served.podman.add("warehouse", None, b"everybody's")
+    running = await alice.submit("declared.py")
+    waiting = await alice.submit("declared.py")
+    active = served.jobs._active[running["job_id"]]
+    active.job = active.job.model_copy(update={"status": JobState.RUNNING})
+    answer = await put(alice, "warehouse")
+    assert answer.json["earlier_value_in"] == [running["job_id"]]
+    assert waiting["status"] == "PENDING"
+
+
+async def test_a_user_has_as_many_as_the_site_allows(alice: Client, bob: Client) -> None:
+    for number in range(3):
+        assert (await put(alice, f"api-{number}")).status == 200
+    answer = await put(alice, "api-3")
+    assert (answer.status, answer.problem) == (409, "too-many-secrets")
+    assert (await put(alice, "api-2")).status == 200
+    assert (await put(bob, "api-3")).status == 200
+
+
+async def test_where_operators_alone_set_secrets_a_user_is_told_so(serve: Callable[..., Any]) -> None:
+    served = await serve(max_secrets_per_user=0)
+    answer = await put(await served.known("alice"), "api")
+    assert (answer.status, answer.problem) == (409, "too-many-secrets")
+    assert "ml-agent secret set" in answer.json["hint"]
+
+
+@pytest.mark.parametrize("name", ["Api", "1", "a.b", "a_b", "n" * 64, "a%2fb", "a%00", "%F0%9F%98%80"])
+async def test_a_name_that_no_script_could_declare_is_refused(alice: Client, name: str) -> None:
+    for answer in (await put(alice, name), await alice("DELETE", f"/secrets/{name}")):
+        assert (answer.status, answer.fields) == (422, ["name"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "headers", "status", "problem"),
+    [
+        ("api", CANARY + b"x" * 256 * 2**10, {}, 413, "body-too-large"),
+        ("api", CANARY, {"Content-Type": "application/json"}, 415, "unsupported-media-type"),
+        ("api", b"", {}, 422, "invalid-request"),
+        ("snowflake", b'password = "' + CANARY, {}, 422, "invalid-request"),
+        ("snowflake", b"\xff" + CANARY, {}, 422, "invalid-request"),
+        ("Snowflake", CANARY, {}, 422, "invalid-request"),
+    ],
+)
+async def test_a_refusal_repeats_nothing_of_the_value(
+    served: Served,
+    alice: Client,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: bytes,
+    headers: dict[str, str],
+    status: int,
+    problem: str,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer = await put(alice, name, value, **headers)
+    assert (answer.status, answer.problem) == (status, problem)
+    assert status != 422 or answer.fields in (["value"], ["name"])
+    assert CANARY not in answer.body
+    assert CANARY.decode() not in caplog.text
+    assert served.podman.secrets == {}
+
+
+async def test_a_host_that_fails_repeats_nothing_of_the_value(
+    served: Served, alice: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.podman.refuses = web.json_response({"message": "disk on fire"}, status=500)
+    with caplog.at_level(logging.DEBUG):
+        answer = await put(alice, "api", CANARY)
+    assert (answer.status, answer.problem) == (503, "host")
+    assert "disk on fire" in caplog.text
+    assert CANARY.decode() not in caplog.text + answer.body.decode()
+
+
+async def test_a_disk_that_is_nearly_full_is_507_and_nothing_is_changed(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(alice, "api", b"kept")
+    monkeypatch.setattr(podman, "FREE_BYTES_FOR_SECRETS", 2**63)
+    for answer in (await put(alice, "other"), await alice("DELETE", "/secrets/api")):
+        assert (answer.status, answer.problem) == (507, "storage-full")
+        assert "Retry-After" in answer.headers
+    assert served.podman.values == {"ml-agent.api.alice": b"kept"}
+
+
+async def test_no_call_answers_with_a_value(served: Served, alice: Client) -> None:
+    await put(alice, "warehouse", CANARY)
+    job = await alice.submit("declared.py", hyperparameters={"depth": "3"})
+    for template, operations in served.document.content["paths"].items():
+        path = template.replace("{job_id}", job["job_id"]).replace("{path}", "x")
+        if "get" not in operations or path.endswith("/events"):
+            continue
+        answer = await alice.get(path)
+        assert CANARY not in answer.body, path
+    answer = await alice.get("/secrets/warehouse")
+    assert (answer.status, answer.problem) == (405, "method-not-allowed")
+    assert CANARY.decode() not in json.dumps(answer.json)
+    # Written by the agent meanwhile: the record and all that is beside it.
+    state = served.scene.settings.state_directory
+    files = [path for path in state.rglob("*") if path.is_file()]
+    assert served.scene.settings.database in files
+    for path in files:
+        assert CANARY not in path.read_bytes(), path
