@@ -59,7 +59,12 @@ CPUS = os.cpu_count() or 1
 MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MEMORY_FOR_JOBS = MEMORY_BYTES * 4 // 5  # the rest is for the system, the agent and the file cache
 DEFAULT_LIMITS = Limits(
-    memory_bytes=min(2 * 2**30, MEMORY_FOR_JOBS), cpus=1.0, tasks=512, run_time_seconds=3600
+    memory_bytes=min(2 * 2**30, MEMORY_FOR_JOBS),
+    cpus=1.0,
+    tasks=512,
+    run_time_seconds=3600,
+    artifact_bytes=8 * 2**30,
+    artifact_files=10_000,
 )
 MAXIMUM_LIMITS = Limits(
     memory_bytes=MEMORY_BYTES,
@@ -67,7 +72,13 @@ MAXIMUM_LIMITS = Limits(
     tasks=4096,
     run_time_seconds=24 * 3600,
     grace_seconds=300,
+    # What a manifest takes at the most.
+    artifact_bytes=64 * 2**30,
+    artifact_files=10_000,
 )
+# What jobs leave free for the agent's own record, where the site says nothing.
+MIN_FREE_BYTES = 2**30
+MIN_FREE_SHARE = 20  # at the most one part in so many of a small file system
 
 
 class _Section(BaseModel):
@@ -95,6 +106,7 @@ class Jobs(_Section):
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
     retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    min_free_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
 
@@ -107,6 +119,12 @@ class Jobs(_Section):
     @classmethod
     def _complete_maximum(cls, limits: Limits) -> Limits:
         return limits.over(MAXIMUM_LIMITS)
+
+    def free_floor(self, total_bytes: int) -> int:
+        """What jobs have to leave free of a file system of that size."""
+        if self.min_free_bytes is not None:
+            return self.min_free_bytes
+        return min(MIN_FREE_BYTES, total_bytes // MIN_FREE_SHARE)
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:

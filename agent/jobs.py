@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
+import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +20,7 @@ from typing import Any, TypeVar
 
 from . import __version__, archive, lifecycle
 from .artifacts import manifest
-from .config import Settings
+from .config import Settings, shipped
 from .errors import AgentError, FieldError, Problem
 from .metadata import check_parameters
 from .models import (
@@ -44,9 +46,20 @@ from .models import (
     same_variable,
     unit_name,
 )
-from .outcome import MAX_MARK, ExitRecord, Outcome, interrupted, mark_time, outcome, read_mark, read_record
+from .outcome import (
+    MAX_MARK,
+    ExitRecord,
+    Outcome,
+    interrupted,
+    mark_time,
+    outcome,
+    read_excess,
+    read_mark,
+    read_record,
+)
 from .podman import Podman
-from .quadlet import CLAIMED, ENDED, STARTED, STOPPING, Compiler, Mounted, Plan
+from .quadlet import CLAIMED, ENDED, OVER, SECCOMP, STARTED, STOPPING, Compiler, Egress, Mounted, Plan
+from .quota import Taken, measure
 from .schedule import Schedule
 from .snapshot import Snapshots
 from .store import IdTaken, Store
@@ -325,6 +338,28 @@ class Jobs:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
         return self._attempt(job) / "artifacts"
 
+    async def taken(self, job: Job) -> Taken:
+        """What the job's attempt has in /artifacts now, and whether that is more than its limits say."""
+        limits = job.limits.over(self._settings.jobs.default_limits)
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(measure, self.artifacts_directory(job), limits, stop)
+        finally:
+            stop.set()
+
+    def end(self, job: Job, reason: Reason, message: str) -> None:
+        """Ends a running job because of what it took of the disk; its mark tells why, also a later agent."""
+        active = self._active.get(job.job_id)
+        if active is None or active.job.attempt != job.attempt:
+            return
+        over = self._attempt(job) / OVER
+        with contextlib.suppress(FileNotFoundError):  # it has been made before
+            # Over the blanks that were left there: a full disk has no room for it.
+            with over.with_name(f"{OVER}.new").open("r+b") as file:
+                file.write(f"{reason} {message}".encode().ljust(MAX_MARK))
+            over.with_name(f"{OVER}.new").rename(over)
+        active.hint.set()
+
     def log_file(self, job: Job) -> Path:
         """Where the log of a job that has ended is kept, once it is."""
         return self._directory(job) / archive.NAME
@@ -437,6 +472,7 @@ class Jobs:
                 raise AgentError(
                     Problem.HOST, "The host is shutting down; the next boot tries the job again."
                 )
+            self._check_room()
             await self._change(active, _admission, manager=manager)
             if active.job.status.terminal:
                 return
@@ -467,6 +503,15 @@ class Jobs:
             await self._finish(active, interrupted("The host was restarted before the job began."))
         else:
             await self._start(active)
+
+    def _check_room(self) -> None:
+        """Raises `AgentError` (storage-full) while the state's file system has too little for another job."""
+        disk = shutil.disk_usage(self._settings.state_directory)
+        if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
+            raise AgentError(
+                Problem.STORAGE_FULL,
+                f"It waits until {self._settings.state_directory} has {floor} bytes free.",
+            )
 
     async def _start(self, active: _Active) -> None:
         """Makes the job's unit and asks systemd for it. A unit that was claimed never starts again."""
@@ -501,7 +546,7 @@ class Jobs:
                 (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
             _replace(directory / "input/job.json", _input(job))
             # A disk that is full when the job ends has room for how it ended: the blocks are its own by then.
-            for mark in (STOPPING, ENDED):
+            for mark in (STOPPING, ENDED, OVER):
                 (directory / f"{mark}.new").write_bytes(b" " * MAX_MARK)
             (directory / f"{CLAIMED}.new").touch(mode=0o600)
             if not (directory / CLAIMED).is_symlink():
@@ -514,11 +559,14 @@ class Jobs:
             # Without a digest the image was not there; Podman will say so in the job's log.
             image=_by_digest(job) if job.image_digest else job.image,
             network=network,
-            limits=job.limits,
+            # A job of an earlier version may lack some.
+            limits=job.limits.over(self._settings.jobs.default_limits),
             snapshot=await self._snapshots.tree(job.commit),
             directory=directory,
             claim=_claim(job),
             hooks=self._hooks,
+            seccomp=shipped("quadlets") / SECCOMP,
+            state=self._settings.state_directory,
             secrets=await self._secrets(job.secrets, job.owner),
         )
 
@@ -536,8 +584,13 @@ class Jobs:
         if claimed and (container_id := self._container_id(active.job)):
             update["container_id"] = container_id
         await self._change(active, lambda job: job.model_copy(update=update))
-        if active.job.cancel_requested and state.active_state != "deactivating":
-            await self._units.stop(active.job.unit)
+        over = (self._attempt(active.job) / OVER).exists()
+        if state.active_state != "deactivating":
+            if active.job.cancel_requested or over:
+                await self._units.stop(active.job.unit)
+        elif over and (self._attempt(active.job) / STOPPING).exists():
+            # What takes more than it may gets no grace to take still more in.
+            await self._units.kill(active.job.unit)
 
     async def _finish_without_record(self, active: _Active, state: UnitState, manager: str) -> None:
         """A job that began, is gone, and left no record: FAILED as the journal says, but never COMPLETED."""
@@ -566,6 +619,7 @@ class Jobs:
             started=(marks / STARTED).exists(),
             stopping=stopping[0] if stopping else "success" if called_off else None,
             cancelled=job.cancel_requested,
+            excess=read_excess(marks / OVER),
         )
 
     def _without_record(self, job: Job, told: ExitRecord) -> Outcome:
@@ -588,6 +642,8 @@ class Jobs:
         """
         job = active.job
         self._bar(job)
+        if result.status is JobState.COMPLETED and (taken := await self.taken(job)).excess:
+            result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
         started = self._attempt(job) / STARTED
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = result.message

@@ -7,6 +7,7 @@ org.freedesktop.systemd1(5).
 import asyncio
 import contextlib
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,11 @@ class Units:
         with contextlib.suppress(NoSuchUnitError):
             await self.call(MANAGER, MANAGER_PATH, "StopUnit", "ss", name, "replace")
 
+    async def kill(self, name: str) -> None:
+        """Sends SIGKILL to all of the unit's processes."""
+        with contextlib.suppress(NoSuchUnitError):
+            await self.call(MANAGER, MANAGER_PATH, "KillUnit", "ssi", name, "all", signal.SIGKILL)
+
     async def forget(self, name: str) -> None:
         """Makes the next start read the unit's file, which is another one since the unit failed.
 
@@ -204,6 +210,15 @@ class Units:
         except NoSuchUnitError:
             return UnitUsage()
         return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
+
+    async def written(self, name: str) -> int | None:
+        """Bytes that the unit's processes have written to disks; None where nobody counts them."""
+        try:
+            path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
+            count = int(await self._property(path, SERVICE, "IOWriteBytes"))
+        except NoSuchUnitError:
+            return None
+        return None if count == NOT_COUNTED else count
 
     async def manager_identity(self) -> str:
         """Differs after every boot and every restart of the user manager, but not after a daemon-reexec."""

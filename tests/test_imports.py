@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
-    "errors models outcome git metadata snapshot artifacts quadlet units libsystemd tail journal podman store"
+    "errors models outcome git metadata snapshot artifacts cage quota quadlet units libsystemd tail journal podman store"
     " queue schedule config archive changes metrics meter lifecycle"
 )
 
@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "metadata": "errors models",
     "snapshot": "errors models git metadata",
     "artifacts": "errors models",
-    "quadlet": "errors models",
+    "cage": "",
+    "quota": "models",
+    "quadlet": "errors models cage",
     "units": "errors models",
     "libsystemd": "errors",
     "tail": "errors libsystemd",
@@ -44,8 +46,9 @@ MAY_IMPORT = {
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
+    "warden": "config errors models jobs units",
     "api": "errors models journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs pruner api",
+    "service": f"{PARTS} archivist pki jobs pruner warden api",
     "cli": f"{PARTS} pki jobs pruner api service",
 }
 

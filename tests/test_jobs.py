@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from small_site import IMAGE, import_image, make_repository, make_settings
@@ -20,7 +20,17 @@ from agent.config import Settings, shipped
 from agent.errors import AgentError, Problem
 from agent.jobs import Jobs
 from agent.journal import Item, Journal, Line, LineNumbering, Position
-from agent.models import Job, JobRequest, JobState, Limits, LogSource, Reason, RequestedLimits, now
+from agent.models import (
+    Job,
+    JobRequest,
+    JobState,
+    Limits,
+    LogSource,
+    Reason,
+    RequestedLimits,
+    RetryReason,
+    now,
+)
 from agent.outcome import ExitRecord
 from agent.podman import Image, Podman
 from agent.quadlet import CLAIMED, ENDED, STARTED, STOPPING, TEMPLATE, Compiler, Plan
@@ -202,7 +212,14 @@ async def test_a_job_records_what_runs(scene: Scene) -> None:
     job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters={"a": "1"}))
     assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
     assert (job.image, job.image_digest, len(job.commit), len(job.script_sha256)) == (IMAGE, DIGEST, 40, 64)
-    assert job.limits == Limits(memory_bytes=64 * 2**20, cpus=1.0, tasks=512, run_time_seconds=60)
+    assert job.limits == Limits(
+        memory_bytes=64 * 2**20,
+        cpus=1.0,
+        tasks=512,
+        run_time_seconds=60,
+        artifact_bytes=8 * 2**30,
+        artifact_files=10_000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -685,7 +702,7 @@ async def test_a_job_that_did_not_ask_for_it_is_not_tried_again(
 
 
 async def test_what_somebody_stopped_is_not_tried_again(soon: Scene) -> None:
-    everything = [reason for reason in Reason if reason not in (Reason.CANCELLED, Reason.STOPPED)]
+    everything = list(get_args(RetryReason))
     async with driving(soon.jobs()) as jobs:
         for cancel, reason in ((True, Reason.CANCELLED), (False, Reason.STOPPED)):
             job = await soon.begun(jobs, max_attempts=3, retry_on=everything)

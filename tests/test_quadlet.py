@@ -13,7 +13,7 @@ from agent import quadlet
 from agent.config import shipped
 from agent.errors import AgentError, Problem
 from agent.models import Limits, unit_name
-from agent.quadlet import TEMPLATE, Compiler, Mounted, Plan, drop_in, record_section, verify
+from agent.quadlet import TEMPLATE, Compiler, Egress, Mounted, Plan, drop_in, record_section, verify
 
 GOLDEN = Path(__file__).parent / "quadlet"
 COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
@@ -22,21 +22,30 @@ PLAIN = Plan(
     job_id="abcdefghijkl",
     image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
     network="none",
-    limits=Limits(memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600),
+    limits=Limits(
+        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
+    ),
     snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
     directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
     claim="ml-agent/claims/abcdefghijkl.1",
     hooks=Path("/usr/lib/ml"),
+    seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
+    state=Path("/var/lib/ml"),
 )
 WITH_SECRETS = replace(
     PLAIN,
     network="pasta:--map-gw,-T,none",
-    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1),
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
     secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
+)
+BEHIND_A_PROXY = replace(
+    PLAIN, egress=Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))
 )
 
 
-@pytest.mark.parametrize(("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS)])
+@pytest.mark.parametrize(
+    ("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS), ("egress.conf", BEHIND_A_PROXY)]
+)
 def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) -> None:
     assert drop_in(plan) == (GOLDEN / name).read_text("utf-8")
 
