@@ -1,6 +1,6 @@
 """The floor under every job's cage: what its `podman run` must have, and what a drop-in may add to it. Pure.
 
-An option that is not in these tables is refused, whatever it does: what a later Podman brings is not known here.
+An option that is not in these tables is refused, whatever it does: nobody has looked at it.
 `docs/cage.md` says the same in plain words; podman-run(1) is the source of the names.
 """
 
@@ -170,7 +170,7 @@ def _taken(name: str, value: str, terms: Terms) -> bool:
 
 
 def _may_be_mounted(volume: str, terms: Terms) -> bool:
-    """A site's own volume: read-only, since it is the same for all jobs, and nothing that belongs to the host."""
+    """A site's own volume: read-only, as all jobs have the same, and nothing that belongs to the host."""
     source, _, rest = volume.partition(":")
     _, _, options = rest.partition(":")
     if "ro" not in options.split(",") or "%" in source:

@@ -58,7 +58,7 @@ from .outcome import (
     read_record,
 )
 from .podman import Podman
-from .quadlet import CLAIMED, ENDED, OVER, SECCOMP, STARTED, STOPPING, Compiler, Egress, Mounted, Plan
+from .quadlet import CLAIMED, ENDED, OVER, SECCOMP, STARTED, STOPPING, Compiler, Mounted, Plan
 from .quota import Taken, measure
 from .schedule import Schedule
 from .snapshot import Snapshots
@@ -589,8 +589,8 @@ class Jobs:
             if active.job.cancel_requested or over:
                 await self._units.stop(active.job.unit)
         elif over and (self._attempt(active.job) / STOPPING).exists():
-            # What takes more than it may gets no grace to take still more in.
-            await self._units.kill(active.job.unit)
+            # What takes more than it may gets no grace to take still more in. Its conmon notes how it ended.
+            await self._podman.kill(f"ml-job-{active.job.job_id}")
 
     async def _finish_without_record(self, active: _Active, state: UnitState, manager: str) -> None:
         """A job that began, is gone, and left no record: FAILED as the journal says, but never COMPLETED."""

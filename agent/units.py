@@ -7,7 +7,6 @@ org.freedesktop.systemd1(5).
 import asyncio
 import contextlib
 import re
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,11 +163,6 @@ class Units:
         """Asks for the unit to be stopped; a unit that systemd does not know is stopped already."""
         with contextlib.suppress(NoSuchUnitError):
             await self.call(MANAGER, MANAGER_PATH, "StopUnit", "ss", name, "replace")
-
-    async def kill(self, name: str) -> None:
-        """Sends SIGKILL to all of the unit's processes."""
-        with contextlib.suppress(NoSuchUnitError):
-            await self.call(MANAGER, MANAGER_PATH, "KillUnit", "ssi", name, "all", signal.SIGKILL)
 
     async def forget(self, name: str) -> None:
         """Makes the next start read the unit's file, which is another one since the unit failed.

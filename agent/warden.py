@@ -13,6 +13,7 @@ from .units import Units
 log = logging.getLogger("ml-agent")
 
 INTERVAL = 3.0  # seconds between two looks; what a job can write in two of them is how far it may overshoot
+MIN_GROWTH = 2**20  # bytes between two looks; who has written less has not taken the room
 FULL = "The disk was about to be full, and the job was writing the most to it."
 
 
@@ -59,7 +60,7 @@ class Warden:
         if disk.free >= floor:
             return
         most = max(running, key=lambda job: growth[job.job_id])
-        if growth[most.job_id] <= 0:
+        if growth[most.job_id] < MIN_GROWTH:
             if disk.free >= floor / 2:
                 return
             most = max(running, key=lambda job: job.started_at or job.created_at)
