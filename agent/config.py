@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -51,6 +52,13 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # What podman's Network= may say. No space, quote, specifier or line break can be part of it.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
+EgressTarget = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$",
+        max_length=260,
+    ),
+]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 
 
@@ -135,6 +143,17 @@ class Jobs(_Section):
         return self
 
 
+class Egress(_Section):
+    """Where the jobs of scripts with this network may connect to; `docs/egress.md` says how it is enforced.
+
+    `allow` has `name:port` and `*.name:port`, which is every name below it. `private` are networks, beside
+    the public Internet, to which these names may lead.
+    """
+
+    allow: Annotated[list[EgressTarget], Field(min_length=1, max_length=1000)]
+    private: list[IPv4Network | IPv6Network] = []
+
+
 class Retention(_Section):
     """How long finished jobs are kept, and how much of them; `docs/retention.md` says what goes with what.
 
@@ -188,6 +207,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     retention: Retention = Retention()
     networks: dict[NetworkName, PodmanNetwork] = {}
+    egress: dict[NetworkName, Egress] = {}
     policy_directories: list[AbsolutePath] = Field(
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
     )
@@ -225,7 +245,17 @@ class Settings(BaseSettings):
 
     def network(self, name: str) -> str | None:
         """The podman network behind a script's `network`, or None where the site has none of that name."""
-        return "none" if name == "none" else self.networks.get(name)
+        return "none" if name == "none" or name in self.egress else self.networks.get(name)
+
+    def egress_directory(self, name: str) -> Path:
+        """Where the proxy of an `[egress.<name>]` has its socket, as its socket unit says."""
+        return self.runtime_directory / "ml-egress" / name
+
+    @model_validator(mode="after")
+    def _one_meaning(self) -> Self:
+        if twice := sorted((self.networks.keys() | {"none"}) & self.egress.keys()):
+            raise ValueError(f"egress.{twice[0]}: another network has that name already")
+        return self
 
 
 def shipped(directory: str) -> Path:

@@ -58,7 +58,19 @@ from .outcome import (
     read_record,
 )
 from .podman import Podman
-from .quadlet import CLAIMED, ENDED, OVER, SECCOMP, STARTED, STOPPING, Compiler, Mounted, Plan
+from .quadlet import (
+    CLAIMED,
+    EGRESS_PLACE,
+    ENDED,
+    OVER,
+    SECCOMP,
+    STARTED,
+    STOPPING,
+    Compiler,
+    Egress,
+    Mounted,
+    Plan,
+)
 from .quota import Taken, measure
 from .schedule import Schedule
 from .snapshot import Snapshots
@@ -544,7 +556,7 @@ class Jobs:
         with _disk():
             for part in ("input", "artifacts"):
                 (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(directory / "input/job.json", _input(job))
+            _replace(directory / "input/job.json", _input(job, proxied=job.network in self._settings.egress))
             # A disk that is full when the job ends has room for how it ended: the blocks are its own by then.
             for mark in (STOPPING, ENDED, OVER):
                 (directory / f"{mark}.new").write_bytes(b" " * MAX_MARK)
@@ -567,8 +579,14 @@ class Jobs:
             hooks=self._hooks,
             seccomp=shipped("quadlets") / SECCOMP,
             state=self._settings.state_directory,
+            egress=self._egress(job.network),
             secrets=await self._secrets(job.secrets, job.owner),
         )
+
+    def _egress(self, network: str) -> Egress | None:
+        if network not in self._settings.egress:
+            return None
+        return Egress(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
 
     async def _follow(self, active: _Active, state: UnitState, *, claimed: bool) -> None:
         """Records what is new of a unit that lives, and stops one that was cancelled.
@@ -837,16 +855,15 @@ def _fingerprint(request: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _input(job: Job) -> str:
+def _input(job: Job, *, proxied: bool) -> str:
     """What the image's launcher reads as /run/ml-job/job.json: the only way of client values into a job."""
-    return json.dumps(
-        {
-            "job_id": job.job_id,
-            "script_name": job.script_name,
-            "hyperparameters": job.hyperparameters,
-            "starts_after": f"/run/ml-job/{Path(STARTED).name}",
-        }
-    )
+    described = {
+        "job_id": job.job_id,
+        "script_name": job.script_name,
+        "hyperparameters": job.hyperparameters,
+        "starts_after": f"/run/ml-job/{Path(STARTED).name}",
+    }
+    return json.dumps(described | ({"proxy": f"{EGRESS_PLACE}/proxy"} if proxied else {}))
 
 
 def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:

@@ -125,7 +125,7 @@ def drop_in(plan: Plan) -> str:
     if plan.egress:
         _check_tokens([plan.egress.socket_unit])
         socket = plan.egress.socket_unit
-        lines = ["[Unit]", f"Requires={socket}", f"After={socket}", "", *lines]
+        lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
     return "\n".join(lines)
 
 

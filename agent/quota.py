@@ -1,7 +1,7 @@
-"""How much a job has put into its /artifacts, while it may still be writing, moving and hiding what is there.
+"""How much a job has in its /artifacts, while it may still be writing, moving and hiding what is there.
 
-A rootless account can set no quota on a directory: the job's files are the account's own. So they are counted,
-again and again, and the count ends where the quota does, however much there is.
+A rootless account can set no quota on a directory: the job's files are the account's own. So they are
+counted, again and again, and the count ends where the quota does, however much there is.
 """
 
 import os
@@ -21,7 +21,7 @@ OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Taken:
-    """What was counted, and a sentence on what is more than may be; then there may be more than was counted."""
+    """What was counted. With `excess`, a sentence on what is too much, there may be more than that."""
 
     bytes: int = 0
     files: int = 0

@@ -1,4 +1,4 @@
-"""Looks after the disk while jobs run: ends those that take more than they may, before they take all there is."""
+"""Looks after the disk while jobs run: ends those that take more than they may, before they take all."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ FULL = "The disk was about to be full, and the job was writing the most to it."
 
 
 class Warden:
-    """Every few seconds: what each running job has in /artifacts, and what the state's file system has left."""
+    """Every few seconds: what each running job has in /artifacts, and what the file system has left."""
 
     def __init__(self, settings: Settings, jobs: Jobs, units: Units) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class Warden:
             taken = await self._jobs.taken(job)
             if taken.excess:
                 self._jobs.end(job, Reason.ARTIFACT_QUOTA, taken.excess)
-            # What is deleted and still open is in no directory; only the kernel counts it, where it is asked to.
+            # What is deleted and still open is in no directory: only the kernel counts that, if asked to.
             written = await self._units.written(job.unit) or 0
             grown[job.job_id] = max(taken.bytes, written)
         before, self._known = self._known, grown

@@ -46,10 +46,11 @@ MAY_IMPORT = {
     "schedule": "config models queue",
     "pki": "errors models",
     "jobs": PARTS,
+    "egress": "config",
     "warden": "config errors models jobs units",
     "api": "errors models journal archive artifacts jobs changes metrics meter",
     "service": f"{PARTS} archivist pki jobs pruner warden api",
-    "cli": f"{PARTS} pki jobs pruner api service",
+    "cli": f"{PARTS} pki jobs pruner egress api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

@@ -26,6 +26,10 @@ async def settings(tmp_path: Path) -> Settings:
     if await run("podman", "images", "--quiet", RUNNER, check=False) == "":
         pytest.skip(f"there is no image {RUNNER} (ml-runner-build.service makes it)")
     scripts = {path.name: path.read_text("utf-8") for path in SCRIPTS.glob("*.py")}
+    # The same attempts from other networks.
+    for network, name in (("warehouse", "escape-warehouse.py"), ("egress-test", "escape-egress.py")):
+        head = f'# /// ml-job\n# network = "{network}"\n'
+        scripts[name] = scripts["escape.py"].replace("# /// ml-job\n", head, 1)
     make_repository(tmp_path / "repository", scripts)
     site = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]))
     limits = site.jobs.default_limits.model_copy(update={"memory_bytes": 2**29, "run_time_seconds": 240})

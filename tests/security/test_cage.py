@@ -6,13 +6,13 @@ import json
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_jobs import Host
-from waiting import run, until
+from waiting import run
 
 from agent import warden
 from agent.artifacts import open_artifact
@@ -146,26 +146,38 @@ async def end_of(host: Host, job: Job) -> Job:
     return await host.jobs.get(job.job_id)
 
 
-async def escape(host: Host, **changes: Any) -> list[dict[str, str]]:
+@contextlib.asynccontextmanager
+async def targets_of(host: Host) -> AsyncIterator[dict[str, Any]]:
+    """What is there for an attacker, for as long as the body runs: another job's result is part of it."""
     other = await host.submit("harmless.py")
     assert (await end_of(host, other)).status is JobState.COMPLETED
     with listeners() as heard:
         targets = what_is_there(host, heard, other)
         are_worth_an_attempt(targets)
-        targets |= changes
-        job = await host.submit(
-            changes.get("script", "escape.py"),
-            hyperparameters={"targets": json.dumps(targets)},
-            limits=RequestedLimits(tasks=100, grace_seconds=1),
-        )
-        return await attempts_of(host, job)
+        yield targets
 
 
 async def test_a_hostile_job_gets_nowhere(host: Host) -> None:
-    rows = await escape(host)
+    async with targets_of(host) as targets:
+        parameters = {"targets": json.dumps(targets)}
+        limits = RequestedLimits(tasks=100, grace_seconds=1)
+        rows = await attempts_of(
+            host, await host.submit("escape.py", hyperparameters=parameters, limits=limits)
+        )
     assert [row for row in rows if row["result"] == "SUCCEEDED"] == []
     # Where there are no controllers, as in a container, the bound on tasks is shown elsewhere.
     assert [row["attempt"] for row in rows if row["result"] == "not shown"] in ([], ["fork without bound"])
+
+
+async def test_a_job_on_the_demos_network_reaches_the_demos_warehouse_alone(host: Host) -> None:
+    (network,) = [options for options in host.settings.networks.values() if options.startswith("pasta:")]
+    port = network.partition(",-T,")[2].partition(",")[0]
+    async with targets_of(host) as targets:
+        targets["interfaces"] = ["lo", "warehouse"]
+        targets["addresses"] = [f"127.0.0.1:{port}", *targets["addresses"]]
+        parameters = {"targets": json.dumps(targets)}
+        rows = await attempts_of(host, await host.submit("escape-warehouse.py", hyperparameters=parameters))
+    assert [row["attempt"] for row in rows if row["result"] == "SUCCEEDED"] == [f"reach 127.0.0.1:{port}"]
 
 
 @pytest.mark.parametrize("how", ["bytes", "files", "directories", "sparse", "hidden", "deep", "moving"])
