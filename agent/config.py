@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -212,6 +213,13 @@ class Settings(BaseSettings):
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
     )
 
+    @field_validator("egress")
+    @classmethod
+    def _one_meaning(cls, egress: dict[str, Egress], info: ValidationInfo) -> dict[str, Egress]:
+        if twice := sorted((info.data.get("networks", {}).keys() | {"none"}) & egress.keys()):
+            raise ValueError(f"another network has the name {twice[0]} already")
+        return egress
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -250,12 +258,6 @@ class Settings(BaseSettings):
     def egress_directory(self, name: str) -> Path:
         """Where the proxy of an `[egress.<name>]` has its socket, as its socket unit says."""
         return self.runtime_directory / "ml-egress" / name
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> Self:
-        if twice := sorted((self.networks.keys() | {"none"}) & self.egress.keys()):
-            raise ValueError(f"egress.{twice[0]}: another network has that name already")
-        return self
 
 
 def shipped(directory: str) -> Path:
@@ -342,6 +344,8 @@ def _place(loc: tuple[int | str, ...], layers: dict[Path, dict[str, Any]], fallb
     for path, layer in reversed(layers.items()):
         node: Any = layer
         for key in keys:
+            if isinstance(node, list):
+                continue  # an entry of a list that this layer has
             if not isinstance(node, dict) or key not in node:
                 break
             node = node[key]

@@ -79,7 +79,7 @@ def what_is_there(host: Host, heard: dict[str, Any], other: Job) -> dict[str, An
         installed.database,
         installed.pki_directory / "ca.key",
         config_directory() / "alice.key",
-        Path.home() / ".local/share/containers/storage/secrets/secretsdata/secretsdata",
+        Path.home() / ".local/share/containers/storage/secrets/filedriver/secretsdata.json",
         Path.home() / ".local/share/containers/storage/db.sql",
         runtime / "systemd/user" / other.unit,
         Path("/usr/bin/podman"),
@@ -94,6 +94,7 @@ def what_is_there(host: Host, heard: dict[str, Any], other: Job) -> dict[str, An
         Path("/run/systemd/journal/socket"),
         Path("/run/systemd/private"),
         Path("/run/systemd/notify"),
+        *runtime.glob("libpod/tmp/socket/*/attach"),
     ]
     local = [f"{address}:{port}" for address in ("127.0.0.1", "[::1]", *own_addresses()) for port in ports]
     return {

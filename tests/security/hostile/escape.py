@@ -441,6 +441,13 @@ def read_masked(path):
     return read(path)
 
 
+@attempt("see a secret that it did not declare")
+def secrets():
+    if found := os.listdir("/run/secrets"):
+        return f"sees {found}"
+    raise OSError(errno.ENOENT, "none is mounted")
+
+
 @attempt("find a device that is not harmless")
 def devices():
     harmless = set(
