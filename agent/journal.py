@@ -205,14 +205,6 @@ class LineNumbering:
         self._missing_since = self._cursor
         return [Gap(self._number, time, self._cursor)]
 
-    def unclosed(self) -> list[Item]:
-        """Of a unit that has ended: a gap where its closing entry is not there, as after a power cut."""
-        return [] if self.closed else self.missing(time.time_ns() // 1_000_000)
-
-    def seen_before(self, entry: Fields) -> None:
-        """The entry at the position, which was taken by an earlier reader."""
-        self.closed = entry.get("MESSAGE_ID") == ENDED
-
     def take(self, entries: Iterable[Fields]) -> list[Item]:
         """The entries as a client sees them, without the bookkeeping that is no part of the log."""
         return [item for entry in entries if (item := self._take(entry)) is not None]
@@ -327,6 +319,7 @@ class Journal:
         journald reads a unit's output and its closing entry from two sockets, in no promised order: the log
         is whole when that entry is there and a further look finds nothing new.
         """
+        await self._look_behind(unit, numbering)
         deadline = asyncio.get_running_loop().time() + SETTLE_LIMIT
         while True:
             before = numbering.position
@@ -340,7 +333,26 @@ class Journal:
             if quiet and (numbering.closed or late):
                 break
             await asyncio.sleep(SETTLE_INTERVAL)
-        yield numbering.unclosed()
+        yield await self.unclosed(unit, numbering)
+
+    async def unclosed(self, unit: str, numbering: LineNumbering) -> list[Item]:
+        """Of a unit that has ended: a gap where its closing entry is not there, as after a power cut."""
+        await self._look_behind(unit, numbering)
+        return [] if numbering.closed else numbering.missing(time.time_ns() // 1_000_000)
+
+    async def _look_behind(self, unit: str, numbering: LineNumbering) -> None:
+        """Tells a numbering that began in the middle whether the log was closed before that.
+
+        systemd says a word or two more behind the closing entry, and a client may have read those.
+        """
+        if numbering.closed or not numbering.position.cursor:
+            return
+        marks = [f"MESSAGE_ID={each.decode()}" for each in sorted(BEGINNINGS | {ENDED})]
+        command = ["--output=export", "--output-fields=MESSAGE_ID", "--lines=1", *marks]
+        command += [f"USER_UNIT={unit}", f"_UID={os.getuid()}"]
+        async with contextlib.aclosing(_journalctl(command)) as chunks:
+            newest = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
+        numbering.closed = bool(newest) and newest[-1].get("MESSAGE_ID") == ENDED
 
     async def plain_after(self, unit: str) -> str:
         """The cursor behind which all that came over the unit's stdout is whole lines of the job's own.
@@ -437,7 +449,7 @@ async def _batches(
                 if not any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in entries):
                     lost = numbering.missing(time_of(entries[0]))
             elif entries[0].get("__CURSOR") == position.cursor.encode():
-                numbering.seen_before(entries.pop(0))
+                entries.pop(0)
             else:
                 # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
                 lost = numbering.missing(time_of(entries[0]))

@@ -45,7 +45,7 @@ class Reader(Protocol):
     fd: int
 
     def next(self) -> bool: ...
-    def process(self) -> None: ...
+    def process(self) -> bool: ...
     def field(self, name: bytes) -> bytes | None: ...
     def cursor(self) -> bytes: ...
     def realtime(self) -> int: ...
@@ -207,10 +207,11 @@ class _Reading(threading.Thread):
         while not self._stopped.is_set():
             if self._look(own, dropped):
                 continue
-            # Not before all was read: it lets go of files that were deleted.
+            # Not before all was read: it lets go of files that were deleted. What was written to one of them
+            # since is gone: each follower learns from the journal whether that is so where it stands.
             for reader in (own, dropped):
-                if reader.fd in changed:
-                    reader.process()
+                if reader.fd in changed and not reader.process():
+                    self._call(self._lose)
             changed = set(select.select([own.fd, dropped.fd], [], [], LOOK_INTERVAL)[0])
 
     def _look(self, own: Reader, dropped: Reader) -> bool:
@@ -268,7 +269,10 @@ class _Reading(threading.Thread):
     def _begin(self) -> None:
         if not self.begun.done():
             self.begun.set_result(None)
-            return
+        else:
+            self._lose()
+
+    def _lose(self) -> None:
         for followers in self._subscriptions.values():
             for each in followers:
                 each.lose()

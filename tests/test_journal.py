@@ -261,33 +261,6 @@ def test_the_closing_entry_is_noticed() -> None:
     assert numbering.closed
 
 
-@pytest.mark.parametrize(
-    ("kinds", "gaps"),
-    [("", [0]), ("bl", [2]), ("ble", []), ("blu", [2]), ("bleb", [4])],
-)
-def test_a_log_without_its_closing_entry_says_that_its_end_may_be_missing(
-    kinds: str, gaps: list[int]
-) -> None:
-    numbering = LineNumbering(Position())
-    taken = [*numbering.take(restarts(kinds)), *numbering.unclosed(), *numbering.unclosed()]
-    assert [item.after for item in taken if isinstance(item, Gap)] == gaps
-
-
-async def test_who_goes_on_behind_the_closing_entry_is_told_of_no_gap(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program, entries = tmp_path / "journalctl", restarts("ble")
-    program.write_text(f'#!/bin/sh\nexec cat "{tmp_path}/entries"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    for last, gaps in ((entries[-1], 0), (entries[-2], 1)):
-        (tmp_path / "entries").write_bytes(exported(last))
-        numbering = LineNumbering(Position(3, last["__CURSOR"].decode()))
-        monkeypatch.setattr(journal, "SETTLE_LIMIT", 0)
-        items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
-        assert [type(item) for item in items] == [Gap] * gaps
-
-
 def test_a_job_that_is_tried_again_is_not_closed() -> None:
     numbering = LineNumbering(Position())
     numbering.take([entry(MESSAGE_ID=ENDED), entry(MESSAGE_ID=BEGINNING)])
@@ -311,6 +284,30 @@ def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         (tmp_path / "journalctl").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "journalctl").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return place
+
+
+@pytest.fixture
+def journal_has(journalctl: Callable[[str], None], tmp_path: Path) -> Callable[[list[Fields]], None]:
+    """Lets journalctl show these entries: all, from a cursor on, or the newest with a message id."""
+
+    def place(entries: list[Fields]) -> None:
+        marks = [each for each in entries if "MESSAGE_ID" in each]
+        shown = {"all": entries, "newest": marks[-1:]}
+        shown |= {f"from{number:x}": entries[number:] for number in range(len(entries))}
+        for name, some in shown.items():
+            (tmp_path / name).write_bytes(b"".join(map(exported, some)))
+        journalctl(
+            f"""cd {tmp_path}
+            for argument; do
+                case $argument in
+                --cursor=*) exec cat "from${{argument##*x=}}" ;;
+                --lines=1) exec cat newest ;;
+                esac
+            done
+            exec cat all"""
+        )
 
     return place
 
@@ -373,6 +370,46 @@ async def test_a_reader_that_is_left_takes_its_journalctl_with_it(journalctl: Ca
             break
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
     assert not [pid for pid in children if "sleep" in Path(f"/proc/{pid}/cmdline").read_text("ascii")]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gaps"),
+    [("", [0]), ("bl", [2]), ("ble", []), ("blel", []), ("blu", [2]), ("bleb", [4])],
+)
+async def test_a_log_without_its_closing_entry_says_that_its_end_may_be_missing(
+    kinds: str, gaps: list[int], journal_has: Callable[[list[Fields]], None]
+) -> None:
+    entries = restarts(kinds)
+    journal_has(entries)
+    numbering = LineNumbering(Position())
+    taken = numbering.take(entries)
+    for _ in range(2):
+        taken += await Journal().unclosed("x.service", numbering)
+    assert [item.after for item in taken if isinstance(item, Gap)] == gaps
+
+
+@pytest.mark.parametrize(("kinds", "gaps"), [("ble", 0), ("blel", 0), ("bl", 1), ("blebl", 1)])
+async def test_who_goes_on_behind_the_closing_entry_is_told_of_no_gap(
+    kinds: str, gaps: int, journal_has: Callable[[list[Fields]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SETTLE_LIMIT", 0)
+    entries = restarts(kinds)
+    journal_has(entries)
+    for back in (1, 2):
+        numbering = LineNumbering(Position(3, entries[-back]["__CURSOR"].decode()))
+        items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
+        assert [type(item) for item in items[back - 1 :]] == [Gap] * gaps
+
+
+async def test_a_closed_log_behind_which_systemd_says_more_is_whole_at_the_second_look(
+    journal_has: Callable[[list[Fields]], None],
+) -> None:
+    entries = restarts("blel")
+    journal_has(entries)
+    numbering = LineNumbering(Position())
+    items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
+    assert [item.position.number for item in items] == list(range(1, len(items) + 1))
+    assert numbering.closed
 
 
 # --- the host's journald ------------------------------------------------------------------------------
