@@ -13,7 +13,7 @@ from agent import quadlet
 from agent.config import shipped
 from agent.errors import AgentError, Problem
 from agent.models import Limits, unit_name
-from agent.quadlet import TEMPLATE, Compiler, Egress, Mounted, Plan, drop_in, record_section, verify
+from agent.quadlet import SECCOMP, TEMPLATE, Compiler, Egress, Mounted, Plan, drop_in, record_section, verify
 
 GOLDEN = Path(__file__).parent / "quadlet"
 COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
@@ -248,6 +248,15 @@ async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Pa
 
 
 @pytest.mark.host
+async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container]\nAddDevice=nvidia.com/gpu=all\n")
+    (site / SECCOMP).write_text("{}")
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert f" --security-opt seccomp={site / SECCOMP} " in text
+    assert " --device=nvidia.com/gpu=all " in text
+
+
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -262,6 +271,18 @@ async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Pa
         ("[Container]\nPodmanArgs=--privileged\n", "it has --privileged"),
         ("[Container]\nGlobalArgs=--privileged\n", "it has --privileged"),
         ("[Service]\nExecStart=/bin/true\n", "ExecStart= lines"),
+        ("[Container]\nPodmanArgs=--security-opt=seccomp=unconfined\n", "seccomp=unconfined"),
+        ("[Container]\nUnmask=ALL\n", "it has --security-opt unmask=ALL"),
+        ("[Container]\nAddDevice=/dev/null\n", "it has --device /dev/null"),
+        ("[Container]\nVolume=/:/host:ro\n", "it has -v /:/host:ro"),
+        ("[Container]\nVolume=%t:/host:ro\n", "it has -v %t:/host:ro"),
+        ("[Container]\nMount=type=bind,source=/srv,target=/srv\n", "it has --mount"),
+        ("[Container]\nNotify=true\n", "it has --sdnotify container"),
+        ("[Container]\nEnvironmentFile=/etc/environment\n", "it has --env-file"),
+        ("[Container]\nGroupAdd=keep-groups\n", "it has --group-add keep-groups"),
+        ("[Container]\nUserNS=host\n", "it has --userns host"),
+        ("[Container]\nUser=0\n", "it has --user 0"),
+        ("[Container]\nSecret=key,type=env,target=KEY\n", "it has --secret key,type=env"),
     ],
 )
 async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(

@@ -1,4 +1,4 @@
-"""Hostile jobs on a real host: the image that jobs run in, the site's template, an agent's parts without HTTP."""
+"""Hostile jobs on a real host: the jobs' own image, the site's template, an agent's parts without HTTP."""
 
 import asyncio
 import os

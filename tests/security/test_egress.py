@@ -1,4 +1,4 @@
-"""A job whose script names an `[egress.<name>]`: what is on its list is reached, and nothing else by any way."""
+"""A job whose script names an `[egress.<name>]` reaches what is on its list, and nothing else by any way."""
 
 import asyncio
 import json

@@ -21,7 +21,17 @@ for kind, device in ((0o020666, os.makedev(1, 5)), (0o060666, os.makedev(7, 0)))
         os.mknod("device", kind, device)
     except OSError as error:
         print(f"mknod: {error.strerror}")
-for name in (b"new\nline", b"..\\..\\x", b"\x1b[31mred", b"\xff\xfe", b"n" * 255, b"\xe2\x80\xaegnp.exe", b" ", b"-rf", b"a:b;c&d$(e)`f`"):  # fmt: skip
+for name in (
+    b"new\nline",
+    b"..\\..\\x",
+    b"\x1b[31mred",
+    b"\xff\xfe",
+    b"n" * 255,
+    b"\xe2\x80\xaegnp.exe",
+    b" ",
+    b"-rf",
+    b"a:b;c&d$(e)`f`",
+):
     Path(os.fsdecode(name)).write_bytes(b"odd")
 os.mkdir("closed")
 Path("closed/inside").write_text("inside")
@@ -32,7 +42,7 @@ for level in range(40):
     directory.mkdir()
 directory.joinpath("bottom").write_text("bottom")
 
-# A process of its own session, whose parent has gone, with the log closed: it outlives what waits for children.
+# A process of its own session, whose parent has gone, with the log closed: nobody waits for it.
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:

@@ -41,9 +41,18 @@ with connect("forwarded") as one:
 
 for place in ("forwarded", "socket"):
     for target in (
-        f"127.0.0.1:{PORT + 1}", "localhost:443", "169.254.169.254:80", "168.63.129.16:80", "metadata.google.internal:80",
-        "example.com:443", "[::1]:443", "10.0.0.1:443", "127.1:443", "0:443", "2130706433:443",
-    ):  # fmt: skip
+        f"127.0.0.1:{PORT + 1}",
+        "localhost:443",
+        "169.254.169.254:80",
+        "168.63.129.16:80",
+        "metadata.google.internal:80",
+        "example.com:443",
+        "[::1]:443",
+        "10.0.0.1:443",
+        "127.1:443",
+        "0:443",
+        "2130706433:443",
+    ):
         print("refused" if "403" in ask(target, place) else "REACHED", place, target)
 
 for url in ("https://example.com/", "http://example.com/", "http://169.254.169.254/latest/meta-data/"):
@@ -54,7 +63,7 @@ for url in ("https://example.com/", "http://example.com/", "http://169.254.169.2
 
 for what in ("remove", "replace"):
     try:
-        os.unlink("/run/ml-egress/proxy") if what == "remove" else open("/run/ml-egress/other", "x")
+        os.unlink("/run/ml-egress/proxy") if what == "remove" else os.mknod("/run/ml-egress/other")
         print("REACHED", what)
     except OSError as error:
         print("refused", what, error.strerror)
