@@ -31,7 +31,7 @@ HEAD_TIMEOUT = 10.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds, for each address
 MAX_ADDRESSES = 4  # of a name that are tried
 MAX_PER_JOB = 64  # connections at a time
-MAX_LOGGED = 100  # refusals of one job that are worth a line
+MAX_NOTED = 1000  # lines in the journal for one job
 LINGER = 60.0  # seconds for the other direction once one has ended
 CHUNK = 1 << 16  # bytes
 IDLE_SECONDS = 60.0  # without a connection, until it leaves
@@ -106,7 +106,7 @@ class Proxy:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._open: Counter[str] = Counter()
-        self._refusals: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()
 
     @property
     def idle(self) -> bool:
@@ -136,21 +136,21 @@ class Proxy:
             wanted = f"{host}:{port}"
             remote = await self._connect(host, port)
         except RefusedError as error:
-            self._note(job, wanted, error.why)
+            self._note(job, f"refused {wanted}: {error.why}")
             writer.write(_refusal(error))
             await writer.drain()
             return
         async with remote as (remote_reader, remote_writer):
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             sent, received = await _both_ways((reader, writer), (remote_reader, remote_writer))
-        log.info("job %s: %s, %d bytes sent, %d received", job, wanted, sent, received)
+        self._note(job, f"{wanted}, {sent} bytes sent, {received} received")
 
-    def _note(self, job: str, wanted: str, why: str) -> None:
-        self._refusals[job] += 1
-        if self._refusals[job] <= MAX_LOGGED:
-            log.warning("job %s: refused %s: %s", job, wanted, why)
-        if self._refusals[job] == MAX_LOGGED:
-            log.warning("job %s: further refusals are not noted", job)
+    def _note(self, job: str, what: str) -> None:
+        self._noted[job] += 1
+        if self._noted[job] <= MAX_NOTED:
+            log.info("job %s: %s", job, what)
+        if self._noted[job] == MAX_NOTED:
+            log.info("job %s: nothing further is noted", job)
 
     async def _connect(
         self, host: str, port: int

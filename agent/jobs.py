@@ -330,7 +330,7 @@ class Jobs:
 
     async def artifacts(self, job: Job) -> ArtifactManifest:
         """What the job has left so far; final once it has ended. Raises what `check_files` raises."""
-        found = await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
+        found = await self._manifest(job, complete=job.status.terminal)
         # Looked at afterwards: what retention removes meanwhile must not be a shorter list.
         await self.check_files(job)
         return found
@@ -349,6 +349,11 @@ class Jobs:
     def artifacts_directory(self, job: Job) -> Path:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
         return self._attempt(job) / "artifacts"
+
+    async def _manifest(self, job: Job, *, complete: bool) -> ArtifactManifest:
+        """No more of it than its quota: what is hashed at a job's end holds its room."""
+        most = job.limits.over(self._settings.jobs.default_limits).artifact_bytes
+        return await manifest(job.job_id, self.artifacts_directory(job), complete=complete, max_bytes=most)
 
     async def taken(self, job: Job) -> Taken:
         """What the job's attempt has in /artifacts now, and whether that is more than its limits say."""
@@ -668,7 +673,7 @@ class Jobs:
         if started.exists():
             update["started_at"] = _not_before(job, mark_time(started))
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await manifest(job.job_id, self.artifacts_directory(job), complete=True)
+        await self._manifest(job, complete=True)
         await self._change(active, lambda latest: self._after_attempt(latest.model_copy(update=update)))
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._wake.set()

@@ -43,12 +43,18 @@ class Warden:
             if taken.excess:
                 self._jobs.end(job, Reason.ARTIFACT_QUOTA, taken.excess)
             # What is deleted and still open is in no directory: only the kernel counts that, if asked to.
-            written = await self._units.written(job.unit) or 0
-            grown[job.job_id] = max(taken.bytes, written)
+            grown[job.job_id] = max(taken.bytes, await self._written(job))
         before, self._known = self._known, grown
         if running:
             growth = {job_id: size - before.get(job_id, 0) for job_id, size in grown.items()}
             self._make_room(running, growth)
+
+    async def _written(self, job: Job) -> int:
+        """Bytes by the kernel's count, 0 where nobody counts or the manager does not answer."""
+        try:
+            return await self._units.written(job.unit) or 0
+        except AgentError:
+            return 0
 
     def _make_room(self, running: list[Job], growth: dict[str, int]) -> None:
         """Ends one job, if the disk is about to be full: the one that grew most since the last look.

@@ -196,16 +196,17 @@ async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
             await writer.wait_closed()
 
 
-async def test_a_flood_of_refusals_is_noted_up_to_a_bound(
+async def test_a_flood_of_connections_is_noted_up_to_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(egress, "MAX_LOGGED", 3)
+    monkeypatch.setattr(egress, "MAX_NOTED", 3)
+    caplog.set_level("INFO")
     async with serving(loopback(9), tmp_path) as (connect, _):
         for _ in range(10):
             await ask(connect, b"CONNECT evil.example.org:443 HTTP/1.1\r\n\r\n")
     assert [record.getMessage() for record in caplog.records] == [
         *["job -: refused evil.example.org:443: it is not on the list"] * 3,
-        "job -: further refusals are not noted",
+        "job -: nothing further is noted",
     ]
 
 
