@@ -69,6 +69,12 @@ OPTIONS = {
     "--pids-limit": ANY,
 }
 
+# For the sake of what is said of them: the word behind one of these is not the image.
+REFUSED_WITH_A_VALUE = (
+    *("--cap-add", "--pid", "--ipc", "--net", "--uts", "--cgroupns", "--mount", "--group-add"),
+    *("--env-file", "--volumes-from", "--pod"),
+)
+
 MUST = (
     ("--read-only", "true"),
     ("--read-only-tmpfs", "false"),
@@ -145,15 +151,10 @@ def _options(words: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
             return options, word
         name, separator, value = word.partition("=")
         if not separator:
-            valued = name in OPTIONS and name not in FLAGS
-            value = next(rest, "") if valued or _is_a_value_next(name) else "true"
+            valued = (name in OPTIONS and name not in FLAGS) or name in REFUSED_WITH_A_VALUE
+            value = next(rest, "") if valued else "true"
         options.append((name, value))
     return options, ""
-
-
-def _is_a_value_next(name: str) -> bool:
-    """Whether an option that is refused takes a value, for the sake of what is said of it."""
-    return name in ("--cap-add", "--pid", "--ipc", "--net", "--uts", "--cgroupns", "--mount", "--group-add")
 
 
 def _taken(name: str, value: str, terms: Terms) -> bool:
