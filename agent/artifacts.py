@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"  # beside the artifacts' directory, where no job can 
 
 MAX_ENTRIES = 10_000  # names looked at, of whatever kind
 MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
+MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones would be a manifest of 80 MB
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
 CHUNK_BYTES = 2**20
 
@@ -92,10 +93,12 @@ class _Survey:
 
     stop: threading.Event
     flush: bool
+    max_bytes: int = MAX_TOTAL_BYTES
     artifacts: list[Artifact] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     entries: int = 0
+    characters: int = 0
     total: int = 0
 
     def flushed(self, descriptor: int) -> None:
@@ -109,17 +112,21 @@ class _StoppedError(Exception):
     """Nobody waits for the result any more."""
 
 
-async def manifest(job_id: str, directory: Path, *, complete: bool) -> ArtifactManifest:
+async def manifest(
+    job_id: str, directory: Path, *, complete: bool, max_bytes: int | None = None
+) -> ArtifactManifest:
     """What a job has left in `directory` so far; where it has ended (`complete`), once and for all.
 
     Files are sorted by path. `skipped` names what is not published: links, devices, FIFOs, sockets, what
     cannot be read, names that are no printable text (escaped), and what is past the bounds; a name ending
-    in `/` is a directory of which not everything was looked at. A directory that is not there is empty.
+    in `/` is a directory of which not everything was looked at. A directory that is not there is empty. Of
+    files, no more than `max_bytes` are hashed and published.
 
     A complete manifest is kept in `manifest.json` beside the directory and read from there afterwards; while
     the disk is full it is made again each time it is asked for.
     """
-    return await _in_thread(partial(_manifest, job_id, directory, complete))
+    most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
+    return await _in_thread(partial(_manifest, job_id, directory, complete, most))
 
 
 async def open_artifact(directory: Path, path: str) -> Published:
@@ -152,10 +159,12 @@ async def _in_thread(
         raise
 
 
-def _manifest(job_id: str, directory: Path, complete: bool, stop: threading.Event) -> ArtifactManifest:
+def _manifest(
+    job_id: str, directory: Path, complete: bool, max_bytes: int, stop: threading.Event
+) -> ArtifactManifest:
     if complete and (record := _load(directory)):
         return record.manifest
-    survey = _Survey(stop, flush=complete)
+    survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
     try:
         with _opened(directory, OPEN_DIRECTORY) as descriptor:
             _walk(survey, descriptor, PurePosixPath())
@@ -181,11 +190,12 @@ def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
     """Adds what is below an open directory, whose own path is `place`."""
     with os.scandir(directory) as entries:
         for entry in entries:
+            path = place / entry.name
             survey.entries += 1
-            if survey.entries > MAX_ENTRIES:
+            survey.characters += len(_escaped(str(path)))
+            if survey.entries > MAX_ENTRIES or survey.characters > MAX_CHARACTERS:
                 survey.skipped.append(f"{place}/")
                 return
-            path = place / entry.name
             if not entry.name.isprintable():
                 survey.skipped.append(_escaped(str(path)))
             elif entry.is_dir(follow_symlinks=False):
@@ -214,7 +224,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
     try:
         with _open_regular(path.name, parent) as file:
             status = os.fstat(file.fileno())
-            if survey.total + status.st_size > MAX_TOTAL_BYTES:
+            if survey.total + status.st_size > survey.max_bytes:
                 survey.skipped.append(str(path))
                 return
             size, sha256 = _hash(file, status.st_size, survey.stop)

@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -51,6 +53,13 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # What podman's Network= may say. No space, quote, specifier or line break can be part of it.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
+EgressTarget = Annotated[
+    str,
+    Field(
+        pattern=r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$",
+        max_length=260,
+    ),
+]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 
 
@@ -59,7 +68,12 @@ CPUS = os.cpu_count() or 1
 MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MEMORY_FOR_JOBS = MEMORY_BYTES * 4 // 5  # the rest is for the system, the agent and the file cache
 DEFAULT_LIMITS = Limits(
-    memory_bytes=min(2 * 2**30, MEMORY_FOR_JOBS), cpus=1.0, tasks=512, run_time_seconds=3600
+    memory_bytes=min(2 * 2**30, MEMORY_FOR_JOBS),
+    cpus=1.0,
+    tasks=512,
+    run_time_seconds=3600,
+    artifact_bytes=8 * 2**30,
+    artifact_files=10_000,
 )
 MAXIMUM_LIMITS = Limits(
     memory_bytes=MEMORY_BYTES,
@@ -67,7 +81,13 @@ MAXIMUM_LIMITS = Limits(
     tasks=4096,
     run_time_seconds=24 * 3600,
     grace_seconds=300,
+    # What a manifest takes at the most.
+    artifact_bytes=64 * 2**30,
+    artifact_files=10_000,
 )
+# What jobs leave free for the agent's own record, where the site says nothing.
+MIN_FREE_BYTES = 2**30
+MIN_FREE_SHARE = 20  # at the most one part in so many of a small file system
 
 
 class _Section(BaseModel):
@@ -95,6 +115,7 @@ class Jobs(_Section):
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
     retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
+    min_free_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
 
@@ -108,6 +129,12 @@ class Jobs(_Section):
     def _complete_maximum(cls, limits: Limits) -> Limits:
         return limits.over(MAXIMUM_LIMITS)
 
+    def free_floor(self, total_bytes: int) -> int:
+        """What jobs have to leave free of a file system of that size."""
+        if self.min_free_bytes is not None:
+            return self.min_free_bytes
+        return min(MIN_FREE_BYTES, total_bytes // MIN_FREE_SHARE)
+
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
         for name in ("cpus", "memory_bytes"):
@@ -115,6 +142,17 @@ class Jobs(_Section):
             if default > capacity:
                 raise ValueError(f"{name} is {capacity:g}: no room for default_limits.{name}, {default:g}")
         return self
+
+
+class Egress(_Section):
+    """Where the jobs of scripts with this network may connect to; `docs/egress.md` says how it is enforced.
+
+    `allow` has `name:port` and `*.name:port`, which is every name below it. `private` are networks, beside
+    the public Internet, to which these names may lead.
+    """
+
+    allow: Annotated[list[EgressTarget], Field(min_length=1, max_length=1000)]
+    private: list[IPv4Network | IPv6Network] = []
 
 
 class Retention(_Section):
@@ -212,9 +250,17 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     certificates: Certificates = Certificates()
     networks: dict[NetworkName, PodmanNetwork] = {}
+    egress: dict[NetworkName, Egress] = {}
     policy_directories: list[AbsolutePath] = Field(
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
     )
+
+    @field_validator("egress")
+    @classmethod
+    def _one_meaning(cls, egress: dict[str, Egress], info: ValidationInfo) -> dict[str, Egress]:
+        if twice := sorted((info.data.get("networks", {}).keys() | {"none"}) & egress.keys()):
+            raise ValueError(f"another network has the name {twice[0]} already")
+        return egress
 
     @classmethod
     def settings_customise_sources(
@@ -249,7 +295,11 @@ class Settings(BaseSettings):
 
     def network(self, name: str) -> str | None:
         """The podman network behind a script's `network`, or None where the site has none of that name."""
-        return "none" if name == "none" else self.networks.get(name)
+        return "none" if name == "none" or name in self.egress else self.networks.get(name)
+
+    def egress_directory(self, name: str) -> Path:
+        """Where the proxy of an `[egress.<name>]` has its socket, as its socket unit says."""
+        return self.runtime_directory / "ml-egress" / name
 
 
 def shipped(directory: str) -> Path:
@@ -336,6 +386,8 @@ def _place(loc: tuple[int | str, ...], layers: dict[Path, dict[str, Any]], fallb
     for path, layer in reversed(layers.items()):
         node: Any = layer
         for key in keys:
+            if isinstance(node, list):
+                continue  # an entry of a list that this layer has
             if not isinstance(node, dict) or key not in node:
                 break
             node = node[key]

@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
+import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from . import __version__, archive, lifecycle
 from .artifacts import manifest
 from .audit import Caller, Deed, Detail
-from .config import Settings
+from .config import Settings, shipped
 from .errors import AgentError, FieldError, Problem
 from .metadata import check_parameters
 from .models import (
@@ -50,9 +52,32 @@ from .models import (
     same_variable,
     unit_name,
 )
-from .outcome import MAX_MARK, ExitRecord, Outcome, interrupted, mark_time, outcome, read_mark, read_record
+from .outcome import (
+    MAX_MARK,
+    ExitRecord,
+    Outcome,
+    interrupted,
+    mark_time,
+    outcome,
+    read_excess,
+    read_mark,
+    read_record,
+)
 from .podman import Podman
-from .quadlet import CLAIMED, ENDED, STARTED, STOPPING, Compiler, Mounted, Plan
+from .quadlet import (
+    CLAIMED,
+    EGRESS_PLACE,
+    ENDED,
+    OVER,
+    SECCOMP,
+    STARTED,
+    STOPPING,
+    Compiler,
+    Egress,
+    Mounted,
+    Plan,
+)
+from .quota import Taken, measure
 from .schedule import Schedule
 from .snapshot import Snapshots
 from .store import IdTaken, Store
@@ -332,7 +357,7 @@ class Jobs:
 
     async def artifacts(self, job: Job) -> ArtifactManifest:
         """What the job has left so far; final once it has ended. Raises what `check_files` raises."""
-        found = await manifest(job.job_id, self.artifacts_directory(job), complete=job.status.terminal)
+        found = await self._manifest(job, complete=job.status.terminal)
         # Looked at afterwards: what retention removes meanwhile must not be a shorter list.
         await self.check_files(job)
         return found
@@ -351,6 +376,33 @@ class Jobs:
     def artifacts_directory(self, job: Job) -> Path:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
         return self._attempt(job) / "artifacts"
+
+    async def _manifest(self, job: Job, *, complete: bool) -> ArtifactManifest:
+        """No more of it than its quota: what is hashed at a job's end holds its room."""
+        most = job.limits.over(self._settings.jobs.default_limits).artifact_bytes
+        return await manifest(job.job_id, self.artifacts_directory(job), complete=complete, max_bytes=most)
+
+    async def taken(self, job: Job) -> Taken:
+        """What the job's attempt has in /artifacts now, and whether that is more than its limits say."""
+        limits = job.limits.over(self._settings.jobs.default_limits)
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(measure, self.artifacts_directory(job), limits, stop)
+        finally:
+            stop.set()
+
+    def end(self, job: Job, reason: Reason, message: str) -> None:
+        """Ends a running job because of what it took of the disk; its mark tells why, also a later agent."""
+        active = self._active.get(job.job_id)
+        if active is None or active.job.attempt != job.attempt:
+            return
+        over = self._attempt(job) / OVER
+        with contextlib.suppress(FileNotFoundError):  # it has been made before
+            # Over the blanks that were left there: a full disk has no room for it.
+            with over.with_name(f"{OVER}.new").open("r+b") as file:
+                file.write(f"{reason} {message}".encode().ljust(MAX_MARK))
+            over.with_name(f"{OVER}.new").rename(over)
+        active.hint.set()
 
     def log_file(self, job: Job) -> Path:
         """Where the log of a job that has ended is kept, once it is."""
@@ -464,6 +516,7 @@ class Jobs:
                 raise AgentError(
                     Problem.HOST, "The host is shutting down; the next boot tries the job again."
                 )
+            self._check_room()
             await self._change(active, _admission, manager=manager)
             if active.job.status.terminal:
                 return
@@ -494,6 +547,15 @@ class Jobs:
             await self._finish(active, interrupted("The host was restarted before the job began."))
         else:
             await self._start(active)
+
+    def _check_room(self) -> None:
+        """Raises `AgentError` (storage-full) while the state's file system has too little for another job."""
+        disk = shutil.disk_usage(self._settings.state_directory)
+        if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
+            raise AgentError(
+                Problem.STORAGE_FULL,
+                f"It waits until {self._settings.state_directory} has {floor} bytes free.",
+            )
 
     async def _start(self, active: _Active) -> None:
         """Makes the job's unit and asks systemd for it. A unit that was claimed never starts again."""
@@ -526,9 +588,9 @@ class Jobs:
         with _disk():
             for part in ("input", "artifacts"):
                 (directory / part).mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(directory / "input/job.json", _input(job))
+            _replace(directory / "input/job.json", _input(job, proxied=job.network in self._settings.egress))
             # A disk that is full when the job ends has room for how it ended: the blocks are its own by then.
-            for mark in (STOPPING, ENDED):
+            for mark in (STOPPING, ENDED, OVER):
                 (directory / f"{mark}.new").write_bytes(b" " * MAX_MARK)
             (directory / f"{CLAIMED}.new").touch(mode=0o600)
             if not (directory / CLAIMED).is_symlink():
@@ -541,13 +603,22 @@ class Jobs:
             # Without a digest the image was not there; Podman will say so in the job's log.
             image=_by_digest(job) if job.image_digest else job.image,
             network=network,
-            limits=job.limits,
+            # A job of an earlier version may lack some.
+            limits=job.limits.over(self._settings.jobs.default_limits),
             snapshot=await self._snapshots.tree(job.commit),
             directory=directory,
             claim=_claim(job),
             hooks=self._hooks,
+            seccomp=shipped("quadlets") / SECCOMP,
+            state=self._settings.state_directory,
+            egress=self._egress(job.network),
             secrets=await self._secrets(job.secrets, job.owner),
         )
+
+    def _egress(self, network: str) -> Egress | None:
+        if network not in self._settings.egress:
+            return None
+        return Egress(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
 
     async def _follow(self, active: _Active, state: UnitState, *, claimed: bool) -> None:
         """Records what is new of a unit that lives, and stops one that was cancelled.
@@ -563,8 +634,13 @@ class Jobs:
         if claimed and (container_id := self._container_id(active.job)):
             update["container_id"] = container_id
         await self._change(active, lambda job: job.model_copy(update=update))
-        if active.job.cancel_requested and state.active_state != "deactivating":
-            await self._units.stop(active.job.unit)
+        over = (self._attempt(active.job) / OVER).exists()
+        if state.active_state != "deactivating":
+            if active.job.cancel_requested or over:
+                await self._units.stop(active.job.unit)
+        elif over and (self._attempt(active.job) / STOPPING).exists():
+            # What takes more than it may gets no grace to take still more in. Its conmon notes how it ended.
+            await self._podman.kill(f"ml-job-{active.job.job_id}")
 
     async def _finish_without_record(self, active: _Active, state: UnitState, manager: str) -> None:
         """A job that began, is gone, and left no record: FAILED as the journal says, but never COMPLETED."""
@@ -593,6 +669,7 @@ class Jobs:
             started=(marks / STARTED).exists(),
             stopping=stopping[0] if stopping else "success" if called_off else None,
             cancelled=job.cancel_requested,
+            excess=read_excess(marks / OVER),
         )
 
     def _without_record(self, job: Job, told: ExitRecord) -> Outcome:
@@ -615,13 +692,15 @@ class Jobs:
         """
         job = active.job
         self._bar(job)
+        if result.status is JobState.COMPLETED and (taken := await self.taken(job)).excess:
+            result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
         started = self._attempt(job) / STARTED
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = result.message
         if started.exists():
             update["started_at"] = _not_before(job, mark_time(started))
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await manifest(job.job_id, self.artifacts_directory(job), complete=True)
+        await self._manifest(job, complete=True)
         await self._change(active, lambda latest: self._after_attempt(latest.model_copy(update=update)))
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._wake.set()
@@ -839,16 +918,15 @@ def _fingerprint(request: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _input(job: Job) -> str:
+def _input(job: Job, *, proxied: bool) -> str:
     """What the image's launcher reads as /run/ml-job/job.json: the only way of client values into a job."""
-    return json.dumps(
-        {
-            "job_id": job.job_id,
-            "script_name": job.script_name,
-            "hyperparameters": job.hyperparameters,
-            "starts_after": f"/run/ml-job/{Path(STARTED).name}",
-        }
-    )
+    described = {
+        "job_id": job.job_id,
+        "script_name": job.script_name,
+        "hyperparameters": job.hyperparameters,
+        "starts_after": f"/run/ml-job/{Path(STARTED).name}",
+    }
+    return json.dumps(described | ({"proxy": f"{EGRESS_PLACE}/proxy"} if proxied else {}))
 
 
 def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:

@@ -35,6 +35,9 @@ ENDED = b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61"
 # What systemd says first of a unit (SD_MESSAGE_UNIT_STARTING and, of the types that do not wait, _STARTED).
 BEGINNINGS = frozenset((b"7d4958e842da4a758f6c1cdc7b36dcc5", b"39f53479d3a045ac8e11786248231fbf"))
 RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun"))
+# A process may call itself anything. The container's are in a cgroup of their own, libpod-payload-ID, which
+# they cannot leave.
+RUNTIME_CGROUP = re.compile(rb"^(?!.*/libpod-).*/ml-job@[a-z2-7]+\.service(/runtime)?$")
 CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
 # journald's cursor, as sd_journal_get_cursor(3) prints it: sequence number id, sequence number, boot id,
 # monotonic and realtime timestamps, hash.
@@ -183,7 +186,7 @@ def time_of(entry: Fields) -> int:
 
 def _source(entry: Fields) -> LogSource | None:
     """Whose line it is: the job's own output comes over the unit's stdout stream, not from its runtime."""
-    if entry.get("_COMM") in RUNTIME_COMMANDS:
+    if entry.get("_COMM") in RUNTIME_COMMANDS and RUNTIME_CGROUP.search(entry.get("_SYSTEMD_CGROUP", b"")):
         # `podman run --detach` prints the new container's id; its errors matter.
         if CONTAINER_ID.fullmatch(entry.get("MESSAGE", b"").strip()):
             return None

@@ -146,6 +146,8 @@ class Reason(StrEnum):
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
     STOPPED = "stopped"
+    ARTIFACT_QUOTA = "artifact-quota"
+    STORAGE_FULL = "storage-full"
 
 
 # What a job may be run again for: ends that nobody asked for.
@@ -252,8 +254,10 @@ class SecretChange(SecretEntry):
 
 
 class Limits(Model):
-    """What a job may use at the most; each is a property of its unit.
+    """What a job may use at the most; each but those of its artifacts is a property of its unit.
 
+    `artifact_bytes` bounds all that it leaves in /artifacts, by size or by blocks, whichever is more, and so
+    every file by itself; `artifact_files` counts names of whatever kind. The agent looks every few seconds.
     `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
     With less than a tenth of a CPU, a unit that is stopped might not write its exit record within that time.
     """
@@ -263,6 +267,8 @@ class Limits(Model):
     tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
     grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
+    artifact_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None = None
+    artifact_files: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
     def over(self, defaults: "Limits") -> "Limits":
         """These limits, and the defaults where they say nothing."""

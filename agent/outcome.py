@@ -70,11 +70,23 @@ def read_record(path: Path) -> ExitRecord | None:
     return ExitRecord(result, code, status, invocation_id, ended_at)
 
 
-def outcome(record: ExitRecord, *, started: bool, stopping: str | None, cancelled: bool) -> Outcome:
+def read_excess(path: Path) -> Outcome | None:
+    """Why the agent itself stopped the job: a reason and a sentence; None where it did not."""
+    mark = read_mark(path)
+    if mark is None:
+        return None
+    reason, _, message = mark[0].partition(" ")
+    return Outcome(JobState.FAILED, Reason(reason), message)
+
+
+def outcome(
+    record: ExitRecord, *, started: bool, stopping: str | None, cancelled: bool, excess: Outcome | None = None
+) -> Outcome:
     """The state that the record proves.
 
     `started` tells whether the container was ever up, `stopping` what ExecStop= noted ("success" where
-    somebody asked systemd to stop a live job), `cancelled` whether it was a client who asked.
+    somebody asked systemd to stop a live job), `cancelled` whether it was a client who asked, `excess` for
+    what the agent did.
     """
     # systemd kills a unit that it is told to stop while it starts, without ExecStop=.
     killed_in_start = record.result in ("success", "exit-code", "signal") and (
@@ -83,6 +95,8 @@ def outcome(record: ExitRecord, *, started: bool, stopping: str | None, cancelle
     if stopping == "success" or (cancelled and (not started or killed_in_start)):
         if cancelled:
             return Outcome(JobState.CANCELLED, Reason.CANCELLED)
+        if excess:
+            return excess
         return Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
     if not started:
         return Outcome(JobState.FAILED, Reason.START_FAILED, "The container did not start; its log says why.")

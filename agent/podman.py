@@ -148,6 +148,11 @@ class Podman:
             return None
         return Image(id=f"sha256:{found['Id'].removeprefix('sha256:')}", digest=found["Digest"])
 
+    async def kill(self, container: str) -> None:
+        """Sends SIGKILL to a container; one that is not there has ended already."""
+        query = {"signal": "KILL"}
+        await self._json("POST", f"/containers/{container}/kill", query=query, missing=True)
+
     async def secrets(self) -> list[Secret]:
         """This agent's secrets by name and user, those for every user first. Others' are left out."""
         listed = [_secret(entry) for entry in await self._json("GET", "/secrets/json")]

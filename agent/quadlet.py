@@ -11,13 +11,15 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .cage import Terms, objections
 from .errors import AgentError, Problem
 from .models import Limits, unit_name
 
 TEMPLATE = "ml-job@.container"
+SECCOMP = "ml-job.seccomp.json"  # beside the template
 GENERATORS = (
     Path("/usr/libexec/podman/quadlet"),
     Path("/usr/lib/podman/quadlet"),
@@ -32,29 +34,15 @@ CLAIMED = "claimed"
 STARTED = "input/started"
 STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
 ENDED = "ended"  # made by ExecStopPost=: the exit record
+OVER = "over"  # made by the agent: the job took more than it may, and is to be stopped
+
+EGRESS_PLACE = "/run/ml-egress"  # where a job sees the directory of its proxy's socket
 
 # No white space, quote, specifier, `$`, backslash or line break: nothing that systemd or Quadlet would read.
 TOKEN = re.compile(r"[A-Za-z0-9@._:,=/+-]+")
 
 # Paths are parts of Volume= too, where a colon and a comma separate.
 PATH_TOKEN = re.compile(r"/[A-Za-z0-9@._=/+-]*")
-
-# What no drop-in of an administrator may take away from a job, or add to it: options of `podman run`, values
-# after a space. Of an option that is given twice, Podman takes the last.
-FLOOR = ("--read-only", "--cap-drop all", "--security-opt no-new-privileges")
-FORBIDDEN = (
-    "--privileged",
-    "--cap-add",
-    "--pid",
-    "--ipc",
-    "--net",
-    "--network host",
-    "--userns host",
-    "--read-only true",
-    "--read-only false",
-    "--security-opt no-new-privileges:false",
-    "--security-opt no-new-privileges=false",
-)
 
 
 @dataclass(frozen=True)
@@ -63,6 +51,14 @@ class Mounted:
 
     name: str
     podman_secret: str
+
+
+@dataclass(frozen=True)
+class Egress:
+    """The proxy that enforces a list of targets: its socket unit, and the directory that holds its socket."""
+
+    socket_unit: str
+    directory: Path
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,20 @@ class Plan:
     directory: Path  # the attempt's own: input/, artifacts/ and the unit's marks
     claim: str  # the directory that is its claim, below $XDG_RUNTIME_DIR
     hooks: Path  # the directory with the programs ml-job-started, ml-job-stopping and ml-job-ended
+    seccomp: Path  # the filter of system calls
+    state: Path  # the agent's own directory, which no volume may show
     secrets: Sequence[Mounted] = ()
+    egress: Egress | None = None  # where the job's only way out is a proxy
+
+
+def volumes(plan: Plan) -> list[str]:
+    """What of the host the job sees, as Volume= says it."""
+    mounts = [
+        f"{plan.snapshot}:/scripts:ro",
+        f"{plan.directory}/input:/run/ml-job:ro",
+        f"{plan.directory}/artifacts:/artifacts:rw",
+    ]
+    return [*mounts, f"{plan.egress.directory}:{EGRESS_PLACE}:ro"] if plan.egress else mounts
 
 
 def drop_in(plan: Plan) -> str:
@@ -86,12 +95,14 @@ def drop_in(plan: Plan) -> str:
     limits = plan.limits
     assert limits.memory_bytes is not None
     assert limits.cpus is not None
+    assert limits.artifact_bytes is not None
     container = [
         f"Image={plan.image}",
         f"Network={plan.network}",
-        f"Volume={plan.snapshot}:/scripts:ro",
-        f"Volume={plan.directory}/input:/run/ml-job:ro",
-        f"Volume={plan.directory}/artifacts:/artifacts:rw",
+        f"SeccompProfile={plan.seccomp}",
+        # No file is larger than all of them may be together: a sparse one would cost nothing to make.
+        f"Ulimit=fsize={limits.artifact_bytes}:{limits.artifact_bytes}",
+        *(f"Volume={volume}" for volume in volumes(plan)),
     ]
     for secret in plan.secrets:
         target = f"/run/secrets/{secret.name}/connections.toml"
@@ -110,7 +121,12 @@ def drop_in(plan: Plan) -> str:
     if limits.grace_seconds is not None:
         service.append(f"TimeoutStopSec={limits.grace_seconds}")
     _check_tokens(line.partition("=")[2].removesuffix("%") for line in container + service)
-    return "\n".join(["[Container]", *container, "", "[Service]", *service, ""])
+    lines = ["[Container]", *container, "", "[Service]", *service, ""]
+    if plan.egress:
+        _check_tokens([plan.egress.socket_unit])
+        socket = plan.egress.socket_unit
+        lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
+    return "\n".join(lines)
 
 
 def record_section(plan: Plan) -> str:
@@ -149,34 +165,34 @@ def verify(text: str, plan: Plan) -> None:
     Raises `AgentError` (host) that names what is missing.
     """
     starts = [line for line in text.splitlines() if re.match(r"ExecStart\s*=", line)]
-    command, image, _ = f"{' '.join(starts)} ".partition(f" {plan.image} ")
-    options = re.sub(r" (--[a-z-]+)=", r" \1 ", command) + " "
-    wanted = [
-        *FLOOR,
-        f"--network {plan.network}",
-        *(f"--secret {each.podman_secret}" for each in plan.secrets),
-    ]
-    wrong = [f"it lacks {words}" for words in wanted if not re.search(rf" {re.escape(words)}[ ,]", options)]
-    wrong += [f"it has {words}" for words in FORBIDDEN if f" {words} " in options]
-    if options.count(" --network ") > 1:
-        wrong.append("it has more than one --network")
-    if not image:
-        wrong.append(f"it does not run {plan.image}")
+    wrong = objections(starts[0].partition("=")[2], _terms(plan)) if starts else []
     if len(starts) != 1:
         wrong.append(f"it has {len(starts)} ExecStart= lines")
     if wrong:
         raise AgentError(
             Problem.HOST,
             f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
-            f"Check the drop-ins of {TEMPLATE}; `ml-agent doctor` compiles a harmless job.",
+            f"Check the drop-ins of {TEMPLATE} (docs/cage.md); `ml-agent doctor` compiles a harmless job.",
         )
+
+
+def _terms(plan: Plan) -> Terms:
+    return Terms(
+        image=plan.image,
+        network=plan.network,
+        seccomp=plan.seccomp,
+        volumes=volumes(plan),
+        secrets=[each.podman_secret for each in plan.secrets],
+        state=plan.state,
+        home=Path.home(),
+    )
 
 
 class Compiler:
     """Compiles jobs with the generator of the host's Podman.
 
     `policies` are the directories that may hold drop-ins (`ml-job@.container.d/*.conf`) or a whole
-    replacement of the packaged template; the last one wins.
+    replacement of the packaged template, or of the filter of system calls; the last one wins.
     """
 
     def __init__(self, template: Path, policies: Iterable[Path], scratch: Path) -> None:
@@ -186,6 +202,7 @@ class Compiler:
 
     async def compile(self, plan: Plan) -> str:
         """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host)."""
+        plan = replace(plan, seccomp=self._newest(SECCOMP, plan.seccomp))
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(dir=self._scratch, prefix=plan.job_id + "-"))
         try:
@@ -201,15 +218,15 @@ class Compiler:
         site_drop_ins = directory / f"{TEMPLATE}.d"
         job_drop_ins.mkdir(parents=True)
         site_drop_ins.mkdir()
-        template = self._template
         for policy in self._policies:
-            if (policy / TEMPLATE).is_file():
-                template = policy / TEMPLATE
             for source in sorted((policy / f"{TEMPLATE}.d").glob("*.conf")):
                 shutil.copyfile(source, site_drop_ins / source.name)
-        shutil.copyfile(template, directory / TEMPLATE)
+        shutil.copyfile(self._newest(TEMPLATE, self._template), directory / TEMPLATE)
         (directory / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
         (job_drop_ins / "50-job.conf").write_text(drop_in(plan), "utf-8")
+
+    def _newest(self, name: str, packaged: Path) -> Path:
+        return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
 
     async def _generate(self, source: Path, target: Path, plan: Plan) -> str:
         target.mkdir()
@@ -251,7 +268,7 @@ def _trimmed(text: str, plan: Plan) -> str:
     The source is a scratch file that is gone when an operator looks for it. What the agent has just written
     is mounted, and systemd would look for a mount unit at each step of each path, at each start.
     """
-    mounted = ("%t/containers", plan.snapshot, plan.directory / "input", plan.directory / "artifacts")
+    mounted = ["%t/containers", *(volume.partition(":")[0] for volume in volumes(plan))]
     useless = {f"RequiresMountsFor={path}" for path in mounted}
     lines = [line for line in text.splitlines() if line not in useless and not line.startswith("SourcePath=")]
     return "\n".join(lines) + "\n"
@@ -266,7 +283,8 @@ def generator() -> Path:
 
 
 def _check_paths(plan: Plan) -> None:
-    for path in (plan.snapshot, plan.directory, plan.hooks):
+    paths = [plan.snapshot, plan.directory, plan.hooks, plan.seccomp]
+    for path in [*paths, plan.egress.directory] if plan.egress else paths:
         if not PATH_TOKEN.fullmatch(str(path)):
             raise AgentError(
                 Problem.HOST,

@@ -33,6 +33,7 @@ from .quadlet import TEMPLATE, Compiler
 from .snapshot import Snapshots
 from .store import Store
 from .units import Units
+from .warden import Warden
 
 log = logging.getLogger("ml-agent")
 
@@ -129,6 +130,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             _background(units.run(jobs.look_at)),
             _background(jobs.run()),
             _background(archivist.run()),
+            _background(Warden(settings, jobs, units).run()),
             # Nothing waits for it, not even the idle exit: what it has not come to, the next agent does.
             _background(Pruner(settings, store, units, snapshots).run()),
             _background(_tell_audit_head(store)),

@@ -39,7 +39,7 @@ JOURNALD_STOPPED = b"d93fb3c9c24d451a97cea615ce59c00b"
 # What journald says of itself, in the system's journal, which only members of systemd-journal can read.
 JOURNALDS_OWN = (SUPPRESSED, JOURNALD_STARTED, JOURNALD_STOPPED)
 # What `LineNumbering` reads of an entry, besides its cursor and time.
-FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "_LINE_BREAK", "N_DROPPED")
+FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "_SYSTEMD_CGROUP", "_LINE_BREAK", "N_DROPPED")
 _NAMES = tuple((name, name.encode()) for name in FIELDS)
 
 

@@ -205,6 +205,15 @@ class Units:
             return UnitUsage()
         return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
 
+    async def written(self, name: str) -> int | None:
+        """Bytes that the unit's processes have written to disks; None where nobody counts them."""
+        try:
+            path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
+            count = int(await self._property(path, SERVICE, "IOWriteBytes"))
+        except NoSuchUnitError:
+            return None
+        return None if count == NOT_COUNTED else count
+
     async def manager_identity(self) -> str:
         """Differs after every boot and every restart of the user manager, but not after a daemon-reexec."""
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

@@ -222,7 +222,7 @@ def test_a_configuration_elsewhere_is_handed_to_the_service(
     (home / ".config/ml-agent/config.toml").rename(home / "other.toml")
     monkeypatch.setenv("ML_AGENT_CONFIG", str(home / "other.toml"))
     plan = install.user_plan(load())
-    drop_in = plan.files[home / ".config/systemd/user" / install.CONFIG_DROP_IN]
+    drop_in = plan.files[home / ".config/systemd/user" / install.CONFIG_DROP_INS[0]]
     assert drop_in == f"[Service]\nEnvironment=ML_AGENT_CONFIG={home}/other.toml\n".encode()
 
 

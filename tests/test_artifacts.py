@@ -165,6 +165,25 @@ async def test_a_flood_of_files_is_cut_off_where_the_manifest_says_so(
     assert (len(paths), skipped) == (5, ["./"])
 
 
+@pytest.mark.parametrize("name", [b"n" * 100, b"\xff" * 17])
+async def test_a_flood_of_long_names_is_cut_off_by_what_they_would_take_in_the_manifest(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    monkeypatch.setattr(artifacts, "MAX_CHARACTERS", 520)
+    for number in range(9):
+        (directory / os.fsdecode(name + b"%d" % number)).touch()
+    paths, skipped = await listed(directory)
+    assert len(paths) + len(skipped) == 6
+    assert "./" in skipped
+
+
+async def test_no_more_is_published_than_is_asked_for(directory: Path) -> None:
+    for name in ("a", "b", "c"):
+        make_sparse(directory / name, 2**20)
+    found = await manifest("abcdefghij23", directory, complete=False, max_bytes=2 * 2**20)
+    assert (len(found.artifacts), len(found.skipped)) == (2, 1)
+
+
 async def test_a_sparse_file_of_a_terabyte_is_skipped_and_a_small_one_is_read(directory: Path) -> None:
     for name, size in (("huge", 2**40), ("small", 2**21)):
         make_sparse(directory / name, size)

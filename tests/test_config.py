@@ -94,6 +94,18 @@ def test_a_list_of_a_higher_layer_replaces_the_lower_one(layered: Load) -> None:
     assert settings.policy_directories == [Path("/c")]
 
 
+def test_a_list_of_targets_is_a_network_with_nothing_in_it_but_a_way_to_its_proxy(layered: Load) -> None:
+    settings = layered(REQUIRED + '[egress.db]\nallow = ["db.example.com:443"]\nprivate = ["10.0.0.0/8"]\n')
+    assert settings.network("db") == "none"
+    assert settings.egress_directory("db") == settings.runtime_directory / "ml-egress/db"
+
+
+@pytest.mark.parametrize(("total", "floor"), [(2**40, 2**30), (2**30, 2**30 // 20), (0, 0)])
+def test_jobs_leave_a_gibibyte_free_or_a_part_of_a_small_disk(layered: Load, total: int, floor: int) -> None:
+    assert layered().jobs.free_floor(total) == floor
+    assert layered(REQUIRED + "[jobs]\nmin_free_bytes = 7\n").jobs.free_floor(total) == 7
+
+
 def test_networks_of_all_layers_are_known_and_none_always_is(layered: Load) -> None:
     settings = layered(
         REQUIRED + '[networks]\nwarehouse = "pasta:-T,8085"\n', '[networks]\nlan = "lan.network"\n'
@@ -148,6 +160,13 @@ def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> N
         ('[scripts]\nrepository = "training"\n', "scripts.repository", "must be an absolute path, or start"),
         (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
         (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),
+        (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "at least 1 item"),
+        (REQUIRED + '[egress.db]\nallow = ["*"]\n', "egress.db.allow.0", "should match pattern"),
+        (
+            REQUIRED + '[networks]\ndb = "pasta"\n[egress.db]\nallow = ["db.example.com:443"]\n',
+            "egress",
+            "another network has the name db already",
+        ),
         (REQUIRED + '[networks]\n"A B" = "none"\n', "networks.A B", "should match pattern"),
         (
             REQUIRED + '[networks]\nlan = "a\\nPodmanArgs=--privileged"\n',

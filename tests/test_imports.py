@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
-    "errors models outcome git metadata snapshot artifacts quadlet units libsystemd journalfiles tail"
-    " journalctl journal podman store queue schedule config archive changes metrics meter lifecycle audit"
+    "errors models outcome git metadata snapshot artifacts cage quota quadlet units libsystemd journalfiles"
+    " tail journalctl journal podman store queue schedule config archive changes metrics meter lifecycle audit"
 )
 
 # One row per module: what it may import of this package. `api` and `cli` are folders: one row for all within.
@@ -25,7 +25,9 @@ MAY_IMPORT = {
     "metadata": "errors models",
     "snapshot": "errors models git metadata",
     "artifacts": "errors models",
-    "quadlet": "errors models",
+    "cage": "",
+    "quota": "models",
+    "quadlet": "errors models cage",
     "units": "errors models",
     "libsystemd": "errors",
     "journalfiles": "",
@@ -53,10 +55,12 @@ MAY_IMPORT = {
     "certificates": "errors models audit pki signing_request store",
     "listener": "",
     "jobs": PARTS,
+    "egress": "config",
+    "warden": "config errors models jobs units",
     "api": "errors models audit journal archive artifacts certificates credentials jobs changes metrics"
     " meter",
-    "service": f"{PARTS} archivist pki certificates credentials listener jobs pruner api",
-    "cli": f"{PARTS} pki keyfiles rotation certificates credentials jobs pruner api service",
+    "service": f"{PARTS} archivist pki certificates credentials listener jobs pruner warden api",
+    "cli": f"{PARTS} pki keyfiles rotation certificates credentials jobs pruner egress api service",
 }
 
 # A library that is known in these places only, so that it can be replaced there.

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from small_site import IMAGE, import_image, make_repository, make_settings
@@ -20,10 +20,20 @@ from agent.config import Settings, shipped
 from agent.errors import AgentError, Problem
 from agent.jobs import Jobs
 from agent.journal import Item, Journal, Line, LineNumbering, Position
-from agent.models import Job, JobRequest, JobState, Limits, LogSource, Reason, RequestedLimits, now
+from agent.models import (
+    Job,
+    JobRequest,
+    JobState,
+    Limits,
+    LogSource,
+    Reason,
+    RequestedLimits,
+    RetryReason,
+    now,
+)
 from agent.outcome import ExitRecord
 from agent.podman import Image, Podman
-from agent.quadlet import CLAIMED, ENDED, STARTED, STOPPING, TEMPLATE, Compiler, Plan
+from agent.quadlet import CLAIMED, ENDED, OVER, STARTED, STOPPING, TEMPLATE, Compiler, Plan
 from agent.snapshot import Snapshots
 from agent.store import Store
 from agent.units import NoSuchUnitError, Units, UnitState, UnitUsage
@@ -94,6 +104,12 @@ class StandInPodman:
 
     async def image(self, name: str) -> Image | None:
         return Image("sha256:" + "1" * 64, DIGEST)
+
+    def __init__(self) -> None:
+        self.killed: list[str] = []
+
+    async def kill(self, container: str) -> None:
+        self.killed.append(container)
 
     async def secret_for(self, name: str, user: str) -> str | None:
         return f"ml-agent.{name}" if name in self.secrets else None
@@ -202,7 +218,14 @@ async def test_a_job_records_what_runs(scene: Scene) -> None:
     job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters={"a": "1"}))
     assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
     assert (job.image, job.image_digest, len(job.commit), len(job.script_sha256)) == (IMAGE, DIGEST, 40, 64)
-    assert job.limits == Limits(memory_bytes=64 * 2**20, cpus=1.0, tasks=512, run_time_seconds=60)
+    assert job.limits == Limits(
+        memory_bytes=64 * 2**20,
+        cpus=1.0,
+        tasks=512,
+        run_time_seconds=60,
+        artifact_bytes=8 * 2**30,
+        artifact_files=10_000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -685,7 +708,7 @@ async def test_a_job_that_did_not_ask_for_it_is_not_tried_again(
 
 
 async def test_what_somebody_stopped_is_not_tried_again(soon: Scene) -> None:
-    everything = [reason for reason in Reason if reason not in (Reason.CANCELLED, Reason.STOPPED)]
+    everything = list(get_args(RetryReason))
     async with driving(soon.jobs()) as jobs:
         for cancel, reason in ((True, Reason.CANCELLED), (False, Reason.STOPPED)):
             job = await soon.begun(jobs, max_attempts=3, retry_on=everything)
@@ -808,6 +831,98 @@ async def test_each_attempts_use_is_charged_once(soon: Scene) -> None:
         await end_of(jobs, job)
     assert len(charged) == 2
     assert charged[1] == pytest.approx(2 * charged[0], rel=0.01)
+
+
+# --- what a job takes of the disk -----------------------------------------------------------------------
+
+
+async def ends_for_its_quota(scene: Scene, jobs: Jobs, job: Job) -> None:
+    """The unit of a job that is ended, from SIGTERM to its record."""
+
+    async def stopped() -> bool:
+        jobs.look_at(job.unit)
+        return job.unit in scene.units.stopped
+
+    await until(stopped)
+    assert scene.podman.killed == []
+    scene.mark(job, STOPPING, "success")
+    scene.units.states[job.unit] = UnitState("deactivating", invocation_id=INVOCATION)
+
+    async def killed() -> bool:
+        jobs.look_at(job.unit)
+        return f"ml-job-{job.job_id}" in scene.podman.killed
+
+    await until(killed)
+    scene.mark(job, ENDED, f"exit-code exited 137 {INVOCATION}")
+    scene.units.states.pop(job.unit)
+    jobs.look_at(job.unit)
+    ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.message) == (
+        JobState.FAILED,
+        Reason.ARTIFACT_QUOTA,
+        "It took too much.",
+    )
+
+
+async def runs(scene: Scene, jobs: Jobs) -> Job:
+    job = await scene.begun(jobs)
+    for mark in (CLAIMED, STARTED):
+        scene.mark(job, mark)
+    scene.units.states[job.unit] = UnitState("active", invocation_id=INVOCATION)
+
+    async def running() -> bool:
+        jobs.look_at(job.unit)
+        return (await jobs.get(job.job_id)).status is JobState.RUNNING
+
+    await until(running)
+    return job
+
+
+async def test_a_job_that_takes_too_much_is_stopped_killed_and_says_why(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await runs(scene, jobs)
+        jobs.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        jobs.end(job, Reason.ARTIFACT_QUOTA, "It took still more.")
+        await ends_for_its_quota(scene, jobs, job)
+
+
+async def test_a_later_agent_goes_on_ending_a_job_that_takes_too_much(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await runs(scene, jobs)
+    jobs.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+    scene.units.stopped.clear()
+    async with driving(scene.jobs()) as later:
+        await ends_for_its_quota(scene, later, job)
+
+
+async def test_what_an_earlier_attempt_took_ends_no_later_one(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        fail(soon, job)
+        jobs.look_at(job.unit)
+        second = await starts_again(soon, jobs, job)
+        jobs.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        assert not (attempt_of(soon.settings, second) / OVER).exists()
+
+
+async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when_there_is(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "LOOK_DELAY", 0.01)
+    disk = shutil.disk_usage(scene.settings.state_directory)
+    floor = {"min_free_bytes": disk.total}
+    little = scene.settings.model_copy(update={"jobs": scene.settings.jobs.model_copy(update=floor)})
+    enough, scene.settings = scene.settings, little
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        await asyncio.sleep(0.1)
+        assert (await jobs.get(job.job_id)).status is JobState.PENDING
+        jobs._settings = enough
+
+        async def asked() -> bool:
+            return job.unit in scene.units.started
+
+        await until(asked)
 
 
 # --- a real host --------------------------------------------------------------------------------------

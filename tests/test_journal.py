@@ -51,6 +51,13 @@ def test_an_event_id_that_journald_cannot_have_made_is_refused(event_id: str) ->
     assert caught.value.fields[0].field == "Last-Event-ID"
 
 
+UNITS_OWN = (
+    b"/user.slice/user-1000.slice/user@1000.service/ml.slice/ml-jobs.slice/ml-job@abcdefghij23.service"
+)
+RUNTIME = UNITS_OWN + b"/runtime"
+PAYLOAD = UNITS_OWN + b"/libpod-payload-" + b"0123456789abcdef" * 4
+
+
 def entry(message: bytes = b"text", **fields: bytes) -> Fields:
     return {
         "__CURSOR": CURSOR.encode(),
@@ -72,8 +79,13 @@ def test_lines_are_numbered_from_the_position_on() -> None:
     ("fields", "source"),
     [
         ({}, LogSource.JOB),
-        ({"_COMM": b"podman"}, LogSource.SYSTEM),
-        ({"_COMM": b"crun"}, LogSource.SYSTEM),
+        ({"_COMM": b"podman", "_SYSTEMD_CGROUP": RUNTIME}, LogSource.SYSTEM),
+        ({"_COMM": b"crun", "_SYSTEMD_CGROUP": RUNTIME}, LogSource.SYSTEM),
+        ({"_COMM": b"podman", "_SYSTEMD_CGROUP": RUNTIME.removesuffix(b"/runtime")}, LogSource.SYSTEM),
+        # A job's process that calls itself so, in a cgroup that it called so, or that has ended by now.
+        ({"_COMM": b"podman", "_SYSTEMD_CGROUP": PAYLOAD}, LogSource.JOB),
+        ({"_COMM": b"podman", "_SYSTEMD_CGROUP": PAYLOAD + b"/x.service/runtime"}, LogSource.JOB),
+        ({"_COMM": b"podman"}, LogSource.JOB),
         ({"_TRANSPORT": b"journal", "_COMM": b"systemd"}, LogSource.SYSTEM),
     ],
 )
@@ -85,7 +97,7 @@ def test_a_line_says_whose_it_is(fields: dict[str, bytes], source: LogSource) ->
 
 def test_the_container_id_that_podman_prints_takes_no_number() -> None:
     numbering = LineNumbering(Position())
-    assert numbering.take([entry(b"0123456789abcdef" * 4, _COMM=b"podman")]) == []
+    assert numbering.take([entry(b"0123456789abcdef" * 4, _COMM=b"podman", _SYSTEMD_CGROUP=RUNTIME)]) == []
     assert numbering.position == Position(0, CURSOR)
     assert len(numbering.take([entry(b"Error: no such image", _COMM=b"podman")])) == 1
 

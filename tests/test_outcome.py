@@ -7,7 +7,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.models import JobState, Reason
-from agent.outcome import ExitRecord, Outcome, outcome, read_mark, read_record
+from agent.outcome import ExitRecord, Outcome, outcome, read_excess, read_mark, read_record
 
 COMPLETED, FAILED, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +71,31 @@ def test_only_a_started_job_that_exited_with_0_and_was_not_stopped_is_completed(
 def test_a_job_that_ended_by_itself_just_before_it_was_cancelled_is_completed() -> None:
     result = outcome(record("success", "exited", "0"), started=True, stopping=None, cancelled=True)
     assert result == Outcome(COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "cancelled", "ends"),
+    [
+        ("success", False, Reason.ARTIFACT_QUOTA),
+        ("success", True, Reason.CANCELLED),
+        (None, False, None),
+        ("timeout", False, None),
+    ],
+)
+def test_a_job_that_the_agent_itself_stopped_says_why_unless_it_ended_otherwise(
+    tmp_path: Path, stopping: str | None, cancelled: bool, ends: Reason | None
+) -> None:
+    (tmp_path / "over").write_text(f"artifact-quota The job left too much.{' ' * 900}")
+    excess = read_excess(tmp_path / "over")
+    assert excess is not None
+    assert excess.message == "The job left too much."
+    ended = record("success", "exited", "0")
+    result = outcome(ended, started=True, stopping=stopping, cancelled=cancelled, excess=excess)
+    assert result.reason is ends
+
+
+def test_a_job_that_the_agent_did_not_stop_has_no_excess(tmp_path: Path) -> None:
+    assert read_excess(tmp_path / "over") is None
 
 
 @pytest.mark.parametrize("words", RECORDS, ids=" ".join)

@@ -25,6 +25,7 @@ class StandIn:
         self.storage = storage
         self.forgets = False
         self.refuses: web.Response | None = None
+        self.killed: list[tuple[str, str]] = []
         self.answer: web.Response | None = None
         self.asked_for_images = 0
 
@@ -47,8 +48,15 @@ class StandIn:
         application.router.add_get(prefix + "/secrets/json", self.listing)
         application.router.add_post(prefix + "/secrets/create", self.create)
         application.router.add_get(prefix + "/secrets/{name}/json", self.inspect)
+        application.router.add_post(prefix + "/containers/{name}/kill", self.kill)
         application.router.add_delete(prefix + "/secrets/{name}", self.remove)
         return application
+
+    async def kill(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] != "ml-job-abcdefghij23":
+            return web.json_response({"message": "no such container"}, status=404)
+        self.killed.append((request.match_info["name"], request.query["signal"]))
+        return web.Response(status=204)
 
     async def info(self, _: web.Request) -> web.Response:
         return web.json_response(
@@ -154,6 +162,14 @@ async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: S
 
 async def test_an_image_that_is_not_there_is_none(client: Podman) -> None:
     assert await client.image("localhost/other:latest") is None
+
+
+async def test_a_container_is_killed_and_one_that_is_not_there_has_ended(
+    client: Podman, stand_in: StandIn
+) -> None:
+    await client.kill("ml-job-abcdefghij23")
+    await client.kill("ml-job-absent")
+    assert stand_in.killed == [("ml-job-abcdefghij23", "KILL")]
 
 
 async def test_what_the_host_says_is_typed(client: Podman, stand_in: StandIn) -> None:

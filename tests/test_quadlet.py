@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -13,7 +14,7 @@ from agent import quadlet
 from agent.config import shipped
 from agent.errors import AgentError, Problem
 from agent.models import Limits, unit_name
-from agent.quadlet import TEMPLATE, Compiler, Mounted, Plan, drop_in, record_section, verify
+from agent.quadlet import SECCOMP, TEMPLATE, Compiler, Egress, Mounted, Plan, drop_in, record_section, verify
 
 GOLDEN = Path(__file__).parent / "quadlet"
 COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
@@ -22,21 +23,30 @@ PLAIN = Plan(
     job_id="abcdefghijkl",
     image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
     network="none",
-    limits=Limits(memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600),
+    limits=Limits(
+        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
+    ),
     snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
     directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
     claim="ml-agent/claims/abcdefghijkl.1",
     hooks=Path("/usr/lib/ml"),
+    seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
+    state=Path("/var/lib/ml"),
 )
 WITH_SECRETS = replace(
     PLAIN,
     network="pasta:--map-gw,-T,none",
-    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1),
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
     secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
+)
+BEHIND_A_PROXY = replace(
+    PLAIN, egress=Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))
 )
 
 
-@pytest.mark.parametrize(("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS)])
+@pytest.mark.parametrize(
+    ("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS), ("egress.conf", BEHIND_A_PROXY)]
+)
 def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) -> None:
     assert drop_in(plan) == (GOLDEN / name).read_text("utf-8")
 
@@ -239,6 +249,15 @@ async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Pa
 
 
 @pytest.mark.host
+async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container]\nAddDevice=nvidia.com/gpu=all\n")
+    (site / SECCOMP).write_text("{}")
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert f" --security-opt seccomp={site / SECCOMP} " in text
+    assert re.search(r" --device[ =]nvidia\.com/gpu=all ", text)
+
+
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -253,6 +272,18 @@ async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Pa
         ("[Container]\nPodmanArgs=--privileged\n", "it has --privileged"),
         ("[Container]\nGlobalArgs=--privileged\n", "it has --privileged"),
         ("[Service]\nExecStart=/bin/true\n", "ExecStart= lines"),
+        ("[Container]\nPodmanArgs=--security-opt=seccomp=unconfined\n", "seccomp=unconfined"),
+        ("[Container]\nUnmask=ALL\n", "it has --security-opt unmask=ALL"),
+        ("[Container]\nAddDevice=/dev/null\n", "it has --device /dev/null"),
+        ("[Container]\nVolume=/:/host:ro\n", "it has -v /:/host:ro"),
+        ("[Container]\nVolume=%t:/host:ro\n", "it has -v %t:/host:ro"),
+        ("[Container]\nMount=type=bind,source=/srv,target=/srv\n", "it has --mount"),
+        ("[Container]\nNotify=true\n", "it has --sdnotify container"),
+        ("[Container]\nEnvironmentFile=/etc/environment\n", "it has --env-file"),
+        ("[Container]\nGroupAdd=keep-groups\n", "it has --group-add keep-groups"),
+        ("[Container]\nUserNS=host\n", "it has --userns host"),
+        ("[Container]\nUser=0\n", "it has --user 0"),
+        ("[Container]\nSecret=key,type=env,target=KEY\n", "it has --secret key,type=env"),
     ],
 )
 async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(

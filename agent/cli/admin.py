@@ -112,6 +112,20 @@ def serve() -> None:
     run(load())
 
 
+@app.command("egress", hidden=True)
+def serve_egress(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """The proxy of one `[egress.NAME]`; ml-egress@NAME.service runs it."""
+    from agent import egress
+
+    rules = load().egress.get(name)
+    if rules is None:
+        raise AgentError(
+            Problem.CONFIGURATION, f"There is no egress.{name}.", f"Add [egress.{name}] to the configuration."
+        )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    asyncio.run(egress.serve(rules, egress.inherited_sockets(), egress.IDLE_SECONDS))
+
+
 @app.command()
 def init(
     scripts: Annotated[

@@ -20,9 +20,10 @@ from agent.pki import write_file
 
 SERVICE = "ml-agent.service"
 SOCKET = "ml-agent.socket"
-UNITS = (SOCKET, SERVICE, "ml-podman.service", "ml-jobs.slice", "ml.slice")
+EGRESS = "ml-egress@.service"
+UNITS = (SOCKET, SERVICE, "ml-egress@.socket", EGRESS, "ml-podman.service", "ml-jobs.slice", "ml.slice")
 QUADLETS = ("ml-runner.build",)
-CONFIG_DROP_IN = f"{SERVICE}.d/10-config.conf"
+CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
 
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
 
@@ -79,7 +80,7 @@ def user_plan(settings: Settings, *, base: str = DEFAULT_BASE, runtime: bool = F
     sources = {units / name: shipped("units") / name for name in UNITS}
     sources |= {quadlets / name: shipped("quadlets") / name for name in QUADLETS}
     files: dict[Path, bytes | None] = {path: _render(source, values) for path, source in sources.items()}
-    files[units / CONFIG_DROP_IN] = _config_drop_in()
+    files |= {units / name: _config_drop_in() for name in CONFIG_DROP_INS}
     socket = units / SOCKET
     # A listening socket keeps its old port: only a stop and a start make it listen on another one.
     moved = socket.exists() and socket.read_bytes() != files[socket]
@@ -98,7 +99,7 @@ def user_plan(settings: Settings, *, base: str = DEFAULT_BASE, runtime: bool = F
 def user_removal(settings: Settings, *, runtime: bool = False) -> Plan:
     """The reverse of `user_plan`. Jobs that run go on; state, secrets and images stay."""
     units, quadlets = _directories(settings, runtime=runtime)
-    paths = [units / name for name in (*UNITS, CONFIG_DROP_IN)] + [quadlets / name for name in QUADLETS]
+    paths = [units / name for name in (*UNITS, *CONFIG_DROP_INS)] + [quadlets / name for name in QUADLETS]
     # podman.socket may serve others: it stays enabled.
     disable = _systemctl("disable", *_enablement(runtime=runtime), "--now", SOCKET, SERVICE)
     return Plan(

@@ -1,12 +1,15 @@
 """Becomes the job that /run/ml-job/job.json describes:
 
     {"job_id": "…", "script_name": "train.py", "hyperparameters": {"n_estimators": "50"},
-     "starts_after": "/run/ml-job/started"}
+     "starts_after": "/run/ml-job/started", "proxy": "/run/ml-egress/proxy"}
 
 `starts_after`, if it is there, is a file that appears when systemd watches this container; a script that
 ended before would leave no exit status. The script gets JOB_ID and HP_<NAME> in its environment. Values are
 data: no shell, no unit file and no command line sees them. Exits with 78 (EX_CONFIG of sysexits.h) when the
 description is missing or malformed.
+
+`proxy`, if it is there, is the socket of the only way out. It is forwarded to from a port of the job's own
+loopback, and HTTPS_PROXY says so; plain HTTP has no way out.
 """
 
 import json
@@ -17,6 +20,9 @@ import time
 JOB = "/run/ml-job/job.json"
 SCRIPTS = "/scripts"
 EX_CONFIG = 78
+PROXY_PORT = 3128  # of the job's own loopback
+BACKLOG = 128
+CHUNK = 1 << 16  # bytes
 PAUSE = 0.002  # seconds between two looks for the file that is waited for
 
 
@@ -55,6 +61,55 @@ def wait(job: dict[str, object]) -> None:
             time.sleep(PAUSE)
 
 
+def forward(path: str) -> dict[bytes, bytes]:
+    """Starts what forwards to the proxy's socket, as no child of the script; the variables that say so."""
+    import socket  # most jobs need neither this nor what follows
+
+    listener = socket.create_server(("127.0.0.1", PROXY_PORT), backlog=BACKLOG)
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            import asyncio
+
+            os.setsid()
+            asyncio.run(carry(listener.fileno(), path))
+        os._exit(0)
+    os.waitpid(child, 0)
+    listener.close()
+    address = b"http://127.0.0.1:%d" % PROXY_PORT
+    local = b"localhost,127.0.0.1,::1"
+    return {b"HTTPS_PROXY": address, b"https_proxy": address, b"NO_PROXY": local, b"no_proxy": local}
+
+
+async def carry(listener: int, path: str) -> None:
+    """Carries bytes between each connection and one of its own to the socket, until the job ends."""
+    import asyncio
+    import socket
+
+    async def one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(CHUNK):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+        except OSError:
+            writer.close()  # the other direction ends, too
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(one_way(reader, far_writer), one_way(far_reader, writer))
+        for each in (writer, far_writer):
+            each.close()
+
+    async with await asyncio.start_server(serve, sock=socket.socket(fileno=os.dup(listener))) as server:
+        await server.serve_forever()
+
+
 def main() -> None:
     """Never returns: it is the script from here on, or it exits."""
     try:
@@ -62,6 +117,8 @@ def main() -> None:
             job = json.load(file)
         script, variables = read(job)
         os.chdir(SCRIPTS)
+        if "proxy" in job:
+            variables |= forward(text("proxy", job["proxy"]))
         wait(job)
         # -u: a line is in the log when it is printed, not when a buffer is full.
         command = [sys.executable, "-u", script]

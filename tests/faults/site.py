@@ -70,6 +70,8 @@ repository = "{base}/repository"
 image = "{image}"
 max_running = {running}
 retry_delay_seconds = 1
+# One of the faults is a disk that is full.
+min_free_bytes = 0
 [jobs.default_limits]
 memory_bytes = 67108864
 cpus = {cpus}

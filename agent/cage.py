@@ -1,0 +1,191 @@
+"""The floor under every job's cage: what its `podman run` must have, and what a drop-in may add to it. Pure.
+
+An option that is not in these tables is refused, whatever it does: nobody has looked at it.
+`docs/cage.md` says the same in plain words; podman-run(1) is the source of the names.
+"""
+
+import os.path
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ANY = r".*"
+ON, OFF = r"true", r"false"
+
+# Before `run`, podman(1).
+GLOBAL_OPTIONS = {"--events-backend": ANY, "--log-level": ANY}
+
+# Options without a value, unless `=true` or `=false` follows.
+FLAGS = ("-d", "--detach", "--rm", "--replace", "--init", "--read-only", "--read-only-tmpfs", "--http-proxy")
+
+# What each option's value must match. Volumes are looked at besides.
+OPTIONS = {
+    "-d": ON,
+    "--detach": ON,
+    "--rm": ON,
+    "--replace": ON,
+    "--init": ANY,
+    "--read-only": ON,
+    "--read-only-tmpfs": OFF,
+    "--http-proxy": OFF,
+    "--hosts-file": r"none",
+    "--name": ANY,
+    "--cidfile": ANY,
+    "--cgroups": r"split",
+    "--log-driver": ANY,
+    "--pull": r"never",
+    "--sdnotify": r"conmon",
+    "--network": ANY,
+    "--cap-drop": ANY,
+    "--security-opt": r"no-new-privileges([:=]true)?|seccomp[=:]/.+|mask=.+|label=.+",
+    "--userns": r"keep-id(:.*)?",
+    "--user": r"[1-9][0-9]*(:[1-9][0-9]*)?",
+    "--ulimit": ANY,
+    "--tmpfs": ANY,
+    "--shm-size": ANY,
+    "--secret": r"(?!.*type=env).*",
+    # A bare name would be copied from Podman's own environment.
+    "--env": r"[^=]+=(.|\n)*",
+    # By a name that the host's root has given it (CDI), such as a GPU's; never by a path.
+    "--device": r"[a-z0-9][a-z0-9.-]*/[a-z0-9_-]+=[A-Za-z0-9:._-]+",
+    "-v": ANY,
+    "--volume": ANY,
+    "--label": ANY,
+    "--annotation": ANY,
+    "--hostname": ANY,
+    "--add-host": ANY,
+    "--dns": ANY,
+    "--dns-option": ANY,
+    "--dns-search": ANY,
+    "--tz": ANY,
+    "--umask": ANY,
+    "--entrypoint": ANY,
+    "--workdir": ANY,
+    "--stop-signal": ANY,
+    "--stop-timeout": ANY,
+    "--memory": ANY,
+    "--pids-limit": ANY,
+}
+
+# For the sake of what is said of them: the word behind one of these is not the image.
+REFUSED_WITH_A_VALUE = (
+    *("--cap-add", "--pid", "--ipc", "--net", "--uts", "--cgroupns", "--mount", "--group-add"),
+    *("--env-file", "--volumes-from", "--pod"),
+)
+
+MUST = (
+    ("--read-only", "true"),
+    ("--read-only-tmpfs", "false"),
+    ("--cap-drop", "all"),
+    ("--security-opt", "no-new-privileges"),
+    ("--userns", "keep-id"),
+    ("--cgroups", "split"),
+    ("--sdnotify", "conmon"),
+    ("--http-proxy", "false"),
+    ("--hosts-file", "none"),
+)
+
+# No path of these, below or above them leads into a job: what runs the host, and other jobs' sockets.
+HOSTS_OWN = tuple(map(Path, ("/proc", "/sys", "/dev", "/run", "/var/run")))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the agent itself has asked for; everything else on the command line is the site's."""
+
+    image: str
+    network: str
+    seccomp: Path
+    volumes: Sequence[str]
+    secrets: Sequence[str]  # podman's names
+    state: Path  # the agent's own directory
+    home: Path  # the account's
+
+
+def objections(command: str, terms: Terms) -> list[str]:
+    """What is wrong with the command line of a job's container, as clauses; none where it is fit to start."""
+    try:
+        words = shlex.split(command)
+        place = words.index("run")
+    except ValueError:
+        return ["it does not call `podman run`"]
+    before = [word.partition("=") for word in words[1:place]]
+    wrong = [f"it has {name}" for name, _, _ in before if name not in GLOBAL_OPTIONS]
+    options, image = _options(words[place + 1 :])
+    wrong += [f"it lacks {_written(*each)}" for each in _wanted(terms) if not _has(options, *each)]
+    wrong += [f"it has {_written(*each)}" for each in options if not _taken(*each, terms)]
+    if [name for name, _ in options].count("--network") > 1:
+        wrong.append("it has more than one --network")
+    if image != terms.image:
+        wrong.append(f"it does not run {terms.image}")
+    return wrong
+
+
+def _wanted(terms: Terms) -> Iterator[tuple[str, str]]:
+    yield from MUST
+    yield "--network", terms.network
+    yield "--security-opt", f"seccomp={terms.seccomp}"
+    for name in terms.secrets:
+        yield "--secret", name
+    for volume in terms.volumes:
+        yield "-v", volume
+
+
+def _has(options: Iterable[tuple[str, str]], name: str, value: str) -> bool:
+    """Whether an option is there; of a secret or a mapping, whatever else its value says."""
+    whole = name not in ("--secret", "--userns")
+    return any(
+        option == name and (given == value or (not whole and re.split("[,:]", given)[0] == value))
+        for option, given in options
+    )
+
+
+def _options(words: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
+    """The options in front of the image, and the image. What is not known is taken to have no value."""
+    options: list[tuple[str, str]] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            return options, word
+        name, separator, value = word.partition("=")
+        if not separator:
+            valued = (name in OPTIONS and name not in FLAGS) or name in REFUSED_WITH_A_VALUE
+            value = next(rest, "") if valued else "true"
+        options.append((name, value))
+    return options, ""
+
+
+def _taken(name: str, value: str, terms: Terms) -> bool:
+    pattern = OPTIONS.get(name)
+    if pattern is None or not re.fullmatch(pattern, value):
+        return False
+    if name in ("-v", "--volume"):
+        return value in terms.volumes or _may_be_mounted(value, terms)
+    if name == "--network":
+        return value == terms.network
+    if name == "--security-opt" and value.startswith("seccomp"):
+        return value == f"seccomp={terms.seccomp}"
+    return True
+
+
+def _may_be_mounted(volume: str, terms: Terms) -> bool:
+    """A site's own volume: read-only, as all jobs have the same, and nothing that belongs to the host."""
+    source, _, rest = volume.partition(":")
+    _, _, options = rest.partition(":")
+    if "ro" not in options.split(",") or "%" in source:
+        return False
+    if not source.startswith("/"):
+        return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", source))  # a named volume
+    path = Path(os.path.normpath(source))
+    near = any(
+        path.is_relative_to(place) or place.is_relative_to(path) for place in (*HOSTS_OWN, terms.state)
+    )
+    below_home = path.relative_to(terms.home).parts if path.is_relative_to(terms.home) else ()
+    hidden = bool(below_home) and below_home[0].startswith(".")
+    return not near and not hidden and not terms.home.is_relative_to(path)
+
+
+def _written(name: str, value: str) -> str:
+    return name if value == "true" else f"{name} {value}"

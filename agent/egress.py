@@ -1,0 +1,288 @@
+"""The only way out for a job behind it: a proxy that connects to what the site allows, and to nothing else.
+
+Such a job's network has nothing in it. Its launcher forwards a port of the job's own loopback to this
+proxy's socket, and HTTPS_PROXY tells programs of that port. A client says `CONNECT host:port` (RFC 9110,
+section 9.3.6), and what goes through is its TLS, end to end. Names are resolved here, and only addresses of
+the public Internet are connected to, unless the site names others.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import re
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from .config import Egress
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+log = logging.getLogger("ml-agent")
+
+MAX_HEAD = 8192  # bytes of a request
+HEAD_TIMEOUT = 10.0  # seconds
+CONNECT_TIMEOUT = 10.0  # seconds, for each address
+MAX_ADDRESSES = 4  # of a name that are tried
+MAX_PER_JOB = 64  # connections at a time
+MAX_NOTED = 1000  # lines in the journal for one job
+LINGER = 60.0  # seconds for the other direction once one has ended
+CHUNK = 1 << 16  # bytes
+IDLE_SECONDS = 60.0  # without a connection, until it leaves
+FIRST_SOCKET = 3  # sd_listen_fds(3)
+
+NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*")
+REQUEST = re.compile(rb"CONNECT ([!-~]{1,300}):([0-9]{1,5}) HTTP/1\.[01]\r?\n")
+JOBS_CGROUP = re.compile(r"/ml-job@([a-z2-7]{12})\.service(/|$)", re.MULTILINE)
+
+# Where clouds tell a machine its credentials: also what a site calls its own network does not lead there.
+METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "169.254.169.254",
+            "169.254.170.2",
+            "168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "fd00:ec2::254",
+        ),
+    )
+)
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+@dataclass(frozen=True)
+class RefusedError(Exception):
+    """What the client asked for is not done; it is told why."""
+
+    status: HTTPStatus
+    why: str
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a site's `[egress.<name>]` says. Pure."""
+
+    rules: Egress
+
+    def allows(self, host: str, port: int) -> bool:
+        """Whether the site lists the name, or a `*.` above it, with this port."""
+        parents = [host, *(f"*{host[place:]}" for place, letter in enumerate(host) if letter == ".")]
+        return any(f"{name}:{port}" in self.rules.allow for name in parents)
+
+    def leads_to(self, address: Address) -> bool:
+        """Whether an address that a listed name has may be connected to."""
+        address = _embedded(address)
+        if address in METADATA:
+            return False
+        if any(address in network for network in self.rules.private):
+            return True
+        return address.is_global and not address.is_multicast
+
+    def is_the_sites(self, address: Address) -> bool:
+        """Whether the site has named the address' network itself."""
+        return any(_embedded(address) in network for network in self.rules.private)
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address within one of IPv6 that a gateway or the kernel would turn into it."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address in NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address.sixtofour or (address.teredo or (address, address))[1]
+    return address
+
+
+class Proxy:
+    """Serves the connections of one socket."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._open: Counter[str] = Counter()
+        self._noted: Counter[str] = Counter()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._open.total()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, from its request to its end."""
+        job = _job_of(writer.get_extra_info("socket"))
+        self._open[job] += 1
+        try:
+            await self._answer(job, reader, writer)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # the client is gone, or says nothing
+        finally:
+            self._open -= Counter([job])
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(self, job: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        wanted = "?"
+        try:
+            if self._open[job] > MAX_PER_JOB:
+                raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, f"a job has {MAX_PER_JOB} connections")
+            host, port = await _request(reader)
+            wanted = f"{host}:{port}"
+            remote = await self._connect(host, port)
+        except RefusedError as error:
+            self._note(job, f"refused {wanted}: {error.why}")
+            writer.write(_refusal(error))
+            await writer.drain()
+            return
+        async with remote as (remote_reader, remote_writer):
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            sent, received = await _both_ways((reader, writer), (remote_reader, remote_writer))
+        self._note(job, f"{wanted}, {sent} bytes sent, {received} received")
+
+    def _note(self, job: str, what: str) -> None:
+        self._noted[job] += 1
+        if self._noted[job] <= MAX_NOTED:
+            log.info("job %s: %s", job, what)
+        if self._noted[job] == MAX_NOTED:
+            log.info("job %s: nothing further is noted", job)
+
+    async def _connect(
+        self, host: str, port: int
+    ) -> contextlib.AbstractAsyncContextManager[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        if not self._policy.allows(host, port):
+            raise RefusedError(HTTPStatus.FORBIDDEN, "it is not on the list")
+        addresses = [each for each in await _resolve(host, port) if self._policy.leads_to(each)]
+        if not addresses:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "it has no address on the Internet")
+        for address in addresses[:MAX_ADDRESSES]:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    reader, writer = await asyncio.open_connection(str(address), port, limit=CHUNK)
+                if self._is_the_host(address, writer):
+                    writer.close()
+                    raise RefusedError(HTTPStatus.FORBIDDEN, "it is the host itself")
+                return _closing(reader, writer)
+        raise RefusedError(HTTPStatus.BAD_GATEWAY, "it does not answer")
+
+    def _is_the_host(self, address: Address, writer: asyncio.StreamWriter) -> bool:
+        """Whether the host has reached itself by one of its own addresses."""
+        own = writer.get_extra_info("sockname")[0]
+        return bool(own == writer.get_extra_info("peername")[0]) and not self._policy.is_the_sites(address)
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[str, int]:
+    try:
+        async with asyncio.timeout(HEAD_TIMEOUT):
+            line = await reader.readuntil(b"\n")
+            head = line
+            while head[-4:] != b"\r\n\r\n" and head[-2:] != b"\n\n":
+                head += await reader.readuntil(b"\n")
+                if len(head) > MAX_HEAD:
+                    raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "its request is too long")
+    except asyncio.LimitOverrunError as error:
+        raise RefusedError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "its request is too long") from error
+    match = REQUEST.fullmatch(line)
+    if match is None:
+        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "only CONNECT is served, which HTTPS uses")
+    host = match[1].decode("ascii").lower().removesuffix(".")
+    if not NAME.fullmatch(host):
+        raise RefusedError(HTTPStatus.FORBIDDEN, "its host is no name")
+    return host, int(match[2])
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise RefusedError(HTTPStatus.BAD_GATEWAY, "its name is not known") from error
+    return [ipaddress.ip_address(address[0]) for *_, address in found]
+
+
+@contextlib.asynccontextmanager
+async def _closing(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _both_ways(
+    near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+    far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> tuple[int, int]:
+    """Carries bytes until both ends have said that there is no more; how many there were each way.
+
+    A connection lives no longer than its job, whose end closes it.
+    """
+    out = asyncio.create_task(_carry(near[0], far[1]))
+    back = asyncio.create_task(_carry(far[0], near[1]))
+    try:
+        await asyncio.wait((out, back), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((out, back), timeout=LINGER)
+    finally:
+        for task in (out, back):
+            task.cancel()
+    return await out, await back
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    count = 0
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        while data := await reader.read(CHUNK):
+            count += len(data)
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    return count
+
+
+def _job_of(connection: socket.socket) -> str:
+    """Whose process is at the other end, by its cgroup, which a job cannot leave; "-" for no job's."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    try:
+        cgroup = Path(f"/proc/{struct.unpack('3i', credentials)[0]}/cgroup").read_text("utf-8")
+    except OSError:
+        return "-"
+    match = JOBS_CGROUP.search(cgroup)
+    return match[1] if match else "-"
+
+
+def _refusal(error: RefusedError) -> bytes:
+    body = f"ml-egress: {error.why}\n"
+    return (
+        f"HTTP/1.1 {error.status.value} {error.status.phrase}\r\nContent-Type: text/plain\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+    ).encode("ascii")
+
+
+async def serve(rules: Egress, sockets: list[socket.socket], idle_seconds: float) -> None:
+    """Serves the sockets until nobody has been connected for so long; systemd starts it again."""
+    proxy = Proxy(Policy(rules))
+    async with contextlib.AsyncExitStack() as stack:
+        for each in sockets:
+            # Not start_unix_server, which deletes the socket when it ends: it is systemd's.
+            await stack.enter_async_context(
+                await asyncio.start_server(proxy.serve, sock=each, limit=MAX_HEAD)
+            )
+        looks = 0
+        while looks < 10:
+            await asyncio.sleep(idle_seconds / 10)
+            looks = looks + 1 if proxy.idle else 0
+
+
+def inherited_sockets() -> list[socket.socket]:
+    """The sockets that systemd passed (sd_listen_fds(3)); none where it did not."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = int(os.environ.get("LISTEN_FDS", "0"))
+    return [socket.socket(fileno=FIRST_SOCKET + number) for number in range(count)]

@@ -1,0 +1,67 @@
+"""Hostile jobs on a real host: the jobs' own image, the site's template, an agent's parts without HTTP."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from small_site import make_repository, make_settings
+from test_jobs import Host, real_parts
+from waiting import run
+
+from agent.config import Settings, load
+from agent.models import Job
+from agent.units import Units
+from agent.warden import Warden
+
+RUNNER = "localhost/ml-runner:latest"
+SCRIPTS = Path(__file__).parent / "hostile"
+
+
+@pytest.fixture
+async def settings(tmp_path: Path) -> Settings:
+    """A site whose scripts are hostile, with the networks of the agent that is installed."""
+    if await run("podman", "images", "--quiet", RUNNER, check=False) == "":
+        pytest.skip(f"there is no image {RUNNER} (ml-runner-build.service makes it)")
+    scripts = {path.name: path.read_text("utf-8") for path in SCRIPTS.glob("*.py")}
+    # The same attempts from other networks.
+    for network, name in (("warehouse", "escape-warehouse.py"), ("egress-test", "escape-egress.py")):
+        head = f'# /// ml-job\n# network = "{network}"\n'
+        scripts[name] = scripts["escape.py"].replace("# /// ml-job\n", head, 1)
+    make_repository(tmp_path / "repository", scripts)
+    site = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]))
+    limits = site.jobs.default_limits.model_copy(update={"memory_bytes": 2**29, "run_time_seconds": 240})
+    jobs = site.jobs.model_copy(update={"image": RUNNER, "default_limits": limits})
+    return site.model_copy(update={"jobs": jobs, "networks": load().networks})
+
+
+@pytest.fixture
+async def host(settings: Settings) -> AsyncIterator[Host]:
+    """The agent's parts that jobs meet, at work."""
+    submitted: list[Job] = []
+    async with real_parts(settings) as jobs, guarded(settings, jobs):
+        yield Host(settings, jobs, submitted)
+    for job in submitted:
+        await run("systemctl", "--user", "stop", job.unit, check=False)
+        await run("systemctl", "--user", "reset-failed", job.unit, check=False)
+        (settings.runtime_directory / "systemd/user" / job.unit).unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def guarded(settings: Settings, jobs: object) -> AsyncIterator[None]:
+    """The warden beside the jobs, with a connection of its own to the manager."""
+    units = Units(f"unix:path={settings.runtime_directory}/bus")
+    tasks = [
+        asyncio.create_task(units.run(lambda _: None)),
+        asyncio.create_task(Warden(settings, jobs, units).run()),  # type: ignore[arg-type]
+    ]
+    try:
+        yield
+        assert not any(task.done() for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task

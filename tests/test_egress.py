@@ -1,0 +1,218 @@
+"""The proxy that is a job's only way out: what it refuses, and that it carries everything else unchanged."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from waiting import until
+
+from agent import egress
+from agent.config import Egress
+from agent.egress import Policy, Proxy
+
+ALLOWED = Policy(Egress(allow=["db.example.com:443", "*.storage.example.com:8443"]))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "allowed"),
+    [
+        ("db.example.com", 443, True),
+        ("db.example.com", 80, False),
+        ("x.db.example.com", 443, False),
+        ("example.com", 443, False),
+        ("evildb.example.com", 443, False),
+        ("db.example.com.evil.org", 443, False),
+        ("a.storage.example.com", 8443, True),
+        ("a.b.storage.example.com", 8443, True),
+        ("storage.example.com", 8443, False),
+        ("evilstorage.example.com", 8443, False),
+        ("a.storage.example.com", 443, False),
+        ("", 443, False),
+    ],
+)
+def test_a_name_is_allowed_with_its_port_as_the_site_lists_it(host: str, port: int, allowed: bool) -> None:
+    assert ALLOWED.allows(host, port) is allowed
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "::1", "0.0.0.0", "::", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1"),
+        *("169.254.169.254", "169.254.1.2", "fe80::1", "fd00::1", "fd00:ec2::254", "168.63.129.16"),
+        *("224.0.0.1", "ff02::1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "2001:db8::1"),
+        *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
+        *("2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe"),
+    ],
+)
+def test_an_allowed_name_leads_to_no_address_of_the_host_its_network_or_its_cloud(address: str) -> None:
+    assert not ALLOWED.leads_to(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
+def test_an_allowed_name_leads_to_the_internet(address: str) -> None:
+    assert ALLOWED.leads_to(ipaddress.ip_address(address))
+
+
+def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> None:
+    rules = Egress(
+        allow=["db.example.com:443"], private=[ip_network("10.0.0.0/8"), ip_network("169.254.0.0/16")]
+    )
+    assert Policy(rules).leads_to(ipaddress.ip_address("10.1.2.3"))
+    assert Policy(rules).leads_to(ipaddress.ip_address("169.254.7.7"))
+    assert not Policy(rules).leads_to(ipaddress.ip_address("169.254.169.254"))
+    assert not Policy(rules).leads_to(ipaddress.ip_address("192.168.1.1"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("", "db.example.com", "db.example.com:", "db.example.com:0", "*:443", "*.*.com:443", "a b:443"),
+        *("[::1]:443", "DB.example.com:443", "db.example.com:443/x", "https://db.example.com:443"),
+        "db.example.com:999999",
+    ],
+)
+def test_a_target_that_is_no_name_and_port_is_refused(target: str) -> None:
+    with pytest.raises(ValidationError):
+        Egress(allow=[target])
+
+
+# --- connections --------------------------------------------------------------------------------------
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@asynccontextmanager
+async def serving(rules: Egress, directory: Path) -> AsyncIterator[tuple[Connect, Proxy]]:
+    """A proxy on a socket in the directory."""
+    proxy = Proxy(Policy(rules))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "proxy"))
+    async with await asyncio.start_server(proxy.serve, sock=listener, limit=egress.MAX_HEAD):
+        yield lambda: asyncio.open_unix_connection(directory / "proxy"), proxy
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[int]:
+    """A port of the loopback that answers each connection, at its end, with what it sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def ask(connect: Connect, request: bytes) -> bytes:
+    """All that the proxy answers to what is sent, and no more is."""
+    reader, writer = await connect()
+    writer.write(request)
+    writer.write_eof()
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def loopback(port: int) -> Egress:
+    return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.0/8")])
+
+
+async def test_what_goes_through_is_carried_as_it_is_both_ways(tmp_path: Path, echo: int) -> None:
+    data = os.urandom(3_000_000)
+    async with serving(loopback(echo), tmp_path) as (connect, proxy):
+        request = f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        reader, writer = await connect()
+        writer.write(request + data)
+        writer.write_eof()
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert await reader.read() == data
+        writer.close()
+        await writer.wait_closed()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT localhost:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT example.com:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT [::1]:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT a@b:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT %00:443 HTTP/1.1\r\n\r\n", 403),
+        (b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", 405),
+        (b"CONNECT  x:443 HTTP/1.1\r\n\r\n", 405),
+        (b"CONNECT x HTTP/1.1\r\n\r\n", 405),
+        (b"\x16\x03\x01\n\r\n\r\n", 405),
+        (b"CONNECT x:443 HTTP/1.1\r\n" + b"a: b\r\n" * 3000, 431),
+        (b"x" * 100_000, 431),
+    ],
+)
+async def test_everything_else_is_refused_with_a_reason(tmp_path: Path, request_: bytes, status: int) -> None:
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        answer = await ask(connect, request_)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"\r\n\r\nml-egress: " in answer
+
+
+async def test_the_host_itself_is_not_reached_by_a_name_that_is_on_the_list(
+    tmp_path: Path, echo: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Policy, "leads_to", lambda *_: True)  # as if the address were of the Internet
+    async with serving(Egress(allow=[f"127.0.0.1:{echo}"]), tmp_path) as (connect, _):
+        answer = await ask(connect, f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\n\r\n".encode())
+    assert b"it is the host itself" in answer
+
+
+async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(egress, "MAX_PER_JOB", 2)
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        silent = [await connect() for _ in range(2)]
+        answer = await ask(connect, b"")
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_flood_of_connections_is_noted_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(egress, "MAX_NOTED", 3)
+    caplog.set_level("INFO")
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        for _ in range(10):
+            await ask(connect, b"CONNECT evil.example.org:443 HTTP/1.1\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        *["job -: refused evil.example.org:443: it is not on the list"] * 3,
+        "job -: nothing further is noted",
+    ]
+
+
+async def test_the_proxy_leaves_when_nobody_is_connected_and_leaves_its_socket(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "proxy"))
+    async with asyncio.timeout(20):
+        await egress.serve(loopback(9), [listener], 0.05)
+    assert (tmp_path / "proxy").exists()
