@@ -9,6 +9,7 @@ class Problem(StrEnum):
 
     INVALID_REQUEST = "invalid-request"
     INVALID_JSON = "invalid-json"
+    MALFORMED_REQUEST = "malformed-request"
     BODY_TOO_LARGE = "body-too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_ACCEPTABLE = "not-acceptable"

@@ -6,7 +6,7 @@ from ..changes import Changes
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
-from . import identity, openapi, problems, routes
+from . import identity, malformed, openapi, problems, routes
 from .events import CHANGES, METER
 from .handlers import JOBS
 from .logs import JOURNAL, STREAMS
@@ -25,6 +25,7 @@ def build(
     max_streams_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking, then the routes."""
+    malformed.install()
     app = web.Application(
         middlewares=[problems.middleware, identity.middleware(identify)], client_max_size=max_body_bytes
     )
@@ -41,10 +42,9 @@ def build(
 
     app.on_shutdown.append(end_streams)
 
-    async def name_the_server(_: web.Request, response: web.StreamResponse) -> None:
-        # Not the versions of what it is made of, which aiohttp would name.
-        response.headers["Server"] = "ml-agent"
+    async def set_headers_of_all(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(problems.HEADERS_OF_ALL)
 
-    app.on_response_prepare.append(name_the_server)
+    app.on_response_prepare.append(set_headers_of_all)
     app.on_response_prepare.append(problems.note_begun)
     return app

@@ -12,11 +12,15 @@ log = logging.getLogger("ml-agent")
 
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
+# Not the versions of what the agent is made of, which aiohttp would name. A log or an artifact may have
+# anything in it: it is what its type says, and no page.
+HEADERS_OF_ALL = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
 BEGUN = web.RequestKey("begun", web.StreamResponse)
 
 STATUS = {
     Problem.INVALID_REQUEST: 422,
     Problem.INVALID_JSON: 400,
+    Problem.MALFORMED_REQUEST: 400,
     Problem.BODY_TOO_LARGE: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.NOT_ACCEPTABLE: 406,
