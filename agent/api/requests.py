@@ -111,5 +111,9 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(kind: str, message: str) -> str:
-    sentences = {"missing": "is missing", "extra_forbidden": "is not known"}
+    sentences = {
+        "missing": "is missing",
+        "extra_forbidden": "is not known",
+        "string_unicode": "must be text: half of a surrogate pair is none, in a name either",
+    }
     return sentences.get(kind, message.removeprefix("Value error, ").replace("String should", "should"))

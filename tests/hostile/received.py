@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.jobs import Jobs
-from agent.models import Job, Limits
+from agent.models import Job
 from agent.quadlet import Plan
 
 LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
@@ -47,8 +47,3 @@ def without_tokens(unit: str, plan: Plan) -> str:
         assert token in unit
         unit = unit.replace(token, "TOKEN")
     return unit
-
-
-def is_plain(limits: Limits) -> bool:
-    """Whether nothing was asked for but what the site gives to everybody."""
-    return limits.grace_seconds is None

@@ -24,6 +24,7 @@ def named(member: Member, text: str) -> set[str]:
     # Half a character has no form of its own: it is written in ASCII, or by its stand-in.
     names = {escaped(text), text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")}
     parts = {f"{member.field}.{name}" if member.field else name or "body" for name in names}
+    parts |= {"body"} if not member.field and "\N{REPLACEMENT CHARACTER}" in "".join(names) else set()
     return {member.field, f"{member.field}.0", *parts}
 
 
@@ -32,7 +33,9 @@ async def test_a_text_in_a_request_is_refused_by_name_or_received_as_it_is(
     served: Served, alice: Client, place: int
 ) -> None:
     member = MEMBERS[place]
-    harmless = (await received(served.jobs, await alice.submit(hyperparameters={"p": "1"}))).plan_without_tokens
+    harmless = (
+        await received(served.jobs, await alice.submit(hyperparameters={"p": "1"}))
+    ).plan_without_tokens
     outcomes = {"refused": 0, "received": 0}
     for text in VALUES[place % SLICES :: SLICES]:
         body = member.body(text)
