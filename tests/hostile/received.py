@@ -41,9 +41,16 @@ async def received(jobs: Jobs, answer: dict[str, Any]) -> Received:
     return Received(script, variables, plan)
 
 
-def without_tokens(unit: str, plan: Plan) -> str:
-    """A compiled unit with the job's own tokens taken out."""
-    for token in (plan.claim, str(plan.directory), plan.job_id):
+def without_tokens(unit: str, plan: Plan) -> list[str]:
+    """The lines of a compiled unit with the job's own tokens taken out; the command's words in their order.
+
+    Quadlet writes some options in another order each time.
+    """
+    for token in (plan.claim, str(plan.directory)):
+        assert plan.job_id in token
         assert token in unit
         unit = unit.replace(token, "TOKEN")
-    return unit
+    # The rest of the unit says %i where it means the job.
+    assert plan.job_id not in unit
+    lines = unit.splitlines()
+    return [" ".join(sorted(line.split(" "))) if line.startswith("ExecStart=") else line for line in lines]

@@ -29,7 +29,7 @@ async def test_every_text_everywhere_makes_the_unit_of_a_harmless_job(
     units = tmp_path / "units"
     units.mkdir()
 
-    async def compiled(**body: Any) -> str:
+    async def compiled(**body: Any) -> list[str]:
         job = await alice.submit(**body)
         plan = (await received(served.jobs, job)).plan
         text = await compiler.compile(plan)
