@@ -1,7 +1,9 @@
 """What a client sent, parsed once, at the edge, into a model."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -13,6 +15,8 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_REPORTED = 20  # refused fields that one answer names
 MAX_IDEMPOTENCY_KEY = 255  # characters
+# Printable ASCII. Spaces around a header's value are not part of it (RFC 9110, section 5.5).
+IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")
 
 
 async def read_body(request: web.Request, model: type[M]) -> M:
@@ -23,7 +27,19 @@ async def read_body(request: web.Request, model: type[M]) -> M:
             f"The body is {request.content_type}; this call takes application/json.",
             "Send the header Content-Type: application/json.",
         )
-    return validate(model, _parse(await request.read()))
+    values = _parse(await request.read())
+    if nulls := list(islice(_nulls(values), MAX_REPORTED)):
+        raise _refused(tuple(FieldError(_path(place), "must not be null; leave it out") for place in nulls))
+    return validate(model, values)
+
+
+def _nulls(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Where there is a member without a value, in the body or in an object of it."""
+    for name, value in values.items():
+        if value is None:
+            yield (name,)
+        elif isinstance(value, dict):
+            yield from ((name, inner) for inner, of_it in value.items() if of_it is None)
 
 
 def read_query(request: web.Request, model: type[M]) -> M:
@@ -36,10 +52,18 @@ def read_query(request: web.Request, model: type[M]) -> M:
     return validate(model, values)
 
 
+def header(request: web.Request, name: str) -> str | None:
+    """A header's value, or None. Raises `AgentError` where there are two: one would be overlooked."""
+    values = request.headers.getall(name, ())
+    if len(values) > 1:
+        raise _refused((FieldError(name, "must not be given twice"),))
+    return values[0] if values else None
+
+
 def idempotency_key(request: web.Request) -> str | None:
     """The Idempotency-Key header, if there is one."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= MAX_IDEMPOTENCY_KEY and key.isascii() and key.isprintable()):
+    key = header(request, "Idempotency-Key")
+    if key is not None and not (len(key) <= MAX_IDEMPOTENCY_KEY and IDEMPOTENCY_KEY.fullmatch(key)):
         raise _refused(
             (FieldError("Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"),)
         )

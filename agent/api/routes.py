@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..errors import Problem
+from ..journal import EVENT_ID
 from ..models import (
     ArtifactManifest,
     Host,
@@ -18,6 +20,7 @@ from ..models import (
     Usage,
 )
 from . import artifacts, events, handlers, logs
+from .requests import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -26,10 +29,20 @@ BYTES = "*/*"  # of whatever media type the file's name stands for
 
 
 @dataclass(frozen=True)
+class Header:
+    """A header that a request may have or an answer has, and what its value looks like."""
+
+    name: str
+    pattern: str = ""
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
 class Route:
     """One call. `answers` is a model, or the media types of a body that is no JSON.
 
-    `also` are the status codes that a conditional or partial request is answered with.
+    `also` are the status codes that a conditional or partial request is answered with, `refuses` the problems
+    that do not follow from what the call takes.
     """
 
     method: str
@@ -42,8 +55,17 @@ class Route:
     body: type[Model] | None = None
     body_required: bool = True
     query: type[Model] | None = None
-    request_headers: tuple[str, ...] = ()
+    request_headers: tuple[Header, ...] = ()
+    response_headers: tuple[Header, ...] = ()
+    refuses: tuple[Problem, ...] = ()
 
+
+KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
+LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
+# An empty one is none.
+LAST_LINE = Header("Last-Event-ID", f"^({EVENT_ID.pattern})?$")
+LAST_CHANGE = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
+REMOVED = (Problem.REMOVED_BY_RETENTION,)
 
 ROUTES = (
     Route(
@@ -54,12 +76,21 @@ ROUTES = (
         Job,
         status=202,
         body=JobRequest,
-        request_headers=("Idempotency-Key",),
+        request_headers=(KEY,),
+        response_headers=(LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS,),
     ),
     Route("GET", "/jobs", "listJobs", handlers.list_jobs, JobPage, query=handlers.JobQuery),
     Route("GET", "/jobs/{job_id}", "getJob", handlers.get_job, Job),
     Route("POST", "/jobs/{job_id}/cancel", "cancelJob", handlers.cancel_job, Job, status=202),
-    Route("PUT", "/jobs/{job_id}/pin", "pinJob", handlers.pin_job, Job),
+    Route(
+        "PUT",
+        "/jobs/{job_id}/pin",
+        "pinJob",
+        handlers.pin_job,
+        Job,
+        refuses=(Problem.TOO_MANY_PINNED,),
+    ),
     Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", handlers.unpin_job, Job),
     Route(
         "POST",
@@ -70,7 +101,9 @@ ROUTES = (
         status=202,
         body=Rerun,
         body_required=False,
-        request_headers=("Idempotency-Key",),
+        request_headers=(KEY,),
+        response_headers=(LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS,),
     ),
     Route(
         "GET",
@@ -79,7 +112,8 @@ ROUTES = (
         logs.get_logs,
         (TEXT, EVENTS, JSON_LINES),
         query=logs.LogQuery,
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_LINE,),
+        refuses=(*REMOVED, Problem.NOT_ACCEPTABLE),
     ),
     Route(
         "GET",
@@ -87,9 +121,9 @@ ROUTES = (
         "getJobEvents",
         events.get_job_events,
         (EVENTS,),
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_CHANGE,),
     ),
-    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics),
+    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics, refuses=REMOVED),
     Route("GET", "/jobs/{job_id}/usage", "getUsage", handlers.get_usage, Usage),
     Route(
         "GET",
@@ -98,9 +132,16 @@ ROUTES = (
         events.get_events,
         (EVENTS,),
         query=events.EventQuery,
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_CHANGE,),
     ),
-    Route("GET", "/jobs/{job_id}/artifacts", "listArtifacts", artifacts.list_artifacts, ArtifactManifest),
+    Route(
+        "GET",
+        "/jobs/{job_id}/artifacts",
+        "listArtifacts",
+        artifacts.list_artifacts,
+        ArtifactManifest,
+        refuses=REMOVED,
+    ),
     Route(
         "GET",
         "/jobs/{job_id}/artifacts/{path}",
@@ -108,7 +149,9 @@ ROUTES = (
         artifacts.get_artifact,
         (BYTES,),
         also=(206, 304),
-        request_headers=("Range", "If-Range", "If-None-Match"),
+        request_headers=(Header("Range"), Header("If-Range"), Header("If-None-Match")),
+        response_headers=(Header("ETag", '^"[0-9a-f]{64}"$'),),
+        refuses=(*REMOVED, Problem.RANGE_NOT_SATISFIABLE),
     ),
     Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
     Route("GET", "/host", "getHost", handlers.get_host, Host),
