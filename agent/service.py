@@ -22,6 +22,7 @@ from .config import Settings, shipped
 from .errors import AgentError, Problem
 from .jobs import Jobs
 from .journal import Journal
+from .log import configure
 from .meter import Meter
 from .models import Principal
 from .podman import Podman
@@ -48,7 +49,7 @@ IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there i
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or idleness. Raises `AgentError` where it cannot begin."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    configure()
     asyncio.run(_serve(settings))
 
 

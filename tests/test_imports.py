@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "quadlet": "errors models",
     "units": "errors models",
     "libsystemd": "errors",
+    "log": "",
     "tail": "errors libsystemd",
     "journal": "errors models tail",
     "archive": "errors models journal",
@@ -45,7 +46,7 @@ MAY_IMPORT = {
     "pki": "errors models",
     "jobs": PARTS,
     "api": "errors models journal archive artifacts jobs changes metrics meter",
-    "service": f"{PARTS} archivist pki jobs pruner api",
+    "service": f"{PARTS} archivist log pki jobs pruner api",
     "cli": f"{PARTS} pki jobs pruner api service",
 }
 

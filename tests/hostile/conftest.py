@@ -1,7 +1,7 @@
 """The same agents and clients as in the tests of the API, and a client that sends bytes as they are."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from api.conftest import (  # noqa: F401
@@ -15,7 +15,22 @@ from api.conftest import (  # noqa: F401
     served,
 )
 
+from .extent import FULL
 from .wire import Wire
+
+COUNTS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes a line for the end of the run: what was tried, and what came of it."""
+    return request.config.stash.setdefault(COUNTS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Shows the lines, where everything was tried."""
+    for line in config.stash.get(COUNTS, []) if FULL else []:
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Every value in every other place of a request: it is refused, or it does what was asked and no more."""
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,19 +32,23 @@ async def test_a_text_anywhere_is_answered_and_does_nothing_else(
     alice: Client,
     wire: Wire,
     job: Any,
+    told: Callable[[str], None],
     number: int,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     place, job_id = PLACES[number], job["job_id"].encode()
     caplog.set_level(logging.INFO)
-    for text in VALUES[number % SLICES :: SLICES]:
+    texts, statuses = VALUES[number % SLICES :: SLICES], Counter[int]()
+    for text in texts:
         data = text.encode("utf-8", "surrogatepass")
         target = place.target(data).replace(b"{job}", job_id)
         headers = {place.header: data} if place.header else None
         answer = await wire.ask(place.method, target, headers, place.body)
         check(served, place, answer, text)
+        statuses[answer.status] += 1
     assert (await alice.get(f"/jobs/{job['job_id']}")).json["status"] == "COMPLETED"
     assert served.scene.units.started == []
+    told(f"{place.name}: {dict(sorted(statuses.items()))}")
     assert [record.getMessage() for record in caplog.records if record.name.startswith(LOGGERS)] == []
 
 

@@ -1,7 +1,7 @@
 """Requests that nobody thought of: refused by the name of a field, or received as they are."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +61,12 @@ LENIENT = settings(
 
 
 @pytest.fixture
-def outcomes() -> Iterator[Counter[str]]:
+def outcomes(told: Callable[[str], None], request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
     """How often what came of a request. A property that saw one side only has shown little."""
     counted: Counter[str] = Counter()
     yield counted
-    print(", ".join(f"{number} {outcome}" for outcome, number in counted.items()))
+    numbers = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counted.items()))
+    told(f"{request.node.name.removeprefix('test_').replace('_', ' ')}: {numbers}")
     assert min(counted["refused"], counted["received"]) > CASES / 20
 
 

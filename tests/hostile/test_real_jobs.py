@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def unit(job_id: str) -> list[str]:
 
 
 def test_a_job_receives_every_byte_of_every_value_and_nothing_else(
-    alice: Client, commit: str, tmp_path: Path
+    alice: Client, commit: str, told: Callable[[str], None], tmp_path: Path
 ) -> None:
     bodies = [
         {"script_name": SCRIPT, "hyperparameters": HARMLESS},
@@ -99,7 +100,7 @@ def test_a_job_receives_every_byte_of_every_value_and_nothing_else(
         values += len(mine)
     shown = run("systemctl", "--user", "show", "--property=Environment", f"ml-job@{ids[-1]}.service").stdout
     assert "HP_" not in shown
-    print(f"{values} values and names in {len(ids)} jobs, 0 differences")
+    told(f"values and names received by real jobs: {values} in {len(ids)} jobs, 0 differences")
 
 
 def of_the_job(got: dict[str, Any]) -> dict[bytes, bytes]:

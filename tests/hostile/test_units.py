@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ UNITS_AT_ONCE = 50  # that systemd-analyze looks at
 @pytest.mark.host
 @pytest.mark.timeout(1800)
 async def test_every_text_everywhere_makes_the_unit_of_a_harmless_job(
-    served: Served, alice: Client, tmp_path: Path
+    served: Served, alice: Client, told: Callable[[str], None], tmp_path: Path
 ) -> None:
     compiler = Compiler(shipped("quadlets") / TEMPLATE, [], tmp_path / "scratch")
     units = tmp_path / "units"
@@ -41,10 +42,10 @@ async def test_every_text_everywhere_makes_the_unit_of_a_harmless_job(
     bodies += [*packed("succeed.py", VALUES), named("succeed.py", VALUES)]
     for body in bodies:
         assert await compiled(**body) == harmless, body
-    print(f"{len(bodies)} units, 0 differences")
     paths = sorted(units.iterdir())
     for at in range(0, len(paths), UNITS_AT_ONCE):
         await verify(paths[at : at + UNITS_AT_ONCE])
+    told(f"units compiled and verified: {len(paths)}, 0 differences")
 
 
 async def verify(units: list[Path]) -> None:
