@@ -213,10 +213,11 @@ async def _clear(base: Path) -> None:
         begun = [job.unit for job in await store.active_jobs() if job.status is not JobState.PENDING]
     for unit in begun:
         await run("systemctl", "--user", "stop", unit, check=False)
-        await run("systemctl", "--user", "reset-failed", unit, check=False)
     runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user"
     for directory in (base / "state/jobs").iterdir():
-        (runtime / unit_name(directory.name)).unlink(missing_ok=True)
+        unit = unit_name(directory.name)
+        await run("systemctl", "--user", "reset-failed", unit, check=False)
+        (runtime / unit).unlink(missing_ok=True)
     # Snapshots of scripts are read-only.
     await run("chmod", "--recursive", "u+rwX", str(base))
     shutil.rmtree(base)
