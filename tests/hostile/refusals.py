@@ -1,6 +1,7 @@
 """What every answer to a hostile request must be like."""
 
 import json
+import re
 from typing import Any
 
 from api.schema import Document
@@ -30,7 +31,11 @@ def check_headers(headers: list[tuple[str, str]]) -> None:
     names = [name.lower() for name, _ in headers]
     assert set(names) <= HEADERS, names
     assert len(names) == len(set(names)), names
-    assert ("x-content-type-options", "nosniff") in [(name.lower(), value) for name, value in headers]
+    values = {name.lower(): value for name, value in headers}
+    assert values["x-content-type-options"] == "nosniff"
+    assert values["server"] == "ml-agent"
+    assert re.fullmatch(r"(/jobs/[a-z2-7]{12})?", values.get("location", "")), values
+    assert values.get("content-disposition", "attachment") == "attachment"
 
 
 def check_refusal(document: Document, status: int, content_type: str, body: bytes) -> list[str]:

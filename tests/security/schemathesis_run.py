@@ -130,10 +130,15 @@ async def run(agent: StandingAgent, examples: int) -> Result:
     process = await asyncio.create_subprocess_exec(
         *command,
         *("--url", agent.url, "--checks", "all", "--no-color"),
-        cwd=CHECKOUT,
+        cwd=agent.base,  # where it leaves what it keeps
         env=os.environ | {"PYTHONPATH": str(CHECKOUT), "COUNTS": str(counts), "ENDED": " ".join(agent.ended)},
     )
-    status = await process.wait()
+    try:
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     counted = json.loads(counts.read_text())
     statuses = Counter({int(code): count for code, count in counted["statuses"].items()})
     return Result(
