@@ -7,9 +7,9 @@ from enum import StrEnum
 class Problem(StrEnum):
     """Stable machine codes: the last part of a problem document's `type` (RFC 9457)."""
 
+    MALFORMED_REQUEST = "malformed-request"
     INVALID_REQUEST = "invalid-request"
     INVALID_JSON = "invalid-json"
-    MALFORMED_REQUEST = "malformed-request"
     BODY_TOO_LARGE = "body-too-large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_ACCEPTABLE = "not-acceptable"

@@ -43,7 +43,8 @@ def build(
     app.on_shutdown.append(end_streams)
 
     async def set_headers_of_all(_: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(problems.HEADERS_OF_ALL)
+        response.headers["Server"] = problems.SERVER
+        response.headers.update(problems.NO_GUESSING)
 
     app.on_response_prepare.append(set_headers_of_all)
     app.on_response_prepare.append(problems.note_begun)

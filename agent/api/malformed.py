@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from ..errors import AgentError, Problem
-from .problems import HEADERS_OF_ALL, respond
+from .problems import SERVER, respond
 
 log = logging.getLogger("ml-agent")
 
@@ -41,7 +41,7 @@ def refuse(
     else:
         log.error("a request failed outside of its handler", exc_info=exc)
         error = AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")
-    response = respond(error, {"Connection": "close", **HEADERS_OF_ALL})
+    response = respond(error, {"Connection": "close", "Server": SERVER})
     response.force_close()
     return response
 

@@ -10,17 +10,17 @@ from ..models import FieldProblem, ProblemDocument
 
 log = logging.getLogger("ml-agent")
 
+SERVER = "ml-agent"  # what answers call it, without the versions of what it is made of
+# An answer is what its type says, and no page, whatever somebody has made a log or an artifact of.
+NO_GUESSING = {"X-Content-Type-Options": "nosniff"}
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
-# Not the versions of what the agent is made of, which aiohttp would name. A log or an artifact may have
-# anything in it: it is what its type says, and no page.
-HEADERS_OF_ALL = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
 BEGUN = web.RequestKey("begun", web.StreamResponse)
 
 STATUS = {
+    Problem.MALFORMED_REQUEST: 400,
     Problem.INVALID_REQUEST: 422,
     Problem.INVALID_JSON: 400,
-    Problem.MALFORMED_REQUEST: 400,
     Problem.BODY_TOO_LARGE: 413,
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.NOT_ACCEPTABLE: 406,
@@ -76,7 +76,7 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
         status=problem.status,
         text=problem.model_dump_json(exclude_none=True),
         content_type=CONTENT_TYPE,
-        headers=headers,
+        headers={**NO_GUESSING, **(headers or {})},
     )
     if retry := RETRY_AFTER.get(problem.status):
         response.headers["Retry-After"] = retry

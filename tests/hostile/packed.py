@@ -42,8 +42,12 @@ def packed(script_name: str, texts: Iterable[str]) -> Iterator[Body]:
     left = [text for text in texts if taken(script_name, hyperparameters={"p": text})]
     while left:
         body: Body = {"script_name": script_name, "hyperparameters": {}}
-        while left and len(body["hyperparameters"]) < MAX_PARAMETERS and len(json.dumps(body)) < MAX_BYTES:
-            body["hyperparameters"][f"p{len(body['hyperparameters'])}"] = left.pop()
+        while left and len(json.dumps(body)) < MAX_BYTES:
+            more = body["hyperparameters"] | {f"p{len(body['hyperparameters'])}": left[-1]}
+            if not taken(script_name, hyperparameters=more):
+                break
+            body["hyperparameters"] = more
+            left.pop()
         short = [text for text in body["hyperparameters"].values() if taken(script_name, labels={"l": text})]
         body["labels"] = {f"l{number}": text for number, text in enumerate(short[:MAX_LABELS])}
         body["name"] = next((text for text in short if taken(script_name, name=text)), "")

@@ -24,6 +24,7 @@ BEYOND_A_SCHEMA = (
     ("script-not-found", "script_name", "is no script"),
     ("ref-not-found", "ref", "is no branch, tag or commit"),
     ("idempotency-mismatch", "Idempotency-Key", "was used for a different body"),
+    ("invalid-request", "hyperparameters", "must have "),  # so many bytes at the most, together
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
     ("invalid-request", "hyperparameters.", "is "),  # likewise, one of them of the job that is run again
     ("invalid-request", "grep", "must be a regular expression"),
