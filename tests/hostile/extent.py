@@ -3,5 +3,6 @@
 import os
 
 FULL = os.environ.get("SECURITY_TESTS") == "full"
-CASES = 10_000 if FULL else 150  # of a property
+FEW = 150  # cases of a property
+CASES = 10_000 if FULL else FEW
 SLICES = 1 if FULL else 20  # of the corpus, of which each place gets one

@@ -14,7 +14,7 @@ from agent.config import shipped
 from agent.quadlet import TEMPLATE, Compiler
 
 from .corpus import VALUES
-from .extent import CASES
+from .extent import CASES, FEW
 from .packed import taken
 from .received import Received, received, without_tokens
 from .refusals import check_refusal
@@ -52,12 +52,16 @@ HOSTILE = st.one_of(
     st.lists(ANY_TEXT, max_size=2).map(lambda texts: {"retry_on": texts}),
 )
 REQUESTS = st.one_of(WELL_MEANT, st.builds(lambda body, more: body | more, WELL_MEANT, HOSTILE))
-LENIENT = settings(
-    max_examples=CASES,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+
+
+def lenient(cases: int) -> settings:
+    """So many cases, however long one takes."""
+    return settings(
+        max_examples=cases,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def outcomes(told: Callable[[str], None], request: pytest.FixtureRequest) -> Ite
     yield counted
     numbers = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counted.items()))
     told(f"{request.node.name.removeprefix('test_').replace('_', ' ')}: {numbers}")
-    assert min(counted["refused"], counted["received"]) > CASES / 20
+    assert min(counted["refused"], counted["received"]) > counted.total() / 20
 
 
 @pytest.fixture
@@ -89,7 +93,7 @@ async def harmless_unit(compiler: Compiler, harmless: Received) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@LENIENT
+@lenient(FEW)
 @given(body=REQUESTS)
 @pytest.mark.timeout(3600)
 async def test_a_request_is_refused_by_name_or_received_as_it_is(
@@ -100,7 +104,7 @@ async def test_a_request_is_refused_by_name_or_received_as_it_is(
 
 @pytest.mark.host
 @pytest.mark.filterwarnings("ignore:Generating overly large repr")
-@LENIENT
+@lenient(CASES)
 @given(body=REQUESTS)
 @pytest.mark.timeout(3600)
 async def test_a_request_that_is_taken_makes_the_unit_of_a_harmless_job(
