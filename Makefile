@@ -1,9 +1,9 @@
-# One verb per target. `test`, `faults` and `bench` boot the disposable host of tests/host, `demo` where it must; that
-# needs root.
+# One verb per target. `test`, `faults`, `security` and `bench` boot the disposable host of tests/host, `demo` where
+# it must; that needs root.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench bench-host bench-jobs bench-logs bench-scale lint clean
+.PHONY: help demo test faults security bench bench-host bench-jobs bench-logs bench-scale lint clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -49,6 +49,11 @@ ifndef QUICK
 	@tests/faults/machine $(VM_NAME) $(INSIDE_VENV)/bin/python
 endif
 
+security: ## attack the agent with all there is, and count what got through
+	@$(HOST) install --name $(NAME)
+	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@tests/security/security $(NAME) $(INSIDE_VENV)/bin
+
 bench: $(PART:%=bench-%) ## measure jobs, logs and long histories (PART=logs, ARGS=--help for more)
 
 bench-host:
@@ -72,7 +77,7 @@ lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/mypy tests/host/systemd_host
-	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases tests/faults
+	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases tests/faults tests/hostile tests/security
 
 clean: ## remove the host, its cache and the development environment
 	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi

@@ -31,6 +31,7 @@ MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
 MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones would be a manifest of 80 MB
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
 CHUNK_BYTES = 2**20
+MAX_SHOWN = 200  # characters of a path that somebody asked for in vain
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -352,8 +353,9 @@ def _escaped(name: str) -> str:
 
 
 def _not_found(path: str) -> AgentError:
+    shown = path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…"
     return AgentError(
         Problem.ARTIFACT_NOT_FOUND,
-        f"There is no artifact {path!a}.",
+        f"There is no artifact {shown!a}.",
         "GET /jobs/{id}/artifacts lists what there is.",
     )

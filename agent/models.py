@@ -30,6 +30,7 @@ MAX_PARAMETER_VALUE = 4096  # characters
 MAX_PARAMETERS_SIZE = 32 * 1024  # bytes of all names and values in UTF-8
 MAX_LABELS = 32
 MAX_SIGNING_REQUEST = 8192  # characters; one of a 4096-bit RSA key has 1,700
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"  # as the contract says it; JSON has half characters besides
 
 
 def format_time(value: datetime) -> str:
@@ -87,8 +88,13 @@ def _reject_non_string(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """JSON Schema takes 3.0 for an integer, and some languages write it so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
-Text = Annotated[str, AfterValidator(_reject_controls)]
+Text = Annotated[str, AfterValidator(_reject_controls), Field(json_schema_extra={"pattern": PRINTABLE})]
 ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_PARAMETER_NAME)]
 ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_length=MAX_PARAMETER_VALUE)]
 
@@ -107,8 +113,9 @@ Parameters = Annotated[
 ]
 JobId = Annotated[str, Field(pattern=r"^[a-z2-7]{12}$")]
 UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
-Priority = Annotated[int, Field(ge=-10, le=10, strict=True)]
-MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True)]
+WHOLE = BeforeValidator(_whole)  # behind the bounds, which would not be in the JSON schema otherwise
+Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]
+MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True), WHOLE]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
@@ -262,13 +269,13 @@ class Limits(Model):
     With less than a tenth of a CPU, a unit that is stopped might not write its exit record within that time.
     """
 
-    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50)] | None = None
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50), WHOLE] | None = None
     cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = None
-    tasks: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600)] | None = None
-    grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600)] | None = None
-    artifact_bytes: Annotated[int, Field(ge=2**20, le=2**50)] | None = None
-    artifact_files: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    tasks: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
+    run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600), WHOLE] | None = None
+    grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600), WHOLE] | None = None
+    artifact_bytes: Annotated[int, Field(ge=2**20, le=2**50), WHOLE] | None = None
+    artifact_files: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
 
     def over(self, defaults: "Limits") -> "Limits":
         """These limits, and the defaults where they say nothing."""

@@ -26,6 +26,7 @@ from .errors import AgentError
 from .jobs import Jobs
 from .journal import Journal
 from .listener import Listener
+from .log import configure
 from .meter import Meter
 from .podman import Podman
 from .pruner import Pruner
@@ -54,7 +55,7 @@ IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there i
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM, SIGINT or idleness. Raises `errors.AgentError` where it cannot begin."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    configure()
     asyncio.run(_serve(settings))
 
 

@@ -8,7 +8,18 @@ from ..credentials import Credentials
 from ..jobs import Jobs
 from ..journal import Journal
 from ..meter import Meter
-from . import access, connections, identity, openapi, problems, rates, requests, routes, trail
+from . import (
+    access,
+    connections,
+    identity,
+    malformed,
+    openapi,
+    problems,
+    rates,
+    requests,
+    routes,
+    trail,
+)
 from .events import CHANGES, METER
 from .handlers import CERTIFICATES, JOBS
 from .logs import JOURNAL, STREAMS
@@ -34,6 +45,7 @@ def build(
     max_secrets_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking and how often, then guarded routes."""
+    malformed.install()
     audited, asked = trail.Trail(write_audit), rates.Rates(requests_per_second, request_burst)
     app = web.Application(
         middlewares=[
@@ -65,9 +77,10 @@ def build(
 
     app.on_shutdown.append(end_streams)
 
-    async def name_the_server(_: web.Request, response: web.StreamResponse) -> None:
+    async def set_headers_of_all(_: web.Request, response: web.StreamResponse) -> None:
         response.headers["Server"] = problems.SERVER
+        response.headers.update(problems.NO_GUESSING)
 
-    app.on_response_prepare.append(name_the_server)
+    app.on_response_prepare.append(set_headers_of_all)
     app.on_response_prepare.append(problems.note_begun)
     return app

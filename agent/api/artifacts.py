@@ -42,7 +42,6 @@ async def _serve(request: web.Request, published: Published) -> web.StreamRespon
         "Accept-Ranges": "bytes",
         "Content-Type": published.media_type,
         "Content-Disposition": "attachment",
-        "X-Content-Type-Options": "nosniff",
         "Cache-Control": "private, no-cache",
     }
     if any(each.value in (published.sha256, "*") for each in request.if_none_match or ()):

@@ -35,7 +35,7 @@ from .handlers import JOBS, answer
 from .identity import PRINCIPAL
 from .logs import STREAMS
 from .problems import invalid
-from .requests import read_query
+from .requests import header, read_query
 from .streams import EventStream, ServerSentEvents
 
 CHANGES = web.AppKey("changes", Changes)
@@ -279,7 +279,7 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
 
 def _last_event_id(request: web.Request) -> tuple[int, str] | None:
     """Number and epoch of the last event that was received. Raises `AgentError` for what is none of ours."""
-    text = request.headers.get("Last-Event-ID")
+    text = header(request, "Last-Event-ID")
     if not text:
         return None
     match = EVENT_ID.fullmatch(text)

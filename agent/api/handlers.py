@@ -23,7 +23,7 @@ class JobQuery(Model):
     status: JobState | None = None
     script: Annotated[Text, Field(max_length=255)] | None = None
     owner: UserName | None = None
-    cursor: Annotated[str, Field(max_length=64)] | None = None
+    cursor: Annotated[str, Field(max_length=18, json_schema_extra={"pattern": "^[0-9]+$"})] | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
 

@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
+import re
 from collections import deque
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from aiohttp import web
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from .. import archive
 from ..errors import AgentError, Problem
@@ -21,7 +22,7 @@ from .handlers import JOBS
 from .identity import PRINCIPAL
 from .lines import MAX_PATTERN, LineFilter, as_events, as_text
 from .problems import invalid
-from .requests import read_query
+from .requests import header, read_query
 from .streams import EventStream, Form, JsonLines, ServerSentEvents, Streams
 
 JOURNAL = web.AppKey("journal", Journal)
@@ -30,7 +31,18 @@ STREAMS = web.AppKey("streams", Streams)
 MAX_TAIL = 100_000  # lines
 QUEUE_LOOK = 1.0  # seconds between two looks at the place of a job that waits
 
-TIME = TypeAdapter(AwareDatetime)
+# RFC 3339, section 5.6; numbers, which pydantic takes for seconds since 1970, are none.
+RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+def _rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not RFC_3339.fullmatch(value):
+        raise ValueError("must be a time such as 2026-01-01T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
 class LogQuery(Model):
@@ -38,7 +50,7 @@ class LogQuery(Model):
 
     tail: Annotated[int, Field(ge=0, le=MAX_TAIL)] | None = None
     since: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    until: AwareDatetime | None = None
+    until: Moment | None = None
     grep: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN)] | None = None
     follow: bool | None = None
 
@@ -90,7 +102,7 @@ def _wanted(request: web.Request) -> Wanted:
             position = Position.parse(query.since)
         else:
             since = _milliseconds(query.since)
-    if (last_id := request.headers.get("Last-Event-ID")) is not None:
+    if last_id := header(request, "Last-Event-ID"):
         position = Position.parse(last_id)
     until = int(query.until.timestamp() * 1000) if query.until else None
     follow = query.follow
@@ -101,7 +113,7 @@ def _wanted(request: web.Request) -> Wanted:
         position=position,
         only=LineFilter(since=since, until=until, grep=query.grep),
         # Who continues wants all that is new.
-        tail=None if last_id is not None else query.tail,
+        tail=None if last_id else query.tail,
         follow=follow,
     )
 
@@ -122,7 +134,7 @@ def _form(accept: str) -> Form | None:
 
 def _milliseconds(since: str) -> int:
     try:
-        return int(TIME.validate_python(since).timestamp() * 1000)
+        return int(MOMENT.validate_python(since).timestamp() * 1000)
     except ValidationError as error:
         raise invalid(
             "since", "must be an event id of this log, or a time such as 2026-01-01T12:00:00Z"

@@ -10,11 +10,22 @@ from aiohttp import web
 from pydantic.json_schema import models_json_schema
 
 from .. import __version__
+from ..errors import Problem
 from ..models import Model, ProblemDocument
-from .problems import CONTENT_TYPE
-from .routes import BYTES, ROUTES, Route
+from .problems import CONTENT_TYPE, RETRY_AFTER, STATUS
+from .routes import BYTES, EVENTS, ROUTES, Header, Route
 
 REF = "#/components/schemas/{model}"
+PATH_PARAMETERS = {"job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"}}
+# What any request may be answered, whatever it asks for.
+ALWAYS = (
+    Problem.MALFORMED_REQUEST,
+    Problem.CERTIFICATE_REFUSED,
+    Problem.INTERNAL,
+    Problem.STOPPING,
+    Problem.TOO_MANY_STREAMS,
+)
+OF_A_BODY = (Problem.INVALID_JSON, Problem.BODY_TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
 
 
 async def get_openapi(request: web.Request) -> web.Response:
@@ -37,8 +48,17 @@ def document() -> str:
                 "version": __version__,
                 "description": "Training jobs as rootless Podman units. A client certificate is required.",
             },
+            "security": [{"certificate": []}],
             "paths": paths,
-            "components": {"schemas": definitions},
+            "components": {
+                "schemas": definitions,
+                "securitySchemes": {
+                    "certificate": {
+                        "type": "mutualTLS",
+                        "description": "A client certificate of the host's own authority.",
+                    }
+                },
+            },
         },
         indent=1,
     )
@@ -82,6 +102,14 @@ def _without_null(schema: dict[str, Any], *, sent: bool) -> dict[str, Any]:
 
 
 def _plain(field: dict[str, Any]) -> dict[str, Any]:
+    if "patternProperties" in field:
+        # Names of another pattern are refused, and generators of clients know this form alone.
+        ((pattern, values),) = field.pop("patternProperties").items()
+        names = {**field.get("propertyNames", {}), "pattern": pattern}
+        field = {**field, "propertyNames": names, "additionalProperties": values}
+    if isinstance(default := field.get("default"), dict):
+        present = {key: value for key, value in default.items() if value is not None}
+        field = {**field, "default": present}
     choices = [choice for choice in field.get("anyOf", []) if choice != {"type": "null"}]
     if len(choices) != 1:
         return field
@@ -96,6 +124,7 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
         "parameters": _parameters(route),
         "responses": {
             **{str(status): _response(route, schemas, status) for status in (route.status, *route.also)},
+            **{str(status): _problem(schemas, status) for status in refusals(route)},
             "default": _problem(schemas),
         },
     }
@@ -109,33 +138,70 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
     return operation
 
 
+def refusals(route: Route) -> list[int]:
+    """The status codes that a call is refused with: those that follow from what it takes, and its own."""
+    found = [*ALWAYS, *route.refuses]
+    found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
+    found += [Problem.INVALID_REQUEST] if route.query or route.request_headers else []
+    found += OF_A_BODY if route.body else []
+    found += [Problem.STORAGE_FULL] if route.method != "GET" else []
+    return sorted({STATUS[problem] for problem in found})
+
+
 def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> dict[str, Any]:
-    description = HTTPStatus(status).phrase
+    answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+    if route.response_headers:
+        answer["headers"] = {
+            header.name: {"required": True, "schema": _header_schema(header)}
+            for header in route.response_headers
+        }
     if status == HTTPStatus.NOT_MODIFIED:
-        return {"description": description}
+        return answer
     if isinstance(route.answers, type):
         content = {"application/json": {"schema": schemas[(route.answers, "serialization")]}}
     else:
-        text, binary = {"type": "string"}, {"type": "string", "format": "binary"}
-        content = {
-            media_type: {"schema": binary if media_type == BYTES else text} for media_type in route.answers
-        }
-    return {"description": description, "content": content}
+        content = {media_type: _content(media_type) for media_type in route.answers}
+    return {**answer, "content": content}
 
 
-def _problem(schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
-    schema = schemas[(ProblemDocument, "serialization")]
-    return {"description": "A problem document (RFC 9457)", "content": {CONTENT_TYPE: {"schema": schema}}}
+def _content(media_type: str) -> dict[str, Any]:
+    """A body that is no JSON. OpenAPI 3.1 knows no schema for events: docs/events.md describes them."""
+    if media_type == EVENTS:
+        return {}
+    return {"schema": {"type": "string", **({"format": "binary"} if media_type == BYTES else {})}}
+
+
+def _problem(schemas: dict[Key, dict[str, Any]], status: int | None = None) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": "A problem document (RFC 9457)" if status is None else HTTPStatus(status).phrase
+    }
+    if status in RETRY_AFTER:
+        answer["headers"] = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}}
+    return {**answer, "content": {CONTENT_TYPE: {"schema": schemas[(ProblemDocument, "serialization")]}}}
+
+
+def _header_schema(header: Header) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if header.pattern:
+        schema["pattern"] = header.pattern
+    if header.max_length is not None:
+        schema["maxLength"] = header.max_length
+    return schema
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": PATH_PARAMETERS.get(name, {"type": "string", "minLength": 1}),
+        }
         for name in re.findall(r"{(\w+)}", route.path)
     ]
     parameters += [
-        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
-        for name in route.request_headers
+        {"name": header.name, "in": "header", "required": False, "schema": _header_schema(header)}
+        for header in route.request_headers
     ]
     if route.query:
         schema = _without_null(route.query.model_json_schema(ref_template=REF), sent=False)

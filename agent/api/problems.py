@@ -14,6 +14,8 @@ from ..models import FieldProblem, ProblemDocument
 log = logging.getLogger("ml-agent")
 
 SERVER = "ml-agent"  # what answers call it, without the versions of what it is made of
+# An answer is what its type says, and no page, whatever somebody has made a log or an artifact of.
+NO_GUESSING = {"X-Content-Type-Options": "nosniff"}
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
 BEGUN = web.RequestKey("begun", web.StreamResponse)
@@ -86,7 +88,7 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
         status=problem.status,
         text=problem.model_dump_json(exclude_none=True),
         content_type=CONTENT_TYPE,
-        headers=headers,
+        headers={**NO_GUESSING, **(headers or {})},
     )
     if retry := RETRY_AFTER.get(problem.status):
         response.headers.setdefault("Retry-After", retry)

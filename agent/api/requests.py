@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -18,6 +20,8 @@ M = TypeVar("M", bound=BaseModel)
 BYTES = "application/octet-stream"
 MAX_REPORTED = 20  # refused fields that one answer names
 MAX_IDEMPOTENCY_KEY = 255  # characters
+# Printable ASCII. Spaces around a header's value are not part of it (RFC 9110, section 5.5).
+IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")
 
 
 def bodies(max_bytes: int, seconds: float) -> Middleware:
@@ -55,7 +59,19 @@ async def read_body(request: web.Request, model: type[M]) -> M:
             f"The body is {request.content_type}; this call takes application/json.",
             "Send the header Content-Type: application/json.",
         )
-    return validate(model, _parse(await request.read()))
+    values = _parse(await request.read())
+    if nulls := list(islice(_nulls(values), MAX_REPORTED)):
+        raise _refused(tuple(FieldError(_path(place), "must not be null; leave it out") for place in nulls))
+    return validate(model, values)
+
+
+def _nulls(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Where there is a member without a value, in the body or in an object of it."""
+    for name, value in values.items():
+        if value is None:
+            yield (name,)
+        elif isinstance(value, dict):
+            yield from ((name, inner) for inner, of_it in value.items() if of_it is None)
 
 
 async def read_bytes(request: web.Request) -> bytes:
@@ -79,10 +95,18 @@ def read_query(request: web.Request, model: type[M]) -> M:
     return validate(model, values)
 
 
+def header(request: web.Request, name: str) -> str | None:
+    """A header's value, or None. Raises `AgentError` where there are two: one would be overlooked."""
+    values = request.headers.getall(name, ())
+    if len(values) > 1:
+        raise _refused((FieldError(name, "must not be given twice"),))
+    return values[0] if values else None
+
+
 def idempotency_key(request: web.Request) -> str | None:
     """The Idempotency-Key header, if there is one."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= MAX_IDEMPOTENCY_KEY and key.isascii() and key.isprintable()):
+    key = header(request, "Idempotency-Key")
+    if key is not None and not (len(key) <= MAX_IDEMPOTENCY_KEY and IDEMPOTENCY_KEY.fullmatch(key)):
         raise _refused(
             (FieldError("Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"),)
         )
@@ -154,5 +178,9 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _sentence(kind: str, message: str) -> str:
-    sentences = {"missing": "is missing", "extra_forbidden": "is not known"}
+    sentences = {
+        "missing": "is missing",
+        "extra_forbidden": "is not known",
+        "string_unicode": "must be text: half of a surrogate pair is none, in a name either",
+    }
     return sentences.get(kind, message.removeprefix("Value error, ").replace("String should", "should"))

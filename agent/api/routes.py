@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ..errors import Problem
+from ..journal import EVENT_ID
 from ..models import (
     ArtifactManifest,
     Host,
@@ -24,6 +26,7 @@ from ..models import (
 )
 from . import artifacts, events, handlers, logs, requests, secrets
 from .access import Guard
+from .requests import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -32,11 +35,21 @@ BYTES = "*/*"  # of whatever media type the file's name stands for
 
 
 @dataclass(frozen=True)
+class Header:
+    """A header that a request may have or an answer has, and what its value looks like."""
+
+    name: str
+    pattern: str = ""
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
 class Route:
     """One call. `answers` is a model, or the media types of a body that is no JSON.
 
-    `also` are the status codes that a conditional or partial request is answered with. `body` is a model, or
-    the media type of a body that is taken as it is.
+    `also` are the status codes that a conditional or partial request is answered with, `refuses` the problems
+    that do not follow from what the call takes. `body` is a model, or the media type of a body that is taken
+    as it is.
     """
 
     method: str
@@ -49,8 +62,17 @@ class Route:
     body: type[Model] | str | None = None
     body_required: bool = True
     query: type[Model] | None = None
-    request_headers: tuple[str, ...] = ()
+    request_headers: tuple[Header, ...] = ()
+    response_headers: tuple[Header, ...] = ()
+    refuses: tuple[Problem, ...] = ()
 
+
+KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
+LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
+# An empty one is none.
+LAST_LINE = Header("Last-Event-ID", f"^({EVENT_ID.pattern})?$")
+LAST_CHANGE = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
+REMOVED = (Problem.REMOVED_BY_RETENTION,)
 
 ROUTES = (
     Route(
@@ -61,12 +83,21 @@ ROUTES = (
         Job,
         status=202,
         body=JobRequest,
-        request_headers=("Idempotency-Key",),
+        request_headers=(KEY,),
+        response_headers=(LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS,),
     ),
     Route("GET", "/jobs", "listJobs", handlers.list_jobs, JobPage, query=handlers.JobQuery),
     Route("GET", "/jobs/{job_id}", "getJob", handlers.get_job, Job),
     Route("POST", "/jobs/{job_id}/cancel", "cancelJob", handlers.cancel_job, Job, status=202),
-    Route("PUT", "/jobs/{job_id}/pin", "pinJob", handlers.pin_job, Job),
+    Route(
+        "PUT",
+        "/jobs/{job_id}/pin",
+        "pinJob",
+        handlers.pin_job,
+        Job,
+        refuses=(Problem.TOO_MANY_PINNED,),
+    ),
     Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", handlers.unpin_job, Job),
     Route(
         "POST",
@@ -77,7 +108,9 @@ ROUTES = (
         status=202,
         body=Rerun,
         body_required=False,
-        request_headers=("Idempotency-Key",),
+        request_headers=(KEY,),
+        response_headers=(LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS,),
     ),
     Route(
         "GET",
@@ -86,7 +119,8 @@ ROUTES = (
         logs.get_logs,
         (TEXT, EVENTS, JSON_LINES),
         query=logs.LogQuery,
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_LINE,),
+        refuses=(*REMOVED, Problem.NOT_ACCEPTABLE),
     ),
     Route(
         "GET",
@@ -94,9 +128,9 @@ ROUTES = (
         "getJobEvents",
         events.get_job_events,
         (EVENTS,),
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_CHANGE,),
     ),
-    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics),
+    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics, refuses=REMOVED),
     Route("GET", "/jobs/{job_id}/usage", "getUsage", handlers.get_usage, Usage),
     Route(
         "GET",
@@ -105,9 +139,16 @@ ROUTES = (
         events.get_events,
         (EVENTS,),
         query=events.EventQuery,
-        request_headers=("Last-Event-ID",),
+        request_headers=(LAST_CHANGE,),
     ),
-    Route("GET", "/jobs/{job_id}/artifacts", "listArtifacts", artifacts.list_artifacts, ArtifactManifest),
+    Route(
+        "GET",
+        "/jobs/{job_id}/artifacts",
+        "listArtifacts",
+        artifacts.list_artifacts,
+        ArtifactManifest,
+        refuses=REMOVED,
+    ),
     Route(
         "GET",
         "/jobs/{job_id}/artifacts/{path}",
@@ -115,7 +156,9 @@ ROUTES = (
         artifacts.get_artifact,
         (BYTES,),
         also=(206, 304),
-        request_headers=("Range", "If-Range", "If-None-Match"),
+        request_headers=(Header("Range"), Header("If-Range"), Header("If-None-Match")),
+        response_headers=(Header("ETag", '^"[0-9a-f]{64}"$'),),
+        refuses=(*REMOVED, Problem.RANGE_NOT_SATISFIABLE),
     ),
     Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
     Route("GET", "/secrets", "listSecrets", secrets.list_secrets, SecretList),

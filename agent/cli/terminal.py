@@ -17,11 +17,13 @@ from rich.text import Text
 from .failure import Failure
 
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")  # colours and weights
-# Those, and everything else that could move the cursor, answer back or reorder text:
-# C0 and C1 controls, line and paragraph separators, bidirectional marks, overrides and isolates.
+# Those, and everything else that could move the cursor, answer back, reorder text or hide in it: C0 and C1
+# controls, line and paragraph separators, bidirectional marks, overrides and isolates, and what has no width.
+# The two joiners pass: words and pictures are made with them.
 _CONTROL = re.compile(
     r"(?P<sgr>\x1b\[[0-9;:]*m)"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 RESET = "\x1b[0m"
 ERASE = "\x1b[2K"  # the line that the cursor is on
@@ -52,7 +54,9 @@ def _escape(character: str) -> str:
         return character
     if code < 0x20 or code == 0x7F:
         return f"^{chr(code ^ 0x40)}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def shown_line(line: str, *, colours: bool) -> str:

@@ -38,6 +38,25 @@ def test_every_route_is_documented_under_an_operation_id_of_its_own(document: Do
     assert len(set(documented.values())) == len(ROUTES)
 
 
+def test_names_of_another_pattern_are_said_to_be_refused(document: Document) -> None:
+    for node in every(document.content):
+        assert "patternProperties" not in node
+    names = document.content["components"]["schemas"]["JobRequest"]["properties"]["hyperparameters"]
+    assert names["propertyNames"]["pattern"] == "^[A-Za-z][A-Za-z0-9_]*$"
+    assert names["additionalProperties"]["type"] == "string"
+
+
+def test_every_operation_needs_a_certificate_and_says_how_it_is_refused(document: Document) -> None:
+    assert document.content["security"] == [{"certificate": []}]
+    assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
+    for path, operations in document.content["paths"].items():
+        for operation in operations.values():
+            statuses = operation["responses"].keys()
+            assert {"400", "403", "429", "500", "503"} <= statuses
+            assert ("404" in statuses) == ("{job_id}" in path)
+            assert ("413" in statuses) == ("requestBody" in operation)
+
+
 def test_every_operation_has_a_summary_and_answers_problems(document: Document) -> None:
     for operations in document.content["paths"].values():
         for operation in operations.values():

@@ -199,6 +199,43 @@ async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
     await served.nothing_is_left()
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (b'{"script_name": "succeed.py", "name": null}', ["name"]),
+        (b'{"script_name": "succeed.py", "retry_on": null, "ref": null}', ["retry_on", "ref"]),
+        (b'{"script_name": "succeed.py", "limits": {"cpus": null}}', ["limits.cpus"]),
+        (rb'{"script_name": "succeed.py", "\ud800": null}', ["\\ud800"]),
+    ],
+)
+async def test_what_has_no_value_is_left_out_and_not_null(
+    served: Served, alice: Client, text: bytes, fields: list[str]
+) -> None:
+    answer = await alice.post("/jobs", text)
+    await refused(served, answer, 422, "invalid-request", *fields)
+    assert answer.json["errors"][0]["message"] == "must not be null; leave it out"
+
+
+async def test_an_integer_may_be_written_with_a_fraction_that_is_nothing(alice: Client) -> None:
+    body = b'{"script_name": "succeed.py", "priority": -3.0, "limits": {"tasks": 5.0, "memory_bytes": 2e8}}'
+    job = (await alice.post("/jobs", body)).json
+    assert (job["priority"], job["limits"]["tasks"], job["limits"]["memory_bytes"]) == (-3, 5, 200_000_000)
+
+
+@pytest.mark.parametrize("text", ["3.5", "1e999", "-0.5"])
+async def test_another_fraction_is_no_integer(served: Served, alice: Client, text: str) -> None:
+    answer = await alice.post("/jobs", f'{{"script_name": "succeed.py", "priority": {text}}}'.encode())
+    await refused(served, answer, 422, "invalid-request", "priority")
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "Last-Event-ID"])
+async def test_a_header_that_is_there_twice_is_refused(alice: Client, name: str) -> None:
+    headers = [("Content-Type", "application/json"), (name, "1"), (name, "2")]
+    path, method = ("/events", "GET") if name == "Last-Event-ID" else ("/jobs", "POST")
+    answer = await alice(method, path, data=json.dumps(body()), headers=headers)
+    assert (answer.status, answer.fields) == (422, [name])
+
+
 async def test_a_number_beyond_all_bounds_is_refused(served: Served, alice: Client) -> None:
     answer = await alice.post("/jobs", b'{"script_name": "succeed.py", "limits": {"cpus": 1e999}}')
     await refused(served, answer, 422, "invalid-request", "limits.cpus")
@@ -245,12 +282,17 @@ async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
         ("/jobs?owner=Alice", "owner"),
         ("/scripts?ref=--all", "ref"),
         ("/scripts?commit=HEAD", "commit"),
+        ("/jobs/{job}/logs?until=0.5", "until"),
+        ("/jobs/{job}/logs?until=1767225600", "until"),
+        ("/jobs/{job}/logs?since=1767225600", "since"),
+        ("/jobs/{job}/logs?since=2026-01-01", "since"),
     ],
 )
 async def test_a_query_that_is_not_understood_is_refused_by_name(
     alice: Client, path: str, field: str
 ) -> None:
-    answer = await alice.get(path)
+    job = await alice.submit()
+    answer = await alice.get(path.format(job=job["job_id"]))
     assert (answer.status, answer.problem, answer.fields) == (422, "invalid-request", [field])
 
 

@@ -1,0 +1,29 @@
+"""What the agent says of itself on stderr, which systemd hands on to the journal: a line for each record."""
+
+import logging
+from types import TracebackType
+
+# A line break in somebody's words would begin a line that the agent never said; the others drive terminals.
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class Formatter(logging.Formatter):
+    """The message on one line, and below it the lines of a traceback, which nobody takes for a message."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message without control characters."""
+        return super().formatMessage(record).translate(CONTROLS)
+
+    def formatException(self, ei: ExceptionInfo) -> str:
+        """The traceback, each line indented."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join("    " + line.translate(CONTROLS) for line in lines)
+
+
+def configure() -> None:
+    """Sends everything from INFO on to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])

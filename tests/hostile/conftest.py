@@ -1,0 +1,44 @@
+"""The same agents and clients as in the tests of the API, and a client that sends bytes as they are."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from api.conftest import (  # noqa: F401
+    Client,
+    Served,
+    alice,
+    authorities,
+    document,
+    repository,
+    serve,
+    served,
+)
+
+from .extent import FULL
+from .wire import Wire
+
+COUNTS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes a line for the end of the run: what was tried, and what came of it."""
+    return request.config.stash.setdefault(COUNTS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Shows the lines, where everything was tried."""
+    for line in config.stash.get(COUNTS, []) if FULL else []:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+async def wire(served: Served, alice: Client) -> AsyncIterator[Wire]:  # noqa: F811
+    """Alice's own connection."""
+    files = served.journal_file.parent
+    context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
+    context.load_cert_chain(files / "client.crt", files / "client.key")
+    made = Wire(int(served.base.rpartition(":")[2]), context)
+    yield made
+    await made.close()

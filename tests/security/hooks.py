@@ -1,0 +1,79 @@
+"""What schemathesis, which loads this, is told of the API while it runs, and what it counts."""
+
+import atexit
+import json
+import os
+import random
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import schemathesis
+
+from agent.api.requests import IDEMPOTENCY_KEY
+
+ENDED = os.environ["ENDED"].split()
+CASES: Counter[str] = Counter()
+STATUSES: Counter[int] = Counter()
+PASSED_OVER: Counter[str] = Counter()
+
+# No schema can say these: a request of the right form that asks for what is not there, or not together. The
+# problem's code, the field, and how the message begins.
+BEYOND_A_SCHEMA = (
+    ("script-not-found", "script_name", "is no script"),
+    ("ref-not-found", "ref", "is no branch, tag or commit"),
+    ("idempotency-mismatch", "Idempotency-Key", "was used for a different body"),
+    ("invalid-request", "hyperparameters", "must have "),  # so many bytes at the most, together
+    ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
+    ("invalid-request", "hyperparameters.", "is "),  # likewise, one of them of the job that is run again
+    ("invalid-request", "grep", "must be a regular expression"),
+    ("invalid-request", "since", "must be an event id of this log, or a time"),
+    ("invalid-request", "until", "is for a log as it is now"),
+)
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    """What is followed without events, which would be left after one, is the log of a job that has ended."""
+    if case.operation.path.endswith("/logs") and (case.query or {}).get("follow"):
+        case.path_parameters["job_id"] = random.choice(ENDED)
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    """Counts."""
+    CASES[f"{case.operation.method.upper()} {case.operation.path}"] += 1
+    STATUSES[response.status_code] += 1
+
+
+@schemathesis.hook
+def map_headers(context: Any, headers: dict[str, Any]) -> dict[str, Any]:
+    """A key of the right form is another one each time: it belongs to one request."""
+    key = (headers or {}).get("Idempotency-Key")
+    if isinstance(key, str) and IDEMPOTENCY_KEY.fullmatch(key):
+        return {**headers, "Idempotency-Key": str(uuid.uuid4())}
+    return headers
+
+
+@schemathesis.hook
+def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
+    """Whether a failure is one: what no schema can say is no reason to take a request."""
+    if type(failure).__name__ != "RejectedPositiveData":
+        return True
+    problem = response.json()
+    code = problem["type"].rpartition(":")[2]
+    for error in problem.get("errors", []):
+        for known, field, message in BEYOND_A_SCHEMA:
+            if known == code and error["field"].startswith(field) and error["message"].startswith(message):
+                PASSED_OVER[f"{code} {field}"] += 1
+                return False
+    return True
+
+
+@atexit.register
+def write() -> None:
+    """Leaves the counts for whoever started this."""
+    Path(os.environ["COUNTS"]).write_text(
+        json.dumps({"cases": CASES, "statuses": STATUSES, "passed_over": PASSED_OVER})
+    )

@@ -1,0 +1,223 @@
+"""An agent of its own on a real systemd host, in which one job has the only place and every other one waits.
+
+It is a process with a store, a port and certificates of its own, on the account's own service manager and
+Podman: whatever it is asked is answered by the real thing, and yet thousands of requests start no container.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import ssl
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+from small_site import IMAGE, import_image, make_repository
+from waiting import run, until
+
+from agent import pki
+from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
+from agent.pki import Authority
+from agent.store import Store
+
+CHECKOUT = Path(__file__).parents[2]
+SERVE = "from agent.config import load; from agent.service import run; run(load())"
+SCRIPT = "hold.py"  # never ends of its own accord: whoever cancels the one that runs starts the next
+SCRIPTS = {SCRIPT: "while :; do sleep 1; done"}
+ARTIFACT = "result.txt"
+USER = "root"
+PATIENCE = 120.0  # seconds for the agent, or a container, to be up
+
+# Limits as wide as the contract's: which of them a host has is not what is asked here.
+CONFIG = """state_directory = "{base}/state"
+policy_directories = ["{base}/policy"]
+[scripts]
+repository = "{base}/repository"
+[jobs]
+image = "{image}"
+max_running = 1
+cpus = 4096
+memory_bytes = 1125899906842624
+max_waiting_per_user = 100000
+[jobs.default_limits]
+memory_bytes = 67108864
+cpus = 1
+[jobs.maximum_limits]
+memory_bytes = 1125899906842624
+cpus = 4096
+tasks = 1000000
+run_time_seconds = 2592000
+grace_seconds = 86400
+[http]
+port = {port}
+[retention]
+max_pinned_per_user = 100000
+"""
+
+
+@dataclass(frozen=True)
+class StandingAgent:
+    """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait."""
+
+    base: Path
+    port: int
+    pid: int
+    context: ssl.SSLContext
+    commit: str
+    ended: list[str]
+    waiting: list[str]
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"https://localhost:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """The client's, beside its key (`.key`) and the authority's (`ca.crt`)."""
+        return self.base / "state/pki/client.crt"
+
+    def memory(self) -> dict[str, int]:
+        """What the process has in memory, in KiB: `Rss` and `Pss` of proc_pid_smaps(5)."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
+        fields = dict(line.split(":", 1) for line in lines)
+        return {name: int(fields[name].split()[0]) for name in ("Rss", "Pss")}
+
+
+@contextlib.asynccontextmanager
+async def standing_agent(*, ended: int = 5, waiting: int = 5) -> AsyncIterator[StandingAgent]:
+    """Runs one, with its job in the only place, and leaves neither process nor container behind."""
+    await asyncio.to_thread(import_image)
+    base = Path(tempfile.mkdtemp(prefix="standing-agent-"))
+    try:
+        context, commit, port = _prepare(base)
+        digest = await run("podman", "image", "inspect", "--format={{.Digest}}", IMAGE)
+        jobs = [_ended_job(commit, digest) for _ in range(ended)]
+        await _fill(base, jobs)
+        async with _process(base) as process:
+            waiters = await _occupy(port, context, waiting)
+            yield StandingAgent(
+                base, port, process.pid, context, commit, [job.job_id for job in jobs], waiters
+            )
+    finally:
+        await _clear(base)
+
+
+def _prepare(base: Path) -> tuple[ssl.SSLContext, str, int]:
+    """A configuration, a repository and certificates; the client's context, the commit and the port."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = int(found.getsockname()[1])
+    (base / "config.toml").write_text(CONFIG.format(base=base, image=IMAGE, port=port))
+    (base / "policy/ml-job@.container.d").mkdir(parents=True)
+    (base / "policy/ml-job@.container.d/10-test.conf").write_text("[Service]\nTimeoutStopSec=1\n")
+    commit = make_repository(base / "repository", SCRIPTS)
+    directory = base / "state/pki"
+    authority = Authority.create(directory, "test CA")
+    server, client = authority.issue_server(["localhost"]), authority.issue_client(USER)
+    for name, issued in (("server", server), ("client", client)):
+        pki.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        pki.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
+    (base / "serial").write_text(client.serial)
+    context = ssl.create_default_context(cafile=directory / "ca.crt")
+    context.load_cert_chain(directory / "client.crt", directory / "client.key")
+    return context, commit, port
+
+
+def _ended_job(commit: str, digest: str) -> Job:
+    job_id = new_job_id()
+    return Job(
+        job_id=job_id,
+        status=JobState.COMPLETED,
+        owner=USER,
+        script_name=SCRIPT,
+        hyperparameters={"n_estimators": "50"},
+        limits=Limits(memory_bytes=2**26, cpus=1, tasks=512, run_time_seconds=3600),
+        commit=commit,
+        script_sha256="1" * 64,
+        image=IMAGE,
+        image_digest=digest,
+        network="none",
+        unit=unit_name(job_id),
+        created_at=now() - timedelta(hours=1),
+        started_at=now() - timedelta(hours=1),
+        finished_at=now() - timedelta(minutes=59),
+    )
+
+
+async def _fill(base: Path, jobs: list[Job]) -> None:
+    """Stores the jobs with what they left, and the certificate of an administrator."""
+    async with Store.open(base / "state/jobs.db") as store:
+        for job in jobs:
+            await store.add_job(job, max_waiting=len(jobs))
+            artifacts = base / "state/jobs" / job.job_id / "attempts/1/artifacts"
+            artifacts.mkdir(parents=True)
+            (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
+        await store.add_certificate(
+            Certificate(
+                serial=(base / "serial").read_text(),
+                user=USER,
+                role=Role.ADMINISTRATOR,
+                issued_at=now(),
+                expires_at=now() + timedelta(days=1),
+            )
+        )
+
+
+@contextlib.asynccontextmanager
+async def _process(base: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    environment = os.environ | {"ML_AGENT_CONFIG": str(base / "config.toml"), "PYTHONPATH": str(CHECKOUT)}
+    with (base / "agent.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SERVE, env=environment, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+
+
+async def _occupy(port: int, context: ssl.SSLContext, waiting: int) -> list[str]:
+    """Has a job run, and some more wait; returns the ids of those that wait."""
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(f"https://localhost:{port}", connector=connector) as session:
+
+        async def submit() -> str:
+            try:
+                async with session.post("/jobs", json={"script_name": SCRIPT}) as response:
+                    assert response.status == 202, await response.text()
+                    return str((await response.json())["job_id"])
+            except aiohttp.ClientConnectionError:
+                return ""
+
+        first = await until(submit, seconds=PATIENCE)
+
+        async def runs() -> bool:
+            async with session.get(f"/jobs/{first}") as response:
+                return bool((await response.json())["status"] == "RUNNING")
+
+        await until(runs, seconds=PATIENCE)
+        return [await submit() for _ in range(waiting)]
+
+
+async def _clear(base: Path) -> None:
+    """Ends the units that the agent has started, and removes all that it left."""
+    async with Store.open(base / "state/jobs.db") as store:
+        begun = [job.unit for job in await store.active_jobs() if job.status is not JobState.PENDING]
+    for unit in begun:
+        await run("systemctl", "--user", "stop", unit, check=False)
+    runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user"
+    for directory in (base / "state/jobs").iterdir():
+        unit = unit_name(directory.name)
+        await run("systemctl", "--user", "reset-failed", unit, check=False)
+        (runtime / unit).unlink(missing_ok=True)
+    # Snapshots of scripts are read-only.
+    await run("chmod", "--recursive", "u+rwX", str(base))
+    shutil.rmtree(base)
