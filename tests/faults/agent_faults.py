@@ -17,6 +17,7 @@ from .site import SERVICE, USERS, Site
 
 SHORT = ("short.py", "fail.py")
 LOAD_CLIENTS = 4
+EARLY = 0.25  # of the random kills need not wait until the agent is up
 KILL_PAUSE = (0.2, 2.5)  # seconds between two random kills; a start takes about one
 
 
@@ -68,6 +69,10 @@ async def killed_at_random(site: Site, *, kills: int, jobs: int) -> AsyncIterato
             load = [group.create_task(submit(clients)) for _ in range(LOAD_CLIENTS)]
             while not all(task.done() for task in load):
                 await asyncio.sleep(random.uniform(*KILL_PAUSE))
+                # One in four may meet an agent that is still starting. On a busy machine that takes longer
+                # than the pause, and one that is never let up would help nobody to the end of a job.
+                if random.random() > EARLY:
+                    await site.wait_until_up(lambda: all(task.done() for task in load))
                 await site.forgive()
                 made += await site.kill(signal.SIGKILL)
         await all_of(map(clients.read_log, tolds), at_a_time=LOAD_CLIENTS)

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from small_site import IMAGE, import_image, make_repository
@@ -205,6 +206,14 @@ class Site:
     def trap_is_set(self) -> bool:
         """Whether no agent has died at it yet."""
         return self._kill.exists()
+
+    async def wait_until_up(self, needless: Callable[[], bool]) -> None:
+        """Returns when the agent is ready, or when nobody needs it any more."""
+
+        async def up() -> bool:
+            return needless() or await self.shown(SERVICE, "ActiveState") == "active"
+
+        await until(up, seconds=120)
 
     async def wait_until_gone(self, *, seconds: float = 60) -> None:
         """Returns when the agent has left because it was idle."""
