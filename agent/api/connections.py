@@ -18,10 +18,10 @@ log = logging.getLogger("ml-agent")
 
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64
-WRITE_BUFFER = 128 * 1024  # bytes of an answer that wait for a client, before its handler does
+WRITE_BUFFER = 64 * 1024  # bytes of an answer that wait for a client, before its handler does
 # Bytes of an answer that the kernel keeps besides, before they are on their way: without a bound, megabytes
 # for a client that does not read. What is on its way, and so how fast an answer may be, is TCP's affair.
-NOT_SENT = 128 * 1024
+NOT_SENT = 64 * 1024
 PROGRESS = 16 * 1024  # bytes that a client must have read of them to be taken for one that reads
 GRACE = 2.0  # seconds that a client may take for a body or an answer before a new connection may oust it
 LINGER_SECONDS = 5.0  # for what a client still sends of a body that was refused

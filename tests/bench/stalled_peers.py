@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SPREAD = 5.0  # seconds over which the first peers come
-AGAIN = 5.0  # seconds after which a peer that was ended comes again
+AGAIN = (1.0, 9.0)  # seconds after which a peer that was ended comes again
 DRIP = 1.0  # seconds between two bytes
 ESTABLISHED = 1  # tcp(7), tcpi_state
 CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how one of 512 bytes begins
@@ -89,7 +89,7 @@ class Peers:
                 how = "reset" if isinstance(error, ConnectionError) else type(error).__name__
             seconds = asyncio.get_running_loop().time() - began
             self.ended[kind][f"{how}, after {5 * round(seconds / 5)} s"] += 1
-            await asyncio.sleep(AGAIN)
+            await asyncio.sleep(random.uniform(*AGAIN))
 
     async def _connect(
         self, context: ssl.SSLContext | None
