@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults bench lint clean
+.PHONY: help demo test faults bench bench-host bench-jobs bench-logs bench-scale lint clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,6 +18,9 @@ INSIDE_VENV := /home/ml/.cache/ml-agent-venv
 # What `bench` compares with besides, and no part of this project; without it those rows are missing.
 YARDSTICK ?= $(firstword $(wildcard ../*/bench/seed_baseline.py))
 INSIDE_YARDSTICK := /home/ml/.cache/ml-agent-bench/seed_baseline.py
+# What `bench` compares logs with.
+GATEWAYD := /usr/lib/systemd/systemd-journal-gatewayd
+PART ?= jobs logs scale
 ARGS ?=
 
 help: ## list the targets
@@ -46,11 +49,23 @@ ifndef QUICK
 	@tests/faults/machine $(VM_NAME) $(INSIDE_VENV)/bin/python
 endif
 
-bench: ## measure jobs against podman run (ARGS=--help for more)
+bench: $(PART:%=bench-%) ## measure jobs, logs and long histories (PART=logs, ARGS=--help for more)
+
+bench-host:
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+
+bench-jobs: bench-host
 	@$(if $(YARDSTICK),$(INSIDE) install -D /dev/stdin $(INSIDE_YARDSTICK) < $(YARDSTICK))
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench $(if $(YARDSTICK),--yardstick $(INSIDE_YARDSTICK)) $(ARGS)
+
+bench-logs: bench-host
+	@$(HOST) run --root --name $(NAME) -- sh -c 'test -e $(GATEWAYD) || \
+		{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends systemd-journal-remote; }' > /dev/null
+	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.logs $(ARGS)
+
+bench-scale: bench-host
+	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.scale $(ARGS)
 
 lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/ruff check .

@@ -85,4 +85,4 @@ class Archivist:
                 async for items in batches:
                     yield items
         if job.invocation_id:
-            yield numbering.unclosed()
+            yield await self._journal.unclosed(job.unit, numbering)

@@ -5,6 +5,7 @@ that is both written and executed, which the agent's unit forbids.
 """
 
 import ctypes
+import errno
 import functools
 import os
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from .errors import AgentError, Problem
 
 LOCAL_ONLY = 1 << 0  # SD_JOURNAL_LOCAL_ONLY
 # What sd_journal_get_data(3) says of a field that the entry does not have, and of an entry that is gone.
-ABSENT = -2  # -ENOENT
+ABSENT = -errno.ENOENT
+NO_PLACE = -errno.EADDRNOTAVAIL  # of a handle that stands at no entry, as when its file has been deleted
+INVALIDATE = 2  # SD_JOURNAL_INVALIDATE of sd_journal_process(3): files came or went
 
 
 class JournalError(Exception):
@@ -98,9 +101,20 @@ class NewEntries:
         """Goes to the next entry; False where there is none yet. Raises `JournalError`."""
         return self._call("next") > 0
 
-    def process(self) -> None:
-        """Takes up files that came or went, when `fd` can be read. Raises `JournalError`."""
-        self._call("process")
+    def process(self) -> bool:
+        """Takes up files that came or went, when `fd` can be read. Raises `JournalError`.
+
+        False where the file of the last entry went, maybe with later ones that `next` has not come to.
+        """
+        return self._call("process") != INVALIDATE or self._has_place()
+
+    def _has_place(self) -> bool:
+        code = self._library.sd_journal_get_cursor(self._handle, ctypes.byref(self._data))
+        if code == NO_PLACE:
+            return False
+        self._check("get_cursor", code)
+        _free()(self._data)
+        return True
 
     def field(self, name: bytes) -> bytes | None:
         """A field of this entry. Raises `JournalError`."""

@@ -39,8 +39,14 @@ class StandInReader:
         self._position += 1
         return True
 
-    def process(self) -> None:
-        raise AssertionError("nothing changes")
+    def process(self) -> bool:
+        os.read(self.fd, 1)
+        return False
+
+    def delete_file(self) -> None:
+        """The file of the last entry goes, and with it what was not read of it yet."""
+        self._position = len(self._source())
+        os.write(self._pipe[1], b"x")
 
     def field(self, name: bytes) -> bytes | None:
         return self._entry.get(name.decode())
@@ -65,12 +71,16 @@ class StandInJournal:
         self.failures: list[str] = []
         self.opened = 0
         self.open_now = 0
+        self.reader: StandInReader  # of the account's own entries
 
     def open(self, *matches: bytes) -> "StandInReader":
         """A reader of what comes from now on."""
         self.opened += 1
         dropped = len(matches) > 1
-        return self._counted(StandInReader(lambda: self._look(dropped=dropped)))
+        reader = self._counted(StandInReader(lambda: self._look(dropped=dropped)))
+        if not dropped:
+            self.reader = reader
+        return reader
 
     def _look(self, *, dropped: bool) -> list[dict[str, bytes]]:
         with contextlib.suppress(IndexError):
@@ -116,3 +126,18 @@ class JournalFile:
             fields = {"MESSAGE_ID": b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61", "_TRANSPORT": b"journal"}
             entries.append(entry(number, line, unit, **(fields if line == b"END" else {})))
         return entries
+
+
+def exported(entry: dict[str, bytes]) -> bytes:
+    """An entry as journald serialises it (systemd.io/JOURNAL_EXPORT_FORMATS)."""
+    fields = []
+    for name, value in entry.items():
+        try:
+            plain = all(character >= " " or character == "\t" for character in value.decode())
+        except UnicodeDecodeError:
+            plain = False
+        if plain:
+            fields.append(name.encode() + b"=" + value + b"\n")
+        else:
+            fields.append(name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n")
+    return b"".join(fields) + b"\n"

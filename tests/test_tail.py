@@ -122,6 +122,21 @@ async def test_a_journal_that_fails_is_opened_again_and_everybody_is_told_that_l
         assert await messages(one) == [b"again"]
 
 
+async def test_a_file_that_is_deleted_behind_the_reader_may_have_taken_lines_of_everybody(
+    journal: StandInJournal,
+) -> None:
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
+        journal.own.append(entry(1, b"read"))
+        assert await messages(one) == [b"read"]
+        journal.reader.delete_file()
+        assert (await messages(one), one.lost) == ([], True)
+        assert (await messages(other), other.lost) == ([], True)
+        one.renew()
+        journal.own.append(entry(2, b"on"))
+        assert await messages(one) == [b"on"]
+
+
 async def test_a_journal_that_cannot_be_opened_is_said_so_and_tried_again_by_the_next() -> None:
     journal, fails = StandInJournal(), True
 

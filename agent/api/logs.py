@@ -152,7 +152,7 @@ async def _history(
         async for items in batches:
             yield items
     if job.status.terminal and job.invocation_id:
-        yield numbering.unclosed()
+        yield await journal.unclosed(job.unit, numbering)
 
 
 async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:

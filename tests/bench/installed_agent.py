@@ -147,14 +147,23 @@ def unit_file(job: Job, settings: Settings) -> Path:
 @contextlib.asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Api]:
     """A client of the agent, which runs `WIDTH` jobs at a time while the body does."""
+    async with (
+        configured(settings, JOBS__MAX_RUNNING=WIDTH, JOBS__CPUS=WIDTH),
+        Api(Profile.load(config_directory(), server=None, identity=None)) as api,
+    ):
+        yield api
+
+
+@contextlib.asynccontextmanager
+async def configured(settings: Settings, **values: int) -> AsyncIterator[None]:
+    """The installed agent with these values in its environment, for as long as the body runs."""
     drop_in = settings.runtime_directory / "systemd/user/ml-agent.service.d/90-bench.conf"
     drop_in.parent.mkdir(parents=True, exist_ok=True)
-    capacity = f"ML_AGENT_JOBS__MAX_RUNNING={WIDTH} ML_AGENT_JOBS__CPUS={WIDTH}"
-    drop_in.write_text(f"[Service]\nEnvironment={capacity}\n", "utf-8")
+    lines = (f"Environment=ML_AGENT_{name}={value}\n" for name, value in values.items())
+    drop_in.write_text(f"[Service]\n{''.join(lines)}", "utf-8")
     try:
         await _restart()
-        async with Api(Profile.load(config_directory(), server=None, identity=None)) as api:
-            yield api
+        yield
     finally:
         drop_in.unlink(missing_ok=True)
         with contextlib.suppress(OSError):

@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from agent.cli.http import Api
 from agent.cli.identity import Profile, config_directory
 from agent.config import Settings, load
 
-from .contender import BenchError, command
+from .contender import PATIENCE, BenchError, command
+from .installed_agent import configured
 from .report import Series, table
 
 GATEWAYD = Path("/usr/lib/systemd/systemd-journal-gatewayd")
@@ -28,6 +30,9 @@ GATEWAYD_PORT = 19531
 SCRIPT = {"script_name": "hello.py", "hyperparameters": {"lines": "2", "sleep": "3000"}}
 CAT = "journalctl -o cat"
 MARK = "bench-line"
+UNREAD_FOLLOWERS = 500  # of which some never read
+UNREAD_LINES = 200_000  # that they are sent at once: more than all buffers on the way hold
+CUT_OFF_SECONDS = 30.0  # after which a follower that does not read is no more
 
 
 @dataclass
@@ -96,12 +101,12 @@ async def history(job: Job, lines: int, rounds: int) -> list[Series]:
     readers[CAT] = lambda: _shell(f"journalctl -q -o cat -t {match[1]} {match[2]} > /dev/null")
     rows = {name: Series(name) for name in readers}
     async with _gatewayd(job) as url:
-        if url:
-            readers["systemd-journal-gatewayd"] = lambda: _shell(
-                f"curl -sf --cacert {job.settings.pki_directory}/ca.crt -H 'Accept: text/plain'"
+        for kind in ("text/plain", "application/json") if url else ():
+            readers[f"gatewayd {kind}"] = lambda kind=kind: _shell(  # type: ignore[misc]
+                f"curl -sf --cacert {job.settings.pki_directory}/ca.crt -H 'Accept: {kind}'"
                 f" '{url}/entries?SYSLOG_IDENTIFIER={job.identifier}' > /dev/null"
             )
-            rows["systemd-journal-gatewayd"] = Series("systemd-journal-gatewayd")
+            rows[f"gatewayd {kind}"] = Series(f"gatewayd {kind}")
         for _ in range(rounds):
             for name, read in readers.items():
                 began = time.perf_counter()
@@ -185,13 +190,14 @@ class Usage:
 async def latency(job: Job, followers: int, lines: int, rate: float) -> tuple[list[Series], Usage]:
     """Lateness of `lines` lines, so many a second, with each follower, and with one `journalctl -f`."""
     agent, direct = [Follower() for _ in range(followers)], Follower()
-    pid = int(await command("systemctl", "--user", "show", "--value", "-p", "MainPID", "ml-agent"))
+    pid = await _main_pid()
     ready = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_follow(job, each, ready)) for each in agent]
         tasks.append(group.create_task(_journalctl(job, direct)))
-        for _ in agent:
-            await ready.acquire()
+        async with asyncio.timeout(PATIENCE):
+            for _ in agent:
+                await ready.acquire()
         await asyncio.sleep(1)
         before, began = Usage.of(pid), time.perf_counter()
         program = (
@@ -239,21 +245,108 @@ async def _journalctl(job: Job, follower: Follower) -> None:
         await process.wait()
 
 
+# Those who never read
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What became of those who never read, and the agent's memory in MiB before, with and after them."""
+
+    cut_off: int
+    before: float
+    most: float
+    after: float
+
+
+async def beside_unread(
+    job: Job, long: Job, followers: int, unread: int, lines: int
+) -> tuple[Series, Unread]:
+    """As `latency`, while so many others follow a job with a long log, and never read it."""
+    await long.write(UNREAD_LINES)
+    pid = await _main_pid()
+    before = Usage.of(pid).memory
+    most, cut_off = before, 0
+    async with asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as stack:
+        stuck = [await stack.enter_async_context(_deaf(long)) for _ in range(unread)]
+        measured = group.create_task(latency(job, followers, lines, 10))
+        deadline = time.monotonic() + CUT_OFF_SECONDS
+        while time.monotonic() < deadline or not measured.done():
+            most = max(most, Usage.of(pid).memory)
+            await asyncio.sleep(0.2)
+        for reader in stuck:
+            cut_off += await _was_cut_off(reader)
+    (late, _), _ = measured.result()
+    # What the followers of the measurement had is given back as their connections are closed.
+    await asyncio.sleep(2)
+    return late, Unread(cut_off, before, most, Usage.of(pid).memory)
+
+
+@contextlib.asynccontextmanager
+async def _deaf(job: Job) -> AsyncIterator[asyncio.StreamReader]:
+    """Asks for a whole log and reads none of it."""
+    url = urlsplit(job.profile.server)
+    reader, writer = await asyncio.open_connection(
+        url.hostname, url.port, ssl=job.profile.tls_context(), server_hostname=url.hostname, limit=1024
+    )
+    request = f"GET {job.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAccept: text/event-stream\r\n\r\n"
+    writer.write(request.encode())
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
+
+
+async def _was_cut_off(reader: asyncio.StreamReader) -> bool:
+    """Whether what was left in the pipe comes to an end, although the job runs."""
+    with contextlib.suppress(OSError):
+        try:
+            async with asyncio.timeout(10):
+                while await reader.read(1 << 16):
+                    pass
+        except TimeoutError:
+            return False
+    return True
+
+
+async def _main_pid() -> int:
+    return int(await command("systemctl", "--user", "show", "--value", "-p", "MainPID", "ml-agent"))
+
+
 async def main() -> None:
     """Prints the tables."""
     arguments = _arguments()
+    most = max([*arguments.followers, UNREAD_FOLLOWERS])
+    async with configured(load(), HTTP__MAX_FOLLOWERS=2 * most, HTTP__MAX_FOLLOWERS_PER_USER=2 * most):
+        await _measure(arguments)
+
+
+async def _measure(arguments: argparse.Namespace) -> None:
     async with running_job() as job:
         rows = await history(job, arguments.lines, arguments.rounds)
-        print(table(f"history of {arguments.lines:,} lines", "1000 lines/s", rows, [CAT]))
+        against = [row.name for row in rows if not row.name.startswith("ml-agent")]
+        print(table(f"history of {arguments.lines:,} lines", "1000 lines/s", rows, against))
     for followers in arguments.followers:
         # A job of its own, whose log is short: a follower begins with what there is.
         async with running_job() as job:
             series, used = await latency(job, followers, arguments.seconds * 10, 10)
-        print(f"\n{'print → client, 10 lines/s':40}{'p50 ms':>10}{'p99 ms':>10}")
-        for each in series:
-            p99 = statistics.quantiles(each.values, n=100)[98]
-            print(f"{each.name:40}{each.median:>10.1f}{p99:>10.1f}")
-        print(f"the agent: {used.cpu:.1f} % of a CPU, {used.memory:.0f} MiB")
+        _print_lateness(series)
+        print(f"the agent: {used.cpu:.1f} % of a CPU, {used.memory:.0f} MiB", flush=True)
+    if arguments.unread:
+        followers = UNREAD_FOLLOWERS - arguments.unread
+        async with running_job() as job, running_job() as long:
+            late, unread = await beside_unread(job, long, followers, arguments.unread, arguments.seconds * 10)
+        _print_lateness([late])
+        print(
+            f"{unread.cut_off} of {arguments.unread} that never read were cut off; the agent:"
+            f" {unread.before:.0f} MiB before, {unread.most:.0f} at the most, {unread.after:.0f} after"
+        )
+
+
+def _print_lateness(series: list[Series]) -> None:
+    print(f"\n{'print → client, 10 lines/s':40}{'p50 ms':>10}{'p99 ms':>10}")
+    for each in series:
+        p99 = statistics.quantiles(each.values, n=100)[98]
+        print(f"{each.name:40}{each.median:>10.1f}{p99:>10.1f}", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -261,6 +354,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=20, help="of each measurement of lateness")
+    parser.add_argument(
+        "--unread", type=int, default=50, help=f"how many of {UNREAD_FOLLOWERS} followers never read (50)"
+    )
     parser.add_argument("--followers", type=int, nargs="*", default=[1, 100, 500])
     return parser.parse_args()
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from agent.config import Http, load, user_file
 
-from . import agent_faults, host_faults, machine_faults, power, reboot
+from . import agent_faults, host_faults, machine_faults, power, reboot, stream_faults
 from .audit import Verdict
 from .privilege import Root, become
 from .report import HEAD, Made, failed, sentences
@@ -41,6 +41,14 @@ def plan(*, quick: bool) -> dict[str, Fault]:
         "stop": lambda site, _: host.stopped_by_hand(site, times(20, 2)),
         "journald": lambda site, root: host.journald_killed(site, root, times(20, 2)),
         "rotation": lambda site, root: host.journal_rotated(site, root, times(20, 2)),
+        "stream": lambda site, root: stream_faults.followed_through_faults(
+            site,
+            root,
+            lines=times(1_000_000, 40_000),
+            cuts=times(200, 12),
+            kills=times(20, 2),
+            rotations=times(20, 2),
+        ),
         "full": lambda site, root: host.disk_full(site, root, times(5, 1)),
     }
 

@@ -48,6 +48,20 @@ SCRIPTS |= {
     name: f"{LIMITED.format(cpus=cpus)}{PROLOGUE}; while :; do :; done" for name, cpus in SPINNING.items()
 }
 
+# Scripts that count to a number, a line each, a fifth of a second's lines at a time.
+LINES_A_SECOND = 4000
+COUNTS = (1_000_000, 40_000)
+COUNTING = """# /// ml-job
+# [limits]
+# run_time_seconds = 3600
+# ///
+{prologue}
+i=0; while [ $i -lt {count} ]; do seq $((i + 1)) $((i + {step})); i=$((i + {step})); sleep 0.2; done"""
+SCRIPTS |= {
+    f"count-{count}.py": COUNTING.format(prologue=PROLOGUE, count=count, step=LINES_A_SECOND // 5)
+    for count in COUNTS
+}
+
 CONFIG = """state_directory = "{base}/state"
 policy_directories = ["{base}/policy"]
 [scripts]

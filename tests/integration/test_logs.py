@@ -160,3 +160,17 @@ async def test_a_log_can_be_asked_for_by_number_time_and_expression(running: Run
     assert json.loads(since.splitlines()[0])["data"]["time"] >= lines[50]["time"]
     assert b"line 100" in since
     assert b"line 1\n" not in await running.read("text/plain", until="2020-01-01T00:00:00Z")
+
+
+async def test_a_flood_in_one_job_takes_no_line_of_another(running: Running, tmp_path: Path) -> None:
+    request = {"script_name": "hello.py", "hyperparameters": {"lines": "100", "sleep": "0.01"}}
+    # Far more than journald takes from an account in half a minute, unless it was told to take all.
+    flood = b"".join(b"flood %d\n" % number for number in range(60_000))
+    flooding = asyncio.create_task(running.say(flood + b"over", tmp_path))
+    beside = Running(running.api, (await running.api.post("/jobs", request))["job_id"])
+    lines = await beside.followed()
+    await flooding
+    greetings = [data["text"] for name, data in lines if name == "line" and data["source"] == "job"]
+    assert greetings == [f"Hello, world! ({number} of 100)" for number in range(1, 101)]
+    assert not [name for name, _ in lines if name == "gap"]
+    assert (await running.read("text/plain")).endswith(flood + b"over\n")

@@ -30,8 +30,8 @@ CA_FILE_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 ONE_LINE_SOURCE = re.compile(r"^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)", re.MULTILINE)
 PIP_LOCATIONS = ("index-url", "extra-index-url", "find-links")
-# Options that name files of this machine, which neither a host nor an image that is built in it has. What images
-# install is locked; without the file that an option names, pip installs nothing at all.
+# Options that name files of this machine, which neither a host nor an image that is built in it has: without
+# such a file, pip installs nothing at all. What images install is locked.
 PIP_FILES = ("constraint", "build-constraint", "requirement")
 
 
