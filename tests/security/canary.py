@@ -4,7 +4,7 @@
 
 Runs as root on a host with an installed agent, becomes the service account at once, and keeps a child that is
 root for the search. Prints what was looked at; exit status 1 where a canary was found. `test_canary.py` does
-less, and as the account alone.
+a part of it, as the account alone.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from integration.conftest import Client, run, wait_for
 from agent.api.routes import ROUTES
 from agent.config import load
 
-from .search import Found, Search
+from .search import BYTES, Found, Search
 
 REF = "refs/heads/ml-agent-canary"
 CONNECTION = '[default]\naccount = "canary"\nuser = "canary"\nhost = "127.0.0.1"\npassword = "{password}"\n'
@@ -243,7 +243,7 @@ def let_go(user: Client, job_id: str, end: str) -> dict[str, Any]:
 def watch(
     canaries: Canaries, looker: Looker, ends: Sequence[str]
 ) -> Iterator[tuple[str, list[str], Counter[str]]]:
-    """What became of jobs that end so, and of refused requests: leaks, and what was looked at for them."""
+    """What became of jobs that end so: leaks, and what was looked at for them."""
     together = min(2, load().jobs.max_running)
     with the_script() as commit, set_secrets(canaries), contextlib.ExitStack() as stack:
         for start in range(0, len(ends), together):
@@ -254,11 +254,21 @@ def watch(
             told = [place for job_id, end in jobs.items() for place in to_its_end(canaries, job_id, end)]
             found = looker(canaries)
             yield f"{' and '.join(some)}, after", [*leaks(found, running=False), *told], found.looked_at
-        refused = list(refused_requests(canaries))
-        assert all(400 <= code < 500 for code, _ in refused), refused
-        told = [body for _, body in refused if canaries.are_in(body)]
-        found = looker(canaries)
-        yield f"{len(refused)} refused requests", [*leaks(found, running=False), *told], found.looked_at
+
+
+def everything(canaries: Canaries, looker: Looker) -> Iterator[tuple[str, list[str], Counter[str]]]:
+    """Every way to end, and refusals."""
+    yield from watch(canaries, looker, list(ENDS))
+    yield watch_refusals(canaries, looker)
+
+
+def watch_refusals(canaries: Canaries, looker: Looker) -> tuple[str, list[str], Counter[str]]:
+    """The same of requests that are refused."""
+    refused = list(refused_requests(canaries))
+    assert all(400 <= code < 500 for code, _ in refused), refused
+    told = [body for _, body in refused if canaries.are_in(body)]
+    found = looker(canaries)
+    return f"{len(refused)} refused requests", [*leaks(found, running=False), *told], found.looked_at
 
 
 def to_its_end(canaries: Canaries, job_id: str, end: str) -> list[str]:
@@ -282,14 +292,13 @@ def main() -> int:
         return Found(answer["hits"], Counter(answer["looked_at"]))
 
     status = 0
-    for what, places, looked_at in watch(Canaries(), as_root, list(ENDS)):
-        print(
-            f"{what}: {len(places)} leaks in {', '.join(f'{n} {k}' for k, n in sorted(looked_at.items()))}",
-            flush=True,
-        )
+    for what, places, looked_at in everything(Canaries(), as_root):
+        kinds = {kind for kind in looked_at if not kind.endswith(BYTES)}
+        seen = (f"{looked_at[kind]} {kind} ({looked_at[kind + BYTES]} bytes)" for kind in sorted(kinds))
+        print(f"{what}: {len(places)} leaks", *seen, sep="\n    ", flush=True)
         for place in places:
             status = 1
-            print(f"  {place}", flush=True)
+            print(f"  leaked to {place}", flush=True)
     return status
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CHUNK = 1 << 20  # bytes
+BYTES = ", bytes"  # behind a kind: how much was looked at
 NOT_ENTERED = ("/proc", "/sys", "/dev/pts", "/dev/hugepages")
 
 
@@ -61,10 +62,10 @@ class Search:
         return self.found
 
     def _see(self, kind: str, place: str, chunks: Iterable[bytes]) -> None:
-        self.found.looked_at[f"{kind}"] += 1
+        self.found.looked_at[kind] += 1
         last = b""
         for chunk in chunks:
-            self.found.looked_at[f"{kind}, bytes"] += len(chunk)
+            self.found.looked_at[kind + BYTES] += len(chunk)
             window = last + chunk
             if any(needle in window for needle in self._needles):
                 self.found.hits.append(f"{kind}: {place}")
