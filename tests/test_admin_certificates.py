@@ -258,3 +258,17 @@ def test_a_rotation_that_takes_longer_than_a_certificate_is_remarked() -> None:
     assert level(1, late) is findings.Level.OK
     assert level(31, late) is findings.Level.WARN
     assert level(1) is findings.Level.WARN
+
+
+@pytest.mark.parametrize("command", [("renew",), ("list",), ("rotate-ca",), ("rotate-ca", "--finish")])
+def test_without_an_authority_the_remedy_is_named(
+    ready: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("ML_AGENT_STATE_DIRECTORY", str(tmp_path / "nothing"))
+    (tmp_path / "nothing").mkdir()
+    refused = ready(*command)
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "`ml-agent init`" in refused.err
