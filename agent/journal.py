@@ -1,8 +1,4 @@
-"""journald as the log: one unit's entries, as numbered lines, from a place on and live.
-
-Read through journalctl(1) in the Journal Export Format (systemd.io/JOURNAL_EXPORT_FORMATS): the only
-serialisation that is exact for any bytes.
-"""
+"""journald as the log: one unit's entries, as numbered lines, from a place on and live."""
 
 import asyncio
 import contextlib
@@ -15,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .errors import AgentError, FieldError, Problem
+from .journalctl import TORN, ExportParser, JournalChangedError, journalctl, newest
 from .models import LogSource
 from .tail import (
     FIELDS,
@@ -28,9 +25,9 @@ from .tail import (
     sequence_number,
 )
 
-READ_SIZE = 1 << 16  # bytes
-MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
+TORN_LOOKS = 20  # at an entry that cannot be read, before it is given up
+TORN_PAUSE = 0.01  # seconds between two of them
 SETTLE_LIMIT = 5.0  # seconds after which a log counts as whole even without its closing entry
 
 # units/ml-job-ended writes this entry when no other process of the unit is left.
@@ -42,12 +39,6 @@ CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
 # journald's cursor, as sd_journal_get_cursor(3) prints it: sequence number id, sequence number, boot id,
 # monotonic and realtime timestamps, hash.
 CURSOR = r"s=[0-9a-f]{32};i=[0-9a-f]{1,16};b=[0-9a-f]{32};m=[0-9a-f]{1,16};t=[0-9a-f]{1,16};x=[0-9a-f]{1,16}"
-# An entry begins so; then the fields that were asked for. Control characters are no text to it.
-USUAL_ENTRY = re.compile(
-    rb"__CURSOR=([^\n]*)\n__REALTIME_TIMESTAMP=([0-9]+)\n(?:__[^\n]*\n)*_BOOT_ID=[^\n]*\n"
-    rb"((?:[A-Z_]+=[^\n]*\n)+)\n"
-)
-NAMES = {name.encode(): name for name in FIELDS}
 EVENT_ID = re.compile(rf"([0-9]{{1,18}}):({CURSOR})")
 
 
@@ -111,71 +102,6 @@ class Gap(NamedTuple):
 Item = Line | Gap
 
 
-class ExportParser:
-    """Cuts a byte stream in the Journal Export Format into entries."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._offset = 0
-
-    def feed(self, data: bytes) -> list[Fields]:
-        """The entries that are complete now, each a map of field names to their (last) value."""
-        self._buffer = self._buffer[self._offset :] + data
-        self._offset = 0
-        entries = []
-        while (entry := self._usual_entry() or self._entry()) is not None:
-            if entry:
-                entries.append(entry)
-        if len(self._buffer) - self._offset > MAX_ENTRY + READ_SIZE:
-            raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
-        return entries
-
-    def _usual_entry(self) -> Fields | None:
-        """The next entry, if it is here and has text values and known names only: several times faster."""
-        match = USUAL_ENTRY.match(self._buffer, self._offset)
-        if match is None:
-            return None
-        entry = {"__CURSOR": match[1], "__REALTIME_TIMESTAMP": match[2]}
-        for line in match[3][:-1].split(b"\n"):
-            name, _, value = line.partition(b"=")
-            if (known := NAMES.get(name)) is None:
-                return None
-            entry[known] = value
-        self._offset = match.end()
-        return entry
-
-    def _entry(self) -> Fields | None:
-        """The next entry, whatever it is made of; None until all of it has come."""
-        entry: Fields = {}
-        start = self._offset
-        while (field := self._next_field()) is not None:
-            name, value = field
-            if not name:
-                return entry
-            entry[name] = value
-        self._offset = start
-        return None
-
-    def _next_field(self) -> tuple[str, bytes] | None:
-        """The next field, `("", b"")` for the blank line after an entry, or None until more has come."""
-        end = self._buffer.find(b"\n", self._offset)
-        if end < 0:
-            return None
-        line = self._buffer[self._offset : end]
-        name, separator, value = line.partition(b"=")
-        if separator or not line:
-            self._offset = end + 1
-            return name.decode("ascii", "replace"), value
-        size_end = end + 1 + 8
-        if len(self._buffer) < size_end:
-            return None
-        data_end = size_end + int.from_bytes(self._buffer[end + 1 : size_end], "little")
-        if len(self._buffer) < data_end + 1:
-            return None
-        self._offset = data_end + 1
-        return line.decode("ascii", "replace"), self._buffer[size_end:data_end]
-
-
 class LineNumbering:
     """Turns a unit's journal entries, in their order, into numbered lines and gaps."""
 
@@ -201,6 +127,11 @@ class LineNumbering:
             return []
         self._missing_since = self._cursor
         return [Gap(self._number, time, self._cursor)]
+
+    def damaged(self, entry: Fields) -> list[Item]:
+        """A gap in the place of an entry that cannot be read."""
+        self._cursor = entry["__CURSOR"].decode("ascii", "replace")
+        return [Gap(self._number, time_of(entry), self._cursor)]
 
     def take(self, entries: Iterable[Fields]) -> list[Item]:
         """The entries as a client sees them, without the bookkeeping that is no part of the log."""
@@ -345,11 +276,9 @@ class Journal:
         if numbering.closed or not numbering.position.cursor:
             return
         marks = [f"MESSAGE_ID={each.decode()}" for each in sorted(BEGINNINGS | {ENDED})]
-        command = ["--output=export", "--output-fields=MESSAGE_ID", "--lines=1", *marks]
-        command += [f"USER_UNIT={unit}", f"_UID={os.getuid()}"]
-        async with contextlib.aclosing(_journalctl(command)) as chunks:
-            newest = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
-        numbering.closed = bool(newest) and newest[-1].get("MESSAGE_ID") == ENDED
+        command = ["--output-fields=MESSAGE_ID", "--lines=1", *marks]
+        last = await newest([*command, f"USER_UNIT={unit}", f"_UID={os.getuid()}"])
+        numbering.closed = last is not None and last.get("MESSAGE_ID") == ENDED
 
     async def plain_after(self, unit: str) -> str:
         """The cursor behind which all that came over the unit's stdout is whole lines of the job's own.
@@ -358,31 +287,55 @@ class Journal:
         """
         runtime = [f"_COMM={name.decode()}" for name in sorted(RUNTIME_COMMANDS)]
         printed = _printed(unit)
-        other = ["--output=export", "--output-fields=_COMM", "--lines=1"]
-        other += [*printed, *runtime, "+", *printed, "_LINE_BREAK=line-max"]
-        async with contextlib.aclosing(_journalctl(other)) as chunks:
-            last = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
-        return last[-1]["__CURSOR"].decode("ascii") if last else ""
+        other = ["--output-fields=_COMM", "--lines=1"]
+        last = await newest([*other, *printed, *runtime, "+", *printed, "_LINE_BREAK=line-max"])
+        return last["__CURSOR"].decode("ascii") if last else ""
 
     async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
         """What came over the unit's stdout behind a cursor, a line feed behind each line.
 
-        Several times faster than `history`.
+        Several times faster than `history`. Raises `AgentError` (host) where a file of the journal goes
+        meanwhile: text has no gaps.
         """
         behind = [f"--after-cursor={after}"] if after else []
-        async with contextlib.aclosing(_journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        try:
+            async with contextlib.aclosing(journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except JournalChangedError as error:
+            raise AgentError(
+                Problem.HOST, "The journal was vacuumed while it was read.", "Ask again."
+            ) from error
 
     async def _read(self, unit: str, numbering: LineNumbering, last: str = "") -> AsyncGenerator[list[Item]]:
         """What journalctl shows after the numbering's position, up to the entry of a cursor."""
-        position = numbering.position
-        async with (
-            contextlib.aclosing(_journalctl(_entries_after(position, unit))) as chunks,
-            contextlib.aclosing(_batches(chunks, numbering, position, last.encode())) as batches,
-        ):
-            async for items in batches:
-                yield items
+        looks = 0
+        while True:
+            position = numbering.position
+            try:
+                async with (
+                    contextlib.aclosing(journalctl(_entries_after(position, unit))) as chunks,
+                    contextlib.aclosing(_batches(chunks, numbering, position, last.encode())) as batches,
+                ):
+                    async for items in batches:
+                        yield items
+                return
+            except JournalChangedError:
+                continue
+            except _TornError as torn:
+                looks = 1 if numbering.position != position else looks + 1
+                if looks > TORN_LOOKS:
+                    yield numbering.damaged(torn.entry)
+                else:
+                    await asyncio.sleep(TORN_PAUSE)
+
+
+class _TornError(Exception):
+    """An entry that cannot be read, or not yet: journald is just writing it."""
+
+    def __init__(self, entry: Fields) -> None:
+        super().__init__()
+        self.entry = entry
 
 
 @contextlib.asynccontextmanager
@@ -429,12 +382,19 @@ def _cursor_time(cursor: bytes) -> int:
     return int(cursor.partition(b";t=")[2].partition(b";")[0], 16)
 
 
+async def _parsed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Fields]]:
+    parser = ExportParser()
+    async for data in chunks:
+        yield parser.feed(data)
+    if left := parser.end():
+        yield left
+
+
 async def _batches(
     chunks: AsyncIterator[bytes], numbering: LineNumbering, position: Position, last: bytes
 ) -> AsyncGenerator[list[Item]]:
-    parser, first = ExportParser(), True
-    async for data in chunks:
-        entries = parser.feed(data)
+    first = True
+    async for entries in _parsed(chunks):
         if first and not position.cursor:
             # What journald did before the unit was there is not the unit's.
             entries = list(itertools.dropwhile(_is_of_all, entries))
@@ -450,64 +410,20 @@ async def _batches(
             else:
                 # --cursor= seeks to the nearest entry: where it is another, what was between is gone.
                 lost = numbering.missing(time_of(entries[0]))
-        ends = [index for index, entry in enumerate(entries) if entry["__CURSOR"] == last] if last else []
-        yield lost + numbering.take(entries[: ends[0] + 1] if ends else entries)
+        torn = next((index for index, entry in enumerate(entries) if TORN in entry), None)
+        whole = entries[:torn]
+        ends = [index for index, entry in enumerate(whole) if entry["__CURSOR"] == last] if last else []
+        yield lost + numbering.take(whole[: ends[0] + 1] if ends else whole)
         if ends:
             return
+        if torn is not None:
+            raise _TornError(entries[torn])
     if first and position.cursor:
         yield numbering.missing(time.time_ns() // 1_000_000)
 
 
 def _is_of_all(entry: Fields) -> bool:
     return entry.get("MESSAGE_ID") in (JOURNALD_STARTED, JOURNALD_STOPPED)
-
-
-async def _journalctl(arguments: list[str]) -> AsyncGenerator[bytes]:
-    """What journalctl prints. Raises `AgentError` (host) where it fails."""
-    starting = asyncio.create_task(
-        asyncio.create_subprocess_exec(
-            *("journalctl", "--quiet", "--no-pager", "--all", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=READ_SIZE,
-        )
-    )
-    try:
-        # A start that is cancelled half-way leaves its pipes open.
-        process = await asyncio.shield(starting)
-        assert process.stdout is not None
-        while data := await process.stdout.read(READ_SIZE):
-            yield data
-        await _check_exit(process)
-    finally:
-        await _undisturbed(_end(starting))
-
-
-async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
-    process = await starting
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
-    # Reads what is left in the pipes: an unread pipe would stay open.
-    await process.communicate()
-
-
-async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits what takes a moment and must be done, however often the caller is cancelled meanwhile.
-
-    A stream may be cancelled for its slow client and again for one that hung up.
-    """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-    if cancelled:
-        raise cancelled
 
 
 def _printed(unit: str) -> list[str]:
@@ -531,11 +447,3 @@ def _entries_after(position: Position, unit: str) -> list[str]:
     dropped = [f"MESSAGE_ID={SUPPRESSED.decode()}", f"OBJECT_SYSTEMD_USER_UNIT={unit}", "_UID=0"]
     restarts = [f"MESSAGE_ID={each.decode()}" for each in JOURNALDS_OWN if each != SUPPRESSED]
     return [*command, *output, "+", *lifecycle, "+", *dropped, "+", *restarts, "_UID=0"]
-
-
-async def _check_exit(process: asyncio.subprocess.Process) -> None:
-    """Raises `AgentError` (host) where journalctl failed."""
-    assert process.stderr is not None
-    said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
-    if await process.wait():
-        raise AgentError(Problem.HOST, f"journalctl failed: {said or 'it printed nothing'}.")

@@ -11,12 +11,14 @@ import logging
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from .errors import AgentError, Problem
+from .journalfiles import all_there, files
 from .libsystemd import JournalError, NewEntries
 
 Fields = dict[str, bytes]
@@ -27,6 +29,8 @@ LOOK_INTERVAL = 0.005  # seconds between two looks at the journal; 0.6 % of a CP
 QUEUE_ENTRIES = 2000  # entries that wait for one follower; one that has more reads them from the journal
 QUEUE_BYTES = 1 << 20  # bytes of those entries' messages
 BATCH_ENTRIES = 500  # entries that are handed over at once
+WRITING_LOOKS = 20  # at an entry without a message
+WRITING_PAUSE = 0.002  # seconds between two of them
 REOPEN_DELAY = 1.0  # seconds before a journal that could not be read is opened again
 
 SUPPRESSED = b"a596d6fe7bfa4994828e72309e95d61e"  # journald dropped messages of a unit that wrote too fast
@@ -167,6 +171,9 @@ class _Reading(threading.Thread):
         self._stopped = threading.Event()
         self._taken = threading.Event()
         self._held: list[_Found] = []
+        self._files: dict[
+            str, int
+        ] = {}  # when it last took up new ones, until the others are read to their end
         self.begun: asyncio.Future[None] = self._loop.create_future()
         self.failed = False
 
@@ -209,6 +216,8 @@ class _Reading(threading.Thread):
                 continue
             # Not before all was read: it lets go of files that were deleted. What was written to one of them
             # since is gone: each follower learns from the journal whether that is so where it stands.
+            if changed:
+                self._files = files()
             for reader in (own, dropped):
                 if reader.fd in changed and not reader.process():
                     self._call(self._lose)
@@ -225,6 +234,13 @@ class _Reading(threading.Thread):
             if (unit := self._unit(own)) is not None:
                 found.append(_found(own, unit))
         found = self._with_dropped(found, dropped, drained=drained)
+        if self._files and not all_there(self._files):
+            # The reader may have gone from a file that was deleted before its end straight to a new one.
+            self._files = {}
+            self._call(self._lose)
+            return not drained
+        if drained:
+            self._files = {}
         if found:
             self._taken.clear()
             self._call(self._deliver, found)
@@ -299,6 +315,11 @@ class _Reading(threading.Thread):
 def _found(reader: Reader, unit: str) -> _Found:
     cursor = reader.cursor()
     entry = {"__CURSOR": cursor, "__REALTIME_TIMESTAMP": b"%d" % reader.realtime()}
+    for _ in range(WRITING_LOOKS):
+        # journald may be just writing it: then what is new in it cannot be read yet.
+        if reader.field(b"MESSAGE") is not None:
+            break
+        time.sleep(WRITING_PAUSE)
     for name, field in _NAMES:
         if (value := reader.field(field)) is not None:
             entry[name] = value

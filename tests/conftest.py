@@ -6,7 +6,7 @@ import functools
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +83,15 @@ def _ends(pid: int) -> bool:
 
 def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text("utf-8").replace("\0", " ").strip()
+
+
+@pytest.fixture
+def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in journalctl's place."""
+
+    def place(script: str) -> None:
+        (tmp_path / "journalctl").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "journalctl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return place

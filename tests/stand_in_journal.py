@@ -126,3 +126,18 @@ class JournalFile:
             fields = {"MESSAGE_ID": b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61", "_TRANSPORT": b"journal"}
             entries.append(entry(number, line, unit, **(fields if line == b"END" else {})))
         return entries
+
+
+def exported(entry: dict[str, bytes]) -> bytes:
+    """An entry as journald serialises it (systemd.io/JOURNAL_EXPORT_FORMATS)."""
+    fields = []
+    for name, value in entry.items():
+        try:
+            plain = all(character >= " " or character == "\t" for character in value.decode())
+        except UnicodeDecodeError:
+            plain = False
+        if plain:
+            fields.append(name.encode() + b"=" + value + b"\n")
+        else:
+            fields.append(name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n")
+    return b"".join(fields) + b"\n"

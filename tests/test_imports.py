@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "agent"
 
 PARTS = (
-    "errors models outcome git metadata snapshot artifacts quadlet units libsystemd tail journal podman store"
-    " queue schedule config archive changes metrics meter lifecycle"
+    "errors models outcome git metadata snapshot artifacts quadlet units libsystemd journalfiles tail"
+    " journalctl journal podman store queue schedule config archive changes metrics meter lifecycle"
 )
 
 # One row per module: what it may import of this package. `api` and `cli` are folders: one row for all within.
@@ -28,8 +28,10 @@ MAY_IMPORT = {
     "quadlet": "errors models",
     "units": "errors models",
     "libsystemd": "errors",
-    "tail": "errors libsystemd",
-    "journal": "errors models tail",
+    "journalfiles": "",
+    "tail": "errors journalfiles libsystemd",
+    "journalctl": "errors journalfiles tail",
+    "journal": "errors models tail journalctl",
     "archive": "errors models journal",
     "metrics": "models",
     "meter": "errors models journal archive metrics",

@@ -1,72 +1,22 @@
-"""The journal's export format and numbering for what is pure, the host's journald for the rest."""
+"""Numbering and positions for what is pure, the host's journald for the rest."""
 
 import asyncio
-import contextlib
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from stand_in_journal import exported
 from waiting import run, until
 
 from agent import journal
 from agent.errors import AgentError, Problem
-from agent.journal import ENDED, ExportParser, Gap, Item, Journal, Line, LineNumbering, Position
+from agent.journal import ENDED, Gap, Item, Journal, Line, LineNumbering, Position
 from agent.models import LogSource
 from agent.tail import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, Subscription
 
 BEGINNING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
 CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
-
-names = st.from_regex(r"[A-Z_][A-Z0-9_]{0,20}", fullmatch=True)
-values = st.one_of(st.binary(max_size=200), st.text(max_size=50).map(lambda text: text.encode()))
-entries = st.lists(st.dictionaries(names, values, min_size=1, max_size=5), max_size=6)
-
-
-def exported(entry: Fields) -> bytes:
-    """An entry as journald serialises it (systemd.io/JOURNAL_EXPORT_FORMATS)."""
-    fields = []
-    for name, value in entry.items():
-        try:
-            plain = all(character >= " " or character == "\t" for character in value.decode())
-        except UnicodeDecodeError:
-            plain = False
-        if plain:
-            fields.append(name.encode() + b"=" + value + b"\n")
-        else:
-            fields.append(name.encode() + b"\n" + len(value).to_bytes(8, "little") + value + b"\n")
-    return b"".join(fields) + b"\n"
-
-
-@given(entries, st.data())
-def test_entries_survive_any_bytes_in_any_pieces(written: list[Fields], data: st.DataObject) -> None:
-    stream = b"".join(map(exported, written))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
-    parser = ExportParser()
-    pieces = [stream[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert [entry for piece in pieces for entry in parser.feed(piece)] == written
-
-
-@pytest.mark.parametrize("value", [b"a\nb", b"\n\n", b"a\0b", b"\xff\xfe", b"", b"=", b"x" * 100_000])
-def test_a_value_is_read_byte_for_byte(value: bytes) -> None:
-    assert ExportParser().feed(exported({"MESSAGE": value})) == [{"MESSAGE": value}]
-
-
-def test_an_entry_is_not_told_before_its_end() -> None:
-    parser = ExportParser()
-    assert parser.feed(b"MESSAGE=a\n") == []
-    assert parser.feed(b"\n") == [{"MESSAGE": b"a"}]
-
-
-def test_an_entry_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "MAX_ENTRY", 1000)
-    parser = ExportParser()
-    parser.feed(b"x" * journal.READ_SIZE)
-    with pytest.raises(AgentError, match="too long"):
-        parser.feed(b"x" * journal.READ_SIZE)
 
 
 def test_a_position_reads_back_as_it_was_written() -> None:
@@ -208,39 +158,6 @@ def test_a_line_that_journald_cut_says_so() -> None:
     assert (cut.continued, rest.continued) == (True, False)
 
 
-@pytest.mark.parametrize("turns", range(6))
-async def test_a_reader_that_is_cancelled_twice_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turns: int
-) -> None:
-    program = tmp_path / "journalctl"
-    program.write_text("#!/bin/sh\necho\nexec sleep 60\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    ended: list[bool] = []
-    communicate = asyncio.subprocess.Process.communicate
-
-    async def noted(process: asyncio.subprocess.Process) -> tuple[bytes, bytes]:
-        output = await communicate(process)
-        ended.append(process.returncode is not None)
-        return output
-
-    monkeypatch.setattr(asyncio.subprocess.Process, "communicate", noted)
-
-    async def read() -> None:
-        async with contextlib.aclosing(Journal().history("x.service", LineNumbering(Position()))) as batches:
-            async for _ in batches:
-                pass
-
-    reading = asyncio.create_task(read())
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    while not reading.done():
-        reading.cancel()
-        await asyncio.sleep(0)
-    assert reading.cancelled()
-    assert ended in ([True], []) if turns < 2 else ended == [True]
-
-
 def test_the_closing_entry_is_noticed() -> None:
     numbering = LineNumbering(Position())
     numbering.take([entry()])
@@ -262,18 +179,6 @@ def test_a_closing_entry_cannot_be_printed() -> None:
 
 
 # --- a journalctl that misbehaves ---------------------------------------------------------------------
-
-
-@pytest.fixture
-def journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a shell script in journalctl's place."""
-
-    def place(script: str) -> None:
-        (tmp_path / "journalctl").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "journalctl").chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-
-    return place
 
 
 @pytest.fixture
@@ -338,6 +243,34 @@ async def test_a_journal_without_the_entry_asked_for_means_that_lines_are_gone(
     assert await texts(history(Position(5, CURSOR))) == ["gap after 5"]
 
 
+async def test_an_entry_that_journald_is_just_writing_is_looked_at_again(
+    journalctl: Callable[[str], None], tmp_path: Path
+) -> None:
+    torn = item("b", "torn").partition("_TRANSPORT")[0]
+    whole = "".join(item(name, text) for name, text in (("b", "torn"), ("c", "next")))
+    journalctl(
+        f"""test -e {tmp_path}/again && exec printf '{item(CURSOR, "seen")}{whole}'
+        touch {tmp_path}/again
+        printf '{item(CURSOR, "seen")}{torn}{item("c", "next")}'"""
+    )
+    assert await texts(history(Position(5, CURSOR))) == ["torn", "next"]
+
+
+async def test_an_entry_that_stays_unreadable_is_a_gap(
+    journalctl: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "TORN_PAUSE", 0.0)
+    monkeypatch.setattr(journal, "TORN_LOOKS", 2)
+    torn = item("b", "torn").partition("_TRANSPORT")[0]
+    journalctl(
+        f"""case "$*" in
+        *--cursor=b*) exec printf '{torn}{item("c", "next")}' ;;
+        *) exec printf '{item(CURSOR, "seen")}{torn}{item("c", "next")}' ;;
+        esac"""
+    )
+    assert await texts(history(Position(5, CURSOR))) == ["gap after 5", "next"]
+
+
 async def test_the_entry_asked_for_is_not_told_again(journalctl: Callable[[str], None]) -> None:
     journalctl(f"printf '{item(CURSOR, 'seen')}{item('next', 'new')}'")
     assert await texts(history(Position(5, CURSOR))) == ["new"]
@@ -348,16 +281,6 @@ async def test_a_log_without_its_beginning_has_a_gap_there(journalctl: Callable[
     assert await texts(history(Position())) == ["gap after 0", "later"]
     journalctl(f"printf '{item('a', 'Starting', MESSAGE_ID=BEGINNING.decode())}{item('b', 'first')}'")
     assert await texts(history(Position())) == ["Starting", "first"]
-
-
-async def test_a_reader_that_is_left_takes_its_journalctl_with_it(journalctl: Callable[[str], None]) -> None:
-    journalctl(f"printf '{item('a', 'first')}'; exec sleep 60")
-    batches = history(Position())
-    async with contextlib.aclosing(batches):  # type: ignore[type-var]
-        async for _ in batches:
-            break
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii").split()
-    assert not [pid for pid in children if "sleep" in Path(f"/proc/{pid}/cmdline").read_text("ascii")]
 
 
 @pytest.mark.parametrize(
