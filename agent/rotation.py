@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from .keyfiles import next_key, replace_pair, settle, take_key, write_file
+from .keyfiles import next_key, replace_pair, settle, take_key, unreadable, write_file
 from .models import Certificate, now
 from .pki import Authority, Issued, authorities, authority_id, certificates, pem
 
@@ -22,7 +22,10 @@ from .pki import Authority, Issued, authorities, authority_id, certificates, pem
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """One command at a time changes the files; what an interrupted one left half done is ended first."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise unreadable(directory, error) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         _mend(directory)

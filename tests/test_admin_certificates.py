@@ -103,6 +103,19 @@ def test_revoke_takes_a_serial_as_any_tool_writes_it(ready: Run) -> None:  # noq
     assert "nothing left to revoke" in ready("revoke", serial).out
 
 
+def test_revoke_takes_the_beginning_of_a_serial_that_means_one(ready: Run) -> None:  # noqa: F811
+    async def add(store: Store) -> None:
+        for serial in ("abcdef012345", "abcdef678901"):
+            times = {"issued_at": now(), "expires_at": now() + timedelta(days=1)}
+            known = {"serial": serial, "user": "alice", "role": Role.ANALYST}
+            await store.add_certificate(Certificate.model_validate(known | times))
+
+    asyncio.run(_store(add))
+    assert "several serial numbers" in ready("revoke", "abcdef").err
+    assert "no certificate" in ready("revoke", "abcde").err
+    assert ready("revoke", "ABCDEF0").out == "revoked  alice, analyst, serial abcdef012345\n"
+
+
 def test_revoke_takes_all_of_a_user(ready: Run) -> None:  # noqa: F811
     hers = {issued(ready, "alice"), issued(ready, "alice")}
     his = issued(ready, "bob")
@@ -179,7 +192,7 @@ def test_an_authority_is_replaced_in_two_steps_and_the_second_waits_for_all(read
     pki.certificates(directory / "server.crt")[0].verify_directly_issued_by(new)
     assert "nothing to finish" in ready("rotate-ca", "--finish").out
     shown = {row.split("\t")[2]: row.split("\t")[-1] for row in ready("list").out.splitlines()}
-    assert shown[hers] == f"{pki.authority_id(old)} (ended)"
+    assert shown[hers] == f"{pki.authority_id(old)} ended"
     assert pki.authority_id(new) in shown.values()
 
 
@@ -258,3 +271,17 @@ def test_a_rotation_that_takes_longer_than_a_certificate_is_remarked() -> None:
     assert level(1, late) is findings.Level.OK
     assert level(31, late) is findings.Level.WARN
     assert level(1) is findings.Level.WARN
+
+
+@pytest.mark.parametrize("command", [("renew",), ("list",), ("rotate-ca",), ("rotate-ca", "--finish")])
+def test_without_an_authority_the_remedy_is_named(
+    ready: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("ML_AGENT_STATE_DIRECTORY", str(tmp_path / "nothing"))
+    (tmp_path / "nothing").mkdir()
+    refused = ready(*command)
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "`ml-agent init`" in refused.err

@@ -26,6 +26,9 @@ COLUMNS = (
     Column("REVOKED"),
     Column("AUTHORITY"),
 )
+SHOWN_DIGITS = 10  # of a serial number, to a person
+FEWEST_DIGITS = 6  # that say which one is meant
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -41,7 +44,7 @@ def renew() -> None:
 def revoke(
     serial: Annotated[
         str | None,
-        typer.Argument(metavar="[SERIAL]", help="Of one certificate, as `ml-agent list` shows it."),
+        typer.Argument(metavar="[SERIAL]", help="Of one certificate, or its first six or more digits."),
     ] = None,
     user: Annotated[
         str | None, typer.Option("--user", metavar="USER", help="All certificates of this user instead.")
@@ -72,8 +75,8 @@ def list_certificates(
     if as_json:
         screen.json([each.model_dump(mode="json", exclude_none=True) for each in shown])
         return
-    names = _authority_names(settings)
-    screen.table(COLUMNS, [_row(each, names, person=screen.person) for each in shown])
+    trusted = [pki.authority_id(each) for each in pki.authorities(settings.pki_directory)]
+    screen.table(COLUMNS, [_row(each, trusted, person=screen.person) for each in shown])
 
 
 @app.command("rotate-ca")
@@ -142,7 +145,7 @@ async def _revoke(
     """What was revoked, and what is still good of the same users. Raises `AgentError` for what is unknown."""
     async with Store.open(settings.database) as store:
         known = await store.certificates()
-        chosen = [each for each in known if each.serial == serial or each.user == user]
+        chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
         if not chosen:
             raise AgentError(
                 Problem.INVALID_REQUEST,
@@ -154,6 +157,22 @@ async def _revoke(
         users, moment = {each.user for each in chosen}, now()
         left = [each for each in await store.certificates() if each.user in users and each.good_at(moment)]
     return revoked, left
+
+
+def _meant(known: list[Certificate], serial: str) -> list[Certificate]:
+    """The certificate of that serial number, or the one whose number begins so."""
+    for each in known:
+        if each.serial == serial:
+            return [each]
+    found = [each for each in known if len(serial) >= FEWEST_DIGITS and each.serial.startswith(serial)]
+    if len(found) > 1:
+        serials = ", ".join(each.serial for each in found)
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"{serial} is the beginning of several serial numbers: {serials}.",
+            "Type one more digit.",
+        )
+    return found
 
 
 def _normal(serial: str) -> str:
@@ -185,26 +204,25 @@ def _described(certificate: Certificate) -> str:
     return f"{certificate.user} has not renewed {certificate.serial}, good until {until}"
 
 
-def _authority_names(settings: Settings) -> dict[str, str]:
-    """What to call each authority that is trusted; others have ended."""
-    trusted = [pki.authority_id(each) for each in pki.authorities(settings.pki_directory)]
-    names = {trusted[-1]: f"{trusted[-1]} (old)", trusted[0]: trusted[0]}
-    # Recorded while there had been only one authority ever.
-    return names | {"": names[trusted[-1]]}
-
-
-def _row(certificate: Certificate, names: dict[str, str], *, person: bool) -> list[str]:
+def _row(certificate: Certificate, trusted: list[str], *, person: bool) -> list[str]:
     def shown(time: datetime | None) -> str:
         if time is None:
             return ""
-        return f"{time:%Y-%m-%d %H:%M}" if person else format_time(time)
+        return f"{time:%Y-%m-%d}" if person else format_time(time)
 
     return [
         certificate.user,
         certificate.role,
-        certificate.serial,
+        certificate.serial[:SHOWN_DIGITS] if person else certificate.serial,
         shown(certificate.issued_at),
         shown(certificate.expires_at),
         shown(certificate.revoked_at),
-        names.get(certificate.authority, f"{certificate.authority} (ended)"),
+        _authority(certificate, trusted, person=person),
     ]
+
+
+def _authority(certificate: Certificate, trusted: list[str], *, person: bool) -> str:
+    """What signed it, of those that are `trusted`, the issuing one first, or of those that have ended."""
+    name = certificate.authority or trusted[-1]  # recorded while there had been only one ever
+    state = "" if name == trusted[0] else " old" if name in trusted else " ended"
+    return (name[:SHOWN_DIGITS] if person else name) + state

@@ -267,9 +267,10 @@ async def _client_certificates(settings: Settings) -> AsyncIterator[Finding]:
     async with Store.open(settings.database) as store:
         known = await store.certificates()
     moment = datetime.now(UTC)
-    yield expiring_clients(known, moment)
     with contextlib.suppress(AgentError):  # said of the authority already
         newest, *others = pki.authorities(settings.pki_directory)
+        trusted = {"", *map(pki.authority_id, (newest, *others))}
+        yield expiring_clients([each for each in known if each.authority in trusted], moment)
         if others:
             begun = newest.not_valid_before_utc + pki.CLOCK_SKEW
             lifetime = timedelta(days=settings.certificates.client_days)

@@ -86,7 +86,10 @@ class Profile:
         """When our own certificate ends, if that is within a week and has not come yet."""
         from cryptography import x509
 
-        end = x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc
+        try:
+            end = x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc
+        except ValueError:
+            return None  # what is wrong with it, the agent says
         return end if timedelta() < end - datetime.now(UTC) < ENDS_SOON else None
 
     def certificate_flaw(self) -> str:
