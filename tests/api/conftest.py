@@ -1,6 +1,5 @@
 """The real API over real TLS and a real store; only Podman, systemd and the journal are stood in for."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -146,7 +145,7 @@ class Served:
     connections: Connections
     podman: StandIn
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
-    _servers: list[asyncio.Server] = field(default_factory=list)
+    _listeners: list[Listener] = field(default_factory=list)
 
     def client(self, issued: Issued | None) -> Client:
         """A client with that certificate, or with none."""
@@ -173,11 +172,15 @@ class Served:
 
     async def listen(self, directory: Path) -> str:
         """Listens on another port too, with the files of that PKI directory as they are now."""
-        server = await asyncio.get_running_loop().create_server(
-            self.runner.server, "127.0.0.1", 0, ssl=pki.server_context(directory)
+        context = pki.server_context(directory)
+        listening = socket.create_server(("127.0.0.1", 0), backlog=500)
+        listener = Listener(
+            [listening], self.connections, lambda: context, max_handshakes=100, handshake_seconds=10
         )
-        self._servers.append(server)
-        return f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        self._listeners.append(listener)
+        base = f"https://localhost:{listening.getsockname()[1]}"
+        listener.start()
+        return base
 
     def log(self, *lines: str) -> None:
         """Appends to what journalctl shows of any unit; "END" is the closing entry."""
@@ -207,8 +210,9 @@ class Served:
     async def close(self) -> None:
         for session in self._sessions:
             await session.close()
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.stop()
+            await listener.finish(1)
         await self.runner.cleanup()
 
 

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from agent import certificates as certificates_module
 from agent import pki, rotation
 from agent.api import identity
 from agent.api.handlers import CERTIFICATES
+from agent.errors import AgentError
 from agent.models import Role
 from agent.pki import Authority
 
@@ -54,12 +55,12 @@ def _foreign_with_our_name(site: Site, **options: Any) -> Shown:
 
 def _issued_by_a_leaf(site: Site) -> Shown:
     leaf = make(site.own)
-    return forge.replace(make(Authority(leaf.certificate, leaf.key)), chain=(leaf.certificate,))
+    return replace(make(Authority(leaf.certificate, leaf.key)), chain=(leaf.certificate,))
 
 
 def _issued_by_an_intermediate(site: Site) -> Shown:
     below = forge.issuer_below(site.own)
-    return forge.replace(make(below), chain=(below.certificate,))
+    return replace(make(below), chain=(below.certificate,))
 
 
 def _ours(**options: Any) -> Callable[[Site], Shown]:
@@ -72,7 +73,7 @@ REFUSED_IN_THE_HANDSHAKE: dict[str, tuple[Callable[[Site], Shown | None], str]] 
     "no certificate": (lambda site: None, "peer did not return a certificate"),
     "of a foreign authority": (lambda site: make(site.foreign), "unable to get local issuer"),
     "of a foreign authority, which is sent along": (
-        lambda site: forge.replace(make(site.foreign), chain=(site.foreign.certificate,)),
+        lambda site: replace(make(site.foreign), chain=(site.foreign.certificate,)),
         "self-signed certificate in certificate chain",
     ),
     "of a foreign authority with our name": (_foreign_with_our_name, "unable to get local issuer"),
@@ -178,14 +179,14 @@ async def test_refused_with_403_or_earlier_any_extended_key_usage(site: Site) ->
     """OpenSSL takes it for no purpose of a client; where one did, we would not."""
     shown = await site.record(make(site.own, usages=[Usage.ANY_EXTENDED_KEY_USAGE]))
     assert (await outcome(site, shown)).startswith(("nothing", "403"))
-    with pytest.raises(pki.AgentError, match="clientAuth"):
+    with pytest.raises(AgentError, match="clientAuth"):
         pki.identify(shown.certificate.public_bytes(Encoding.DER))
 
 
 async def test_the_authority_itself_is_nobody(site: Site) -> None:
     shown = await site.record(Shown(site.own.certificate, site.own.key))
     assert (await outcome(site, shown)).startswith(("nothing", "403"))
-    with pytest.raises(pki.AgentError):
+    with pytest.raises(AgentError):
         pki.identify(shown.certificate.public_bytes(Encoding.DER))
 
 
@@ -225,8 +226,8 @@ ANSWERED: dict[str, Callable[[Site], Shown]] = {
     "a key on P-384": lambda site: make(site.own, key=ec.generate_private_key(ec.SECP384R1())),
     "an RSA key of 2048 bits": lambda site: make(site.own, key=rsa.generate_private_key(65537, 2048)),
     "clientAuth and another usage": _ours(usages=[Usage.CLIENT_AUTH, Usage.EMAIL_PROTECTION]),
-    "the authority is sent along": lambda site: forge.replace(make(site.own), chain=(site.own.certificate,)),
-    "a foreign authority is sent along": lambda site: forge.replace(
+    "the authority is sent along": lambda site: replace(make(site.own), chain=(site.own.certificate,)),
+    "a foreign authority is sent along": lambda site: replace(
         make(site.own), chain=(site.foreign.certificate,)
     ),
     "valid since a moment ago": _ours(start=timedelta()),
