@@ -12,7 +12,6 @@ from . import (
     access,
     connections,
     identity,
-    malformed,
     openapi,
     problems,
     rates,
@@ -45,7 +44,6 @@ def build(
     max_secrets_per_user: int,
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking and how often, then guarded routes."""
-    malformed.install()
     audited, asked = trail.Trail(write_audit), rates.Rates(requests_per_second, request_burst)
     app = web.Application(
         middlewares=[

@@ -200,7 +200,7 @@ class Connection(web.RequestHandler):
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
         body = cast(bytes, answer.body)
         start = f"HTTP/1.1 {answer.status} {answer.reason}\r\nContent-Length: {len(body)}\r\n"
-        transport.write(f"{start}{head}Connection: close\r\n\r\n".encode() + body)
+        transport.write(f"{start}{head}\r\n".encode() + body)
         self.force_close()
 
 
@@ -311,6 +311,6 @@ def _malformed() -> AgentError:
 
 
 def _last(response: web.Response) -> web.Response:
-    response.headers["Server"] = SERVER
+    response.headers.update({"Server": SERVER, "Connection": "close"})
     response.force_close()
     return response

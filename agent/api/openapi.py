@@ -7,25 +7,34 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from aiohttp import web
+from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..errors import Problem
-from ..models import Model, ProblemDocument
+from ..models import Model, ProblemDocument, SecretName
 from .problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 from .routes import BYTES, EVENTS, ROUTES, Header, Route
 
 REF = "#/components/schemas/{model}"
-PATH_PARAMETERS = {"job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"}}
+PATH_PARAMETERS = {
+    "job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
+    "name": TypeAdapter(SecretName).json_schema(),
+}
 # What any request may be answered, whatever it asks for.
 ALWAYS = (
     Problem.MALFORMED_REQUEST,
     Problem.CERTIFICATE_REFUSED,
     Problem.INTERNAL,
     Problem.STOPPING,
-    Problem.TOO_MANY_STREAMS,
+    Problem.TOO_MANY_REQUESTS,
 )
-OF_A_BODY = (Problem.INVALID_JSON, Problem.BODY_TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE)
+OF_A_BODY = (
+    Problem.INVALID_JSON,
+    Problem.BODY_TOO_LARGE,
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    Problem.REQUEST_TIMEOUT,
+)
 
 
 async def get_openapi(request: web.Request) -> web.Response:
@@ -131,7 +140,7 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
     if route.body:
         content: dict[str, Any]
         if isinstance(route.body, str):
-            content = {route.body: {"schema": {"type": "string", "format": "binary"}}}
+            content = {route.body: {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
         else:
             content = {"application/json": {"schema": schemas[(route.body, "validation")]}}
         operation["requestBody"] = {"required": route.body_required, "content": content}

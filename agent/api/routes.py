@@ -162,8 +162,23 @@ ROUTES = (
     ),
     Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
     Route("GET", "/secrets", "listSecrets", secrets.list_secrets, SecretList),
-    Route("PUT", "/secrets/{name}", "setSecret", secrets.set_secret, SecretChange, body=requests.BYTES),
-    Route("DELETE", "/secrets/{name}", "removeSecret", secrets.remove_secret, SecretEntry),
+    Route(
+        "PUT",
+        "/secrets/{name}",
+        "setSecret",
+        secrets.set_secret,
+        SecretChange,
+        body=requests.BYTES,
+        refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_SECRETS),
+    ),
+    Route(
+        "DELETE",
+        "/secrets/{name}",
+        "removeSecret",
+        secrets.remove_secret,
+        SecretEntry,
+        refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
+    ),
     Route("GET", "/host", "getHost", handlers.get_host, Host),
     Route(
         "POST",
@@ -172,6 +187,7 @@ ROUTES = (
         handlers.renew_certificate,
         RenewedCertificate,
         body=SigningRequest,
+        refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_CERTIFICATES),
     ),
 )
 

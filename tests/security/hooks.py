@@ -30,6 +30,8 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "grep", "must be a regular expression"),
     ("invalid-request", "since", "must be an event id of this log, or a time"),
     ("invalid-request", "until", "is for a log as it is now"),
+    ("invalid-request", "csr", ""),  # what a signing request is, and of which key
+    ("invalid-request", "value", ""),  # what a connections.toml is
 )
 
 
