@@ -137,7 +137,7 @@ class Peers:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            await asyncio.sleep(2 * SPREAD)
+            await asyncio.sleep(SPREAD + 5)
             yield
             output, _ = await process.communicate()
             self.ended = json.loads(output)
