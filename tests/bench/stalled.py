@@ -4,13 +4,15 @@
 own keeps so many peers there, each of which is replaced when the agent has ended it: they connect and say
 nothing, drip a handshake, a header or a body, or do not read what they asked for. In the first round they
 hold certificates of others, enough of them for no bound of a user to help the agent; in the second the
-certificate of the very user whose requests are measured. Exit status 1 where a request failed.
+certificate of the very user whose requests are measured. A second agent, without peers, is asked in turns
+with the first, so that what else the machine does shows in both. Exit status 1 where a request failed.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import ssl
 import statistics
 import sys
 import tempfile
@@ -32,6 +34,7 @@ from agent.store import Store
 
 from .contender import BenchError, command
 from .logs import Job, Usage, running_job
+from .scale import agent
 from .stalled_peers import SPREAD, Plan
 
 CLIENTS = 4
@@ -42,6 +45,7 @@ LIFETIME = timedelta(hours=1)
 LINES = 50_000  # of the log that is not read
 DOWNLOAD_BYTES = 64 * 2**20  # of the artifact that is not read
 DOWNLOAD = "unread.bin"
+STALLED = "the agent"
 
 
 @dataclass
@@ -52,54 +56,70 @@ class Asked:
     new: list[float] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
 
-    def __add__(self, other: "Asked") -> "Asked":
-        return Asked(self.kept + other.kept, self.new + other.new, self.failed + other.failed)
+
+@dataclass(frozen=True)
+class Target:
+    """An agent that is asked: for a job and for lists, as an app that polls does."""
+
+    name: str
+    server: str
+    tls: ssl.SSLContext
+    job_id: str
+
+    def url(self, number: int) -> str:
+        """Of the request of that number."""
+        paths = (f"/jobs/{self.job_id}", "/jobs?limit=20")
+        return self.server + paths[number % len(paths)]
+
+    def session(self) -> aiohttp.ClientSession:
+        """Connections of its own."""
+        connector = aiohttp.TCPConnector(ssl=self.tls)
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30))
 
 
 class Clients:
-    """Those who behave: a few that ask for lists and for one job, as an app that polls does."""
+    """Those who behave: a few, each of which asks one agent and then the other."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._paths = (f"/jobs/{job.job_id}", "/jobs?limit=20", "/host")
+    def __init__(self, *targets: Target) -> None:
+        self._targets = targets
 
-    async def ask(self, seconds: float) -> Asked:
+    async def ask(self, seconds: float) -> dict[str, Asked]:
         """Asks for so long."""
-        asked = Asked()
+        asked = {target.name: Asked() for target in self._targets}
         until = time.perf_counter() + seconds
         await asyncio.gather(*(self._one(asked, until) for _ in range(CLIENTS)))
         return asked
 
-    async def _one(self, asked: Asked, until: float) -> None:
+    async def _one(self, asked: dict[str, Asked], until: float) -> None:
         number = 0
-        async with self._session() as session:
-            await self._request(session, asked.failed)
+        async with contextlib.AsyncExitStack() as stack:
+            sessions = [await stack.enter_async_context(target.session()) for target in self._targets]
+            for target, session in zip(self._targets, sessions, strict=True):
+                await _request(session, target.url(0), asked[target.name])
             while time.perf_counter() < until:
                 number += 1
                 began = time.perf_counter()
-                if number % NEW_EVERY:
-                    await self._request(session, asked.failed, number)
-                    asked.kept.append(1000 * (time.perf_counter() - began))
-                else:
-                    async with self._session() as another:
-                        began = time.perf_counter()
-                        await self._request(another, asked.failed, number)
-                        asked.new.append(1000 * (time.perf_counter() - began))
+                for target, session in zip(self._targets, sessions, strict=True):
+                    seen = asked[target.name]
+                    if number % NEW_EVERY:
+                        seen.kept.append(await _request(session, target.url(number), seen))
+                    else:
+                        async with target.session() as another:
+                            seen.new.append(await _request(another, target.url(number), seen))
                 await asyncio.sleep(max(0.0, began + 1 / RATE - time.perf_counter()))
 
-    def _session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(ssl=self._job.profile.tls_context())
-        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30))
 
-    async def _request(self, session: aiohttp.ClientSession, failed: Counter[str], number: int = 0) -> None:
-        url = self._job.profile.server + self._paths[number % len(self._paths)]
-        try:
-            async with session.get(url) as response:
-                await response.read()
-                if response.status != 200:
-                    failed[f"status {response.status}"] += 1
-        except (aiohttp.ClientError, TimeoutError) as error:
-            failed[f"{type(error).__name__}: {error}"] += 1
+async def _request(session: aiohttp.ClientSession, url: str, asked: Asked) -> float:
+    """Milliseconds until the answer was read."""
+    began = time.perf_counter()
+    try:
+        async with session.get(url) as response:
+            await response.read()
+            if response.status != 200:
+                asked.failed[f"status {response.status}"] += 1
+    except (aiohttp.ClientError, TimeoutError) as error:
+        asked.failed[f"{type(error).__name__}: {error}"] += 1
+    return 1000 * (time.perf_counter() - began)
 
 
 @dataclass
@@ -117,7 +137,7 @@ class Peers:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            await asyncio.sleep(2 * SPREAD)
+            await asyncio.sleep(SPREAD + 5)
             yield
             output, _ = await process.communicate()
             self.ended = json.loads(output)
@@ -155,16 +175,18 @@ async def _agents_pid() -> int:
     return int(await command("systemctl", "--user", "show", "--value", "-p", "MainPID", "ml-agent"))
 
 
-async def measure(job: Job, others: list[tuple[str, str]], *, peers: int, seconds: float) -> bool:
+async def measure(
+    job: Job, control: Target, others: list[tuple[str, str]], *, peers: int, seconds: float
+) -> bool:
     """Prints the tables; whether no request failed."""
-    clients, pid = Clients(job), await _agents_pid()
+    stalled = Target(STALLED, job.profile.server, job.profile.tls_context(), job.job_id)
+    clients, pid = Clients(stalled, control), await _agents_pid()
     await clients.ask(2)  # warms up
-    before = await clients.ask(seconds / 2)
-    quiet = Usage.of(pid)
     own = [(str(job.profile.certificate), str(job.profile.key))]
-    rounds = {}
+    rounds = {"without": await clients.ask(seconds)}
+    told = [f"the agent without them: {Usage.of(pid).memory:.0f} MiB"]
     for name, certificates in (("others' certificates", others), ("the same certificate", own)):
-        stalled = Peers()
+        made = Peers()
         plan = Plan(
             port=urlsplit(job.profile.server).port or 443,
             authority=str(job.profile.authority),
@@ -173,28 +195,25 @@ async def measure(job: Job, others: list[tuple[str, str]], *, peers: int, second
             download=f"/jobs/{job.job_id}/artifacts/{DOWNLOAD}",
             stream=job.path,
         )
-        async with stalled.there(plan):
+        async with made.there(plan):
             began, started = Usage.of(pid), time.perf_counter()
-            asked = await clients.ask(seconds)
+            rounds[f"{peers} with {name}"] = await clients.ask(seconds)
             used = Usage.of(pid).since(began, time.perf_counter() - started)
-        rounds[name] = (asked, stalled.ended, used)
-        await asyncio.sleep(1)
-        before += await clients.ask(seconds / 2 if name.startswith("others") else 0)
+        told.append(f"\n{peers} with {name}: {used.memory:.0f} MiB, {used.cpu:.0f} % of a CPU; peers ended:")
+        for kind, ways in made.ended.items():
+            ends = ", ".join(f"{count} {how}" for how, count in sorted(ways.items(), key=lambda way: -way[1]))
+            told.append(f"  {kind:<32}{ends or 'none'}")
     if await _agents_pid() != pid:
         raise BenchError("the agent is not the one that it was")
-    print(f"{'ms':<34}{'p50':>8}{'p99':>8}{'requests':>10}{'failed':>8}{'p50 ratio':>11}{'p99 ratio':>11}")
-    _rows("without", before, before)
-    for name, (asked, _, _) in rounds.items():
-        _rows(f"{peers} with {name}", asked, before)
-    print(f"\nthe agent without them: {quiet.memory:.0f} MiB")
-    for name, (asked, ended, used) in rounds.items():
-        print(f"\n{peers} with {name}: {used.memory:.0f} MiB, {used.cpu:.0f} % of a CPU; peers ended:")
-        for kind, ways in ended.items():
-            told = ", ".join(f"{count} {how}" for how, count in sorted(ways.items(), key=lambda way: -way[1]))
-            print(f"  {kind:<32}{told or 'none'}")
-        for why, count in asked.failed.items():
-            print(f"  {count} requests failed: {why}")
-    return not any(asked.failed for asked in (before, *(each[0] for each in rounds.values())))
+    print(f"{'ms':<54}{'p50':>8}{'p99':>8}{'requests':>10}{'failed':>8}{'p50 ratio':>11}{'p99 ratio':>11}")
+    for name, asked in rounds.items():
+        _rows(f"{control.name}, {name}", asked[control.name], asked[control.name])
+        _rows(f"{STALLED}, {name}", asked[STALLED], asked[control.name])
+    print("", *told, sep="\n")
+    failed = sum((asked[STALLED].failed for asked in rounds.values()), Counter[str]())
+    for why, count in failed.items():
+        print(f"{count} requests failed: {why}")
+    return not failed
 
 
 def _rows(name: str, asked: Asked, base: Asked) -> None:
@@ -202,7 +221,7 @@ def _rows(name: str, asked: Asked, base: Asked) -> None:
         p50, p99 = _percentiles(values)
         base50, base99 = _percentiles(against)
         failed = f"{asked.failed.total():>8}" if what == "kept" else " " * 8
-        row = f"{name + ', ' + what:<34}{p50:>8.1f}{p99:>8.1f}{len(values):>10}{failed}"
+        row = f"{name + ', ' + what:<54}{p50:>8.1f}{p99:>8.1f}{len(values):>10}{failed}"
         print(f"{row}{p50 / base50:>11.2f}{p99 / base99:>11.2f}", flush=True)
 
 
@@ -211,16 +230,21 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
 
 
 async def run(*, peers: int, seconds: float) -> bool:
-    """Sets the job up whose log and artifact nobody reads, and measures."""
+    """Sets up the job whose log and artifact nobody reads, and the agent without peers, and measures."""
     settings = load()
     with tempfile.TemporaryDirectory() as directory:
-        others = await issue_others(settings, Path(directory))
-        async with running_job() as job:
+        base = Path(directory)
+        others = await issue_others(settings, base)
+        async with running_job() as job, agent(base / "quiet", ended=20) as quiet:
             await job.write(LINES)
             artifacts = settings.directory_of(job.job_id) / "attempts/1/artifacts"
             with (artifacts / DOWNLOAD).open("wb") as file:
                 file.truncate(DOWNLOAD_BYTES)
-            return await measure(job, others, peers=peers, seconds=seconds)
+            files = base / "quiet/state/pki"
+            tls = ssl.create_default_context(cafile=files / "ca.crt")
+            tls.load_cert_chain(files / "client.crt", files / "client.key")
+            control = Target("an agent without peers", f"https://localhost:{quiet.port}", tls, quiet.job_id)
+            return await measure(job, control, others, peers=peers, seconds=seconds)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SPREAD = 5.0  # seconds over which the first peers come
+SPREAD = 25.0  # seconds over which the first peers come: their ends are spread as much
 AGAIN = (1.0, 9.0)  # seconds after which a peer that was ended comes again
 DRIP = 1.0  # seconds between two bytes
 ESTABLISHED = 1  # tcp(7), tcpi_state
