@@ -19,7 +19,7 @@ from test_admin import home, ready, run  # noqa: F401 (fixtures)
 from agent.audit import Caller
 from agent.cli import admin, install
 from agent.config import load
-from agent.models import Certificate, Role
+from agent.models import Certificate, Role, SecretChange, now
 from agent.store import Store
 
 Run = Callable[..., SimpleNamespace]
@@ -93,7 +93,16 @@ def test_a_dry_run_leaves_no_row_and_an_installation_one(ready: Run, monkeypatch
 def test_a_secret_leaves_its_name_and_never_its_value(
     ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin, "_with_podman", lambda _: True)
+    change = SecretChange(
+        name="api-key",
+        user="alice",
+        created_at=now(),
+        updated_at=now(),
+        age_seconds=0,
+        rotated=False,
+        earlier_value_in=[],
+    )
+    monkeypatch.setattr(admin, "_with_credentials", lambda _: change)
     (home / "value").write_text("canary-value")
     ready("secret", "set", "api-key", "--user", "alice", "--file", str(home / "value"))
     ready("secret", "rm", "api-key")
