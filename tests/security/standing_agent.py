@@ -54,8 +54,15 @@ cpus = 4096
 tasks = 1000000
 run_time_seconds = 2592000
 grace_seconds = 86400
+artifact_bytes = 1125899906842624
+artifact_files = 1000000
 [http]
 port = {port}
+requests_per_second = 100000
+request_burst = 1000000
+max_secrets_per_user = 1000
+[certificates]
+max_per_user = 10000
 [retention]
 max_pinned_per_user = 100000
 """
@@ -218,6 +225,10 @@ async def _clear(base: Path) -> None:
         unit = unit_name(directory.name)
         await run("systemctl", "--user", "reset-failed", unit, check=False)
         (runtime / unit).unlink(missing_ok=True)
+    # Podman's are the account's: those of the installed agent are beside them.
+    names = (await run("podman", "secret", "ls", "--format={{.Name}}")).split()
+    if ours := [name for name in names if name.startswith("ml-agent.") and name.endswith(f".{USER}")]:
+        await run("podman", "secret", "rm", *ours)
     # Snapshots of scripts are read-only.
     await run("chmod", "--recursive", "u+rwX", str(base))
     shutil.rmtree(base)
