@@ -176,7 +176,7 @@ async def _agents_pid() -> int:
 
 
 async def measure(
-    job: Job, control: Target, others: list[tuple[str, str]], *, peers: int, seconds: float
+    job: Job, control: Target, others: list[tuple[str, str]], *, peers: int, seconds: float, events: bool
 ) -> bool:
     """Prints the tables; whether no request failed."""
     stalled = Target(STALLED, job.profile.server, job.profile.tls_context(), job.job_id)
@@ -193,7 +193,7 @@ async def measure(
             certificates=certificates,
             peers=peers,
             download=f"/jobs/{job.job_id}/artifacts/{DOWNLOAD}",
-            stream=job.path,
+            stream="/events" if events else job.path,
         )
         async with made.there(plan):
             began, started = Usage.of(pid), time.perf_counter()
@@ -229,7 +229,7 @@ def _percentiles(values: list[float]) -> tuple[float, float]:
     return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
-async def run(*, peers: int, seconds: float) -> bool:
+async def run(*, peers: int, seconds: float, events: bool) -> bool:
     """Sets up the job whose log and artifact nobody reads, and the agent without peers, and measures."""
     settings = load()
     with tempfile.TemporaryDirectory() as directory:
@@ -244,7 +244,7 @@ async def run(*, peers: int, seconds: float) -> bool:
             tls = ssl.create_default_context(cafile=files / "ca.crt")
             tls.load_cert_chain(files / "client.crt", files / "client.key")
             control = Target("an agent without peers", f"https://localhost:{quiet.port}", tls, quiet.job_id)
-            return await measure(job, control, others, peers=peers, seconds=seconds)
+            return await measure(job, control, others, peers=peers, seconds=seconds, events=events)
 
 
 def main() -> int:
@@ -252,8 +252,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.stalled", description=__doc__)
     parser.add_argument("--peers", type=int, default=500)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each round")
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="unread streams are of events, and not of a long log, which costs as much as reading one does"
+        " each time that a peer comes again",
+    )
     given = parser.parse_args()
-    return 0 if asyncio.run(run(peers=given.peers, seconds=given.seconds)) else 1
+    return 0 if asyncio.run(run(**vars(given))) else 1
 
 
 if __name__ == "__main__":
