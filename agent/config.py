@@ -192,7 +192,7 @@ class Http(_Section):
     max_followers_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
     max_connections: Annotated[int, Field(ge=1, le=50_000)] | None = None
     max_connections_per_user: Annotated[int, Field(ge=1, le=50_000)] | None = None
-    max_handshakes: Annotated[int, Field(ge=1, le=10_000)] = 256
+    max_handshakes: Annotated[int, Field(ge=1, le=10_000)] = 1024
     requests_per_second: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = 100.0
     request_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     handshake_seconds: Seconds = 10.0
