@@ -94,14 +94,24 @@ async def read_all() -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A journal's directory, with one file."""
+    directory = tmp_path / "journal/machine"
+    directory.mkdir(parents=True)
+    (directory / "old").touch()
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (directory.parent, tmp_path / "missing"))
+    return directory
+
+
 @pytest.mark.parametrize("change", ["rm old", "mv old older", "touch new"])
 async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_again(
-    change: str, journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: str,
+    files: Path,
+    journalctl: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    files = tmp_path / "journal/machine"
-    files.mkdir(parents=True)
-    (files / "old").touch()
-    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent, tmp_path / "missing"))
     monkeypatch.setattr(journalctl_module, "START_PAUSE", 0.0)
     journalctl(
         f"""test -e {tmp_path}/again && exec echo whole
@@ -112,12 +122,8 @@ async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_agai
 
 
 async def test_what_is_read_while_a_file_is_deleted_is_not_told(
-    journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, journalctl: Callable[[str], None]
 ) -> None:
-    files = tmp_path / "journal/machine"
-    files.mkdir(parents=True)
-    (files / "old").touch()
-    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent,))
     read: list[bytes] = []
     journalctl(f"echo good; while [ -e {files}/old ]; do sleep 0.01; done; echo maybe")
 
@@ -133,12 +139,8 @@ async def test_what_is_read_while_a_file_is_deleted_is_not_told(
 
 
 async def test_a_file_that_is_renamed_while_it_is_read_is_still_there(
-    journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, journalctl: Callable[[str], None]
 ) -> None:
-    files = tmp_path / "journal/machine"
-    files.mkdir(parents=True)
-    (files / "old").touch()
-    monkeypatch.setattr(journalfiles, "DIRECTORIES", (files.parent,))
     journalctl(f"echo good; while [ -e {files}/old ]; do sleep 0.01; done; echo better")
     read: list[bytes] = []
     async with contextlib.aclosing(run_journalctl([])) as chunks:
@@ -160,13 +162,11 @@ def test_what_is_left_of_an_entry_at_the_end_is_torn() -> None:
 
 
 async def test_a_journal_whose_files_never_rest_cannot_be_read(
-    journalctl: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: Path, journalctl: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "journal/machine").mkdir(parents=True)
-    monkeypatch.setattr(journalfiles, "DIRECTORIES", (tmp_path / "journal",))
     monkeypatch.setattr(journalctl_module, "START_PAUSE", 0.0)
     monkeypatch.setattr(journalctl_module, "STARTS", 3)
-    journalctl(f"mktemp {tmp_path}/journal/machine/XXXXXX")
+    journalctl(f"mktemp {files}/XXXXXX")
     with pytest.raises(AgentError, match="change too fast"):
         await read_all()
 
