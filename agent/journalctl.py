@@ -125,6 +125,8 @@ async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
             if files() == before:
                 while data:
                     yield data
+                    # What is there already is handed over without a pause, and others are to have their turn.
+                    await asyncio.sleep(0)
                     data = await anext(chunks, b"")
                     if not all_there(before):
                         raise JournalChangedError
