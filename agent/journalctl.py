@@ -132,7 +132,7 @@ async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
                         raise JournalChangedError
                 return
         await asyncio.sleep(START_PAUSE)
-    raise AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while.")
+    raise _restless()
 
 
 async def newest(arguments: Sequence[str]) -> Fields | None:
@@ -142,7 +142,13 @@ async def newest(arguments: Sequence[str]) -> Fields | None:
             async with contextlib.aclosing(journalctl(["--output=export", *arguments])) as chunks:
                 entries = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
             return entries[-1] if entries else None
-    raise AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while.")
+    raise _restless()
+
+
+def _restless() -> AgentError:
+    return AgentError(
+        Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while."
+    )
 
 
 async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
