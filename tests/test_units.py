@@ -112,11 +112,11 @@ class Real:
     told: list[str | None] = field(default_factory=list)
 
     async def state_is(self, name: str, active_state: str) -> UnitState:
-        """The unit's state once it is that one."""
+        """The unit's state once it is that one and the manager is done with the request that led to it."""
 
         async def look() -> UnitState | None:
             state = await self.manager.state(name)
-            return state if state.active_state == active_state else None
+            return state if state.active_state == active_state and not state.queued else None
 
         state = await until(look)
         assert state is not None
@@ -167,7 +167,7 @@ async def test_a_new_unit_starts_without_a_reload_and_stops(real: Real, place: P
     name = await place("Type=exec\nExecStart=/bin/sleep 60")
     await real.manager.start(name)
     state = await real.state_is(name, "active")
-    assert (state.result, len(state.invocation_id), state.queued) == ("success", 32, False)
+    assert (state.result, len(state.invocation_id)) == ("success", 32)
     assert not state.ended
     await real.manager.stop(name)
     assert (await real.state_is(name, "inactive")).ended
