@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -58,7 +59,8 @@ class Listener:
         self._max_handshakes = max_handshakes
         self._handshake_seconds = handshake_seconds
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[asyncio.Task[None], str] = {}  # each with its network, oldest first
+        # Each with its network, oldest first.
+        self._under_way: dict[socket.socket, tuple[asyncio.Task[None], str]] = {}
         self._settled = asyncio.Event()
         self._settled.set()
         self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
@@ -89,7 +91,7 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
-        for task in list(self._under_way):
+        for task, _ in list(self._under_way.values()):
             task.cancel()
 
     def _resume(self, listening: socket.socket) -> None:
@@ -124,11 +126,11 @@ class Listener:
         while len(self._under_way) >= self._max_handshakes:
             self._drop_one()
         task = self._loop.create_task(self._shake_hands(accepted))
-        self._under_way[task] = network
+        self._under_way[accepted] = task, network
         self._settled.clear()
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._over(task)
+            self._over(accepted)
             # A task that is cancelled before its first step has not handed the socket on.
             if task.cancelled() or task.exception() is not None:
                 accepted.close()
@@ -136,26 +138,30 @@ class Listener:
         task.add_done_callback(ended)
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        # What failed is the client's affair, which sees its connection closed.
-        with contextlib.suppress(OSError):
+        protocol = self._protocols(lambda: self._over(accepted))
+        try:
             await self._loop.connect_accepted_socket(
-                lambda: self._protocols(lambda: self._over(task)),
+                lambda: protocol,
                 accepted,
                 ssl=self._context(),
                 ssl_handshake_timeout=self._handshake_seconds,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
+        except OSError as error:
+            # What failed is the client's affair, which sees its connection closed. asyncio tells a protocol
+            # of no end where it told of no beginning, and its frames keep the error, which keeps them.
+            protocol.connection_lost(None)
+            traceback.clear_frames(error.__traceback__)
 
     def _drop_one(self) -> None:
-        crowded = Counter(self._under_way.values()).most_common(1)[0][0]
-        oldest = next(task for task, network in self._under_way.items() if network == crowded)
+        crowded = Counter(network for _, network in self._under_way.values()).most_common(1)[0][0]
+        oldest = next(accepted for accepted, (_, network) in self._under_way.items() if network == crowded)
+        task, _ = self._under_way[oldest]
         self._over(oldest)
-        oldest.cancel()
+        task.cancel()
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
+    def _over(self, accepted: socket.socket) -> None:
+        self._under_way.pop(accepted, None)
         if not self._under_way:
             self._settled.set()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -163,6 +164,15 @@ class Connection(web.RequestHandler):
             resp = _last(respond(error))
         return await super().finish_response(request, resp, start_time)
 
+    async def start(self) -> None:
+        """Answers requests until the connection ends."""
+        try:
+            await super().start()
+        except asyncio.CancelledError as error:
+            # The frames that it has passed keep the request's task, which keeps it and all that was at hand.
+            traceback.clear_frames(error.__traceback__)
+            raise
+
     def look(self, now: float) -> None:
         """Ends what has taken too long."""
         if self._held is None:
@@ -253,12 +263,10 @@ class Connections:
 
     async def watch(self) -> None:
         """Ends connections that take too long, for as long as it runs."""
-        loop = asyncio.get_running_loop()
         shortest = min(self.bounds.header, self.bounds.unread)
         while True:
             await asyncio.sleep(min(LOOK_INTERVAL, shortest / 4))
-            for connection in self._all():
-                connection.look(loop.time())
+            self._look(asyncio.get_running_loop().time())
 
     async def begun(self, seconds: float) -> None:
         """Waits until each connection has sent a first request, so long at the most."""
@@ -266,6 +274,10 @@ class Connections:
             async with asyncio.timeout(seconds):
                 while any(each.fresh for each in self._all()):  # noqa: ASYNC110
                     await asyncio.sleep(FIRST_REQUEST_LOOK)
+
+    def _look(self, now: float) -> None:
+        for connection in self._all():
+            connection.look(now)
 
     def _all(self) -> list[Connection]:
         return [connection for mine in self._of.values() for connection in mine]

@@ -15,7 +15,7 @@ from .trail import Trail
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 CALLER = web.RequestKey("caller", Caller)  # the same person, for the audit
-IdentifyAgain = Callable[[], Awaitable[Principal]]
+IdentifyAgain = Callable[[web.Request], Awaitable[Principal]]
 IDENTIFIED_AGAIN = web.RequestKey[IdentifyAgain]("identified_again")
 
 INTERVAL = 2.0  # seconds after which an answer that goes on asks again whom it is for
@@ -26,20 +26,22 @@ Allowed = Callable[[web.Request], Awaitable[object]]
 def middleware(certificates: Certificates, trail: Trail) -> Middleware:
     """Puts the principal into each request, or refuses it."""
 
+    async def asked(
+        request: web.Request, certificate: bytes, identify: Callable[[bytes], Awaitable[Principal]]
+    ) -> Principal:
+        try:
+            return await identify(certificate)
+        except AgentError as error:
+            if error.problem is Problem.CERTIFICATE_REFUSED:
+                await _note_refusal(request, trail, error)
+            raise
+
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         certificate = peer_certificate(request)
-
-        async def asked(identify: Callable[[bytes], Awaitable[Principal]]) -> Principal:
-            try:
-                return await identify(certificate)
-            except AgentError as error:
-                if error.problem is Problem.CERTIFICATE_REFUSED:
-                    await _note_refusal(request, trail, error)
-                raise
-
-        request[PRINCIPAL] = principal = await asked(certificates.identify)
-        request[IDENTIFIED_AGAIN] = lambda: asked(certificates.identify_again)
+        request[PRINCIPAL] = principal = await asked(request, certificate, certificates.identify)
+        # Not of this very request: that would be a cycle.
+        request[IDENTIFIED_AGAIN] = lambda request: asked(request, certificate, certificates.identify_again)
         request[CALLER] = Caller(actor=principal.user, role=principal.role, source=request.remote or "")
         return await handler(request)
 
@@ -64,7 +66,7 @@ class Holder:
             return
         self._asked = time
         before = self._request[PRINCIPAL]
-        self._request[PRINCIPAL] = await self._request[IDENTIFIED_AGAIN]()
+        self._request[PRINCIPAL] = await self._request[IDENTIFIED_AGAIN](self._request)
         if self._allowed and self._request[PRINCIPAL] != before:
             await self._allowed(self._request)
 

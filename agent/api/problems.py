@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import struct
+import weakref
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -18,7 +19,8 @@ SERVER = "ml-agent"  # what answers call it, without the versions of what it is 
 NO_GUESSING = {"X-Content-Type-Options": "nosniff"}
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
-BEGUN = web.RequestKey("begun", web.StreamResponse)
+# Weak: a response refers to its request.
+BEGUN = web.RequestKey[weakref.ReferenceType[web.StreamResponse]]("begun")
 
 STATUS = {
     Problem.MALFORMED_REQUEST: 400,
@@ -99,14 +101,18 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
 
 async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
     """Remembers that a response has begun; to be connected to `on_response_prepare`."""
-    request[BEGUN] = response
+    request[BEGUN] = weakref.ref(response)
+
+
+def _begun(request: web.Request) -> web.StreamResponse | None:
+    return request[BEGUN]() if BEGUN in request else None
 
 
 def _respond_or_break_off(
     request: web.Request, error: AgentError, headers: dict[str, str] | None = None
 ) -> web.StreamResponse:
     """The error's response; or, in the middle of a body, a break that nobody takes for the body's end."""
-    begun: web.StreamResponse | None = request.get(BEGUN)
+    begun = _begun(request)
     if begun is None:
         return respond(error, headers)
     break_off(request.transport)
@@ -143,7 +149,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             {"Allow": allow} if allow else None,
         )
     except Exception as error:
-        begun: web.StreamResponse | None = request.get(BEGUN)
+        begun = _begun(request)
         if isinstance(error, ConnectionError) and begun is not None:
             return begun  # the client is gone, or was broken off: aiohttp ends what is left
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)

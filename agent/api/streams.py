@@ -66,13 +66,15 @@ class EventStream:
         self._group = group
         self._turn = asyncio.Lock()
         self._wrote = asyncio.get_running_loop().time()
-        self._beside: list[asyncio.Task[None]] = []
+        self._beside: set[asyncio.Task[None]] = set()
         if form is not None:
             self.beside(self._keep_alive(form.heartbeat))
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs something until the stream ends; its failure ends the stream."""
-        self._beside.append(self._group.create_task(work))
+        task = self._group.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def end(self) -> None:
         """Ends what runs beside the stream."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import socket
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aiohttp import web
 from waiting import until
 
 from agent import listener
@@ -164,6 +166,38 @@ async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> Non
     alice = await served.known("alice")
     async with peer(served, alice, GET + b"Content-Length: 10\r\n\r\n") as slow:
         assert (await slow.hear()).problem == "request-timeout"
+
+
+async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> None:
+    """Which stops everything to find it. Whoever stalls and is ended comes again, hundreds a minute."""
+    served = await serve(header=0.2)
+    alice = await served.known("alice")
+    path = f"/jobs/{(await alice.submit())['job_id']}/logs"
+    follow = GET.replace(b"/jobs", path.encode()) + b"Accept: text/event-stream\r\n\r\n"
+    gc.collect()
+    gc.disable()
+    try:
+        async with peer(served, alice, GET + b"\r\n") as kept:
+            assert (await kept.hear()).status == 200
+        async with peer(served, alice, POST + b"Content-Length: 10\r\n\r\n"):
+            pass
+        async with peer(served, alice, follow) as follower:
+            await follower.reader.readuntil(b"event: waiting")
+        async with peer(served, alice, GET + b"X: ") as slow:
+            assert (await slow.hear()).status == 408
+        reader, writer = await asyncio.open_connection("localhost", int(served.base.rpartition(":")[2]))
+        writer.write(b"This is no handshake.")
+        await reader.read()
+        writer.close()
+        await alice.session.close()
+
+        async def gone() -> bool:
+            kinds = (connections.Connection, web.Request, web.StreamResponse)
+            return not any(type(each) in kinds for each in gc.get_objects())
+
+        await until(gone)
+    finally:
+        gc.enable()
 
 
 async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_slowly_is_not(
