@@ -199,6 +199,7 @@ class Journal:
 
     def __init__(self, tail: Tail | None = None) -> None:
         self._tail = tail or Tail()
+        self._turn = asyncio.Lock()
 
     async def history(
         self, unit: str, numbering: LineNumbering, *, last: str = ""
@@ -302,13 +303,25 @@ class Journal:
         """
         behind = [f"--after-cursor={after}"] if after else []
         try:
-            async with contextlib.aclosing(journalctl(["--output=cat", *behind, *_printed(unit)])) as chunks:
+            printed = self._in_turn(journalctl(["--output=cat", *behind, *_printed(unit)]))
+            async with contextlib.aclosing(printed) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except JournalChangedError as error:
             raise AgentError(
                 Problem.HOST, "The journal was vacuumed while it was read.", "Ask again."
             ) from error
+
+    async def _in_turn(self, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+        """Each chunk in a turn of the event loop of its own.
+
+        What is there already comes without a pause, and however many read, all else has its turn in between.
+        """
+        async with contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                async with self._turn:
+                    await asyncio.sleep(0)
+                yield chunk
 
     async def _read(self, unit: str, numbering: LineNumbering, last: str = "") -> AsyncGenerator[list[Item]]:
         """What journalctl shows after the numbering's position, up to the entry of a cursor."""
@@ -317,7 +330,7 @@ class Journal:
             position = numbering.position
             try:
                 async with (
-                    contextlib.aclosing(journalctl(_entries_after(position, unit))) as chunks,
+                    contextlib.aclosing(self._in_turn(journalctl(_entries_after(position, unit)))) as chunks,
                     contextlib.aclosing(_batches(chunks, numbering, position, last.encode())) as batches,
                 ):
                     async for items in batches:

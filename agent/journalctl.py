@@ -5,6 +5,7 @@ systemd.io/JOURNAL_EXPORT_FORMATS: the only serialisation that is exact for any 
 
 import asyncio
 import contextlib
+import os
 import re
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from .tail import FIELDS, Fields
 
 READ_SIZE = 1 << 16  # bytes
 MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
+NICE = 10  # what there was is for one who asks; whoever else asks, and what comes, goes first
 STARTS = 20  # how often it is started while the journal's files come and go
 START_PAUSE = 0.1  # seconds between two starts
 
@@ -125,8 +127,6 @@ async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
             if files() == before:
                 while data:
                     yield data
-                    # What is there already is handed over without a pause, and others are to have their turn.
-                    await asyncio.sleep(0)
                     data = await anext(chunks, b"")
                     if not all_there(before):
                         raise JournalChangedError
@@ -164,6 +164,8 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
     try:
         # A start that is cancelled half-way leaves its pipes open.
         process = await asyncio.shield(starting)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
         assert process.stdout is not None
         while data := await process.stdout.read(READ_SIZE):
             yield data
@@ -195,7 +197,10 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
                 raise
             cancelled = error
     if cancelled:
-        raise cancelled
+        try:
+            raise cancelled
+        finally:
+            del cancelled  # its traceback refers to this frame
 
 
 async def _check_exit(process: asyncio.subprocess.Process) -> None:
