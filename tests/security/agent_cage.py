@@ -192,9 +192,9 @@ PROBES: tuple[Probe, ...] = (
         f"{LIBC}sys.exit(libc.ptrace(0, 0, 0, 0) != 0)",
     ),
     Probe(
-        "change its own weight",
+        "choose its processors",
         ("SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"),
-        "import os\nos.nice(1)",
+        "import os\nos.sched_setaffinity(0, {0})",
     ),
 )
 if X86:
@@ -215,6 +215,7 @@ if X86:
 NOT_SHOWN = {
     "AmbientCapabilities=": "an account has none to hand on",
     "ReadWritePaths=@STATE@ %t": "it gives: shown by what the agent must be able to do",
+    "SystemCallFilter=setpriority": "it gives: shown by what the agent may lower, and not raise",
     "SystemCallArchitectures=native": "shown on x86-64 alone, which has calls of another architecture",
 }
 

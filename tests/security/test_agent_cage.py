@@ -73,6 +73,11 @@ def test_the_agents_own_places_are_the_only_ones_it_can_write_to(planted: None) 
 
 
 @pytest.mark.host
+def test_a_priority_can_be_lowered_and_not_raised(planted: None) -> None:
+    assert succeeded(["import os\nos.nice(10)", "import os\nos.nice(-1)"], lines()) == [True, False]
+
+
+@pytest.mark.host
 def test_systemd_scores_the_exposure_as_small() -> None:
     if not (config_directory() / "alice.crt").exists():
         pytest.skip("no agent is installed (tests/host/host install)")
