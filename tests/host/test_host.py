@@ -88,6 +88,20 @@ def test_two_hosts_are_up_at_a_time_and_do_not_see_each_other(name: str, second:
     assert inside(second, "test", "-e", "/home/ml/here").returncode == 1
 
 
+def test_hosts_that_are_made_at_the_same_time_have_ports_of_their_own() -> None:
+    names = [f"test-{secrets.token_hex(4)}" for _ in range(3)]
+    try:
+        made = [subprocess.Popen([HOST, "build", "--name", each], stderr=subprocess.PIPE) for each in names]
+        for each in made:
+            _, errors = each.communicate(timeout=240)
+            assert each.returncode == 0, errors.decode()
+        ports = {json.loads((STATE / each / "host.json").read_text())["port"] for each in names}
+        assert len(ports) == len(names)
+    finally:
+        for each in names:
+            host("destroy", each)
+
+
 @pytest.mark.parametrize("status", [0, 1, 77, 255])
 def test_the_exit_status_of_the_command_is_that_of_run(name: str, status: int) -> None:
     assert inside(name, "sh", "-c", f"exit {status}").returncode == status

@@ -154,10 +154,11 @@ def create(arguments: argparse.Namespace, *, port: int | None) -> Host:
         host = instance.load(name)
         if host is None:
             tree = rootfs.build(vm=arguments.vm)
-            ssh_port = instance.choose_ssh_port() if arguments.vm else None
-            host = Host(name, instance.choose_port(name, port), tree.name, ssh_port)
-            engine.of(host).create(host, tree)
-            host.save()
+            with instance.locked(instance.STATE):  # until its ports are on record, no other host chooses
+                ssh_port = instance.choose_ssh_port() if arguments.vm else None
+                host = Host(name, instance.choose_port(name, port), tree.name, ssh_port)
+                engine.of(host).create(host, tree)
+                host.save()
         elif arguments.vm and not host.is_vm:
             raise HostError(f"host {name} is a container, not a virtual machine", "choose another --name")
         elif port not in {None, host.port}:
