@@ -78,7 +78,7 @@ lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/mypy tests/host/systemd_host
 	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases --exclude tests/security/hostile \
-		tests/faults tests/hostile tests/security
+		tests/bench tests/faults tests/hostile tests/security
 
 clean: ## remove the host, its cache and the development environment
 	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi

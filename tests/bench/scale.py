@@ -100,7 +100,7 @@ def stored_job(status: JobState) -> Job:
         network="none",
         unit=unit_name(job_id),
         created_at=now() - timedelta(hours=1),
-        **(ended if status.terminal else {}),  # type: ignore[arg-type]  # two of its times
+        **(ended if status.terminal else {}),
     )
 
 
