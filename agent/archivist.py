@@ -76,9 +76,12 @@ class Archivist:
     async def _log(self, job: Job) -> AsyncGenerator[list[Item]]:
         """What the journal holds; of a job of late without its closing entry also what is still to come."""
         numbering = LineNumbering(Position())
-        async with contextlib.aclosing(self._journal.history(job.unit, numbering)) as batches:
-            async for items in batches:
-                yield items
+        if (short := await self._journal.short(job.unit, numbering)) is not None:
+            yield short
+        else:
+            async with contextlib.aclosing(self._journal.history(job.unit, numbering)) as batches:
+                async for items in batches:
+                    yield items
         late = job.finished_at is None or now() - job.finished_at > timedelta(seconds=BEHIND)
         if job.invocation_id and not numbering.closed and not late:
             async with contextlib.aclosing(self._journal.rest(job.unit, numbering)) as batches:

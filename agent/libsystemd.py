@@ -38,6 +38,7 @@ def _library() -> ctypes.CDLL:
         "sd_journal_open": (pointer(handle), ctypes.c_int),
         "sd_journal_set_data_threshold": (handle, size),
         "sd_journal_add_match": (handle, ctypes.c_void_p, size),
+        "sd_journal_add_disjunction": (handle,),
         "sd_journal_seek_head": (handle,),
         "sd_journal_seek_tail": (handle,),
         "sd_journal_previous": (handle,),
@@ -61,36 +62,33 @@ def _free() -> "ctypes._NamedFuncPointer":
     return free
 
 
-class NewEntries:
-    """The entries that are written from now on and have all of the given fields, in their order.
+class Entries:
+    """The entries that there are, in their order, that have all fields of one of the groups.
 
-    To be used by the thread that made it, and by no other (sd-journal(3)).
+    Of a field that is given twice in a group, either value. To be used by the thread that made it, and by no
+    other (sd-journal(3)).
     """
 
-    def __init__(self, *matches: bytes) -> None:
-        """Begins behind the newest entry there is. Raises `JournalError`, `AgentError` (host)."""
+    def __init__(self, *groups: Sequence[bytes]) -> None:
+        """Begins before the oldest. Raises `JournalError`, `AgentError` (host)."""
         self._library = _library()
         self._handle = ctypes.c_void_p()
         self._data, self._size = ctypes.c_void_p(), ctypes.c_size_t()
         self._time = ctypes.c_uint64()
         self._check("open", self._library.sd_journal_open(ctypes.byref(self._handle), LOCAL_ONLY))
         try:
-            self._begin(matches)
+            self._call("set_data_threshold", 0)
+            self._begin()
+            for group in groups:
+                self._call("add_disjunction")
+                for match in group:
+                    self._call("add_match", match, len(match))
         except JournalError:
             self.close()
             raise
 
-    def _begin(self, matches: Sequence[bytes]) -> None:
-        self._call("set_data_threshold", 0)
-        # Before the place is looked for, so that no file that comes meanwhile is missed.
-        self.fd = self._call("get_fd")
-        # Behind an entry of any kind: behind the end, where nothing matches yet, sd_journal_next(3) would
-        # leave out the first that does.
-        self._call("seek_tail")
-        if not self._call("previous"):
-            self._call("seek_head")
-        for match in matches:
-            self._call("add_match", match, len(match))
+    def _begin(self) -> None:
+        self._call("seek_head")
 
     def close(self) -> None:
         """Closes every file."""
@@ -100,21 +98,6 @@ class NewEntries:
     def next(self) -> bool:
         """Goes to the next entry; False where there is none yet. Raises `JournalError`."""
         return self._call("next") > 0
-
-    def process(self) -> bool:
-        """Takes up files that came or went, when `fd` can be read. Raises `JournalError`.
-
-        False where the file of the last entry went, maybe with later ones that `next` has not come to.
-        """
-        return self._call("process") != INVALIDATE or self._has_place()
-
-    def _has_place(self) -> bool:
-        code = self._library.sd_journal_get_cursor(self._handle, ctypes.byref(self._data))
-        if code == NO_PLACE:
-            return False
-        self._check("get_cursor", code)
-        _free()(self._data)
-        return True
 
     def field(self, name: bytes) -> bytes | None:
         """A field of this entry. Raises `JournalError`."""
@@ -147,3 +130,35 @@ class NewEntries:
         if code < 0:
             raise JournalError(f"sd_journal_{name}: {os.strerror(-code)}")
         return code
+
+
+class NewEntries(Entries):
+    """The entries that are written from now on and have all of the given fields."""
+
+    def __init__(self, *matches: bytes) -> None:
+        """Begins behind the newest entry there is. Raises `JournalError`, `AgentError` (host)."""
+        super().__init__(matches)
+
+    def _begin(self) -> None:
+        # Before the place is looked for, so that no file that comes meanwhile is missed.
+        self.fd = self._call("get_fd")
+        # Behind an entry of any kind: behind the end, where nothing matches yet, sd_journal_next(3) would
+        # leave out the first that does.
+        self._call("seek_tail")
+        if not self._call("previous"):
+            self._call("seek_head")
+
+    def process(self) -> bool:
+        """Takes up files that came or went, when `fd` can be read. Raises `JournalError`.
+
+        False where the file of the last entry went, maybe with later ones that `next` has not come to.
+        """
+        return self._call("process") != INVALIDATE or self._has_place()
+
+    def _has_place(self) -> bool:
+        code = self._library.sd_journal_get_cursor(self._handle, ctypes.byref(self._data))
+        if code == NO_PLACE:
+            return False
+        self._check("get_cursor", code)
+        _free()(self._data)
+        return True

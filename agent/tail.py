@@ -43,17 +43,22 @@ FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "_SYSTEMD_CGROUP", "_L
 _NAMES = tuple((name, name.encode()) for name in FIELDS)
 
 
-class Reader(Protocol):
-    """What is needed of `NewEntries`."""
-
-    fd: int
+class EntryReader(Protocol):
+    """What is needed of `Entries`."""
 
     def next(self) -> bool: ...
-    def process(self) -> bool: ...
     def field(self, name: bytes) -> bytes | None: ...
     def cursor(self) -> bytes: ...
     def realtime(self) -> int: ...
     def close(self) -> None: ...
+
+
+class Reader(EntryReader, Protocol):
+    """What is needed of `NewEntries`."""
+
+    fd: int
+
+    def process(self) -> bool: ...
 
 
 OpenReader = Callable[..., Reader]
@@ -313,17 +318,22 @@ class _Reading(threading.Thread):
 
 
 def _found(reader: Reader, unit: str) -> _Found:
-    cursor = reader.cursor()
-    entry = {"__CURSOR": cursor, "__REALTIME_TIMESTAMP": b"%d" % reader.realtime()}
     for _ in range(WRITING_LOOKS):
         # journald may be just writing it: then what is new in it cannot be read yet.
         if reader.field(b"MESSAGE") is not None:
             break
         time.sleep(WRITING_PAUSE)
+    entry = fields_of(reader)
+    return _Found(sequence_number(entry["__CURSOR"]), unit, entry)
+
+
+def fields_of(reader: EntryReader) -> Fields:
+    """The entry that a reader stands at, as journalctl would export it: its cursor, its time and `FIELDS`."""
+    entry = {"__CURSOR": reader.cursor(), "__REALTIME_TIMESTAMP": b"%d" % reader.realtime()}
     for name, field in _NAMES:
         if (value := reader.field(field)) is not None:
             entry[name] = value
-    return _Found(sequence_number(cursor), unit, entry)
+    return entry
 
 
 def sequence_number(cursor: bytes) -> int:

@@ -22,6 +22,9 @@ class StandInJournal(Journal):
 
     fails: Exception | None = None
 
+    async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+        return None
+
     async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
         for number in range(1, 4):
             yield [Line(number, 1767225600123, LogSource.JOB, unit.encode(), "c")]
@@ -96,6 +99,17 @@ async def test_what_an_earlier_agent_left_is_kept(store: Store, tmp_path: Path) 
         pass
     assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == [job.unit] * 3
     assert await store.unarchived_jobs() == []
+
+
+async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None:
+    class Short(StandInJournal):
+        async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+            return [Line(1, 1767225600123, LogSource.JOB, b"short", "c")]
+
+    job = await ended_job(store, tmp_path / "jobs")
+    async with at_work(Archivist(store, Short(), tmp_path / "jobs")):
+        pass
+    assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == ["short"]
 
 
 async def test_a_job_that_ends_now_is_kept_too_and_the_agent_is_not_idle_before(

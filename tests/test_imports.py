@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "log": "",
     "tail": "errors journalfiles libsystemd",
     "journalctl": "errors journalfiles tail",
-    "journal": "errors models tail journalctl",
+    "journal": "errors models tail journalctl journalfiles libsystemd",
     "archive": "errors models journal",
     "metrics": "models",
     "meter": "errors models journal archive metrics",

@@ -9,9 +9,10 @@ import pytest
 from stand_in_journal import exported
 from waiting import run, until
 
-from agent import journal
+from agent import journal, journalfiles
 from agent.errors import AgentError, Problem
 from agent.journal import ENDED, Gap, Item, Journal, Line, LineNumbering, Position
+from agent.libsystemd import JournalError
 from agent.models import LogSource
 from agent.tail import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, Subscription
 
@@ -335,6 +336,73 @@ async def test_a_closed_log_behind_which_systemd_says_more_is_whole_at_the_secon
     assert numbering.closed
 
 
+class StandInEntries:
+    """Stands in for sd-journal(3) as `Entries` shows it."""
+
+    def __init__(self, entries: list[Fields], then: Callable[[], None]) -> None:
+        self._entries = iter(entries)
+        self._then = then
+        self._entry: Fields = {}
+
+    def next(self) -> bool:
+        self._entry = next(self._entries, {})
+        if not self._entry:
+            self._then()
+        return bool(self._entry)
+
+    def field(self, name: bytes) -> bytes | None:
+        return self._entry.get(name.decode())
+
+    def cursor(self) -> bytes:
+        return self._entry["__CURSOR"]
+
+    def realtime(self) -> int:
+        return int(self._entry["__REALTIME_TIMESTAMP"])
+
+    def close(self) -> None:
+        pass
+
+
+def _fail() -> None:
+    raise JournalError("Bad message")
+
+
+@pytest.mark.parametrize(
+    ("texts", "then", "is_short"),
+    [
+        ([b"1", b"2"], "nothing", True),
+        ([b"1"] * journal.SHORT_ENTRIES, "nothing", True),
+        ([b"1"] * (journal.SHORT_ENTRIES + 1), "nothing", False),
+        ([b"1" * journal.SHORT_BYTES, b"2", b"3"], "nothing", False),
+        ([b"1", b""], "nothing", False),
+        ([b"1", b"2"], "an error", False),
+        ([b"1", b"2"], "a file goes", False),
+    ],
+)
+async def test_what_is_read_at_once_is_short_and_beyond_doubt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, texts: list[bytes], then: str, is_short: bool
+) -> None:
+    file = tmp_path / "machine/user.journal"
+    file.parent.mkdir()
+    file.touch()
+    monkeypatch.setattr(journalfiles, "DIRECTORIES", (tmp_path,))
+    entries = [entry(text, __CURSOR=b"c") for text in texts]
+    for each in entries:
+        if not each["MESSAGE"]:
+            del each["MESSAGE"]  # as of one that is being written
+    what = {"nothing": lambda: None, "an error": _fail, "a file goes": file.unlink}[then]
+    monkeypatch.setattr(journal, "Entries", lambda *groups: StandInEntries(entries, what))
+    numbering = LineNumbering(Position())
+    items = await Journal().short("x.service", numbering)
+    assert (items is not None) == is_short
+    if items is None:
+        assert numbering.position == Position()
+    else:
+        # The beginning is not among them.
+        assert isinstance(items[0], Gap)
+        assert [item.text for item in items[1:] if isinstance(item, Line)] == texts
+
+
 # --- the host's journald ------------------------------------------------------------------------------
 
 
@@ -415,6 +483,35 @@ async def test_a_log_resumes_with_the_very_next_line_under_the_same_number() -> 
         position = Position.parse(str(lines[index].position))
         rest = [items async for items in Journal().history(unit.name, LineNumbering(position))]
         assert [item for items in rest for item in items] == lines[index + 1 :]
+
+
+@pytest.mark.host
+async def test_a_short_log_that_is_read_at_once_is_what_history_shows() -> None:
+    unit, other = Unit(), Unit()
+    await other.start("echo other")
+    await unit.start(
+        r"seq 1 50; printf '\033[31mred\n\377\376\n'; head -c 60000 /dev/zero | tr '\0' x; echo; echo after"
+    )
+    await unit.ended()
+    await other.ended()
+    numberings = [LineNumbering(Position()) for _ in range(2)]
+    whole = [item async for items in Journal().rest(unit.name, numberings[0]) for item in items]
+    assert await Journal().short(unit.name, numberings[1]) == whole
+    assert len(whole) > 55
+    first, second = numberings
+    assert (first.position, first.closed) == (second.position, second.closed)
+    assert first.closed
+
+
+@pytest.mark.host
+async def test_a_long_log_is_not_read_at_once() -> None:
+    unit = Unit()
+    await unit.start(f"seq 1 {2 * journal.SHORT_ENTRIES}")
+    await unit.ended()
+    numbering = LineNumbering(Position())
+    lines = await own(Journal().rest(unit.name, numbering))
+    assert len(lines) == 2 * journal.SHORT_ENTRIES
+    assert await Journal().short(unit.name, LineNumbering(Position())) is None
 
 
 @pytest.mark.host
