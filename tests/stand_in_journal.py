@@ -20,33 +20,22 @@ def entry(number: int, text: bytes, unit: str = "ml-job@x.service", **fields: by
     return {"__CURSOR": cursor(number).encode(), "__REALTIME_TIMESTAMP": b"%d" % (number * 10**6)} | values
 
 
-class StandInReader:
-    """New entries of a source, which is asked for all there are at each look."""
+class StandInEntries:
+    """Entries of a source, which is asked for all there are at each look."""
 
     def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:
         self._source = source
-        self._position = len(source())
+        self._position = 0
         self._entry: dict[str, bytes] = {}
-        self._pipe = os.pipe()
-        self.fd = self._pipe[0]
 
     def next(self) -> bool:
-        """As `NewEntries.next`; the others as well."""
+        """As `Entries.next`; the others as well."""
         entries = self._source()
         if self._position >= len(entries):
             return False
         self._entry = entries[self._position]
         self._position += 1
         return True
-
-    def process(self) -> bool:
-        os.read(self.fd, 1)
-        return False
-
-    def delete_file(self) -> None:
-        """The file of the last entry goes, and with it what was not read of it yet."""
-        self._position = len(self._source())
-        os.write(self._pipe[1], b"x")
 
     def field(self, name: bytes) -> bytes | None:
         return self._entry.get(name.decode())
@@ -56,6 +45,28 @@ class StandInReader:
 
     def realtime(self) -> int:
         return int(self._entry["__REALTIME_TIMESTAMP"])
+
+    def close(self) -> None:
+        pass
+
+
+class StandInReader(StandInEntries):
+    """New ones."""
+
+    def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:
+        super().__init__(source)
+        self._position = len(source())
+        self._pipe = os.pipe()
+        self.fd = self._pipe[0]
+
+    def process(self) -> bool:
+        os.read(self.fd, 1)
+        return False
+
+    def delete_file(self) -> None:
+        """The file of the last entry goes, and with it what was not read of it yet."""
+        self._position = len(self._source())
+        os.write(self._pipe[1], b"x")
 
     def close(self) -> None:
         for descriptor in self._pipe:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from stand_in_journal import exported
+from stand_in_journal import StandInEntries, exported
 from waiting import run, until
 
 from agent import journal, journalfiles
@@ -336,37 +336,6 @@ async def test_a_closed_log_behind_which_systemd_says_more_is_whole_at_the_secon
     assert numbering.closed
 
 
-class StandInEntries:
-    """Stands in for sd-journal(3) as `Entries` shows it."""
-
-    def __init__(self, entries: list[Fields], then: Callable[[], None]) -> None:
-        self._entries = iter(entries)
-        self._then = then
-        self._entry: Fields = {}
-
-    def next(self) -> bool:
-        self._entry = next(self._entries, {})
-        if not self._entry:
-            self._then()
-        return bool(self._entry)
-
-    def field(self, name: bytes) -> bytes | None:
-        return self._entry.get(name.decode())
-
-    def cursor(self) -> bytes:
-        return self._entry["__CURSOR"]
-
-    def realtime(self) -> int:
-        return int(self._entry["__REALTIME_TIMESTAMP"])
-
-    def close(self) -> None:
-        pass
-
-
-def _fail() -> None:
-    raise JournalError("Bad message")
-
-
 @pytest.mark.parametrize(
     ("texts", "then", "is_short"),
     [
@@ -390,8 +359,15 @@ async def test_what_is_read_at_once_is_short_and_beyond_doubt(
     for each in entries:
         if not each["MESSAGE"]:
             del each["MESSAGE"]  # as of one that is being written
-    what = {"nothing": lambda: None, "an error": _fail, "a file goes": file.unlink}[then]
-    monkeypatch.setattr(journal, "Entries", lambda *groups: StandInEntries(entries, what))
+
+    def look() -> list[Fields]:
+        if then == "a file goes":
+            file.unlink(missing_ok=True)
+        if then == "an error":
+            raise JournalError("Bad message")
+        return entries
+
+    monkeypatch.setattr(journal, "Entries", lambda *groups: StandInEntries(look))
     numbering = LineNumbering(Position())
     items = await Journal().short("x.service", numbering)
     assert (items is not None) == is_short
