@@ -283,7 +283,7 @@ async def beside_unread(
 
 @contextlib.asynccontextmanager
 async def _deaf(job: Job) -> AsyncIterator[asyncio.StreamReader]:
-    """Asks for a whole log and reads none of it."""
+    """Asks for a whole log and reads none of it, but the byte that says that it has begun."""
     url = urlsplit(job.profile.server)
     reader, writer = await asyncio.open_connection(
         url.hostname, url.port, ssl=job.profile.tls_context(), server_hostname=url.hostname, limit=1024
@@ -291,6 +291,7 @@ async def _deaf(job: Job) -> AsyncIterator[asyncio.StreamReader]:
     request = f"GET {job.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAccept: text/event-stream\r\n\r\n"
     writer.write(request.encode())
     try:
+        await reader.readexactly(1)
         yield reader
     finally:
         writer.transport.abort()
