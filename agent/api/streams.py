@@ -14,7 +14,7 @@ from .identity import Allowed, Holder
 from .problems import RETRY_AFTER, break_off, document
 
 HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
-PATIENCE = 20.0  # seconds that a client may take to read before it is cut off
+PATIENCE = 15.0  # seconds that a client may take to read before it is cut off
 LAST_WORD = 5.0  # seconds more for the event that says so
 
 CONTINUE = "Connect again with the last event id: nothing is lost."
