@@ -51,8 +51,6 @@ LAST_HANDSHAKES_TIMEOUT = 2.0
 FIRST_REQUEST_TIMEOUT = 1.0
 SHUTDOWN_TIMEOUT = 5.0  # seconds for requests under way when the agent stops
 HEAD_INTERVAL = 600.0  # seconds between two times that the audit's head is told
-# The cyclic garbage collector stops everything while it looks: often at little is better than seldom at much.
-GC_THRESHOLDS = (1000, 5, 10)
 IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there is anything to do
 
 
@@ -83,9 +81,8 @@ async def _serve(settings: Settings) -> None:
             max_handshakes=settings.http.max_handshakes,
             handshake_seconds=settings.http.handshake_seconds,
         )
-        # What the program is made of stays, and need not be looked at again.
+        # What the program is made of stays: the collector, which stops everything, need not look at it again.
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
         listener.start()
         notifier = sdnotify.SystemdNotifier()
 
