@@ -147,11 +147,14 @@ class Listener:
                 ssl_handshake_timeout=self._handshake_seconds,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
-        except OSError as error:
-            # What failed is the client's affair, which sees its connection closed. asyncio tells a protocol
-            # of no end where it told of no beginning, and its frames keep the error, which keeps them.
+        except (OSError, asyncio.CancelledError) as error:
+            # asyncio tells a protocol of no end where it told of no beginning, and its frames keep the error,
+            # which keeps them.
             protocol.connection_lost(None)
             traceback.clear_frames(error.__traceback__)
+            # What failed is the client's affair, which sees its connection closed.
+            if not isinstance(error, OSError):
+                raise
 
     def _drop_one(self) -> None:
         crowded = Counter(network for _, network in self._under_way.values()).most_common(1)[0][0]

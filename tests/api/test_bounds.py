@@ -174,6 +174,11 @@ async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> No
     alice = await served.known("alice")
     path = f"/jobs/{(await alice.submit())['job_id']}/logs"
     follow = GET.replace(b"/jobs", path.encode()) + b"Accept: text/event-stream\r\n\r\n"
+    second = await served.listen(served.authorities.directory)
+
+    async def handshake_is_under_way() -> bool:
+        return served._listeners[0].handshakes == 1
+
     gc.collect()
     gc.disable()
     try:
@@ -188,6 +193,11 @@ async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> No
         reader, writer = await asyncio.open_connection("localhost", int(served.base.rpartition(":")[2]))
         writer.write(b"This is no handshake.")
         await reader.read()
+        writer.close()
+        silent, writer = await asyncio.open_connection("localhost", int(second.rpartition(":")[2]))
+        await until(handshake_is_under_way)
+        await served._listeners[0].finish(0)
+        assert await silent.read() == b""
         writer.close()
         await alice.session.close()
 
