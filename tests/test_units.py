@@ -167,7 +167,7 @@ async def test_a_new_unit_starts_without_a_reload_and_stops(real: Real, place: P
     name = await place("Type=exec\nExecStart=/bin/sleep 60")
     await real.manager.start(name)
     state = await real.state_is(name, "active")
-    assert (state.result, len(state.invocation_id)) == ("success", 32)
+    assert (state.result, len(state.invocation_id), state.queued) == ("success", 32, False)
     assert not state.ended
     await real.manager.stop(name)
     assert (await real.state_is(name, "inactive")).ended
