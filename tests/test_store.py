@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def make_job(owner: str = "alice", job_id: str | None = None, **fields: object) 
         created_at=now(),
     )
     return job.model_copy(update=fields)
+
+
+def make_certificate(serial: str) -> Certificate:
+    """A certificate as the record has it."""
+    return Certificate(
+        serial=serial,
+        user="alice",
+        role=Role.ANALYST,
+        issued_at=now(),
+        expires_at=now() + timedelta(days=30),
+    )
 
 
 @pytest.fixture
@@ -143,14 +155,48 @@ async def test_two_processes_may_write_the_same_file(tmp_path: Path) -> None:
         assert len((await agent.page(limit=100)).jobs) == 40
 
 
+async def test_what_another_process_has_committed_is_read_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    certificate = make_certificate("ab12")
+    async with Store.open(path) as agent, Store.open(path) as command:
+        for _ in range(3):
+            await command.add_job(make_job(), max_waiting=10)
+        await command.add_certificate(certificate)
+        assert await agent.certificate("ab12") == certificate
+        # A page that is not read to its end keeps nobody to the state of then.
+        assert len((await agent.page(limit=1)).jobs) == 1
+        await command.revoke(["ab12"], now())
+        revoked = await agent.certificate("ab12")
+        assert revoked is not None
+        assert revoked.revoked_at is not None
+        job = await command.add_job(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+        assert await agent.job(job.job_id) == await agent.job_of_key(job.owner, "k", "f") == job
+        assert (await agent.page(limit=1)).jobs == [job]
+
+
+async def test_reading_waits_on_the_other_thread_for_a_lock_that_another_process_has(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await store.add_job(make_job(), max_waiting=10)
+    # With a write-ahead log a reader meets a lock for an instant only, while another process recovers it;
+    # without one, for as long as somebody likes.
+    with closing(sqlite3.connect(tmp_path / "locked.db", isolation_level=None)) as locking:
+        locking.execute("BEGIN EXCLUSIVE")
+        with closing(sqlite3.connect(tmp_path / "locked.db", timeout=0)) as locked:
+            monkeypatch.setattr(store, "_reader", locked)
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                locked.execute("SELECT * FROM jobs")
+            assert await store.job(job.job_id) == job
+            assert (await store.page()).jobs == [job]
+
+
+async def test_what_reads_cannot_write(store: Store) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        store._reader.execute("DELETE FROM jobs")
+
+
 async def test_certificates_read_back(store: Store) -> None:
-    certificate = Certificate(
-        serial="ab12",
-        user="alice",
-        role=Role.ANALYST,
-        issued_at=now(),
-        expires_at=now() + timedelta(days=30),
-    )
+    certificate = make_certificate("ab12")
     await store.add_certificate(certificate)
     assert await store.certificate("ab12") == certificate
     assert await store.certificate("ff") is None

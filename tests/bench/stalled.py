@@ -5,7 +5,8 @@ own keeps so many peers there, each of which is replaced when the agent has ende
 nothing, drip a handshake, a header or a body, or do not read what they asked for. In the first round they
 hold certificates of others, enough of them for no bound of a user to help the agent; in the second the
 certificate of the very user whose requests are measured. A second agent, without peers, is asked in turns
-with the first, so that what else the machine does shows in both. Exit status 1 where a request failed.
+with the first, so that what else the machine does shows in both. The peers have the lowest priority: they
+stand for other machines. Exit status 1 where a request failed.
 """
 
 import argparse
@@ -205,10 +206,14 @@ async def measure(
             told.append(f"  {kind:<32}{ends or 'none'}")
     if await _agents_pid() != pid:
         raise BenchError("the agent is not the one that it was")
-    print(f"{'ms':<54}{'p50':>8}{'p99':>8}{'requests':>10}{'failed':>8}{'p50 ratio':>11}{'p99 ratio':>11}")
+    print(
+        f"{'ms':<54}{'p50':>8}{'p99':>8}{'requests':>10}{'failed':>8}{'p99 / without':>15}{'p99 / other':>13}"
+    )
     for name, asked in rounds.items():
-        _rows(f"{control.name}, {name}", asked[control.name], asked[control.name])
-        _rows(f"{STALLED}, {name}", asked[STALLED], asked[control.name])
+        for agent_name in (control.name, STALLED):
+            _rows(
+                f"{agent_name}, {name}", asked[agent_name], rounds["without"][agent_name], asked[control.name]
+            )
     print("", *told, sep="\n")
     failed = sum((asked[STALLED].failed for asked in rounds.values()), Counter[str]())
     for why, count in failed.items():
@@ -216,13 +221,15 @@ async def measure(
     return not failed
 
 
-def _rows(name: str, asked: Asked, base: Asked) -> None:
-    for what, values, against in (("kept", asked.kept, base.kept), ("new", asked.new, base.new)):
-        p50, p99 = _percentiles(values)
-        base50, base99 = _percentiles(against)
+def _rows(name: str, asked: Asked, without: Asked, other: Asked) -> None:
+    """`without` is the same agent without peers, `other` the one that has none, at the same time."""
+    for what in ("kept", "new"):
+        (p50, p99), (_, p99_without), (_, p99_other) = (
+            _percentiles(getattr(each, what)) for each in (asked, without, other)
+        )
         failed = f"{asked.failed.total():>8}" if what == "kept" else " " * 8
-        row = f"{name + ', ' + what:<54}{p50:>8.1f}{p99:>8.1f}{len(values):>10}{failed}"
-        print(f"{row}{p50 / base50:>11.2f}{p99 / base99:>11.2f}", flush=True)
+        row = f"{name + ', ' + what:<54}{p50:>8.1f}{p99:>8.1f}{len(getattr(asked, what)):>10}{failed}"
+        print(f"{row}{p99 / p99_without:>15.2f}{p99 / p99_other:>13.2f}", flush=True)
 
 
 def _percentiles(values: list[float]) -> tuple[float, float]:

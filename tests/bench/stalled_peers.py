@@ -7,6 +7,7 @@ many ended in which way.
 import asyncio
 import contextlib
 import json
+import os
 import random
 import socket
 import ssl
@@ -21,6 +22,7 @@ AGAIN = (1.0, 9.0)  # seconds after which a peer that was ended comes again
 DRIP = 1.0  # seconds between two bytes
 ESTABLISHED = 1  # tcp(7), tcpi_state
 CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how one of 512 bytes begins
+LOWEST_PRIORITY = 19
 LONG = 10_000  # bytes of what is announced and drips
 
 
@@ -168,6 +170,7 @@ async def _drip(writer: asyncio.StreamWriter, drops: bytes) -> None:
 
 async def main() -> None:
     """Runs them until the standard input ends, and says what became of them."""
+    os.nice(LOWEST_PRIORITY)
     peers = Peers(Plan(**json.loads(sys.argv[1])))
     running = asyncio.create_task(peers.run())
     told = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
