@@ -162,7 +162,7 @@ class Retention(_Section):
     """
 
     unit_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 24.0
-    max_units: Annotated[int, Field(ge=0, le=100_000)] = 1000
+    max_units: Annotated[int, Field(ge=0, le=100_000)] = 200
     files_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 90.0
     max_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     record_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 365.0

@@ -6,6 +6,7 @@ and `ml-agent prune` may be at it at the same time: each step is one transaction
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -28,7 +29,8 @@ from .units import Units
 log = logging.getLogger("ml-agent")
 
 START_DELAY = 5.0  # seconds after the agent's start, which somebody waits for
-INTERVAL = 600.0  # seconds from the end of one round to the next
+INTERVAL = 30.0  # seconds from the end of one round to the next
+UNITS_ALONE = 19  # rounds between two that are about everything
 STEP_JOBS = 25  # jobs of a transaction
 STEP_NAMES = 2000  # names deleted before others have their turn
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
@@ -66,19 +68,29 @@ class Pruner:
         self._stuck: set[str] = set()  # left to the next agent, and told once
 
     async def run(self) -> None:
-        """Prunes until it is cancelled; where the host does not let it, it tries again."""
+        """Prunes until it is cancelled; where the host does not let it, it tries again.
+
+        Most rounds are about units: each file of one costs systemd some microseconds whenever a job starts.
+        """
         await asyncio.sleep(START_DELAY)
         while True:
-            count = freed = 0
-            try:
-                async for one in self.prune():
-                    count, freed = count + 1, freed + one.bytes
-            except Exception as error:
-                # What nobody foresaw here must not end the agent: nobody waits for this.
-                log.warning("retention: %s", error, exc_info=None if isinstance(error, AgentError) else error)
-            if count:
-                log.info("retention removed %d things of finished jobs, %d bytes", count, freed)
+            await self._round(self.prune())
+            for _ in range(UNITS_ALONE):
+                await asyncio.sleep(INTERVAL)
+                await self._round(self._remove_units())
             await asyncio.sleep(INTERVAL)
+
+    async def _round(self, removed: AsyncGenerator[Pruned]) -> None:
+        count = freed = 0
+        try:
+            async with contextlib.aclosing(removed):
+                async for one in removed:
+                    count, freed = count + 1, freed + one.bytes
+        except Exception as error:
+            # What nobody foresaw here must not end the agent: nobody waits for this.
+            log.warning("retention: %s", error, exc_info=None if isinstance(error, AgentError) else error)
+        if count:
+            log.info("retention removed %d things of finished jobs, %d bytes", count, freed)
 
     async def plan(self) -> list[Pruned]:
         """What `prune` would remove now. Measures what was not measured, and changes nothing else."""
@@ -116,9 +128,8 @@ class Pruner:
             yield one
         async for one in self._remove_files():
             yield one
-        for due in await self._units_due(now()):
-            if await self._forget_unit(due.job.job_id):
-                yield _pruned(Stage.UNIT, due)
+        async for one in self._remove_units():
+            yield one
         async for one in self._remove_snapshots():
             yield one
 
@@ -141,6 +152,11 @@ class Pruner:
             stop.set()
 
     # Units
+
+    async def _remove_units(self) -> AsyncGenerator[Pruned]:
+        for due in await self._units_due(now()):
+            if await self._forget_unit(due.job.job_id):
+                yield _pruned(Stage.UNIT, due)
 
     async def _units_due(self, at: datetime) -> list[Due]:
         """By the unit files that are there: a boot has removed them all."""

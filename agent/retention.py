@@ -22,37 +22,45 @@ class Due:
 
 
 def units_due(oldest: Iterable[Finished], rules: Retention, *, count: int, now: datetime) -> list[Due]:
-    """Which of the `count` finished jobs that still have a unit are to lose it; `oldest` come first."""
+    """Which of the `count` finished jobs that still have a unit are to lose it; `oldest` come first.
+
+    `at_least_hours` is for what a job made; a unit of a job that has ended is worth less than what many cost.
+    """
     age = timedelta(hours=rules.unit_hours)
-    return _due(oldest, rules, now - age, RetentionRule.COUNT, surplus=count - rules.max_units, now=now)
+    return _due(oldest, None, now - age, RetentionRule.COUNT, surplus=count - rules.max_units)
 
 
 def files_due(oldest: Iterable[Finished], rules: Retention, *, surplus: int, now: datetime) -> list[Due]:
     """Which jobs are to lose their files, so that `surplus` bytes (of all that is not pinned) are freed."""
     age = timedelta(days=rules.files_days)
-    return _due(oldest, rules, now - age, RetentionRule.BYTES, surplus=surplus, now=now)
+    return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.BYTES, surplus=surplus)
 
 
 def records_due(oldest: Iterable[Finished], rules: Retention, *, count: int, now: datetime) -> list[Due]:
     """Which of the `count` finished jobs that are not pinned are to be forgotten altogether."""
-    age = timedelta(days=rules.record_days)
-    return _due(oldest, rules, now - age, RetentionRule.COUNT, surplus=count - rules.max_jobs, now=now)
+    age, surplus = timedelta(days=rules.record_days), count - rules.max_jobs
+    return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.COUNT, surplus=surplus)
+
+
+def _untouchable(rules: Retention, now: datetime) -> datetime:
+    return now - timedelta(hours=rules.at_least_hours)
 
 
 def _due(
     oldest: Iterable[Finished],
-    rules: Retention,
+    untouchable: datetime | None,
     expired: datetime,
     rule: RetentionRule,
     *,
     surplus: int,
-    now: datetime,
 ) -> list[Due]:
-    """From the oldest on: what ended at `expired` or before, and as many more as make up the surplus."""
-    untouchable = now - timedelta(hours=rules.at_least_hours)
+    """From the oldest on: what ended at `expired` or before, and as many more as make up the surplus.
+
+    But nothing that ended after `untouchable`.
+    """
     due = []
     for job in oldest:
-        if job.finished_at > untouchable:
+        if untouchable is not None and job.finished_at > untouchable:
             break
         if job.finished_at <= expired:
             due.append(Due(job, RetentionRule.AGE))

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -221,9 +221,11 @@ async def test_what_has_not_ended_is_pinned_or_has_its_log_in_the_journal_alone_
 
 async def test_nothing_goes_in_the_first_hours(scene: Scene) -> None:
     job = await scene.job(2, size=10_000)
-    rules = {"max_jobs": 0, "max_bytes": 0, "max_units": 0, "files_days": 0, "record_days": 0}
+    rules = {"max_jobs": 0, "max_bytes": 0, "files_days": 0, "record_days": 0}
     assert await pruned(scene.pruner(at_least_hours=3, **rules)) == []
-    assert await scene.state(job) == ALL
+    # But for its unit, which systemd reads of whenever another job starts.
+    await pruned(scene.pruner(at_least_hours=3, max_units=0, **rules))
+    assert await scene.state(job) == "files record"
     assert len(await pruned(scene.pruner(at_least_hours=1, **rules))) == 1
 
 
@@ -372,6 +374,40 @@ async def test_the_agents_own_rounds_survive_what_goes_wrong(
     with contextlib.suppress(asyncio.CancelledError):
         await task
     assert "out of luck" in caplog.text
+
+
+async def test_units_go_between_two_rounds_about_everything(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruner_module, "START_DELAY", 0)
+    monkeypatch.setattr(pruner_module, "INTERVAL", 0.01)
+    monkeypatch.setattr(pruner_module, "UNITS_ALONE", sys.maxsize)
+    pruner, rounds = scene.pruner(max_units=1), 0
+    prune = pruner.prune
+
+    def counted() -> AsyncGenerator[Pruned]:
+        nonlocal rounds
+        rounds += 1
+        return prune()
+
+    monkeypatch.setattr(pruner, "prune", counted)
+    task = asyncio.create_task(pruner.run())
+
+    async def begun() -> bool:
+        return rounds == 1
+
+    await until(begun)
+    older, newer = await scene.job(2), await scene.job(1)
+
+    async def gone() -> bool:
+        return await scene.state(older) == "files record"
+
+    await until(gone)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert await scene.state(newer) == ALL
+    assert rounds == 1
 
 
 async def test_half_of_the_file_system_is_for_jobs_where_nothing_is_said(scene: Scene) -> None:

@@ -11,6 +11,7 @@ from agent.retention import Due, files_due, records_due, units_due
 from agent.store import Finished
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FUTURE = datetime.max.replace(tzinfo=UTC)
 
 rules = st.builds(
     Retention,
@@ -30,13 +31,17 @@ jobs = st.lists(st.tuples(st.integers(-10, 400), st.integers(0, 100)), max_size=
 )
 
 
-def check(finished: list[Finished], due: list[Due], retention: Retention, expired: datetime) -> None:
-    """What holds for each stage."""
+def untouchable(retention: Retention) -> datetime:
+    """What ended later keeps its files and its record."""
+    return NOW - timedelta(hours=retention.at_least_hours)
+
+
+def check(finished: list[Finished], due: list[Due], expired: datetime, kept: datetime = FUTURE) -> None:
+    """What holds for each stage; nothing goes that ended after `kept`."""
     assert [each.job for each in due] == finished[: len(due)]
-    untouchable = NOW - timedelta(hours=retention.at_least_hours)
-    assert all(each.job.finished_at <= untouchable for each in due)
+    assert all(each.job.finished_at <= kept for each in due)
     for job in finished[len(due) :]:
-        assert job.finished_at > min(expired, untouchable)
+        assert job.finished_at > min(expired, kept)
     for each in due:
         assert (each.rule is RetentionRule.AGE) == (each.job.finished_at <= expired)
 
@@ -44,10 +49,9 @@ def check(finished: list[Finished], due: list[Due], retention: Retention, expire
 @given(jobs, rules)
 def test_units_go_by_age_and_count(finished: list[Finished], retention: Retention) -> None:
     due = units_due(finished, retention, count=len(finished), now=NOW)
-    check(finished, due, retention, NOW - timedelta(hours=retention.unit_hours))
+    check(finished, due, NOW - timedelta(hours=retention.unit_hours))
     kept = finished[len(due) :]
-    if kept and kept[0].finished_at <= NOW - timedelta(hours=retention.at_least_hours):
-        assert len(kept) <= retention.max_units
+    assert len(kept) <= retention.max_units
     if due and due[-1].rule is RetentionRule.COUNT:
         assert len(kept) >= retention.max_units
 
@@ -55,9 +59,9 @@ def test_units_go_by_age_and_count(finished: list[Finished], retention: Retentio
 @given(jobs, rules)
 def test_records_go_by_age_and_count(finished: list[Finished], retention: Retention) -> None:
     due = records_due(finished, retention, count=len(finished), now=NOW)
-    check(finished, due, retention, NOW - timedelta(days=retention.record_days))
+    check(finished, due, NOW - timedelta(days=retention.record_days), untouchable(retention))
     kept = finished[len(due) :]
-    if kept and kept[0].finished_at <= NOW - timedelta(hours=retention.at_least_hours):
+    if kept and kept[0].finished_at <= untouchable(retention):
         assert len(kept) <= retention.max_jobs
     if due and due[-1].rule is RetentionRule.COUNT:
         assert len(kept) >= retention.max_jobs
@@ -67,9 +71,9 @@ def test_records_go_by_age_and_count(finished: list[Finished], retention: Retent
 def test_files_go_by_age_and_bytes(finished: list[Finished], retention: Retention, maximum: int) -> None:
     surplus = sum(job.bytes for job in finished) - maximum
     due = files_due(finished, retention, surplus=surplus, now=NOW)
-    check(finished, due, retention, NOW - timedelta(days=retention.files_days))
+    check(finished, due, NOW - timedelta(days=retention.files_days), untouchable(retention))
     kept = finished[len(due) :]
-    if kept and kept[0].finished_at <= NOW - timedelta(hours=retention.at_least_hours):
+    if kept and kept[0].finished_at <= untouchable(retention):
         assert sum(job.bytes for job in kept) <= maximum
     if due and due[-1].rule is RetentionRule.BYTES:
         assert sum(job.bytes for job in kept) + due[-1].job.bytes > maximum
