@@ -6,9 +6,9 @@ compiles one job at a time in a private directory, since one malformed file make
 """
 
 import asyncio
-import contextlib
 import re
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -202,12 +202,15 @@ class Compiler:
 
     async def compile(self, plan: Plan) -> str:
         """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host)."""
+        return await asyncio.to_thread(self._compile, plan)
+
+    def _compile(self, plan: Plan) -> str:
         plan = replace(plan, seccomp=self._newest(SECCOMP, plan.seccomp))
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = Path(tempfile.mkdtemp(dir=self._scratch, prefix=plan.job_id + "-"))
         try:
             self._lay_out(directory / "in", plan)
-            text = await self._generate(directory / "in", directory / "out", plan)
+            text = _generated(directory / "in", directory / "out", plan)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
         verify(text, plan)
@@ -228,38 +231,32 @@ class Compiler:
     def _newest(self, name: str, packaged: Path) -> Path:
         return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
 
-    async def _generate(self, source: Path, target: Path, plan: Plan) -> str:
-        target.mkdir()
-        process = await asyncio.create_subprocess_exec(
-            generator(),
-            "-user",
-            "-no-kmsg-log",
-            target,
+
+def _generated(source: Path, target: Path, plan: Plan) -> str:
+    target.mkdir()
+    try:
+        done = subprocess.run(
+            [generator(), "-user", "-no-kmsg-log", target],
             env={"QUADLET_UNIT_DIRS": str(source), "PATH": "/usr/bin:/bin"},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=COMPILE_TIMEOUT,
+            check=False,  # it does not tell whether it took every line
         )
-        try:
-            async with asyncio.timeout(COMPILE_TIMEOUT):
-                output, _ = await process.communicate()
-        except TimeoutError as error:
-            raise AgentError(
-                Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
-            ) from error
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.communicate()
-        try:
-            return (target / unit_name(plan.job_id)).read_text("utf-8")
-        except OSError as error:
-            said = " ".join(output.decode("utf-8", "replace").split())[-500:]
-            raise AgentError(
-                Problem.HOST,
-                f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
-                f"Check the drop-ins of {TEMPLATE}.",
-            ) from error
+    except subprocess.TimeoutExpired as error:
+        raise AgentError(
+            Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
+        ) from error
+    try:
+        return (target / unit_name(plan.job_id)).read_text("utf-8")
+    except OSError as error:
+        said = " ".join(done.stdout.decode("utf-8", "replace").split())[-500:]
+        raise AgentError(
+            Problem.HOST,
+            f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
+            f"Check the drop-ins of {TEMPLATE}.",
+        ) from error
 
 
 def _trimmed(text: str, plan: Plan) -> str:
