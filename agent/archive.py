@@ -84,14 +84,17 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
 
 
 def _behind(items: list[Item], after: Position, held: list[Item]) -> tuple[list[Item], list[Item]]:
-    """Of a block's items, those behind the position, and those of which only what follows will tell."""
+    """Of a block's items, those behind the position, and those of which only what follows will tell.
+
+    A gap in the place of a forgotten beginning has the position of one who has seen nothing yet.
+    """
     behind: list[Item] = []
     for item in items:
         number = item.position.number
         if number > after.number:
             behind += [*held, item]
             held = []
-        elif item.position == after:
+        elif after.cursor and item.position == after:
             held = []
         elif number == after.number and isinstance(item, Gap):
             # Gaps share the number of the line before them: only the cursor tells which was seen.

@@ -83,6 +83,17 @@ async def test_every_event_id_continues_with_the_very_next_item(path: Path) -> N
         assert await read(path, item.position) == items[index + 1 :]
 
 
+@pytest.mark.parametrize("count", [0, 1, 7])
+async def test_a_gap_before_all_that_the_journal_has_is_not_left_out(path: Path, count: int) -> None:
+    forgotten = Gap(0, TIME, "")
+    items: list[Item] = [forgotten, *(line(number) for number in range(1, count + 1))]
+    await archive.write(path, each(items))
+    assert await read(path) == items
+    assert await read(path, newest=100) == items
+    if count:
+        assert await read(path, line(1).position) == items[2:]
+
+
 async def test_an_id_whose_entry_the_journal_had_otherwise_continues_by_its_number(path: Path) -> None:
     await archive.write(path, each([line(1), line(2), gap(2), line(3)]))
     assert await read(path, Position(2, "unknown")) == [gap(2), line(3)]
