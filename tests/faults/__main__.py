@@ -41,6 +41,7 @@ def plan(*, quick: bool) -> dict[str, Fault]:
         "stop": lambda site, _: host.stopped_by_hand(site, times(20, 2)),
         "journald": lambda site, root: host.journald_killed(site, root, times(20, 2)),
         "rotation": lambda site, root: host.journal_rotated(site, root, times(20, 2)),
+        "forgotten": lambda site, root: host.log_forgotten(site, root, times(5, 1)),
         "stream": lambda site, root: stream_faults.followed_through_faults(
             site,
             root,

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from waiting import run, until
 
+from agent import archive
 from agent.cli.failure import Failure, Refused
 
 from .audit import Verdict, audit
@@ -114,6 +116,28 @@ async def journal_rotated(site: Site, root: Root, times: int) -> AsyncIterator[M
         await root.run("journalctl", "--rotate", "--vacuum-files=1")
 
     yield Made("journal rotated and vacuumed", times, await _under_load(site, rotate, times, lossy=True))
+
+
+async def log_forgotten(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
+    """The journal loses all that it has of jobs that have ended, before their logs are kept."""
+    verdict = Verdict()
+    async with Clients.connected(site) as clients:
+        for _ in range(times):
+            tolds = [Told(user, "short.py") for user in USERS]
+            await all_of(map(clients.submit, tolds), at_a_time=WIDTH)
+            await all_of(map(clients.wait, tolds), at_a_time=WIDTH)
+            await root.run("journalctl", "--rotate")
+            await root.run("journalctl", "--vacuum-size=1")
+            await until(partial(_logs_kept, site, tolds), seconds=60)
+            await all_of(map(clients.follow, tolds), at_a_time=WIDTH)
+            if all(told.lines for told in tolds):
+                raise FaultError("every log was kept before the journal had lost it")
+            verdict.add(await audit(site.state, tolds, lossy=True))
+    yield Made("journal lost before a log is kept", times, verdict)
+
+
+async def _logs_kept(site: Site, tolds: list[Told]) -> bool:
+    return all((site.state / "jobs" / told.job_id / archive.NAME).exists() for told in tolds)
 
 
 async def disk_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
