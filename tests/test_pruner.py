@@ -22,6 +22,7 @@ from agent.config import Retention, Settings
 from agent.errors import AgentError, Problem
 from agent.models import Job, JobState, Limits, Reason, RetentionRule, new_job_id, now, unit_name
 from agent.pruner import Pruned, Pruner, Stage
+from agent.service import _background
 from agent.snapshot import Snapshots
 from agent.store import Store
 from agent.units import UnitState
@@ -223,6 +224,7 @@ async def test_nothing_goes_in_the_first_hours(scene: Scene) -> None:
     job = await scene.job(2, size=10_000)
     rules = {"max_jobs": 0, "max_bytes": 0, "files_days": 0, "record_days": 0}
     assert await pruned(scene.pruner(at_least_hours=3, **rules)) == []
+    assert await scene.state(job) == ALL
     # But for its unit, which systemd reads of whenever another job starts.
     await pruned(scene.pruner(at_least_hours=3, max_units=0, **rules))
     assert await scene.state(job) == "files record"
@@ -364,15 +366,12 @@ async def test_the_agents_own_rounds_survive_what_goes_wrong(
         await measure()
 
     monkeypatch.setattr(pruner, "_measure", fails_once)
-    task = asyncio.create_task(pruner.run())
 
     async def gone() -> bool:
         return await scene.state(job) == "removed record"
 
-    await until(gone)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    async with _background(pruner.run()):
+        await until(gone)
     assert "out of luck" in caplog.text
 
 
@@ -391,21 +390,18 @@ async def test_units_go_between_two_rounds_about_everything(
         return prune()
 
     monkeypatch.setattr(pruner, "prune", counted)
-    task = asyncio.create_task(pruner.run())
 
     async def begun() -> bool:
         return rounds == 1
 
-    await until(begun)
-    older, newer = await scene.job(2), await scene.job(1)
+    async with _background(pruner.run()):
+        await until(begun)
+        older, newer = await scene.job(2), await scene.job(1)
 
-    async def gone() -> bool:
-        return await scene.state(older) == "files record"
+        async def gone() -> bool:
+            return await scene.state(older) == "files record"
 
-    await until(gone)
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        await until(gone)
     assert await scene.state(newer) == ALL
     assert rounds == 1
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import aiohttp
 from agent import archive
 from agent.cli.http import Api
 from agent.cli.identity import Profile, config_directory
-from agent.cli.stream import follow
+from agent.cli.stream import Event, follow
 from agent.config import Settings
 from agent.models import Job
 
@@ -85,7 +85,9 @@ class InstalledAgent:
         began = time.perf_counter()
         await at_a_time(WIDTH, [submit] * jobs)
         async with asyncio.timeout(PATIENCE):
-            await self._followed(submitted[-1])
+            async with self._log(submitted[-1].job_id) as events:
+                async for _ in events:
+                    pass
         done = []
         for job in submitted:
             async with asyncio.timeout(PATIENCE):
@@ -119,8 +121,7 @@ class InstalledAgent:
         job_id = (await self._api.post("/jobs", REQUEST))["job_id"]
         answered = time.time()
         first_line = 0.0
-        events = follow(self._api, f"/jobs/{job_id}/logs", params={}, notice=_broken)
-        async with contextlib.aclosing(events):
+        async with self._log(job_id) as events:
             async for event in events:
                 if event.name == "line" and not first_line:
                     line = json.loads(event.data)
@@ -131,11 +132,9 @@ class InstalledAgent:
             raise BenchError(f"job {job_id} printed nothing")
         return Followed(Job.model_validate_json(event.data), sent, answered, first_line, time.time())
 
-    async def _followed(self, job: Job) -> None:
-        events = follow(self._api, f"/jobs/{job.job_id}/logs", params={}, notice=_broken)
-        async with contextlib.aclosing(events):
-            async for _ in events:
-                pass
+    def _log(self, job_id: str) -> contextlib.aclosing[AsyncGenerator[Event]]:
+        """A job's log as its client follows it, to its end."""
+        return contextlib.aclosing(follow(self._api, f"/jobs/{job_id}/logs", params={}, notice=_broken))
 
     async def _ended(self, job: Job) -> Job:
         while True:
