@@ -7,7 +7,6 @@ compiles one job at a time in a private directory, since one malformed file make
 
 import asyncio
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -26,6 +25,7 @@ GENERATORS = (
     Path("/usr/lib/systemd/user-generators/podman-user-generator"),
 )
 COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
+MAX_KNOWN = 64  # compiled units that are kept for other jobs, of some kilobytes each
 
 # Files in an attempt's directory that its unit writes. They are the agent's only proof of what happened.
 # The attempt's one invocation has begun: a link to its RuntimeDirectory=, which systemd makes.
@@ -188,6 +188,16 @@ def _terms(plan: Plan) -> Terms:
     )
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """All that a compiled unit depends on, but for its job's id, which `job` is split at."""
+
+    generator: tuple[Path, int, int]
+    template: bytes
+    policy: tuple[tuple[str, bytes], ...]
+    job: tuple[str, ...]
+
+
 class Compiler:
     """Compiles jobs with the generator of the host's Podman.
 
@@ -199,41 +209,59 @@ class Compiler:
         self._template = template
         self._policies = tuple(policies)
         self._scratch = scratch
+        self._known: dict[_Sources, tuple[str, ...]] = {}
 
     async def compile(self, plan: Plan) -> str:
-        """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host)."""
-        return await asyncio.to_thread(self._compile, plan)
+        """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host).
 
-    def _compile(self, plan: Plan) -> str:
+        The generator is not asked again where it would read what it has read for another job, but for the id.
+        """
         plan = replace(plan, seccomp=self._newest(SECCOMP, plan.seccomp))
-        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory = Path(tempfile.mkdtemp(dir=self._scratch, prefix=plan.job_id + "-"))
-        try:
-            self._lay_out(directory / "in", plan)
-            text = _generated(directory / "in", directory / "out", plan)
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        sources = self._sources(plan)
+        if (known := self._known.get(sources)) is None:
+            text = await asyncio.to_thread(self._generate, sources, plan)
+            while len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[sources] = tuple(text.split(plan.job_id))
+        else:
+            text = plan.job_id.join(known)
         verify(text, plan)
         return _trimmed(text, plan) + record_section(plan)
 
-    def _lay_out(self, directory: Path, plan: Plan) -> None:
-        job_drop_ins = directory / f"ml-job@{plan.job_id}.container.d"
-        site_drop_ins = directory / f"{TEMPLATE}.d"
-        job_drop_ins.mkdir(parents=True)
-        site_drop_ins.mkdir()
-        for policy in self._policies:
-            for source in sorted((policy / f"{TEMPLATE}.d").glob("*.conf")):
-                shutil.copyfile(source, site_drop_ins / source.name)
-        shutil.copyfile(self._newest(TEMPLATE, self._template), directory / TEMPLATE)
-        (directory / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
-        (job_drop_ins / "50-job.conf").write_text(drop_in(plan), "utf-8")
+    def _sources(self, plan: Plan) -> _Sources:
+        program = generator()
+        state = program.stat()
+        drop_ins = [drop_in for each in self._policies for drop_in in (each / f"{TEMPLATE}.d").glob("*.conf")]
+        return _Sources(
+            generator=(program, state.st_mtime_ns, state.st_size),
+            template=self._newest(TEMPLATE, self._template).read_bytes(),
+            # Of two with the same name, the last policy's.
+            policy=tuple(sorted({each.name: each.read_bytes() for each in drop_ins}.items())),
+            job=tuple(drop_in(plan).split(plan.job_id)),
+        )
+
+    def _generate(self, sources: _Sources, plan: Plan) -> str:
+        self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=self._scratch, prefix=plan.job_id + "-", ignore_cleanup_errors=True
+        ) as directory:
+            source, target = Path(directory, "in"), Path(directory, "out")
+            for part in (source, target, source / f"{TEMPLATE}.d"):
+                part.mkdir()
+            for name, text in sources.policy:
+                (source / f"{TEMPLATE}.d" / name).write_bytes(text)
+            (source / TEMPLATE).write_bytes(sources.template)
+            (source / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
+            job = source / f"ml-job@{plan.job_id}.container.d"
+            job.mkdir()
+            (job / "50-job.conf").write_text(drop_in(plan), "utf-8")
+            return _generated(source, target, plan)
 
     def _newest(self, name: str, packaged: Path) -> Path:
         return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
 
 
 def _generated(source: Path, target: Path, plan: Plan) -> str:
-    target.mkdir()
     try:
         done = subprocess.run(
             [generator(), "-user", "-no-kmsg-log", target],

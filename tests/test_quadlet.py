@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,6 +187,25 @@ def compiler(tmp_path: Path, *policies: Path) -> Compiler:
     return Compiler(shipped("quadlets") / TEMPLATE, policies, tmp_path / "scratch")
 
 
+@pytest.fixture
+def generated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the jobs that the host's generator has compiled."""
+    asked = []
+    ask = quadlet._generated
+
+    def counted(source: Path, target: Path, plan: Plan) -> str:
+        asked.append(plan.job_id)
+        return ask(source, target, plan)
+
+    monkeypatch.setattr(quadlet, "_generated", counted)
+    return asked
+
+
+def lines_of(unit: str) -> list[list[str]]:
+    """What a unit says. Quadlet writes some of Podman's options in another order each time."""
+    return [sorted(line.split()) for line in unit.splitlines()]
+
+
 def policy(tmp_path: Path, text: str, name: str = "10-site") -> Path:
     """A directory with an administrator's drop-in."""
     directory = tmp_path / name
@@ -228,6 +248,63 @@ async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> N
     assert "\nRequiresMountsFor=/srv/data\n" in text
     assert " --tmpfs /scratch:size=1g " in text
     assert "\nTimeoutStopSec=5\n" in text
+
+
+@pytest.mark.host
+async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generator_would_make(
+    tmp_path: Path, generated: list[str]
+) -> None:
+    ids = ["abcdefghijkl", "mnopqrstuvwx"]
+    plans = [
+        replace(WITH_SECRETS, job_id=each, directory=Path(f"/var/lib/ml/jobs/{each}/attempts/1"))
+        for each in ids
+    ]
+    shared = compiler(tmp_path)
+    units = [lines_of(await shared.compile(plan)) for plan in plans]
+    assert generated == ids[:1]
+    assert units == [lines_of(await compiler(tmp_path).compile(plan)) for plan in plans]
+    assert generated == [*ids[:1], *ids]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"image": "localhost/ml-runner@sha256:" + "0" * 64},
+        {"network": "pasta"},
+        {"limits": PLAIN.limits.model_copy(update={"tasks": 513})},
+        {"snapshot": Path("/var/lib/ml/snapshots/decaf")},
+        {"directory": Path("/var/lib/ml/jobs/abcdefghijkl/attempts/2")},
+        {"seccomp": Path("/usr/lib/ml/other.json")},
+        {"egress": Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
+        {"secrets": (Mounted("snowflake", "ml-agent.snowflake.alice"),)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+async def test_a_job_that_differs_in_more_is_compiled_anew(
+    tmp_path: Path, generated: list[str], changed: dict[str, Any]
+) -> None:
+    shared = compiler(tmp_path)
+    plain = lines_of(await shared.compile(PLAIN))
+    other = lines_of(await shared.compile(replace(PLAIN, **changed)))
+    assert len(generated) == 2
+    assert other != plain
+    assert other == lines_of(await compiler(tmp_path).compile(replace(PLAIN, **changed)))
+
+
+@pytest.mark.host
+async def test_the_next_job_follows_a_policy_that_changed(tmp_path: Path, generated: list[str]) -> None:
+    site = policy(tmp_path, "[Service]\nTimeoutStopSec=5\n")
+    shared = compiler(tmp_path, site)
+    for patience in (5, 6):
+        policy_file = site / f"{TEMPLATE}.d/10-site.conf"
+        policy_file.write_text(f"[Service]\nTimeoutStopSec={patience}\n")
+        assert f"\nTimeoutStopSec={patience}\n" in await shared.compile(PLAIN)
+    policy_file.unlink()
+    assert "\nTimeoutStopSec=6\n" not in await shared.compile(PLAIN)
+    (site / TEMPLATE).write_text((shipped("quadlets") / TEMPLATE).read_text("utf-8") + "\n# ours\n")
+    await shared.compile(PLAIN)
+    assert len(generated) == 4
 
 
 @pytest.mark.host
