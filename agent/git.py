@@ -4,8 +4,10 @@ Nothing that the repository's own configuration names is run: plumbing commands 
 or attribute, and transports are switched off. Blobs are therefore the very bytes that were committed.
 """
 
+import contextlib
 import os
 import re
+import stat
 import subprocess
 import threading
 from collections.abc import Generator, Iterable
@@ -17,6 +19,10 @@ from .errors import AgentError, Problem
 COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 # A name, nothing of the revision syntax (`^ ~ : @{} ..`), and nothing that could be an option.
 REF_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
+
+# What HEAD says of the branch that is checked out, where that can be a file below the repository's own.
+BRANCH = re.compile(r"ref: (refs/heads(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+)")
+MAX_LINE = 4096  # bytes
 
 TIMEOUT = 60.0  # seconds for one git process; it only fires where a file system hangs
 
@@ -42,6 +48,27 @@ class Repository:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._head: str | None = None
+
+    def head(self) -> str | None:
+        """The id of the commit that is checked out, or None where there is none yet.
+
+        git is asked where its files do not plainly say that it is the one of the last time.
+        """
+        commit = self._plain_head()
+        if commit is None or commit != self._head:
+            commit = self._head = self.commit("HEAD")
+        return commit
+
+    def _plain_head(self) -> str | None:
+        """The commit id in HEAD, or in the file of the branch that it names (gitrepository-layout(5))."""
+        directory = self._path / ".git"
+        if not os.path.lexists(directory):
+            directory = self._path
+        said = _line(directory / "HEAD")
+        if branch := BRANCH.fullmatch(said):
+            said = _line(directory / branch[1])
+        return said if COMMIT_PATTERN.fullmatch(said) else None
 
     def commit(self, ref: str) -> str | None:
         """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id means, or None."""
@@ -131,6 +158,16 @@ class Repository:
             f"The scripts' repository {self._path} cannot be read: {why}.",
             "Set scripts.repository to a git work tree, or a bare repository, that the agent may read.",
         )
+
+
+def _line(path: Path) -> str:
+    """The line that a regular file consists of, or nothing."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return file.read(MAX_LINE).decode("ascii", "replace").removesuffix("\n")
+    return ""
 
 
 def _entry(record: bytes) -> Entry:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 from pathlib import Path
 
@@ -65,6 +66,89 @@ def test_branches_tags_and_short_ids_are_refs(work_tree: Path) -> None:
 )
 def test_what_is_no_plain_name_of_a_commit_is_no_ref(work_tree: Path, ref: str) -> None:
     assert Repository(work_tree).commit(ref) is None
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What git itself was asked to name."""
+    refs = []
+    ask = Repository.commit
+
+    def noted(self: Repository, ref: str) -> str | None:
+        refs.append(ref)
+        return ask(self, ref)
+
+    monkeypatch.setattr(Repository, "commit", noted)
+    return refs
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_the_head_is_looked_up_by_git_once_for_each_commit(
+    work_tree: Path, tmp_path: Path, asked: list[str], *, bare: bool
+) -> None:
+    first = git(work_tree, "rev-parse", "HEAD")
+    path = work_tree
+    if bare:
+        path = tmp_path / "bare.git"
+        git(tmp_path, "clone", "-q", "--bare", str(work_tree), str(path))
+        git(path, "update-ref", "refs/heads/main", first)
+        (path / "packed-refs").unlink()
+        git(path, "update-ref", "refs/heads/main", first)
+    repository = Repository(path)
+    assert [repository.head() for _ in range(3)] == [first] * 3
+    assert asked == ["HEAD"]
+    second = commit(work_tree)
+    if bare:
+        git(work_tree, "push", "-q", str(path), "main")
+    assert [repository.head() for _ in range(3)] == [second] * 3
+    assert asked == ["HEAD"] * 2
+
+
+def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, asked: list[str]) -> None:
+    first = git(work_tree, "rev-parse", "HEAD")
+    second = commit(work_tree)
+    repository = Repository(work_tree)
+    assert repository.head() == second
+    git(work_tree, "branch", "feature/one", first)
+    git(work_tree, "checkout", "-q", "feature/one")
+    assert repository.head() == first
+    git(work_tree, "checkout", "-q", "--detach", second)
+    assert repository.head() == second
+    # Not a file of its own any more: git says it each time.
+    git(work_tree, "checkout", "-q", "main")
+    git(work_tree, "pack-refs", "--all")
+    asked.clear()
+    assert [repository.head() for _ in range(2)] == [second] * 2
+    assert asked == ["HEAD"] * 2
+    git(work_tree, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
+    git(work_tree, "symbolic-ref", "HEAD", "refs/heads/alias")
+    assert repository.head() == second
+    git(work_tree, "worktree", "add", "-q", "--detach", str(tmp_path / "linked"), first)
+    assert Repository(tmp_path / "linked").head() == first
+
+
+@pytest.mark.parametrize(
+    "head", ["ref: refs/heads/nothing\n", "ref: refs/heads/../../main\n", "ref: HEAD\n", ""]
+)
+def test_a_head_that_names_no_commit_is_gits_to_judge(work_tree: Path, head: str) -> None:
+    (work_tree / "main").write_text("0" * 40 + "\n")
+    repository = Repository(work_tree)
+    assert repository.head() is not None
+    (work_tree / ".git/HEAD").write_text(head)
+    with contextlib.suppress(AgentError):
+        assert repository.head() is None
+
+
+def test_a_branch_that_is_a_pipe_is_not_waited_for(work_tree: Path) -> None:
+    assert Repository(work_tree)._plain_head() == git(work_tree, "rev-parse", "HEAD")
+    branch = work_tree / ".git/refs/heads/main"
+    branch.unlink()
+    os.mkfifo(branch)
+    assert Repository(work_tree)._plain_head() is None
+    branch.unlink()
+    branch.symlink_to(work_tree / "commit")
+    (work_tree / "commit").write_text("0" * 40 + "\n")
+    assert Repository(work_tree)._plain_head() is None
 
 
 def test_a_tag_of_a_tree_is_no_commit(work_tree: Path) -> None:
