@@ -3,6 +3,7 @@
 `units/ml-job-ended` and `units/ml-job-stopping` write the marks with systemd's own words (systemd.exec(5)).
 """
 
+import os
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,15 +47,20 @@ class Outcome:
 def read_mark(path: Path) -> tuple[str, datetime] | None:
     """A mark's text and the time when it was made, or None where there is none."""
     try:
-        with path.open("r", encoding="ascii", errors="replace") as file:
-            return file.read(MAX_MARK).strip(), mark_time(path)
+        with open(path, "rb", buffering=0) as file:
+            text = file.read(MAX_MARK).decode("ascii", "replace")
+            return text.strip(), _modified(os.fstat(file.fileno()))
     except FileNotFoundError:
         return None
 
 
 def mark_time(path: Path) -> datetime:
     """When the unit made the mark, to the millisecond."""
-    return datetime.fromtimestamp(path.stat().st_mtime_ns // 10**6 / 1e3, UTC)
+    return _modified(path.stat())
+
+
+def _modified(state: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(state.st_mtime_ns // 10**6 / 1e3, UTC)
 
 
 def read_record(path: Path) -> ExitRecord | None:

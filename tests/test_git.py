@@ -90,10 +90,8 @@ def test_the_head_is_looked_up_by_git_once_for_each_commit(
     path = work_tree
     if bare:
         path = tmp_path / "bare.git"
-        git(tmp_path, "clone", "-q", "--bare", str(work_tree), str(path))
-        git(path, "update-ref", "refs/heads/main", first)
-        (path / "packed-refs").unlink()
-        git(path, "update-ref", "refs/heads/main", first)
+        git(tmp_path, "init", "-q", "--bare", "-b", "main", str(path))
+        git(work_tree, "push", "-q", str(path), "main")
     repository = Repository(path)
     assert [repository.head() for _ in range(3)] == [first] * 3
     assert asked == ["HEAD"]
