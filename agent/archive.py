@@ -45,20 +45,19 @@ class Block:
 async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
     """Keeps a log, which appears whole and synced, or not at all. Raises `OSError`, as for a full disk."""
     partial = path.with_name(f"{path.name}.new")
+    gathered: list[Item] = []
+    size = last = 0
+    mode = "wb"
     try:
-        with partial.open("wb") as file:
-            gathered: list[Item] = []
-            size = last = 0
-            async for items in batches:
-                for item in items:
-                    gathered.append(item)
-                    size += len(item.text) if isinstance(item, Line) else 0
-                    last = item.position.number
-                    if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
-                        await asyncio.to_thread(_append, file, gathered, last)
-                        gathered, size = [], 0
-            await asyncio.to_thread(_append, file, gathered, last)
-            await asyncio.to_thread(_publish, file, path)
+        async for items in batches:
+            for item in items:
+                gathered.append(item)
+                size += len(item.text) if isinstance(item, Line) else 0
+                last = item.position.number
+                if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
+                    await asyncio.to_thread(_append, partial, mode, gathered, last)
+                    gathered, size, mode = [], 0, "ab"
+        await asyncio.to_thread(_append, partial, mode, gathered, last, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -102,16 +101,23 @@ def _behind(items: list[Item], after: Position, held: list[Item]) -> tuple[list[
     return behind, held
 
 
-def _append(file: BinaryIO, items: list[Item], last: int) -> None:
+def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path | None = None) -> None:
+    """Writes a member, and publishes the file as `path` where it is the last one."""
     text = "".join(_encoded(item) for item in items).encode()
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     body = compressor.compress(text) + compressor.flush()
     size = HEADER.size + len(body) + TRAILER.size
     job_lines = sum(isinstance(item, Line) and item.source is LogSource.JOB for item in items)
     extra = SUBFIELD[1] + 4  # with the subfield's own name and length
-    file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
-    file.write(body)
-    file.write(TRAILER.pack(zlib.crc32(text), len(text) & 0xFFFFFFFF))
+    with partial.open(mode) as file:
+        file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
+        file.write(body)
+        file.write(TRAILER.pack(zlib.crc32(text), len(text) & 0xFFFFFFFF))
+        if path is not None:
+            file.flush()
+            os.fsync(file.fileno())
+    if path is not None:
+        _publish(partial, path)
 
 
 def _encoded(item: Item) -> str:
@@ -146,10 +152,8 @@ def _decoded(values: dict[str, Any]) -> Item:
     return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
 
 
-def _publish(file: BinaryIO, path: Path) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    os.replace(file.name, path)
+def _publish(partial: Path, path: Path) -> None:
+    os.replace(partial, path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)

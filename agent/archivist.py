@@ -70,7 +70,7 @@ class Archivist:
             lines = collected(self._log(job), said)
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
-            keep(file.parent, said.metrics(job.job_id, complete=True))
+            await asyncio.to_thread(keep, file.parent, said.metrics(job.job_id, complete=True))
         await self._store.archived(job.job_id)
 
     async def _log(self, job: Job) -> AsyncGenerator[list[Item]]:

@@ -121,6 +121,9 @@ class _Active:
     driver: asyncio.Task[None] | None = None
     start_requests: int = 0
     refusal: str = ""
+    manager: str | None = (
+        None  # which systemd manager was asked to start it, where this agent has recorded that
+    )
 
 
 class Jobs:
@@ -528,7 +531,7 @@ class Jobs:
         state = UnitState() if (directory / ENDED).exists() else await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
             result = self._outcome(active.job, record)
-            if result.reason is Reason.STOPPED and await self._manager_left(active.job, manager):
+            if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
                 result = interrupted("The host was shut down while the job ran.")
             await self._finish(
                 active,
@@ -543,7 +546,7 @@ class Jobs:
             await self._finish_without_record(active, state, manager)
         elif active.job.cancel_requested:
             await self._finish(active, Outcome(JobState.CANCELLED, Reason.CANCELLED))
-        elif await self._manager_left(active.job, manager):
+        elif await self._manager_left(active, manager):
             await self._finish(active, interrupted("The host was restarted before the job began."))
         else:
             await self._start(active)
@@ -645,7 +648,7 @@ class Jobs:
     async def _finish_without_record(self, active: _Active, state: UnitState, manager: str) -> None:
         """A job that began, is gone, and left no record: FAILED as the journal says, but never COMPLETED."""
         job = active.job
-        if await self._manager_left(job, manager):
+        if await self._manager_left(active, manager):
             await self._finish(active, interrupted("The host went down while the job ran."))
             return
         others = {each.invocation_id for each in job.attempts if each.invocation_id}
@@ -752,6 +755,7 @@ class Jobs:
             changed = changed.model_copy(update={"revision": job.revision + 1})
             await self._record(changed, manager, deed)
             active.job = changed
+            active.manager = manager or active.manager
             self._schedule.note(changed)
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
@@ -780,12 +784,12 @@ class Jobs:
 
     # Looking things up
 
-    async def _manager_left(self, job: Job, manager: str) -> bool:
+    async def _manager_left(self, active: _Active, manager: str) -> bool:
         """Whether the systemd manager that was asked to start the job is gone, or about to go.
 
         `manager` is the identity of the one that is there.
         """
-        asked = await self._store.manager_of(job.job_id)
+        asked = active.manager or await self._store.manager_of(active.job.job_id)
         return asked != manager or await self._units.manager_stopping()
 
     async def _secrets(self, names: Iterable[str], owner: str) -> list[Mounted]:

@@ -15,7 +15,7 @@ from agent.cli.http import Api
 from agent.cli.identity import Profile, config_directory
 from agent.cli.stream import Event, follow
 from agent.config import Settings
-from agent.models import Job
+from agent.models import Job, JobPage
 
 from .contender import (
     HYPERPARAMETERS,
@@ -30,6 +30,7 @@ from .contender import (
     command,
 )
 
+PAGE = 200  # jobs in one answer
 REQUEST = {"script_name": SCRIPT, "hyperparameters": HYPERPARAMETERS}
 
 
@@ -72,7 +73,7 @@ class InstalledAgent:
         return followed.first_line - followed.sent
 
     async def batch(self, jobs: int) -> float:
-        """All are submitted, by as many clients as run at a time; the last is followed, then all are read.
+        """All are submitted, by as many clients as run at a time; the last is watched, then all are listed.
 
         Their logs are kept ten seconds later: that is not in the time, but in the CPU of the batch.
         """
@@ -85,13 +86,10 @@ class InstalledAgent:
         began = time.perf_counter()
         await at_a_time(WIDTH, [submit] * jobs)
         async with asyncio.timeout(PATIENCE):
-            async with self._log(submitted[-1].job_id) as events:
+            async with self._stream(f"/jobs/{submitted[-1].job_id}/events") as events:
                 async for _ in events:
                     pass
-        done = []
-        for job in submitted:
-            async with asyncio.timeout(PATIENCE):
-                done.append(await self._ended(job))
+            done = await self._ended({job.job_id for job in submitted})
         seconds = time.perf_counter() - began
         for job in done:
             check_outcome(job, self._settings)
@@ -121,7 +119,7 @@ class InstalledAgent:
         job_id = (await self._api.post("/jobs", REQUEST))["job_id"]
         answered = time.time()
         first_line = 0.0
-        async with self._log(job_id) as events:
+        async with self._stream(f"/jobs/{job_id}/logs") as events:
             async for event in events:
                 if event.name == "line" and not first_line:
                     line = json.loads(event.data)
@@ -132,16 +130,30 @@ class InstalledAgent:
             raise BenchError(f"job {job_id} printed nothing")
         return Followed(Job.model_validate_json(event.data), sent, answered, first_line, time.time())
 
-    def _log(self, job_id: str) -> contextlib.aclosing[AsyncGenerator[Event]]:
-        """A job's log as its client follows it, to its end."""
-        return contextlib.aclosing(follow(self._api, f"/jobs/{job_id}/logs", params={}, notice=_broken))
+    def _stream(self, path: str) -> contextlib.aclosing[AsyncGenerator[Event]]:
+        """The events at `path` as a client follows them, to their end."""
+        return contextlib.aclosing(follow(self._api, path, params={}, notice=_broken))
 
-    async def _ended(self, job: Job) -> Job:
+    async def _ended(self, job_ids: set[str]) -> list[Job]:
+        """The jobs of these ids, the newest of all, once each has ended."""
         while True:
-            job = Job.model_validate(await self._api.get(f"/jobs/{job.job_id}"))
-            if job.status.terminal:
-                return job
+            pages = await self._pages(len(job_ids))
+            done = [job for job in pages if job.job_id in job_ids and job.status.terminal]
+            if len(done) == len(job_ids):
+                return done
             await asyncio.sleep(POLL_INTERVAL)
+
+    async def _pages(self, jobs: int) -> list[Job]:
+        """So many jobs at least, the newest first."""
+        found: list[Job] = []
+        cursor: str | None = None
+        while len(found) < jobs:
+            query = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+            page = JobPage.model_validate(await self._api.get("/jobs", query))
+            found += page.jobs
+            if (cursor := page.next_cursor) is None:
+                break
+        return found
 
 
 def _broken(notice: str) -> None:
