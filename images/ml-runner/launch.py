@@ -12,7 +12,6 @@ description is missing or malformed.
 loopback, and HTTPS_PROXY says so; plain HTTP has no way out.
 """
 
-import json
 import os
 import sys
 import time
@@ -35,6 +34,35 @@ def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise MalformedError(f"{name} must be a string")
     return value
+
+
+class Options:
+    """What json's scanner is told: the defaults of `json.loads`."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+    memo: dict[str, str] = {}  # noqa: RUF012 (of the scanner that is written in Python)
+
+
+def parsed(text: str) -> object:
+    """The JSON value in the text. Raises ValueError.
+
+    To import json takes as long as to start Python; its scanner alone, which is built in, takes nothing.
+    """
+    try:
+        from _json import make_scanner
+
+        value, end = make_scanner(Options)(text, 0)
+        if end == len(text):
+            return value
+    except (ImportError, AttributeError, StopIteration, SystemError):
+        pass  # it cannot say what is wrong, or how to use it has changed
+    import json
+
+    return json.loads(text)
 
 
 def read(job: object) -> tuple[str, dict[bytes, bytes]]:
@@ -114,7 +142,7 @@ def main() -> None:
     """Never returns: it is the script from here on, or it exits."""
     try:
         with open(JOB, encoding="utf-8") as file:
-            job = json.load(file)
+            job = parsed(file.read())
         script, variables = read(job)
         os.chdir(SCRIPTS)
         if "proxy" in job:

@@ -160,6 +160,22 @@ def test_everything_that_scripts_import_works_without_a_writable_root_or_a_netwo
     assert python(f"import {packages}; print('fine')") == "fine\n"
 
 
+@pytest.mark.parametrize(
+    ("image", "packages"),
+    [(RUNNER, "pandas, sklearn.ensemble, snowflake.connector"), (WAREHOUSE, "fakesnow.server")],
+)
+def test_nothing_is_compiled_when_a_container_starts(image: str, packages: str) -> None:
+    code = f"""
+import sys, {packages}
+specs = [module.__spec__ for module in sys.modules.values() if getattr(module, "__spec__", None)]
+files = [spec.cached for spec in specs if spec.has_location and spec.cached]
+import os
+print(len(files) > 500, [file for file in files if not os.path.exists(file)])
+"""
+    ran = podman("run", *CAGE, "--network=none", "--entrypoint=python3", image, "-c", code)
+    assert (ran.returncode, ran.stdout) == (0, "True []\n"), ran.stderr
+
+
 def test_matplotlib_finds_its_list_of_fonts_ready() -> None:
     code = "import os; print(sum(name.startswith('fontlist-') for name in os.listdir('/tmp/matplotlib')))"
     assert python(code) == "1\n"

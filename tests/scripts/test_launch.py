@@ -102,6 +102,26 @@ def test_a_hundred_of_the_longest_values_fit(container: Container) -> None:
     assert json.loads(ran.stdout)["variables"]["HP_P99"] == longest
 
 
+def test_a_description_may_have_blanks_around_it(container: Container) -> None:
+    assert container.start(f"\n {json.dumps(job(), indent=2)} \n").returncode == 7
+
+
+def test_the_json_module_is_imported_where_it_is_needed_alone(container: Container) -> None:
+    """It takes as long as starting Python does, for each job."""
+    container.job.write_text(json.dumps(job(value="grün 🌲")))
+    ran = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", container.launcher],
+        env={"LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(ran.stdout)["variables"]["HP_VALUE"] == "grün 🌲"
+    imported = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()]
+    assert "os" in imported
+    assert not {"json", "re"} & set(imported)
+
+
 def test_the_exit_status_is_the_scripts(container: Container) -> None:
     assert container.start(job()).returncode == 7
 
@@ -133,6 +153,9 @@ def test_a_missing_description_is_one_clear_line_and_status_78(container: Contai
     ("description", "reason"),
     [
         ("", "Expecting value: line 1 column 1 (char 0)"),
+        ('{"job_id": "a"', "Expecting ',' delimiter: line 1 column 15 (char 14)"),
+        ('{"job_id": "a"} b', "Extra data: line 1 column 17 (char 16)"),
+        ('{"job_id": "a\n"}', "Invalid control character at: line 1 column 14 (char 13)"),
         ("[]", "must be an object"),
         ('{"job_id": "a", "script_name": "report.py"}', "hyperparameters is missing"),
         ('{"hyperparameters": {}, "script_name": "report.py"}', "job_id is missing"),
