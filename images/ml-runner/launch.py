@@ -4,9 +4,10 @@
      "starts_after": "/run/ml-job/started", "proxy": "/run/ml-egress/proxy"}
 
 `starts_after`, if it is there, is a file that appears when systemd watches this container; a script that
-ended before would leave no exit status. The script gets JOB_ID and HP_<NAME> in its environment. Values are
-data: no shell, no unit file and no command line sees them. Exits with 78 (EX_CONFIG of sysexits.h) when the
-description is missing or malformed.
+ended before would leave no exit status. The script begins when that file is there (ml_start.py).
+
+The script gets JOB_ID and HP_<NAME> in its environment. Values are data: no shell, no unit file and no
+command line sees them. Exits with 78 (EX_CONFIG of sysexits.h) when the description is missing or malformed.
 
 `proxy`, if it is there, is the socket of the only way out. It is forwarded to from a port of the job's own
 loopback, and HTTPS_PROXY says so; plain HTTP has no way out.
@@ -14,7 +15,6 @@ loopback, and HTTPS_PROXY says so; plain HTTP has no way out.
 
 import os
 import sys
-import time
 
 JOB = "/run/ml-job/job.json"
 SCRIPTS = "/scripts"
@@ -22,7 +22,6 @@ EX_CONFIG = 78
 PROXY_PORT = 3128  # of the job's own loopback
 BACKLOG = 128
 CHUNK = 1 << 16  # bytes
-PAUSE = 0.002  # seconds between two looks for the file that is waited for
 
 
 class MalformedError(Exception):
@@ -79,14 +78,6 @@ def read(job: object) -> tuple[str, dict[bytes, bytes]]:
         variables[f"HP_{name.upper()}"] = text(name, value)
     script = os.path.join(SCRIPTS, text("script_name", job["script_name"]))
     return script, {name.encode(): value.encode() for name, value in variables.items()}
-
-
-def wait(job: dict[str, object]) -> None:
-    """Returns when the job may start; systemd ends it where that takes too long (TimeoutStartSec=)."""
-    if "starts_after" in job:
-        path = text("starts_after", job["starts_after"])
-        while not os.path.exists(path):
-            time.sleep(PAUSE)
 
 
 def forward(path: str) -> dict[bytes, bytes]:
@@ -147,7 +138,9 @@ def main() -> None:
         os.chdir(SCRIPTS)
         if "proxy" in job:
             variables |= forward(text("proxy", job["proxy"]))
-        wait(job)
+        if "starts_after" in job:
+            # Not here: Python starts meanwhile (ml_start.py).
+            variables[b"ML_STARTS_AFTER"] = text("starts_after", job["starts_after"]).encode()
         # -u: a line is in the log when it is printed, not when a buffer is full.
         command = [sys.executable, "-u", script]
         os.execve(command[0], command, dict(os.environb) | variables)  # noqa: S606 (no shell on purpose)

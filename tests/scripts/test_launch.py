@@ -1,8 +1,11 @@
 """The launcher of the jobs' image, as a process of its own: it becomes the script."""
 
 import json
+import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ EX_CONFIG = 78
 REPORT = """
 import json, os, sys
 print(json.dumps({
-    "variables": {name: os.environ[name] for name in os.environ if name.startswith(("HP_", "JOB_", "KEEP"))},
+    "variables": {
+        name: value for name, value in os.environ.items() if name.startswith(("HP_", "JOB_", "KEEP", "ML_"))
+    },
     "arguments": sys.argv,
     "directory": os.getcwd(),
 }))
@@ -132,15 +137,25 @@ def test_a_script_runs_in_the_scripts_directory_wherever_it_is_itself(container:
     assert report["arguments"] == [str(container.scripts / "team/report.py")]
 
 
-def test_a_script_begins_when_the_file_that_it_waits_for_is_there(container: Container) -> None:
+def test_a_script_begins_when_the_file_that_it_waits_for_is_there(
+    container: Container, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv", symlinks=True)
+    python = tmp_path / "venv/bin/python3"
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "venv")}))
+    for name in ("ml_start.py", "ml_start.pth"):
+        shutil.copy(LAUNCHER.with_name(name), packages)
     signal = container.job.with_name("started")
     container.job.write_text(json.dumps(job() | {"starts_after": str(signal)}))
-    command = [sys.executable, "-I", "-S", container.launcher]
+    command = [python, "-I", "-S", container.launcher]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         signal.touch()
+        assert process.stdout is not None
+        variables = json.load(process.stdout)["variables"]
         assert process.wait(30) == 7
+    assert not any("START" in name for name in variables)
 
 
 def test_a_missing_description_is_one_clear_line_and_status_78(container: Container) -> None:
