@@ -6,7 +6,7 @@ The launcher says in the environment which file is waited for; the script does n
 import os
 import time
 
-PAUSE = 0.002  # seconds between two looks
+PAUSE = 0.001  # seconds between two looks
 
 if path := os.environb.pop(b"ML_STARTS_AFTER", None):
     # systemd ends what waits too long (TimeoutStartSec=).
