@@ -231,12 +231,21 @@ class Compiler:
     def _sources(self, plan: Plan) -> _Sources:
         program = generator()
         state = program.stat()
-        drop_ins = [drop_in for each in self._policies for drop_in in (each / f"{TEMPLATE}.d").glob("*.conf")]
+        files = [file for each in self._policies for file in (each / f"{TEMPLATE}.d").glob("*.conf")]
+        try:
+            template = self._newest(TEMPLATE, self._template).read_bytes()
+            # Of two with the same name, the last policy's.
+            policy = {file.name: file.read_bytes() for file in files}
+        except OSError as error:
+            raise AgentError(
+                Problem.HOST,
+                f"The policy for jobs cannot be read: {error.filename}: {error.strerror}.",
+                f"The service account needs to read {TEMPLATE} and its drop-ins.",
+            ) from error
         return _Sources(
             generator=(program, state.st_mtime_ns, state.st_size),
-            template=self._newest(TEMPLATE, self._template).read_bytes(),
-            # Of two with the same name, the last policy's.
-            policy=tuple(sorted({each.name: each.read_bytes() for each in drop_ins}.items())),
+            template=template,
+            policy=tuple(sorted(policy.items())),
             job=tuple(drop_in(plan).split(plan.job_id)),
         )
 

@@ -373,6 +373,15 @@ async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(
 
 
 @pytest.mark.host
+async def test_a_drop_in_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    site = policy(tmp_path, "")
+    (site / f"{TEMPLATE}.d/20-more.conf").mkdir()
+    with pytest.raises(AgentError, match=r"20-more\.conf: Is a directory") as caught:
+        await compiler(tmp_path, site).compile(PLAIN)
+    assert caught.value.problem is Problem.HOST
+
+
+@pytest.mark.host
 async def test_what_quadlet_says_of_a_malformed_drop_in_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"Quadlet refused the job's unit: .*NoSuchKey"):
         await compiler(tmp_path, policy(tmp_path, "[Container]\nNoSuchKey=1\n")).compile(PLAIN)
