@@ -117,7 +117,8 @@ def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path |
             file.flush()
             os.fsync(file.fileno())
     if path is not None:
-        _publish(partial, path)
+        os.replace(partial, path)
+        _sync(path.parent)
 
 
 def _encoded(item: Item) -> str:
@@ -152,9 +153,8 @@ def _decoded(values: dict[str, Any]) -> Item:
     return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
 
 
-def _publish(partial: Path, path: Path) -> None:
-    os.replace(partial, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

@@ -121,9 +121,7 @@ class _Active:
     driver: asyncio.Task[None] | None = None
     start_requests: int = 0
     refusal: str = ""
-    manager: str | None = (
-        None  # which systemd manager was asked to start it, where this agent has recorded that
-    )
+    manager: str | None = None  # the systemd manager that was asked to start it, if this agent recorded that
 
 
 class Jobs:

@@ -263,7 +263,7 @@ class Compiler:
             (source / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
             job = source / f"ml-job@{plan.job_id}.container.d"
             job.mkdir()
-            (job / "50-job.conf").write_text(drop_in(plan), "utf-8")
+            (job / "50-job.conf").write_text(plan.job_id.join(sources.job), "utf-8")
             return _generated(source, target, plan)
 
     def _newest(self, name: str, packaged: Path) -> Path:
