@@ -31,6 +31,7 @@ from agent.store import IdTaken, Store, _insert
 CHECKOUT = Path(__file__).parents[2]
 PAGE = 50
 READY_SECONDS = 60.0
+SETTLED_SECONDS = 3.0  # after the first answer: the retention's first round goes through the whole history
 RUN = "from agent.config import load; from agent.service import run; run(load())"
 CONFIG = """state_directory = "{base}/state"
 runtime_directory = "{base}/run"
@@ -189,15 +190,17 @@ async def _answered(made: Agent) -> None:
 async def measure(base: Path, *, few: int, many: int, rounds: int, waiting: int) -> None:
     """Prints one table: medians, and what the long history's are over the short one's."""
     async with agent(base / "few", ended=few) as small, agent(base / "many", ended=many) as large:
+        await asyncio.sleep(SETTLED_SECONDS)
         print(f"{'median of ' + str(rounds) + ', in turns':<30}{small.name:>12}{large.name:>12}{'ratio':>8}")
-        for name, figure in FIGURES.items():
-            values: dict[str, list[float]] = {small.name: [], large.name: []}
-            for turn in range(rounds + 5):
+        values: dict[tuple[str, str], list[float]] = {}
+        for turn in range(rounds + 5):
+            for name, figure in FIGURES.items():
                 for each in (small, large) if turn % 2 else (large, small):
                     took = await figure(each)
                     if turn >= 5:  # the first ones warm up
-                        values[each.name].append(1000 * took)
-            row(name + ", ms", *(statistics.median(values[each.name]) for each in (small, large)))
+                        values.setdefault((name, each.name), []).append(1000 * took)
+        for name in FIGURES:
+            row(name + ", ms", *(statistics.median(values[name, each.name]) for each in (small, large)))
         row("memory, MiB", small.memory() / 1024, large.memory() / 1024)
         row("process to first answer, s", small.ready_seconds, large.ready_seconds)
     async with agent(base / "queue", ended=0, waiting=waiting) as queued:
