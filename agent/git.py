@@ -50,14 +50,16 @@ class Repository:
         self._path = path
         self._head: str | None = None
 
-    def head(self) -> str | None:
-        """The id of the commit that is checked out, or None where there is none yet.
+    def commit(self, ref: str) -> str | None:
+        """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id means, or None.
 
-        git is asked where its files do not plainly say that it is the one of the last time.
+        Of `HEAD`, git is asked where its files do not plainly say that it is the one of the last time.
         """
+        if ref != "HEAD":
+            return self._named(ref)
         commit = self._plain_head()
         if commit is None or commit != self._head:
-            commit = self._head = self.commit("HEAD")
+            commit = self._head = self._named(ref)
         return commit
 
     def _plain_head(self) -> str | None:
@@ -70,8 +72,7 @@ class Repository:
             said = _line(directory / branch[1])
         return said if COMMIT_PATTERN.fullmatch(said) else None
 
-    def commit(self, ref: str) -> str | None:
-        """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id means, or None."""
+    def _named(self, ref: str) -> str | None:
         if not REF_PATTERN.fullmatch(ref):
             return None
         found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")

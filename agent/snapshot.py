@@ -77,13 +77,10 @@ class Snapshots:
 
         Raises `AgentError` (ref not found).
         """
-        if ref is None:
-            commit = await asyncio.to_thread(self._repository.head)
-            if commit is None:
-                raise AgentError(
-                    Problem.HOST, "The scripts' repository has no commit.", "Commit a script to it."
-                )
-        elif (commit := await asyncio.to_thread(self._repository.commit, ref)) is None:
+        commit = await asyncio.to_thread(self._repository.commit, "HEAD" if ref is None else ref)
+        if commit is None and ref is None:
+            raise AgentError(Problem.HOST, "The scripts' repository has no commit.", "Commit a script to it.")
+        if commit is None:
             raise _no_commit("is no branch, tag or commit of the scripts' repository")
         return commit
 

@@ -72,13 +72,13 @@ def test_what_is_no_plain_name_of_a_commit_is_no_ref(work_tree: Path, ref: str) 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What git itself was asked to name."""
     refs = []
-    ask = Repository.commit
+    ask = Repository._named
 
     def noted(self: Repository, ref: str) -> str | None:
         refs.append(ref)
         return ask(self, ref)
 
-    monkeypatch.setattr(Repository, "commit", noted)
+    monkeypatch.setattr(Repository, "_named", noted)
     return refs
 
 
@@ -93,12 +93,12 @@ def test_the_head_is_looked_up_by_git_once_for_each_commit(
         git(tmp_path, "init", "-q", "--bare", "-b", "main", str(path))
         git(work_tree, "push", "-q", str(path), "main")
     repository = Repository(path)
-    assert [repository.head() for _ in range(3)] == [first] * 3
+    assert [repository.commit("HEAD") for _ in range(3)] == [first] * 3
     assert asked == ["HEAD"]
     second = commit(work_tree)
     if bare:
         git(work_tree, "push", "-q", str(path), "main")
-    assert [repository.head() for _ in range(3)] == [second] * 3
+    assert [repository.commit("HEAD") for _ in range(3)] == [second] * 3
     assert asked == ["HEAD"] * 2
 
 
@@ -106,23 +106,23 @@ def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, as
     first = git(work_tree, "rev-parse", "HEAD")
     second = commit(work_tree)
     repository = Repository(work_tree)
-    assert repository.head() == second
+    assert repository.commit("HEAD") == second
     git(work_tree, "branch", "feature/one", first)
     git(work_tree, "checkout", "-q", "feature/one")
-    assert repository.head() == first
+    assert repository.commit("HEAD") == first
     git(work_tree, "checkout", "-q", "--detach", second)
-    assert repository.head() == second
+    assert repository.commit("HEAD") == second
     # Not a file of its own any more: git says it each time.
     git(work_tree, "checkout", "-q", "main")
     git(work_tree, "pack-refs", "--all")
     asked.clear()
-    assert [repository.head() for _ in range(2)] == [second] * 2
+    assert [repository.commit("HEAD") for _ in range(2)] == [second] * 2
     assert asked == ["HEAD"] * 2
     git(work_tree, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
     git(work_tree, "symbolic-ref", "HEAD", "refs/heads/alias")
-    assert repository.head() == second
+    assert repository.commit("HEAD") == second
     git(work_tree, "worktree", "add", "-q", "--detach", str(tmp_path / "linked"), first)
-    assert Repository(tmp_path / "linked").head() == first
+    assert Repository(tmp_path / "linked").commit("HEAD") == first
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,10 @@ def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, as
 def test_a_head_that_names_no_commit_is_gits_to_judge(work_tree: Path, head: str) -> None:
     (work_tree / "main").write_text("0" * 40 + "\n")
     repository = Repository(work_tree)
-    assert repository.head() is not None
+    assert repository.commit("HEAD") is not None
     (work_tree / ".git/HEAD").write_text(head)
     with contextlib.suppress(AgentError):
-        assert repository.head() is None
+        assert repository.commit("HEAD") is None
 
 
 def test_a_branch_that_is_a_pipe_is_not_waited_for(work_tree: Path) -> None:

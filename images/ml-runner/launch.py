@@ -43,7 +43,6 @@ class Options:
     parse_float = float
     parse_int = int
     parse_constant = float
-    memo: dict[str, str] = {}  # noqa: RUF012 (of the scanner that is written in Python)
 
 
 def parsed(text: str) -> object:

@@ -49,9 +49,9 @@ class Container:
         self.job.write_text(text)
         return self.launch()
 
-    def launch(self) -> subprocess.CompletedProcess[str]:
+    def launch(self, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-I", "-S", self.launcher],
+            [sys.executable, "-I", "-S", *options, self.launcher],
             env={"KEEP": "this", "LANG": "C.UTF-8"},
             capture_output=True,
             text=True,
@@ -114,13 +114,7 @@ def test_a_description_may_have_blanks_around_it(container: Container) -> None:
 def test_the_json_module_is_imported_where_it_is_needed_alone(container: Container) -> None:
     """It takes as long as starting Python does, for each job."""
     container.job.write_text(json.dumps(job(value="grün 🌲")))
-    ran = subprocess.run(
-        [sys.executable, "-I", "-S", "-X", "importtime", container.launcher],
-        env={"LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = container.launch("-X", "importtime")
     assert json.loads(ran.stdout)["variables"]["HP_VALUE"] == "grün 🌲"
     imported = [line.rpartition("|")[2].strip() for line in ran.stderr.splitlines()]
     assert "os" in imported
