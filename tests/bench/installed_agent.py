@@ -15,7 +15,7 @@ from agent.cli.http import Api
 from agent.cli.identity import Profile, config_directory
 from agent.cli.stream import Event, follow
 from agent.config import Settings
-from agent.models import Job, JobPage
+from agent.models import Job
 
 from .contender import (
     HYPERPARAMETERS,
@@ -30,7 +30,6 @@ from .contender import (
     command,
 )
 
-PAGE = 200  # jobs in one answer
 REQUEST = {"script_name": SCRIPT, "hyperparameters": HYPERPARAMETERS}
 
 
@@ -137,23 +136,12 @@ class InstalledAgent:
     async def _ended(self, job_ids: set[str]) -> list[Job]:
         """The jobs of these ids, the newest of all, once each has ended."""
         while True:
-            pages = await self._pages(len(job_ids))
-            done = [job for job in pages if job.job_id in job_ids and job.status.terminal]
+            newest = self._api.jobs({}, limit=len(job_ids))
+            listed = [Job.model_validate(job) async for job in newest]
+            done = [job for job in listed if job.job_id in job_ids and job.status.terminal]
             if len(done) == len(job_ids):
                 return done
             await asyncio.sleep(POLL_INTERVAL)
-
-    async def _pages(self, jobs: int) -> list[Job]:
-        """So many jobs at least, the newest first."""
-        found: list[Job] = []
-        cursor: str | None = None
-        while len(found) < jobs:
-            query = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-            page = JobPage.model_validate(await self._api.get("/jobs", query))
-            found += page.jobs
-            if (cursor := page.next_cursor) is None:
-                break
-        return found
 
 
 def _broken(notice: str) -> None:
