@@ -17,6 +17,7 @@ from pathlib import Path
 from .errors import AgentError, FieldError, Problem
 from .models import Job, JobState, SecretChange, SecretEntry, SecretName, UserName, now
 from .podman import FREE_BYTES_FOR_SECRETS, Podman, Secret
+from .toml import TooMuchError, parse
 
 LOCK_TIMEOUT = 30.0  # seconds that another process may take to set a secret
 LOCK_PAUSE = 0.05  # seconds between two attempts
@@ -32,6 +33,7 @@ class Credentials:
         self._state_directory = state_directory
         self._lock_file = runtime_directory / "ml-agent/secrets.lock"
         self._lock = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     async def all(self) -> list[SecretEntry]:
         """Every secret, by name and user."""
@@ -55,7 +57,9 @@ class Credentials:
         Raises `AgentError`: invalid-request for a value that cannot be right, too-many-secrets where `user`
         has `limit` others, storage-full, host.
         """
-        check_value(name, value)
+        # A value of the largest size may take a second and 100 MB: not on the event loop, and one at a time.
+        async with self._checking:
+            await asyncio.to_thread(check_value, name, value)
         async with self._alone():
             before = await self._podman.secrets()
             rotated = any((each.name, each.user) == (name, user) for each in before)
@@ -128,14 +132,16 @@ def check_value(name: str, value: bytes) -> None:
     if not name.startswith("snowflake"):
         return
     try:
-        connections = tomllib.loads(value.decode("utf-8"))
+        connections = parse(value.decode("utf-8"))
     except UnicodeDecodeError:
         raise _refused("is not UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         place = _POSITION.search(str(error))
         raise _refused(f"is not TOML{f' (at {place[1]})' if place else ''}") from None
-    except RecursionError:
-        raise _refused("is nested too deeply") from None
+    except TooMuchError as error:
+        raise _refused(str(error)) from None
+    except ValueError:
+        raise _refused("has a number with too many digits") from None
     if "connections" in connections:
         raise _refused("has its connections below [connections]; write [NAME], not [connections.NAME]")
     if not any(isinstance(table, dict) and "account" in table for table in connections.values()):

@@ -8,13 +8,13 @@ import difflib
 import hashlib
 import math
 import re
-import tomllib
 from typing import Any
 
 from pydantic import Field, ValidationError
 
 from .errors import AgentError, FieldError, Problem
 from .models import Limits, Model, NetworkName, Parameter, ParameterType, Script, SecretName
+from .toml import parse
 
 # The reference implementation's expression for one type of block (PEP 723).
 BLOCK = re.compile(r"(?m)^# /// ml-job$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -110,8 +110,8 @@ def _table(content: str, first_line: int) -> dict[str, Any]:
     """The block's TOML. Blank lines in front give the parser's messages the file's own line numbers."""
     lines = [line.removeprefix("#").removeprefix(" ") for line in content.split("\n")]
     try:
-        return tomllib.loads("\n" * (first_line - 1) + "\n".join(lines))
-    except (ValueError, RecursionError) as error:
+        return parse("\n" * (first_line - 1) + "\n".join(lines))
+    except ValueError as error:
         raise MetadataError(re.sub(r", column \d+", "", str(error))) from error
 
 

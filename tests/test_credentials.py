@@ -83,6 +83,8 @@ def test_other_secrets_take_any_value() -> None:
         (f'[connections.default]\naccount = "x"\npassword = "{CANARY}"', r"\[connections\]"),
         ("\udcff", "UTF-8"),
         (f"{CANARY} = {'[' * 100_000}", "nested too deeply"),
+        (f"{CANARY}{'.a' * 100_000} = 1", "dots in line 1"),
+        (f"{CANARY} = {'1' * 5000}", "too many digits"),
     ],
 )
 def test_a_snowflake_secret_that_is_no_connections_file_is_refused_without_its_value(

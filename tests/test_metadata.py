@@ -126,7 +126,7 @@ def test_the_values_of_a_parameter_may_be_written_as_toml_writes_them() -> None:
         (block("") + "\n" + block(""), "line 5: there may be one ml-job block only"),
         (HEAD + block("description = "), "Invalid value (at line 4)"),
         (block('a = 1\nb = "'), 'line 3)'),
-        (block("x = " + "[" * 20_000), "recursion"),
+        (block("x = " + "[" * 20_000), "nested too deeply"),
         (block("x = " + "9" * 5_000), "digits"),
         (block('[[parameters]]\nname = "x"\ndefault = 0x' + "f" * 5_000), "digits"),
     ],
