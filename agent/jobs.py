@@ -261,7 +261,7 @@ class Jobs:
     ) -> Job:
         while True:
             with contextlib.suppress(IdTaken):
-                return await _to_its_end(self._accept(job, idempotency_key, fingerprint, deed))
+                return await to_its_end(self._accept(job, idempotency_key, fingerprint, deed))
             job_id = new_job_id()
             job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
 
@@ -339,7 +339,7 @@ class Jobs:
         if by:
             owner = (await self.get(job_id)).owner
             deed = by.did("pinJob" if pinned else "unpinJob", job_id, owner=owner)
-        await _to_its_end(self._pin(job_id, pinned=pinned, deed=deed))
+        await to_its_end(self._pin(job_id, pinned=pinned, deed=deed))
         return await self.get(job_id)
 
     async def _pin(self, job_id: str, *, pinned: bool, deed: Deed | None) -> None:
@@ -740,7 +740,7 @@ class Jobs:
         deed: Deed | None = None,
     ) -> None:
         """Commits `change(job)` as the next revision, with the `deed` that it is, unless nothing changes."""
-        await _to_its_end(self._commit(active, change, manager, deed))
+        await to_its_end(self._commit(active, change, manager, deed))
 
     async def _commit(
         self, active: _Active, change: Callable[[Job], Job], manager: str | None, deed: Deed | None
@@ -887,7 +887,7 @@ def _audited(job: Job, script: Script) -> dict[str, Detail]:
     return details
 
 
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
+async def to_its_end(work: Coroutine[None, None, T]) -> T:
     """Awaits work that must not stop half-way when its caller is cancelled.
 
     A client that hangs up cancels its request: what the disk has by then, the agent must know too.

@@ -4,7 +4,8 @@ from aiohttp import web
 from pydantic import Field
 
 from ..credentials import Credentials
-from ..models import Model, SecretList, SecretName
+from ..jobs import to_its_end
+from ..models import Model, SecretChange, SecretEntry, SecretList, SecretName
 from .handlers import JOBS, answer
 from .identity import CALLER, PRINCIPAL
 from .requests import read_bytes, validate
@@ -25,24 +26,32 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 async def set_secret(request: web.Request) -> web.Response:
     """Sets a secret of one's own, in place of an earlier value. The body is the value, byte for byte."""
-    name, user = _name(request), request[PRINCIPAL].user
-    change = await request.app[CREDENTIALS].set(
-        name,
-        user,
-        await read_bytes(request),
-        running=request.app[JOBS].begun(user),
-        limit=request.app[MAX_SECRETS],
-    )
-    await request.app[TRAIL].done(request[CALLER], "setSecret", name)
-    return answer(change)
+    name, user, value = _name(request), request[PRINCIPAL].user, await read_bytes(request)
+
+    async def change() -> SecretChange:
+        changed = await request.app[CREDENTIALS].set(
+            name,
+            user,
+            value,
+            running=request.app[JOBS].begun(user),
+            limit=request.app[MAX_SECRETS],
+        )
+        await request.app[TRAIL].done(request[CALLER], "setSecret", name)
+        return changed
+
+    return answer(await to_its_end(change()))
 
 
 async def remove_secret(request: web.Request) -> web.Response:
     """Removes a secret of one's own; jobs that run keep what they were given."""
     name = _name(request)
-    removed = await request.app[CREDENTIALS].remove(name, request[PRINCIPAL].user)
-    await request.app[TRAIL].done(request[CALLER], "removeSecret", name)
-    return answer(removed)
+
+    async def change() -> SecretEntry:
+        removed = await request.app[CREDENTIALS].remove(name, request[PRINCIPAL].user)
+        await request.app[TRAIL].done(request[CALLER], "removeSecret", name)
+        return removed
+
+    return answer(await to_its_end(change()))
 
 
 def _name(request: web.Request) -> SecretName:

@@ -1,5 +1,6 @@
 """One's own secrets over HTTP: who sees and changes which, what is refused; no answer has a value."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from waiting import until
 
 from agent import podman
 from agent.models import JobState
@@ -136,6 +138,40 @@ async def test_a_disk_that_is_nearly_full_is_507_and_nothing_is_changed(
         assert (answer.status, answer.problem) == (507, "storage-full")
         assert "Retry-After" in answer.headers
     assert served.podman.values == {"ml-agent.api.alice": b"kept"}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_a_change_is_audited_although_the_client_has_left(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    await put(alice, "api")
+    made, left, ask = asyncio.Event(), asyncio.Event(), podman.Podman._json
+
+    async def changes_and_waits(self: podman.Podman, verb: str, path: str, **given: Any) -> Any:
+        answer = await ask(self, verb, path, **given)
+        if verb == "DELETE" or path == "/secrets/create":
+            made.set()
+            await left.wait()
+        return answer
+
+    monkeypatch.setattr(podman.Podman, "_json", changes_and_waits)
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(put(alice, "api") if method == "PUT" else alice(method, "/secrets/api"))
+        await made.wait()
+        asking.cancel()
+
+    async def noticed() -> bool:
+        return len(served.connections) == 0
+
+    await until(noticed)
+    left.set()
+    expected = "setSecret" if method == "PUT" else "removeSecret"
+
+    async def audited() -> bool:
+        rows = await served.scene.store.audit_rows(0, 1000)
+        return [row.content()["action"] for row in rows][1:] == [expected]
+
+    await until(audited)
 
 
 async def test_no_call_answers_with_a_value(served: Served, alice: Client) -> None:
