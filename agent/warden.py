@@ -24,7 +24,7 @@ class Warden:
         self._settings = settings
         self._jobs = jobs
         self._units = units
-        self._known: dict[str, int] = {}
+        self._known: dict[str, int] | None = None  # what each had taken at the last look
 
     async def run(self) -> None:
         """Looks, at once and then again and again, until it is cancelled."""
@@ -46,6 +46,8 @@ class Warden:
             grown[job.job_id] = max(taken.bytes, await self._written(job))
         before, self._known = self._known, grown
         if running:
+            # At the first look nobody has grown: what jobs took before is not for this agent to say.
+            before = grown if before is None else before
             growth = {job_id: size - before.get(job_id, 0) for job_id, size in grown.items()}
             self._make_room(running, growth)
 

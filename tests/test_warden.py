@@ -119,6 +119,18 @@ async def test_what_is_deleted_and_open_is_known_by_what_the_kernel_counts(scene
     assert scene.ended == [(OLD, Reason.STORAGE_FULL)]
 
 
+async def test_an_agent_that_has_just_begun_holds_nothing_earlier_against_a_job(
+    scene: Scene, look: Look
+) -> None:
+    scene.free = 90 * MIB
+    scene.taken_ = {OLD: Taken(500 * MIB, 1)}
+    await look()
+    assert scene.ended == []
+    scene.taken_[NEW] = Taken(5 * MIB, 1)
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
 async def test_where_nobody_is_seen_to_write_only_half_of_the_floor_ends_the_last_one(
     scene: Scene, look: Look
 ) -> None:
