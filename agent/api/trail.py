@@ -3,6 +3,7 @@
 What changes the store has its row from the store, in the transaction of the change.
 """
 
+import json
 import logging
 import time
 from collections import Counter, OrderedDict
@@ -32,7 +33,7 @@ class Trail:
         self._clock = clock
         self._full_at: OrderedDict[str, float] = OrderedDict()  # when an actor's budget is whole again
         self._unwritten: Counter[str] = Counter()
-        self._looks: OrderedDict[str, float] = OrderedDict()
+        self._looks: OrderedDict[int, float] = OrderedDict()
 
     async def refused(self, caller: Caller, action: str, subject: str = "", **details: Detail) -> None:
         """An attempt that came to nothing; written as far as the actor's budget goes, else counted.
@@ -73,7 +74,8 @@ class Trail:
         Raises `AgentError` (storage-full, host). The same look again soon is no new row.
         """
         deed, now = caller.was_shown(action, subject, **details), self._clock()
-        look = deed.model_dump_json(exclude={"source"})
+        # By the whole details, of which the row has the beginning.
+        look = hash((deed.model_dump_json(exclude={"source"}), json.dumps(details, sort_keys=True)))
         if (before := self._looks.pop(look, None)) is not None and now < before + SAME_LOOK:
             self._looks[look] = before
             return

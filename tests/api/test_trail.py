@@ -214,6 +214,18 @@ async def test_what_is_remembered_of_actors_and_looks_is_bounded() -> None:
     assert [deed.action for deed in written].count("getLogs") == 2
 
 
+async def test_looks_that_differ_behind_what_a_row_has_of_them_are_two() -> None:
+    written = list[Deed]()
+
+    async def write(deed: Deed) -> None:
+        written.append(deed)
+
+    trail = Trail(write)
+    for name in ("one.csv", "two.csv", "one.csv"):
+        await trail.shown(MALLORY, "getArtifact", "k3v7q2m5x4ab", path=f"{'d' * 400}/{name}")
+    assert len(written) == 2
+
+
 @pytest.mark.parametrize("role", Role)
 async def test_the_role_of_that_moment_is_audited(served: Served, role: Role) -> None:
     await (await served.known("caller", role)).submit()
