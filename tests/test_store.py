@@ -1,6 +1,8 @@
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
-from agent.store import MIGRATIONS, IdTaken, Kept, Store
+from agent.store import MIGRATIONS, IdTaken, Kept, Store, _connect
 
 
 def make_job(owner: str = "alice", job_id: str | None = None, **fields: object) -> Job:
@@ -210,6 +212,19 @@ async def test_a_newer_schema_is_refused_rather_than_guessed(tmp_path: Path) -> 
     with pytest.raises(AgentError, match="newer one"):
         async with Store.open(path):
             pass
+
+
+def test_a_record_that_two_open_at_once_is_made_once(tmp_path: Path) -> None:
+    for number in range(20):
+        path, barrier = tmp_path / f"{number}.db", threading.Barrier(2)
+
+        def opened(path: Path = path, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            _connect(path).close()
+
+        with ThreadPoolExecutor(2) as pool:
+            for opening in [pool.submit(opened) for _ in range(2)]:
+                opening.result()
 
 
 async def ended_job(store: Store, hours: int, **fields: object) -> Job:
