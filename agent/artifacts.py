@@ -11,6 +11,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +33,11 @@ MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones woul
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
 CHUNK_BYTES = 2**20
 MAX_SHOWN = 200  # characters of a path that somebody asked for in vain
+
+# Hashing takes as long as its bytes do. What else the agent does in threads does not wait for it, and the end
+# of a job does not wait for those who ask about others.
+REQUESTS = ThreadPoolExecutor(2, "artifacts")
+ENDS = ThreadPoolExecutor(2, "artifacts-at-ends")
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -114,7 +120,12 @@ class _StoppedError(Exception):
 
 
 async def manifest(
-    job_id: str, directory: Path, *, complete: bool, max_bytes: int | None = None
+    job_id: str,
+    directory: Path,
+    *,
+    complete: bool,
+    max_bytes: int | None = None,
+    pool: Executor = REQUESTS,
 ) -> ArtifactManifest:
     """What a job has left in `directory` so far; where it has ended (`complete`), once and for all.
 
@@ -124,10 +135,12 @@ async def manifest(
     files, no more than `max_bytes` are hashed and published.
 
     A complete manifest is kept in `manifest.json` beside the directory and read from there afterwards; while
-    the disk is full it is made again each time it is asked for.
+    the disk is full it is made again each time it is asked for. What has to be hashed is hashed in `pool`.
     """
+    if complete and (record := await asyncio.to_thread(_load, directory)):
+        return record.manifest
     most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
-    return await _in_thread(partial(_manifest, job_id, directory, complete, most))
+    return await _in_thread(pool, partial(_manifest, job_id, directory, complete, most))
 
 
 async def open_artifact(directory: Path, path: str) -> Published:
@@ -136,17 +149,27 @@ async def open_artifact(directory: Path, path: str) -> Published:
     Where a complete manifest is kept, these are the bytes that it hashed: a file that changed since is not
     found any more. While the job runs, the file is hashed as it is now.
     """
-    return await _in_thread(
-        partial(_publish, directory, path), discard=lambda published: published.file.close()
-    )
+    # One that is kept as it was needs no hashing, and does not wait for that of others.
+    if published := await _in_thread(None, partial(_published, directory, path, False), discard=_close):
+        return published
+    published = await _in_thread(REQUESTS, partial(_published, directory, path, True), discard=_close)
+    assert published is not None
+    return published
+
+
+def _close(published: Published | None) -> None:
+    if published is not None:
+        published.file.close()
 
 
 async def _in_thread(
-    work: Callable[[threading.Event], T], discard: Callable[[T], None] = lambda _: None
+    pool: Executor | None,
+    work: Callable[[threading.Event], T],
+    discard: Callable[[T], None] = lambda _: None,
 ) -> T:
     """Runs `work` off the event loop; when the caller is cancelled, tells it to stop and drops its result."""
     stop = threading.Event()
-    task = asyncio.ensure_future(asyncio.to_thread(work, stop))
+    task = asyncio.get_running_loop().run_in_executor(pool, work, stop)
 
     def drop(done: asyncio.Future[T]) -> None:
         if not done.cancelled() and done.exception() is None:
@@ -163,8 +186,6 @@ async def _in_thread(
 def _manifest(
     job_id: str, directory: Path, complete: bool, max_bytes: int, stop: threading.Event
 ) -> ArtifactManifest:
-    if complete and (record := _load(directory)):
-        return record.manifest
     survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
     try:
         with _opened(directory, OPEN_DIRECTORY) as descriptor:
@@ -242,7 +263,8 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
         )
 
 
-def _publish(directory: Path, path: str, stop: threading.Event) -> Published:
+def _published(directory: Path, path: str, hashing: bool, stop: threading.Event) -> Published | None:
+    """The artifact; None where it would have to be hashed, and may not."""
     record = _load(directory)
     kept = record.artifact(path) if record else None
     if record and not kept:
@@ -253,6 +275,8 @@ def _publish(directory: Path, path: str, stop: threading.Event) -> Published:
             status = os.fstat(file.fileno())
             if record and kept and record.stamps.get(path) == _stamp(status):
                 size, sha256 = kept.size, kept.sha256
+            elif not hashing:
+                return None
             else:
                 # Restored from a backup, say: the stamp is another, the bytes may be the same.
                 size, sha256 = _hash(file, status.st_size, stop)

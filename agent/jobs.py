@@ -13,15 +13,17 @@ import logging
 import shutil
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
 from . import __version__, archive, lifecycle
-from .artifacts import manifest
+from .artifacts import ENDS, REQUESTS, Published, manifest, open_artifact
 from .audit import Caller, Deed, Detail
 from .config import Settings, shipped
 from .errors import AgentError, FieldError, Problem
@@ -154,6 +156,7 @@ class Jobs:
         self._active: dict[str, _Active] = {}
         self._wake = asyncio.Event()
         self._waiters: dict[str, asyncio.Event] = {}
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()
         self._manager = ""
         self._begun: list[_Active] = []
         self._taken_up: list[_Active] = []
@@ -358,10 +361,26 @@ class Jobs:
 
     async def artifacts(self, job: Job) -> ArtifactManifest:
         """What the job has left so far; final once it has ended. Raises what `check_files` raises."""
-        found = await self._manifest(job, complete=job.status.terminal)
+        async with self._turn(job):
+            found = await self._manifest(job, REQUESTS, complete=job.status.terminal)
         # Looked at afterwards: what retention removes meanwhile must not be a shorter list.
         await self.check_files(job)
         return found
+
+    async def artifact(self, job: Job, path: str) -> Published:
+        """One file of these, open; the caller closes it. Raises as `open_artifact` and `check_files` do."""
+        try:
+            async with self._turn(job):
+                return await open_artifact(self.artifacts_directory(job), path)
+        except AgentError:
+            await self.check_files(job)
+            raise
+
+    def _turn(self, job: Job) -> contextlib.AbstractAsyncContextManager[Any]:
+        """One at a time of each owner's jobs that are not over, whose files are hashed for whoever asks."""
+        if job.status.terminal:
+            return contextlib.nullcontext()
+        return self._turns.setdefault(job.owner, asyncio.Lock())
 
     async def check_files(self, job: Job) -> None:
         """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
@@ -378,10 +397,11 @@ class Jobs:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""
         return self._attempt(job) / "artifacts"
 
-    async def _manifest(self, job: Job, *, complete: bool) -> ArtifactManifest:
+    async def _manifest(self, job: Job, pool: Executor, *, complete: bool) -> ArtifactManifest:
         """No more of it than its quota: what is hashed at a job's end holds its room."""
         most = job.limits.over(self._settings.jobs.default_limits).artifact_bytes
-        return await manifest(job.job_id, self.artifacts_directory(job), complete=complete, max_bytes=most)
+        directory = self.artifacts_directory(job)
+        return await manifest(job.job_id, directory, complete=complete, max_bytes=most, pool=pool)
 
     async def taken(self, job: Job) -> Taken:
         """What the job's attempt has in /artifacts now, and whether that is more than its limits say."""
@@ -701,7 +721,7 @@ class Jobs:
         if started.exists():
             update["started_at"] = _not_before(job, mark_time(started))
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await self._manifest(job, complete=True)
+        await self._manifest(job, ENDS, complete=True)
         await self._change(active, lambda latest: self._after_attempt(latest.model_copy(update=update)))
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._wake.set()

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from ..artifacts import Published, open_artifact
+from ..artifacts import Published
 from ..errors import AgentError, Problem
 from .access import JOB, check_again
 from .handlers import JOBS, answer
@@ -24,13 +24,7 @@ async def list_artifacts(request: web.Request) -> web.Response:
 
 async def get_artifact(request: web.Request) -> web.StreamResponse:
     """One file: always an attachment, whatever its name says that it is."""
-    job = request[JOB]
-    directory = request.app[JOBS].artifacts_directory(job)
-    try:
-        published = await open_artifact(directory, request.match_info["path"])
-    except AgentError:
-        await request.app[JOBS].check_files(job)
-        raise
+    published = await request.app[JOBS].artifact(request[JOB], request.match_info["path"])
     with contextlib.closing(published.file):
         return await _serve(request, published)
 

@@ -1,10 +1,13 @@
+import asyncio
 import hashlib
 import os
-from typing import Any
+import threading
+from typing import Any, BinaryIO
 
 import aiohttp
 import pytest
 
+import agent.artifacts
 from agent.api import artifacts
 
 from .conftest import Client, Served
@@ -66,6 +69,44 @@ async def test_head_says_what_get_would(alice: Client, path: str) -> None:
     assert (head.status, head.body) == (200, b"")
     for name in ("Content-Length", "Etag", "Content-Type", "Accept-Ranges", "Content-Disposition"):
         assert head.headers[name] == get.headers[name]
+
+
+async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
+    served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, other, ended = await alice.submit(), await bob.submit(), await bob.submit()
+    for job in (running, other, ended):
+        (served.artifacts(job) / "model.bin").write_bytes(CONTENT)
+    await served.finish(ended)
+    hashed, stalled = agent.artifacts._hash, list[BinaryIO]()
+    inode = (served.artifacts(running) / "model.bin").stat().st_ino
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hash_(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
+        if os.fstat(file.fileno()).st_ino == inode:
+            stalled.append(file)
+            begun.set()
+            go_on.wait(20)
+        return hashed(file, size, stop)
+
+    monkeypatch.setattr(agent.artifacts, "_hash", hash_)
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(alice("HEAD", f"/jobs/{running['job_id']}/artifacts/model.bin"))
+                for _ in range(20)
+            ]
+            assert await asyncio.to_thread(begun.wait, 20)
+            for job in (other, ended):
+                answer = await bob.get(f"/jobs/{job['job_id']}/artifacts/model.bin")
+                assert (answer.status, answer.body) == (200, CONTENT)
+            assert (await bob.get(f"/jobs/{other['job_id']}/artifacts")).json["artifacts"]
+            await asyncio.to_thread(os.getpid)
+            assert len(stalled) == 1
+            go_on.set()
+    finally:
+        go_on.set()
+    assert {each.result().status for each in asked} == {200}
 
 
 async def test_a_method_without_ranges_ignores_them(alice: Client, path: str) -> None:
