@@ -56,7 +56,8 @@ async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
                 last = item.position.number
                 if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
                     await asyncio.to_thread(_append, partial, mode, gathered, last)
-                    gathered, size, mode = [], 0, "ab"
+                    # Never a new file: the thread of a cancelled writer must not begin one in the middle.
+                    gathered, size, mode = [], 0, "r+b"
         await asyncio.to_thread(_append, partial, mode, gathered, last, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -110,6 +111,7 @@ def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path |
     job_lines = sum(isinstance(item, Line) and item.source is LogSource.JOB for item in items)
     extra = SUBFIELD[1] + 4  # with the subfield's own name and length
     with partial.open(mode) as file:
+        file.seek(0, os.SEEK_END)
         file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
         file.write(body)
         file.write(TRAILER.pack(zlib.crc32(text), len(text) & 0xFFFFFFFF))

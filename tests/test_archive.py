@@ -1,9 +1,12 @@
 """The log of a job that has ended: the same lines, under the same numbers, wherever a reader goes on."""
 
+import asyncio
 import gzip
 import json
+import threading
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,6 +122,33 @@ async def test_a_log_that_breaks_off_leaves_no_file(path: Path) -> None:
 
     with pytest.raises(AgentError):
         await archive.write(path, broken())
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_thread_that_outlives_its_writer_publishes_no_part_of_a_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, late, cancelled = archive._append, threading.Event(), threading.Event()
+    ended = threading.Event()
+
+    def appends_late(partial: Path, mode: str, *rest: Any) -> None:
+        if mode != "wb":
+            late.set()
+            cancelled.wait(10)
+        try:
+            append(partial, mode, *rest)
+        finally:
+            if mode != "wb":
+                ended.set()
+
+    monkeypatch.setattr(archive, "_append", appends_late)
+    writing = asyncio.create_task(archive.write(path, each([line(number) for number in range(1, 6)])))
+    assert await asyncio.to_thread(late.wait, 10)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    cancelled.set()
+    assert await asyncio.to_thread(ended.wait, 10)
     assert list(path.parent.iterdir()) == []
 
 
