@@ -64,6 +64,7 @@ from .outcome import (
     read_excess,
     read_mark,
     read_record,
+    stopped_by_hand,
 )
 from .podman import Podman
 from .quadlet import (
@@ -93,6 +94,7 @@ log = logging.getLogger("ml-agent")
 
 MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
 LOOK_DELAY = 2.0  # seconds before a job is looked at again after the host failed to answer
+NOT_THE_JOBS_FAULT = (Problem.STORAGE_FULL, Problem.HOST)  # what keeps a job from being prepared, for now
 
 
 # What a job that is run again has from the one before it, whatever its request changes.
@@ -543,10 +545,11 @@ class Jobs:
                 return
         # The order matters: each is looked at before what could have followed from it.
         directory = self._attempt(active.job)
+        ended = (directory / ENDED).exists()
         # The claim itself does not outlive the host; what only a claimed unit does, does.
-        claimed = (directory / CLAIMED).exists() or (directory / STARTED).exists()
+        claimed = (directory / CLAIMED).exists() or (directory / STARTED).exists() or ended
         # Where there is a record, what systemd says does not count any more, and it need not be asked.
-        state = UnitState() if (directory / ENDED).exists() else await self._units.state(active.job.unit)
+        state = UnitState() if ended else await self._units.state(active.job.unit)
         if record := read_record(directory / ENDED):
             result = self._outcome(active.job, record)
             if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
@@ -561,11 +564,15 @@ class Jobs:
         elif not state.ended:
             await self._follow(active, state, claimed=claimed)
         elif claimed:
+            if ended:
+                log.warning("job %s: its exit record is damaged", active.job.job_id)
             await self._finish_without_record(active, state, manager)
         elif active.job.cancel_requested:
             await self._finish(active, Outcome(JobState.CANCELLED, Reason.CANCELLED))
         elif await self._manager_left(active, manager):
             await self._finish(active, interrupted("The host was restarted before the job began."))
+        elif self._units.called_off(active.job.unit):
+            await self._finish(active, stopped_by_hand())
         else:
             await self._start(active)
 
@@ -581,15 +588,14 @@ class Jobs:
     async def _start(self, active: _Active) -> None:
         """Makes the job's unit and asks systemd for it. A unit that was claimed never starts again."""
         job = active.job
-        active.start_requests += 1
-        if active.start_requests > MAX_START_REQUESTS:
+        if active.start_requests >= MAX_START_REQUESTS:
             message = f"systemd did not begin to start the unit. {active.refusal}".rstrip()
             await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, message))
             return
         try:
             text = await self._compiler.compile(await self._plan(job))
         except AgentError as error:
-            if error.problem is Problem.STORAGE_FULL:
+            if error.problem in NOT_THE_JOBS_FAULT:
                 raise
             await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, str(error)))
             return
@@ -598,6 +604,7 @@ class Jobs:
         if job.attempt > 1:
             # What systemd still has of an earlier attempt would never start: that is claimed.
             await self._units.forget(job.unit)
+        active.start_requests += 1
         try:
             await self._units.start(job.unit)
         except AgentError as error:
@@ -618,7 +625,9 @@ class Jobs:
                 (directory / CLAIMED).symlink_to(self._settings.runtime_directory / _claim(job))
         network = self._settings.network(job.network)
         if network is None:
-            raise AgentError(Problem.HOST, f"The site's configuration has no network {job.network} any more.")
+            raise AgentError(
+                Problem.CONFIGURATION, f"The site's configuration has no network {job.network} any more."
+            )
         return Plan(
             job_id=job.job_id,
             # Without a digest the image was not there; Podman will say so in the job's log.

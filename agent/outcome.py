@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .errors import AgentError, Problem
 from .models import JobState, Reason
 
 MAX_MARK = 1024  # bytes, as the agent sets them aside; a record is about 70
@@ -64,14 +63,14 @@ def _modified(state: os.stat_result) -> datetime:
 
 
 def read_record(path: Path) -> ExitRecord | None:
-    """The exit record, or None before there is one. Raises `AgentError` (host) where it is damaged."""
+    """The exit record, or None where there is none, or one that is damaged."""
     mark = read_mark(path)
     if mark is None:
         return None
     text, ended_at = mark
     words = text.split()
     if len(words) != 4:
-        raise AgentError(Problem.HOST, f"{path} is no exit record.")
+        return None
     result, code, status, invocation_id = words
     return ExitRecord(result, code, status, invocation_id, ended_at)
 
@@ -82,6 +81,8 @@ def read_excess(path: Path) -> Outcome | None:
     if mark is None:
         return None
     reason, _, message = mark[0].partition(" ")
+    if reason not in list(Reason):  # its name was on the disk before its text, and the power was cut
+        return None
     return Outcome(JobState.FAILED, Reason(reason), message)
 
 
@@ -103,7 +104,7 @@ def outcome(
             return Outcome(JobState.CANCELLED, Reason.CANCELLED)
         if excess:
             return excess
-        return Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
+        return stopped_by_hand()
     if not started:
         return Outcome(JobState.FAILED, Reason.START_FAILED, "The container did not start; its log says why.")
     status = record.exit_status
@@ -120,6 +121,11 @@ def outcome(
         Reason.EXIT_CODE,
         f"The script exited with status {status}." if record.result == "exit-code" else record.result,
     )
+
+
+def stopped_by_hand() -> Outcome:
+    """The end of a job whose unit somebody told systemd to stop."""
+    return Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
 
 
 def interrupted(message: str) -> Outcome:

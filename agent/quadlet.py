@@ -162,7 +162,7 @@ def record_section(plan: Plan) -> str:
 def verify(text: str, plan: Plan) -> None:
     """Checks a compiled unit. The generator's exit status does not tell whether it took every line.
 
-    Raises `AgentError` (host) that names what is missing.
+    Raises `AgentError` (configuration) that names what is missing.
     """
     starts = [line for line in text.splitlines() if re.match(r"ExecStart\s*=", line)]
     wrong = objections(starts[0].partition("=")[2], _terms(plan)) if starts else []
@@ -170,7 +170,7 @@ def verify(text: str, plan: Plan) -> None:
         wrong.append(f"it has {len(starts)} ExecStart= lines")
     if wrong:
         raise AgentError(
-            Problem.HOST,
+            Problem.CONFIGURATION,
             f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
             f"Check the drop-ins of {TEMPLATE} (docs/cage.md); `ml-agent doctor` compiles a harmless job.",
         )
@@ -212,7 +212,7 @@ class Compiler:
         self._known: dict[_Sources, tuple[str, ...]] = {}
 
     async def compile(self, plan: Plan) -> str:
-        """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (host).
+        """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (configuration, host).
 
         The generator is not asked again where it would read what it has read for another job, but for the id.
         """
@@ -238,7 +238,7 @@ class Compiler:
             policy = {file.name: file.read_bytes() for file in files}
         except OSError as error:
             raise AgentError(
-                Problem.HOST,
+                Problem.CONFIGURATION,
                 f"The policy for jobs cannot be read: {error.filename}: {error.strerror}.",
                 f"The service account needs to read {TEMPLATE} and its drop-ins.",
             ) from error
@@ -290,7 +290,7 @@ def _generated(source: Path, target: Path, plan: Plan) -> str:
     except OSError as error:
         said = " ".join(done.stdout.decode("utf-8", "replace").split())[-500:]
         raise AgentError(
-            Problem.HOST,
+            Problem.CONFIGURATION,
             f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
             f"Check the drop-ins of {TEMPLATE}.",
         ) from error
@@ -321,7 +321,7 @@ def _check_paths(plan: Plan) -> None:
     for path in [*paths, plan.egress.directory] if plan.egress else paths:
         if not PATH_TOKEN.fullmatch(str(path)):
             raise AgentError(
-                Problem.HOST,
+                Problem.CONFIGURATION,
                 f"The path {str(path)!r} cannot be written into a unit file.",
                 "Use directories of letters, digits and @._=/+- only.",
             )
@@ -331,7 +331,7 @@ def _check_tokens(values: Iterable[str]) -> None:
     for value in values:
         if not TOKEN.fullmatch(value):
             raise AgentError(
-                Problem.HOST,
+                Problem.CONFIGURATION,
                 f"{value!r} cannot be written into a unit file.",
                 "Use directories and names of letters, digits and @._:,=/+- only.",
             )

@@ -17,6 +17,7 @@ from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
 from .errors import AgentError, Problem
+from .models import job_id_of
 
 SYSTEMD = "org.freedesktop.systemd1"
 MANAGER_PATH = "/org/freedesktop/systemd1"
@@ -126,20 +127,18 @@ class Units:
             watch(message.body[0])
         elif message.member == "JobRemoved":
             _, _, unit, result = message.body
-            if result == "canceled":
+            if result == "canceled" and job_id_of(unit):
                 self._called_off.add(unit)
             watch(unit)
         elif message.member == "Reloading" and not message.body[0]:
             watch(None)
 
     def called_off(self, name: str) -> bool:
-        """Whether somebody stopped the unit before it had started; asked once, then forgotten.
+        """Whether somebody stopped the unit, before it had started, since it was last asked for here.
 
         systemd runs no ExecStop= then, and tells it in a signal alone: missed while there is no connection.
         """
-        known = name in self._called_off
-        self._called_off.discard(name)
-        return known
+        return name in self._called_off
 
     async def call(self, interface: str, path: str, member: str, signature: str = "", *body: Any) -> Any:
         """Calls a method of the manager and returns its first result.
@@ -157,6 +156,7 @@ class Units:
 
     async def start(self, name: str) -> None:
         """Asks for the unit to be started; returns when the request is queued, before it has started."""
+        self._called_off.discard(name)
         await self.call(MANAGER, MANAGER_PATH, "StartUnit", "ss", name, "fail")
 
     async def stop(self, name: str) -> None:

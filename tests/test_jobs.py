@@ -562,6 +562,37 @@ async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_
     assert (attempt_of(scene.settings, job) / CLAIMED).exists()
 
 
+async def test_a_job_that_is_stopped_by_hand_before_it_began_is_not_started_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.calls_off.add(job.unit)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+    assert scene.units.started == [job.unit]
+
+
+async def test_a_shutdown_that_calls_a_waiting_start_off_interrupts_the_job(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.calls_off.add(job.unit)
+        scene.units.stopping = True
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+
+
+async def test_a_damaged_exit_record_is_none_and_never_a_reason_to_begin_anew(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, ENDED, " " * 1024)
+        scene.mark(job, OVER, " " * 1024)
+        jobs.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert scene.units.started == [job.unit]
+
+
 async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
@@ -573,7 +604,7 @@ async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene
         assert (await jobs.get(job.job_id)).invocation_id is None
 
 
-@pytest.mark.parametrize("problem", [Problem.HOST, Problem.SECRET_MISSING])
+@pytest.mark.parametrize("problem", [Problem.CONFIGURATION, Problem.SECRET_MISSING])
 async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
     scene: Scene, problem: Problem
 ) -> None:
@@ -584,7 +615,15 @@ async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
     assert (ended.reason, ended.message) == (Reason.START_FAILED, "The drop-in is no good.")
 
 
-@pytest.mark.parametrize("error", [OSError("disk"), AgentError(Problem.STORAGE_FULL, "full"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("disk"),
+        AgentError(Problem.STORAGE_FULL, "full"),
+        AgentError(Problem.HOST, "no answer"),
+        KeyError("x"),
+    ],
+)
 async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobody(
     scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,7 +631,7 @@ async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobod
     scene.compiler.refuses = error
     async with driving(scene.jobs()) as jobs:
         job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
-        await asyncio.sleep(0.015)
+        await asyncio.sleep(0.2)
         scene.compiler.refuses = None
 
         async def asked() -> list[str]:

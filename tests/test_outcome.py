@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
 from agent.models import JobState, Reason
 from agent.outcome import ExitRecord, Outcome, outcome, read_excess, read_mark, read_record
 
@@ -139,5 +138,11 @@ def test_a_record_that_is_not_there_is_none_and_not_an_error(tmp_path: Path) -> 
 def test_a_damaged_record_proves_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ended"
     path.write_text(text)
-    with pytest.raises(AgentError, match="is no exit record"):
-        read_record(path)
+    assert read_record(path) is None
+
+
+@pytest.mark.parametrize("text", ["", " " * 1024, "no-such-reason text"])
+def test_a_damaged_mark_of_an_excess_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "over"
+    path.write_text(text)
+    assert read_excess(path) is None

@@ -151,7 +151,7 @@ def test_a_compiled_unit_that_breaks_the_floor_is_refused_by_name(
     assert before in COMPILED
     with pytest.raises(AgentError) as caught:
         verify(COMPILED.replace(before, after), WITH_SECRETS)
-    assert caught.value.problem is Problem.HOST
+    assert caught.value.problem is Problem.CONFIGURATION
     assert wrong in caught.value.message
 
 
@@ -378,7 +378,7 @@ async def test_a_drop_in_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (site / f"{TEMPLATE}.d/20-more.conf").mkdir()
     with pytest.raises(AgentError, match=r"20-more\.conf: Is a directory") as caught:
         await compiler(tmp_path, site).compile(PLAIN)
-    assert caught.value.problem is Problem.HOST
+    assert caught.value.problem is Problem.CONFIGURATION
 
 
 @pytest.mark.host

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from dbus_fast import Message, Variant
+from dbus_fast import Message, MessageType, Variant
 from waiting import run, until
 
 from agent import units
@@ -26,6 +26,20 @@ from agent.units import (
     unit_of_path,
 )
 
+JOB = "ml-job@abcdefghijkl.service"
+
+
+def removed(name: str, result: str) -> Message:
+    """What the manager says when a start or a stop of a unit is no longer in its queue."""
+    return Message(
+        path=MANAGER_PATH,
+        interface=MANAGER,
+        member="JobRemoved",
+        message_type=MessageType.SIGNAL,
+        signature="uoss",
+        body=[1, f"{MANAGER_PATH}/job/1", name, result],
+    )
+
 
 @pytest.mark.parametrize(
     ("label", "name"),
@@ -37,6 +51,17 @@ from agent.units import (
 )
 def test_an_object_path_names_its_unit(label: str, name: str) -> None:
     assert unit_of_path(UNIT_PATH_PREFIX + label) == name
+
+
+def test_a_start_that_is_called_off_is_known_until_the_unit_is_asked_for_again() -> None:
+    manager = Units("unix:path=/nowhere")
+    for name in (JOB, "other.service"):
+        manager._hear(lambda _: None, removed(name, "canceled"))
+    assert manager.called_off(JOB)
+    assert manager.called_off(JOB)
+    assert manager._called_off == {JOB}
+    manager._hear(lambda _: None, removed(JOB, "done"))
+    assert manager.called_off(JOB)
 
 
 @pytest.mark.parametrize(
