@@ -66,7 +66,7 @@ from .outcome import (
     read_record,
     stopped_by_hand,
 )
-from .podman import Podman
+from .podman import Podman, by_digest
 from .quadlet import (
     CLAIMED,
     EGRESS_PLACE,
@@ -184,7 +184,7 @@ class Jobs:
         limits = self._limits(request.limits.over(script.limits))
         self._check_network(script)
         await self._secrets(script.secrets, owner)
-        image = await self._podman.image(self._settings.jobs.image)
+        image = await self._podman.kept_image(self._settings.jobs.image)
         await self._snapshots.tree(commit)
         job_id = new_job_id()
         job = Job(
@@ -992,13 +992,7 @@ def _claim(job: Job) -> str:
 
 
 def _by_digest(job: Job) -> str:
-    return f"{_repository(job.image)}@{job.image_digest}"
-
-
-def _repository(image: str) -> str:
-    """An image's name without its tag: a colon after the last slash."""
-    head, slash, tail = image.rpartition("/")
-    return head + slash + tail.partition(":")[0]
+    return by_digest(job.image, job.image_digest)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -36,10 +36,14 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30)  # seconds; the socket starts Podman 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the local storage; both digests are `sha256:<hex>`, `id` of its configuration."""
+    """An image in the local storage; both digests are `sha256:<hex>`, `id` of its configuration.
+
+    `names` are its own, with their tags.
+    """
 
     id: str
     digest: str
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,16 @@ class _Known:
 def podman_name(name: SecretName, user: UserName | None) -> str:
     """`ml-agent.<name>` or `ml-agent.<name>.<user>`; unambiguous, since `name` has no dot."""
     return SECRET_PREFIX + (name if user is None else f"{name}.{user}")
+
+
+def by_digest(image: str, digest: str) -> str:
+    """The name by which Podman finds an image, for as long as that has any name in its repository."""
+    return f"{_repository(image)}@{digest}"
+
+
+def kept_name(image: str, digest: str) -> str:
+    """A name of an image that no build gives to another one."""
+    return f"{_repository(image)}:kept-{digest.removeprefix('sha256:')[:12]}"
 
 
 class Podman:
@@ -142,11 +156,36 @@ class Podman:
                 self._images[name] = _Known(image, stamp, time.monotonic() + _IMAGE_KEPT)
             return image
 
+    async def kept_image(self, name: str) -> Image | None:
+        """As `image`; the image has a name of its own from then on, and stays when this one moves on.
+
+        What has no name in its repository, as after a build of the next one, is not found by its digest.
+        """
+        image = await self.image(name)
+        if image is not None and not _has(image, own := kept_name(name, image.digest)):
+            repository, _, tag = own.rpartition(":")
+            query = {"repo": repository, "tag": tag}
+            await self._ask("POST", f"/images/{image.id.removeprefix('sha256:')}/tag", query=query)
+        return image
+
+    async def is_only_kept(self, name: str, digest: str) -> bool:
+        """Whether the image that once was `name` is there by nothing but what `kept_image` gave it."""
+        image = await self._inspect(own := kept_name(name, digest))
+        return image is not None and len(image.names) == 1 and _has(image, own)
+
+    async def drop_kept(self, name: str, digest: str) -> None:
+        """Removes such an image; one that another image is made of, or a container, stays."""
+        await self._json("DELETE", f"/images/{quote(kept_name(name, digest), safe='')}", missing=True)
+
     async def _inspect(self, name: str) -> Image | None:
         found = await self._json("GET", f"/images/{quote(name, safe='')}/json", missing=True)
         if found is None:
             return None
-        return Image(id=f"sha256:{found['Id'].removeprefix('sha256:')}", digest=found["Digest"])
+        return Image(
+            id=f"sha256:{found['Id'].removeprefix('sha256:')}",
+            digest=found["Digest"],
+            names=tuple(found.get("RepoTags") or ()),
+        )
 
     async def kill(self, container: str) -> None:
         """Sends SIGKILL to a container; one that is not there has ended already."""
@@ -218,6 +257,26 @@ class Podman:
         missing: bool = False,
     ) -> Any:
         """The decoded answer (None where it has no body); None for 404 where `missing` allows it."""
+        content = await self._ask(method, path, query=query, body=body, missing=missing)
+        try:
+            return json.loads(content or b"null")
+        except ValueError as error:
+            raise AgentError(
+                Problem.HOST,
+                f"Podman's answer to {method} {path} is no JSON.",
+                "`ml-agent doctor` checks it.",
+            ) from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        missing: bool = False,
+    ) -> bytes | None:
+        """The answer's body; None for 404 where `missing` allows it."""
         if self._session is None:
             raise RuntimeError("Podman is used outside of its context")
         try:
@@ -237,14 +296,7 @@ class Podman:
                 f"Podman refused {method} {path}: {_message(content) or f'status {response.status}'}.",
                 "`journalctl --user -u podman.service` may say more.",
             )
-        try:
-            return json.loads(content or b"null")
-        except ValueError as error:
-            raise AgentError(
-                Problem.HOST,
-                f"Podman's answer to {method} {path} is no JSON.",
-                "`ml-agent doctor` checks it.",
-            ) from error
+        return content
 
 
 def _stamp(storage: Path) -> tuple[int, ...]:
@@ -254,6 +306,17 @@ def _stamp(storage: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return tuple(number for each in lists for number in (each.st_ino, each.st_size, each.st_mtime_ns))
+
+
+def _repository(image: str) -> str:
+    """An image's name without its tag or digest: what follows a colon or an @ behind the last slash."""
+    head, slash, tail = image.rpartition("/")
+    return head + slash + tail.partition("@")[0].partition(":")[0]
+
+
+def _has(image: Image, name: str) -> bool:
+    """Whether a name is one of an image's; Podman says the registry too, which a short name leaves out."""
+    return any(each == name or each.endswith(f"/{name}") for each in image.names)
 
 
 def _message(content: bytes) -> str | None:

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +20,7 @@ from functools import partial
 from .config import Settings
 from .errors import AgentError
 from .models import Removal, RetentionRule, job_id_of, now, unit_name
+from .podman import Podman, kept_name
 from .retention import Due, files_due, records_due, units_due
 from .snapshot import Snapshots
 from .store import Kept, Store
@@ -37,17 +38,21 @@ MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
 class Stage(StrEnum):
-    """What of a job goes: systemd's memory of it, its artifacts and log, or all of it; or a snapshot."""
+    """What of a job goes: systemd's memory of it, its artifacts and log, or all of it.
+
+    Or what jobs of the record need: a snapshot, an image that its name has gone from.
+    """
 
     UNIT = "unit"
     FILES = "files"
     JOB = "job"
     SNAPSHOT = "snapshot"
+    IMAGE = "image"
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """Something that goes, or went: of a job, `name` is its id; of a snapshot, the commit."""
+    """Something that goes, or went: `name` is a job's id, a snapshot's commit, or an image's digest."""
 
     stage: Stage
     name: str
@@ -59,12 +64,15 @@ class Pruned:
 class Pruner:
     """`plan` says what is due, `prune` removes it, `run` does that again and again."""
 
-    def __init__(self, settings: Settings, store: Store, units: Units, snapshots: Snapshots) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, units: Units, snapshots: Snapshots, podman: Podman
+    ) -> None:
         self._settings = settings
         self._rules = settings.retention
         self._store = store
         self._units = units
         self._snapshots = snapshots
+        self._podman = podman
         self._stuck: set[str] = set()  # left to the next agent, and told once
 
     async def run(self) -> None:
@@ -110,10 +118,13 @@ class Pruner:
         )
         gone |= {due.job.job_id for due in files}
         units = [due for due in await self._units_due(at) if due.job.job_id not in gone]
+        found = await self._store.images_of_none_but([due.job.job_id for due in jobs])
+        images = [each for each in found if await self._podman.is_only_kept(*each)]
         return [
             *(_pruned(Stage.UNIT, due) for due in units),
             *(_pruned(Stage.FILES, due) for due in files),
             *(_pruned(Stage.JOB, due) for due in jobs),
+            *[Pruned(Stage.IMAGE, digest) for _, digest in images],
         ]
 
     async def kept(self) -> Kept:
@@ -200,13 +211,18 @@ class Pruner:
                 count = (await self._store.kept()).jobs
                 found = records_due(oldest, self._rules, count=count, now=now())
             due = await self._without_units(found)
-            done = set(await self._store.remove_jobs([each.job.job_id for each in due])) if due else set()
+            job_ids = [each.job.job_id for each in due]
+            images = await self._store.images_of_none_but(job_ids)
+            done = set(await self._store.remove_jobs(job_ids)) if due else set()
             if not done:
                 return
             await self._delete_leaving()
             for each in due:
                 if each.job.job_id in done:
                     yield _pruned(Stage.JOB, each)
+            if done.issuperset(job_ids):
+                async for one in self._remove_images(images):
+                    yield one
             await _pause(began)
 
     async def _remove_files(self) -> AsyncGenerator[Pruned]:
@@ -251,6 +267,16 @@ class Pruner:
                 )
         if done:
             await self._store.left(done)
+
+    async def _remove_images(self, images: Iterable[tuple[str, str]]) -> AsyncGenerator[Pruned]:
+        """Of images that no job in the record ran those that are there for its sake alone."""
+        for name, digest in images:
+            try:
+                if await self._podman.is_only_kept(name, digest):
+                    await self._podman.drop_kept(name, digest)
+                    yield Pruned(Stage.IMAGE, digest)
+            except AgentError as error:
+                log.warning("retention: the image %s stays: %s", kept_name(name, digest), error)
 
     async def _remove_snapshots(self) -> AsyncGenerator[Pruned]:
         for commit in await asyncio.to_thread(self._snapshots.commits):

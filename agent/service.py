@@ -136,7 +136,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             _background(archivist.run()),
             _background(Warden(settings, jobs, units).run()),
             # Nothing waits for it, not even the idle exit: what it has not come to, the next agent does.
-            _background(Pruner(settings, store, units, snapshots).run()),
+            _background(Pruner(settings, store, units, snapshots, podman).run()),
             _background(_tell_audit_head(store)),
         ):
             yield (

@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
@@ -172,6 +172,11 @@ MIGRATIONS = (
     ALTER TABLE certificates ADD COLUMN renews TEXT;
     ALTER TABLE certificates ADD COLUMN used_at TEXT;
     ALTER TABLE certificates ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    ALTER TABLE jobs ADD COLUMN image TEXT AS (json_extract(document, '$.image')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN image_digest TEXT AS (json_extract(document, '$.image_digest')) VIRTUAL;
+    CREATE INDEX jobs_by_image ON jobs (image_digest);
     """,
 )
 
@@ -541,6 +546,29 @@ class Store:
             if not needed:
                 retire()
             return not needed
+
+        return await self._run(work)
+
+    async def images_of_none_but(self, job_ids: Collection[str]) -> list[tuple[str, str]]:
+        """The images, by name and digest, that these jobs ran and no other job in the record did."""
+        chosen = frozenset(job_ids)
+
+        def work(db: sqlite3.Connection) -> list[tuple[str, str]]:
+            images = {}
+            for job_id in chosen:
+                for image, digest in db.execute(
+                    "SELECT image, image_digest FROM jobs WHERE id = ?", (job_id,)
+                ):
+                    images[digest] = image
+            return [
+                (image, digest)
+                for digest, image in images.items()
+                if digest
+                and all(
+                    job_id in chosen
+                    for (job_id,) in db.execute("SELECT id FROM jobs WHERE image_digest = ?", (digest,))
+                )
+            ]
 
         return await self._run(work)
 

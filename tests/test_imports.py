@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "store": "errors models audit",
     "tree": "",
     "retention": "config models store",
-    "pruner": "config errors models retention snapshot store tree units",
+    "pruner": "config errors models podman retention snapshot store tree units",
     "queue": "",
     "schedule": "config models queue",
     "keyfiles": "errors",

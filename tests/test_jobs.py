@@ -28,7 +28,9 @@ from agent.models import (
     LogSource,
     Reason,
     RequestedLimits,
+    Rerun,
     RetryReason,
+    new_job_id,
     now,
 )
 from agent.outcome import ExitRecord
@@ -104,6 +106,8 @@ class StandInPodman:
 
     async def image(self, name: str) -> Image | None:
         return Image("sha256:" + "1" * 64, DIGEST)
+
+    kept_image = image
 
     def __init__(self) -> None:
         self.killed: list[str] = []
@@ -1127,6 +1131,58 @@ async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) 
         ended = await host.end_of(job)
         assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
         await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_an_image_that_is_built_anew_leaves_waiting_jobs_and_reruns_theirs(tmp_path: Path) -> None:
+    await asyncio.to_thread(import_image)
+    make_repository(tmp_path / "repository")
+    settings = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]), max_running=1)
+    name = f"localhost/ml-agent-test-rebuilt:{new_job_id()}"
+    settings = settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"image": name})})
+
+    async def build(label: str) -> None:
+        (tmp_path / "Containerfile").write_text(f"FROM {IMAGE}\nLABEL built={label}\n")
+        await run("podman", "build", "--quiet", f"--tag={name}", str(tmp_path))
+
+    await build("first")
+    submitted: list[Job] = []
+    async with real_parts(settings) as jobs:
+        host = Host(settings, jobs, submitted)
+        ended = await host.end_of(await host.submit("succeed.py"))
+        running = await host.running(await host.submit("run.py"))
+        waiting = await host.submit("succeed.py")
+        await build("second")
+        again = await jobs.rerun("alice", ended, Rerun())
+        newer = await host.submit("succeed.py")
+        await jobs.cancel(running.job_id)
+        for job in (waiting, again, newer):
+            assert (await host.end_of(job)).status is JobState.COMPLETED
+        assert ended.image_digest == waiting.image_digest == again.image_digest != newer.image_digest
+    images = await run("podman", "images", "--quiet", "--no-trunc", name.partition(":")[0])
+    await run("podman", "rmi", "--force", *set(images.split()))
+
+
+@pytest.mark.host
+async def test_a_unit_that_is_stopped_while_it_waits_in_the_queue_never_begins(host: Host) -> None:
+    blocker = f"ml-agent-test-{new_job_id()}.service"
+    drop_in = host.settings.policy_directories[0] / "ml-job@.container.d/20-wait.conf"
+    drop_in.write_text(f"[Unit]\nAfter={blocker}\n")
+    command = ("systemd-run", "--user", "--no-block", "--collect", f"--unit={blocker}")
+    await run(*command, "--property=Type=oneshot", "--property=TimeoutStartSec=60", "sleep", "50")
+    try:
+        job = await host.submit("succeed.py")
+
+        async def queued() -> bool:
+            return job.unit in await run("systemctl", "--user", "list-jobs", "--no-legend", "--plain")
+
+        await until(queued)
+        await run("systemctl", "--user", "stop", job.unit)
+        ended = await host.end_of(job)
+    finally:
+        await run("systemctl", "--user", "stop", blocker, check=False)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+    assert ("succeed", LogSource.JOB) not in await host.log(ended)
 
 
 @pytest.mark.host

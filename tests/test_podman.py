@@ -28,6 +28,7 @@ class StandIn:
         self.killed: list[tuple[str, str]] = []
         self.answer: web.Response | None = None
         self.asked_for_images = 0
+        self.names = ["localhost/ml-runner:latest"]
 
     @contextlib.asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:
@@ -45,6 +46,8 @@ class StandIn:
         prefix = "/v5.0.0/libpod"
         application.router.add_get(prefix + "/info", self.info)
         application.router.add_get(prefix + "/images/{name}/json", self.image)
+        application.router.add_post(prefix + "/images/{name}/tag", self.tag)
+        application.router.add_delete(prefix + "/images/{name}", self.remove_image)
         application.router.add_get(prefix + "/secrets/json", self.listing)
         application.router.add_post(prefix + "/secrets/create", self.create)
         application.router.add_get(prefix + "/secrets/{name}/json", self.inspect)
@@ -77,9 +80,20 @@ class StandIn:
         self.asked_for_images += 1
         if self.answer is not None:
             return self.answer
-        if request.match_info["name"] != "localhost/ml-runner:latest":
+        if request.match_info["name"] not in self.names:
             return web.json_response({"message": "no such image"}, status=404)
-        return web.json_response({"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32})
+        return web.json_response({"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names})
+
+    async def tag(self, request: web.Request) -> web.Response:
+        assert request.match_info["name"] == "ab" * 32
+        self.names.append(f"{request.query['repo']}:{request.query['tag']}")
+        return web.Response(status=201, text="Created\n")
+
+    async def remove_image(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] not in self.names:
+            return web.json_response({"message": "no such image"}, status=404)
+        self.names.remove(request.match_info["name"])
+        return web.json_response({})
 
     async def listing(self, _: web.Request) -> web.Response:
         return web.json_response(list(self.secrets.values()))
@@ -134,7 +148,37 @@ def test_no_two_secrets_share_a_podman_name() -> None:
 
 async def test_an_image_is_told_by_its_digests(client: Podman) -> None:
     image = await client.image("localhost/ml-runner:latest")
-    assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32)
+    names = ("localhost/ml-runner:latest",)
+    assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32, names)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("localhost/ml-runner:latest", "localhost/ml-runner:kept-cdcdcdcdcdcd"),
+        ("registry.example.com:5000/team/ml", "registry.example.com:5000/team/ml:kept-cdcdcdcdcdcd"),
+        ("a/ml@sha256:" + "cd" * 32, "a/ml:kept-cdcdcdcdcdcd"),
+    ],
+)
+def test_an_image_that_is_kept_has_a_name_by_its_digest(name: str, own: str) -> None:
+    digest = "sha256:" + "cd" * 32
+    assert podman.kept_name(name, digest) == own
+    assert podman.by_digest(name, digest) == f"{own.partition(':kept')[0]}@{digest}"
+
+
+async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, stand_in: StandIn) -> None:
+    name, digest = "localhost/ml-runner:latest", "sha256:" + "cd" * 32
+    assert await client.kept_image("localhost/other:latest") is None
+    for _ in range(2):
+        assert (await client.kept_image(name) or podman.Image("", "")).digest == digest
+    assert stand_in.names == [name, "localhost/ml-runner:kept-cdcdcdcdcdcd"]
+    assert not await client.is_only_kept(name, digest)
+    stand_in.names.remove(name)
+    assert await client.is_only_kept(name, digest)
+    for _ in range(2):
+        await client.drop_kept(name, digest)
+    assert stand_in.names == []
+    assert not await client.is_only_kept(name, digest)
 
 
 async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_written(

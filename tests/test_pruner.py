@@ -73,18 +73,36 @@ class StandInUnits:
 
 
 @dataclass
+class StandInPodman:
+    """A Podman with images that have no name any more but the one that keeps them."""
+
+    kept: set[str] = field(default_factory=set)
+    refuses: AgentError | None = None
+
+    async def is_only_kept(self, name: str, digest: str) -> bool:
+        if self.refuses:
+            raise self.refuses
+        return digest in self.kept
+
+    async def drop_kept(self, name: str, digest: str) -> None:
+        self.kept.remove(digest)
+
+
+@dataclass
 class Scene:
     """Finished jobs by the hour."""
 
     settings: Settings
     store: Store
     units: StandInUnits = field(default_factory=StandInUnits)
+    podman: StandInPodman = field(default_factory=StandInPodman)
 
     def pruner(self, **rules: Any) -> Pruner:
         retention = Retention(**({"at_least_hours": 0} | rules))
         settings = self.settings.model_copy(update={"retention": retention})
         units: Any = self.units
-        return Pruner(settings, self.store, units, self.snapshots)
+        podman: Any = self.podman
+        return Pruner(settings, self.store, units, self.snapshots, podman)
 
     @property
     def snapshots(self) -> Snapshots:
@@ -111,11 +129,10 @@ class Scene:
             limits=Limits(memory_bytes=2**26, cpus=1, tasks=5, run_time_seconds=60),
             script_sha256="1" * 64,
             image="localhost/image:latest",
-            image_digest="",
             network="none",
             unit=unit_name(job_id),
             created_at=now() - timedelta(hours=hours),
-            **({"commit": "0" * 40} | values),
+            **({"commit": "0" * 40, "image_digest": ""} | values),
         )
         await self.store.add_job(job, idempotency_key=job_id, fingerprint="f", max_waiting=1000)
         artifacts = self.files(job) / "attempts/1/artifacts"
@@ -333,6 +350,30 @@ async def test_two_at_the_same_time_do_it_once(scene: Scene) -> None:
     went = await asyncio.gather(*(pruned(scene.pruner()) for _ in range(2)))
     files = [one.name for each in went for one in each if one.stage is Stage.FILES]
     assert sorted(files) == sorted(job.job_id for job in jobs)
+
+
+async def test_an_image_goes_with_the_last_job_that_ran_it_if_nothing_else_keeps_it(scene: Scene) -> None:
+    old, shared, current = (f"sha256:{digit * 64}" for digit in "abc")
+    for digest in (old, old, shared, current):
+        await scene.job(366 * DAY, image_digest=digest)
+    await scene.job(1, image_digest=shared)
+    scene.podman.kept = {old, shared}
+    pruner = scene.pruner()
+    planned = [one.name for one in await pruner.plan() if one.stage is Stage.IMAGE]
+    assert scene.podman.kept == {old, shared}
+    went = [one.name for one in await pruned(pruner) if one.stage is Stage.IMAGE]
+    assert planned == went == [old]
+    assert scene.podman.kept == {shared}
+
+
+async def test_where_podman_does_not_answer_jobs_go_and_their_image_stays(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await scene.job(366 * DAY, image_digest=f"sha256:{'a' * 64}")
+    scene.podman.refuses = AgentError(Problem.HOST, "Podman does not answer.")
+    assert [one.stage for one in await pruned(scene.pruner())] == [Stage.JOB]
+    assert await scene.state(job) == ""
+    assert "localhost/image:kept-aaaaaaaaaaaa stays" in caplog.text
 
 
 async def test_a_snapshot_goes_with_the_last_job_that_ran_it(scene: Scene) -> None:

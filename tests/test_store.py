@@ -302,6 +302,19 @@ async def test_a_job_that_is_removed_takes_its_key_with_it_and_is_a_change(store
     assert change.job is None
 
 
+async def test_an_image_is_of_none_but_some_jobs_when_no_other_ran_it(store: Store) -> None:
+    first, second, third = [
+        await ended_job(store, 1, image_digest=f"sha256:{digit * 64}") for digit in ("a", "a", "b")
+    ]
+    images = store.images_of_none_but
+    assert await images([first.job_id]) == []
+    assert await images([first.job_id, second.job_id]) == [(first.image, first.image_digest)]
+    assert {digest for _, digest in await images([first.job_id, second.job_id, third.job_id, "none"])} == {
+        first.image_digest,
+        third.image_digest,
+    }
+
+
 async def test_a_snapshot_is_retired_only_if_no_job_needs_it(store: Store) -> None:
     await store.add_job(make_job(), max_waiting=10)
     retired: list[str] = []

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from ..config import Settings
 from ..models import ID_PREFIX_LENGTH, RetentionRule, format_time, now
+from ..podman import Podman
 from ..pruner import Pruned, Pruner, Stage
 from ..snapshot import Snapshots
 from ..store import Kept, Store
@@ -25,7 +26,9 @@ WHAT = {
     Stage.FILES: "artifacts and log",
     Stage.JOB: "job",
     Stage.SNAPSHOT: "snapshot",
+    Stage.IMAGE: "image",
 }
+NAMED = {Stage.SNAPSHOT: "commit", Stage.IMAGE: "image_digest"}  # in a document; a job by its id
 
 
 async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Kept]:
@@ -40,10 +43,10 @@ async def _pruner(settings: Settings) -> AsyncIterator[Pruner]:
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     scripts = settings.scripts
     snapshots = Snapshots(scripts.repository, scripts.directory, settings.state_directory / "snapshots")
-    async with Store.open(settings.database) as store:
+    async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         connection = asyncio.create_task(units.run(lambda _: None))
         try:
-            yield Pruner(settings, store, units, snapshots)
+            yield Pruner(settings, store, units, snapshots, podman)
         finally:
             connection.cancel()
             await asyncio.gather(connection, return_exceptions=True)
@@ -66,7 +69,7 @@ def _row(one: Pruned, *, person: bool) -> list[str]:
         finished = format_age(one.finished_at, now()) if person else format_time(one.finished_at)
     return [
         WHAT[one.stage] if person else one.stage,
-        one.name[:ID_PREFIX_LENGTH] if person else one.name,
+        one.name.removeprefix("sha256:")[:ID_PREFIX_LENGTH] if person else one.name,
         finished,
         _why(one) if person else one.rule or "",
         format_size(one.bytes) if person else str(one.bytes),
@@ -102,7 +105,7 @@ def document(went: list[Pruned], kept: Kept, *, dry_run: bool) -> dict[str, obje
 def _entry(one: Pruned) -> dict[str, object]:
     entry: dict[str, object] = {
         "what": one.stage,
-        "commit" if one.stage is Stage.SNAPSHOT else "job_id": one.name,
+        NAMED.get(one.stage, "job_id"): one.name,
         "bytes": one.bytes,
     }
     if one.rule is not None:
