@@ -192,6 +192,11 @@ class Podman:
         query = {"signal": "KILL"}
         await self._json("POST", f"/containers/{container}/kill", query=query, missing=True)
 
+    async def remove_container(self, container: str) -> None:
+        """Removes a container, its volumes and its copies of secrets, if it is there."""
+        query = {"force": "true", "v": "true"}
+        await self._json("DELETE", f"/containers/{container}", query=query, missing=True)
+
     async def secrets(self) -> list[Secret]:
         """This agent's secrets by name and user, those for every user first. Others' are left out."""
         listed = [_secret(entry) for entry in await self._json("GET", "/secrets/json")]

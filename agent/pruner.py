@@ -34,6 +34,7 @@ INTERVAL = 30.0  # seconds from the end of one round to the next
 UNITS_ALONE = 19  # rounds between two that are about everything
 STEP_JOBS = 25  # jobs of a transaction
 STEP_NAMES = 2000  # names deleted before others have their turn
+LEFT = "ml-job@*.left"  # beside the bus: units/ml-job-ended makes it where a container is still there
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
@@ -165,9 +166,23 @@ class Pruner:
     # Units
 
     async def _remove_units(self) -> AsyncGenerator[Pruned]:
+        await self._remove_containers()
         for due in await self._units_due(now()):
             if await self._forget_unit(due.job.job_id):
                 yield _pruned(Stage.UNIT, due)
+
+    async def _remove_containers(self) -> None:
+        """Removes what units could not remove when their jobs ended, as there was no room on the disk."""
+        for mark in await asyncio.to_thread(lambda: list(self._settings.runtime_directory.glob(LEFT))):
+            job_id = job_id_of(f"{mark.stem}.service")
+            job = await self._store.job(job_id) if job_id else None
+            if job is None or not job.status.terminal:
+                continue  # another agent's, or the next attempt replaces it
+            try:
+                await self._podman.remove_container(f"ml-job-{job_id}")
+                mark.unlink(missing_ok=True)
+            except (AgentError, OSError) as error:
+                log.warning("retention: the container of job %s stays for now: %s", job_id, error)
 
     async def _units_due(self, at: datetime) -> list[Due]:
         """By the unit files that are there: a boot has removed them all."""

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
+from small_site import import_image
 from waiting import run, until
 
 from agent import archive
@@ -19,6 +22,7 @@ from .site import SERVICE, SOCKET, USERS, Site
 
 WIDTH = 4  # jobs at a time
 PAUSE = 0.4  # seconds between two faults of the same kind
+STORAGE_CONF = "CONTAINERS_STORAGE_CONF"  # of containers-storage.conf(5)
 
 
 async def _under_load(
@@ -141,7 +145,10 @@ async def _logs_kept(site: Site, tolds: list[Told]) -> bool:
 
 
 async def disk_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
-    """The state's file system is full while jobs run: no new job, right ends, recovery without help."""
+    """The state's file system is full, which Podman's storage is on, too, while jobs run.
+
+    No new job, right ends, recovery without help: what Podman could not remove then is gone afterwards.
+    """
     verdict = Verdict()
     async with _small_state(site, root):
         for _ in range(times):
@@ -151,21 +158,43 @@ async def disk_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
 
 @contextlib.asynccontextmanager
 async def _small_state(site: Site, root: Root) -> AsyncIterator[None]:
-    """The state directory is a file system of 16 MB for as long as the body runs."""
+    """The state directory is a file system of 32 MB for as long as the body runs, with Podman's storage."""
     await run("systemctl", "--user", "stop", SOCKET, SERVICE)
     kept = site.base / "kept"
     site.state.rename(kept)
     site.state.mkdir(mode=0o700)
     await root.run(
-        "mount", "-t", "tmpfs", "-o", "size=16m,mode=0700,uid=1000,gid=1000", "tmpfs", str(site.state)
+        "mount", "-t", "tmpfs", "-o", "size=32m,mode=0700,uid=1000,gid=1000", "tmpfs", str(site.state)
     )
     try:
         await run("cp", "--archive", f"{kept}/.", str(site.state))
-        await run("systemctl", "--user", "start", SOCKET)
-        yield
+        async with _podman_below(site):
+            await run("systemctl", "--user", "start", SOCKET)
+            yield
+            await run("systemctl", "--user", "stop", SOCKET, SERVICE)
     finally:
         await run("systemctl", "--user", "stop", SOCKET, SERVICE)
         await root.run("umount", str(site.state))
+
+
+@contextlib.asynccontextmanager
+async def _podman_below(site: Site) -> AsyncIterator[None]:
+    """Podman's storage is below the state directory, for all of the account's units and for this process."""
+    storage, config = site.state / "podman", site.base / "storage.conf"
+    runs = Path(os.environ["XDG_RUNTIME_DIR"]) / "ml-agent-faults"
+    config.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "{runs}"\n')
+    os.environ[STORAGE_CONF] = str(config)
+    await run("systemctl", "--user", "set-environment", f"{STORAGE_CONF}={config}")
+    try:
+        await run("systemctl", "--user", "stop", "podman.service")
+        await asyncio.to_thread(import_image)
+        yield
+    finally:
+        await run("podman", "rm", "--all", "--force", "--time=0")
+        await run("podman", "unshare", "rm", "-rf", str(storage), str(runs))
+        del os.environ[STORAGE_CONF]
+        await run("systemctl", "--user", "unset-environment", STORAGE_CONF)
+        await run("systemctl", "--user", "stop", "podman.service")
 
 
 async def _fill_once(site: Site) -> Verdict:
@@ -188,10 +217,15 @@ async def _fill_once(site: Site) -> Verdict:
         later = Told(USERS[1], "short.py")
         await all_of(map(clients.whole_way, [later]), at_a_time=1)
         await all_of(map(clients.wait, running), at_a_time=3)
+        await until(_no_container, seconds=90)
     verdict = await audit(site.state, [*running, later])
     if refusals != {507}:
         verdict.violated(1, f"with a full disk, POST was answered with {refusals or 'nothing'}")
     return verdict
+
+
+async def _no_container() -> bool:
+    return not await run("podman", "ps", "--all", "--quiet")
 
 
 async def _refusals(clients: Clients) -> set[int]:
