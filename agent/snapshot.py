@@ -14,15 +14,19 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import AgentError, FieldError, Problem
 from .git import COMMIT_PATTERN, Entry, Repository
 from .metadata import MetadataError, describe
 from .models import Script, ScriptList
+
+T = TypeVar("T")
 
 # No part begins with `.` or `_`: those are a script's helpers, not scripts.
 SCRIPT_NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\.py")
@@ -91,8 +95,7 @@ class Snapshots:
         """
         path = self._root / _checked(commit)
         if not path.is_dir():
-            async with self._extracting:
-                await asyncio.to_thread(self._extract, commit)
+            await _in_turn(self._extracting, partial(self._extract, commit))
         return path
 
     def commits(self) -> list[str]:
@@ -110,8 +113,7 @@ class Snapshots:
 
     async def sweep(self) -> None:
         """Deletes the trees that were retired, and what a crash has left."""
-        async with self._extracting:
-            await asyncio.to_thread(self._sweep)
+        await _in_turn(self._extracting, self._sweep)
 
     async def catalogue(self, commit: str) -> ScriptList:
         """All scripts that can be run at a commit, by name."""
@@ -136,12 +138,16 @@ class Snapshots:
         raise _no_script(catalogue, script_name)
 
     async def _catalogue(self, commit: str) -> _Catalogue:
-        async with self._reading:
-            if (known := self._catalogues.get(commit)) is None:
-                known = await asyncio.to_thread(self._read_catalogue, commit)
-                if len(self._catalogues) >= MAX_CATALOGUES:
-                    del self._catalogues[next(iter(self._catalogues))]
-                self._catalogues[commit] = known
+        if (known := self._catalogues.get(commit)) is None:
+            known = await _in_turn(self._reading, partial(self._learn_catalogue, commit))
+        return known
+
+    def _learn_catalogue(self, commit: str) -> _Catalogue:
+        if (known := self._catalogues.get(commit)) is None:
+            known = self._read_catalogue(commit)
+            if len(self._catalogues) >= MAX_CATALOGUES:
+                del self._catalogues[next(iter(self._catalogues))]
+            self._catalogues[commit] = known
         return known
 
     def _read_catalogue(self, commit: str) -> _Catalogue:
@@ -207,6 +213,17 @@ class Snapshots:
     def _sweep(self) -> None:
         with _storage(), _exclusive(self._root):
             _sweep(self._root)
+
+
+async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
+    """Does work on a thread, which has the lock until it ends, also where its caller is cancelled before.
+
+    Whoever asks again meanwhile waits for the lock, and takes no other thread to wait on.
+    """
+    await lock.acquire()
+    running = asyncio.create_task(asyncio.to_thread(work))
+    running.add_done_callback(lambda _: lock.release())
+    return await asyncio.shield(running)
 
 
 def _checked(commit: str) -> str:

@@ -2,10 +2,12 @@ import asyncio
 import os
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from git_repository import commit, git
+from waiting import until
 
 from agent import snapshot
 from agent.errors import AgentError, Problem
@@ -278,6 +280,41 @@ async def test_a_cancelled_caller_does_not_spoil_the_tree_of_the_next(
     go_on.set()
     assert contents(await second).keys() == {"_common.py", "train_churn_model.py", "churn/explore.py"}
     assert [path.name for path in root.iterdir()] == [current]
+
+
+@pytest.mark.parametrize("method", ["tree", "catalogue"])
+async def test_callers_who_hang_up_one_after_the_other_keep_one_thread_busy(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    reads: list[str] = []
+    go_on = threading.Event()
+    entries = Repository.entries
+
+    def slow(self: Repository, commit: str, directory: str) -> object:
+        reads.append(commit)
+        go_on.wait(30)
+        return entries(self, commit, directory)
+
+    async def reading() -> list[str]:
+        return reads
+
+    current = await snapshots.resolve()
+    monkeypatch.setattr(Repository, "entries", slow)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    call = getattr(snapshots, method)
+    try:
+        for _ in range(3):
+            caller = asyncio.create_task(call(current))
+            await until(reading)
+            await asyncio.sleep(0)
+            caller.cancel()
+            await asyncio.wait([caller])
+        async with asyncio.timeout(10):
+            await asyncio.to_thread(int)  # what else the agent has for a thread
+    finally:
+        go_on.set()
+    await call(current)
+    assert reads == [current]
 
 
 async def test_a_retired_tree_is_gone_and_can_be_made_again(snapshots: Snapshots, root: Path) -> None:
