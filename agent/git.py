@@ -10,7 +10,7 @@ import re
 import stat
 import subprocess
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ REF_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 BRANCH = re.compile(r"ref: (refs/heads(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+)")
 MAX_LINE = 4096  # bytes
 
-TIMEOUT = 60.0  # seconds for one git process; it only fires where a file system hangs
+TIMEOUT = 60.0  # seconds for one answer of git's; it only fires where a file system hangs
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +94,22 @@ class Repository:
         return [_entry(record) for record in listed.stdout.split(b"\0") if record]
 
     def blobs(self, oids: Iterable[str]) -> Generator[bytes]:
-        """The bytes of blobs, in the order asked, each in memory only while it is the current one."""
+        """The bytes of blobs, in the order asked, each in memory only while it is the current one.
+
+        What is done with one before the next is asked for may take as long as it does.
+        """
         wanted = list(oids)
         if not wanted:
             return
         with self._start("cat-file", "--batch", stderr=subprocess.DEVNULL) as process:
-            watchdog = threading.Timer(TIMEOUT, process.kill)
-            watchdog.start()
             try:
                 for oid in wanted:
-                    yield _exchange(process, oid)
+                    with _watched(process):
+                        data = _exchange(process, oid)
+                    yield data
             except (OSError, EOFError) as error:
                 raise self._unreadable("git cat-file ended early") from error
             finally:
-                watchdog.cancel()
                 process.kill()
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -176,6 +178,16 @@ def _entry(record: bytes) -> Entry:
     head, _, path = record.partition(b"\t")
     mode, _, oid, size = head.decode("ascii").split()
     return Entry(os.fsdecode(path), mode, oid, int(size) if size != "-" else 0)
+
+
+@contextlib.contextmanager
+def _watched(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 def _exchange(process: subprocess.Popen[bytes], oid: str) -> bytes:

@@ -1,10 +1,12 @@
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 from git_repository import commit, git
 
+from agent import git as git_module
 from agent.errors import AgentError, Problem
 from agent.git import Repository
 
@@ -246,3 +248,36 @@ def test_git_is_gone_when_only_some_blobs_are_read(work_tree: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     blobs.close()  # type: ignore[attr-defined]
     assert len(os.listdir("/proc/self/fd")) < before
+
+
+def test_git_is_not_given_up_while_a_blob_that_it_gave_is_put_to_use(
+    work_tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git_module, "TIMEOUT", 3)
+    blob = git(work_tree, "rev-parse", "HEAD:scripts/train.py")
+    for _ in Repository(work_tree).blobs([blob] * 3):
+        # Longer than git's own time, if any of it is still counted.
+        for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
+            timer.join()
+
+
+@pytest.fixture
+def false_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that is taken for git, for the test to write."""
+    path = tmp_path / "bin/git"
+    path.parent.mkdir()
+    path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+    return path
+
+
+def test_a_git_that_does_not_answer_is_given_up(
+    work_tree: Path, false_git: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    false_git.write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(git_module, "TIMEOUT", 0.1)
+    repository = Repository(work_tree)
+    with pytest.raises(AgentError, match="ended early"):
+        list(repository.blobs(["1" * 40]))
+    with pytest.raises(AgentError, match="longer than"):
+        repository.entries("1" * 40, "scripts")
