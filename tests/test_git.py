@@ -281,3 +281,11 @@ def test_a_git_that_does_not_answer_is_given_up(
         list(repository.blobs(["1" * 40]))
     with pytest.raises(AgentError, match="longer than"):
         repository.entries("1" * 40, "scripts")
+
+
+def test_a_git_that_is_gone_before_the_next_question_ended_early(work_tree: Path, false_git: Path) -> None:
+    false_git.write_text("#!/bin/sh\nread oid\nexec <&-\nprintf '%s blob 1\\nx\\n' $oid\n")
+    blobs = Repository(work_tree).blobs(["1" * 40] * 2)
+    assert next(blobs) == b"x"
+    with pytest.raises(AgentError, match="ended early"):
+        next(blobs)
