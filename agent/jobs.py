@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -228,14 +228,16 @@ class Jobs:
         fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
         if known := await self._answered(owner, idempotency_key, fingerprint):
             return known
-        script = await self._snapshots.script(earlier.commit, earlier.script_name)
+        with _scripts_of(earlier):
+            script = await self._snapshots.script(earlier.commit, earlier.script_name)
         hyperparameters = _with_changes(earlier, changes)
         check_parameters(script, hyperparameters)
         limits = self._limits(changes.limits.over(earlier.limits))
         self._check_network(script)
         await self._secrets(script.secrets, owner)
         await self._check_image(earlier)
-        await self._snapshots.tree(earlier.commit)
+        with _scripts_of(earlier):
+            await self._snapshots.tree(earlier.commit)
         job_id = new_job_id()
         anew = Job(
             job_id=job_id,
@@ -628,6 +630,8 @@ class Jobs:
             raise AgentError(
                 Problem.CONFIGURATION, f"The site's configuration has no network {job.network} any more."
             )
+        with _scripts_of(job):
+            snapshot = await self._snapshots.tree(job.commit)
         return Plan(
             job_id=job.job_id,
             # Without a digest the image was not there; Podman will say so in the job's log.
@@ -635,7 +639,7 @@ class Jobs:
             network=network,
             # A job of an earlier version may lack some.
             limits=job.limits.over(self._settings.jobs.default_limits),
-            snapshot=await self._snapshots.tree(job.commit),
+            snapshot=snapshot,
             directory=directory,
             claim=_claim(job),
             hooks=self._hooks,
@@ -1000,6 +1004,21 @@ def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text, "utf-8")
     temporary.rename(path)
+
+
+@contextlib.contextmanager
+def _scripts_of(job: Job) -> Iterator[None]:
+    """Has words of its own for a commit that is gone: whoever runs a job again has named no `ref`."""
+    try:
+        yield
+    except AgentError as error:
+        if error.problem is not Problem.REF_NOT_FOUND:
+            raise
+        raise AgentError(
+            Problem.REF_NOT_FOUND,
+            f"The scripts of job {job.job_id}, at commit {job.commit}, cannot be found any more.",
+            "Submit the script anew: the job will run the commit of today.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -13,8 +13,9 @@ import posixpath
 import re
 import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -65,7 +66,8 @@ class Snapshots:
     """Snapshots of `directory` of the git repository at `repository`, kept below `root` by commit id.
 
     Commits are full ids as `resolve` returns them. Methods raise `AgentError` (host) where the
-    repository cannot be read, (storage full) where a tree cannot be written.
+    repository cannot be read, (storage full) where a tree cannot be written. What has a tree is known by
+    it when the repository has dropped the commit.
     """
 
     def __init__(self, repository: Path, directory: str, root: Path) -> None:
@@ -151,20 +153,21 @@ class Snapshots:
         return known
 
     def _read_catalogue(self, commit: str) -> _Catalogue:
+        tree = self._root / _checked(commit)
+        if tree.is_dir() and self._repository.commit(commit) is None:
+            # No ref led to it any more, and git has dropped it: what has run can be run again all the same.
+            with _storage("read"):
+                sizes = _sizes(tree)
+                _check_bounds(sizes)
+                names = _scripts(sizes)
+                return _described(names, ((tree / name).read_bytes() for name in names), frozenset())
         listing = self._list(commit)
-        names = sorted(filter(SCRIPT_NAME.fullmatch, listing.files))
-        scripts: dict[str, Script] = {}
-        malformed: dict[str, str] = {}
+        names = _scripts(listing.files)
         blobs = self._repository.blobs(listing.files[name].oid for name in names)
-        for name, data in zip(names, blobs, strict=True):
-            try:
-                scripts[name] = describe(name, data)
-            except MetadataError as error:
-                malformed[name] = str(error)
-        return _Catalogue(scripts, malformed, listing.links)
+        return _described(names, blobs, listing.links)
 
     def _list(self, commit: str) -> _Listing:
-        entries = self._repository.entries(_checked(commit), self._directory)
+        entries = self._repository.entries(commit, self._directory)
         if entries is None:
             raise _no_commit(f"has no directory {self._directory}")
         files = {entry.path: entry for entry in entries if entry.mode in MODE_FILES}
@@ -178,7 +181,7 @@ class Snapshots:
                 copies[link.path] = replace(source, path=link.path)
         left_out = {entry.path for entry in entries if entry.mode == MODE_LINK} - copies.keys()
         files |= copies
-        _check_bounds(files)
+        _check_bounds({path: entry.size for path, entry in files.items()})
         return _Listing(files, frozenset(left_out))
 
     def _extract(self, commit: str) -> None:
@@ -226,6 +229,37 @@ async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
     return await asyncio.shield(running)
 
 
+def _scripts(files: Iterable[str]) -> list[str]:
+    return sorted(filter(SCRIPT_NAME.fullmatch, files))
+
+
+def _described(names: list[str], contents: Iterable[bytes], links: frozenset[str]) -> _Catalogue:
+    scripts: dict[str, Script] = {}
+    malformed: dict[str, str] = {}
+    for name, data in zip(names, contents, strict=True):
+        try:
+            scripts[name] = describe(name, data)
+        except MetadataError as error:
+            malformed[name] = str(error)
+    return _Catalogue(scripts, malformed, links)
+
+
+def _sizes(tree: Path) -> dict[str, int]:
+    """The regular files of a snapshot, and how many bytes each has. Raises `OSError` if it goes meanwhile."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    sizes: dict[str, int] = {}
+    for directory, _, names in os.walk(tree, onerror=fail):
+        for name in names:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode):
+                sizes[os.path.relpath(path, tree)] = status.st_size
+    return sizes
+
+
 def _checked(commit: str) -> str:
     if not COMMIT_PATTERN.fullmatch(commit):
         raise _no_commit("must be a full commit id here")
@@ -255,17 +289,17 @@ def _no_script(catalogue: _Catalogue, name: str) -> AgentError:
     )
 
 
-def _check_bounds(files: dict[str, Entry]) -> None:
-    total = sum(entry.size for entry in files.values())
-    largest = max(files.values(), key=lambda entry: entry.size, default=None)
+def _check_bounds(sizes: dict[str, int]) -> None:
+    total = sum(sizes.values())
+    largest = max(sizes, key=lambda path: sizes[path], default=None)
     problem = None
-    if len(files) > MAX_FILES:
-        problem = f"has {len(files)} files below the scripts' directory; at most {MAX_FILES} are taken"
+    if len(sizes) > MAX_FILES:
+        problem = f"has {len(sizes)} files below the scripts' directory; at most {MAX_FILES} are taken"
     elif total > MAX_TREE_BYTES:
         problem = f"has {total} bytes below the scripts' directory; at most {MAX_TREE_BYTES} are taken"
-    elif largest and largest.size > MAX_FILE_BYTES:
-        problem = f"has {largest.path!a} with {largest.size} bytes; at most {MAX_FILE_BYTES} are taken"
-    elif unsafe := next((path for path in files if not _is_beneath(path)), None):
+    elif largest is not None and sizes[largest] > MAX_FILE_BYTES:
+        problem = f"has {largest!a} with {sizes[largest]} bytes; at most {MAX_FILE_BYTES} are taken"
+    elif unsafe := next((path for path in sizes if not _is_beneath(path)), None):
         problem = f"names a file outside its directory: {unsafe!a}"
     if problem:
         raise AgentError(
@@ -294,14 +328,14 @@ def _exclusive(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _storage() -> Iterator[None]:
+def _storage(done: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise AgentError(
             Problem.STORAGE_FULL if full else Problem.HOST,
-            f"The snapshot of the scripts cannot be written: {error.strerror}.",
+            f"The snapshot of the scripts cannot be {done}: {error.strerror}.",
             "Make room in the agent's state directory." if full else "Check the agent's state directory.",
         ) from error
 

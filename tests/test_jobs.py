@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from git_repository import drop_last_commit
 from small_site import IMAGE, import_image, make_repository, make_settings
 from waiting import run, until
 
@@ -296,6 +297,39 @@ async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene
     with pytest.raises(AgentError) as caught:
         await jobs.submit("alice", JobRequest(script_name="fail.py"), idempotency_key="k")
     assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
+async def test_a_job_runs_again_although_the_repository_has_dropped_its_commit(scene: Scene) -> None:
+    job = await scene.jobs().submit("alice", JobRequest(script_name="succeed.py"))
+    drop_last_commit(scene.settings.scripts.repository)
+    again = await scene.jobs().rerun("alice", job, Rerun())
+    assert (again.commit, again.script_sha256) == (job.commit, job.script_sha256)
+    async with driving(scene.jobs()):
+
+        async def both() -> bool:
+            return {job.unit, again.unit} == set(scene.units.started)
+
+        await until(both)
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_job_whose_commit_is_gone_for_good_says_so_in_words_of_its_own(
+    scene: Scene, later: bool
+) -> None:
+    first = scene.jobs()
+    job = await first.submit("alice", JobRequest(script_name="succeed.py"))
+    drop_last_commit(scene.settings.scripts.repository)
+    first._snapshots.retire(job.commit)
+    jobs = scene.jobs() if later else first  # which has the catalogue in memory
+    with pytest.raises(AgentError) as caught:
+        await jobs.rerun("alice", job, Rerun())
+    assert (caught.value.problem, caught.value.fields) == (Problem.REF_NOT_FOUND, ())
+    assert job.commit in caught.value.message
+    assert "Submit the script anew" in caught.value.hint
+    assert len((await jobs.page()).jobs) == 1
+    async with driving(jobs):
+        ended = await end_of(jobs, job)
+    assert (ended.reason, ended.message) == (Reason.START_FAILED, str(caught.value))
 
 
 async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from git_repository import commit, git
+from git_repository import commit, drop_last_commit, git
 from waiting import until
 
 from agent import snapshot
@@ -373,6 +373,48 @@ async def test_a_catalogue_is_read_once_per_commit(
     assert await snapshots.script(first, "train_churn_model.py") is script
     await snapshots.catalogue(commit(repository))
     assert await snapshots.script(first, "train_churn_model.py") is not script
+
+
+async def test_a_commit_that_git_has_dropped_is_catalogued_from_its_tree(
+    snapshots: Snapshots, repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "scripts/bad.py").write_text("# /// ml-job\n# ///\n# /// ml-job\n# ///\n")
+    (repository / "scripts/copy.py").symlink_to("train_churn_model.py")
+    (repository / "scripts/outside.py").symlink_to("../README.md")
+    current = commit(repository)
+    known, tree = await snapshots.catalogue(current), await snapshots.tree(current)
+    tree.chmod(0o755)
+    (tree / "link.py").symlink_to("train_churn_model.py")  # as no snapshot is made
+    os.mkfifo(tree / "pipe.py")
+    drop_last_commit(repository)
+    later = Snapshots(repository, "scripts", root)
+    assert await later.catalogue(current) == known
+    with pytest.raises(AgentError, match="one ml-job block only"):
+        await later.script(current, "bad.py")
+    monkeypatch.setattr(snapshot, "MAX_FILES", 2)
+    with pytest.raises(AgentError, match="at most 2"):
+        await Snapshots(repository, "scripts", root).catalogue(current)
+    later.retire(current)
+    with pytest.raises(AgentError) as caught:
+        await Snapshots(repository, "scripts", root).catalogue(current)
+    assert caught.value.problem is Problem.REF_NOT_FOUND
+
+
+async def test_a_tree_that_goes_while_it_is_read_is_no_shorter_catalogue(
+    snapshots: Snapshots, repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = await snapshots.resolve()
+    await snapshots.tree(current)
+    drop_last_commit(repository)
+    ask = Repository.commit
+
+    def retired(self: Repository, ref: str) -> str | None:
+        snapshots.retire(ref)
+        return ask(self, ref)
+
+    monkeypatch.setattr(Repository, "commit", retired)
+    with pytest.raises(AgentError, match="cannot be read"):
+        await snapshots.catalogue(current)
 
 
 @pytest.mark.parametrize(
