@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from .errors import AgentError, FieldError, Problem
-from .models import Limits, NetworkName
+from .models import Limits, NetworkName, format_number
 
 ENVIRONMENT_PREFIX = "ML_AGENT_"
 SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
@@ -140,7 +140,10 @@ class Jobs(_Section):
         for name in ("cpus", "memory_bytes"):
             default, capacity = getattr(self.default_limits, name), getattr(self, name)
             if default > capacity:
-                raise ValueError(f"{name} is {capacity:g}: no room for default_limits.{name}, {default:g}")
+                raise ValueError(
+                    f"{name} is {format_number(capacity)}: no room for default_limits.{name},"
+                    f" {format_number(default)}"
+                )
         return self
 
 

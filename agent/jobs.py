@@ -47,6 +47,7 @@ from .models import (
     ScriptList,
     Usage,
     Versions,
+    format_number,
     format_time,
     job_id_of,
     new_job_id,
@@ -865,7 +866,10 @@ class Jobs:
         for name in ("cpus", "memory_bytes"):
             maximum[name] = min(maximum[name], getattr(settings, name))
         errors = tuple(
-            FieldError(f"limits.{name}", f"must be at most {maximum[name]:g} on this host, not {value:g}")
+            FieldError(
+                f"limits.{name}",
+                f"must be at most {format_number(maximum[name])} on this host, not {format_number(value)}",
+            )
             for name, value in limits.model_dump().items()
             if value is not None and value > maximum[name]
         )

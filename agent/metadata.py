@@ -13,7 +13,16 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from .errors import AgentError, FieldError, Problem
-from .models import Limits, Model, NetworkName, Parameter, ParameterType, Script, SecretName
+from .models import (
+    Limits,
+    Model,
+    NetworkName,
+    Parameter,
+    ParameterType,
+    Script,
+    SecretName,
+    format_number,
+)
 from .toml import parse
 
 # The reference implementation's expression for one type of block (PEP 723).
@@ -209,14 +218,10 @@ def _objection(parameter: Parameter, value: str) -> str | None:
 
 def _out_of_bounds(parameter: Parameter, value: float) -> str | None:
     if parameter.minimum is not None and value < parameter.minimum:
-        return f"must be at least {_plain(parameter.minimum)}"
+        return f"must be at least {format_number(parameter.minimum)}"
     if parameter.maximum is not None and value > parameter.maximum:
-        return f"must be at most {_plain(parameter.maximum)}"
+        return f"must be at most {format_number(parameter.maximum)}"
     return None
-
-
-def _plain(number: float) -> str:
-    return str(int(number)) if number.is_integer() else str(number)
 
 
 def _unknown(name: str, declared: dict[str, Parameter]) -> str:

@@ -44,6 +44,11 @@ def format_milliseconds(value: int) -> str:
     return f"{_format_second(seconds)}.{milliseconds:03d}Z"
 
 
+def format_number(value: float) -> str:
+    """With all its digits: `20221198336`, `8`, `0.5`."""
+    return str(int(value)) if float(value).is_integer() else str(value)
+
+
 @functools.lru_cache(maxsize=64)
 def _format_second(value: int) -> str:
     return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

@@ -195,6 +195,7 @@ class StandIn:
 
     async def _scripts(self, request: web.Request) -> web.Response:
         parameter = {"name": "depth", "type": "integer", "default": "3", "minimum": 1, "required": False}
+        parameter["maximum"] = 1e6
         entry = {"script_name": "train.py", "description": "Trains.", "sha256": "d" * 64, "network": "none"}
         return web.json_response({"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]})
 

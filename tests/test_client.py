@@ -579,7 +579,7 @@ class TestCancelAndScripts:
         assert agent.paths() == ["/scripts?ref=v1"]
 
     def test_one_script_is_shown_with_what_each_parameter_takes(self, agent: StandIn) -> None:
-        assert "depth\tinteger\t3\t≥ 1\t" in ml_job("scripts", "train.py").stdout
+        assert "depth\tinteger\t3\t≥ 1, ≤ 1000000\t" in ml_job("scripts", "train.py").stdout
         assert json.loads(ml_job("scripts", "train.py", "--json").stdout)["script_name"] == "train.py"
 
     def test_an_unknown_script_brings_the_nearest_one_to_mind(self, agent: StandIn) -> None:

@@ -56,6 +56,12 @@ def test_a_limit_that_is_not_set_keeps_its_default(layered: Load) -> None:
     assert jobs.maximum_limits == MAXIMUM_LIMITS
 
 
+def test_a_default_that_no_job_may_have_is_told_with_all_its_digits(layered: Load) -> None:
+    text = REQUIRED + "[jobs]\nmemory_bytes = 20221198336\ndefault_limits = { memory_bytes = 20221198337 }\n"
+    why = "memory_bytes is 20221198336: no room for default_limits.memory_bytes, 20221198337"
+    assert why in refused(layered, text).message
+
+
 def test_a_misspelt_variable_is_named(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_AGENT_HTPP__PORT", "1")
     assert refused(layered, REQUIRED).field == "environment variable ML_AGENT_HTPP__PORT"

@@ -17,6 +17,7 @@ from ..models import (
     Script,
     ScriptList,
     UserQueue,
+    format_number,
     format_time,
     now,
 )
@@ -280,7 +281,7 @@ def _takes(parameter: Parameter) -> str:
     if parameter.choices:
         parts.append(" | ".join(parameter.choices))
     if parameter.minimum is not None:
-        parts.append(f"≥ {parameter.minimum:g}")
+        parts.append(f"≥ {format_number(parameter.minimum)}")
     if parameter.maximum is not None:
-        parts.append(f"≤ {parameter.maximum:g}")
+        parts.append(f"≤ {format_number(parameter.maximum)}")
     return ", ".join(parts)

@@ -53,6 +53,17 @@ async def test_a_job_that_can_never_fit_is_refused(
     await served.nothing_is_left()
 
 
+async def test_a_bound_is_told_with_all_its_digits(served: Served, alice: Client) -> None:
+    wanted = {"memory_bytes": 900 * 2**30, "cpus": 99.5}
+    refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": wanted})
+    jobs = served.scene.settings.jobs
+    memory = min(jobs.memory_bytes, jobs.maximum_limits.memory_bytes or 0)
+    assert [error["message"] for error in refused.json["errors"]] == [
+        f"must be at most {memory} on this host, not 966367641600",
+        "must be at most 2 on this host, not 99.5",
+    ]
+
+
 @pytest.mark.parametrize("priority", [11, -11, 0.5, "1", True, None])
 async def test_a_priority_that_is_none_is_refused(served: Served, alice: Client, priority: object) -> None:
     refused = await alice.post("/jobs", {"script_name": "succeed.py", "priority": priority})
