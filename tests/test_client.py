@@ -448,6 +448,11 @@ class TestListAndShow:
         ml_job("list", "--status", "running", "--script", "a b.py", "--owner", "bob", "-n", "7")
         assert agent.paths() == ["/jobs?status=RUNNING&script=a+b.py&owner=bob&limit=7"]
 
+    def test_a_status_that_is_none_is_answered_with_those_there_are(self, home: Home) -> None:
+        result = ml_job("list", "--status", "FOO")
+        assert result.exit_code == 2
+        assert "'--status': 'FOO' is not one of PENDING, CREATED, RUNNING, " in result.stderr
+
     def test_all_goes_through_every_page(self, agent: StandIn) -> None:
         agent.jobs = [
             job(f"{letter}{other}aaaaaaaaaa") for letter in "abcdefghijklmnop" for other in "abcdefghijklmnop"
@@ -690,6 +695,7 @@ class TestConnection:
         result = ml_job("list")
         assert result.exit_code == 69
         assert "--san" in result.stderr
+        assert "is not valid for '127.0.0.1'.\n" in result.stderr
 
     def test_an_expired_certificate_of_ones_own_is_named(self, agent: StandIn, home: Home) -> None:
         home.add("alice", home.authority.issue_client("alice", timedelta(seconds=-1)))

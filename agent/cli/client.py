@@ -46,6 +46,14 @@ def _retry_reason(text: str) -> str:
     return text
 
 
+def _state(text: str) -> JobState:
+    # As a choice of its own, typer would say "Value error" before it.
+    try:
+        return JobState(text.upper())
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(JobState)}") from error
+
+
 RefOption = Annotated[
     str | None,
     typer.Option("--ref", metavar="REF", help="A commit, tag or branch instead of the current one."),
@@ -259,7 +267,15 @@ def exit_status(job: Job) -> int:
 @app.command("list")
 def list_jobs(
     context: typer.Context,
-    status: Annotated[JobState | None, typer.Option(case_sensitive=False, help="In this state only.")] = None,
+    status: Annotated[
+        JobState | None,
+        typer.Option(
+            parser=_state,
+            metavar="STATUS",
+            autocompletion=lambda: list(JobState),
+            help=f"In this state only: {', '.join(JobState)}.",
+        ),
+    ] = None,
     script: Annotated[str | None, typer.Option(metavar="SCRIPT", help="Of this script only.")] = None,
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Of this user only.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")] = 20,

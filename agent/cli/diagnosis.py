@@ -57,7 +57,7 @@ def _untrusted(profile: Profile, error: Exception) -> Unreachable:
     reason = str(error)
     hint = f"Ask its administrator for the current ca.crt; it belongs at {profile.authority}."
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = error.verify_message
+        reason = error.verify_message.rstrip(".")  # OpenSSL ends some of them as sentences
         hint = UNTRUSTED_HINTS.get(error.verify_code, hint)
     return Unreachable(f"The certificate of {profile.server} is not trusted: {reason}.", hint, final=True)
 
