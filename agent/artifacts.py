@@ -381,5 +381,5 @@ def _not_found(path: str) -> AgentError:
     return AgentError(
         Problem.ARTIFACT_NOT_FOUND,
         f"There is no artifact {shown!a}.",
-        "GET /jobs/{id}/artifacts lists what there is.",
+        "GET /jobs/{id}/artifacts, or `ml-job artifacts`, shows what there is.",
     )

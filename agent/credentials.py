@@ -193,7 +193,7 @@ def _find(secrets: Iterable[Secret], name: str, user: str | None) -> Secret:
     raise AgentError(
         Problem.SECRET_NOT_FOUND,
         f"There is no secret {name} of {user or 'everybody'}.",
-        "`ml-agent secret list`, or GET /secrets, shows what there is.",
+        "GET /secrets, or `ml-job secret list`, shows yours; `ml-agent secret list`, all.",
     )
 
 

@@ -395,7 +395,7 @@ class Jobs:
                 Problem.REMOVED_BY_RETENTION,
                 f"Retention removed the artifacts and the log of this job at {format_time(removed.at)}"
                 f" ({removed.rule}).",
-                "The job can be run again; pin what is to stay: PUT /jobs/{id}/pin.",
+                "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
             )
 
     def artifacts_directory(self, job: Job) -> Path:
@@ -832,7 +832,8 @@ class Jobs:
                 raise AgentError(
                     Problem.SECRET_MISSING,
                     f"The script needs the secret {name}, which is not set for {owner}.",
-                    f"Ask the operator to run `ml-agent secret set {name}`.",
+                    f"Set your own, `ml-job secret set {name}`, or ask the operator to run"
+                    f" `ml-agent secret set {name}`.",
                     (FieldError("script_name", f"needs the secret {name}"),),
                 )
             mounted.append(Mounted(name, podman_secret))
@@ -903,7 +904,9 @@ class Jobs:
 def no_such_job() -> AgentError:
     """What is said of a job that does not exist, or not for whoever asks."""
     return AgentError(
-        Problem.JOB_NOT_FOUND, "There is no such job, or it is not yours.", "GET /jobs lists yours."
+        Problem.JOB_NOT_FOUND,
+        "There is no such job, or it is not yours.",
+        "GET /jobs, or `ml-job list`, shows yours.",
     )
 
 

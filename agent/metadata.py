@@ -106,7 +106,7 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
         raise AgentError(
             Problem.INVALID_REQUEST,
             f"{script.script_name} does not take these hyperparameters.",
-            "GET /scripts lists the parameters of each script.",
+            "GET /scripts, or `ml-job scripts SCRIPT`, shows which it takes.",
             fields,
         )
 

@@ -284,7 +284,7 @@ def _no_script(catalogue: _Catalogue, name: str) -> AgentError:
     return AgentError(
         Problem.SCRIPT_NOT_FOUND,
         f"There is no script {name!a} at this commit.",  # !a: a look-alike shows
-        hint or "GET /scripts lists what can be run.",
+        hint or "GET /scripts, or `ml-job scripts`, shows what can be run.",
         (FieldError("script_name", "is no script of the repository"),),
     )
 
