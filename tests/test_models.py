@@ -1,5 +1,7 @@
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from agent.models import (
     JobRequest,
     JobState,
     Limits,
+    Reason,
     RequestedLimits,
     format_milliseconds,
     format_time,
@@ -51,6 +54,15 @@ def refused(**body: object) -> list[str]:
     with pytest.raises(ValidationError) as caught:
         JobRequest.model_validate({"script_name": "train.py"} | body)
     return [".".join(map(str, error["loc"])) for error in caught.value.errors()]
+
+
+def test_the_documents_name_every_reason() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    sentence = re.search(r"`reason` says why a job ended so:([^.]*)", (docs / "api.md").read_text("utf-8"))
+    table = (docs / "states.md").read_text("utf-8").partition("## Reasons")[2].partition("\n## ")[0]
+    assert sentence is not None
+    assert set(re.findall("`([a-z-]+)`", sentence[1])) == set(Reason)
+    assert set(re.findall(r"(?m)^\| `([a-z-]+)` \| (?!the job)", table)) == set(Reason)
 
 
 def test_times_are_written_in_utc_with_milliseconds() -> None:
