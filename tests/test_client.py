@@ -285,7 +285,25 @@ class TestLogs:
         assert result.stdout_bytes == agent.plain_log
         assert result.stderr == ""
 
+    def test_where_the_job_printed_nothing_the_system_says_why(self, agent: StandIn) -> None:
+        why = job(status="FAILED", reason="start-failed", message="The container did not start.")
+        agent.streams = [[line(1, "no such image", "system"), line(2, "too late"), event("end", why)]]
+        result = ml_job("logs", JOB_ID, "--tail", "5")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr.splitlines() == [
+            "no such image",
+            f"ml-job: job {JOB_ID} is FAILED (start-failed): The container did not start.",
+        ]
+        assert agent.paths() == [f"/jobs/{JOB_ID}/logs?tail=5", f"/jobs/{JOB_ID}/logs?tail=5&follow=false"]
+
+    def test_a_job_that_has_not_printed_anything_yet_says_what_it_is(self, agent: StandIn) -> None:
+        agent.streams = [[event("pause", job(status="PENDING"))]]
+        result = ml_job("logs", JOB_ID)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.stderr == f"ml-job: job {JOB_ID} is PENDING\n"
+
     def test_tail_is_the_agents_to_count(self, agent: StandIn) -> None:
+        agent.plain_log = b"one\n"
         ml_job("logs", JOB_ID, "--tail", "5")
         assert agent.paths() == [f"/jobs/{JOB_ID}/logs?tail=5"]
 

@@ -368,7 +368,10 @@ def logs(
         bool, typer.Option("--json", help="With --follow: print each event as a line of JSON.")
     ] = False,
 ) -> None:
-    """Print a job's log to stdout; messages of the system about it go to stderr."""
+    """Print a job's log to stdout.
+
+    What the system says about the job goes to stderr: with --follow, and where the job has printed nothing.
+    """
     if as_json and not follow:
         raise typer.BadParameter("needs --follow, which ends at once where the job has", param_hint="--json")
     params = {} if tail is None else {"tail": str(tail)}

@@ -83,7 +83,7 @@ async def follow(
     while True:
         opened, known_id = time.monotonic(), parser.last_id
         try:
-            async with contextlib.aclosing(_connection(api, path, params, parser)) as events:
+            async with contextlib.aclosing(connection(api, path, params, parser)) as events:
                 async for event in events:
                     if lost:
                         notice("Connected again.")
@@ -109,7 +109,7 @@ async def follow(
         await asyncio.sleep(max(failure.retry_after, next(delays)))
 
 
-async def _connection(
+async def connection(
     api: Api, path: str, params: Mapping[str, str], parser: EventParser
 ) -> AsyncGenerator[Event, None]:
     """The events of one connection; an `error` event is raised as the Refused that it describes."""
