@@ -108,6 +108,7 @@ class StandIn:
                 web.post("/jobs/{id}/rerun", self._submit),
                 web.get("/jobs/{id}/logs", self._logs),
                 web.get("/events", self._stream),
+                web.get("/jobs/{id}/events", self._stream),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
                 web.get("/scripts", self._scripts),

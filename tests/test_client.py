@@ -30,6 +30,14 @@ from agent.cli.terminal import shown_line, visible
 
 ML_JOB = [sys.executable, "-c", "from agent.cli.client import main; main()"]
 END = event("end", job())
+ENDS = [  # and what following and waiting exit with
+    ({"status": "COMPLETED"}, 0),
+    ({"status": "FAILED", "reason": "exit-code", "exit_status": 3}, 3),
+    ({"status": "FAILED", "reason": "oom-kill", "exit_status": 137}, 137),
+    ({"status": "FAILED", "reason": "start-failed"}, 1),
+    ({"status": "FAILED", "reason": "interrupted", "exit_status": 0}, 1),
+    ({"status": "CANCELLED", "reason": "cancelled", "exit_status": 143}, 143),
+]
 
 
 @dataclass
@@ -228,17 +236,7 @@ class TestSubmit:
         bodies = [body for method, _, _, body in agent.requests if method == "POST"]
         assert [body.get("priority") for body in bodies] == [-2, None]
 
-    @pytest.mark.parametrize(
-        ("final", "status"),
-        [
-            ({"status": "COMPLETED"}, 0),
-            ({"status": "FAILED", "reason": "exit-code", "exit_status": 3}, 3),
-            ({"status": "FAILED", "reason": "oom-kill", "exit_status": 137}, 137),
-            ({"status": "FAILED", "reason": "start-failed"}, 1),
-            ({"status": "FAILED", "reason": "interrupted", "exit_status": 0}, 1),
-            ({"status": "CANCELLED", "reason": "cancelled", "exit_status": 143}, 143),
-        ],
-    )
+    @pytest.mark.parametrize(("final", "status"), ENDS)
     def test_following_exits_as_the_job_does(
         self, agent: StandIn, final: dict[str, Any], status: int
     ) -> None:
@@ -444,6 +442,37 @@ class TestLogs:
         monkeypatch.setenv("NO_COLOR", "1")
         agent.plain_log = b"\x1b[31mred\x1b[0m\n"
         assert at_a_terminal("logs", JOB_ID) == "red\n"
+
+
+class TestWait:
+    @pytest.mark.parametrize(("final", "status"), ENDS)
+    def test_exits_as_the_job_does(self, agent: StandIn, final: dict[str, Any], status: int) -> None:
+        agent.jobs = [job(status="RUNNING")]
+        change = event("job", job(status="RUNNING"), "7.abc")
+        agent.streams = [[b": \n\n", change, event("end", job(**final))]]
+        result = ml_job("wait", "@last")
+        assert (result.exit_code, result.stdout) == (status, "")
+        assert result.stderr.startswith(f"ml-job: job {JOB_ID} is {final['status']}")
+        assert agent.paths()[-1] == f"/jobs/{JOB_ID}/events"
+
+    def test_a_job_that_ended_long_ago_is_not_waited_for(self, agent: StandIn) -> None:
+        agent.jobs = [job(status="FAILED", reason="exit-code", exit_status=4)]
+        result = ml_job("wait", JOB_ID, "--json")
+        assert (result.exit_code, json.loads(result.stdout), result.stderr) == (4, agent.jobs[0], "")
+        assert agent.paths() == [f"/jobs/{JOB_ID}"]
+
+    def test_goes_on_where_the_connection_was_lost(self, agent: StandIn) -> None:
+        agent.jobs = [job(status="RUNNING")]
+        agent.streams = [[event("job", job(status="RUNNING"), "7.abc"), cut], [END]]
+        result = ml_job("wait", JOB_ID)
+        assert result.exit_code == 0
+        assert "Connected again" in result.stderr
+        assert agent.requests[-1][2]["Last-Event-ID"] == "7.abc"
+
+    def test_a_missing_job_is_no_lost_connection(self, agent: StandIn) -> None:
+        result = ml_job("wait", JOB_ID)
+        assert result.exit_code == 2
+        assert "There is no such job." in result.stderr
 
 
 class TestListAndShow:

@@ -1,6 +1,7 @@
 """`ml-job`: submit training jobs to a host's agent, watch them, fetch what they made."""
 
 import asyncio
+import contextlib
 import difflib
 import secrets
 from collections.abc import Iterable
@@ -24,11 +25,12 @@ from ..models import (
 from . import artifacts, render, renewal
 from . import secrets as own_secrets
 from .failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
-from .http import Api, decode
+from .http import Api, decode, parse
 from .identity import DEFAULT_SERVER
 from .invocation import JobArgument, JsonOption, Options, resolve, run
 from .logs import follow_log, print_log
 from .quantities import parse_duration, parse_size
+from .stream import follow
 from .terminal import Screen, visible
 from .watch import show_top, watch_jobs
 
@@ -254,7 +256,7 @@ async def _follow_submitted(api: Api, screen: Screen, value: object, *, as_json:
 
 
 def exit_status(job: Job) -> int:
-    """What `submit --follow` exits with: the script's own status where it has one."""
+    """What `submit --follow` and `wait` exit with: the script's own status where it has one."""
     match job.status:
         case JobState.COMPLETED:
             return 0
@@ -386,6 +388,38 @@ def logs(
         await follow_log(api, screen, job_id, params=params, as_json=as_json)
 
     run(context, work)
+
+
+@app.command()
+def wait(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Wait until a job has ended, and exit as it does. Ctrl-C leaves the job alone."""
+
+    async def work(api: Api, screen: Screen) -> int:
+        value = await _ended(api, screen, await resolve(api, job))
+        ended = decode(Job, value)
+        if as_json:
+            screen.json(value)
+        else:
+            screen.remark(f"ml-job: {render.outcome(ended)}", style=render.STATE_STYLES[ended.status])
+        return exit_status(ended)
+
+    run(context, work)
+
+
+async def _ended(api: Api, screen: Screen, job_id: str) -> object:
+    # A missing job or agent is an error now; once the stream runs, a lost agent is waited for.
+    value = await api.get(f"/jobs/{job_id}")
+    if decode(Job, value).status.terminal:
+        return value
+
+    def notice(text: str) -> None:
+        screen.remark(f"ml-job: {text}", style="yellow")
+
+    async with contextlib.aclosing(follow(api, f"/jobs/{job_id}/events", params={}, notice=notice)) as events:
+        async for event in events:
+            if event.name == "end":
+                return parse(event.data)
+    raise AssertionError("a stream ends with its end event")
 
 
 @app.command()
