@@ -49,7 +49,9 @@ class Home:
 
     def add(self, user: str, issued: pki.Issued) -> None:
         (self.path / f"{user}.crt").write_bytes(issued.certificate_pem())
-        (self.path / f"{user}.key").write_bytes(issued.key_pem())
+        key = self.path / f"{user}.key"
+        key.touch(0o600)
+        key.write_bytes(issued.key_pem())
 
 
 @pytest.fixture(scope="session")
@@ -816,6 +818,15 @@ class TestIdentity:
         result = ml_job("list")
         assert result.exit_code == 2
         assert "alice.key cannot be used" in result.stderr
+
+    def test_a_key_that_others_can_read_is_remarked_where_somebody_looks(
+        self, agent: StandIn, home: Home
+    ) -> None:
+        key = home.path / "alice.key"
+        assert "chmod" not in at_a_terminal("list")
+        key.chmod(0o640)
+        assert at_a_terminal("list").count("alice.key can be read by other accounts") == 1
+        assert ml_job("list").stderr == ""
 
     def test_the_server_may_stand_in_the_configuration(
         self, agent: StandIn, home: Home, monkeypatch: pytest.MonkeyPatch

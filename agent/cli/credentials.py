@@ -28,9 +28,14 @@ def left_readable(file: Path | None) -> str | None:
     """A remark on a file that others can read too, or that stays behind on the disk."""
     if file is None or not file.is_file():
         return None
-    if file.stat().st_mode & 0o077:
-        return f"{file} can be read by other accounts of this host: delete it, or `chmod 600` it."
+    if remark := readable_by_others(file):
+        return f"{remark}: delete it, or `chmod 600` it."
     return f"{file} is still there; Podman has its own copy now."
+
+
+def readable_by_others(file: Path) -> str | None:
+    """The beginning of a remark on a file that is not its owner's alone."""
+    return f"{file} can be read by other accounts of this host" if file.stat().st_mode & 0o077 else None
 
 
 def said_of(change: SecretChange) -> list[str]:

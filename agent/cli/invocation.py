@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ..models import ID_LENGTH
+from .credentials import readable_by_others
 from .failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure
 from .http import Api
 from .identity import Profile, config_directory
@@ -43,7 +44,8 @@ class Options:
 def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoReturn:
     """Does `work` with the agent that this invocation is for, and exits with the status it returns.
 
-    Says so before where the certificate ends soon, unless it is the one command that mends it.
+    Says so before where the certificate ends soon or others can read its key, unless it is the one command
+    that mends both.
     """
     options = context.ensure_object(Options)
     screen = Screen()
@@ -69,6 +71,9 @@ async def _work(options: Options, screen: Screen, work: Work, *, renewing: bool)
                 f"ml-job: {profile.certificate} ends at {end:%Y-%m-%d %H:%M} UTC; `ml-job renew` renews it",
                 style="yellow",
             )
+        # A script cannot mend it, and may take any word on stderr for a failure.
+        if not renewing and screen.watched and (remark := readable_by_others(profile.key)):
+            screen.remark(f"ml-job: {remark}: `chmod 600` it.", style="yellow")
         return await work(api, screen)
 
 
