@@ -49,6 +49,12 @@ def _runtime_directory() -> Path:
     return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
 
 
+def _with_a_port(target: str) -> str:
+    if int(target.rpartition(":")[2]) > 65535:
+        raise ValueError("the port must be from 1 to 65535")
+    return target
+
+
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # What podman's Network= may say. No space, quote, specifier or line break can be part of it.
@@ -59,6 +65,7 @@ EgressTarget = Annotated[
         pattern=r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$",
         max_length=260,
     ),
+    AfterValidator(_with_a_port),
 ]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 

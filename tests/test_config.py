@@ -169,6 +169,11 @@ def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> N
         (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "at least 1 item"),
         (REQUIRED + '[egress.db]\nallow = ["*"]\n', "egress.db.allow.0", "should match pattern"),
         (
+            REQUIRED + '[egress.db]\nallow = ["a.example.com:65535", "b.example.com:65536"]\n',
+            "egress.db.allow.1",
+            "the port must be from 1 to 65535",
+        ),
+        (
             REQUIRED + '[networks]\ndb = "pasta"\n[egress.db]\nallow = ["db.example.com:443"]\n',
             "egress",
             "another network has the name db already",

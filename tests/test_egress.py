@@ -75,7 +75,7 @@ def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> N
     [
         *("", "db.example.com", "db.example.com:", "db.example.com:0", "*:443", "*.*.com:443", "a b:443"),
         *("[::1]:443", "DB.example.com:443", "db.example.com:443/x", "https://db.example.com:443"),
-        "db.example.com:999999",
+        *("db.example.com:999999", "db.example.com:65536"),
     ],
 )
 def test_a_target_that_is_no_name_and_port_is_refused(target: str) -> None:
