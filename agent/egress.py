@@ -48,14 +48,45 @@ METADATA = frozenset(
         (
             "169.254.169.254",
             "169.254.170.2",
+            "169.254.170.23",
             "168.63.129.16",
             "100.100.100.200",
             "192.0.0.192",
+            "fd00:ec2::23",
             "fd00:ec2::254",
+            "fd20:ce::254",
         ),
     )
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+# The public Internet is what IANA has given out of IPv6, and all of IPv4, without what its registries of
+# special addresses have. What Python takes for global differs with its version.
+UNICAST6 = ipaddress.ip_network("2000::/3")
+SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",  # multicast, reserved, broadcast
+            "2001::/23",
+            "2001:db8::/32",
+            "3fff::/20",
+        ),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -79,12 +110,11 @@ class Policy:
 
     def leads_to(self, address: Address) -> bool:
         """Whether an address that a listed name has may be connected to."""
-        address = _embedded(address)
-        if address in METADATA:
+        held = _embedded(address)
+        # A translator may have any prefix; the address it leads to stands at the end, as a rule (RFC 6052).
+        if held in METADATA or _last_bits(address) in METADATA:
             return False
-        if any(address in network for network in self.rules.private):
-            return True
-        return address.is_global and not address.is_multicast
+        return any(held in network for network in self.rules.private) or _is_public(held)
 
     def is_the_sites(self, address: Address) -> bool:
         """Whether the site has named the address' network itself."""
@@ -95,9 +125,18 @@ def _embedded(address: Address) -> Address:
     """The IPv4 address within one of IPv6 that a gateway or the kernel would turn into it."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in NAT64:
-            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+            return _last_bits(address)
         return address.ipv4_mapped or address.sixtofour or (address.teredo or (address, address))[1]
     return address
+
+
+def _last_bits(address: Address) -> ipaddress.IPv4Address:
+    return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+
+
+def _is_public(address: Address) -> bool:
+    given_out = address.version == 4 or address in UNICAST6
+    return given_out and not any(address in network for network in SPECIAL)
 
 
 class Proxy:

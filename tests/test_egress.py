@@ -48,26 +48,29 @@ def test_a_name_is_allowed_with_its_port_as_the_site_lists_it(host: str, port: i
         *("169.254.169.254", "169.254.1.2", "fe80::1", "fd00::1", "fd00:ec2::254", "168.63.129.16"),
         *("224.0.0.1", "ff02::1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "2001:db8::1"),
         *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
-        *("2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe"),
+        *("2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::a00:1"),
+        *("fec0::1", "4000::1", "5f00::1", "100::1", "3fff::1", "2001:2::1", "192.88.99.1", "198.18.0.1"),
+        *("169.254.170.23", "fd00:ec2::23", "fd20:ce::254", "2600:1:2:3::169.254.169.254"),
     ],
 )
 def test_an_allowed_name_leads_to_no_address_of_the_host_its_network_or_its_cloud(address: str) -> None:
     assert not ALLOWED.leads_to(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1"])
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"])
 def test_an_allowed_name_leads_to_the_internet(address: str) -> None:
     assert ALLOWED.leads_to(ipaddress.ip_address(address))
 
 
 def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> None:
-    rules = Egress(
-        allow=["db.example.com:443"], private=[ip_network("10.0.0.0/8"), ip_network("169.254.0.0/16")]
-    )
-    assert Policy(rules).leads_to(ipaddress.ip_address("10.1.2.3"))
-    assert Policy(rules).leads_to(ipaddress.ip_address("169.254.7.7"))
-    assert not Policy(rules).leads_to(ipaddress.ip_address("169.254.169.254"))
-    assert not Policy(rules).leads_to(ipaddress.ip_address("192.168.1.1"))
+    networks = ("10.0.0.0/8", "169.254.0.0/16", "fd00::/8", "64:ff9b:1::/48")
+    policy = Policy(Egress(allow=["db.example.com:443"], private=[ip_network(each) for each in networks]))
+    for address in ("10.1.2.3", "169.254.7.7", "fd00::1", "64:ff9b:1::a00:1"):
+        assert policy.leads_to(ipaddress.ip_address(address))
+    for address in ("169.254.169.254", "169.254.170.23", "fd00:ec2::23", "fd20:ce::254"):
+        assert not policy.leads_to(ipaddress.ip_address(address))
+    for address in ("64:ff9b:1::169.254.169.254", "2002:a9fe:a9fe::", "192.168.1.1", "fec0::1"):
+        assert not policy.leads_to(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
