@@ -116,9 +116,9 @@ class Policy:
             return False
         return any(held in network for network in self.rules.private) or _is_public(held)
 
-    def is_the_sites(self, address: Address) -> bool:
-        """Whether the site has named the address' network itself."""
-        return any(_embedded(address) in network for network in self.rules.private)
+    def names(self, address: Address) -> bool:
+        """Whether the site has named this very address, and not only a network that has it."""
+        return ipaddress.ip_network(_embedded(address)) in self.rules.private
 
 
 def _embedded(address: Address) -> Address:
@@ -137,6 +137,16 @@ def _last_bits(address: Address) -> ipaddress.IPv4Address:
 def _is_public(address: Address) -> bool:
     given_out = address.version == 4 or address in UNICAST6
     return given_out and not any(address in network for network in SPECIAL)
+
+
+def _is_the_hosts(address: Address) -> bool:
+    """Whether the host has the address, or the one within it: only its own can be bound to."""
+    for each in {address, _embedded(address)}:
+        family = socket.AF_INET if each.version == 4 else socket.AF_INET6
+        with contextlib.suppress(OSError), socket.socket(family) as own:
+            own.bind((str(each), 0))
+            return True
+    return False
 
 
 class Proxy:
@@ -199,20 +209,15 @@ class Proxy:
         addresses = [each for each in await _resolve(host, port) if self._policy.leads_to(each)]
         if not addresses:
             raise RefusedError(HTTPStatus.FORBIDDEN, "it has no address on the Internet")
+        addresses = [each for each in addresses if not _is_the_hosts(each) or self._policy.names(each)]
+        if not addresses:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "it is the host itself")
         for address in addresses[:MAX_ADDRESSES]:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     reader, writer = await asyncio.open_connection(str(address), port, limit=CHUNK)
-                if self._is_the_host(address, writer):
-                    writer.close()
-                    raise RefusedError(HTTPStatus.FORBIDDEN, "it is the host itself")
                 return _closing(reader, writer)
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "it does not answer")
-
-    def _is_the_host(self, address: Address, writer: asyncio.StreamWriter) -> bool:
-        """Whether the host has reached itself by one of its own addresses."""
-        own = writer.get_extra_info("sockname")[0]
-        return bool(own == writer.get_extra_info("peername")[0]) and not self._policy.is_the_sites(address)
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, int]:

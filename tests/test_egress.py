@@ -128,7 +128,7 @@ async def ask(connect: Connect, request: bytes) -> bytes:
 
 
 def loopback(port: int) -> Egress:
-    return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.0/8")])
+    return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.1/32")])
 
 
 async def test_what_goes_through_is_carried_as_it_is_both_ways(tmp_path: Path, echo: int) -> None:
@@ -175,13 +175,24 @@ async def test_everything_else_is_refused_with_a_reason(tmp_path: Path, request_
     assert b"\r\n\r\nml-egress: " in answer
 
 
-async def test_the_host_itself_is_not_reached_by_a_name_that_is_on_the_list(
-    tmp_path: Path, echo: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("private", [["127.0.0.0/8"], ["127.0.0.1/32", "127.0.0.0/30"], ["0.0.0.0/0"]])
+async def test_the_host_itself_is_not_reached_by_a_network_that_has_it(
+    tmp_path: Path, private: list[str]
 ) -> None:
-    monkeypatch.setattr(Policy, "leads_to", lambda *_: True)  # as if the address were of the Internet
-    async with serving(Egress(allow=[f"127.0.0.1:{echo}"]), tmp_path) as (connect, _):
-        answer = await ask(connect, f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\n\r\n".encode())
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.2", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        rules = Egress(allow=[f"127.0.0.2:{port}"], private=[ip_network(each) for each in private])
+        async with serving(rules, tmp_path) as (connect, _):
+            answer = await ask(connect, f"CONNECT 127.0.0.2:{port} HTTP/1.1\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
     assert b"it is the host itself" in answer
+
+
+def test_a_hosts_own_addresses_are_told_from_others_in_each_of_their_forms() -> None:
+    for address in ("127.0.0.1", "127.7.7.7", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "0.0.0.0"):
+        assert egress._is_the_hosts(ipaddress.ip_address(address))
+    for address in ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"):
+        assert not egress._is_the_hosts(ipaddress.ip_address(address))
 
 
 async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(

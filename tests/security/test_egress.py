@@ -43,7 +43,7 @@ async def settings(settings: Settings, allowed: int, tmp_path: Path) -> AsyncIte
     home.mkdir(exist_ok=True)
     (home / "config.toml").write_text(
         f'scripts.repository = "/nowhere"\n[egress.{NAME}]\n'
-        f'allow = ["127.0.0.1:{allowed}"]\nprivate = ["127.0.0.0/8"]\n'
+        f'allow = ["127.0.0.1:{allowed}"]\nprivate = ["127.0.0.1/32"]\n'
     )
     program = shutil.which("ml-agent", path=f"{Path(shutil.which('python3') or '').parent}:/usr/local/bin")
     for kind in ("socket", "service"):
@@ -51,7 +51,7 @@ async def settings(settings: Settings, allowed: int, tmp_path: Path) -> AsyncIte
         text = text.replace("@ML_AGENT@", str(program)).replace("@STATE@", str(settings.state_directory))
         text = text.replace("[Service]\n", f"[Service]\nEnvironment=ML_AGENT_CONFIG={home}/config.toml\n")
         (units / f"ml-egress@{NAME}.{kind}").write_text(text)
-    rules = Egress.model_validate({"allow": [f"127.0.0.1:{allowed}"], "private": ["127.0.0.0/8"]})
+    rules = Egress.model_validate({"allow": [f"127.0.0.1:{allowed}"], "private": ["127.0.0.1/32"]})
     yield settings.model_copy(update={"egress": {NAME: rules}})
     await run("systemctl", "--user", "stop", SOCKET, SERVICE, check=False)
     for kind in ("socket", "service"):
