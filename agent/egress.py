@@ -41,6 +41,8 @@ NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-
 REQUEST = re.compile(rb"CONNECT ([!-~]{1,300}):([0-9]{1,5}) HTTP/1\.[01]\r?\n")
 JOBS_CGROUP = re.compile(r"/ml-job@([a-z2-7]{12})\.service(/|$)", re.MULTILINE)
 
+NO_JOB = "-"
+
 # Where clouds tell a machine its credentials: also what a site calls its own network does not lead there.
 METADATA = frozenset(
     map(
@@ -179,6 +181,8 @@ class Proxy:
     async def _answer(self, job: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wanted = "?"
         try:
+            if job == NO_JOB:
+                raise RefusedError(HTTPStatus.FORBIDDEN, "whoever connected is in no job, or has ended")
             if self._open[job] > MAX_PER_JOB:
                 raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, f"a job has {MAX_PER_JOB} connections")
             host, port = await _request(reader)
@@ -291,14 +295,14 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _job_of(connection: socket.socket) -> str:
-    """Whose process is at the other end, by its cgroup, which a job cannot leave; "-" for no job's."""
+    """Whose process is at the other end, by its cgroup, which a job cannot leave; or NO_JOB."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     try:
         cgroup = Path(f"/proc/{struct.unpack('3i', credentials)[0]}/cgroup").read_text("utf-8")
     except OSError:
-        return "-"
+        return NO_JOB  # it connected for somebody else, and has ended
     match = JOBS_CGROUP.search(cgroup)
-    return match[1] if match else "-"
+    return match[1] if match else NO_JOB
 
 
 def _refusal(error: RefusedError) -> bytes:

@@ -3,7 +3,10 @@
 import asyncio
 import ipaddress
 import os
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -102,6 +105,12 @@ async def serving(rules: Egress, directory: Path) -> AsyncIterator[tuple[Connect
 
 
 @pytest.fixture
+def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes whatever cgroup this test is in for a job's."""
+    monkeypatch.setattr(egress, "JOBS_CGROUP", re.compile(r"(:)"))
+
+
+@pytest.fixture
 async def echo() -> AsyncIterator[int]:
     """A port of the loopback that answers each connection, at its end, with what it sent."""
 
@@ -131,6 +140,7 @@ def loopback(port: int) -> Egress:
     return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.1/32")])
 
 
+@pytest.mark.usefixtures("in_a_job")
 async def test_what_goes_through_is_carried_as_it_is_both_ways(tmp_path: Path, echo: int) -> None:
     data = os.urandom(3_000_000)
     async with serving(loopback(echo), tmp_path) as (connect, proxy):
@@ -168,6 +178,7 @@ async def test_what_goes_through_is_carried_as_it_is_both_ways(tmp_path: Path, e
         (b"x" * 100_000, 431),
     ],
 )
+@pytest.mark.usefixtures("in_a_job")
 async def test_everything_else_is_refused_with_a_reason(tmp_path: Path, request_: bytes, status: int) -> None:
     async with serving(loopback(9), tmp_path) as (connect, _):
         answer = await ask(connect, request_)
@@ -176,6 +187,7 @@ async def test_everything_else_is_refused_with_a_reason(tmp_path: Path, request_
 
 
 @pytest.mark.parametrize("private", [["127.0.0.0/8"], ["127.0.0.1/32", "127.0.0.0/30"], ["0.0.0.0/0"]])
+@pytest.mark.usefixtures("in_a_job")
 async def test_the_host_itself_is_not_reached_by_a_network_that_has_it(
     tmp_path: Path, private: list[str]
 ) -> None:
@@ -195,6 +207,40 @@ def test_a_hosts_own_addresses_are_told_from_others_in_each_of_their_forms() -> 
         assert not egress._is_the_hosts(ipaddress.ip_address(address))
 
 
+async def test_a_peer_in_no_job_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 403 ")
+    assert [record.getMessage() for record in caplog.records] == [
+        "job -: refused ?: whoever connected is in no job, or has ended"
+    ]
+
+
+CONNECT_AND_END = """
+import socket, sys
+parent, proxy = socket.socket(fileno=int(sys.argv[1])), socket.socket(socket.AF_UNIX)
+proxy.connect(sys.argv[2])
+socket.send_fds(parent, [b"x"], [proxy.fileno()])
+"""
+
+
+@pytest.mark.usefixtures("in_a_job")
+async def test_a_connection_whose_maker_has_ended_counts_for_nobody_and_is_refused(tmp_path: Path) -> None:
+    async with serving(loopback(9), tmp_path):
+        ours, childs = socket.socketpair()
+        with ours, childs:
+            # The proxy does not look before the child is gone: this blocks the loop that it is on.
+            command = [sys.executable, "-c", CONNECT_AND_END, str(childs.fileno()), str(tmp_path / "proxy")]
+            subprocess.run(command, pass_fds=[childs.fileno()], check=True, timeout=20)  # noqa: ASYNC221
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+        reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=descriptors[0]))
+        async with asyncio.timeout(20):
+            assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.usefixtures("in_a_job")
 async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +256,7 @@ async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
             await writer.wait_closed()
 
 
+@pytest.mark.usefixtures("in_a_job")
 async def test_a_flood_of_connections_is_noted_up_to_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,8 +266,8 @@ async def test_a_flood_of_connections_is_noted_up_to_a_bound(
         for _ in range(10):
             await ask(connect, b"CONNECT evil.example.org:443 HTTP/1.1\r\n\r\n")
     assert [record.getMessage() for record in caplog.records] == [
-        *["job -: refused evil.example.org:443: it is not on the list"] * 3,
-        "job -: nothing further is noted",
+        *["job :: refused evil.example.org:443: it is not on the list"] * 3,
+        "job :: nothing further is noted",
     ]
 
 
