@@ -12,6 +12,7 @@ import ipaddress
 import logging
 import os
 import re
+import select
 import socket
 import struct
 from collections import Counter
@@ -32,7 +33,8 @@ CONNECT_TIMEOUT = 10.0  # seconds, for each address
 MAX_ADDRESSES = 4  # of a name that are tried
 MAX_PER_JOB = 64  # connections at a time
 MAX_NOTED = 1000  # lines in the journal for one job
-LINGER = 60.0  # seconds for the other direction once one has ended
+LINGER = 60.0  # seconds for the other direction once one has ended, or for both once the job has
+LOOK = 1.0  # seconds between looks whether it has
 CHUNK = 1 << 16  # bytes
 IDLE_SECONDS = 60.0  # without a connection, until it leaves
 FIRST_SOCKET = 3  # sd_listen_fds(3)
@@ -166,6 +168,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its request to its end."""
+        writer.transport.set_write_buffer_limits(high=0)
         job = _job_of(writer.get_extra_info("socket"))
         self._open[job] += 1
         try:
@@ -174,7 +177,7 @@ class Proxy:
             pass  # the client is gone, or says nothing
         finally:
             self._open -= Counter([job])
-            writer.close()
+            writer.transport.abort()  # what the job was to get, the kernel has
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
@@ -220,6 +223,7 @@ class Proxy:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     reader, writer = await asyncio.open_connection(str(address), port, limit=CHUNK)
+                writer.transport.set_write_buffer_limits(high=0)
                 return _closing(reader, writer)
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "it does not answer")
 
@@ -259,7 +263,7 @@ async def _closing(
     try:
         yield reader, writer
     finally:
-        writer.close()
+        writer.transport.abort()  # it does not wait for who does not read
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
@@ -270,13 +274,20 @@ async def _both_ways(
 ) -> tuple[int, int]:
     """Carries bytes until both ends have said that there is no more; how many there were each way.
 
-    A connection lives no longer than its job, whose end closes it.
+    It takes no longer than LINGER after the end of one direction, or of the job. What is not at its end then
+    is broken off with a reset, so that nothing of it is left in the kernel.
     """
     out = asyncio.create_task(_carry(near[0], far[1]))
     back = asyncio.create_task(_carry(far[0], near[1]))
+    ended: set[asyncio.Task[int]] = set()
     try:
-        await asyncio.wait((out, back), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((out, back), timeout=LINGER)
+        # Where the far end does not read, nothing is read from the near end, and its close would go unseen.
+        while not ended and not _has_gone(near[1]):
+            ended, _ = await asyncio.wait((out, back), timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+        _, unended = await asyncio.wait((out, back), timeout=LINGER)
+        if unended and not far[1].is_closing():
+            reset = struct.pack("ii", 1, 0)
+            far[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
     finally:
         for task in (out, back):
             task.cancel()
@@ -292,6 +303,15 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             await writer.drain()
         writer.write_eof()
     return count
+
+
+def _has_gone(writer: asyncio.StreamWriter) -> bool:
+    """Whether the other end is closed, and not for writing alone; poll(2) tells that unasked."""
+    if writer.is_closing():
+        return True
+    hangup = select.poll()
+    hangup.register(writer.get_extra_info("socket"), 0)
+    return bool(hangup.poll(0))
 
 
 def _job_of(connection: socket.socket) -> str:

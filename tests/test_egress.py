@@ -1,6 +1,7 @@
 """The proxy that is a job's only way out: what it refuses, and that it carries everything else unchanged."""
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import re
@@ -8,7 +9,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_a_target_that_is_no_name_and_port_is_refused(target: str) -> None:
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def serving(rules: Egress, directory: Path) -> AsyncIterator[tuple[Connect, Proxy]]:
     """A proxy on a socket in the directory."""
     proxy = Proxy(Policy(rules))
@@ -254,6 +254,59 @@ async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
             assert await reader.read() == b""
             writer.close()
             await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def stalled(directory: Path) -> AsyncIterator[tuple[asyncio.StreamWriter, int, socket.socket, Proxy]]:
+    """The end of a job that has sent so many bytes, of which nobody reads any yet, and can send no more."""
+    with socket.create_server(("127.0.0.1", 0)) as remote:
+        port = remote.getsockname()[1]
+        async with serving(loopback(port), directory) as (connect, proxy):
+            reader, writer = await connect()
+            writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    sent += egress.CHUNK
+                    writer.write(b"x" * egress.CHUNK)
+                    async with asyncio.timeout(1):
+                        await writer.drain()
+            yield writer, sent, remote, proxy
+            writer.transport.abort()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a minute otherwise takes less time than `stalled` waits."""
+    monkeypatch.setattr(egress, "LINGER", 0.2)
+    monkeypatch.setattr(egress, "LOOK", 0.1)
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_connection_ends_with_its_job_though_the_remote_end_does_not_read(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (writer, _, remote, proxy):
+        writer.transport.abort()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+        connection, _ = remote.accept()
+        with connection, connection.makefile("rb") as got, pytest.raises(ConnectionResetError):
+            got.read()
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_job_that_lives_may_wait_for_a_remote_end_that_is_slow(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (writer, sent, remote, _):
+        connection, _ = remote.accept()
+        far_reader, far_writer = await asyncio.open_connection(sock=connection)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            assert len(await far_reader.read()) == sent
+        far_writer.close()
+        await far_writer.wait_closed()
 
 
 @pytest.mark.usefixtures("in_a_job")
