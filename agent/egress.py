@@ -8,6 +8,7 @@ the public Internet are connected to, unless the site names others.
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import logging
 import os
@@ -15,6 +16,7 @@ import re
 import select
 import socket
 import struct
+import termios
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -32,10 +34,13 @@ HEAD_TIMEOUT = 10.0  # seconds
 CONNECT_TIMEOUT = 10.0  # seconds, for each address
 MAX_ADDRESSES = 4  # of a name that are tried
 MAX_PER_JOB = 64  # connections at a time
+MAX_CONNECTIONS = 256  # of all jobs; what they can make it hold fits MemoryMax= of its unit, which says how
+SOCKET_BUFFER = 128 << 10  # bytes that the kernel holds each way; it allows itself twice that
 MAX_NOTED = 1000  # lines in the journal for one job
 LINGER = 60.0  # seconds for the other direction once one has ended, or for both once the job has
 LOOK = 1.0  # seconds between looks whether it has
 CHUNK = 1 << 16  # bytes
+FAR_LIMIT = 1 << 14  # bytes; asyncio holds twice that, and 256 KiB that it reads at once
 IDLE_SECONDS = 60.0  # without a connection, until it leaves
 FIRST_SOCKET = 3  # sd_listen_fds(3)
 
@@ -168,6 +173,7 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its request to its end."""
+        _bound(writer.get_extra_info("socket"))
         writer.transport.set_write_buffer_limits(high=0)
         job = _job_of(writer.get_extra_info("socket"))
         self._open[job] += 1
@@ -188,6 +194,9 @@ class Proxy:
                 raise RefusedError(HTTPStatus.FORBIDDEN, "whoever connected is in no job, or has ended")
             if self._open[job] > MAX_PER_JOB:
                 raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, f"a job has {MAX_PER_JOB} connections")
+            # None has more than it leaves free, so that a few cannot take them all.
+            if self._open[job] - 1 > MAX_CONNECTIONS - self._open.total():
+                raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "all jobs together have too many")
             host, port = await _request(reader)
             wanted = f"{host}:{port}"
             remote = await self._connect(host, port)
@@ -200,6 +209,9 @@ class Proxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             sent, received = await _both_ways((reader, writer), (remote_reader, remote_writer))
         self._note(job, f"{wanted}, {sent} bytes sent, {received} received")
+        # Until the job reads it, it is the proxy's memory, and the connection counts.
+        while not writer.is_closing() and _unread(writer):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK)
 
     def _note(self, job: str, what: str) -> None:
         self._noted[job] += 1
@@ -222,9 +234,7 @@ class Proxy:
         for address in addresses[:MAX_ADDRESSES]:
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    reader, writer = await asyncio.open_connection(str(address), port, limit=CHUNK)
-                writer.transport.set_write_buffer_limits(high=0)
-                return _closing(reader, writer)
+                    return _closing(*await _open(address, port))
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "it does not answer")
 
 
@@ -254,6 +264,28 @@ async def _resolve(host: str, port: int) -> list[Address]:
     except OSError as error:
         raise RefusedError(HTTPStatus.BAD_GATEWAY, "its name is not known") from error
     return [ipaddress.ip_address(address[0]) for *_, address in found]
+
+
+async def _open(address: Address, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    # With the protocol's number, without which asyncio does not set TCP_NODELAY.
+    remote = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        remote.setblocking(False)
+        _bound(remote)  # before it is connected: the window's scale is agreed on then
+        await asyncio.get_running_loop().sock_connect(remote, (str(address), port))
+        reader, writer = await asyncio.open_connection(sock=remote, limit=FAR_LIMIT)
+    except BaseException:
+        remote.close()
+        raise
+    writer.transport.set_write_buffer_limits(high=0)
+    return reader, writer
+
+
+def _bound(connection: socket.socket) -> None:
+    """Sets what the kernel holds: left to itself it goes to megabytes, which are the proxy's memory."""
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
 
 
 @contextlib.asynccontextmanager
@@ -312,6 +344,12 @@ def _has_gone(writer: asyncio.StreamWriter) -> bool:
     hangup = select.poll()
     hangup.register(writer.get_extra_info("socket"), 0)
     return bool(hangup.poll(0))
+
+
+def _unread(writer: asyncio.StreamWriter) -> int:
+    """Bytes of memory that wait in a Unix socket until its other end reads them, or is closed."""
+    size = fcntl.ioctl(writer.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    return int(struct.unpack("i", size)[0])
 
 
 def _job_of(connection: socket.socket) -> str:

@@ -260,6 +260,7 @@ async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
 async def stalled(directory: Path) -> AsyncIterator[tuple[asyncio.StreamWriter, int, socket.socket, Proxy]]:
     """The end of a job that has sent so many bytes, of which nobody reads any yet, and can send no more."""
     with socket.create_server(("127.0.0.1", 0)) as remote:
+        remote.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         port = remote.getsockname()[1]
         async with serving(loopback(port), directory) as (connect, proxy):
             reader, writer = await connect()
@@ -307,6 +308,80 @@ async def test_a_job_that_lives_may_wait_for_a_remote_end_that_is_slow(tmp_path:
             assert len(await far_reader.read()) == sent
         far_writer.close()
         await far_writer.wait_closed()
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_of_what_nobody_reads_little_is_held(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (_, sent, _, _):
+        assert sent < 1_500_000  # of it 200,000 by the job's own socket, and 100,000 by the remote end's
+
+
+async def test_small_messages_do_not_wait_for_larger_ones(echo: int) -> None:
+    _, writer = await egress._open(ipaddress.ip_address("127.0.0.1"), echo)
+    assert writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_no_job_has_more_connections_than_it_leaves_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(egress, "MAX_CONNECTIONS", 4)
+    jobs = iter("aaabcd")
+    monkeypatch.setattr(egress, "_job_of", lambda _: next(jobs))
+    async with serving(loopback(9), tmp_path) as (connect, proxy):
+        silent = [await connect() for _ in range(2)]
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 503 ")
+        silent += [await connect() for _ in range(2)]
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 503 ")
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"job {job}: refused ?: all jobs together have too many" for job in "ad"
+    ]
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_connection_counts_until_its_job_has_read_what_came(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 50_000)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with serving(loopback(port), tmp_path) as (connect, proxy):
+            reader, writer = await connect()
+            writer.transport.pause_reading()
+            writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            writer.write_eof()
+
+            async def noted() -> bool:
+                return "0 bytes sent, 50000 received" in caplog.text
+
+            await until(noted)
+            await asyncio.sleep(3 * egress.LOOK)
+            assert not proxy.idle
+            writer.transport.resume_reading()
+            assert len(await reader.read()) > 50_000
+
+            async def left() -> bool:
+                return proxy.idle
+
+            await until(left)
+            writer.close()
+            await writer.wait_closed()
 
 
 @pytest.mark.usefixtures("in_a_job")
