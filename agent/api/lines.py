@@ -3,6 +3,8 @@
 Every line of every log comes through here: no model is made of one.
 """
 
+import asyncio
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
@@ -14,15 +16,26 @@ from ..models import LogGap, LogSource, format_milliseconds
 from .problems import invalid
 from .streams import Form
 
-MAX_PATTERN = 128  # characters
+MAX_PATTERN = 128  # characters, with counts written out
+SLICE = 0.01  # seconds of matching after which others get as many
+
+# What an expression is made of, as far as counts go; behind `\p{` and `\x{` are characters like others.
+TOKEN = re.compile(r"\\[pPxuU]\{|\\.|\{(?P<counts>[0-9]+,?[0-9]*|,[0-9]+)\}|.", re.DOTALL)
 
 
 def pattern(expression: str) -> Callable[[str], bool]:
     """Whether a text has a match of the regular expression. Raises `AgentError` (invalid-request).
 
-    In the syntax of Rust's regex crate, which pydantic brings: it takes time in proportion to the text,
-    whatever the expression is, and bounds what it makes of one. Python's own may take for ever.
+    In the syntax of Rust's regex crate, which pydantic brings: it takes time in proportion to the text and
+    to the expression, with its counts written out; within it, nobody else has a turn. Python's own may take
+    for ever.
     """
+    if _written_out(expression) > MAX_PATTERN:
+        raise invalid(
+            "grep",
+            f"must have at most {MAX_PATTERN} characters with its counts, such as {{2,4}}, written out; "
+            "use smaller ones, or + and *",
+        )
     try:
         validator = SchemaValidator(core_schema.str_schema(pattern=expression, regex_engine="rust-regex"))
     except SchemaError as error:
@@ -31,10 +44,34 @@ def pattern(expression: str) -> Callable[[str], bool]:
     return validator.isinstance_python
 
 
-class LineFilter:
-    """Those that were asked for. Times are milliseconds since 1970; a gap has no text, and passes `grep`."""
+def _written_out(expression: str) -> int:
+    """How many characters it has, at the most, where counts are written out: `ab{3}` is `abbb`.
 
-    def __init__(self, *, since: int | None, until: int | None, grep: str | None) -> None:
+    Without a parser of Rust's syntax, whose comments and classes could lead one astray: a count behind what
+    may be more than one character, as behind a parenthesis, counts for all that is before it.
+    """
+    size, before = 0, ""
+    for token in TOKEN.finditer(expression):
+        if token["counts"]:
+            times = max(1, *(int(count) for count in token["counts"].split(",") if count))
+            one = before.isascii() and before.isprintable() and before not in " )}?*+"
+            size = size - 1 + times if one else size * times
+        elif token[0] == "{":
+            raise invalid("grep", r"must have counts such as {2}, {2,} or {2,4}, and a brace itself as \{")
+        else:
+            size += 1
+        before = token[0][-1]
+    return size
+
+
+class LineFilter:
+    """Those that were asked for. Times are milliseconds since 1970; a gap has no text, and passes `grep`.
+
+    Whoever looks for an expression takes turns with all others who do: `turn`.
+    """
+
+    def __init__(self, *, since: int | None, until: int | None, grep: str | None, turn: asyncio.Lock) -> None:
+        self._turn = turn
         self._since = since
         self._until = until
         self._matches = pattern(grep) if grep is not None else None
@@ -44,20 +81,29 @@ class LineFilter:
         """Whether nothing is left out."""
         return self._since is None and self._until is None and self._matches is None
 
-    def __call__(self, items: list[Item]) -> list[Item]:
+    async def __call__(self, items: list[Item]) -> list[Item]:
         """What is left of them."""
-        since, until, matches = self._since, self._until, self._matches
+        since, until = self._since, self._until
         if since is not None:
             items = [item for item in items if item.time >= since]
         if until is not None:
             items = [item for item in items if item.time <= until]
-        if matches is not None:
-            items = [
-                item
-                for item in items
-                if isinstance(item, Gap) or matches(item.text.decode("utf-8", "replace"))
-            ]
-        return items
+        return await self._matching(items, self._matches) if self._matches else items
+
+    async def _matching(self, items: list[Item], matches: Callable[[str], bool]) -> list[Item]:
+        """Everybody else on the event loop has as much of its time as all expressions together."""
+        found, left, clock = [], iter(items), asyncio.get_running_loop().time
+        while True:
+            async with self._turn:
+                begun = clock()
+                for item in left:
+                    if isinstance(item, Gap) or matches(item.text.decode("utf-8", "replace")):
+                        found.append(item)
+                    if (taken := clock() - begun) > SLICE:
+                        break
+                else:
+                    return found
+                await asyncio.sleep(taken)
 
 
 def as_events(items: Iterable[Item], form: Form) -> bytes:

@@ -111,7 +111,7 @@ def _wanted(request: web.Request) -> Wanted:
     return Wanted(
         form=form,
         position=position,
-        only=LineFilter(since=since, until=until, grep=query.grep),
+        only=LineFilter(since=since, until=until, grep=query.grep, turn=request.app[STREAMS].turn),
         # Who continues wants all that is new.
         tail=None if last_id else query.tail,
         follow=follow,
@@ -198,7 +198,7 @@ async def _send_tail(
     kept: deque[Item] = deque(maxlen=wanted.tail)
     async with contextlib.aclosing(_history(request, job, numbering, _newest(wanted))) as batches:
         async for items in batches:
-            kept += _shown(wanted, items)
+            kept += await _shown(wanted, items)
     await _write(stream, wanted, list(kept))
 
 
@@ -232,7 +232,7 @@ async def _send_lines(
         lines = request.app[JOURNAL].follow(job.unit, numbering, ended, unborn=unborn)
     async with contextlib.aclosing(lines):
         async for items in lines:
-            await _write(stream, wanted, _shown(wanted, items))
+            await _write(stream, wanted, await _shown(wanted, items))
 
 
 async def _send_output(
@@ -242,15 +242,15 @@ async def _send_output(
     if after := await journal.plain_after(job.unit):
         async with contextlib.aclosing(journal.history(job.unit, numbering, last=after)) as batches:
             async for items in batches:
-                await _write(stream, wanted, _shown(wanted, items))
+                await _write(stream, wanted, await _shown(wanted, items))
     async with contextlib.aclosing(journal.output(job.unit, after)) as chunks:
         async for chunk in chunks:
             await stream.write(chunk)
 
 
-def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
+async def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
     """Those that were asked for, of those that the form can show."""
-    items = wanted.only(items)
+    items = await wanted.only(items)
     if wanted.form is None:
         return [item for item in items if isinstance(item, Line) and item.source is LogSource.JOB]
     return items

@@ -108,7 +108,10 @@ class EventStream:
 
 
 class Streams:
-    """All open streams, so that their number is bounded and a stopping agent can end them."""
+    """All open streams, so that their number is bounded and a stopping agent can end them.
+
+    `turn` is one stream's at a time, for work that keeps the event loop from others.
+    """
 
     def __init__(self, limit: int, limit_per_user: int) -> None:
         self._limit = limit
@@ -116,6 +119,7 @@ class Streams:
         self._users: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[object]] = set()
         self._stopping = False
+        self.turn = asyncio.Lock()
 
     @property
     def open_now(self) -> int:

@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,12 @@ import pytest
 from waiting import until
 
 from agent import archive
-from agent.api import streams
-from agent.api.lines import pattern
+from agent.api import lines, streams
+from agent.api.lines import LineFilter, pattern
 from agent.api.logs import STREAMS
 from agent.errors import AgentError
-from agent.journal import Journal, LineNumbering, Position
-from agent.models import Job, LogLine
+from agent.journal import Item, Journal, Line, LineNumbering, Position
+from agent.models import Job, LogLine, LogSource
 from agent.quadlet import CLAIMED, ENDED, STARTED
 from agent.units import UnitState
 
@@ -451,6 +452,7 @@ async def test_an_event_id_may_be_in_the_query(served: Served, alice: Client) ->
         (r"grep=(a)\1", "grep"),
         ("grep=" + "x" * 129, "grep"),
         ("grep=((a{500}){500}){500}", "grep"),
+        ("grep=(?:[ -~]{1,210}){1,210}[A-Z]", "grep"),
         ("since=yesterday", "since"),
         ("since=2026-01-01T00:00:00", "since"),
         ("until=2026-01-01T00:00:00Z&follow=true", "until"),
@@ -467,6 +469,84 @@ async def test_what_cannot_be_asked_for_is_refused_by_name(alice: Client, query:
 def test_no_expression_takes_exponential_time(expression: str) -> None:
     # Python's own engine would still be at it when the sun goes out.
     assert pattern(expression)("a" * 48_000 + "!") is False
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(?:[ -~]{1,210}){1,210}[A-Z]",
+        ".{1,129}",
+        ".{129,}",
+        ".{,129}",
+        "(?:.?.?.?){50}",
+        "((((.?){5}){5}){5})x",
+        "(.{20}?){20}",
+        "(.{20}){2}{10}",
+        "(.?.?.?)?{50}",
+        "(.?.?.?){2}{30}",
+        "[)].{50}(?:.[(].){50}",
+        "(?:.?.?.?[)].?){40}",
+        "(?:.[)].?.?[(]){40}",
+        r"(?:.?.?\\){40}",
+        r"(?:.?.?\{){40}",
+        "(?x)(?:.?.?.?) {50}",
+        "(?x)(?:.?.?.?)\u200e{50}",
+        "(?x)(?:.?.?.?)#a\n{50}",
+        "(?x)(?:.?.?.?)#\\\n{50}",
+        "(?x)(?:.?.?.? #)\n){50}",
+        "(?x)(?:.?.?.?){ 5 0 }",
+        "(?x)(?:.?.?.?){5#\n0}",
+        "(?x)(?:#\\p{\n.?.?.?}){50}",
+        "[{](?:.?.?.?){50}",
+    ],
+)
+def test_counts_are_bounded_as_if_they_were_written_out(expression: str) -> None:
+    with pytest.raises(AgentError) as refused:
+        pattern(expression)
+    (field,) = refused.value.fields
+    assert field.field == "grep"
+    assert "counts" in field.message
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("[0-9a-f]{64}", "9f" * 32),
+        (".{100,}", "x" * 100),
+        (r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}", "2026-01-01T12:00:00Z"),
+        (r"\b(?:\d{1,3}\.){3}\d{1,3}\b", "from 192.0.2.10"),
+        (r"([0-9a-f]{1,4}:){7}[0-9a-f]{1,4}", "2001:db8:0:0:0:0:0:1"),
+        (r"\p{Greek}{2}\x{1F600}", "αβ😀"),
+        (r'\{"loss": ?\d+\}', '{"loss": 3}'),
+        ("x" * 128, "x" * 128),
+    ],
+)
+def test_expressions_that_people_use_are_within_the_bound(expression: str, text: str) -> None:
+    assert pattern(expression)(text)
+
+
+async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "SLICE", 0)
+    matched: list[str] = []
+    turn = asyncio.Lock()
+
+    async def look(name: str) -> list[Item]:
+        only = LineFilter(since=None, until=None, grep="x", turn=turn)
+        only._matches = lambda text: matched.append(name) is None and text == "x"
+        items: list[Item] = [Line(n, n, LogSource.JOB, (b"x", b"y")[n % 2], f"c{n}") for n in range(10)]
+        return await only(items)
+
+    async def others() -> None:
+        while True:
+            matched.append("others")
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    found = await asyncio.gather(look("a"), look("b"))
+    beside.cancel()
+    assert [[each.position.number for each in items] for items in found] == [[0, 2, 4, 6, 8]] * 2
+    # Between any two lines that one of them looks at.
+    assert all("others" in pair for pair in pairwise(matched))
 
 
 async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) -> None:

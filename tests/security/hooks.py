@@ -28,6 +28,7 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
     ("invalid-request", "hyperparameters.", "is "),  # likewise, one of them of the job that is run again
     ("invalid-request", "grep", "must be a regular expression"),
+    ("invalid-request", "grep", "must have "),  # so many characters at the most, with its counts written out
     ("invalid-request", "since", "must be an event id of this log, or a time"),
     ("invalid-request", "until", "is for a log as it is now"),
     ("invalid-request", "csr", ""),  # what a signing request is, and of which key
