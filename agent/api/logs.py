@@ -83,8 +83,8 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
         numbering = LineNumbering(wanted.position)
         if wanted.tail is not None:
             await _send_tail(stream, request, job, numbering, wanted)
-        # What is asked for without `follow` ends with what there was when a tail was read.
-        if wanted.follow or wanted.tail is None:
+        # Nothing comes after the tail of a job that has ended, nor where it is not followed.
+        if wanted.tail is None or (wanted.follow and not job.status.terminal):
             await _send_lines(stream, request, job, numbering, wanted)
         newest = await request.app[JOBS].get(job.job_id)
         # Without `follow`, a job that ends meanwhile may have printed more than was read.

@@ -337,6 +337,20 @@ async def test_a_log_is_the_same_when_the_journal_has_forgotten_it(served: Serve
     assert after[1:] == [b"one\ntwo\nthree\n", b"two\nthree\n"]
 
 
+@pytest.mark.parametrize(("tail", "numbers"), [(0, []), (1, [4]), (3, [2, 3, 4])])
+async def test_a_followed_tail_of_a_log_that_was_kept_is_no_more_than_that(
+    served: Served, alice: Client, tail: int, numbers: list[int]
+) -> None:
+    job = await alice.submit()
+    served.log("one", "two", "three", "END")
+    await served.finish(job)
+    for _ in ("from the journal", "from the file"):
+        async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs?tail={tail}") as response:
+            told = [(name, data.get("number")) async for name, data, _ in events(response)]
+        assert told == [*(("line", number) for number in numbers), ("end", None)]
+        await keep(served, job)
+
+
 async def test_an_event_id_from_the_journal_continues_in_the_log_that_was_kept(
     served: Served, alice: Client
 ) -> None:
