@@ -12,7 +12,7 @@ from ..errors import AgentError, Problem
 from .access import JOB, check_again
 from .handlers import JOBS, answer
 from .identity import Holder
-from .problems import respond
+from .problems import break_off, respond
 
 CHUNK = 1 << 18  # bytes
 
@@ -62,7 +62,9 @@ async def _serve(request: web.Request, published: Published) -> web.StreamRespon
             await holder.check()
             data = await asyncio.to_thread(published.file.read, count)
             if not data:
-                break  # the file became shorter: the client sees fewer bytes than were announced
+                # The file became shorter. What comes next would be taken for the bytes that are missing.
+                break_off(request.transport)
+                break
             await response.write(data)
     return response
 

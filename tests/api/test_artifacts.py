@@ -231,3 +231,22 @@ async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
     with pytest.raises(aiohttp.ClientError):
         await alice.get(path)
     assert (await alice.get("/jobs")).status == 200
+
+
+async def test_a_file_that_becomes_shorter_half_way_ends_the_connection(
+    served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = artifacts._chunks
+    file = served.artifacts({"job_id": path.split("/")[2]}) / "model.bin"
+
+    def shortened(*arguments: Any) -> Any:
+        first, *rest = chunks(*arguments)
+        yield first
+        os.truncate(file, first)
+        yield from rest
+
+    monkeypatch.setattr(artifacts, "_chunks", shortened)
+    with pytest.raises(aiohttp.ClientError):
+        async with asyncio.timeout(5):
+            await alice.get(path)
+    assert (await alice.get("/jobs")).status == 200
