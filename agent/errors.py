@@ -23,6 +23,7 @@ class Problem(StrEnum):
     REMOVED_BY_RETENTION = "removed-by-retention"
     TOO_MANY_PINNED = "too-many-pinned"
     TOO_MANY_CERTIFICATES = "too-many-certificates"
+    PRECONDITION_FAILED = "precondition-failed"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     NO_SUCH_ROUTE = "no-such-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"

@@ -38,6 +38,18 @@ async def _serve(request: web.Request, published: Published) -> web.StreamRespon
         "Content-Disposition": "attachment",
         "Cache-Control": "private, no-cache",
     }
+    # RFC 9110, section 13.2.2: in this order, and before ranges.
+    if request.if_match is not None and not any(
+        each.value in (published.sha256, "*") and not each.is_weak for each in request.if_match
+    ):
+        return respond(
+            AgentError(
+                Problem.PRECONDITION_FAILED,
+                "The artifact is not the one that If-Match names.",
+                "Leave the If-Match header out to get it as it is now.",
+            ),
+            {"ETag": tag},
+        )
     if any(each.value in (published.sha256, "*") for each in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     start, stop = _range(request, published.size, tag)

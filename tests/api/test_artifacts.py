@@ -168,6 +168,28 @@ async def test_a_file_that_the_client_does_not_have_is_sent(alice: Client, path:
     assert (await alice.get(path, **{"If-None-Match": tags})).status == 200
 
 
+@pytest.mark.parametrize("tags", ['"other"', f"W/{TAG}", TAG.strip('"'), f'"other", W/{TAG}'])
+async def test_a_file_that_is_another_than_the_client_means_is_not_sent(
+    alice: Client, path: str, tags: str
+) -> None:
+    for headers in ({}, {"Range": "bytes=0-1", "If-Range": TAG}, {"If-None-Match": TAG}):
+        answer = await alice.get(path, **{"If-Match": tags}, **headers)
+        assert (answer.status, answer.problem) == (412, "precondition-failed")
+        assert answer.headers["Etag"] == TAG
+    assert (await alice("HEAD", path, headers={"If-Match": tags})).status == 412
+
+
+@pytest.mark.parametrize("tags", [TAG, f'"other", {TAG}', "*"])
+async def test_the_file_that_the_client_means_is_sent_as_without_saying_so(
+    alice: Client, path: str, tags: str
+) -> None:
+    answer = await alice.get(path, **{"If-Match": tags})
+    assert (answer.status, answer.body) == (200, CONTENT)
+    answer = await alice.get(path, **{"If-Match": tags, "Range": "bytes=10-19"})
+    assert (answer.status, answer.body) == (206, CONTENT[10:20])
+    assert (await alice.get(path, **{"If-Match": tags, "If-None-Match": TAG})).status == 304
+
+
 async def test_a_download_goes_on_only_in_the_same_file(alice: Client, path: str) -> None:
     same = await alice.get(path, **{"Range": "bytes=100-", "If-Range": TAG})
     assert (same.status, same.body) == (206, CONTENT[100:])
