@@ -29,10 +29,20 @@ JOURNAL = web.AppKey("journal", Journal)
 STREAMS = web.AppKey("streams", Streams)
 
 MAX_TAIL = 100_000  # lines
+MAX_ACCEPT = 8190  # characters that are looked at: one header can be as long
 QUEUE_LOOK = 1.0  # seconds between two looks at the place of a job that waits
 
 # RFC 3339, section 5.6; numbers, which pydantic takes for seconds since 1970, are none.
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+
+# Where an Accept header leaves the choice, the first; of several that it names, the last.
+FORMS: dict[str, Form | None] = {
+    "text/plain": None,
+    "application/x-ndjson": JsonLines(),
+    "text/event-stream": ServerSentEvents(),
+}
+WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
 
 
 def _rfc_3339(value: object) -> object:
@@ -93,7 +103,8 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
 
 
 def _wanted(request: web.Request) -> Wanted:
-    query, form = read_query(request, LogQuery), _form(request.headers.get("Accept", "*/*"))
+    query = read_query(request, LogQuery)
+    form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
     if query.follow and query.until is not None:
         raise invalid("until", "is for a log as it is now; leave out follow")
     position, since = Position(), None
@@ -119,17 +130,34 @@ def _wanted(request: web.Request) -> Wanted:
 
 
 def _form(accept: str) -> Form | None:
-    if "text/event-stream" in accept:
-        return ServerSentEvents()
-    if "application/x-ndjson" in accept:
-        return JsonLines()
-    if any(kind in accept for kind in ("*/*", "text/*", "text/plain")):
-        return None
+    """The form that the header prefers: RFC 9110, section 12.5.1."""
+    ranges = _media_ranges(accept)
+
+    def preference(media_type: str) -> tuple[float, int]:
+        if media_type in ranges:
+            return ranges[media_type], 1 + list(FORMS).index(media_type)
+        kind = media_type.partition("/")[0]
+        return ranges.get(f"{kind}/*", ranges.get("*/*", 0)), 0
+
+    preferred = max(FORMS, key=preference)
+    if preference(preferred)[0] > 0:
+        return FORMS[preferred]
     raise AgentError(
         Problem.NOT_ACCEPTABLE,
         "The log is text/plain, application/x-ndjson or text/event-stream.",
         "Send Accept: text/plain for what there is now, Accept: text/event-stream to follow.",
     )
+
+
+def _media_ranges(accept: str) -> dict[str, float]:
+    """Each media range of the header with its weight; other parameters make no difference."""
+    found: dict[str, float] = {}
+    for element in QUOTED.sub("", accept).lower().split(","):
+        media_range, *parameters = (part.strip() for part in element.split(";"))
+        weights = [each.removeprefix("q=") for each in parameters if each.startswith("q=")] or ["1"]
+        if all(WEIGHT.fullmatch(weight) for weight in weights):
+            found[media_range] = max(found.get(media_range, 0), *(float(weight) for weight in weights))
+    return found
 
 
 def _milliseconds(since: str) -> int:

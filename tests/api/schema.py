@@ -33,10 +33,10 @@ class Document:
             assert body == b""
             return
         kind = headers["Content-Type"].partition(";")[0]
-        content = described["content"].get(kind) or described["content"].get("*/*")
-        assert content is not None, f"{method} {path} answered {status} as {kind}"
-        if kind.endswith("json") and "*/*" not in described["content"]:
-            self.validate(content["schema"], json.loads(body))
+        content = described["content"]
+        assert kind in content or "*/*" in content, f"{method} {path} answered {status} as {kind}"
+        if kind.endswith(("/json", "+json")) and "*/*" not in content:
+            self.validate(content[kind]["schema"], json.loads(body))
 
     def validate(self, schema: dict[str, Any], value: Any) -> None:
         """Fails where the value is not as the schema says; nothing that it does not name is allowed."""

@@ -112,6 +112,57 @@ async def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(ali
     assert "text/event-stream" in answer.json["hint"]
 
 
+TEXT, LINES, STREAM = "text/plain", "application/x-ndjson", "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/*", TEXT),
+        ("Text/Plain", TEXT),
+        ("text/plain; charset=utf-8", TEXT),
+        ('text/plain;format="a, b;q=0", image/png', TEXT),
+        ("application/*", LINES),
+        ("application/X-NDJSON", LINES),
+        ("TEXT/Event-Stream", STREAM),
+        (f"{STREAM}, */*", STREAM),
+        (f"{TEXT}, {LINES}", LINES),
+        (f"{TEXT}, {STREAM}, {LINES}", STREAM),
+        (f"{TEXT}, {STREAM};q=0", TEXT),
+        (f"{TEXT};q=0.9, {LINES};q=0.1", TEXT),
+        (f"{TEXT};q=0.1, {LINES};Q=0.9", LINES),
+        (f"*/*;q=0.1, {STREAM};q=0.001", TEXT),
+        ("text/*;q=0, */*;q=0.5", LINES),
+        (f"{TEXT};q=0, text/*", STREAM),
+        (f"{STREAM};q=2, {TEXT}", TEXT),
+        (f"x-{STREAM}, {TEXT}", TEXT),
+        (f"{TEXT};q=0", ""),
+        ("*/*;q=0.000", ""),
+        ("image/*", ""),
+        (f"x{TEXT}", ""),
+        ("*", ""),
+    ],
+)
+async def test_the_form_is_the_one_that_the_client_prefers(
+    served: Served, alice: Client, accept: str, form: str
+) -> None:
+    job = await finished(served, alice, "one")
+    answer = await alice.get(f"/jobs/{job['job_id']}/logs", Accept=accept)
+    if form:
+        assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, form)
+    else:
+        assert (answer.status, answer.problem) == (406, "not-acceptable")
+
+
+async def test_a_header_in_two_lines_is_one(served: Served, alice: Client) -> None:
+    job = await finished(served, alice, "one")
+    headers = [("Accept", "text/plain;q=0.5"), ("Accept", LINES)]
+    answer = await alice("GET", f"/jobs/{job['job_id']}/logs", headers=headers)
+    assert answer.headers["Content-Type"] == LINES
+
+
 async def test_a_log_of_many_lines_is_whole(served: Served, alice: Client) -> None:
     job = await alice.submit()
     served.log(*(f"line {number}" for number in range(20_000)), "END")
