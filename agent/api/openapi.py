@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 from .. import __version__
 from ..errors import Problem
 from ..models import Model, ProblemDocument, SecretName
+from .access import TABLE, Audited
 from .problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 from .routes import BYTES, EVENTS, ROUTES, Header, Route
 
@@ -153,7 +154,9 @@ def refusals(route: Route) -> list[int]:
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
     found += [Problem.INVALID_REQUEST] if route.query or route.request_headers else []
     found += OF_A_BODY if route.body else []
-    found += [Problem.STORAGE_FULL] if route.method != "GET" else []
+    # What is audited is written down before it is shown.
+    written = route.method != "GET" or TABLE[route.operation_id].audited is Audited.LOOK
+    found += [Problem.STORAGE_FULL] if written else []
     return sorted({STATUS[problem] for problem in found})
 
 

@@ -57,6 +57,13 @@ def test_every_operation_needs_a_certificate_and_says_how_it_is_refused(document
             assert ("413" in statuses) == ("requestBody" in operation)
 
 
+def test_every_operation_that_writes_says_that_the_disk_may_be_full(document: Document) -> None:
+    for operations in document.content["paths"].values():
+        for method, operation in operations.items():
+            audited = operation["operationId"] in ("getLogs", "listArtifacts", "getArtifact")
+            assert ("507" in operation["responses"]) == (method != "get" or audited)
+
+
 def test_every_operation_has_a_summary_and_answers_problems(document: Document) -> None:
     for operations in document.content["paths"].values():
         for operation in operations.values():
