@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..errors import Problem
-from ..models import Model, ProblemDocument, SecretName
+from ..models import Model, ProblemDocument, Reason, SecretName
 from .access import TABLE, Audited
 from .problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 from .routes import BYTES, EVENTS, ROUTES, Header, Route
@@ -86,11 +86,35 @@ def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
         if isinstance(route.answers, type):
             wanted.append((route.answers, "serialization"))
     references, definitions = models_json_schema(list(dict.fromkeys(wanted)), ref_template=REF)
-    bodies = {route.body.__name__ for route in ROUTES if isinstance(route.body, type)}
+    schemas: dict[str, Any] = definitions["$defs"]
+    taken = _reached([references[key] for key in wanted if key[1] == "validation"], schemas)
     components = {
-        name: _without_null(schema, sent=name not in bodies) for name, schema in definitions["$defs"].items()
+        name: _without_null(schema, sent=False) if name in taken else _open(_without_null(schema, sent=True))
+        for name, schema in schemas.items()
     }
     return components, dict(references)  # type: ignore[arg-type]  # keyed by the classes that were given
+
+
+def _reached(node: Any, schemas: dict[str, Any]) -> set[str]:
+    """The names of the schemas that a piece of the document refers to, at whatever distance."""
+    names = set(re.findall(REF.format(model=r"(\w+)"), json.dumps(node)))
+    return names.union(*(_reached(schemas[name], schemas) for name in names))
+
+
+def _open(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is sent may have more in a later version: members and reasons, as docs/api.md says.
+
+    A reason is a plain string, with those that there are as its examples. A client that is generated refuses
+    what is closed, and with `additionalProperties: true` it would have to keep what it does not know.
+    """
+    opened = {
+        key: _open(value) if isinstance(value, dict) else value
+        for key, value in schema.items()
+        if (key, value) != ("additionalProperties", False)
+    }
+    if "enum" in opened and set(opened["enum"]) <= set(Reason):
+        opened["examples"] = opened.pop("enum")
+    return opened
 
 
 def _without_null(schema: dict[str, Any], *, sent: bool) -> dict[str, Any]:

@@ -39,8 +39,12 @@ class Document:
             self.validate(content[kind]["schema"], json.loads(body))
 
     def validate(self, schema: dict[str, Any], value: Any) -> None:
-        """Fails where the value is not as the schema says; nothing that it does not name is allowed."""
-        Draft202012Validator({**schema, "components": self.content["components"]}).validate(value)
+        """Fails where the value is not as the schema says; of this version, nothing else is allowed."""
+        closed = {
+            name: {"additionalProperties": False, **each} if "properties" in each else each
+            for name, each in self.content["components"]["schemas"].items()
+        }
+        Draft202012Validator({**schema, "components": {"schemas": closed}}).validate(value)
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
         for template, operations in self.content["paths"].items():

@@ -1,10 +1,10 @@
 import json
 from typing import Any
 
-import pytest
 from openapi_spec_validator import validate
 
 from agent.api.routes import ROUTES
+from agent.models import JobState, Reason
 
 from .conftest import Client
 from .schema import Document
@@ -81,9 +81,32 @@ def test_a_request_needs_a_script_and_nothing_else(document: Document) -> None:
     assert document.content["components"]["schemas"]["JobRequest"]["required"] == ["script_name"]
 
 
-@pytest.mark.parametrize("model", ["Job", "JobRequest", "ProblemDocument", "ArtifactManifest"])
-def test_a_model_is_closed(document: Document, model: str) -> None:
-    assert document.content["components"]["schemas"][model]["additionalProperties"] is False
+def reached(document: Document, node: Any) -> set[str]:
+    """The schemas that something in the document refers to, at whatever distance."""
+    schemas = document.content["components"]["schemas"]
+    names = {each["$ref"].rpartition("/")[2] for each in every(node) if "$ref" in each}
+    return names.union(*(reached(document, schemas[name]) for name in names))
+
+
+def test_what_is_sent_may_have_more_members_and_what_is_taken_may_not(document: Document) -> None:
+    operations = [each for path in document.content["paths"].values() for each in path.values()]
+    taken = reached(document, [operation.get("requestBody") for operation in operations])
+    sent = reached(document, [operation["responses"] for operation in operations])
+    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} == taken
+    assert {"Job", "Limits", "Attempt", "ProblemDocument", "FieldProblem", "ArtifactManifest"} <= sent
+    assert not taken & sent
+    for name, schema in document.content["components"]["schemas"].items():
+        for node in every(schema):
+            assert (node.get("additionalProperties") is False) == (name in taken and "properties" in node)
+
+
+def test_a_state_is_one_of_those_that_there_are_and_a_reason_may_be_new(document: Document) -> None:
+    schemas = document.content["components"]["schemas"]
+    assert schemas["JobState"]["enum"] == list(JobState)
+    for reason in (schemas["Reason"], schemas["Job"]["properties"]["retry_on"]["items"]):
+        assert (reason["type"], "enum" in reason) == ("string", False)
+        assert set(reason["examples"]) <= set(Reason)
+    assert "enum" in schemas["JobRequest"]["properties"]["retry_on"]["items"]
 
 
 async def test_the_agent_serves_the_document(alice: Client, document: Document) -> None:
