@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 
 from .config import Settings
 from .errors import AgentError
@@ -75,6 +76,11 @@ class Pruner:
         self._snapshots = snapshots
         self._podman = podman
         self._stuck: set[str] = set()  # left to the next agent, and told once
+
+    @property
+    def idle(self) -> bool:
+        """Whether no container of a job that has ended is left: it has copies of the job's secrets."""
+        return not self._left()
 
     async def run(self) -> None:
         """Prunes until it is cancelled; where the host does not let it, it tries again.
@@ -173,16 +179,26 @@ class Pruner:
 
     async def _remove_containers(self) -> None:
         """Removes what units could not remove when their jobs ended, as there was no room on the disk."""
-        for mark in await asyncio.to_thread(lambda: list(self._settings.runtime_directory.glob(LEFT))):
-            job_id = job_id_of(f"{mark.stem}.service")
-            job = await self._store.job(job_id) if job_id else None
-            if job is None or not job.status.terminal:
-                continue  # another agent's, or the next attempt replaces it
+        for mark, job_id in self._left():
+            job = await self._store.job(job_id)
+            if job is not None and not job.status.terminal:
+                continue  # its next attempt replaces it
             try:
                 await self._podman.remove_container(f"ml-job-{job_id}")
                 mark.unlink(missing_ok=True)
             except (AgentError, OSError) as error:
                 log.warning("retention: the container of job %s stays for now: %s", job_id, error)
+
+    def _left(self) -> list[tuple[Path, str]]:
+        """The marks of containers that are left, and whose; another agent's jobs are not this one's."""
+        found = [
+            (mark, job_id_of(f"{mark.stem}.service")) for mark in self._settings.runtime_directory.glob(LEFT)
+        ]
+        return [
+            (mark, job_id)
+            for mark, job_id in found
+            if job_id and self._settings.directory_of(job_id).exists()
+        ]
 
     async def _units_due(self, at: datetime) -> list[Due]:
         """By the unit files that are there: a boot has removed them all."""

@@ -68,7 +68,7 @@ async def _serve(settings: Settings) -> None:
     sockets = inherited_sockets(settings.http.port)
     context = pki.CurrentContext(settings.pki_directory)
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
-    async with _parts(settings) as (jobs, archivist, app), asyncio.TaskGroup() as group:
+    async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         await _reconcile(jobs)
@@ -87,7 +87,8 @@ async def _serve(settings: Settings) -> None:
         notifier = sdnotify.SystemdNotifier()
 
         def idle() -> bool:
-            return jobs.idle and archivist.idle and not connections and not listener.handshakes
+            at_work = not (jobs.idle and archivist.idle and pruner.idle)
+            return not at_work and not connections and not listener.handshakes
 
         watchers = [
             group.create_task(_feed_watchdog(notifier)),
@@ -103,7 +104,7 @@ async def _serve(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web.Application]]:
+async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pruner, web.Application]]:
     """Everything that the server needs, running; ended in the reverse order."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
@@ -128,6 +129,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             hooks=shipped("units"),
             on_end=archivist.note,
         )
+        pruner = Pruner(settings, store, units, snapshots, podman)
         await archivist.load()
         await jobs.load()
         async with (
@@ -135,13 +137,14 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, web
             _background(jobs.run()),
             _background(archivist.run()),
             _background(Warden(settings, jobs, units).run()),
-            # Nothing waits for it, not even the idle exit: what it has not come to, the next agent does.
-            _background(Pruner(settings, store, units, snapshots, podman).run()),
+            # Nothing waits for what is old: what it has not come to, the next agent does.
+            _background(pruner.run()),
             _background(_tell_audit_head(store)),
         ):
             yield (
                 jobs,
                 archivist,
+                pruner,
                 build(
                     jobs=jobs,
                     journal=journal,

@@ -381,11 +381,14 @@ async def test_a_container_that_its_unit_could_not_remove_is_removed_when_podman
     scene.podman.refuses = AgentError(Problem.STORAGE_FULL, "No room.")
     await pruned(scene.pruner())
     assert all(mark.exists() for mark in marks)
+    assert not scene.pruner().idle
+    marks[1].unlink()
     scene.podman.refuses = None
     for _ in range(2):
         await pruned(scene.pruner())
     assert scene.podman.removed == [f"ml-job-{ended.job_id}"]
-    assert [mark.exists() for mark in marks] == [False, True, True, True]
+    assert [mark.exists() for mark in marks] == [False, False, True, True]
+    assert scene.pruner().idle
 
 
 async def test_where_podman_does_not_answer_jobs_go_and_their_image_stays(

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 
 from small_site import import_image
 from waiting import run, until
@@ -174,15 +173,16 @@ async def _small_state(site: Site, root: Root) -> AsyncIterator[None]:
             await run("systemctl", "--user", "stop", SOCKET, SERVICE)
     finally:
         await run("systemctl", "--user", "stop", SOCKET, SERVICE)
-        await root.run("umount", str(site.state))
+        # Podman's namespace, which stays, has a part of it mounted.
+        await root.run("umount", "--lazy", str(site.state))
 
 
 @contextlib.asynccontextmanager
 async def _podman_below(site: Site) -> AsyncIterator[None]:
     """Podman's storage is below the state directory, for all of the account's units and for this process."""
     storage, config = site.state / "podman", site.base / "storage.conf"
-    runs = Path(os.environ["XDG_RUNTIME_DIR"]) / "ml-agent-faults"
-    config.write_text(f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}"\nrunroot = "{runs}"\n')
+    # The key of an account that is not root; the other one is for root alone.
+    config.write_text(f'[storage]\ndriver = "overlay"\nrootless_storage_path = "{storage}"\n')
     os.environ[STORAGE_CONF] = str(config)
     await run("systemctl", "--user", "set-environment", f"{STORAGE_CONF}={config}")
     try:
@@ -191,7 +191,6 @@ async def _podman_below(site: Site) -> AsyncIterator[None]:
         yield
     finally:
         await run("podman", "rm", "--all", "--force", "--time=0")
-        await run("podman", "unshare", "rm", "-rf", str(storage), str(runs))
         del os.environ[STORAGE_CONF]
         await run("systemctl", "--user", "unset-environment", STORAGE_CONF)
         await run("systemctl", "--user", "stop", "podman.service")
