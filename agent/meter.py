@@ -41,7 +41,7 @@ class Reading:
     numbering: LineNumbering = field(default_factory=lambda: LineNumbering(Position()))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     follower: asyncio.Task[None] | None = None
-    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    following: bool = False
     watchers: int = 0
     whole: bool = False
 
@@ -75,7 +75,10 @@ class Meter:
         self._readings: OrderedDict[str, Reading] = OrderedDict()
 
     async def metrics(self, job: Job) -> JobMetrics:
-        """All that the job has said so far, or ever."""
+        """All that the job has said so far, or ever.
+
+        Raises `AgentError` or `OSError` where its log cannot be read.
+        """
         if job.status.terminal and (kept := await asyncio.to_thread(_kept, self._path(job))):
             self._readings.pop(job.job_id, None)
             return kept
@@ -94,8 +97,7 @@ class Meter:
         reading = self._reading(job)
         reading.watchers += 1
         try:
-            if reading.follower is None:
-                reading.caught_up.clear()
+            if reading.follower is None or reading.follower.done():
                 reading.follower = asyncio.create_task(self._follow(job, reading, ended))
             yield reading.collector
         finally:
@@ -111,12 +113,16 @@ class Meter:
             try:
                 async with reading.lock:
                     await reading.take(self._journal.history(job.unit, reading.numbering))
-                    reading.caught_up.set()
+                # Said before the lock is taken for long: who waits for it by now gets it first.
+                reading.following = True
+                async with reading.lock:
                     await reading.take(self._journal.follow(job.unit, reading.numbering, ended))
                     reading.whole = True
                 return
-            except AgentError as error:
+            except (AgentError, OSError) as error:
                 log.warning("job %s: its metrics cannot be followed now: %s", job.job_id, error)
+            finally:
+                reading.following = False
             await asyncio.sleep(RETRY_DELAY)
 
     async def _catch_up(self, job: Job, reading: Reading) -> None:
@@ -124,11 +130,9 @@ class Meter:
         # An invocation says that there is something, also of a job that waits to be tried again.
         if job.status is JobState.PENDING and job.invocation_id is None:
             return
-        if reading.follower is not None and not job.status.terminal:
-            await reading.caught_up.wait()
+        if reading.following and not job.status.terminal:
             return
-        if reading.follower is not None:
-            await asyncio.wait([reading.follower])
+        # A follower has it while it reads, and not while it waits to try again: then it is read here.
         async with reading.lock:
             if not reading.whole:
                 await reading.take(self._lines(job, reading.numbering))

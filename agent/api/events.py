@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
@@ -11,6 +12,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ..changes import Changes
+from ..errors import AgentError
 from ..jobs import Jobs
 from ..meter import Meter
 from ..metrics import Collector
@@ -37,6 +39,8 @@ from .logs import STREAMS
 from .problems import invalid
 from .requests import header, read_query
 from .streams import EventStream, ServerSentEvents
+
+log = logging.getLogger("ml-agent")
 
 CHANGES = web.AppKey("changes", Changes)
 METER = web.AppKey("meter", Meter)
@@ -146,8 +150,12 @@ class Watcher:
                 await self.send("metric", JobMetric(job_id=job_id, name=name, **dict(point)))
 
     async def send_last_words(self, job: Job) -> None:
-        """What a job that has ended said at last."""
-        said = await self.meter.metrics(job)
+        """What a job that has ended said at last, unless its log cannot be read now: its end is no secret."""
+        try:
+            said = await self.meter.metrics(job)
+        except (AgentError, OSError) as error:
+            log.warning("job %s: its last metrics cannot be told: %s", job.job_id, error)
+            return
         newest = {series.name: series.points[-1] for series in said.series}
         progress, points = self._told.get(job.job_id, (None, {}))
         # Read from a file, what is equal is not the same.

@@ -5,12 +5,14 @@ import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from waiting import until
 
 from agent import changes as changes_module
+from agent import meter
 from agent.api import events as events_module
 from agent.api import identity, streams
 from agent.api.events import CHANGES, METER
@@ -433,6 +435,64 @@ async def test_metrics_while_somebody_watches_are_all_there(served: Served, alic
     async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
         await own.next("metric")
         assert (await metrics_of(alice, job))["series"][0]["count"] == 100
+
+
+async def test_metrics_are_read_when_the_last_watcher_leaves_while_the_log_is_read(
+    served: Served, alice: Client, journalctl: Callable[[str], None], tmp_path: Path
+) -> None:
+    journalctl(f"touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.01; done")
+    job = await running(served, alice)
+    async with watching(alice, f"/jobs/{job['job_id']}/events"):
+        await until(lambda: asyncio.to_thread((tmp_path / "begun").exists))
+        asking = asyncio.create_task(metrics_of(alice, job))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+    (tmp_path / "go").touch()
+    async with asyncio.timeout(10):
+        assert (await asking)["series"] == []
+
+
+@pytest.mark.parametrize("fault", ["journalctl fails", "no process can be started"])
+async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
+    fault: str,
+    served: Served,
+    alice: Client,
+    journalctl: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events_module, "INTERVAL", 0.05)
+    monkeypatch.setattr(meter, "RETRY_DELAY", 0.1)
+    job = await running(served, alice)
+    served.log("begun", mark("progress", done=1, total=4))
+    journalctl("echo 'Bad message' >&2; exit 1")
+    with monkeypatch.context() as faulty:
+        if fault == "no process can be started":
+            faulty.setenv("PATH", str(tmp_path / "nothing"))
+        async with watching(alice, f"/jobs/{job['job_id']}/events") as first:
+            await first.next("job")
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(10):
+                assert (await alice.get(f"/jobs/{job['job_id']}/metrics")).status >= 500
+            (tmp_path / "journalctl").unlink()
+            faulty.undo()
+            assert (await first.next("progress"))[1]["done"] == 1
+            async with watching(alice, f"/jobs/{job['job_id']}/events") as second:
+                assert (await second.next("progress"))[1]["done"] == 1
+
+
+async def test_a_job_ends_for_who_watches_it_although_the_journal_cannot_be_read(
+    served: Served, alice: Client, journalctl: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "INTERVAL", 0.05)
+    journalctl("echo 'Bad message' >&2; exit 1")
+    job = await running(served, alice)
+    async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
+        await own.next("job")
+        await end(served, job)
+        assert (await own.rest())[-1][0] == "end"
+    answer = await alice.get(f"/jobs/{job['job_id']}/metrics")
+    assert (answer.status, answer.problem) == (503, "host")
 
 
 async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, alice: Client) -> None:
