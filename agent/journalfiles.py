@@ -5,7 +5,6 @@ under those who have it open (`unlinkat_deallocate` in systemd's src/basic/fs-ut
 that for a damaged file, and go on with the next one, which looks like its neighbour.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +27,14 @@ def all_there(before: dict[str, int]) -> bool:
 
 def _files() -> Iterator[tuple[str, int]]:
     for directory in DIRECTORIES:
-        with contextlib.suppress(OSError):
-            for machine in directory.iterdir():
-                with os.scandir(machine) as entries:
-                    yield from ((entry.path, entry.inode()) for entry in entries)
+        for machine in _listed(directory):
+            yield from ((entry.path, entry.inode()) for entry in _listed(machine))
+
+
+def _listed(directory: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    """What is in it. What cannot be listed, as a mount point's `lost+found`, has nothing of the journal's."""
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []

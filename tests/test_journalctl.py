@@ -104,6 +104,16 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
+def test_what_cannot_be_listed_hides_no_file_of_the_journal(files: Path) -> None:
+    # Many: a directory's entries come in no order.
+    for number in range(100):
+        (files.parent / f"stray-{number}").touch()
+    before = journalfiles.files()
+    assert list(before) == [str(files / "old")]
+    (files / "old").unlink()
+    assert not journalfiles.all_there(before)
+
+
 @pytest.mark.parametrize("change", ["rm old", "mv old older", "touch new"])
 async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_again(
     change: str,
