@@ -457,8 +457,12 @@ def _from_beginning(entries: list[Fields]) -> list[Fields]:
 
 
 def _forgotten(entries: list[Fields], numbering: LineNumbering) -> list[Item]:
-    """A unit's log begins with systemd's own word, unless the journal has forgotten the beginning."""
-    begun = not entries or any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in entries)
+    """A unit's log begins with systemd's own word, unless the journal has forgotten the beginning.
+
+    Behind a closing entry, that word is of the next attempt.
+    """
+    attempt = itertools.takewhile(lambda entry: entry.get("MESSAGE_ID") != ENDED, entries)
+    begun = not entries or any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in attempt)
     return [] if begun else numbering.missing(time_of(entries[0]))
 
 

@@ -298,6 +298,32 @@ async def test_a_log_without_its_beginning_has_a_gap_there(journalctl: Callable[
 
 @pytest.mark.parametrize(
     ("kinds", "gaps"),
+    [
+        ("bl", []),
+        ("lbl", []),  # journald reads what a job prints and what systemd says from two sockets
+        ("ubl", []),
+        ("blebl", []),
+        ("lle", [0]),
+        ("llebl", [0]),  # of the first attempt, the beginning is gone
+        ("ebl", [0]),
+    ],
+)
+async def test_a_gap_is_where_an_attempts_beginning_is_gone_whatever_began_later(
+    kinds: str,
+    gaps: list[int],
+    journal_has: Callable[[list[Fields]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = restarts(kinds)
+    journal_has(entries)
+    monkeypatch.setattr(journal, "Entries", lambda *groups: StandInEntries(lambda: entries))
+    long = [item async for items in history(Position()) for item in items]
+    assert [item.after for item in long if isinstance(item, Gap)] == gaps
+    assert await Journal().short("x.service", LineNumbering(Position())) == long
+
+
+@pytest.mark.parametrize(
+    ("kinds", "gaps"),
     [("", [0]), ("bl", [2]), ("ble", []), ("blel", []), ("blu", [2]), ("bleb", [4])],
 )
 async def test_a_log_without_its_closing_entry_says_that_its_end_may_be_missing(
