@@ -70,36 +70,44 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
     With `newest`, what can be left out without leaving out one of so many last job lines is left out. Raises
     `FileNotFoundError` where there is no such file, `AgentError` (host) where it is damaged.
     """
-    held: list[Item] = []
+    behind = _Behind(after)
     with path.open("rb") as file:
         for block in await asyncio.to_thread(_wanted, file, after.number, newest):
-            items = await asyncio.to_thread(_items, file, block)
-            if items and items[0].position.number > after.number:
-                yield held + items
-                held = []
-            else:
-                behind, held = _behind(items, after, held)
-                yield behind
-    yield held
+            yield behind.take(await asyncio.to_thread(_items, file, block))
+    yield behind.held
 
 
-def _behind(items: list[Item], after: Position, held: list[Item]) -> tuple[list[Item], list[Item]]:
-    """Of a block's items, those behind the position, and those of which only what follows will tell.
+class _Behind:
+    """Takes a log's items in their order for those behind a position.
 
     A gap in the place of a forgotten beginning has the position of one who has seen nothing yet.
     """
-    behind: list[Item] = []
-    for item in items:
-        number = item.position.number
-        if number > after.number:
-            behind += [*held, item]
-            held = []
-        elif after.cursor and item.position == after:
-            held = []
-        elif number == after.number and isinstance(item, Gap):
-            # Gaps share the number of the line before them: only the cursor tells which was seen.
-            held = [*held, item]
-    return behind, held
+
+    def __init__(self, after: Position) -> None:
+        self._after = after
+        self._met = False
+        self.held: list[Item] = []  # of which only what follows will tell
+
+    def take(self, items: list[Item]) -> list[Item]:
+        """Those of which it can be said."""
+        number = self._after.number
+        if items and items[0].position.number > number:
+            found = self.held + items
+            self.held = []
+            return found
+        found = []
+        for item in items:
+            if item.position.number > number:
+                found += [*self.held, item]
+                self.held = []
+            elif self._after.cursor and item.position == self._after and not self._met:
+                self._met = True
+                self.held = []
+            elif item.position.number == number and isinstance(item, Gap):
+                # Gaps share the number of the line before them: only the cursor tells which was seen. A gap
+                # at the end, or where the journal was vacuumed, shares that too, and may not have been seen.
+                self.held.append(item)
+        return found
 
 
 def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path | None = None) -> None:

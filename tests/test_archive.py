@@ -86,6 +86,23 @@ async def test_every_event_id_continues_with_the_very_next_item(path: Path) -> N
         assert await read(path, item.position) == items[index + 1 :]
 
 
+@pytest.mark.parametrize("before", [2, 3, 4])  # in the block's middle, at its end, at the next one's
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_gap_with_the_id_of_what_is_before_it_is_told_behind_that_id(
+    path: Path, before: int, more: int
+) -> None:
+    lines: list[Item] = [line(number) for number in range(1, before + more + 1)]
+    missing = Gap(before, TIME, lines[before - 1].cursor)
+    await archive.write(path, each([*lines[:before], missing, *lines[before:]]))
+    assert await read(path, lines[before - 1].position) == [missing, *lines[before:]]
+    # As well behind what journald dropped.
+    dropped = gap(before, 5)
+    missing = missing._replace(cursor=dropped.cursor)
+    await archive.write(path, each([*lines[:before], dropped, missing, *lines[before:]]))
+    assert await read(path, lines[before - 1].position) == [dropped, missing, *lines[before:]]
+    assert await read(path, dropped.position) == [missing, *lines[before:]]
+
+
 @pytest.mark.parametrize("count", [0, 1, 7])
 async def test_a_gap_before_all_that_the_journal_has_is_not_left_out(path: Path, count: int) -> None:
     forgotten = Gap(0, TIME, "")

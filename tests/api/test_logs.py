@@ -402,6 +402,32 @@ async def test_a_followed_tail_of_a_log_that_was_kept_is_no_more_than_that(
         await keep(served, job)
 
 
+async def test_a_gap_at_the_end_is_told_behind_the_last_line_whether_the_log_is_kept_or_not(
+    served: Served, alice: Client
+) -> None:
+    job = await alice.submit()
+    served.log("one", "two")
+    await served.finish(job, invocation_id="0" * 32)
+    known, numbering = await served.jobs.get(job["job_id"]), LineNumbering(Position())
+
+    async def unclosed() -> AsyncIterator[list[Item]]:
+        async for items in Journal().history(known.unit, numbering):
+            yield items
+        yield await Journal().unclosed(known.unit, numbering)
+
+    for kept in (False, True):
+        if kept:
+            file = served.jobs.log_file(known)
+            file.parent.mkdir(parents=True)
+            await archive.write(file, unclosed())
+        stream = await whole(alice, job)
+        assert [name for name, _, _ in stream] == ["line", "line", "gap", "end"]
+        rest = await whole(alice, job, **{"Last-Event-ID": stream[1][2]})
+        assert [name for name, _, _ in rest] == ["gap", "end"]
+        async with alice.stream(f"/jobs/{job['job_id']}/logs?tail=2") as response:
+            assert [name async for name, _, _ in events(response)] == ["line", "gap", "end"]
+
+
 async def test_an_event_id_from_the_journal_continues_in_the_log_that_was_kept(
     served: Served, alice: Client
 ) -> None:
