@@ -23,10 +23,10 @@ def sparkline(values: Sequence[float], length: int = CURVE_LENGTH) -> str:
     if len(values) > length:
         values = [values[-1 - (length - 1 - n) * (len(values) - 1) // (length - 1)] for n in range(length)]
     low, high = min(values), max(values)
-    if low == high:
-        return TICKS[0] * len(values)
     # Divided first: the difference of two numbers may be larger than any number.
     scale = high / 2 - low / 2
+    if scale == 0:
+        return TICKS[0] * len(values)
     return "".join(TICKS[round((value / 2 - low / 2) / scale * (len(TICKS) - 1))] for value in values)
 
 
