@@ -163,7 +163,12 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
     )
     try:
         # A start that is cancelled half-way leaves its pipes open.
-        process = await asyncio.shield(starting)
+        try:
+            process = await asyncio.shield(starting)
+        except OSError as error:
+            raise AgentError(
+                Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again in a while."
+            ) from error
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
         assert process.stdout is not None
@@ -175,7 +180,10 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
 
 
 async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
-    process = await starting
+    try:
+        process = await starting
+    except OSError:
+        return
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     # Reads what is left in the pipes: an unread pipe would stay open.

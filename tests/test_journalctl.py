@@ -13,7 +13,7 @@ from stand_in_journal import exported
 
 from agent import journalctl as journalctl_module
 from agent import journalfiles
-from agent.errors import AgentError
+from agent.errors import AgentError, Problem
 from agent.journalctl import TORN, ExportParser, JournalChangedError
 from agent.journalctl import journalctl as run_journalctl
 from agent.tail import Fields
@@ -92,6 +92,15 @@ async def test_a_reader_that_is_cancelled_twice_leaves_no_process(
 async def read_all() -> bytes:
     async with contextlib.aclosing(run_journalctl([])) as chunks:
         return b"".join([chunk async for chunk in chunks])
+
+
+async def test_a_journalctl_that_cannot_be_started_is_a_fault_of_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AgentError, match="cannot be started: No such file") as caught:
+        await read_all()
+    assert caught.value.problem is Problem.HOST
 
 
 @pytest.fixture
