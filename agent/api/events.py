@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -50,7 +51,7 @@ MAX_REPLAY = 2000  # changes; who missed more begins anew
 MAX_ENDED = 1000  # jobs that have ended, in a snapshot
 MAX_PLACES = 100  # waiting jobs whose place is told as it changes
 INTERVAL = 1.0  # seconds between two looks at the queue, and at what jobs say of their progress
-ANOTHER_RECORD = "The last event id is of another record of jobs."
+ANOTHER_RECORD = "The last event id is of another record of jobs, or of one who saw others of them."
 
 
 class EventQuery(Model):
@@ -81,13 +82,19 @@ class Watcher:
         """Whose jobs the client sees; None for all."""
         return whose(self._request, self._principal)
 
-    def knows(self, seq: int, epoch: str) -> bool:
-        """Whether there was an event with this id."""
-        return epoch == self._history.epoch and seq <= self._history.newest
+    @property
+    def view(self) -> str:
+        """Of which record of jobs the client sees which: the part of its ids that numbers count within."""
+        text = f"{self._history.epoch} {self.owner or ''}"
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+    def knows(self, seq: int, view: str) -> bool:
+        """Whether there was an event with this id, for one who saw the same jobs."""
+        return view == self.view and seq <= self._history.newest
 
     async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
         """An event; with a number, one to continue behind."""
-        event_id = f"{seq}-{self._history.epoch}" if seq is not None else ""
+        event_id = f"{seq}-{self.view}" if seq is not None else ""
         await self._stream.send(name, data, event_id)
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
@@ -213,8 +220,8 @@ async def _replay(watcher: Watcher, last: tuple[int, str] | None, query: EventQu
     if last is None:
         await _begin_anew(watcher, "No Last-Event-ID was sent.", query)
         return
-    seq, epoch = last
-    if not watcher.knows(seq, epoch):
+    seq, view = last
+    if not watcher.knows(seq, view):
         await _begin_anew(watcher, ANOTHER_RECORD, query)
         return
     if seq < history.forgotten:
@@ -286,7 +293,7 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
 
 
 def _last_event_id(request: web.Request) -> tuple[int, str] | None:
-    """Number and epoch of the last event that was received. Raises `AgentError` for what is none of ours."""
+    """Number and view of the last event that was received. Raises `AgentError` for what is none of ours."""
     text = header(request, "Last-Event-ID")
     if not text:
         return None

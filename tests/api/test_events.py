@@ -138,14 +138,36 @@ async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
         assert told(await later.upto("current")) == [(job["job_id"], "PENDING")]
 
 
-async def test_an_id_of_another_record_begins_anew(alice: Client) -> None:
+async def test_an_id_of_another_record_begins_anew(served: Served, alice: Client) -> None:
     job = await alice.submit()
-    for last_id in ("1-00000000", "999999999-" + "0" * 8):
+    of_an_earlier_version = f"1-{(await served.app[CHANGES].history()).epoch}"
+    for last_id in ("1-00000000", "999999999-" + "0" * 8, of_an_earlier_version):
         async with watching(alice, last_id=last_id) as watch:
             events = await watch.upto("current")
         assert events[0][0] == "reset"
         assert "another record" in events[0][1]["why"]
         assert told(events) == [(job["job_id"], "PENDING")]
+
+
+async def test_one_who_saw_more_or_less_while_away_begins_anew(served: Served, bob: Client) -> None:
+    await bob.submit()
+    analyst = await served.known("carol")
+    own = (await analyst.submit())["job_id"]
+    operator = await served.known("carol", Role.OPERATOR)
+    administrator = await served.known("carol", Role.ADMINISTRATOR)
+    for before, after, jobs in ((analyst, operator, 2), (operator, analyst, 1), (bob, analyst, 1)):
+        async with watching(before) as watch:
+            await watch.upto("current")
+        async with watching(after, last_id=watch.last_id) as again:
+            begin = await again.upto("current")
+        assert (begin[0][0], begin[-1][1]) == ("reset", {"jobs": jobs})
+        assert own in {data["job_id"] for name, data, _ in begin if name == "job"}
+    # Where the same jobs are seen, nothing is sent twice.
+    for before, after in ((operator, administrator), (analyst, await served.known("carol"))):
+        async with watching(before) as watch:
+            await watch.upto("current")
+        async with watching(after, last_id=watch.last_id) as again:
+            assert [name for name, _, _ in await again.upto("current")] == ["current"]
 
 
 async def test_who_missed_too_much_begins_anew(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
