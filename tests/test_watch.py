@@ -18,7 +18,7 @@ from agent.models import Progress
 
 __all__ = ["Home", "agent", "home", "host_pki"]  # fixtures
 
-OTHER = "bcdefghijklm"
+OTHER, THIRD = "bcdefghijklm", "cdefghijklmn"
 # Watching ends by itself only where it is refused.
 REVOKED = event(
     "error", {"type": "urn:x:certificate-refused", "title": "x", "status": 403, "detail": "It was revoked."}
@@ -87,6 +87,30 @@ def test_a_snapshot_takes_effect_when_it_is_whole() -> None:
     take(jobs, "reset", {"why": ""})
     take(jobs, "current", {"jobs": 0})
     assert list(jobs.jobs) == []
+
+
+def test_of_a_snapshot_that_was_cut_off_nothing_is_left(agent: StandIn) -> None:
+    # Who sees less for a moment, and then all there is again, goes on where the last whole list was.
+    less = [event("reset", {"why": "You may see other jobs than before."}), event("job", job(THIRD)), cut]
+    change = event("job", job(OTHER, status="CANCELLED"), "8-00000000")
+    agent.streams = [[*SNAPSHOT, *less], [change, event("current", {}, "8-00000000"), REVOKED]]
+    shown = at_a_terminal("watch")
+    last = shown[shown.rindex("PROGRESS") :]
+    assert [each in last for each in (JOB_ID[:8], OTHER[:8], THIRD[:8])] == [True, True, False]
+    assert "CANCELLED" in last
+
+
+def test_a_pipe_gets_what_is_new_of_a_later_snapshot(agent: StandIn) -> None:
+    later = [
+        event("reset", {"why": "You may see other jobs than before."}),
+        event("job", job(status="RUNNING", started_at=CREATED)),
+        event("job", job(OTHER, status="CANCELLED", revision=2)),
+        event("job", job(THIRD, status="RUNNING", started_at=CREATED)),
+        event("current", {"jobs": 3}, "9-00000000"),
+    ]
+    agent.streams = [[*SNAPSHOT, *later, REVOKED]]
+    rows = [row.split("\t")[:2] for row in ml_job("watch").stdout.splitlines()]
+    assert rows[2:] == [[OTHER, "CANCELLED"], [THIRD, "RUNNING"]]
 
 
 def test_jobs_are_in_the_order_of_interest() -> None:

@@ -56,8 +56,8 @@ class JobList:
     complete: bool = False
     _snapshot: dict[str, Job] | None = None
 
-    def take(self, event: Event) -> Job | None:
-        """An event; returns the job that has changed, if one has since the list was first complete."""
+    def take(self, event: Event) -> list[Job]:
+        """An event; returns the jobs that have changed by it, in the order of their rows."""
         value = parse(event.data)
         match event.name:
             case "reset":
@@ -66,15 +66,17 @@ class JobList:
                 job = decode(Job, value)
                 if self._snapshot is not None:
                     self._snapshot[job.job_id] = job
-                    return None
-                self._put(job)
-                return job
+                else:
+                    self._put(job)
+                    return [job]
             case "removed":
                 self._drop(decode(JobRemoved, value).job_id)
             case "current":
-                if self._snapshot is not None:
-                    self.jobs, self._snapshot = self._snapshot, None
                 self.complete = True
+                if self._snapshot is not None:
+                    known, self.jobs, self._snapshot = self.jobs, self._snapshot, None
+                    rows = (*reversed(self.ended()), *self.running(), *self.waiting())
+                    return [job for job in rows if not _same(job, known.get(job.job_id))]
             case "queue":
                 place = decode(JobQueuePlace, value)
                 if waiting := self.jobs.get(place.job_id):
@@ -85,7 +87,11 @@ class JobList:
                 self.progress[said.job_id] = said
             case _:
                 pass  # a newer agent tells more
-        return None
+        return []
+
+    def lost(self) -> None:
+        """The connection was: what it brought of a snapshot is sent again, or is not asked for any more."""
+        self._snapshot = None
 
     def _put(self, job: Job) -> None:
         self.jobs.pop(job.job_id, None)
@@ -109,12 +115,16 @@ class JobList:
             jobs, key=lambda job: (job.queue.position if job.queue else 1 << 30, job.created_at, job.job_id)
         )
 
-    def ended(self, count: int) -> list[Job]:
-        """The last so many of those that have ended, the newest first."""
+    def ended(self, count: int | None = None) -> list[Job]:
+        """The last so many of those that have ended, or all, the newest first."""
         jobs = (job for job in self.jobs.values() if job.status.terminal)
         return sorted(jobs, key=lambda job: (job.finished_at or job.created_at, job.job_id), reverse=True)[
             :count
         ]
+
+
+def _same(job: Job, known: Job | None) -> bool:
+    return known is not None and known.revision == job.revision
 
 
 async def watch_jobs(api: Api, screen: Screen, *, ended: int, as_json: bool) -> None:
@@ -123,20 +133,16 @@ async def watch_jobs(api: Api, screen: Screen, *, ended: int, as_json: bool) -> 
     path = f"/events?ended={ended}"
     if screen.person and not as_json:
         async with _shown(screen, lambda: _list_view(screen, jobs, ended)) as notice:
-            async for event in _events(api, path, notice):
+            async for event in _events(api, path, jobs, notice):
                 jobs.take(event)
         return
-    first = True
-    async for event in _events(api, path, lambda text: screen.remark(f"ml-job: {text}", style="yellow")):
+    async for event in _events(
+        api, path, jobs, lambda text: screen.remark(f"ml-job: {text}", style="yellow")
+    ):
         if as_json:
             screen.json_line({"event": event.name, "data": parse(event.data)})
-            continue
-        job = jobs.take(event)
-        if event.name == "current" and first:
-            first = False
-            job_table(screen, [*reversed(jobs.ended(ended)), *jobs.running(), *jobs.waiting()])
-        elif job is not None:
-            job_table(screen, [job])
+        elif changed := jobs.take(event):
+            job_table(screen, changed)
 
 
 def _list_view(screen: Screen, jobs: JobList, ended: int) -> RenderableType:
@@ -157,8 +163,14 @@ def _bar(progress: Progress | None) -> str:
     return "" if progress is None else bar(progress)
 
 
-async def _events(api: Api, path: str, notice: Callable[[str], None]) -> AsyncIterator[Event]:
-    async with contextlib.aclosing(follow(api, path, params={}, notice=notice)) as events:
+async def _events(api: Api, path: str, jobs: JobList, notice: Callable[[str], None]) -> AsyncIterator[Event]:
+    """The events; the list and the reader hear of each connection that was lost."""
+
+    def lost(text: str) -> None:
+        jobs.lost()
+        notice(text)
+
+    async with contextlib.aclosing(follow(api, path, params={}, notice=lost)) as events:
         async for event in events:
             yield event
 
@@ -244,7 +256,7 @@ async def show_top(api: Api, screen: Screen, *, interval: float, as_json: bool) 
     async with _shown(screen, view) as notice:
         looking = asyncio.create_task(look())
         try:
-            async for event in _events(api, "/events?ended=0", notice):
+            async for event in _events(api, "/events?ended=0", jobs, notice):
                 jobs.take(event)
         finally:
             looking.cancel()
