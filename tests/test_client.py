@@ -72,6 +72,7 @@ def home(tmp_path: Path, host_pki: tuple[Path, pki.Authority], monkeypatch: pyte
     (path / "ca.crt").write_bytes(authority.certificate_pem())
     monkeypatch.setenv("XDG_CONFIG_HOME", str(path.parent))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.chdir(tmp_path)
     for name in ("ML_JOB_SERVER", "ML_JOB_IDENTITY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)

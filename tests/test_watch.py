@@ -71,6 +71,24 @@ def test_a_person_sees_the_list_with_progress(agent: StandIn) -> None:
     assert last.index(JOB_ID[:8]) < last.index(OTHER[:8])
 
 
+@pytest.fixture
+def dumb(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+
+
+@pytest.mark.usefixtures("dumb")
+def test_a_dumb_terminal_gets_a_row_for_each_change(agent: StandIn) -> None:
+    change = event("job", job(OTHER, status="CANCELLED", reason="cancelled"), "8-00000000")
+    agent.streams = [[*SNAPSHOT, change, REVOKED]]
+    rows = [row.split()[:2] for row in at_a_terminal("watch").splitlines()]
+    assert rows[:4] == [
+        ["ID", "STATUS"],
+        [JOB_ID[:8], "RUNNING"],
+        [OTHER[:8], "PENDING"],
+        [OTHER[:8], "CANCELLED"],
+    ]
+
+
 def take(jobs: JobList, name: str, data: Any) -> Any:
     return jobs.take(Event(name, json.dumps(data).encode()))
 
@@ -188,6 +206,13 @@ def test_a_job_that_has_just_ended_is_no_error(busy: StandIn) -> None:
     assert row.split("\t")[5:] == ["", "", "0.5000"]
 
 
+@pytest.mark.usefixtures("dumb")
+def test_top_on_a_dumb_terminal_is_one_table(busy: StandIn) -> None:
+    head, row = at_a_terminal("top").splitlines()
+    assert (head.split()[0], row.split()[0]) == ("ID", JOB_ID[:8])
+    assert "50 %" in row
+
+
 def test_top_for_a_person(agent: StandIn) -> None:
     agent.answers[f"GET /jobs/{JOB_ID}/usage"] = [usage(1, 10.0), usage(3, 11.0)]
 
@@ -222,6 +247,14 @@ def test_a_person_sees_marks_as_a_bar_and_curves(agent: StandIn) -> None:
     assert "::progress oops" in lines
     assert f"━━━━━───────────────  25 %  1 of 4   loss 0.25 {TICKS[-1]}{TICKS[0]}" in lines
     assert "::metric" not in shown
+
+
+@pytest.mark.usefixtures("dumb")
+def test_a_dumb_terminal_gets_marks_as_lines(agent: StandIn) -> None:
+    agent.jobs, agent.streams = [job(status="RUNNING")], [[line(1, "\x1b[31mred"), *MARKED[1:]]]
+    shown = at_a_terminal("logs", "-f", JOB_ID)
+    assert shown.splitlines()[:2] == ["red", '::progress {"done": 1, "total": 4}']
+    assert "\x1b" not in shown
 
 
 def test_a_pipe_gets_the_lines_as_they_are(agent: StandIn) -> None:

@@ -59,7 +59,7 @@ async def follow_log(
     `known` is what the reader has been told of the job already. With `as_json`, each event is a line
     `{"event": …, "data": …}` on stdout instead. A person sees the job's progress and metrics below the log.
     """
-    gauge = Gauge() if screen.person and screen.watched and not as_json else None
+    gauge = Gauge() if screen.redraws and screen.watched and not as_json else None
     events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=lambda text: _notice(screen, text))
     async with contextlib.aclosing(events), _status_ended(screen):
         async for event in events:

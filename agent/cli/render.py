@@ -65,9 +65,9 @@ PARAMETER_COLUMNS = (
 )
 
 
-def job_table(screen: Screen, jobs: Iterable[Job]) -> None:
+def job_table(screen: Screen, jobs: Iterable[Job], *, head: bool = True) -> None:
     """One row per job: short ids and ages for a person, full ids and exact times for a program."""
-    screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs])
+    screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs], head=head)
 
 
 def job_row(job: Job, *, person: bool) -> list[Text | str]:

@@ -77,14 +77,18 @@ class Column:
 
 
 class Screen:
-    """Where output goes. `person` says whether somebody looks at stdout, `watched` likewise for stderr."""
+    """Where output goes. `person` says whether somebody looks at stdout, `watched` likewise for stderr.
+
+    `redraws` says whether what stands on stdout can be replaced: a dumb terminal takes only lines.
+    """
 
     def __init__(self) -> None:
         self.person = sys.stdout.isatty()
         self.watched = sys.stderr.isatty()
-        self.colours = not os.environ.get("NO_COLOR")
         self.out = Console(highlight=False)
         self.err = Console(stderr=True, highlight=False)
+        self.redraws = self.person and not self.out.is_dumb_terminal
+        self.colours = self.redraws and not os.environ.get("NO_COLOR")
         self._status = ""
         self._drawn = False
         self._drawn_at = 0.0
@@ -92,7 +96,7 @@ class Screen:
 
     def status(self, text: str) -> None:
         """Keeps a line below everything else, where somebody looks at both outputs; an empty one ends it."""
-        if not (self.person and self.watched):
+        if not (self.redraws and self.watched):
             return
         self._status = text
         if text:
@@ -156,18 +160,22 @@ class Screen:
         self._erase()
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
 
-    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> None:
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, head: bool = True
+    ) -> None:
         """An aligned table with a head for a person; for a program, tab-separated values and no head."""
         if not self.person:
             for row in rows:
                 cells = (visible(str(cell)).replace("\t", "^I") for cell in row)
                 self.write(("\t".join(cells) + "\n").encode())
             return
-        self.out.print(self.rich_table(columns, rows))
+        self.out.print(self.rich_table(columns, rows, head=head))
 
-    def rich_table(self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> Table:
+    def rich_table(
+        self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, head: bool = True
+    ) -> Table:
         """The table for a person."""
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=head)
         for column in columns:
             table.add_column(column.title, style=column.style, justify=column.justify)
         for row in rows:

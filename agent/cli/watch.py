@@ -131,18 +131,20 @@ async def watch_jobs(api: Api, screen: Screen, *, ended: int, as_json: bool) -> 
     """Goes on until it is interrupted, over lost connections."""
     jobs = JobList()
     path = f"/events?ended={ended}"
-    if screen.person and not as_json:
+    if screen.redraws and not as_json:
         async with _shown(screen, lambda: _list_view(screen, jobs, ended)) as notice:
             async for event in _events(api, path, jobs, notice):
                 jobs.take(event)
         return
+    head = True
     async for event in _events(
         api, path, jobs, lambda text: screen.remark(f"ml-job: {text}", style="yellow")
     ):
         if as_json:
             screen.json_line({"event": event.name, "data": parse(event.data)})
-        elif changed := jobs.take(event):
-            job_table(screen, changed)
+        elif (changed := jobs.take(event)) or (head and event.name == "current"):
+            job_table(screen, changed, head=head)
+            head = False
 
 
 def _list_view(screen: Screen, jobs: JobList, ended: int) -> RenderableType:
@@ -233,9 +235,9 @@ def _share(before: Usage, after: Usage) -> float | None:
 
 
 async def show_top(api: Api, screen: Screen, *, interval: float, as_json: bool) -> None:
-    """A live table for a person; otherwise what there is, once."""
+    """A table that is drawn again and again for a person; otherwise what there is, once."""
     meter = Meter()
-    if as_json or not screen.person:
+    if as_json or not screen.redraws:
         await _top_once(api, screen, meter, as_json=as_json)
         return
     jobs = JobList()
@@ -280,7 +282,10 @@ async def _top_once(api: Api, screen: Screen, meter: Meter, *, as_json: bool) ->
     else:
         screen.table(
             TOP_COLUMNS,
-            [_top_row(job, meter, progress, person=False) for job, progress in zip(jobs, said, strict=True)],
+            [
+                _top_row(job, meter, progress, person=screen.person)
+                for job, progress in zip(jobs, said, strict=True)
+            ],
         )
 
 
