@@ -47,9 +47,9 @@ def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
     return {"name": name} | ({"user": user} if user else {}) | times
 
 
-def line(number: int, text: str, source: str = "job") -> bytes:
+def line(number: int, text: str, source: str = "job", **more: object) -> bytes:
     """A `line` event."""
-    data = {"number": number, "time": CREATED, "source": source, "text": text}
+    data = {"number": number, "time": CREATED, "source": source, "text": text} | more
     return f"id: token-{number}\nevent: line\ndata: {json.dumps(data)}\n\n".encode()
 
 

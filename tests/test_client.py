@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import random
+import re
 import signal
 import ssl
 import subprocess
@@ -26,7 +27,7 @@ from agent.cli.client import app
 from agent.cli.download import target
 from agent.cli.quantities import format_duration, format_size, parse_duration, parse_size
 from agent.cli.stream import Event, EventParser
-from agent.cli.terminal import shown_line, visible
+from agent.cli.terminal import ERASE, shown_line, visible
 
 ML_JOB = [sys.executable, "-c", "from agent.cli.client import main; main()"]
 END = event("end", job())
@@ -37,6 +38,16 @@ ENDS = [  # and what following and waiting exit with
     ({"status": "FAILED", "reason": "start-failed"}, 1),
     ({"status": "FAILED", "reason": "interrupted", "exit_status": 0}, 1),
     ({"status": "CANCELLED", "reason": "cancelled", "exit_status": 143}, 143),
+]
+CUT = [  # by journald: two lines
+    line(1, "one"),
+    line(2, "AAA", continued=True),
+    line(3, "BBB", continued=True),
+    event("gap", {"after": 3, "count": 2, "time": CREATED}, "token-gap"),
+    line(4, "CCC"),
+    line(5, "50%", continued=True),
+    line(6, "\r51%\r52%", continued=True),
+    END,
 ]
 
 
@@ -323,6 +334,27 @@ class TestLogs:
             "Started.",
             f"ml-job: job {JOB_ID} is COMPLETED",
         ]
+
+    def test_a_line_that_journald_has_cut_is_one_line(self, agent: StandIn) -> None:
+        agent.jobs, agent.streams = [job()], [CUT]
+        assert ml_job("logs", "-f", JOB_ID).stdout == "one\nAAABBBCCC\n50%\r51%\r52%"
+
+    def test_a_cut_line_at_a_terminal_is_one_line_until_something_is_said(self, agent: StandIn) -> None:
+        agent.jobs, agent.streams = [job(status="RUNNING")], [CUT]
+        shown = re.sub("\x1b[^m]*m", "", at_a_terminal("logs", "-f", JOB_ID)).splitlines()
+        gap = "ml-job: 2 lines are missing after line 3: the journal dropped them"
+        end = f"ml-job: job {JOB_ID} is COMPLETED"
+        assert shown == ["one", "AAABBB", gap, "CCC", "50%", "52%", end]
+
+    def test_a_cut_line_at_a_terminal_is_not_drawn_over(self, agent: StandIn) -> None:
+        async def wait(request: web.Request) -> None:
+            await asyncio.sleep(0.3)
+
+        mark = '::progress {"done": 1, "total": 2}'
+        begun, rest = line(2, "AAA", continued=True), line(3, mark, continued=True)
+        agent.jobs = [job(status="RUNNING")]
+        agent.streams = [[line(1, mark), wait, begun, wait, rest, wait, line(4, "BBB"), wait, END]]
+        assert f"AAA{mark}BBB\n\r{ERASE}━" in at_a_terminal("logs", "-f", JOB_ID)
 
     def test_following_skips_events_of_a_newer_agent(self, agent: StandIn) -> None:
         agent.jobs = [job()]

@@ -35,10 +35,16 @@ class Gauge:
 
     def __init__(self) -> None:
         self._said = Collector()
+        self._goes_on = False
 
     def take(self, line: LogLine) -> bool:
-        """Whether a line that the job printed is such a mark, and so need not be shown itself."""
-        return self._said.take(line.text.encode("utf-8", "replace"), int(line.time.timestamp() * 1000))
+        """Whether a line that the job printed is such a mark, and so need not be shown itself.
+
+        What journald has cut off a long line is no line of the job's.
+        """
+        rest, self._goes_on = self._goes_on, bool(line.continued)
+        time = int(line.time.timestamp() * 1000)
+        return not rest and self._said.take(line.text.encode("utf-8", "replace"), time)
 
     def text(self) -> str:
         """`━━━━━─────  50 %  30 of 60   loss 0.31 ▇▅▂▁`, or nothing as long as there is nothing."""

@@ -86,10 +86,11 @@ async def follow_log(
 
 @contextlib.asynccontextmanager
 async def _status_ended(screen: Screen) -> AsyncIterator[None]:
-    """Leaves no line behind that is drawn no more, also where the reader has enough."""
+    """Leaves no line behind that is drawn no more or has no end, also where the reader has enough."""
     try:
         yield
     finally:
+        screen.end_line()
         screen.status("")
 
 
@@ -108,7 +109,7 @@ def _show(screen: Screen, name: str, value: object) -> None:
         case "line":
             line = decode(LogLine, value)
             if line.source is LogSource.JOB:
-                screen.log(line.text)
+                screen.log(line.text, continued=bool(line.continued))
             else:
                 screen.remark(line.text, style="dim")
         case "gap":

@@ -89,6 +89,7 @@ class Screen:
         self.err = Console(stderr=True, highlight=False)
         self.redraws = self.person and not self.out.is_dumb_terminal
         self.colours = self.redraws and not os.environ.get("NO_COLOR")
+        self._goes_on = False  # the last line of a log, which a person still sees without its end
         self._status = ""
         self._drawn = False
         self._drawn_at = 0.0
@@ -111,7 +112,10 @@ class Screen:
             self._drawing = asyncio.get_running_loop().call_later(rest, self._draw)
 
     def _draw(self) -> None:
-        self._drawing, self._drawn_at, self._drawn = None, time.monotonic(), True
+        self._drawing = None
+        if self._goes_on:
+            return  # that line's end makes room
+        self._drawn_at, self._drawn = time.monotonic(), True
         sys.stderr.write(f"\r{ERASE}{self._status[: self.err.width - 1]}")
         sys.stderr.flush()
 
@@ -140,9 +144,22 @@ class Screen:
         text = json.dumps(value, indent=indent, ensure_ascii=self.person)
         self.write(f"{text}\n".encode(errors="backslashreplace"))
 
-    def log(self, text: str) -> None:
-        """A line of a job's log: as it is for a program, harmless for a terminal."""
-        self.write(f"{shown_line(text, colours=self.colours) if self.person else text}\n".encode())
+    def log(self, text: str, *, continued: bool = False) -> None:
+        """A line of a job's log: as it is for a program, harmless for a terminal.
+
+        `continued` where the next one goes on with it: it is not ended yet.
+        """
+        if "\r" in text:
+            self.end_line()  # with another drawing of a progress bar
+        shown = shown_line(text, colours=self.colours) if self.person else text
+        self.write((shown if continued else f"{shown}\n").encode())
+        self._goes_on = continued and self.person
+
+    def end_line(self) -> None:
+        """Ends a line that goes on, for a person, before something else is said."""
+        if self._goes_on:
+            self._goes_on = False
+            self.write(b"\n")
 
     def write(self, data: bytes) -> None:
         """Bytes to stdout, at once."""
@@ -157,6 +174,7 @@ class Screen:
 
     def remark(self, text: str, *, style: str = "") -> None:
         """Something about the work, to stderr."""
+        self.end_line()
         self._erase()
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
 
