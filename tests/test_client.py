@@ -175,6 +175,20 @@ class TestSecrets:
         assert ml_job("secret", "rm", "api").stdout == "Removed api of alice.\n"
         assert agent.paths("DELETE") == ["/secrets/api"]
 
+    def test_one_whose_removal_was_not_answered_is_removed(self, agent: StandIn) -> None:
+        gone = [problem(404, "secret-not-found", "You have no secret api.") for _ in range(3)]
+        agent.answers["DELETE /secrets/api"] = [None, gone[0], None, None, None, gone[1], gone[2]]
+        assert ml_job("secret", "rm", "api").stdout == "Removed api of alice.\n"
+        assert json.loads(ml_job("secret", "rm", "api", "--json").stdout) == {"name": "api", "user": "alice"}
+        # What is not there at the first request was never removed.
+        result = ml_job("secret", "rm", "api")
+        assert (result.exit_code, result.stderr) == (2, "error: You have no secret api.\n")
+
+    def test_another_refusal_of_a_repeated_removal_is_told(self, agent: StandIn) -> None:
+        revoked = problem(403, "certificate-refused", "It was revoked.")
+        agent.answers["DELETE /secrets/api"] = [None, revoked]
+        assert ml_job("secret", "rm", "api").exit_code == 2
+
     def test_a_name_is_never_more_than_a_part_of_the_path(self, agent: StandIn) -> None:
         ml_job("secret", "rm", "../jobs?x")
         assert agent.paths("DELETE") == ["/secrets/..%2Fjobs%3Fx"]

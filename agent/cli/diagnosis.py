@@ -86,6 +86,7 @@ def problem(document: ProblemDocument) -> Refused:
         document.hint or "",
         fields=tuple(FieldError(error.field, error.message) for error in document.errors),
         status=document.status,
+        code=document.type.rpartition(":")[2],
         exit_status=_exit_status(document.status),
     )
 

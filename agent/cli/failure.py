@@ -36,9 +36,10 @@ class Unreachable(Failure):
 
 @dataclass(eq=False)
 class Refused(Failure):
-    """The agent answered with an error of this HTTP status."""
+    """The agent answered with an error of this HTTP status, and with this code (or empty)."""
 
     status: int = field(kw_only=True)
+    code: str = field(default="", kw_only=True)
 
     @property
     def passing(self) -> bool:

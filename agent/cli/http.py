@@ -5,7 +5,7 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from .. import __version__
+from ..errors import Problem
 from ..models import JobPage
 from .diagnosis import not_understood, refused, unreachable
-from .failure import EXIT_FAILURE, Failure, Unreachable
+from .failure import EXIT_FAILURE, Failure, Refused, Unreachable
 from .identity import Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -89,6 +90,7 @@ class Api:
         body: object = None,
         data: bytes | None = None,
         silence: float = ANSWER_SECONDS,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful response, its body still to be read. `path` is percent-encoded and starts with `/`.
 
@@ -108,6 +110,7 @@ class Api:
                 data=data,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence),
                 allow_redirects=False,
+                middlewares=middlewares,
             ) as response:
                 if response.status >= 300:
                     raise refused(response, await response.read())
@@ -128,21 +131,39 @@ class Api:
         data: bytes | None = None,
         key: str | None = None,
         method: str = "POST",
+        done: Problem | None = None,
     ) -> Any:
         """The JSON answer to a POST, PUT or DELETE that may be repeated: by its nature, or by its `key`.
 
         A connection that breaks leaves open whether the agent took the request, so it is sent again; a
-        first attempt that finds nobody leaves nothing open.
+        first attempt that finds nobody leaves nothing open. `done` is how a repeated one is refused where
+        an earlier one was taken: the answer, which was lost, is then None.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
+        sent = 0
+
+        async def count(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            # aiohttp repeats a PUT or DELETE once without a word.
+            nonlocal sent
+            sent += 1
+            return await send(request)
+
         delays = backoff()
         for attempt in range(1, POST_ATTEMPTS + 1):
             try:
-                async with self.open(path, method=method, body=body, data=data, headers=headers) as response:
+                async with self.open(
+                    path, method=method, body=body, data=data, headers=headers, middlewares=[count]
+                ) as response:
                     return parse(await response.read())
+            except Refused as exc:
+                if sent == 1 or exc.code != done:
+                    raise
+                return None
             except Unreachable as exc:
                 nobody = isinstance(exc.__cause__, aiohttp.ClientConnectorError)
-                if exc.final or attempt == POST_ATTEMPTS or (attempt == 1 and nobody):
+                if exc.final or attempt == POST_ATTEMPTS or (sent == 1 and nobody):
                     raise
             await asyncio.sleep(next(delays))
         raise AssertionError("the last attempt returns or raises")

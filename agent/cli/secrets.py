@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import typer
 
-from ..errors import AgentError
+from ..errors import AgentError, Problem
 from ..models import SecretChange, SecretEntry, SecretList, format_time, now
 from . import credentials
 from .failure import Failure
@@ -68,12 +68,15 @@ def remove_secret(context: typer.Context, name: NameArgument, as_json: JsonOptio
     """Remove a secret of your own; jobs that run keep what they were given."""
 
     async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(_path(name), method="DELETE")
-        removed = decode(SecretEntry, value)
+        value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
+        if value is None:  # the answer was lost, and with it when it was set
+            value = {"name": name, "user": api.profile.identity}
+        else:
+            decode(SecretEntry, value)
         if as_json:
             screen.json(value)
         else:
-            screen.write(f"Removed {removed.name} of {removed.user}.\n".encode())
+            screen.write(f"Removed {value['name']} of {value['user']}.\n".encode())
 
     run(context, work)
 
