@@ -6,6 +6,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import ssl
 import subprocess
@@ -757,6 +758,56 @@ class TestArtifacts:
         assert "outside" in result.stderr
         assert not (tmp_path / "evil").exists()
         assert not (root / "harmless").exists()
+
+    @pytest.mark.parametrize(
+        ("made", "why"),
+        [
+            ("out/d/b/", "out/d/b is a directory"),
+            ("out/d", "out/d is no directory"),
+            ("out", "out is no directory"),
+        ],
+    )
+    def test_what_something_else_has_the_place_of_is_not_fetched(
+        self, agent: StandIn, tmp_path: Path, made: str, why: str
+    ) -> None:
+        place = tmp_path / made
+        (place if made.endswith("/") else place.parent).mkdir(parents=True, exist_ok=True)
+        if not made.endswith("/"):
+            place.write_text("before")
+        agent.files = {"a": b"1", "d/b": b"2"}
+        result = ml_job("artifacts", "get", JOB_ID, "-o", "out")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert why in result.stderr
+        assert len(agent.paths()) == 1
+        assert place.is_dir() or place.read_text() == "before"
+
+    @pytest.mark.parametrize(
+        ("path", "output", "why"),
+        [
+            ("x" * 300, "out", "File name too long"),
+            ("x" * 300 + "/b", "out", "File name too long"),
+            ("a", "/proc/nothing", "/proc/nothing/a cannot be written"),
+        ],
+    )
+    def test_what_cannot_be_written_is_named(
+        self, agent: StandIn, tmp_path: Path, path: str, output: str, why: str
+    ) -> None:
+        agent.files = {path: b"1"}
+        result = ml_job("artifacts", "get", JOB_ID, "-o", output)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert why in result.stderr
+        assert not [each for each in (tmp_path / "out").rglob("*") if each.is_file()]
+
+    def test_a_full_disk_leaves_what_was_there(self, agent: StandIn, tmp_path: Path) -> None:
+        (tmp_path / "model").write_text("before")
+        agent.files = {"model": b"x" * 3_000_000}
+        # A limit of a file's size is met as a full disk is: by a write that takes a part, and the next.
+        limited = f"ulimit -f 1000; exec {shlex.join([*ML_JOB, 'artifacts', 'get', JOB_ID, '-o', '.'])}"
+        result = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.startswith("error: model cannot be written: File too large.\nhint: Make room")
+        assert (tmp_path / "model").read_text() == "before"
+        assert not list(tmp_path.glob(".ml-job-*"))
 
     def test_a_link_in_its_place_is_replaced_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").write_text("before")

@@ -14,6 +14,7 @@ from .failure import EXIT_FAILURE, Failure
 from .http import Api
 
 CHUNK_BYTES = 256 * 1024
+ELSEWHERE = "Make room for it there, or name another place with --output."
 
 
 def select(manifest: ArtifactManifest, wanted: Iterable[str]) -> list[Artifact]:
@@ -37,7 +38,10 @@ def _within(path: str, wanted: str) -> bool:
 
 
 def target(directory: Path, path: str) -> Path:
-    """Where an artifact belongs. Raises Failure if that is not below `directory`, links included."""
+    """Where an artifact belongs.
+
+    Raises Failure if that is not below `directory`, links included, or if something else has its place.
+    """
     parts = PurePosixPath(path).parts
     place = directory.joinpath(*parts)
     root = directory.resolve()
@@ -46,6 +50,11 @@ def target(directory: Path, path: str) -> Path:
         raise Failure(
             f"The artifact {path!r} would be written outside {directory}.", exit_status=EXIT_FAILURE
         )
+    if os.path.isdir(place) and not os.path.islink(place):
+        raise Failure(f"{place} is a directory, and {path!r} is a file.", ELSEWHERE)
+    for above in place.parents[: len(parts)]:
+        if os.path.lexists(above) and not os.path.isdir(above):
+            raise Failure(f"{above} is no directory.", ELSEWHERE)
     return place
 
 
@@ -54,15 +63,18 @@ async def download(
 ) -> None:
     """Writes one artifact to `place`, whole or not at all; `progress` is told the bytes as they come.
 
-    Raises Failure if the bytes are not those of the manifest, and leaves what was there before.
+    Raises Failure if the bytes are not those of the manifest or cannot be written, and leaves what was
+    there before.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
     part = place.parent / f".ml-job-{secrets.token_hex(8)}.part"
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
         await _fetch(api, job_id, artifact, part, progress=progress)
         part.replace(place)
+    except OSError as exc:  # which names the part, or nothing
+        raise Failure(f"{place} cannot be written: {exc.strerror or exc}.", ELSEWHERE) from exc
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             part.unlink()
 
 
