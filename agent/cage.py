@@ -7,6 +7,7 @@ An option that is not in these tables is refused, whatever it does: nobody has l
 import os.path
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +119,18 @@ def objections(command: str, terms: Terms) -> list[str]:
     wrong += [f"it has {_written(*each)}" for each in options if not _taken(*each, terms)]
     if [name for name, _ in options].count("--network") > 1:
         wrong.append("it has more than one --network")
+    wrong += [f"it mounts {place} twice" for place in _mounted_twice(options)]
     if image != terms.image:
         wrong.append(f"it does not run {terms.image}")
     return wrong
+
+
+def _mounted_twice(options: Iterable[tuple[str, str]]) -> list[str]:
+    """Places in the container that Podman would refuse to mount at again."""
+    places = [value.split(":")[0] for name, value in options if name == "--tmpfs"]
+    places += [value.split(":")[1] for name, value in options if name in ("-v", "--volume") and ":" in value]
+    counted = Counter(map(os.path.normpath, places))
+    return [place for place, times in counted.items() if times > 1]
 
 
 def _wanted(terms: Terms) -> Iterator[tuple[str, str]]:

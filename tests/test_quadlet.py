@@ -5,6 +5,7 @@ import contextlib
 import re
 import shutil
 import subprocess
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from agent.models import Limits, unit_name
 from agent.quadlet import SECCOMP, TEMPLATE, Compiler, Egress, Mounted, Plan, drop_in, record_section, verify
 
 GOLDEN = Path(__file__).parent / "quadlet"
+DOCS = Path(__file__).parent.parent / "docs"
 COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
 
 PLAIN = Plan(
@@ -251,6 +253,20 @@ async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> N
 
 
 @pytest.mark.host
+async def test_the_drop_in_that_the_documentation_shows_has_the_effect_that_it_says(tmp_path: Path) -> None:
+    document = (DOCS / "configuration.md").read_text("utf-8")
+    example = document.partition("/ml-job@.container.d/50-site.conf\n")[2].partition("\nThe next job")[0]
+    text = await compiler(tmp_path, policy(tmp_path, textwrap.dedent(example))).compile(PLAIN)
+    mounts = dict(mount.split(":", 1) for mount in re.findall(r" --tmpfs (\S+)", text))
+    assert mounts == {
+        "/tmp": "rw,nosuid,nodev,size=4g,mode=1777",
+        "/dev/shm": "rw,nosuid,nodev,noexec,size=256m,mode=1777",
+    }
+    assert text.count(" --tmpfs ") == 2
+    assert "\nTimeoutStopSec=120\n" in text
+
+
+@pytest.mark.host
 async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generator_would_make(
     tmp_path: Path, generated: list[str]
 ) -> None:
@@ -360,6 +376,7 @@ async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp
         ("[Container]\nGroupAdd=keep-groups\n", "it has --group-add keep-groups"),
         ("[Container]\nUserNS=host\n", "it has --userns host"),
         ("[Container]\nUser=0\n", "it has --user 0"),
+        ("[Container]\nTmpfs=/tmp:size=4g\n", "it mounts /tmp twice"),
         ("[Container]\nSecret=key,type=env,target=KEY\n", "it has --secret key,type=env"),
     ],
 )
