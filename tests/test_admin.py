@@ -197,6 +197,23 @@ def test_a_plan_fills_every_placeholder_of_the_units(ready: Run, home: Path) -> 
         assert not install._PLACEHOLDER.search(content.decode()), name
 
 
+def test_an_upgrade_builds_the_image_on_the_base_that_it_was_built_on(ready: Run, home: Path) -> None:
+    def base(**options: str) -> bytes:
+        content = install.user_plan(load(), **options).files[placed]
+        assert content is not None
+        return content.partition(b"BASE=")[2].split()[0]
+
+    placed = home / ".config/containers/systemd" / install.RUNNER
+    assert base() == install.DEFAULT_BASE.encode()
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(
+        install.user_plan(load(), base="registry.example.com/python:3.13").files[placed] or b""
+    )
+    assert base() == b"registry.example.com/python:3.13"
+    assert b"registry.example.com/python:3.13" in ready("install", "--dry-run").out.encode()
+    assert base(base="localhost/other:1") == b"localhost/other:1"
+
+
 def test_a_dry_run_shows_the_plan_and_changes_nothing(ready: Run, home: Path) -> None:
     shown = ready("install", "--dry-run")
     assert "systemctl --user daemon-reload" in shown.out

@@ -242,8 +242,13 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show files and co
 @app.command("install")
 def install_units(
     base: Annotated[
-        str, typer.Option(metavar="IMAGE", help="What the runner's image is built on.")
-    ] = install.DEFAULT_BASE,
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="What the runner's image is built on.",
+            show_default=f"as before, or {install.DEFAULT_BASE}",
+        ),
+    ] = None,
     runtime: RuntimeOption = False,
     system: SystemOption = False,
     account: AccountOption = None,

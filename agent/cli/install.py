@@ -22,7 +22,8 @@ SERVICE = "ml-agent.service"
 SOCKET = "ml-agent.socket"
 EGRESS = "ml-egress@.service"
 UNITS = (SOCKET, SERVICE, "ml-egress@.socket", EGRESS, "ml-podman.service", "ml-jobs.slice", "ml.slice")
-QUADLETS = ("ml-runner.build",)
+RUNNER = "ml-runner.build"
+QUADLETS = (RUNNER,)
 CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
 
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
@@ -34,6 +35,7 @@ JOURNAL_GROUP = "systemd-journal"
 # systemd and Quadlet would read white space, quotes, % and $ in a path as something else.
 _PLAIN = re.compile(r"[A-Za-z0-9/._:@+-]+")
 _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
+_BASE = re.compile(r"(?m)^PodmanArgs=--build-arg=BASE=(\S+)$")  # as RUNNER has it
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,18 @@ class Plan:
             _run(command)
 
 
-def user_plan(settings: Settings, *, base: str = DEFAULT_BASE, runtime: bool = False) -> Plan:
-    """The service account's units and Quadlets; with `runtime` they are gone after the next boot."""
+def user_plan(settings: Settings, *, base: str | None = None, runtime: bool = False) -> Plan:
+    """The service account's units and Quadlets; with `runtime` they are gone after the next boot.
+
+    Without a `base`, the image is built on what it is built on where it is installed already.
+    """
     units, quadlets = _directories(settings, runtime=runtime)
     values = {
         "ML_AGENT": str(_executable()),
         "PORT": str(settings.http.port),
         "STATE": str(settings.state_directory),
         "IMAGES": str(shipped("images")),
-        "BASE": base,
+        "BASE": base or _installed_base(quadlets / RUNNER) or DEFAULT_BASE,
     }
     sources = {units / name: shipped("units") / name for name in UNITS}
     sources |= {quadlets / name: shipped("quadlets") / name for name in QUADLETS}
@@ -154,6 +159,15 @@ def _directories(settings: Settings, *, runtime: bool) -> tuple[Path, Path]:
     """Where systemd.unit(5) and podman-systemd.unit(5) look for an account's own units and Quadlets."""
     base = settings.runtime_directory if runtime else Path.home() / ".config"
     return base / "systemd/user", base / "containers/systemd"
+
+
+def _installed_base(quadlet: Path) -> str | None:
+    """What an earlier `install` was told to build the image on; None where there was none."""
+    try:
+        found = _BASE.search(quadlet.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return found[1] if found else None
 
 
 def _enablement(*, runtime: bool) -> list[str]:
