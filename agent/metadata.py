@@ -133,12 +133,19 @@ def _metadata(table: dict[str, Any]) -> Metadata:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         raise MetadataError(
-            "; ".join(f"{_key(problem['loc'], table)}: {problem['msg']}" for problem in problems)
+            "; ".join(
+                f"{_key(problem['loc'], table)}: {_sentence(problem['type'], problem['msg'])}"
+                for problem in problems
+            )
         ) from error
     except ValueError as error:  # an integer literal with more digits than Python writes
         raise MetadataError(f"parameters: {error}") from error
     _check_declarations(metadata.parameters)
     return metadata
+
+
+def _sentence(kind: str, message: str) -> str:
+    return "is no key of an ml-job block" if kind == "extra_forbidden" else message
 
 
 def _with_text(parameter: object) -> object:

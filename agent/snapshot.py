@@ -122,6 +122,10 @@ class Snapshots:
         catalogue = await self._catalogue(commit)
         return ScriptList(commit=commit, scripts=list(catalogue.scripts.values()))
 
+    async def malformed(self, commit: str) -> dict[str, str]:
+        """Why a script is not in the catalogue of a commit, by its name."""
+        return (await self._catalogue(commit)).malformed
+
     async def script(self, commit: str, script_name: str) -> Script:
         """A script by the name it has in the catalogue: the name is looked up, never made into a path.
 

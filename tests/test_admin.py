@@ -13,9 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from git_repository import commit
 
 from agent import pki
-from agent.cli import admin, credentials, findings, install
+from agent.cli import admin, credentials, doctor, findings, install
 from agent.config import load, shipped
 from agent.errors import AgentError
 from agent.models import (
@@ -367,6 +368,34 @@ def test_a_declared_secret_that_is_missing_names_the_scripts_that_need_it() -> N
     assert (snowflake.level, snowflake.seen) == (findings.Level.WARN, "not set, but needed by a.py, b.py")
     _, own = findings.declared_secrets(scripts, [*secrets, Secret("snowflake", "alice", moment, moment)])
     assert (own.level, own.seen) == (findings.Level.WARN, "set for alice")
+
+
+def test_a_declared_network_that_the_site_does_not_define_names_the_scripts_that_need_it() -> None:
+    scripts = [
+        Script(script_name="a.py", sha256="", network="warehouse"),
+        Script(script_name="b.py", sha256="", network="warehouse"),
+        Script(script_name="c.py", sha256="", network="lan"),
+        Script(script_name="d.py", sha256=""),
+    ]
+    (warehouse,) = findings.undefined_networks(scripts, {"lan": "lan.network", "none": "none"}.get)
+    assert (warehouse.subject, warehouse.level) == ("network warehouse", findings.Level.WARN)
+    assert warehouse.seen == "not defined, but needed by a.py, b.py"
+    assert "networks.warehouse or egress.warehouse" in warehouse.remedy
+
+
+def test_the_doctor_names_scripts_that_cannot_be_listed_and_says_why(ready: Run, home: Path) -> None:
+    (home / "repository/scripts/bad.py").write_text("# /// ml-job\n# descripton = 'x'\n# ///\n")
+    (home / "repository/scripts/lost.py").write_text("# /// ml-job\n# network = 'nowhere'\n# ///\n")
+    commit(home / "repository")
+
+    async def examined() -> list[findings.Finding]:
+        return [each async for each in doctor._scripts(load(), [])]
+
+    scripts, bad, nowhere = asyncio.run(examined())
+    assert (scripts.level, scripts.seen[:5]) == (findings.Level.OK, "2 in ")
+    assert (bad.subject, bad.level) == ("script bad.py", findings.Level.WARN)
+    assert bad.seen.endswith("descripton: is no key of an ml-job block")
+    assert nowhere.subject == "network nowhere"
 
 
 def test_who_needs_a_new_certificate_is_named_a_week_before() -> None:

@@ -138,7 +138,7 @@ def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) ->
 @pytest.mark.parametrize(
     ("toml", "complaint"),
     [
-        ('descripton = "x"', "descripton: Extra inputs are not permitted"),
+        ('descripton = "x"', "descripton: is no key of an ml-job block"),
         ("description = 1", "description: Input should be a valid string"),
         ('secrets = ["Not A Name"]', "secrets.0: String should match pattern"),
         ('network = "host;"', "network: String should match pattern"),
@@ -149,7 +149,7 @@ def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) ->
         ("[[parameters]]\ntype = 'integer'", "parameters.1.name: Field required"),
         ("[[parameters]]\nname = 'LD-X'", "parameters.LD-X.name: String should match pattern"),
         ("[[parameters]]\nname = 'x'\ntype = 'float'", "parameters.x.type: Input should be 'string'"),
-        ("[[parameters]]\nname = 'x'\nmin = 1", "parameters.x.min: Extra inputs are not permitted"),
+        ("[[parameters]]\nname = 'x'\nmin = 1", "parameters.x.min: is no key of an ml-job block"),
         ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'X'", "parameters.X: HP_X is x's variable"),
         ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'x'", "parameters.x: HP_X is x's variable"),
         ("[[parameters]]\nname = 'x'\nminimum = 1", "parameters.x: only an integer or a number has a"),

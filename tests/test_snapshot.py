@@ -471,7 +471,7 @@ async def test_a_script_with_a_malformed_block_is_not_listed_and_says_what_is_wr
     (repository / "scripts/binary.py").write_bytes(b"\xff")
     current = commit(repository)
     assert await names(snapshots) == ["churn/explore.py", "train_churn_model.py"]
-    for name, why in (("bad.py", "descripton: Extra inputs"), ("binary.py", "must be UTF-8 text")):
+    for name, why in (("bad.py", "descripton: is no key"), ("binary.py", "must be UTF-8 text")):
         with pytest.raises(AgentError, match=why) as caught:
             await snapshots.script(current, name)
         assert caught.value.problem is Problem.INVALID_REQUEST

@@ -18,7 +18,7 @@ from agent.cli import audit, authority, certificates, credentials, doctor, insta
 from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.quantities import format_age
-from agent.cli.terminal import Column, Screen
+from agent.cli.terminal import Column, Screen, visible
 from agent.config import load
 from agent.credentials import Credentials
 from agent.errors import AgentError, Problem
@@ -368,7 +368,7 @@ async def _examine(screen: Screen | None) -> list[Finding]:
                 Text.assemble(
                     (f"{finding.level:<6}", LEVEL_STYLES[finding.level]),
                     f"{finding.subject:<20}",
-                    finding.seen,
+                    visible(finding.seen),
                 )
             )
             if finding.remedy:

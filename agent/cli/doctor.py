@@ -21,6 +21,7 @@ from agent.cli.findings import (
     judge,
     rate_limit_is_off,
     rotation_under_way,
+    undefined_networks,
     version_of,
 )
 from agent.cli.install import JOURNAL_GROUP, SOCKET
@@ -151,7 +152,12 @@ async def _scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[F
         remedy=f"Commit a script to {settings.scripts.directory}/.",
         otherwise=Level.WARN,
     )
+    for name, why in (await snapshots.malformed(catalogue.commit)).items():
+        seen = f"is not listed and cannot be run: {why}"
+        yield Finding(f"script {name}", Level.WARN, seen, "Mend its ml-job block: docs/scripts.md.")
     for finding in declared_secrets(catalogue.scripts, secrets):
+        yield finding
+    for finding in undefined_networks(catalogue.scripts, settings.network):
         yield finding
 
 

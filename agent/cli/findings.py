@@ -1,7 +1,7 @@
 """What the doctor's observations mean: pure functions from what was seen to findings and their remedies."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -55,6 +55,17 @@ def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> It
             remedy=f"`ml-agent secret set {name}` for everybody, or with --user for one",
             otherwise=Level.WARN,
         )
+
+
+def undefined_networks(scripts: Iterable[Script], meaning: Callable[[str], str | None]) -> Iterable[Finding]:
+    """One finding for each network that a script declares and that has no meaning at this site."""
+    needed = list(scripts)
+    for name in sorted({script.network for script in needed}):
+        if meaning(name) is None:
+            wanting = ", ".join(script.script_name for script in needed if script.network == name)
+            seen = f"not defined, but needed by {wanting}"
+            remedy = f"Define networks.{name} or egress.{name}: docs/configuration.md."
+            yield Finding(f"network {name}", Level.WARN, seen, remedy)
 
 
 def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> Finding:
