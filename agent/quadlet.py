@@ -203,6 +203,7 @@ class Compiler:
 
     `policies` are the directories that may hold drop-ins (`ml-job@.container.d/*.conf`) or a whole
     replacement of the packaged template, or of the filter of system calls; the last one wins.
+    `said` is what the generator said when it was last asked: it leaves out a drop-in that it cannot parse.
     """
 
     def __init__(self, template: Path, policies: Iterable[Path], scratch: Path) -> None:
@@ -210,6 +211,7 @@ class Compiler:
         self._policies = tuple(policies)
         self._scratch = scratch
         self._known: dict[_Sources, tuple[str, ...]] = {}
+        self.said = ""
 
     async def compile(self, plan: Plan) -> str:
         """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (configuration, host).
@@ -219,7 +221,7 @@ class Compiler:
         plan = replace(plan, seccomp=self._newest(SECCOMP, plan.seccomp))
         sources = self._sources(plan)
         if (known := self._known.get(sources)) is None:
-            text = await asyncio.to_thread(self._generate, sources, plan)
+            text, self.said = await asyncio.to_thread(self._generate, sources, plan)
             while len(self._known) >= MAX_KNOWN:
                 del self._known[next(iter(self._known))]
             self._known[sources] = tuple(text.split(plan.job_id))
@@ -249,7 +251,7 @@ class Compiler:
             job=tuple(drop_in(plan).split(plan.job_id)),
         )
 
-    def _generate(self, sources: _Sources, plan: Plan) -> str:
+    def _generate(self, sources: _Sources, plan: Plan) -> tuple[str, str]:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
             dir=self._scratch, prefix=plan.job_id + "-", ignore_cleanup_errors=True
@@ -270,7 +272,8 @@ class Compiler:
         return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
 
 
-def _generated(source: Path, target: Path, plan: Plan) -> str:
+def _generated(source: Path, target: Path, plan: Plan) -> tuple[str, str]:
+    """The compiled unit, and what the generator said of it."""
     try:
         done = subprocess.run(
             [generator(), "-user", "-no-kmsg-log", target],
@@ -285,15 +288,25 @@ def _generated(source: Path, target: Path, plan: Plan) -> str:
         raise AgentError(
             Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
         ) from error
+    said = _said(done.stdout.decode("utf-8", "replace"), source)
     try:
-        return (target / unit_name(plan.job_id)).read_text("utf-8")
+        return (target / unit_name(plan.job_id)).read_text("utf-8"), said
     except OSError as error:
-        said = " ".join(done.stdout.decode("utf-8", "replace").split())[-500:]
         raise AgentError(
             Problem.CONFIGURATION,
             f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
             f"Check the drop-ins of {TEMPLATE}.",
         ) from error
+
+
+def _said(output: str, source: Path) -> str:
+    """What the generator wrote, in one line: each message comes twice, and of the template besides.
+
+    The template alone need not be a whole unit, and is none that anybody starts.
+    """
+    lines = re.sub(r"quadlet-generator\[\d+\]: ", "", output).replace(f"{source}/", "").splitlines()
+    of_jobs = [line for line in lines if not line.startswith(f'converting "{TEMPLATE}"')]
+    return "; ".join(dict.fromkeys(filter(None, of_jobs)))[-500:]
 
 
 def _trimmed(text: str, plan: Plan) -> str:

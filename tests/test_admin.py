@@ -31,6 +31,7 @@ from agent.models import (
     unit_name,
 )
 from agent.podman import Secret
+from agent.quadlet import TEMPLATE
 from agent.store import Store
 
 Run = Callable[..., SimpleNamespace]
@@ -333,6 +334,33 @@ def test_the_doctor_prints_a_line_for_a_person(ready: Run) -> None:
     assert "ok    authority           valid until" in ready("doctor").out
 
 
+@pytest.mark.host
+@needs_a_user_manager
+@pytest.mark.parametrize(
+    ("drop_in", "level", "told"),
+    [
+        ("[Service]\nTimeoutStopSec=120\n", "ok", "quadlet"),
+        ("[Container]\nTmpfs=/tmp:size=4g\n", "fail", "it mounts /tmp twice"),
+        ("[Container]\nFoo=bar\n", "fail", "unsupported key 'Foo'"),
+        ("[Contaner]\nTmpfs=/scratch\n", "warn", "Unknown section 'Contaner'"),
+        ("[Container\nTmpfs=/scratch\n", "warn", "50-site.conf"),
+        ("[Service]\nFoo=bar\n", "warn", "Unknown key 'Foo' in section [Service]"),
+        ("[Service]\nTimeoutStopSec=soon\n", "warn", "TimeoutStopSec=soon"),
+    ],
+)
+def test_the_doctor_compiles_a_job_with_the_sites_policy(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch, drop_in: str, level: str, told: str
+) -> None:
+    directory = home / ".config/ml-agent" / f"{TEMPLATE}.d"
+    directory.mkdir()
+    (directory / "50-site.conf").write_text(drop_in)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", RUNTIME_DIRECTORY)
+    finding = asyncio.run(doctor._quadlet(load()))
+    assert finding.level == level, finding
+    assert told in finding.seen
+    assert bool(finding.remedy) == (level != "ok")
+
+
 @pytest.mark.parametrize(
     ("text", "version"),
     [("systemd 257 (257.13-1~deb13u1)", (257, 0)), ("5.4.2", (5, 4)), ("5.3.0-rc1", (5, 3)), ("", (0, 0))],
@@ -354,6 +382,17 @@ def test_versions_are_read_from_what_programs_print(text: str, version: tuple[in
 )
 def test_the_last_word_about_journalds_rate_limit_counts(configuration: str, off: bool) -> None:
     assert findings.rate_limit_is_off(configuration) is off
+
+
+def test_what_systemd_ignores_is_told_of_the_unit_itself_and_of_no_other() -> None:
+    verified = (
+        "/tmp/x/a.service:93: Unknown section 'Contaner'. Ignoring.\n"
+        "/etc/systemd/user/b.service:1: Unknown key 'Foo' in section [Service], ignoring.\n"
+        "a.service: Command /opt/program is not executable: No such file or directory\n"
+    )
+    assert findings.ignored_lines(verified, Path("/tmp/x/a.service")) == [
+        "Unknown section 'Contaner'. Ignoring."
+    ]
 
 
 def test_a_declared_secret_that_is_missing_names_the_scripts_that_need_it() -> None:

@@ -402,3 +402,24 @@ async def test_a_drop_in_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 async def test_what_quadlet_says_of_a_malformed_drop_in_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"Quadlet refused the job's unit: .*NoSuchKey"):
         await compiler(tmp_path, policy(tmp_path, "[Container]\nNoSuchKey=1\n")).compile(PLAIN)
+
+
+@pytest.mark.host
+async def test_a_drop_in_that_quadlet_leaves_out_is_told(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container\nReadOnly=false\n")
+    shared = compiler(tmp_path, site)
+    await shared.compile(PLAIN)
+    assert f'error loading "{TEMPLATE}.d/10-site.conf"' in shared.said
+    assert shared.said.count("error loading") == 1
+    (site / f"{TEMPLATE}.d/10-site.conf").unlink()
+    await shared.compile(PLAIN)
+    assert shared.said == ""
+
+
+@pytest.mark.host
+async def test_a_template_that_is_a_whole_unit_with_its_job_only_is_nothing_to_tell(tmp_path: Path) -> None:
+    packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
+    (tmp_path / TEMPLATE).write_text(packaged.replace("Image=localhost/ml-runner:latest\n", ""))
+    shared = compiler(tmp_path, tmp_path)
+    await shared.compile(PLAIN)
+    assert shared.said == ""

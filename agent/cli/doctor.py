@@ -6,6 +6,7 @@ import getpass
 import grp
 import os
 import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from agent.cli.findings import (
     Level,
     declared_secrets,
     expiring_clients,
+    ignored_lines,
     judge,
     rate_limit_is_off,
     rotation_under_way,
@@ -25,11 +27,12 @@ from agent.cli.findings import (
     version_of,
 )
 from agent.cli.install import JOURNAL_GROUP, SOCKET
-from agent.config import Settings
+from agent.config import Settings, shipped
 from agent.errors import AgentError
 from agent.keyfiles import key_file
+from agent.models import new_job_id, unit_name
 from agent.podman import Host, Podman, Secret
-from agent.quadlet import GENERATORS
+from agent.quadlet import SECCOMP, TEMPLATE, Compiler, Plan, generator
 from agent.snapshot import Snapshots
 from agent.store import Store
 
@@ -39,6 +42,7 @@ SUBORDINATE_IDS = 65_536  # what an image may use
 CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
 COMMAND_TIMEOUT = 20.0  # seconds
+_CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
 
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
@@ -49,7 +53,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     async with Podman(settings.podman_socket) as podman:
         async for finding in _podman(settings, podman):
             yield finding
-    yield _quadlet()
+    yield await _quadlet(settings)
     async for finding in _journal():
         yield finding
     yield await _clock()
@@ -161,13 +165,42 @@ async def _scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[F
         yield finding
 
 
-def _quadlet() -> Finding:
-    found = next((path for path in GENERATORS if path.exists()), None)
+async def _quadlet(settings: Settings) -> Finding:
+    plan = _harmless(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        compiler = Compiler(shipped("quadlets") / TEMPLATE, settings.policy_directories, Path(scratch))
+        unit = Path(scratch, unit_name(plan.job_id))
+        try:
+            unit.write_text(await compiler.compile(plan), "utf-8")
+            program = str(generator())
+        except AgentError as error:
+            return Finding("quadlet", Level.FAIL, error.message, error.hint or _CHECK_DROP_INS)
+        verified = await _output("systemd-analyze", "--user", "verify", str(unit), errors=True)
+    ignored = [compiler.said] if compiler.said else []
+    ignored += ignored_lines(verified, unit)
     return judge(
         "quadlet",
-        good=found is not None,
-        seen=str(found or "generator not found"),
-        remedy="Install the whole podman package.",
+        good=not ignored,
+        seen=f"of the policy for jobs, not all is taken: {'; '.join(ignored)}" if ignored else program,
+        remedy=_CHECK_DROP_INS,
+        otherwise=Level.WARN,
+    )
+
+
+def _harmless(settings: Settings) -> Plan:
+    """A job that nobody sent, which is compiled with the site's policy and never started."""
+    job_id = new_job_id()
+    return Plan(
+        job_id=job_id,
+        image=settings.jobs.image,
+        network="none",
+        limits=settings.jobs.default_limits,
+        snapshot=settings.state_directory / "snapshots/none",
+        directory=settings.directory_of(job_id) / "attempts/1",
+        claim=f"ml-agent/claims/{job_id}.1",
+        hooks=shipped("units"),
+        seccomp=shipped("quadlets") / SECCOMP,
+        state=settings.state_directory,
     )
 
 
@@ -293,14 +326,17 @@ async def _socket() -> Finding:
     )
 
 
-async def _output(*command: str) -> str:
-    """What a command prints, empty where it cannot be run or takes too long; its exit status is not asked."""
+async def _output(*command: str, errors: bool = False) -> str:
+    """What a command prints, empty where it cannot be run or takes too long; its exit status is not asked.
+
+    With `errors` it is what it writes to stderr, too.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
             env={**os.environ, "LC_ALL": "C"},
         )
     except OSError:

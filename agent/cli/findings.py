@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 
 from agent.models import Certificate, Script
 from agent.podman import Secret
@@ -100,6 +101,11 @@ def rotation_under_way(
         remedy="`ml-agent rotate-ca --finish` ends the old one.",
         otherwise=Level.WARN,
     )
+
+
+def ignored_lines(verified: str, unit: Path) -> list[str]:
+    """What systemd takes no notice of in a unit itself, as `systemd-analyze verify` prints it."""
+    return re.findall(rf"(?m)^{re.escape(str(unit))}:\d+: (.*)$", verified)
 
 
 def version_of(text: str) -> tuple[int, int]:
