@@ -334,6 +334,29 @@ def test_the_doctor_prints_a_line_for_a_person(ready: Run) -> None:
     assert "ok    authority           valid until" in ready("doctor").out
 
 
+@pytest.mark.parametrize(
+    ("listen", "level"),
+    [
+        ("Listen=[::]:8443 (Stream)", "ok"),
+        ("Listen=127.0.0.1:9000 (Stream)\nListen=[::]:8443 (Stream)", "ok"),
+        ("Listen=/run/user/1000/agent (Stream)", "ok"),
+        ("Listen=[::]:18443 (Stream)", "fail"),
+    ],
+)
+def test_a_socket_that_listens_elsewhere_than_the_configuration_says_is_found(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, listen: str, level: str
+) -> None:
+    async def output(*command: str) -> str:
+        return "active\n" if "is-active" in command else f"{listen}\n"
+
+    monkeypatch.setattr(doctor, "_output", output)
+    finding = asyncio.run(doctor._socket(load()))
+    assert finding.level == level
+    if level == "fail":
+        assert finding.seen == "ml-agent.socket is active on port 18443, and http.port is 8443"
+        assert "`ml-agent install`" in finding.remedy
+
+
 @pytest.mark.host
 @needs_a_user_manager
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from agent.cli.findings import (
     expiring_clients,
     ignored_lines,
     judge,
+    listening_ports,
     rate_limit_is_off,
     rotation_under_way,
     undefined_networks,
@@ -62,7 +63,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _client_certificates(settings):
         yield finding
-    yield await _socket()
+    yield await _socket(settings)
 
 
 async def _systemd() -> Finding:
@@ -316,12 +317,16 @@ async def _client_certificates(settings: Settings) -> AsyncIterator[Finding]:
             yield rotation_under_way(begun, rotation.not_renewed(known, newest), moment, lifetime)
 
 
-async def _socket() -> Finding:
+async def _socket(settings: Settings) -> Finding:
     state = (await _output("systemctl", "--user", "is-active", SOCKET)).strip()
+    ports = listening_ports(await _output("systemctl", "--user", "show", "--property=Listen", SOCKET))
+    port = settings.http.port
+    elsewhere = bool(ports) and port not in ports
+    where = f" on port {', '.join(map(str, ports))}, and http.port is {port}" if elsewhere else ""
     return judge(
         "socket",
-        good=state == "active",
-        seen=f"{SOCKET} is {state or 'unknown'}",
+        good=state == "active" and not elsewhere,
+        seen=f"{SOCKET} is {state or 'unknown'}{where}",
         remedy="`ml-agent install` places the units and starts it.",
     )
 

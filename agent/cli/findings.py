@@ -108,6 +108,11 @@ def ignored_lines(verified: str, unit: Path) -> list[str]:
     return re.findall(rf"(?m)^{re.escape(str(unit))}:\d+: (.*)$", verified)
 
 
+def listening_ports(listen: str) -> list[int]:
+    """The TCP ports in a socket unit's `Listen=`, as `systemctl show` prints it."""
+    return [int(port) for port in re.findall(r":(\d+) \(Stream\)", listen)]
+
+
 def version_of(text: str) -> tuple[int, int]:
     """Major and minor of the first version in a text, (0, 0) where there is none."""
     found = re.search(r"\b(\d+)(?:\.(\d+))?", text)
