@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -23,7 +24,7 @@ from .certificates import Certificates
 from .changes import Changes
 from .config import Settings, shipped
 from .credentials import Credentials
-from .errors import AgentError
+from .errors import AgentError, Problem
 from .jobs import Jobs
 from .journal import Journal
 from .listener import Listener
@@ -194,7 +195,10 @@ async def _reconcile(jobs: Jobs) -> None:
 
 
 def inherited_sockets(port: int) -> list[socket.socket]:
-    """The sockets that systemd passed (sd_listen_fds(3)); run by hand, one on the loopback address."""
+    """The sockets that systemd passed (sd_listen_fds(3)); run by hand, one on the loopback address.
+
+    Raises `AgentError` (host) where that one's port cannot be had.
+    """
     count = int(os.environ.get("LISTEN_FDS", "0"))
     if count and os.environ.get("LISTEN_PID") == str(os.getpid()):
         sockets = [socket.socket(fileno=FIRST_SOCKET + number) for number in range(count)]
@@ -202,7 +206,19 @@ def inherited_sockets(port: int) -> list[socket.socket]:
             each.setblocking(False)
             os.set_inheritable(each.fileno(), False)
         return sockets
-    return [socket.create_server(("127.0.0.1", port), backlog=BACKLOG)]
+    try:
+        return [socket.create_server(("127.0.0.1", port), backlog=BACKLOG)]
+    except OSError as error:
+        why = (
+            "is taken"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be had: {os.strerror(error.errno or 0)}"
+        )
+        raise AgentError(
+            Problem.HOST,
+            f"Port {port} {why}.",
+            "`systemctl --user status ml-agent.socket` says whether systemd listens for the agent already.",
+        ) from error
 
 
 @contextlib.asynccontextmanager

@@ -21,6 +21,7 @@ from waiting import run, until
 
 from agent import pki, service
 from agent.config import Settings
+from agent.errors import AgentError
 from agent.models import Certificate, Role, now
 from agent.pki import Authority
 from agent.store import Store
@@ -48,6 +49,14 @@ def test_without_systemd_the_agent_listens_on_the_loopback_address(
     (listening,) = service.inherited_sockets(free_port)
     with listening:
         assert listening.getsockname() == ("127.0.0.1", free_port)
+
+
+def test_a_port_that_is_taken_is_told_with_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LISTEN_FDS", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(AgentError, match=rf"Port {port} is taken\. .*status ml-agent\.socket"):
+            service.inherited_sockets(port)
 
 
 def test_sockets_that_were_passed_to_another_process_are_not_taken(
