@@ -59,14 +59,8 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # What podman's Network= may say. No space, quote, specifier or line break can be part of it.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
-EgressTarget = Annotated[
-    str,
-    Field(
-        pattern=r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$",
-        max_length=260,
-    ),
-    AfterValidator(_with_a_port),
-]
+EGRESS_TARGET = r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$"
+EgressTarget = Annotated[str, Field(pattern=EGRESS_TARGET, max_length=260), AfterValidator(_with_a_port)]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 
 
@@ -345,9 +339,17 @@ def load(files: list[Path] | None = None) -> Settings:
             [FieldError("environment", f"{error}; tables and lists are written as JSON")]
         ) from error
     except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        missing = [detail["loc"] for detail in details if detail["type"] == "missing"]
+        if ("scripts",) in missing and paths[-1] not in layers:
+            raise AgentError(
+                Problem.CONFIGURATION,
+                f"There is no {paths[-1]}.",
+                "`ml-agent init --scripts REPOSITORY` makes it.",
+            ) from error
         raise _invalid(
             FieldError(_place(detail["loc"], layers, paths[-1]), _sentence(detail["type"], detail["msg"]))
-            for detail in error.errors(include_url=False, include_input=False)
+            for detail in details
         ) from error
 
 
@@ -372,7 +374,7 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise AgentError(
-            Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "Mend the file, or remove it."
+            Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "Mend the file."
         ) from error
 
 
@@ -411,4 +413,6 @@ def _sentence(kind: str, message: str) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return "is no setting"
+    if EGRESS_TARGET in message:  # pydantic would show the pattern
+        return "must be NAME:PORT, such as db.example.com:443"
     return message.removeprefix("Value error, ")

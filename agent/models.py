@@ -122,6 +122,8 @@ WHOLE = BeforeValidator(_whole)  # behind the bounds, which would not be in the 
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]
 MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True), WHOLE]
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+REF = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
+Ref = Annotated[str, Field(pattern=REF, max_length=255)]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
@@ -298,7 +300,7 @@ class JobRequest(Model):
 
     script_name: Annotated[Text, Field(min_length=1, max_length=255)]
     hyperparameters: Parameters = {}
-    ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None = None
+    ref: Ref | None = None
     name: Annotated[Text, Field(max_length=128)] | None = None
     labels: Annotated[
         dict[

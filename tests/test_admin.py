@@ -164,7 +164,8 @@ def test_issue_takes_no_name_that_is_not_a_users(ready: Run, user: str) -> None:
 def test_a_missing_configuration_is_told_with_its_status(run: Run) -> None:
     refused = run("issue", "alice")
     assert refused.status == admin.EXIT_CONFIGURATION
-    assert "config.toml: scripts: is missing" in refused.err
+    assert "There is no " in refused.err
+    assert "ml-agent init --scripts REPOSITORY" in refused.err
 
 
 # --- secrets ------------------------------------------------------------------------------------------

@@ -167,7 +167,12 @@ def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> N
         (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
         (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),
         (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "at least 1 item"),
-        (REQUIRED + '[egress.db]\nallow = ["*"]\n', "egress.db.allow.0", "should match pattern"),
+        (
+            REQUIRED + '[egress.db]\nallow = ["*"]\n',
+            "egress.db.allow.0",
+            "must be NAME:PORT, such as db.example.com",
+        ),
+        (REQUIRED + '[egress.db]\nallow = ["a.b"]\n', "egress.db.allow.0", "must be NAME:PORT"),
         (
             REQUIRED + '[egress.db]\nallow = ["a.example.com:65535", "b.example.com:65536"]\n',
             "egress.db.allow.1",
@@ -197,6 +202,16 @@ def test_a_refused_value_is_named_with_its_file_and_key(
 def test_a_refused_value_is_named_with_the_file_that_set_it(layered: Load, tmp_path: Path) -> None:
     error = refused(layered, REQUIRED + "[http]\nport = 1\n", "[http]\nport = 0\n")
     assert error.field == f"{tmp_path}/user.toml: http.port"
+
+
+def test_before_a_configuration_is_made_it_is_told_how_to_make_it(tmp_path: Path) -> None:
+    system, user = tmp_path / "system.toml", tmp_path / "user.toml"
+    system.write_text("[http]\nport = 9000\n")
+    with pytest.raises(AgentError) as caught:
+        load([system, user])
+    assert caught.value.message == f"There is no {user}."
+    assert "ml-agent init --scripts" in caught.value.hint
+    assert caught.value.fields == ()
 
 
 def test_a_missing_value_is_named_with_the_file_to_put_it_into(layered: Load, tmp_path: Path) -> None:

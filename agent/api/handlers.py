@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ..certificates import Certificates
 from ..jobs import Jobs
-from ..models import JobRequest, JobState, Model, Rerun, SigningRequest, Text, UserName
+from ..models import JobRequest, JobState, Model, Ref, Rerun, SigningRequest, Text, UserName
 from .access import JOB, check_owner, check_priority, whose
 from .identity import CALLER, PRINCIPAL, peer_certificate
 from .requests import idempotency_key, read_body, read_query
@@ -30,7 +30,7 @@ class JobQuery(Model):
 class ScriptQuery(Model):
     """The query of `GET /scripts`."""
 
-    ref: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None = None
+    ref: Ref | None = None
 
 
 def answer(

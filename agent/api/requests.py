@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, ValidationError
 
 from ..errors import AgentError, FieldError, Problem
+from ..models import REF
 from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
@@ -183,4 +184,6 @@ def _sentence(kind: str, message: str) -> str:
         "extra_forbidden": "is not known",
         "string_unicode": "must be text: half of a surrogate pair is none, in a name either",
     }
+    if REF in message:  # pydantic would show the pattern
+        return "must be a branch, a tag or a commit"
     return sentences.get(kind, message.removeprefix("Value error, ").replace("String should", "should"))

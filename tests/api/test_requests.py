@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent.errors import AgentError, Problem
+from agent.api.requests import validate
+from agent.errors import AgentError, FieldError, Problem
+from agent.models import JobRequest
 
 from .conftest import Answer, Client, Served
 
@@ -130,6 +132,12 @@ async def test_a_field_that_is_unknown_or_out_of_bounds_is_named(
     served: Served, alice: Client, fields: dict[str, Any], name: str
 ) -> None:
     await refused(served, await alice.post("/jobs", body(**fields)), 422, "invalid-request", name)
+
+
+def test_a_ref_that_is_no_plain_name_is_refused_with_what_is_taken() -> None:
+    with pytest.raises(AgentError) as caught:
+        validate(JobRequest, body(ref="HEAD~1"))
+    assert caught.value.fields == (FieldError("ref", "must be a branch, a tag or a commit"),)
 
 
 async def test_a_missing_script_name_is_named(served: Served, alice: Client) -> None:
