@@ -45,7 +45,8 @@ def _absolute(path: Path) -> Path:
     return expanded
 
 
-def _runtime_directory() -> Path:
+def default_runtime_directory() -> Path:
+    """`$XDG_RUNTIME_DIR`, or what it is for a session of the account."""
     return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
 
 
@@ -247,7 +248,7 @@ class Settings(BaseSettings):
     )
 
     state_directory: Annotated[AbsolutePath, Field(default_factory=lambda: _state_home() / "ml-agent")]
-    runtime_directory: Annotated[AbsolutePath, Field(default_factory=_runtime_directory)]
+    runtime_directory: Annotated[AbsolutePath, Field(default_factory=default_runtime_directory)]
     scripts: Scripts
     jobs: Jobs = Jobs()
     http: Http = Http()

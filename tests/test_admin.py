@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -258,9 +259,29 @@ def test_removing_is_the_reverse_of_installing(ready: Run) -> None:
     settings = load()
     for runtime in (False, True):
         placed = install.user_plan(settings, runtime=runtime).files
-        removed = install.user_removal(settings, runtime=runtime).files
+        removed = install.user_removal(settings.runtime_directory, runtime=runtime).files
         assert set(placed) == set(removed)
         assert set(removed.values()) == {None}
+
+
+@pytest.mark.parametrize("jobs_run", [True, False])
+def test_what_jobs_need_is_stopped_where_none_runs(ready: Run, home: Path, jobs_run: bool) -> None:
+    def removal() -> install.Plan:
+        return install.user_removal(load().runtime_directory, jobs_run=jobs_run)
+
+    assert not removal().before
+    (home / ".config/systemd/user").mkdir(parents=True)
+    (home / ".config/systemd/user" / install.SOCKET).touch()
+    stopped = [pattern for command in removal().before if "stop" in command for pattern in command]
+    assert any(fnmatch("ml-podman.service", pattern) for pattern in stopped) is not jobs_run
+
+
+def test_what_was_placed_is_removed_without_a_configuration_too(ready: Run, home: Path) -> None:
+    (home / ".config/ml-agent/config.toml").unlink()
+    removed = ready("uninstall", "--dry-run")
+    assert removed.status == 0
+    assert f"rm -f {home}/.config/systemd/user/{install.SOCKET}" in removed.out
+    assert "There is no " in removed.err
 
 
 def test_the_hosts_part_is_for_one_account_and_for_root(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

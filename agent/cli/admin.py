@@ -19,7 +19,7 @@ from agent.cli.failure import Failure
 from agent.cli.findings import Finding, Level
 from agent.cli.quantities import format_age
 from agent.cli.terminal import Column, Screen, visible
-from agent.config import load
+from agent.config import default_runtime_directory, load
 from agent.credentials import Credentials
 from agent.errors import AgentError, Problem
 from agent.models import Job, Role, SecretChange, SecretName, UserName, format_time, now
@@ -277,9 +277,15 @@ def uninstall(
     if system:
         _carry_out(install.system_removal(_account(account)), dry_run=dry_run, as_root=True)
         return
-    settings = load()
-    _carry_out(install.user_removal(settings, runtime=runtime), dry_run=dry_run)
-    if not dry_run:
+    try:
+        settings = load()
+    except AgentError as error:  # without it, what was placed goes all the same
+        settings = None
+        Screen().remark(f"The audit will have no row of this: {error.message}")
+    directory = settings.runtime_directory if settings else default_runtime_directory()
+    plan = install.user_removal(directory, runtime=runtime, jobs_run=install.jobs_run())
+    _carry_out(plan, dry_run=dry_run)
+    if settings and not dry_run:
         audit.record(settings, "uninstall", version=__version__)
 
 

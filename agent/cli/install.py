@@ -24,6 +24,8 @@ EGRESS = "ml-egress@.service"
 UNITS = (SOCKET, SERVICE, "ml-egress@.socket", EGRESS, "ml-podman.service", "ml-jobs.slice", "ml.slice")
 RUNNER = "ml-runner.build"
 QUADLETS = (RUNNER,)
+# What jobs need beside themselves. A pattern may match nothing.
+FOR_JOBS = ("ml-podman.*", "ml-egress@*")
 CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
 
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
@@ -74,7 +76,7 @@ def user_plan(settings: Settings, *, base: str | None = None, runtime: bool = Fa
 
     Without a `base`, the image is built on what it is built on where it is installed already.
     """
-    units, quadlets = _directories(settings, runtime=runtime)
+    units, quadlets = _directories(settings.runtime_directory, runtime=runtime)
     values = {
         "ML_AGENT": str(_executable()),
         "PORT": str(settings.http.port),
@@ -101,17 +103,33 @@ def user_plan(settings: Settings, *, base: str | None = None, runtime: bool = Fa
     )
 
 
-def user_removal(settings: Settings, *, runtime: bool = False) -> Plan:
+def user_removal(runtime_directory: Path, *, runtime: bool = False, jobs_run: bool = False) -> Plan:
     """The reverse of `user_plan`. Jobs that run go on; state, secrets and images stay."""
-    units, quadlets = _directories(settings, runtime=runtime)
+    units, quadlets = _directories(runtime_directory, runtime=runtime)
     paths = [units / name for name in (*UNITS, *CONFIG_DROP_INS)] + [quadlets / name for name in QUADLETS]
     # podman.socket may serve others: it stays enabled.
-    disable = _systemctl("disable", *_enablement(runtime=runtime), "--now", SOCKET, SERVICE)
+    before = [_systemctl("disable", *_enablement(runtime=runtime), "--now", SOCKET, SERVICE)]
+    if not jobs_run:
+        before.append(_systemctl("stop", *FOR_JOBS))
     return Plan(
         files=dict.fromkeys(paths),
-        before=[disable] if (units / SOCKET).exists() else [],
+        before=before if (units / SOCKET).exists() else [],
         after=[_systemctl("daemon-reload")],
     )
+
+
+def jobs_run() -> bool:
+    """Whether a job is active, or about to be, or systemd does not say so."""
+    states = "--state=active,activating,reloading,deactivating"
+    try:
+        listed = subprocess.run(
+            _systemctl("list-units", "--quiet", "--plain", states, "ml-job@*"),
+            check=False,
+            capture_output=True,
+        )
+    except OSError:
+        return True
+    return listed.returncode != 0 or bool(listed.stdout.strip())
 
 
 def system_plan(account: str) -> Plan:
@@ -155,9 +173,9 @@ def _delegation(account: str) -> Path:
     return SYSTEM / f"system/user@{uid}.service.d/50-ml-agent.conf"
 
 
-def _directories(settings: Settings, *, runtime: bool) -> tuple[Path, Path]:
+def _directories(runtime_directory: Path, *, runtime: bool) -> tuple[Path, Path]:
     """Where systemd.unit(5) and podman-systemd.unit(5) look for an account's own units and Quadlets."""
-    base = settings.runtime_directory if runtime else Path.home() / ".config"
+    base = runtime_directory if runtime else Path.home() / ".config"
     return base / "systemd/user", base / "containers/systemd"
 
 
