@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from git_repository import commit
 
-from agent import pki
+from agent import __version__, pki
 from agent.cli import admin, credentials, doctor, findings, install
 from agent.config import load, shipped
 from agent.errors import AgentError
@@ -27,6 +27,7 @@ from agent.models import (
     Limits,
     Role,
     Script,
+    SecretChange,
     new_job_id,
     now,
     unit_name,
@@ -169,6 +170,12 @@ def test_a_missing_configuration_is_told_with_its_status(run: Run) -> None:
     assert "ml-agent init --scripts REPOSITORY" in refused.err
 
 
+@pytest.mark.parametrize("form", ["version", "--version"])
+def test_both_forms_print_the_version(run: Run, form: str) -> None:
+    assert (shown := run(form)).status == 0
+    assert shown.out == f"ml-agent {__version__}\n"
+
+
 # --- secrets ------------------------------------------------------------------------------------------
 
 
@@ -183,6 +190,30 @@ def test_a_file_that_others_can_read_is_remarked(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"nowhere cannot be read: No such file"):
         credentials.read_value(tmp_path / "nowhere")
+
+
+def test_a_secret_for_somebody_who_never_had_a_certificate_is_remarked(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_for(user: str) -> str:
+        change = SecretChange(
+            name="api-key",
+            user=user,
+            created_at=now(),
+            updated_at=now(),
+            age_seconds=0,
+            rotated=False,
+            earlier_value_in=[],
+        )
+        monkeypatch.setattr(admin, "_with_credentials", lambda _: change)
+        done = ready("secret", "set", "api-key", "--user", user, "--file", str(home / "value"))
+        assert done.status == 0
+        return str(done.err)
+
+    (home / "value").write_text("x")
+    ready("issue", "alice", "--output", str(home / "ids"))
+    assert "certificate" not in set_for("alice")
+    assert "alise never had a certificate" in set_for("alise")
 
 
 # --- install ------------------------------------------------------------------------------------------
@@ -292,6 +323,18 @@ def test_the_hosts_part_is_for_one_account_and_for_root(run: Run, monkeypatch: p
     assert "no account nobody-here" in run("install", "--system", "--account", "nobody-here").err
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert "needs root" in run("install", "--system", "--account", "root").err
+
+
+def test_the_hosts_part_says_what_was_done_and_from_when_it_holds(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(install.Plan, "carry_out", lambda _: None)
+    said = run("install", "--system", "--account", "root").out
+    assert "made     /etc/systemd/system/user@0.service.d/50-ml-agent.conf\n" in said
+    assert "ran      loginctl enable-linger root\n" in said
+    assert said.endswith("after a reboot.\n")
+    assert f"removed  {install.JOURNALD_DROP_IN}\n" in run("uninstall", "--system", "--account", "root").out
 
 
 def test_a_command_that_fails_is_told_with_what_it_said() -> None:

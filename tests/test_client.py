@@ -22,7 +22,7 @@ from aiohttp import web
 from stand_in_agent import CREATED, JOB_ID, StandIn, cut, event, job, line, problem, serving
 from typer.testing import CliRunner, Result
 
-from agent import pki
+from agent import __version__, pki
 from agent.cli import http, stream
 from agent.cli.client import app
 from agent.cli.download import target
@@ -105,6 +105,11 @@ def agent(
 
 def ml_job(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("form", ["version", "--version"])
+def test_both_forms_print_the_version(form: str) -> None:
+    assert ml_job(form).stdout == f"ml-job {__version__}\n"
 
 
 def at_a_terminal(*arguments: str, typed: bytes = b"") -> str:

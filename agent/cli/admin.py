@@ -98,10 +98,25 @@ SecretArgument = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command()
-def version() -> None:
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ml-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Set up a host's agent, give users certificates and secrets, look after it all."""
+
+
+@app.command("version")
+def print_version() -> None:
     """Print the version."""
-    typer.echo(f"ml-agent {__version__}")
+    _print_version(True)
 
 
 @app.command()
@@ -198,6 +213,8 @@ def set_secret(
     audit.record(load(), "setSecret", name, owner=user or "")
     for line in said:
         typer.echo(line)
+    if user and not asyncio.run(_had_certificate(user)):
+        typer.echo(f"{user} never had a certificate of this host: is it the right name?", err=True)
     if remark := credentials.left_readable(file):
         typer.echo(remark, err=True)
 
@@ -256,7 +273,14 @@ def install_units(
 ) -> None:
     """Place the units and Quadlets, and listen; again after an upgrade. Jobs that run do not notice."""
     if system:
-        _carry_out(install.system_plan(_account(account)), dry_run=dry_run, as_root=True)
+        named = _account(account)
+        plan = install.system_plan(named)
+        _carry_out(plan, dry_run=dry_run, as_root=True)
+        if not dry_run:
+            typer.echo("\n".join(plan.done()))
+            typer.echo(
+                f"Delegation and the group hold from the next start of {named}'s manager: after a reboot."
+            )
         return
     settings = load()
     settings.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -275,7 +299,10 @@ def uninstall(
 ) -> None:
     """Remove what `install` placed. Jobs, their record, secrets and images stay."""
     if system:
-        _carry_out(install.system_removal(_account(account)), dry_run=dry_run, as_root=True)
+        plan = install.system_removal(_account(account))
+        _carry_out(plan, dry_run=dry_run, as_root=True)
+        if not dry_run:
+            typer.echo("\n".join(plan.done()))
         return
     try:
         settings = load()
@@ -404,6 +431,11 @@ async def _active_jobs() -> list[Job]:
         return []
     async with Store.open(database) as store:
         return await store.active_jobs()
+
+
+async def _had_certificate(user: str) -> bool:
+    async with Store.open(load().database) as store:
+        return any(each.user == user for each in await store.certificates())
 
 
 def _told_time(screen: Screen) -> Callable[[datetime], str]:

@@ -125,6 +125,12 @@ def options(
     context.obj = Options(server=server, identity=identity)
 
 
+@app.command("version")
+def print_version() -> None:
+    """Print the version."""
+    _print_version(True)
+
+
 @app.command()
 def submit(
     context: typer.Context,

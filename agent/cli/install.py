@@ -58,6 +58,12 @@ class Plan:
                 lines.append(f"# {path}\n{content.decode()}")
         return "\n".join([*lines, *(shlex.join(command) for command in self.after)])
 
+    def done(self) -> list[str]:
+        """What was done once it was carried out, a line each."""
+        lines = [f"ran      {shlex.join(command)}" for command in self.before]
+        lines += [f"{'removed' if text is None else 'made   '}  {path}" for path, text in self.files.items()]
+        return [*lines, *(f"ran      {shlex.join(command)}" for command in self.after)]
+
     def carry_out(self) -> None:
         """Does it. Raises `AgentError` (host) at the first command that fails, with what it said."""
         for command in self.before:
