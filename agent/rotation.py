@@ -73,15 +73,22 @@ def replace_server(directory: Path, issued: Issued) -> None:
     replace_pair(directory, "server", issued.certificate_pem(), issued.key_pem())
 
 
-def not_renewed(known: Iterable[Certificate], authority: x509.Certificate) -> list[Certificate]:
-    """The good certificates whose holders would be cut off if only `authority` were trusted.
+def of_trusted(known: Iterable[Certificate], trusted: Iterable[x509.Certificate]) -> list[Certificate]:
+    """Those that an authority of `trusted` has issued: nobody gets in with another one's."""
+    # Recorded while there had been only one ever, it has no authority's name.
+    names = {"", *map(authority_id, trusted)}
+    return [certificate for certificate in known if certificate.authority in names]
 
-    Those that it did not issue, and that no certificate of its own has taken the place of: one that was
-    renewed from them, directly or by way of others, and has been used. An answer may get lost; a certificate
-    that was used is its holder's.
+
+def not_renewed(known: Iterable[Certificate], trusted: Sequence[x509.Certificate]) -> list[Certificate]:
+    """The good certificates whose holders would be cut off if only the first of `trusted` were left.
+
+    Those of the others that no certificate of its own has taken the place of: one that was renewed from them,
+    directly or by way of others, and has been used. An answer may get lost; a certificate that was used is
+    its holder's.
     """
     by_serial = {certificate.serial: certificate for certificate in known}
-    name, moment = authority_id(authority), now()
+    name, moment = authority_id(trusted[0]), now()
     replaced: set[str] = set()
     for certificate in by_serial.values():
         if certificate.authority == name and certificate.used_at is not None:
@@ -91,7 +98,7 @@ def not_renewed(known: Iterable[Certificate], authority: x509.Certificate) -> li
                 earlier = by_serial[earlier].renews if earlier in by_serial else None
     return [
         certificate
-        for certificate in by_serial.values()
+        for certificate in of_trusted(by_serial.values(), trusted)
         if certificate.good_at(moment)
         and certificate.authority != name
         and certificate.serial not in replaced

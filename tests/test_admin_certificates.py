@@ -207,6 +207,20 @@ def test_who_has_not_renewed_can_be_revoked_or_cut_off(ready: Run) -> None:  # n
     assert ready("rotate-ca", "--force").status == 2
 
 
+def test_who_was_cut_off_is_not_named_when_the_next_authority_ends(ready: Run) -> None:  # noqa: F811
+    his = issued(ready, "bob")
+    ready("rotate-ca")
+    ready("rotate-ca", "--finish", "--force")
+    assert his not in ready("rotate-ca").out
+    assert ready("rotate-ca", "--finish").status == 0
+    mine = issued(ready, "bob")
+    revoked = ready("revoke", mine)
+    assert (revoked.status, revoked.err) == (0, "")
+    other = issued(ready, "bob")
+    (load().pki_directory / "ca.crt").unlink()
+    assert "revoked  bob" in ready("revoke", other).out  # whatever became of that file
+
+
 def test_in_the_overlap_init_keeps_the_servers_certificate_with_the_old_authority(
     ready: Run,  # noqa: F811
 ) -> None:

@@ -138,12 +138,12 @@ def test_no_client_outlives_its_authority(directory: Path, monkeypatch: pytest.M
 
 # --- who would be cut off -----------------------------------------------------------------------------
 
-OLD = "of-the-old-one"
-
 
 def test_who_has_not_renewed_would_be_cut_off() -> None:
-    authority = Authority.make("the second CA").certificate
-    new, moment = pki.authority_id(authority), datetime.now(UTC)
+    trusted = [Authority.make(f"the {which} CA").certificate for which in ("third", "second")]
+    ended = pki.authority_id(Authority.make("the first CA").certificate)
+    new, old = map(pki.authority_id, trusted)
+    moment = datetime.now(UTC)
 
     def row(serial: str, authority: str, *, renews: str | None = None, **more: object) -> Certificate:
         times = {"issued_at": moment, "expires_at": moment + timedelta(days=9)}
@@ -151,22 +151,24 @@ def test_who_has_not_renewed_would_be_cut_off() -> None:
         return Certificate.model_validate({**known, **times, "renews": renews, **more})
 
     def cut_off(*rows: Certificate) -> list[str]:
-        return [each.serial for each in rotation.not_renewed(rows, authority)]
+        return [each.serial for each in rotation.not_renewed(rows, trusted)]
 
-    assert cut_off(row("a", OLD)) == ["a"]
+    assert cut_off(row("a", old)) == ["a"]
     assert cut_off(row("a", "")) == ["a"]  # recorded while there had been only one
     assert cut_off(row("a", new)) == []
-    assert cut_off(row("a", OLD, expires_at=moment - timedelta(days=1))) == []
-    assert cut_off(row("a", OLD, revoked_at=moment)) == []
+    assert cut_off(row("a", old, expires_at=moment - timedelta(days=1))) == []
+    assert cut_off(row("a", old, revoked_at=moment)) == []
+    # Who has a certificate of one that has ended was cut off then.
+    assert cut_off(row("a", ended)) == []
     # Another certificate of the same user may be on another machine.
-    assert cut_off(row("a", OLD), row("b", new, used_at=moment)) == ["a"]
+    assert cut_off(row("a", old), row("b", new, used_at=moment)) == ["a"]
     # A renewal whose answer was lost is none.
-    assert cut_off(row("a", OLD), row("b", new, renews="a")) == ["a"]
-    assert cut_off(row("a", OLD), row("b", new, renews="a", used_at=moment)) == []
+    assert cut_off(row("a", old), row("b", new, renews="a")) == ["a"]
+    assert cut_off(row("a", old), row("b", new, renews="a", used_at=moment)) == []
     # Renewed before, by way of another.
     chain = (
-        row("a", OLD),
-        row("b", OLD, renews="a", used_at=moment),
+        row("a", old),
+        row("b", old, renews="a", used_at=moment),
         row("c", new, renews="b", used_at=moment),
     )
     assert cut_off(*chain) == []

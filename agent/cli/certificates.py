@@ -1,6 +1,7 @@
 """`ml-agent renew`, `revoke`, `list` and `rotate-ca`: the life of certificates after they were issued."""
 
 import asyncio
+import contextlib
 import re
 from datetime import UTC, datetime
 from typing import Annotated
@@ -156,6 +157,9 @@ async def _revoke(
         revoked = await store.revoke([each.serial for each in chosen], now(), deed=deed)
         users, moment = {each.user for each in chosen}, now()
         left = [each for each in await store.certificates() if each.user in users and each.good_at(moment)]
+    # What was revoked must be told, whatever became of ca.crt.
+    with contextlib.suppress(AgentError):
+        left = rotation.of_trusted(left, pki.authorities(settings.pki_directory))
     return revoked, left
 
 
@@ -195,8 +199,7 @@ async def _name_authority(settings: Settings, name: str) -> None:
 
 async def _waiting(settings: Settings) -> list[Certificate]:
     """Whose certificates the newest authority's end of the others would cut off."""
-    newest = pki.authorities(settings.pki_directory)[0]
-    return rotation.not_renewed(await _known(settings), newest)
+    return rotation.not_renewed(await _known(settings), pki.authorities(settings.pki_directory))
 
 
 def _described(certificate: Certificate) -> str:

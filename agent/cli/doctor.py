@@ -308,13 +308,12 @@ async def _client_certificates(settings: Settings) -> AsyncIterator[Finding]:
         known = await store.certificates()
     moment = datetime.now(UTC)
     with contextlib.suppress(AgentError):  # said of the authority already
-        newest, *others = pki.authorities(settings.pki_directory)
-        trusted = {"", *map(pki.authority_id, (newest, *others))}
-        yield expiring_clients([each for each in known if each.authority in trusted], moment)
-        if others:
-            begun = newest.not_valid_before_utc + pki.CLOCK_SKEW
+        trusted = pki.authorities(settings.pki_directory)
+        yield expiring_clients(rotation.of_trusted(known, trusted), moment)
+        if len(trusted) > 1:
+            begun = trusted[0].not_valid_before_utc + pki.CLOCK_SKEW
             lifetime = timedelta(days=settings.certificates.client_days)
-            yield rotation_under_way(begun, rotation.not_renewed(known, newest), moment, lifetime)
+            yield rotation_under_way(begun, rotation.not_renewed(known, trusted), moment, lifetime)
 
 
 async def _socket(settings: Settings) -> Finding:
