@@ -244,13 +244,20 @@ async def _tell_audit_head(store: Store) -> None:
 
 
 async def _told_head(store: Store, told: int) -> int:
+    """Tells the head unless it was told, and with it the oldest row's link; returns the head's number.
+
+    The oldest row says which record it is, whatever name the store has for it and however much of its end
+    is gone.
+    """
     try:
-        (_, head), history = await store.audit_links(), await store.history()
+        (anchor, head), history = await store.audit_links(), await store.history()
+        oldest = await store.audit_rows(anchor.seq, 1)
     except AgentError as error:
         log.warning("the audit's head cannot be read: %s", error)
         return told
     if head.seq != told:
-        log.info("audit head %s of record %s", head, history.epoch)
+        for link in dict.fromkeys([*(row.link for row in oldest), head]):
+            log.info("audit head %s of record %s", link, history.epoch)
     return head.seq
 
 

@@ -169,18 +169,29 @@ def test_a_lost_end_is_found_by_a_head_that_was_kept(ready: Run, home: Path) -> 
     assert ready("audit", "--verify", "--head", "2").status == 2
 
 
-def test_heads_that_journald_has_count_and_those_of_another_record_are_told(
-    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def journalctl(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands in for journalctl: prints FILE.output, and leaves its arguments in FILE.arguments."""
     (home / "bin").mkdir()
-    journalctl = home / "bin/journalctl"
-    journalctl.write_text(JOURNALCTL)
-    journalctl.chmod(0o755)
+    file = home / "bin/journalctl"
+    file.write_text(JOURNALCTL)
+    file.chmod(0o755)
     monkeypatch.setenv("PATH", f"{home}/bin:{os.environ['PATH']}")
+    return file
+
+
+def told(run: Run) -> str:
+    """What the agent would tell journald now."""
     with closing(sqlite3.connect(load().database)) as database:
         (epoch,) = database.execute("SELECT epoch FROM change_history").fetchone()
+    return f"audit head {head(run)} of record {epoch}"
+
+
+def test_heads_that_journald_has_count_and_those_of_another_record_are_told(
+    ready: Run, journalctl: Path
+) -> None:
     other = f"audit head 900:{'0' * 64} of record 00000000"
-    lines = ["job x: COMPLETED", f"audit head {head(ready)} of record {epoch}", other]
+    lines = ["job x: COMPLETED", told(ready), other]
     Path(f"{journalctl}.output").write_text("\n".join(lines) + "\n")
     verified = ready("audit", "--verify")
     assert "1 remembered heads" in verified.out
@@ -190,6 +201,41 @@ def test_heads_that_journald_has_count_and_those_of_another_record_are_told(
     lost = ready("audit", "--verify")
     assert lost.status == 1
     assert "row 1: it is missing" in lost.err
+
+
+def test_a_lost_end_is_found_though_the_record_was_given_another_name(
+    ready: Run, home: Path, journalctl: Path
+) -> None:
+    lines = [told(ready)]
+    ready("issue", "alice", "--output", str(home / "ids"))
+    lines.append(told(ready))
+    Path(f"{journalctl}.output").write_text("\n".join(lines) + "\n")
+    assert ready("audit", "--verify").status == 0
+    tamper("DELETE FROM audit WHERE seq = 2", "UPDATE change_history SET epoch = 'abcdef01'")
+    lost = ready("audit", "--verify")
+    assert lost.status == 1
+    assert "row 1: the journal has it of record" in lost.err
+    assert f"the last is {lines[-1].split()[2]}" in lost.err
+
+
+def test_two_records_of_an_account_are_whole_each_by_itself(
+    ready: Run, home: Path, journalctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [told(ready)]
+    with monkeypatch.context() as patch:
+        patch.setenv("ML_AGENT_STATE_DIRECTORY", str(home / "other"))
+        ready("init")
+        # An agent that found no row any more has told this.
+        lines += [told(ready), f"audit head 0:{'0' * 64} of record 00000000"]
+    ready("issue", "alice", "--output", str(home / "ids"))
+    lines.append(told(ready))
+    Path(f"{journalctl}.output").write_text("\n".join(lines) + "\n")
+    assert ready("audit", "--verify").status == 0
+    monkeypatch.setenv("ML_AGENT_STATE_DIRECTORY", str(home / "other"))
+    verified = ready("audit", "--verify")
+    assert verified.status == 0
+    assert "1 remembered heads" in verified.out
+    assert "heads of another record" in verified.err
 
 
 def test_what_is_archived_verifies_with_what_is_left(ready: Run, home: Path) -> None:

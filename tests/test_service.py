@@ -20,6 +20,7 @@ from small_site import import_image, make_repository, make_settings
 from waiting import run, until
 
 from agent import pki, service
+from agent.audit import Caller
 from agent.config import Settings
 from agent.errors import AgentError
 from agent.models import Certificate, Role, now
@@ -164,6 +165,20 @@ async def test_the_agent_answers_and_ends_with_success_when_it_is_told_to(site: 
     assert await site.call("GET", "/jobs") == (200, {"jobs": []})
     assert await site.end(signal.SIGTERM) == 0
     assert "Traceback" not in site.log.read_text()
+
+
+async def test_the_agent_tells_the_audits_oldest_and_newest_row(site: Site) -> None:
+    async with Store.open(site.settings.database) as store:
+        for job in ("a", "b", "c"):
+            await store.audit(Caller(actor="x", role="account", source="this host").did("cancelJob", job))
+        first, _, last = (row.link for row in await store.audit_rows(0, 3))
+        epoch = (await store.history()).epoch
+    await site.start()
+    await site.end(signal.SIGTERM)
+    told = [line for line in site.log.read_text().splitlines() if "audit head" in line]
+    assert [line[line.index("audit") :] for line in told] == [
+        f"audit head {link} of record {epoch}" for link in (first, last)
+    ]
 
 
 async def test_the_agent_serves_the_socket_that_it_inherits(site: Site) -> None:

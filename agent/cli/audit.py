@@ -4,7 +4,7 @@ import asyncio
 import os
 import pwd
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -113,8 +113,12 @@ async def verify(
     """
     async with Store.open(settings.database) as store:
         try:
-            in_journal = await _heads_in_journal(screen, (await store.history()).epoch) if journal else []
-            walk = Walk([*heads, *in_journal])
+            in_journal = await _heads_in_journal(screen) if journal else {}
+            own = in_journal.pop((await store.history()).epoch, {})
+            for record, told in in_journal.items():
+                last = next(reversed(told))
+                screen.remark(f"The journal has heads of another record, {record}; the last is {last}.")
+            walk = Walk([*heads, *own], in_journal)
             for path in archives:
                 walk.begin(*read_archive(path.read_bytes()))
             walk.begin((await store.audit_links())[0], [])
@@ -133,12 +137,18 @@ async def verify(
 
 
 class Walk:
-    """Goes along the chain. Raises `Broken` where it is, or where a remembered head is not on it."""
+    """Goes along the chain. Raises `Broken` where it is, or where a remembered head is not on it.
 
-    def __init__(self, remembered: Iterable[Link]) -> None:
+    Also where a head of one of the `others`, by the record's name, is on it: no two records have a hash in
+    common, so it is this one, and somebody has changed the name, by which its heads would be known.
+    """
+
+    def __init__(self, remembered: Iterable[Link], others: Mapping[str, Iterable[Link]]) -> None:
         self._remembered: dict[int, set[str]] = {}
         for link in remembered:
             self._remembered.setdefault(link.seq, set()).add(link.hash)
+        # Before their first rows all are alike.
+        self._others = {link: name for name, links in others.items() for link in links if link.seq}
         self._begun = False
         self.head = Link(0, "")
         self.rows = self.met = 0
@@ -168,6 +178,10 @@ class Walk:
             )
 
     def _meet(self, link: Link) -> None:
+        if other := self._others.get(link):
+            raise Broken(
+                link.seq, f"the journal has it of record {other}; this record was given another name"
+            )
         hashes = self._remembered.pop(link.seq, None)
         if hashes is None:
             return
@@ -190,14 +204,13 @@ async def archive(settings: Settings, path: Path, before: datetime) -> None:
         typer.echo(f"There are no rows from before {format_time(before)}.")
 
 
-async def _heads_in_journal(screen: Screen, epoch: str) -> list[Link]:
-    """The heads that the agent has told journald, which keeps them where the account cannot change them.
+async def _heads_in_journal(screen: Screen) -> dict[str, dict[Link, None]]:
+    """The heads that the agent has told journald, by record, each once. The account cannot change them.
 
-    The field is one that journald sets itself: a job cannot speak in the agent's name. Heads of a record of
-    another epoch are another store's, or this one's before somebody made it anew: a person has to judge that.
+    The field is one that journald sets itself: a job cannot speak in the agent's name. Another record is one
+    in another directory, or the one before somebody made it anew: a person has to judge that.
     """
-    found: list[Link] = []
-    others: dict[str, str] = {}
+    found: dict[str, dict[Link, None]] = {}
     command = ("journalctl", "--user", "--quiet", "--output=cat", f"_SYSTEMD_USER_UNIT={SERVICE}")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -209,12 +222,8 @@ async def _heads_in_journal(screen: Screen, epoch: str) -> list[Link]:
     assert process.stdout is not None
     async for line in process.stdout:
         match = HEAD_IN_JOURNAL.fullmatch(line.decode("utf-8", "replace").strip())
-        if match and match[2] != epoch:
-            others[match[2]] = match[1]
-        elif match and (link := Link.parse(match[1])):
-            found.append(link)
+        if match and (link := Link.parse(match[1])):
+            found.setdefault(match[2], {})[link] = None
     if await process.wait():
         screen.remark("The journal cannot be read, so no head is remembered there.")
-    for other, head in others.items():
-        screen.remark(f"The journal has heads of another record, {other}; the last is {head}.")
     return found
