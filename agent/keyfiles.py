@@ -7,7 +7,7 @@ of NAME.crt is in one of the two, and `key_file` says in which.
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -64,6 +64,13 @@ def replace_pair(directory: Path, name: str, certificate: bytes, key: bytes) -> 
     write_file(next_key(directory, name), key, mode=0o600, replace=True)
     write_file(directory / f"{name}.crt", certificate, mode=0o644, replace=True)
     take_key(directory, name)
+
+
+def move_into(directory: Path, files: Iterable[Path]) -> None:
+    """Puts files of the same file system there, durably, under their own names and in the place of others."""
+    for file in files:
+        file.replace(directory / file.name)
+    _sync_directory(directory)
 
 
 def take_key(directory: Path, name: str) -> None:

@@ -19,7 +19,7 @@ from git_repository import commit
 from agent import __version__, pki
 from agent.cli import admin, credentials, doctor, findings, install
 from agent.config import load, shipped
-from agent.errors import AgentError
+from agent.errors import AgentError, Problem
 from agent.models import (
     Certificate,
     Job,
@@ -156,6 +156,52 @@ def test_issue_does_not_mix_two_hosts_authorities(ready: Run, home: Path) -> Non
     (home / "ca.crt").write_text("another")
     assert "another authority" in ready("issue", "alice", "--output", str(home)).err
     assert not (home / "alice.key").exists()
+
+
+def test_issue_records_nothing_that_it_cannot_hand_over(ready: Run, home: Path) -> None:
+    (home / "file").write_text("")
+    (home / "ids/alice.key").mkdir(parents=True)
+    for where, why in (
+        (home / "file", "file: Not a directory"),
+        (home / "file/ids", "ids: Not a directory"),
+        (Path("/proc/nope"), "/proc/nope: No such file"),
+        (home / "ids", "alice.key is a directory"),
+    ):
+        refused = ready("issue", "alice", "--replace", "--output", str(where))
+        assert refused.status == admin.EXIT_CONFIGURATION
+        assert why in refused.err
+    assert json.loads(ready("list", "--json").out) == []
+
+
+def test_an_issue_that_fails_half_way_leaves_the_files_that_were_there(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--output", str(home / "ids"))
+
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (home / "ids").iterdir()}
+
+    async def full(*_: object, **__: object) -> None:
+        raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add_certificate", full)
+        assert ready("issue", "alice", *where).status == 1
+    assert files() == {}
+    assert ready("issue", "alice", *where).status == 0
+    before = files()
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add_certificate", full)
+        assert ready("issue", "alice", "--replace", *where).status == 1
+    assert files() == before
+
+
+def test_no_user_is_called_as_the_authority_is(ready: Run, home: Path) -> None:
+    refused = ready("issue", "ca", "--replace", "--output", str(home / "ids"))
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert "user ca would be ca.crt" in refused.err
+    assert not (home / "ids").exists()
+    assert ready("issue", "server", "--output", str(home / "ids")).status == 0
 
 
 @pytest.mark.parametrize("user", ["Alice", "../alice", "", "a b", "-a", "a" * 64])

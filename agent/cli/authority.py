@@ -1,8 +1,10 @@
 """What `ml-agent init`, `renew` and `issue` do: configuration, certificates, and the record of them."""
 
+import contextlib
 import json
 import socket
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from agent.certificates import recorded
 from agent.config import Settings, load, user_file
 from agent.errors import AgentError, Problem
 from agent.git import Repository
+from agent.keyfiles import move_into
 from agent.models import Certificate, Principal, Role, format_time
 from agent.store import Store
 
@@ -175,12 +178,19 @@ async def issue(
     """Issues a client certificate, records it, and writes `ca.crt`, `USER.crt`, `USER.key` and `USER.p12`.
 
     Raises `AgentError` (configuration) before anything is issued where one of the user's files is there and
-    `replace` was not asked for, where `ca.crt` is another host's, or where `days` are too many.
+    `replace` was not asked for, where `ca.crt` is another host's, where `days` are too many, where the user's
+    files would be called as the authority's, or where the directory cannot be written to.
     """
     lifetime = _lifetime(settings, days)
     trust = directory / "ca.crt"
     paths = [directory / f"{user}.{suffix}" for suffix in ("crt", "key", "p12")]
-    with rotation.exclusive(settings.pki_directory):
+    if trust in paths:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The certificate of a user {user} would be {trust.name}, which is the authority's.",
+            "Choose another name.",
+        )
+    with rotation.exclusive(settings.pki_directory), _staging(directory, [trust, *paths]) as staging:
         trusted = pki.authorities(settings.pki_directory)
         if not replace:
             _demand_room(trust, trusted, paths)
@@ -193,15 +203,47 @@ async def issue(
             role=role,
             until=format_time(certificate.expires_at),
         )
-        # First the record: a certificate that the agent does not know is of no use to anybody.
+        password = pki.new_password()
+        files = (trust, *paths)
+        contents = (
+            pki.pem(trusted),
+            issued.certificate_pem(),
+            issued.key_pem(),
+            issued.pkcs12(user, password, trusted),
+        )
+        for path, content, mode in zip(files, contents, (0o644, 0o644, 0o600, 0o600), strict=True):
+            pki.write_file(staging / path.name, content, mode=mode, replace=True)
+        # The record goes before: a certificate that the agent does not know is of no use to anybody. What can
+        # fail has been done by then, as one that nobody has the key of would wait for its renewal.
         async with Store.open(settings.database) as store:
             await store.add_certificate(certificate, deed=deed)
-    password = pki.new_password()
-    contents = (issued.certificate_pem(), issued.key_pem(), issued.pkcs12(user, password, trusted))
-    for path, content, mode in zip(paths, contents, (0o644, 0o600, 0o600), strict=True):
-        pki.write_file(path, content, mode=mode, replace=replace)
-    pki.write_file(trust, pki.pem(trusted), mode=0o644, replace=True)
-    return Handover(certificate, (trust, *paths), password)
+        move_into(directory, [staging / path.name for path in files])
+    return Handover(certificate, files, password)
+
+
+@contextlib.contextmanager
+def _staging(directory: Path, files: Sequence[Path]) -> Iterator[Path]:
+    """A place in that directory, which is made where it is missing, for what is to become `files` in it.
+
+    Raises `AgentError` (configuration) where they cannot.
+    """
+    try:
+        if not directory.exists():
+            directory.mkdir(parents=True)
+        staging = tempfile.TemporaryDirectory(prefix=".issued.", dir=directory)
+    except OSError as error:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"Nothing can be written to {directory}: {error.strerror}.",
+            "Choose another --output directory.",
+        ) from error
+    with staging as name:
+        for path in files:
+            if path.is_dir():
+                raise AgentError(
+                    Problem.CONFIGURATION, f"{path} is a directory.", "Choose another --output directory."
+                )
+        yield Path(name)
 
 
 def _lifetime(settings: Settings, days: int | None) -> timedelta:
