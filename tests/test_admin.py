@@ -1,6 +1,7 @@
 """`ml-agent`: what it makes, what it refuses, what it would place, and what the doctor says."""
 
 import asyncio
+import errno
 import json
 import os
 import ssl
@@ -17,7 +18,7 @@ import pytest
 from git_repository import commit
 
 from agent import __version__, pki
-from agent.cli import admin, credentials, doctor, findings, install
+from agent.cli import admin, credentials, doctor, failure, findings, install
 from agent.config import load, shipped
 from agent.errors import AgentError, Problem
 from agent.models import (
@@ -220,6 +221,44 @@ def test_a_missing_configuration_is_told_with_its_status(run: Run) -> None:
 def test_both_forms_print_the_version(run: Run, form: str) -> None:
     assert (shown := run(form)).status == 0
     assert shown.out == f"ml-agent {__version__}\n"
+
+
+def test_a_file_that_cannot_be_used_is_named_and_no_traceback_shown(ready: Run, home: Path) -> None:
+    (home / "file").write_text("")
+    refused = ready("audit", "--archive", str(home / "file/old.jsonl"), "--before", "0s")
+    assert refused.status == admin.EXIT_FAILURE
+    assert f"error: {home}/file cannot be used: File exists." in refused.err
+    assert "hint: Look at the path" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "A file cannot be used: No space left on device.",
+        ),
+        (
+            OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b"),
+            "a and b cannot be used: Invalid",
+        ),
+    ],
+)
+def test_what_the_system_says_of_files_is_a_failure(error: OSError, told: str) -> None:
+    assert told in str(failure.of_file(error))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EBADF, "Bad file descriptor"), TimeoutError()])
+def test_what_is_a_bug_keeps_its_traceback(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(admin, "load", broken)
+    with pytest.raises(OSError) as raised:  # noqa: PT011 (this very one)
+        ready("secret", "list")
+    assert raised.value is error
 
 
 # --- secrets ------------------------------------------------------------------------------------------

@@ -735,6 +735,14 @@ class TestArtifacts:
         assert result.stdout.splitlines() == ["here/plots/roc curve #1.png", "here/metrics.json"]
         assert not (tmp_path / "here" / "model.joblib").exists()
 
+    def test_a_place_that_cannot_be_written_to_is_named(self, agent: StandIn, tmp_path: Path) -> None:
+        agent.files = FILES
+        (tmp_path / "file").write_text("before")
+        result = ml_job("artifacts", "get", JOB_ID, "-o", "file")
+        assert result.exit_code == 2
+        assert "error: file cannot be used: File exists." in result.stderr
+        assert "hint: " in result.stderr
+
     def test_a_name_that_the_job_has_not_is_refused(self, agent: StandIn) -> None:
         agent.files = FILES
         result = ml_job("artifacts", "get", JOB_ID, "model")

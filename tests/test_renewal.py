@@ -1,6 +1,8 @@
 """`ml-job renew` against the real application: new files that work, or the old ones as they were."""
 
 import asyncio
+import errno
+import os
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +103,20 @@ async def test_a_certificate_that_does_not_work_replaces_nothing(
     assert result.exit_code == 69, result.stderr
     assert home.files() == before
     assert (await home.run("list")).exit_code == 0
+
+
+async def test_nothing_is_asked_for_that_could_not_be_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home.path))
+
+    known = await home.served.scene.store.certificates()
+    monkeypatch.setattr(renewal.tempfile, "TemporaryDirectory", refuse)
+    result = await home.run("renew")
+    assert result.exit_code == 2
+    assert f"{home.path} cannot be used: Read-only file system" in " ".join(result.stderr.split())
+    assert len(await home.served.scene.store.certificates()) == len(known)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])

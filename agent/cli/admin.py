@@ -15,7 +15,7 @@ from rich.text import Text
 
 from agent import __version__
 from agent.cli import audit, authority, certificates, credentials, doctor, install, prune
-from agent.cli.failure import Failure
+from agent.cli.failure import Failure, of_file
 from agent.cli.findings import Finding, Level
 from agent.cli.quantities import format_age
 from agent.cli.terminal import Column, Screen, visible
@@ -58,6 +58,11 @@ def main() -> None:
     except AgentError as error:
         Screen().failure(Failure(error.message, error.hint, fields=error.fields))
         sys.exit(EXIT_CONFIGURATION if error.problem is Problem.CONFIGURATION else EXIT_FAILURE)
+    except OSError as error:  # but for a broken pipe, of which typer has taken care
+        if (failure := of_file(error)) is None:
+            raise
+        Screen().failure(failure)
+        sys.exit(EXIT_FAILURE)
 
 
 def _name_of(adapter: TypeAdapter[str], example: str) -> Callable[[str], str]:

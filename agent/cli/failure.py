@@ -1,5 +1,6 @@
 """Why `ml-job` could not do what it was asked, and the exit statuses that scripts may rely on."""
 
+import errno
 from dataclasses import dataclass, field
 
 from ..errors import FieldError
@@ -24,6 +25,16 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+def of_file(error: OSError) -> Failure | None:
+    """What a person is told of a file that cannot be used, or of a full disk; None of what is a bug here."""
+    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if not names and not full:
+        return None
+    hint = "Make room on its file system." if full else "Look at the path, its owner and its permissions."
+    return Failure(f"{names or 'A file'} cannot be used: {error.strerror}.", hint)
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ import typer
 
 from ..models import ID_LENGTH
 from .credentials import readable_by_others
-from .failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure
+from .failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure, of_file
 from .http import Api
 from .identity import Profile, config_directory
 from .terminal import Screen
@@ -60,6 +60,11 @@ def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoRetu
         # The reader has what it wanted. What Python still flushes at its end must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_BROKEN_PIPE
+    except OSError as error:
+        if (told := of_file(error)) is None:
+            raise
+        screen.failure(told)
+        status = told.exit_status
     raise typer.Exit(status)
 
 

@@ -30,41 +30,42 @@ async def renew(api: Api) -> Any:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, api.profile.identity)])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     pem = request.public_bytes(serialization.Encoding.PEM).decode()
-    value = await api.post("/certificate", {"csr": pem})
-    answer = decode(RenewedCertificate, value)
-    try:
-        theirs = x509.load_pem_x509_certificate(answer.certificate.encode()).public_key()
-    except ValueError:
-        theirs = None
-    if theirs != key.public_key():
-        raise Failure("The agent's answer is no certificate for the new key.", exit_status=EXIT_FAILURE)
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    await _try(api.profile, answer, key_pem)
+    # Before anything is asked for: what cannot be kept would count against the user's certificates.
+    with tempfile.TemporaryDirectory(prefix=".renewal.", dir=api.profile.certificate.parent) as trial:
+        value = await api.post("/certificate", {"csr": pem})
+        answer = decode(RenewedCertificate, value)
+        try:
+            theirs = x509.load_pem_x509_certificate(answer.certificate.encode()).public_key()
+        except ValueError:
+            theirs = None
+        if theirs != key.public_key():
+            raise Failure("The agent's answer is no certificate for the new key.", exit_status=EXIT_FAILURE)
+        await _try(api.profile, Path(trial), answer, key_pem)
     _replace(api.profile, answer, key_pem)
     return value
 
 
-async def _try(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
-    """A request with the new files, beside the old ones: what fails must fail before those are gone."""
-    with tempfile.TemporaryDirectory(prefix=".renewal.", dir=profile.certificate.parent) as name:
-        trial = dataclasses.replace(
-            profile,
-            authority=Path(name) / profile.authority.name,
-            certificate=Path(name) / profile.certificate.name,
-            key=Path(name) / profile.key.name,
-        )
-        _replace(trial, answer, key)
-        for left in reversed(range(TRIALS)):
-            try:
-                async with Api(trial) as api:
-                    await api.get(TRIED)
-                return
-            except Unreachable:
-                if not left:
-                    raise
-            await asyncio.sleep(BETWEEN_TRIALS)
+async def _try(profile: Profile, directory: Path, answer: RenewedCertificate, key: bytes) -> None:
+    """A request with the new files, in that directory: what fails must fail before the old ones are gone."""
+    trial = dataclasses.replace(
+        profile,
+        authority=directory / profile.authority.name,
+        certificate=directory / profile.certificate.name,
+        key=directory / profile.key.name,
+    )
+    _replace(trial, answer, key)
+    for left in reversed(range(TRIALS)):
+        try:
+            async with Api(trial) as api:
+                await api.get(TRIED)
+            return
+        except Unreachable:
+            if not left:
+                raise
+        await asyncio.sleep(BETWEEN_TRIALS)
 
 
 def _replace(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
