@@ -363,12 +363,24 @@ def test_a_configuration_elsewhere_is_handed_to_the_service(
     assert drop_in == f"[Service]\nEnvironment=ML_AGENT_CONFIG={home}/other.toml\n".encode()
 
 
-def test_a_path_that_systemd_would_read_differently_is_refused(
-    ready: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("variable", ["ML_AGENT_HTTP__PORT", "ml_agent_http__port"])
+def test_a_setting_that_the_service_would_not_see_is_refused(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    monkeypatch.setenv("ML_AGENT_STATE_DIRECTORY", "/srv/100% state")
+    monkeypatch.setenv(variable, "9443")
+    assert load().http.port == 9443
+    refused = ready("install", "--dry-run")
+    assert refused.status == admin.EXIT_CONFIGURATION
+    assert f"would not see what the environment says: {variable}." in refused.err
+    assert "ml-agent/config.toml" in refused.err
+    assert refused.out == ""
+    assert ready("uninstall", "--dry-run").status == 0
+
+
+def test_a_path_that_systemd_would_read_differently_is_refused(ready: Run) -> None:
+    settings = load().model_copy(update={"state_directory": Path("/srv/100% state")})
     with pytest.raises(AgentError, match="cannot stand in a unit file"):
-        install.user_plan(load())
+        install.user_plan(settings)
 
 
 def test_removing_is_the_reverse_of_installing(ready: Run) -> None:

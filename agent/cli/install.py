@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.config import ENVIRONMENT_PREFIX, Settings, shipped
+from agent.config import ENVIRONMENT_PREFIX, Settings, shipped, user_file
 from agent.errors import AgentError, Problem
 from agent.pki import write_file
 
@@ -27,6 +27,8 @@ QUADLETS = (RUNNER,)
 # What jobs need beside themselves. A pattern may match nothing.
 FOR_JOBS = ("ml-podman.*", "ml-egress@*")
 CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
+
+CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
 
@@ -80,8 +82,10 @@ class Plan:
 def user_plan(settings: Settings, *, base: str | None = None, runtime: bool = False) -> Plan:
     """The service account's units and Quadlets; with `runtime` they are gone after the next boot.
 
-    Without a `base`, the image is built on what it is built on where it is installed already.
+    Without a `base`, the image is built on what it is built on where it is installed already. Raises
+    `AgentError` (configuration) where a setting is in the environment, or cannot stand in a unit.
     """
+    _demand_settings_in_files()
     units, quadlets = _directories(settings.runtime_directory, runtime=runtime)
     values = {
         "ML_AGENT": str(_executable()),
@@ -198,11 +202,22 @@ def _enablement(*, runtime: bool) -> list[str]:
     return ["--runtime"] if runtime else []
 
 
+def _demand_settings_in_files() -> None:
+    """The service does not inherit this command's environment: it would not be as the units are."""
+    # In capitals or not: settings are read so.
+    ours = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
+    if names := sorted(name for name in ours if name != CONFIG_VARIABLE):
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The service would not see what the environment says: {', '.join(names)}.",
+            f"Put it into {user_file()}, and unset the variable.",
+        )
+
+
 def _config_drop_in() -> bytes | None:
-    """Where the configuration is, for a service that does not inherit this command's environment."""
-    variable = ENVIRONMENT_PREFIX + "CONFIG"
-    path = os.environ.get(variable)
-    return f"[Service]\nEnvironment={variable}={_plain(path)}\n".encode() if path else None
+    """Where the configuration is: the one variable that the services are given."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    return f"[Service]\nEnvironment={CONFIG_VARIABLE}={_plain(path)}\n".encode() if path else None
 
 
 def _executable() -> Path:
