@@ -161,7 +161,7 @@ class Authority:
     def issue_server(self, names: Sequence[str]) -> Issued:
         """A certificate for the HTTPS server; `names` are DNS names and IP addresses, at least one.
 
-        Raises `AgentError` (configuration) naming the first that is neither.
+        Raises `AgentError` (configuration) naming the first that is neither, or if the authority has ended.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
@@ -170,7 +170,10 @@ class Authority:
         return Issued(certificate, key, self.certificate)
 
     def issue_client(self, user: str, lifetime: timedelta = CLIENT_LIFETIME) -> Issued:
-        """A certificate that names `user` (a valid `UserName`) in its one URI, and a key for it."""
+        """A certificate that names `user` (a valid `UserName`) in its one URI, and a key for it.
+
+        Raises `AgentError` (configuration) where the authority has ended.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         return Issued(self.certify_client(user, key.public_key(), lifetime), key, self.certificate)
 
@@ -188,8 +191,15 @@ class Authority:
         key: ClientKey,
     ) -> x509.Certificate:
         issuer_key_id = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        last = self.certificate.not_valid_after_utc
+        if last <= _now():
+            raise AgentError(
+                Problem.CONFIGURATION,
+                f"The certificate authority ended at {last:%Y-%m-%d %H:%M} UTC, and issues nothing any more.",
+                "`ml-agent rotate-ca` makes the next one, and `ml-agent rotate-ca --finish` ends this one.",
+            )
         # None outlives its authority: it would look good and be refused.
-        end = min(_now() + lifetime, self.certificate.not_valid_after_utc)
+        end = min(_now() + lifetime, last)
         builder = (
             _builder(_name(common_name), self.certificate.subject, key, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

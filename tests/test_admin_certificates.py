@@ -12,6 +12,7 @@ from test_admin import Run, home, ready, run  # noqa: F401
 from agent import pki
 from agent.cli import admin, findings
 from agent.config import load
+from agent.keyfiles import replace_pair
 from agent.models import Certificate, Role, now
 from agent.store import Store
 
@@ -219,6 +220,28 @@ def test_who_was_cut_off_is_not_named_when_the_next_authority_ends(ready: Run) -
     other = issued(ready, "bob")
     (load().pki_directory / "ca.crt").unlink()
     assert "revoked  bob" in ready("revoke", other).out  # whatever became of that file
+
+
+def test_an_authority_that_has_ended_issues_nothing_and_can_be_replaced(
+    ready: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    directory = load().pki_directory
+    with monkeypatch.context() as patch:
+        patch.setattr(pki, "CA_LIFETIME", timedelta(minutes=-1))
+        ended = pki.Authority.make("an old CA")
+    replace_pair(directory, "ca", ended.certificate_pem(), ended.key_pem())
+    for command in (("issue", "alice"), ("renew",), ("init", "--san", "new.example.org")):
+        refused = ready(*command)
+        assert refused.status == admin.EXIT_CONFIGURATION
+        assert "authority ended at" in refused.err
+        assert "`ml-agent rotate-ca`" in refused.err
+    assert listed(ready) == []
+    assert ready("rotate-ca").status == 0
+    assert "`ml-agent rotate-ca --finish`" in ready("renew").err  # the server's would still be the old one's
+    assert ready("rotate-ca", "--finish").status == 0
+    issued(ready, "alice")
+    assert ready("renew").status == 0
 
 
 def test_in_the_overlap_init_keeps_the_servers_certificate_with_the_old_authority(

@@ -150,6 +150,15 @@ def test_the_servers_lifetime_is_one_that_macos_accepts(authority: pki.Authority
     assert certificate.not_valid_after_utc - certificate.not_valid_before_utc <= timedelta(days=825)
 
 
+def test_an_authority_that_has_ended_says_what_replaces_it(
+    authority: pki.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = datetime.now(UTC).replace(microsecond=0) + pki.CA_LIFETIME + timedelta(days=1)
+    monkeypatch.setattr(pki, "_now", lambda: later)
+    with pytest.raises(AgentError, match="rotate-ca"):
+        authority.issue_client("alice")
+
+
 def test_private_keys_are_for_their_owner_alone_and_never_overwritten(directory: Path) -> None:
     assert stat.S_IMODE((directory / "ca.key").stat().st_mode) == 0o600
     before = (directory / "ca.key").read_bytes()
