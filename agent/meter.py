@@ -127,8 +127,8 @@ class Meter:
 
     async def _catch_up(self, job: Job, reading: Reading) -> None:
         """Reads on to the log's end; what somebody follows is being read."""
-        # An invocation says that there is something, also of a job that waits to be tried again.
-        if job.status is JobState.PENDING and job.invocation_id is None:
+        # A job that waits to be tried again has said something.
+        if job.status is JobState.PENDING and not job.attempts:
             return
         if reading.following and not job.status.terminal:
             return
@@ -140,7 +140,7 @@ class Meter:
 
     async def _lines(self, job: Job, numbering: LineNumbering) -> Batches:
         kept = self._directory / job.job_id / archive.NAME
-        if job.status.terminal and kept.exists():
+        if from_file := job.status.terminal and kept.exists():
             lines = archive.read(kept, numbering.position)
         else:
             ago = timedelta() if job.finished_at is None else now() - job.finished_at
@@ -151,6 +151,8 @@ class Meter:
         async with contextlib.aclosing(lines):
             async for items in lines:
                 yield items
+                if from_file and items:
+                    numbering.go_to(items[-1])
 
     def _reading(self, job: Job) -> Reading:
         reading = self._readings.setdefault(job.job_id, Reading())

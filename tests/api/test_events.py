@@ -20,7 +20,7 @@ from agent.api.logs import STREAMS
 from agent.archivist import Archivist
 from agent.changes import Changes
 from agent.journal import Journal
-from agent.models import Job, Role
+from agent.models import Attempt, Job, JobState, Role
 from agent.store import Store
 from agent.units import UnitUsage
 
@@ -536,6 +536,18 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
 async def serve_again(served: Served) -> Client:
     served.app[METER]._readings.clear()
     return await served.known("alice")
+
+
+async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the_first(
+    served: Served, alice: Client
+) -> None:
+    job = await running(served, alice)
+    served.log(mark("metric", name="loss", value=0.5))
+    known = await served.jobs.get(job["job_id"])
+    attempt = Attempt(number=1, finished_at=known.created_at)
+    update = {"status": JobState.PENDING, "invocation_id": None, "attempt": 2, "attempts": [attempt]}
+    found = await served.app[METER].metrics(known.model_copy(update=update))
+    assert [series.count for series in found.series] == [1]
 
 
 async def test_metrics_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
