@@ -740,8 +740,9 @@ class TestArtifacts:
         (tmp_path / "file").write_text("before")
         result = ml_job("artifacts", "get", JOB_ID, "-o", "file")
         assert result.exit_code == 2
-        assert "error: file cannot be used: File exists." in result.stderr
+        assert "error: file is no directory." in result.stderr
         assert "hint: " in result.stderr
+        assert (tmp_path / "file").read_text() == "before"
 
     def test_a_name_that_the_job_has_not_is_refused(self, agent: StandIn) -> None:
         agent.files = FILES

@@ -39,7 +39,7 @@ extra-data-sources.responses = false
 [phases.stateful.generation]
 max-examples = {sequences}
 [checks]
-positive_data_acceptance.expected-statuses = ["2xx", 304, 404, 416]
+positive_data_acceptance.expected-statuses = ["2xx", 304, 404, 412, 416]
 negative_data_rejection.expected-statuses = [400, 404, 406, 413, 415, 422]
 [dictionaries]
 {dictionaries}
