@@ -343,7 +343,8 @@ async def test_a_client_that_does_not_read_is_cut_off(
         state = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return bool(state != ESTABLISHED)
 
-    await until(told)
+    # The last word may find room in a kernel after all: then the bound on what nobody reads ends it.
+    await until(told, seconds=60)
     writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
