@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .directory import sync
 from .errors import AgentError, Problem
 from .journal import Gap, Item, Line, Position
 from .models import LogSource, format_milliseconds
@@ -128,7 +129,7 @@ def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path |
             os.fsync(file.fileno())
     if path is not None:
         os.replace(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def _encoded(item: Item) -> str:
@@ -161,14 +162,6 @@ def _decoded(values: dict[str, Any]) -> Item:
     text = values["text"].encode("utf-8", "surrogateescape")
     source = LogSource(values["source"])
     return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
-
-
-def _sync(path: Path) -> None:
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _wanted(file: BinaryIO, number: int, newest: int | None) -> list[Block]:

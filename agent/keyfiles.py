@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from .directory import sync
 from .errors import AgentError, Problem
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> 
         raise _exists(path) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 def refuse_to_overwrite(*paths: Path) -> None:
@@ -70,13 +71,13 @@ def move_into(directory: Path, files: Iterable[Path]) -> None:
     """Puts files of the same file system there, durably, under their own names and in the place of others."""
     for file in files:
         file.replace(directory / file.name)
-    _sync_directory(directory)
+    sync(directory)
 
 
 def take_key(directory: Path, name: str) -> None:
     """Puts the key that waits in its place, which is the end of the one that was there."""
     next_key(directory, name).replace(directory / f"{name}.key")
-    _sync_directory(directory)
+    sync(directory)
 
 
 def settle(directory: Path, name: str, certificate: x509.Certificate) -> None:
@@ -139,11 +140,3 @@ def unreadable(path: Path, error: Exception) -> AgentError:
 
 def _exists(path: Path) -> AgentError:
     return AgentError(Problem.CONFIGURATION, f"{path} exists and is not overwritten.", "Move it away first.")
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,13 +7,12 @@ ends.
 """
 
 import contextlib
-import fcntl
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography import x509
 
+from .directory import alone
 from .keyfiles import next_key, replace_pair, settle, take_key, unreadable, write_file
 from .models import Certificate, now
 from .pki import Authority, Issued, authorities, authority_id, certificates, pem
@@ -22,16 +21,13 @@ from .pki import Authority, Issued, authorities, authority_id, certificates, pem
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
     """One command at a time changes the files; what an interrupted one left half done is ended first."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise unreadable(directory, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(alone(directory))
+        except OSError as error:
+            raise unreadable(directory, error) from error
         _mend(directory)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _mend(directory: Path) -> None:

@@ -7,7 +7,6 @@ links elsewhere and submodules are left out, so no tree leads anywhere outside i
 import asyncio
 import difflib
 import errno
-import fcntl
 import os
 import posixpath
 import re
@@ -22,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from .directory import alone, sync
 from .errors import AgentError, FieldError, Problem
 from .git import COMMIT_PATTERN, Entry, Repository
 from .metadata import MetadataError, describe
@@ -201,7 +201,7 @@ class Snapshots:
             except BaseException:
                 _delete(partial)
                 raise
-            _sync(self._root)
+            sync(self._root)
 
     def _write(self, tree: Path, entries: list[Entry]) -> None:
         with closing(self._repository.blobs(entry.oid for entry in entries)) as blobs:
@@ -215,7 +215,7 @@ class Snapshots:
                     os.fsync(file.fileno())
         for directory, _, _ in os.walk(tree, topdown=False):
             os.chmod(directory, 0o555)  # noqa: S103 (nobody writes into a snapshot)
-            _sync(Path(directory))
+            sync(Path(directory))
 
     def _sweep(self) -> None:
         with _storage(), _exclusive(self._root):
@@ -323,12 +323,8 @@ def _is_beneath(path: str) -> bool:
 def _exclusive(root: Path) -> Iterator[None]:
     """One process, and one thread, at a time changes what is below `root`, which is made if need be."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone(root):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -342,14 +338,6 @@ def _storage(done: str = "written") -> Iterator[None]:
             f"The snapshot of the scripts cannot be {done}: {error.strerror}.",
             "Make room in the agent's state directory." if full else "Check the agent's state directory.",
         ) from error
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sweep(root: Path) -> None:

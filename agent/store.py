@@ -9,9 +9,7 @@ is busy.
 """
 
 import asyncio
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from typing import TypeVar
 
 from . import audit as chain
 from .audit import Deed, Link
+from .directory import alone
 from .errors import AgentError, FieldError, Problem
 from .models import (
     ID_PREFIX_LENGTH,
@@ -978,7 +977,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT)
     try:
         # An operator's command may open a new record at the same moment, and SQLite waits here for nobody.
-        with _alone(path.parent):
+        with alone(path.parent):
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -990,16 +989,6 @@ def _connect(path: Path) -> sqlite3.Connection:
             raise _translated(error, path) from error
         raise
     return connection
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _reader(path: Path) -> sqlite3.Connection:

@@ -17,7 +17,7 @@ class Crash(Exception):
 
 def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets so many files be put in their places, and no more."""
-    sync, left = keyfiles._sync_directory, steps
+    sync, left = keyfiles.sync, steps
 
     def sync_and_count(directory: Path) -> None:
         nonlocal left
@@ -26,7 +26,7 @@ def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         if left == 0:
             raise Crash
 
-    monkeypatch.setattr(keyfiles, "_sync_directory", sync_and_count)
+    monkeypatch.setattr(keyfiles, "sync", sync_and_count)
 
 
 @pytest.fixture(scope="module")

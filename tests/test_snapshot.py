@@ -263,14 +263,14 @@ async def test_a_cancelled_caller_does_not_spoil_the_tree_of_the_next(
     snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
-    sync = snapshot._sync
+    sync = snapshot.sync
 
     def slow(directory: Path) -> None:
         writing.set()
         go_on.wait(10)
         sync(directory)
 
-    monkeypatch.setattr(snapshot, "_sync", slow)
+    monkeypatch.setattr(snapshot, "sync", slow)
     current = await snapshots.resolve()
     first = asyncio.create_task(snapshots.tree(current))
     await asyncio.to_thread(writing.wait, 10)
