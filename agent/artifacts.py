@@ -137,7 +137,9 @@ async def manifest(
     A complete manifest is kept in `manifest.json` beside the directory and read from there afterwards; while
     the disk is full it is made again each time it is asked for. What has to be hashed is hashed in `pool`.
     """
-    if complete and (record := await asyncio.to_thread(_load, directory)):
+    # At a job's end there is none, as a rule: a look costs less than a thread.
+    kept = complete and (directory.parent / MANIFEST).exists()
+    if kept and (record := await asyncio.to_thread(_load, directory)):
         return record.manifest
     most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
     return await _in_thread(pool, partial(_manifest, job_id, directory, complete, most))

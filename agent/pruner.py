@@ -242,9 +242,11 @@ class Pruner:
                 count = (await self._store.kept()).jobs
                 found = records_due(oldest, self._rules, count=count, now=now())
             due = await self._without_units(found)
+            if not due:
+                return
             job_ids = [each.job.job_id for each in due]
             images = await self._store.images_of_none_but(job_ids)
-            done = set(await self._store.remove_jobs(job_ids)) if due else set()
+            done = set(await self._store.remove_jobs(job_ids))
             if not done:
                 return
             await self._delete_leaving()
