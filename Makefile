@@ -77,7 +77,7 @@ lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/mypy tests/host/systemd_host
-	@MYPYPATH=.:tests $(VENV)/bin/mypy --explicit-package-bases --exclude tests/security/hostile \
+	@MYPYPATH=. $(VENV)/bin/mypy --explicit-package-bases --exclude tests/security/hostile \
 		tests/bench tests/faults tests/hostile tests/security
 
 clean: ## remove the host, its cache and the development environment

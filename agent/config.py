@@ -20,7 +20,8 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from .errors import AgentError, FieldError, Problem
-from .models import Limits, NetworkName, format_number
+from .model.base import NetworkName, format_number
+from .model.inputs import Limits
 
 ENVIRONMENT_PREFIX = "ML_AGENT_"
 SYSTEM_FILE = Path("/etc/ml-agent/config.toml")

@@ -2,49 +2,46 @@
 
 import asyncio
 import contextlib
-import errno
 import gc
 import logging
 import os
 import signal
-import socket
 from asyncio import sslproto
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any
 
 import sdnotify  # type: ignore[import-untyped]  # it has no annotations
 from aiohttp import web
 
-from . import pki
 from .api.app import build
-from .api.connections import ConnectionBounds, Connections
-from .archivist import Archivist
-from .certificates import Certificates
-from .changes import Changes
+from .api.server.connections import ConnectionBounds, Connections
+from .api.server.listener import Listener
 from .config import Settings, shipped
-from .credentials import Credentials
-from .errors import AgentError, Problem
-from .jobs import Jobs
-from .journal import Journal
-from .listener import Listener
+from .errors import AgentError
+from .host.activation import inherited_sockets
+from .host.podman import Podman
+from .host.systemd import Units
+from .host.tasks import _background
+from .identity import tls
+from .identity.certificates import Certificates
+from .jobs.changes import Changes
+from .jobs.disk_guard import Warden
+from .jobs.registry import Jobs
 from .log import configure
-from .meter import Meter
-from .podman import Podman
-from .pruner import Pruner
-from .quadlet import TEMPLATE, Compiler
-from .snapshot import Snapshots
-from .store import Store
-from .units import Units
-from .warden import Warden
+from .logs.archiver import Archivist
+from .logs.journal import Journal
+from .logs.metrics_reader import Meter
+from .retention.pruner import Pruner
+from .runtime.quadlet import TEMPLATE, Compiler
+from .scripts.snapshots import Snapshots
+from .secrets.secrets import Credentials
+from .store.database import Store
 
 log = logging.getLogger("ml-agent")
 
 # asyncio reads each TLS connection into a buffer of its own, by default of 256 KiB: most of what a follower
 # would cost. Requests are small.
 TLS_READ_BUFFER = 32 * 1024
-FIRST_SOCKET = 3  # sd_listen_fds(3): inherited sockets are numbered from here
-BACKLOG = 4096  # connections that wait to be accepted; the socket unit says the same
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 # What was accepted before the agent stops was refused nothing so far, and has so many seconds: for the rest
 # of its handshake, and then for its first request.
@@ -67,7 +64,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     sockets = inherited_sockets(settings.http.port)
-    context = pki.CurrentContext(settings.pki_directory)
+    context = tls.CurrentContext(settings.pki_directory)
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
     async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
@@ -192,44 +189,6 @@ async def _reconcile(jobs: Jobs) -> None:
             await jobs.reconciled()
     except TimeoutError:
         log.warning("not every job that was begun could be looked at within %g s", RECONCILE_TIMEOUT)
-
-
-def inherited_sockets(port: int) -> list[socket.socket]:
-    """The sockets that systemd passed (sd_listen_fds(3)); run by hand, one on the loopback address.
-
-    Raises `AgentError` (host) where that one's port cannot be had.
-    """
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    if count and os.environ.get("LISTEN_PID") == str(os.getpid()):
-        sockets = [socket.socket(fileno=FIRST_SOCKET + number) for number in range(count)]
-        for each in sockets:
-            each.setblocking(False)
-            os.set_inheritable(each.fileno(), False)
-        return sockets
-    try:
-        return [socket.create_server(("127.0.0.1", port), backlog=BACKLOG)]
-    except OSError as error:
-        why = (
-            "is taken"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be had: {os.strerror(error.errno or 0)}"
-        )
-        raise AgentError(
-            Problem.HOST,
-            f"Port {port} {why}.",
-            "`systemctl --user status ml-agent.socket` says whether systemd listens for the agent already.",
-        ) from error
-
-
-@contextlib.asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs a coroutine beside the body; its failure ends the body, the body's end ends it."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(work)
-        try:
-            yield
-        finally:
-            task.cancel()
 
 
 async def _tell_audit_head(store: Store) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from agent.quadlet import generator
+from agent.runtime.quadlet import generator
 
 PATIENCE = 5.0  # seconds that a task or a process may take to end after its test
 

@@ -16,18 +16,20 @@ from typing import Any
 
 import aiohttp
 import pytest
-from small_site import import_image, make_repository, make_settings
-from waiting import run, until
 
-from agent import pki, service
-from agent.audit import Caller
+from agent.audit.chain import Caller
 from agent.config import Settings
 from agent.errors import AgentError
-from agent.models import Certificate, Role, now
-from agent.pki import Authority
-from agent.store import Store
+from agent.host import activation
+from agent.identity import authority as authority_module
+from agent.identity.authority import Authority
+from agent.model.base import now
+from agent.model.certificate import Certificate, Role
+from agent.store.database import Store
+from tests.support.small_site import import_image, make_repository, make_settings
+from tests.support.waiting import run, until
 
-AGENT = (sys.executable, "-c", "from agent.cli.admin import main; main()", "serve")
+AGENT = (sys.executable, "-c", "from agent.cli.admin.main import main; main()", "serve")
 # As systemd passes a socket (sd_listen_fds(3)): as descriptor 3, to the process that LISTEN_PID names.
 PASS_SOCKET = """
 import os, sys
@@ -47,7 +49,7 @@ def test_without_systemd_the_agent_listens_on_the_loopback_address(
     free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LISTEN_FDS", raising=False)
-    (listening,) = service.inherited_sockets(free_port)
+    (listening,) = activation.inherited_sockets(free_port)
     with listening:
         assert listening.getsockname() == ("127.0.0.1", free_port)
 
@@ -57,7 +59,7 @@ def test_a_port_that_is_taken_is_told_with_where_to_look(monkeypatch: pytest.Mon
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(AgentError, match=rf"Port {port} is taken\. .*status ml-agent\.socket"):
-            service.inherited_sockets(port)
+            activation.inherited_sockets(port)
 
 
 def test_sockets_that_were_passed_to_another_process_are_not_taken(
@@ -65,7 +67,7 @@ def test_sockets_that_were_passed_to_another_process_are_not_taken(
 ) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-    (listening,) = service.inherited_sockets(free_port)
+    (listening,) = activation.inherited_sockets(free_port)
     with listening:
         assert listening.getsockname()[1] == free_port
 
@@ -133,8 +135,10 @@ async def site(tmp_path: Path, free_port: int) -> AsyncIterator[Site]:
     authority = Authority.create(settings.pki_directory, "test CA")
     server, client = authority.issue_server(["localhost"]), authority.issue_client("alice")
     for name, issued in (("server", server), ("client", client)):
-        pki.write_file(settings.pki_directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
-        pki.write_file(settings.pki_directory / f"{name}.key", issued.key_pem(), mode=0o600)
+        authority_module.write_file(
+            settings.pki_directory / f"{name}.crt", issued.certificate_pem(), mode=0o600
+        )
+        authority_module.write_file(settings.pki_directory / f"{name}.key", issued.key_pem(), mode=0o600)
     expires = client.certificate.not_valid_after_utc.astimezone(UTC)
     known = {"serial": client.serial, "user": "alice", "role": Role.ANALYST}
     await _record(settings, Certificate(**known, issued_at=now(), expires_at=expires))
@@ -261,7 +265,7 @@ async def test_the_servers_certificate_is_replaced_without_a_dropped_connection(
     reader, writer = await connect()
     issued = Authority.load(site.settings.pki_directory).issue_server(["localhost"])
     for name, data in (("server.crt", issued.certificate_pem()), ("server.key", issued.key_pem())):
-        pki.write_file(site.settings.pki_directory / name, data, mode=0o600, replace=True)
+        authority_module.write_file(site.settings.pki_directory / name, data, mode=0o600, replace=True)
     await until(is_new)
     writer.write(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(20):

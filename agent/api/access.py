@@ -11,12 +11,14 @@ from enum import StrEnum
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..audit import Detail
+from ..audit.chain import Detail
+from ..audit.trail import Trail
 from ..errors import AgentError, FieldError, Problem
-from ..jobs import Jobs, no_such_job
-from ..models import ID_ALPHABET, ID_LENGTH, Job, Principal, Role
-from .identity import CALLER, PRINCIPAL
-from .trail import Trail
+from ..jobs.registry import Jobs, no_such_job
+from ..model.base import ID_ALPHABET, ID_LENGTH
+from ..model.certificate import Principal, Role
+from ..model.job import Job
+from .server.identity import CALLER, PRINCIPAL
 
 
 class Cell(StrEnum):

@@ -2,28 +2,20 @@
 
 from aiohttp import web
 
-from ..certificates import Certificates
-from ..changes import Changes
-from ..credentials import Credentials
-from ..jobs import Jobs
-from ..journal import Journal
-from ..meter import Meter
-from . import (
-    access,
-    connections,
-    identity,
-    openapi,
-    problems,
-    rates,
-    requests,
-    routes,
-    trail,
-)
-from .events import CHANGES, METER
-from .handlers import CERTIFICATES, JOBS
-from .logs import JOURNAL, STREAMS
-from .secrets import CREDENTIALS, MAX_SECRETS
-from .streams import Streams
+from ..audit import trail
+from ..identity.certificates import Certificates
+from ..jobs.changes import Changes
+from ..jobs.registry import Jobs
+from ..logs.journal import Journal
+from ..logs.metrics_reader import Meter
+from ..secrets.secrets import Credentials
+from . import access, openapi, routes
+from .calls.events import CHANGES, METER
+from .calls.jobs import CERTIFICATES, JOBS
+from .calls.logs import JOURNAL, STREAMS
+from .calls.secrets import CREDENTIALS, MAX_SECRETS
+from .server import connections, identity, problems, rates, requests
+from .server.streams import Streams
 
 
 def build(

@@ -12,10 +12,12 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..errors import Problem
-from ..models import Model, ProblemDocument, Reason, SecretName
+from ..model.base import Model, SecretName
+from ..model.job import Reason
+from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
-from .problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 from .routes import BYTES, EVENTS, ROUTES, Header, Route
+from .server.problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 
 REF = "#/components/schemas/{model}"
 PATH_PARAMETERS = {

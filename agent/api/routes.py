@@ -6,27 +6,19 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..errors import Problem
-from ..journal import EVENT_ID
-from ..models import (
-    ArtifactManifest,
-    Host,
-    Job,
-    JobMetrics,
-    JobPage,
-    JobRequest,
-    Model,
-    RenewedCertificate,
-    Rerun,
-    ScriptList,
-    SecretChange,
-    SecretEntry,
-    SecretList,
-    SigningRequest,
-    Usage,
-)
-from . import artifacts, events, handlers, logs, requests, secrets
+from ..logs.lines import EVENT_ID
+from ..model.artifact import ArtifactManifest
+from ..model.base import Model
+from ..model.certificate import RenewedCertificate, SigningRequest
+from ..model.host import Host, Usage
+from ..model.job import Job, JobPage, JobRequest, Rerun
+from ..model.metric import JobMetrics
+from ..model.script import ScriptList
+from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
-from .requests import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
+from .calls import artifacts, events, jobs, logs, secrets
+from .server import requests
+from .server.requests import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
@@ -79,7 +71,7 @@ ROUTES = (
         "POST",
         "/jobs",
         "submitJob",
-        handlers.submit_job,
+        jobs.submit_job,
         Job,
         status=202,
         body=JobRequest,
@@ -87,23 +79,23 @@ ROUTES = (
         response_headers=(LOCATION,),
         refuses=(Problem.TOO_MANY_JOBS,),
     ),
-    Route("GET", "/jobs", "listJobs", handlers.list_jobs, JobPage, query=handlers.JobQuery),
-    Route("GET", "/jobs/{job_id}", "getJob", handlers.get_job, Job),
-    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", handlers.cancel_job, Job, status=202),
+    Route("GET", "/jobs", "listJobs", jobs.list_jobs, JobPage, query=jobs.JobQuery),
+    Route("GET", "/jobs/{job_id}", "getJob", jobs.get_job, Job),
+    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", jobs.cancel_job, Job, status=202),
     Route(
         "PUT",
         "/jobs/{job_id}/pin",
         "pinJob",
-        handlers.pin_job,
+        jobs.pin_job,
         Job,
         refuses=(Problem.TOO_MANY_PINNED,),
     ),
-    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", handlers.unpin_job, Job),
+    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", jobs.unpin_job, Job),
     Route(
         "POST",
         "/jobs/{job_id}/rerun",
         "rerunJob",
-        handlers.rerun_job,
+        jobs.rerun_job,
         Job,
         status=202,
         body=Rerun,
@@ -131,7 +123,7 @@ ROUTES = (
         request_headers=(LAST_CHANGE,),
     ),
     Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics, refuses=REMOVED),
-    Route("GET", "/jobs/{job_id}/usage", "getUsage", handlers.get_usage, Usage),
+    Route("GET", "/jobs/{job_id}/usage", "getUsage", jobs.get_usage, Usage),
     Route(
         "GET",
         "/events",
@@ -160,7 +152,7 @@ ROUTES = (
         response_headers=(Header("ETag", '^"[0-9a-f]{64}"$'),),
         refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
     ),
-    Route("GET", "/scripts", "listScripts", handlers.list_scripts, ScriptList, query=handlers.ScriptQuery),
+    Route("GET", "/scripts", "listScripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
     Route("GET", "/secrets", "listSecrets", secrets.list_secrets, SecretList),
     Route(
         "PUT",
@@ -179,12 +171,12 @@ ROUTES = (
         SecretEntry,
         refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
     ),
-    Route("GET", "/host", "getHost", handlers.get_host, Host),
+    Route("GET", "/host", "getHost", jobs.get_host, Host),
     Route(
         "POST",
         "/certificate",
         "renewCertificate",
-        handlers.renew_certificate,
+        jobs.renew_certificate,
         RenewedCertificate,
         body=SigningRequest,
         refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_CERTIFICATES),

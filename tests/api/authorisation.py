@@ -1,13 +1,13 @@
 """The table of who may do what, as `docs/authorisation.md` shows it.
 
-`PYTHONPATH=tests python -m api.authorisation` writes it there; a test compares.
+`python -m tests.api.authorisation` writes it there; a test compares.
 """
 
 from pathlib import Path
 
 from agent.api.access import TABLE, Audited, Cell, Grant
 from agent.api.routes import ROUTES
-from agent.models import Role
+from agent.model.certificate import Role
 
 PAGE = Path(__file__).parents[2] / "docs/authorisation.md"
 BEGIN, END = "<!-- the table, generated -->\n", "<!-- the end of the table -->\n"

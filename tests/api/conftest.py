@@ -15,27 +15,29 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from small_site import make_repository, make_settings
-from stand_in_journal import JournalFile
-from test_jobs import Scene, driving
-from test_podman import StandIn
 
-from agent import pki
 from agent.api.app import build
-from agent.api.connections import ConnectionBounds, Connections
-from agent.certificates import Certificates
-from agent.changes import Changes
-from agent.credentials import Credentials
-from agent.jobs import Jobs
-from agent.journal import Journal
-from agent.listener import Listener
-from agent.meter import Meter
-from agent.models import Certificate, Job, Role, now
-from agent.pki import Authority, Issued
-from agent.podman import Podman
-from agent.service import _background
-from agent.store import Store
-from agent.tail import Tail
+from agent.api.server.connections import ConnectionBounds, Connections
+from agent.api.server.listener import Listener
+from agent.host.podman import Podman
+from agent.host.tasks import _background
+from agent.identity import authority, tls
+from agent.identity.authority import Authority, Issued
+from agent.identity.certificates import Certificates
+from agent.jobs.changes import Changes
+from agent.jobs.registry import Jobs
+from agent.logs.journal import Journal
+from agent.logs.metrics_reader import Meter
+from agent.logs.tail import Tail
+from agent.model.base import now
+from agent.model.certificate import Certificate, Role
+from agent.model.job import Job
+from agent.secrets.secrets import Credentials
+from agent.store.database import Store
+from tests.host_wing.test_podman import StandIn
+from tests.jobs.test_registry import Scene, driving
+from tests.support.small_site import make_repository, make_settings
+from tests.support.stand_in_journal import JournalFile
 
 from .schema import Document
 
@@ -57,8 +59,8 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     directory = tmp_path_factory.mktemp("pki")
     own = Authority.create(directory, "test CA")
     server = own.issue_server(["localhost", "127.0.0.1"])
-    pki.write_file(directory / "server.crt", server.certificate_pem(), mode=0o644)
-    pki.write_file(directory / "server.key", server.key_pem(), mode=0o600)
+    authority.write_file(directory / "server.crt", server.certificate_pem(), mode=0o644)
+    authority.write_file(directory / "server.key", server.key_pem(), mode=0o600)
     return Authorities(directory, own, Authority.create(directory / "foreign", "foreign CA"))
 
 
@@ -152,8 +154,8 @@ class Served:
         context = ssl.create_default_context(cafile=self.authorities.directory / "ca.crt")
         if issued is not None:
             directory = self.journal_file.parent
-            pki.write_file(directory / "client.crt", issued.certificate_pem(), mode=0o600, replace=True)
-            pki.write_file(directory / "client.key", issued.key_pem(), mode=0o600, replace=True)
+            authority.write_file(directory / "client.crt", issued.certificate_pem(), mode=0o600, replace=True)
+            authority.write_file(directory / "client.key", issued.key_pem(), mode=0o600, replace=True)
             context.load_cert_chain(directory / "client.crt", directory / "client.key")
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, force_close=False), auto_decompress=False
@@ -172,7 +174,7 @@ class Served:
 
     async def listen(self, directory: Path) -> str:
         """Listens on another port too, with the files of that PKI directory as they are now."""
-        context = pki.server_context(directory)
+        context = tls.server_context(directory)
         listening = socket.create_server(("127.0.0.1", 0), backlog=500)
         listener = Listener(
             [listening], self.connections, lambda: context, max_handshakes=100, handshake_seconds=10
@@ -275,7 +277,7 @@ async def serve(
             listening = socket.create_server(("127.0.0.1", 0), backlog=500)
             listening.setblocking(False)
             port = listening.getsockname()[1]
-            context = pki.server_context(authorities.directory)
+            context = tls.server_context(authorities.directory)
             listener = Listener(
                 [listening], connections, lambda: context, max_handshakes=100, handshake_seconds=10
             )

@@ -10,17 +10,17 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from cryptography.hazmat.primitives.asymmetric import ec
-from test_signing_request import pem
-from test_store import make_job
 
 from agent.api import access, routes
 from agent.api.access import TABLE, Audited, Grant, Guard
 from agent.api.access import Cell as Answer
-from agent.api.identity import PRINCIPAL
 from agent.api.routes import ROUTES
-from agent.audit import Result
+from agent.api.server.identity import PRINCIPAL
+from agent.audit.chain import Result
 from agent.errors import AgentError
-from agent.models import Principal, Role
+from agent.model.certificate import Principal, Role
+from tests.identity.test_signing_request import pem
+from tests.store.test_store import make_job
 
 from . import authorisation
 from .conftest import Client, Served
@@ -200,7 +200,7 @@ async def test_a_route_without_the_guard_cannot_be_served(
 
 def test_the_page_shows_the_table() -> None:
     shown = Path(authorisation.PAGE).read_text("utf-8")
-    assert shown == authorisation.page(shown), "run PYTHONPATH=tests python -m api.authorisation"
+    assert shown == authorisation.page(shown), "run python -m tests.api.authorisation"
 
 
 async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(

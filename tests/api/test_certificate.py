@@ -7,10 +7,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from test_signing_request import pem
 
-from agent import pki
-from agent.pki import Issued
+from agent.identity import subject
+from agent.identity.authority import Issued
+from tests.identity.test_signing_request import pem
 
 from .conftest import Client, Served
 
@@ -76,4 +76,4 @@ async def test_the_answer_names_nobody_but_the_holder(
 ) -> None:
     answer = await alice.post("/certificate", {"csr": pem(key)})
     certificate = x509.load_pem_x509_certificate(answer.json["certificate"].encode())
-    assert pki.identify(certificate.public_bytes(Encoding.DER)).user == "alice"
+    assert subject.identify(certificate.public_bytes(Encoding.DER)).user == "alice"

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from agent.models import new_job_id
+from agent.model.base import new_job_id
 
 from .conftest import Client, Served
 

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import until
 
-from agent import changes as changes_module
-from agent import meter
-from agent.api import events as events_module
-from agent.api import identity, streams
-from agent.api.events import CHANGES, METER
-from agent.api.logs import STREAMS
-from agent.archivist import Archivist
-from agent.changes import Changes
-from agent.journal import Journal
-from agent.models import Attempt, Job, JobState, Role
-from agent.store import Store
-from agent.units import UnitUsage
+from agent.api.calls import events as events_module
+from agent.api.calls.events import CHANGES, METER
+from agent.api.calls.logs import STREAMS
+from agent.api.server import identity, streams
+from agent.host.systemd import UnitUsage
+from agent.jobs import changes as changes_module
+from agent.jobs.changes import Changes
+from agent.logs import metrics_reader
+from agent.logs.archiver import Archivist
+from agent.logs.journal import Journal
+from agent.model.certificate import Role
+from agent.model.job import Attempt, Job, JobState
+from agent.store.database import Store
+from tests.support.waiting import until
 
 from .conftest import Client, Served
 from .test_logs import end, events, running
@@ -484,7 +485,7 @@ async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
-    monkeypatch.setattr(meter, "RETRY_DELAY", 0.1)
+    monkeypatch.setattr(metrics_reader, "RETRY_DELAY", 0.1)
     job = await running(served, alice)
     served.log("begun", mark("progress", done=1, total=4))
     journalctl("echo 'Bad message' >&2; exit 1")

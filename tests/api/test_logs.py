@@ -12,17 +12,20 @@ from typing import Any
 
 import aiohttp
 import pytest
-from waiting import until
 
-from agent import archive
-from agent.api import lines, streams
-from agent.api.lines import LineFilter, pattern
-from agent.api.logs import STREAMS
+from agent.api.calls import lines as lines_module
+from agent.api.calls.lines import LineFilter, pattern
+from agent.api.calls.logs import STREAMS
+from agent.api.server import streams
 from agent.errors import AgentError
-from agent.journal import Item, Journal, Line, LineNumbering, Position
-from agent.models import Job, LogLine, LogSource
-from agent.quadlet import CLAIMED, ENDED, STARTED
-from agent.units import UnitState
+from agent.host.systemd import UnitState
+from agent.logs import archive
+from agent.logs.journal import Journal
+from agent.logs.lines import Item, Line, LineNumbering, Position
+from agent.model.job import Job
+from agent.model.log import LogLine, LogSource
+from agent.runtime.outcome import CLAIMED, ENDED, STARTED
+from tests.support.waiting import until
 
 from .conftest import Client, Served
 
@@ -618,7 +621,7 @@ def test_expressions_that_people_use_are_within_the_bound(expression: str, text:
 
 
 async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "SLICE", 0)
+    monkeypatch.setattr(lines_module, "SLICE", 0)
     matched: list[str] = []
     turn = asyncio.Lock()
 

@@ -4,7 +4,7 @@ from typing import Any
 from openapi_spec_validator import validate
 
 from agent.api.routes import ROUTES
-from agent.models import JobState, Reason
+from agent.model.job import JobState, Reason
 
 from .conftest import Client
 from .schema import Document

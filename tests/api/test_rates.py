@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.api import rates
-from agent.api.rates import Rates
+from agent.api.server import rates
+from agent.api.server.rates import Rates
 
 
 class Clock:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent.api.requests import validate
+from agent.api.server.requests import validate
 from agent.errors import AgentError, FieldError, Problem
-from agent.models import JobRequest
+from agent.model.job import JobRequest
 
 from .conftest import Answer, Client, Served
 

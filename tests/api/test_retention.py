@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from agent.models import Removal, RetentionRule, now
-from agent.tree import remove
+from agent.host.trees import remove
+from agent.model.base import now
+from agent.model.job import Removal, RetentionRule
 
 from .conftest import Client, Served
 

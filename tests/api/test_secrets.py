@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from waiting import until
 
-from agent import podman
-from agent.models import JobState
+from agent.host import podman
+from agent.model.job import JobState
+from tests.support.waiting import until
 
 from .conftest import Answer, Client, Served
 

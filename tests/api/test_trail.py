@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from agent.api.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, TRAIL, Trail
-from agent.audit import Caller, Deed
+from agent.audit.chain import Caller, Deed
+from agent.audit.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, TRAIL, Trail
 from agent.errors import AgentError, Problem
-from agent.models import Role
+from agent.model.certificate import Role
 
 from .conftest import Client, Served
 
@@ -122,7 +122,7 @@ async def test_what_cannot_be_audited_is_not_shown_and_what_is_refused_stays_ref
     def full(*_: object) -> None:
         raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
 
-    monkeypatch.setattr("agent.audit.append", full)
+    monkeypatch.setattr("agent.store.database.append", full)
     path = f"/jobs/{job['job_id']}/logs"
     assert (await operator.get(path)).status == 507
     assert (await alice.get(path)).status == 200

@@ -15,7 +15,7 @@ import aiohttp
 from agent.cli.failure import Failure
 from agent.config import Settings, load
 from agent.errors import AgentError
-from agent.models import Job
+from agent.model.job import Job
 
 from . import report
 from .contender import WIDTH, BenchError, Contender

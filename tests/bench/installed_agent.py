@@ -10,12 +10,12 @@ from pathlib import Path
 
 import aiohttp
 
-from agent import archive
-from agent.cli.http import Api
-from agent.cli.identity import Profile, config_directory
-from agent.cli.stream import Event, follow
+from agent.cli.job.http import Api
+from agent.cli.job.profile import Profile, config_directory
+from agent.cli.job.stream import Event, follow
 from agent.config import Settings
-from agent.models import Job
+from agent.logs import archive
+from agent.model.job import Job
 
 from .contender import (
     HYPERPARAMETERS,

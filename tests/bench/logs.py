@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent.cli.http import Api
-from agent.cli.identity import Profile, config_directory
+from agent.cli.job.http import Api
+from agent.cli.job.profile import Profile, config_directory
 from agent.config import Settings, load
 
 from .contender import PATIENCE, BenchError, command

@@ -7,9 +7,10 @@ import itertools
 from pathlib import Path
 
 from agent.config import Settings
-from agent.journal import Journal, Line, LineNumbering, Position
-from agent.models import LogSource
-from agent.quadlet import ENDED
+from agent.logs.journal import Journal
+from agent.logs.lines import Line, LineNumbering, Position
+from agent.model.log import LogSource
+from agent.runtime.outcome import ENDED
 
 from .contender import BenchError
 from .installed_agent import Followed, attempt_directory, unit_file

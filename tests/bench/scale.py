@@ -23,10 +23,13 @@ from pathlib import Path
 
 import aiohttp
 
-from agent import pki
-from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
-from agent.pki import Authority
-from agent.store import IdTaken, Store, _insert
+from agent.identity import authority as authority_module
+from agent.identity.authority import Authority
+from agent.model.base import new_job_id, now, unit_name
+from agent.model.certificate import Certificate, Role
+from agent.model.inputs import Limits
+from agent.model.job import Job, JobState
+from agent.store.database import IdTaken, Store, _insert
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = 50
@@ -136,8 +139,8 @@ def prepare(base: Path, port: int) -> ssl.SSLContext:
     authority = Authority.create(directory, "bench")
     server, client = authority.issue_server(["localhost"]), authority.issue_client("alice")
     for name, issued in (("server", server), ("client", client)):
-        pki.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
-        pki.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
+        authority_module.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        authority_module.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
     (base / "serial").write_text(client.serial)
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     context.load_cert_chain(directory / "client.crt", directory / "client.key")

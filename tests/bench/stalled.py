@@ -27,11 +27,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent import pki
 from agent.config import Settings, load
-from agent.models import Certificate, Role, now
-from agent.pki import Authority
-from agent.store import Store
+from agent.identity import authority as authority_module
+from agent.identity.authority import Authority
+from agent.model.base import now
+from agent.model.certificate import Certificate, Role
+from agent.store.database import Store
 
 from .contender import BenchError, command
 from .logs import Job, Usage, running_job
@@ -166,8 +167,8 @@ async def issue_others(settings: Settings, directory: Path) -> list[tuple[str, s
                 )
             )
             files = directory / f"{user}.crt", directory / f"{user}.key"
-            pki.write_file(files[0], issued.certificate_pem(), mode=0o600)
-            pki.write_file(files[1], issued.key_pem(), mode=0o600)
+            authority_module.write_file(files[0], issued.certificate_pem(), mode=0o600)
+            authority_module.write_file(files[1], issued.key_pem(), mode=0o600)
             pairs.append((str(files[0]), str(files[1])))
     return pairs
 

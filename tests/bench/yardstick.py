@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from agent.models import Job
+from agent.model.job import Job
 
 from .contender import (
     HYPERPARAMETERS,

@@ -6,7 +6,8 @@ import signal
 from collections.abc import AsyncIterator
 
 import aiohttp
-from waiting import run
+
+from tests.support.waiting import run
 
 from .audit import Verdict, audit
 from .client import Clients, Told, all_of

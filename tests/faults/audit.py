@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-from waiting import run
+from tests.support.waiting import run
 
 from .client import Told
 

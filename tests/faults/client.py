@@ -12,8 +12,8 @@ from uuid import uuid4
 import aiohttp
 
 from agent.cli.failure import Failure, Refused
-from agent.cli.http import Api
-from agent.cli.stream import follow
+from agent.cli.job.http import Api
+from agent.cli.job.stream import follow
 
 from .site import USERS, Site
 

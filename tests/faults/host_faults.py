@@ -7,11 +7,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
-from small_site import import_image
-from waiting import run, until
-
-from agent import archive
 from agent.cli.failure import Failure, Refused
+from agent.logs import archive
+from tests.support.small_site import import_image
+from tests.support.waiting import run, until
 
 from .audit import Verdict, audit
 from .client import Clients, Told, all_of

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import agent.jobs
-from agent.cli.admin import app
-from agent.jobs import Jobs
-from agent.models import Job, JobState
-from agent.quadlet import Compiler
-from agent.store import Store
-from agent.units import Units
+import agent.jobs.registry
+from agent.cli.admin.main import app
+from agent.host.systemd import Units
+from agent.jobs.registry import Jobs
+from agent.model.job import Job, JobState
+from agent.runtime.quadlet import Compiler
+from agent.store.database import Store
 
 FILE = "FAULT_FILE"
 
@@ -48,9 +48,9 @@ STEPS = {
     "unit written": Step(Units, "start"),
     "start asked": Step(Units, "start", after=True),
     "running committed": Step(Store, "update_job", after=True, states=(JobState.RUNNING,)),
-    "record found": Step(agent.jobs, "read_record", after=True),
-    "publishing": Step(agent.jobs, "manifest"),
-    "published": Step(agent.jobs, "manifest", after=True),
+    "record found": Step(agent.jobs.registry, "read_record", after=True),
+    "publishing": Step(agent.jobs.registry, "manifest"),
+    "published": Step(agent.jobs.registry, "manifest", after=True),
     "end committed": Step(Store, "update_job", after=True, states=ENDED),
 }
 

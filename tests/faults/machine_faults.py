@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
-from waiting import run, until
-
-from agent.schedule import LONGEST_AROUND
+from agent.scheduling.queue import LONGEST_AROUND
+from tests.support.waiting import run, until
 
 from .audit import Verdict, audit, read_record
 from .client import Clients, Told, all_of

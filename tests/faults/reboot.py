@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
-from waiting import until
+from tests.support.waiting import until
 
 from .audit import TERMINAL, Verdict, audit, read_record
 from .client import Clients, Told, all_of

@@ -12,11 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from small_site import IMAGE, import_image, make_repository
-from waiting import run, until
-
-from agent.cli.identity import Profile
+from agent.cli.job.profile import Profile
 from agent.config import shipped
+from tests.support.small_site import IMAGE, import_image, make_repository
+from tests.support.waiting import run, until
 
 from .killing import FILE
 
@@ -146,7 +145,7 @@ class Site:
         values = {"ML_AGENT": program, "STATE": str(self.state), "PORT": str(self.port)}
         environment = {
             "ML_AGENT_CONFIG": self.base / "config.toml",
-            "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT}/tests",
+            "PYTHONPATH": str(CHECKOUT),
             FILE: self._kill,
         }
         self._units.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 
-from agent.cli.http import Api
-from agent.cli.stream import follow
+from agent.cli.job.http import Api
+from agent.cli.job.stream import follow
 
 from .audit import Verdict
 from .client import Clients, Told

@@ -4,7 +4,8 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from api.conftest import (  # noqa: F401
+
+from tests.api.conftest import (  # noqa: F401
     Client,
     Served,
     alice,

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agent.models import MAX_LABELS, MAX_PARAMETERS, JobRequest
+from agent.model.inputs import MAX_PARAMETERS
+from agent.model.job import MAX_LABELS, JobRequest
 
 MAX_BYTES = 200_000  # of a body; the agent takes some more
 Body = dict[str, Any]

@@ -6,9 +6,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from agent.jobs import Jobs
-from agent.models import Job
-from agent.quadlet import Plan
+from agent.jobs.registry import Jobs
+from agent.model.job import Job
+from agent.runtime.quadlet import Plan
 
 LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
 _spec = spec_from_file_location("launch", LAUNCHER)

@@ -3,7 +3,8 @@
 import logging
 
 import pytest
-from api.conftest import Client, Served
+
+from tests.api.conftest import Client, Served
 
 from .refusals import check_headers, check_refusal
 from .wire import Wire

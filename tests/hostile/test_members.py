@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from api.conftest import Client, Served
+
+from tests.api.conftest import Client, Served
 
 from .channels import MEMBERS, Member
 from .corpus import VALUES

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from api.conftest import Client, Served
+
+from tests.api.conftest import Client, Served
 
 from .channels import PLACES, Place
 from .corpus import VALUES

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api.conftest import Client, Served
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.config import shipped
-from agent.quadlet import TEMPLATE, Compiler
+from agent.runtime.quadlet import TEMPLATE, Compiler
+from tests.api.conftest import Client, Served
 
 from .corpus import VALUES
 from .extent import CASES, FEW

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from git_repository import git
-from integration.conftest import Client, run
 
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 from agent.config import load
+from tests.integration.conftest import Client, run
+from tests.support.git_repository import git
 
 from .corpus import VALUES
 from .packed import named, packed

@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from git_repository import IDENTITY, git
 
 from agent.errors import AgentError, Problem
-from agent.git import Repository
-from agent.snapshot import Snapshots
+from agent.scripts.git import Repository
+from agent.scripts.snapshots import Snapshots
+from tests.support.git_repository import IDENTITY, git
 
 from .corpus import VALUES
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in_agent import job
 
-from agent.cli import render
-from agent.cli.download import target
 from agent.cli.failure import Failure
-from agent.cli.http import decode
+from agent.cli.job import render
+from agent.cli.job.download import target
+from agent.cli.job.http import decode
 from agent.cli.terminal import Screen
 from agent.errors import FieldError
-from agent.models import Artifact, ArtifactManifest, Job, Parameter, Script, ScriptList
+from agent.model.artifact import Artifact, ArtifactManifest
+from agent.model.job import Job
+from agent.model.script import Parameter, Script, ScriptList
+from tests.support.stand_in_agent import job
 
 from .corpus import VALUES
 from .extent import FULL

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api.conftest import Client, Served
 
 from agent.config import shipped
-from agent.models import unit_name
-from agent.quadlet import TEMPLATE, Compiler
+from agent.model.base import unit_name
+from agent.runtime.quadlet import TEMPLATE, Compiler
+from tests.api.conftest import Client, Served
 
 from .corpus import VALUES
 from .extent import SLICES

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 from agent.config import load
 
 from .conftest import Client, run, wait_for

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import load
-from agent.models import Job
+from agent.model.job import Job
 
 from .conftest import run
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 from agent.config import load
 
 from .conftest import Client, run, wait_for

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import pki
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 from agent.config import load
+from agent.identity import authority
 
 from .conftest import Client, run
 
@@ -57,7 +57,7 @@ def test_a_job_of_somebody_else_does_not_exist(alice: Client, bob: Client) -> No
 @pytest.fixture
 def foreign_certificate(tmp_path: Path) -> Path:
     """A certificate for alice from an authority that is not this host's."""
-    issued = pki.Authority.create(tmp_path / "pki", "somebody else").issue_client("alice")
+    issued = authority.Authority.create(tmp_path / "pki", "somebody else").issue_client("alice")
     (tmp_path / "alice.crt").write_bytes(issued.certificate_pem())
     (tmp_path / "alice.key").write_bytes(issued.key_pem())
     return tmp_path

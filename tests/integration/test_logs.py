@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waiting import run, until
 
-from agent.cli.http import Api
-from agent.cli.identity import Profile, config_directory
-from agent.cli.stream import follow
+from agent.cli.job.http import Api
+from agent.cli.job.profile import Profile, config_directory
+from agent.cli.job.stream import follow
 from agent.config import load
+from tests.support.waiting import run, until
 
 LINE_MAX = 48 * 1024  # journald's default
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.archive import NAME
 from agent.config import load
+from agent.logs.archive import NAME
 
 from .conftest import Client, run, wait_for
 

@@ -23,11 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults.privilege import become
-from integration.conftest import Client, run, wait_for
-
 from agent.api.routes import ROUTES
 from agent.config import load
+from tests.faults.privilege import become
+from tests.integration.conftest import Client, run, wait_for
 
 from .search import BYTES, Found, Search
 

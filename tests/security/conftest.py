@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from small_site import make_repository, make_settings
-from test_jobs import Host, real_parts
-from waiting import run
 
 from agent.config import Settings, load
-from agent.models import Job
-from agent.units import Units
-from agent.warden import Warden
+from agent.host.systemd import Units
+from agent.jobs.disk_guard import Warden
+from agent.model.job import Job
+from tests.jobs.test_registry import Host, real_parts
+from tests.support.small_site import make_repository, make_settings
+from tests.support.waiting import run
 
 RUNNER = "localhost/ml-runner:latest"
 SCRIPTS = Path(__file__).parent / "hostile"

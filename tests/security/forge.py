@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from agent.pki import Authority
+from agent.identity.authority import Authority
 
 ALICE = "urn:ml-job:user:alice"
 CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)

@@ -11,7 +11,7 @@ from typing import Any
 
 import schemathesis
 
-from agent.api.requests import IDEMPOTENCY_KEY
+from agent.api.server.requests import IDEMPOTENCY_KEY
 
 ENDED = os.environ["ENDED"].split()
 CASES: Counter[str] = Counter()

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.conftest import Served
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.certificates import recorded
-from agent.models import Principal, Role, now
-from agent.pki import Authority
+from agent.identity.authority import Authority
+from agent.identity.certificates import recorded
+from agent.model.base import now
+from agent.model.certificate import Principal, Role
+from tests.api.conftest import Served
 
 from . import forge
 from .forge import Shown, uris

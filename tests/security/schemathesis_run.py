@@ -1,6 +1,6 @@
 """schemathesis over the whole OpenAPI document, with a valid certificate and every check there is.
 
-    PYTHONPATH=tests python -m tests.security.schemathesis_run [--examples N] [--at-least N]
+    python -m tests.security.schemathesis_run [--examples N] [--at-least N]
 
 Prints how many cases each operation saw, what failed, how many answers were 500 or more, and what the agent
 had in memory before and after. Exit status 1 where anything failed. Runs on a systemd host, as the service

@@ -18,13 +18,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
-from small_site import IMAGE, import_image, make_repository
-from waiting import run, until
 
-from agent import pki
-from agent.models import Certificate, Job, JobState, Limits, Role, new_job_id, now, unit_name
-from agent.pki import Authority
-from agent.store import Store
+from agent.identity import authority as authority_module
+from agent.identity.authority import Authority
+from agent.model.base import new_job_id, now, unit_name
+from agent.model.certificate import Certificate, Role
+from agent.model.inputs import Limits
+from agent.model.job import Job, JobState
+from agent.store.database import Store
+from tests.support.small_site import IMAGE, import_image, make_repository
+from tests.support.waiting import run, until
 
 CHECKOUT = Path(__file__).parents[2]
 SERVE = "from agent.config import load; from agent.service import run; run(load())"
@@ -128,8 +131,8 @@ def _prepare(base: Path) -> tuple[ssl.SSLContext, str, int]:
     authority = Authority.create(directory, "test CA")
     server, client = authority.issue_server(["localhost"]), authority.issue_client(USER)
     for name, issued in (("server", server), ("client", client)):
-        pki.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
-        pki.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
+        authority_module.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        authority_module.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
     (base / "serial").write_text(client.serial)
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     context.load_cert_chain(directory / "client.crt", directory / "client.key")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 
 from .agent_cage import NOT_SHOWN, PLANT_KEY, PLANTED, PROBES, REMOVE_KEY, Probe, lines, succeeded
 

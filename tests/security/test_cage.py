@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_jobs import Host
-from waiting import run
 
-from agent import warden
-from agent.artifacts import open_artifact
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 from agent.config import load
 from agent.errors import AgentError
-from agent.journal import Journal, Line, LineNumbering, Position
-from agent.meter import Meter
-from agent.models import Job, JobState, LogSource, Reason, RequestedLimits
+from agent.jobs import disk_guard
+from agent.jobs.artifacts import open_artifact
+from agent.logs.journal import Journal
+from agent.logs.lines import Line, LineNumbering, Position
+from agent.logs.metrics_reader import Meter
+from agent.model.inputs import RequestedLimits
+from agent.model.job import Job, JobState, Reason
+from agent.model.log import LogSource
+from tests.jobs.test_registry import Host
+from tests.support.waiting import run
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 
@@ -198,7 +201,7 @@ async def test_a_job_that_takes_more_than_its_quota_is_ended(host: Host, how: st
 async def test_a_job_that_has_ended_before_anybody_looked_is_over_its_quota_all_the_same(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warden, "INTERVAL", 3600.0)
+    monkeypatch.setattr(disk_guard, "INTERVAL", 3600.0)
     ended = await end_of(host, await host.submit("fill.py", hyperparameters={"how": "and-ends"}))
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.ARTIFACT_QUOTA, 0)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.identity import config_directory
+from agent.cli.job.profile import config_directory
 
 from .canary import Canaries, look, watch
 from .search import BYTES, Search, shapes

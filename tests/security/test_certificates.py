@@ -15,20 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
-from api.test_logs import running
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-from agent import certificates as certificates_module
-from agent import pki, rotation
-from agent.api import identity
-from agent.api.handlers import CERTIFICATES
+from agent.api.calls.jobs import CERTIFICATES
+from agent.api.server import identity
 from agent.errors import AgentError
-from agent.models import Role
-from agent.pki import Authority
+from agent.identity import authority as authority_module
+from agent.identity import certificates as certificates_module
+from agent.identity import rotation, subject
+from agent.identity import tls as tls_module
+from agent.identity.authority import Authority
+from agent.model.certificate import Role
+from tests.api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
+from tests.api.test_logs import running
 
 from . import forge
 from .forge import Shown, make, uris
@@ -108,7 +110,7 @@ REFUSED_IN_THE_HANDSHAKE: dict[str, tuple[Callable[[Site], Shown | None], str]] 
 }
 
 
-def _of(issued: pki.Issued) -> Shown:
+def _of(issued: authority_module.Issued) -> Shown:
     return Shown(issued.certificate, issued.key)
 
 
@@ -121,7 +123,7 @@ async def test_refused_in_the_handshake(site: Site, case: str) -> None:
     assert await outcome(site, shown) == "nothing"
     client = forge.client_context(site.directory, shown)
     with pytest.raises(ssl.SSLError, match=f"(?i){why.replace(' ', '[ _]')}"):
-        forge.shake_hands(pki.server_context(site.directory), client)
+        forge.shake_hands(tls_module.server_context(site.directory), client)
     await site.served.nothing_is_left()
 
 
@@ -180,14 +182,14 @@ async def test_refused_with_403_or_earlier_any_extended_key_usage(site: Site) ->
     shown = await site.record(make(site.own, usages=[Usage.ANY_EXTENDED_KEY_USAGE]))
     assert (await outcome(site, shown)).startswith(("nothing", "403"))
     with pytest.raises(AgentError, match="clientAuth"):
-        pki.identify(shown.certificate.public_bytes(Encoding.DER))
+        subject.identify(shown.certificate.public_bytes(Encoding.DER))
 
 
 async def test_the_authority_itself_is_nobody(site: Site) -> None:
     shown = await site.record(Shown(site.own.certificate, site.own.key))
     assert (await outcome(site, shown)).startswith(("nothing", "403"))
     with pytest.raises(AgentError):
-        pki.identify(shown.certificate.public_bytes(Encoding.DER))
+        subject.identify(shown.certificate.public_bytes(Encoding.DER))
 
 
 async def test_a_serial_number_that_nobody_recorded_is_refused(site: Site) -> None:
@@ -293,7 +295,7 @@ async def test_expired_during_a_connection_it_is_refused_from_the_next_request_o
     shown = await site.record(make(site.own, end=HOUR))
     async with Connection.open(site, shown) as connection:
         assert (await connection.ask("GET", "/jobs"))[0] == 200
-        monkeypatch.setattr(pki, "datetime", Later)
+        monkeypatch.setattr(authority_module, "datetime", Later)
         status, answer = await connection.ask("GET", "/jobs")
     assert status == 403
     assert "expired" in answer["detail"]
@@ -373,7 +375,7 @@ async def test_expired_during_a_stream_it_ends_with_an_error_and_text_is_cut(
     site: Site, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def expire(shown: Shown) -> None:
-        monkeypatch.setattr(pki, "datetime", Later)
+        monkeypatch.setattr(authority_module, "datetime", Later)
 
     body, ended = await _cut_short(site, kind, expire)
     _is_refused(kind, body, ended=ended, why=b"expired")
@@ -464,12 +466,12 @@ async def test_rotated_every_stage_answers_whom_it_should(rotating: Rotating) ->
         assert await outcome(site, late, base=overlap, trust=trust_of_old) == "answered as alice"
         new = await rotating.renew(early, overlap)
         trust_of_new = directory / "renewed"
-        assert len(pki.certificates(trust_of_new / "ca.crt")) == 2
+        assert len(authority_module.certificates(trust_of_new / "ca.crt")) == 2
         # In the overlap the old one, the new one, and who has both go on.
         assert await outcome(site, early, base=overlap, trust=trust_of_old) == "answered as alice"
         assert await outcome(site, new, base=overlap, trust=trust_of_new) == "answered as alice"
         known = await site.served.scene.store.certificates()
-        trusted = pki.authorities(directory)
+        trusted = authority_module.authorities(directory)
         assert {each.serial for each in rotation.not_renewed(known, trusted)} == {late.serial}
         rotation.finish(directory, ["localhost"])
         finished = await rotating.listen()
@@ -499,7 +501,7 @@ async def test_tls_1_2_is_refused(site: Site) -> None:
     context = forge.client_context(site.directory, shown)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     with pytest.raises(ssl.SSLError, match=r"(?i)unsupported[ _]protocol"):
-        forge.shake_hands(pki.server_context(site.directory), context)
+        forge.shake_hands(tls_module.server_context(site.directory), context)
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.open_connection("localhost", int(site.served.base.rpartition(":")[2]), ssl=context)
 
@@ -532,4 +534,4 @@ def _two_connections(site: Site, shown: Shown) -> tuple[list[ssl.SSLSession], li
 
 
 def test_weak_keys_and_digests_are_below_the_level_that_the_server_demands(site: Site) -> None:
-    assert pki.server_context(site.directory).security_level >= 2
+    assert tls_module.server_context(site.directory).security_level >= 2

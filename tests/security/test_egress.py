@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from test_jobs import Host
-from waiting import run
 
 from agent.config import Egress, Settings, shipped
-from agent.models import JobState, LogSource
+from agent.model.job import JobState
+from agent.model.log import LogSource
+from tests.jobs.test_registry import Host
+from tests.support.waiting import run
 
 from .test_cage import attempts_of, end_of, targets_of
 

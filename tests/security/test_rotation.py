@@ -6,15 +6,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from test_admin import old_job
-from test_service import Site, free_port, site  # noqa: F401
-from waiting import until
 
-from agent import pki
-from agent.store import Store
+from agent.identity import authority
+from agent.store.database import Store
+from tests.cli.admin.test_main import old_job
+from tests.support.waiting import until
+from tests.test_service import Site, free_port, site  # noqa: F401
 
-COMMAND = "from agent.cli.{} import main; main()"
-ADMIN, CLIENT = COMMAND.format("admin"), COMMAND.format("client")
+COMMAND = "from agent.cli.{}.main import main; main()"
+ADMIN, CLIENT = COMMAND.format("admin"), COMMAND.format("job")
 
 
 class Host:
@@ -63,7 +63,7 @@ async def test_connections_and_streams_outlive_a_rotation_and_who_renewed_is_ans
 ) -> None:
     site = host.site  # noqa: F811
     base = f"https://localhost:{site.port}"
-    old = pki.authorities(host.directory)[0]
+    old = authority.authorities(host.directory)[0]
     connector = aiohttp.TCPConnector(ssl=site.context, limit=2, keepalive_timeout=300)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
@@ -75,9 +75,9 @@ async def test_connections_and_streams_outlive_a_rotation_and_who_renewed_is_ans
         await host.administer("rotate-ca")
         assert "alice has not renewed" in (await host.run(ADMIN, "rotate-ca", "--finish"))[1]
         await host.ml_job("renew")
-        assert len(pki.certificates(host.files / "ca.crt")) == 2
+        assert len(authority.certificates(host.files / "ca.crt")) == 2
         await host.administer("rotate-ca", "--finish")
-        assert pki.authorities(host.directory) != [old]
+        assert authority.authorities(host.directory) != [old]
 
         # From here on the old one is of no use: neither to the server, nor to a client that comes with it.
         (host.files / "ca.crt").write_bytes((host.directory / "ca.crt").read_bytes())

@@ -1,0 +1,291 @@
+"""A job's log: as plain text, as lines of JSON, or as server-sent events; what there is, or to its end."""
+
+import asyncio
+import contextlib
+import re
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from aiohttp import web
+from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from ...errors import AgentError, Problem
+from ...jobs.registry import Jobs
+from ...logs import archive
+from ...logs.journal import SETTLE_LIMIT, Journal
+from ...logs.lines import EVENT_ID, Item, Line, LineNumbering, Position
+from ...model.base import Model, now
+from ...model.job import Job, JobState
+from ...model.log import LogSource
+from ..access import JOB, check_again
+from ..server.identity import PRINCIPAL
+from ..server.problems import invalid
+from ..server.requests import header, read_query
+from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents, Streams
+from .jobs import JOBS
+from .lines import MAX_PATTERN, LineFilter, as_events, as_text
+
+JOURNAL = web.AppKey("journal", Journal)
+STREAMS = web.AppKey("streams", Streams)
+
+MAX_TAIL = 100_000  # lines
+MAX_ACCEPT = 8190  # characters that are looked at: one header can be as long
+QUEUE_LOOK = 1.0  # seconds between two looks at the place of a job that waits
+
+# RFC 3339, section 5.6; numbers, which pydantic takes for seconds since 1970, are none.
+RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
+
+# Where an Accept header leaves the choice, the first; of several that it names, the last.
+FORMS: dict[str, Form | None] = {
+    "text/plain": None,
+    "application/x-ndjson": JsonLines(),
+    "text/event-stream": ServerSentEvents(),
+}
+WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
+
+
+def _rfc_3339(value: object) -> object:
+    if isinstance(value, str) and not RFC_3339.fullmatch(value):
+        raise ValueError("must be a time such as 2026-01-01T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
+
+
+class LogQuery(Model):
+    """The query of `GET /jobs/{job_id}/logs`. `since` is an event id or a time, both RFC 3339."""
+
+    tail: Annotated[int, Field(ge=0, le=MAX_TAIL)] | None = None
+    since: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    until: Moment | None = None
+    grep: Annotated[str, Field(min_length=1, max_length=MAX_PATTERN)] | None = None
+    follow: bool | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a log, in which form: `form` is None for plain text, `position` where to begin."""
+
+    form: Form | None
+    position: Position
+    only: LineFilter
+    tail: int | None
+    follow: bool
+
+    @property
+    def all_as_text(self) -> bool:
+        """Whether it is the job's whole output, as it was printed so far."""
+        whole = self.only.takes_all and self.tail is None and not self.position.cursor
+        return whole and self.form is None and not self.follow
+
+
+async def get_logs(request: web.Request) -> web.StreamResponse:
+    """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
+    job, wanted = request[JOB], _wanted(request)
+    await request.app[JOBS].check_files(job)
+    user = request[PRINCIPAL].user
+    async with request.app[STREAMS].open(request, user, wanted.form, check_again) as stream:
+        if wanted.follow and wanted.form:
+            stream.beside(_send_states(stream, request.app[JOBS], job))
+        numbering = LineNumbering(wanted.position)
+        if wanted.tail is not None:
+            await _send_tail(stream, request, job, numbering, wanted)
+        # Nothing comes after the tail of a job that has ended, nor where it is not followed.
+        if wanted.tail is None or (wanted.follow and not job.status.terminal):
+            await _send_lines(stream, request, job, numbering, wanted)
+        newest = await request.app[JOBS].get(job.job_id)
+        # Without `follow`, a job that ends meanwhile may have printed more than was read.
+        await stream.send("end" if job.status.terminal or wanted.follow else "pause", newest)
+    return stream.response
+
+
+def _wanted(request: web.Request) -> Wanted:
+    query = read_query(request, LogQuery)
+    form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
+    if query.follow and query.until is not None:
+        raise invalid("until", "is for a log as it is now; leave out follow")
+    position, since = Position(), None
+    if query.since is not None:
+        if EVENT_ID.fullmatch(query.since):
+            position = Position.parse(query.since)
+        else:
+            since = _milliseconds(query.since)
+    if last_id := header(request, "Last-Event-ID"):
+        position = Position.parse(last_id)
+    until = int(query.until.timestamp() * 1000) if query.until else None
+    follow = query.follow
+    if follow is None:
+        follow = isinstance(form, ServerSentEvents) and until is None
+    return Wanted(
+        form=form,
+        position=position,
+        only=LineFilter(since=since, until=until, grep=query.grep, turn=request.app[STREAMS].turn),
+        # Who continues wants all that is new.
+        tail=None if last_id else query.tail,
+        follow=follow,
+    )
+
+
+def _form(accept: str) -> Form | None:
+    """The form that the header prefers: RFC 9110, section 12.5.1."""
+    ranges = _media_ranges(accept)
+
+    def preference(media_type: str) -> tuple[float, int]:
+        if media_type in ranges:
+            return ranges[media_type], 1 + list(FORMS).index(media_type)
+        kind = media_type.partition("/")[0]
+        return ranges.get(f"{kind}/*", ranges.get("*/*", 0)), 0
+
+    preferred = max(FORMS, key=preference)
+    if preference(preferred)[0] > 0:
+        return FORMS[preferred]
+    raise AgentError(
+        Problem.NOT_ACCEPTABLE,
+        "The log is text/plain, application/x-ndjson or text/event-stream.",
+        "Send Accept: text/plain for what there is now, Accept: text/event-stream to follow.",
+    )
+
+
+def _media_ranges(accept: str) -> dict[str, float]:
+    """Each media range of the header with its weight; other parameters make no difference."""
+    found: dict[str, float] = {}
+    for element in QUOTED.sub("", accept).lower().split(","):
+        media_range, *parameters = (part.strip() for part in element.split(";"))
+        weights = [each.removeprefix("q=") for each in parameters if each.startswith("q=")] or ["1"]
+        if all(WEIGHT.fullmatch(weight) for weight in weights):
+            found[media_range] = max(found.get(media_range, 0), *(float(weight) for weight in weights))
+    return found
+
+
+def _milliseconds(since: str) -> int:
+    try:
+        return int(MOMENT.validate_python(since).timestamp() * 1000)
+    except ValidationError as error:
+        raise invalid(
+            "since", "must be an event id of this log, or a time such as 2026-01-01T12:00:00Z"
+        ) from error
+
+
+async def _history(
+    request: web.Request, job: Job, numbering: LineNumbering, newest: int | None = None
+) -> AsyncGenerator[list[Item]]:
+    """What there is of a job's log; of one that has ended, all of it, from the file where it is kept.
+
+    At least the `newest` lines of it, if they are all that is wanted.
+    """
+    journal, kept = request.app[JOURNAL], request.app[JOBS].log_file(job)
+    if job.status.terminal and kept.exists():
+        async with contextlib.aclosing(archive.read(kept, numbering.position, newest=newest)) as batches:
+            async for items in batches:
+                if items:
+                    numbering.go_to(items[-1])
+                yield items
+        return
+    # The journal may have less than there was in a file that retention removed meanwhile.
+    await request.app[JOBS].check_files(job)
+    recent = job.finished_at is not None and now() - job.finished_at < timedelta(seconds=2 * SETTLE_LIMIT)
+    # A job that never ran has no closing entry to wait for.
+    read = journal.rest if recent and job.invocation_id else journal.history
+    async with contextlib.aclosing(read(job.unit, numbering)) as batches:
+        async for items in batches:
+            yield items
+    if job.status.terminal and job.invocation_id:
+        yield await journal.unclosed(job.unit, numbering)
+
+
+async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:
+    """Each state that the job comes to while it lives, and its place while it waits."""
+    while not job.status.terminal:
+        await stream.send("state", job)
+        change = asyncio.create_task(jobs.changed(job))
+        try:
+            await _send_places(stream, jobs, job, change)
+            job = await change
+        finally:
+            change.cancel()
+
+
+async def _send_places(stream: EventStream, jobs: Jobs, job: Job, change: asyncio.Task[Job]) -> None:
+    """The place of a job that waits, at once and whenever it is another, until the job itself changes."""
+    place = None
+    while job.status is JobState.PENDING and not change.done():
+        if job.queue and job.queue != place:
+            place = job.queue
+            await stream.send("waiting", place)
+        await asyncio.wait([change], timeout=QUEUE_LOOK)
+        job = await jobs.get(job.job_id)
+
+
+async def _send_tail(
+    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
+) -> None:
+    """Of what there is, the last lines; with `grep`, the last that match."""
+    kept: deque[Item] = deque(maxlen=wanted.tail)
+    async with contextlib.aclosing(_history(request, job, numbering, _newest(wanted))) as batches:
+        async for items in batches:
+            kept += await _shown(wanted, items)
+    await _write(stream, wanted, list(kept))
+
+
+def _newest(wanted: Wanted) -> int | None:
+    """How many job lines the tail needs at the most, where that can be said without reading them."""
+    return wanted.tail if wanted.only.takes_all else None
+
+
+async def _send_lines(
+    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
+) -> None:
+    """Everything after the numbering's position."""
+    jobs = request.app[JOBS]
+
+    async def unborn() -> bool:
+        # An event id says that there is something; so does an attempt, of a job that is tried again.
+        known = await jobs.get(job.job_id)
+        begun = known.status is not JobState.PENDING or known.attempts
+        return not begun and not wanted.position.cursor
+
+    async def ended() -> bool:
+        await jobs.ended(job)
+        return (await jobs.get(job.job_id)).invocation_id is not None
+
+    if job.status is JobState.RUNNING and wanted.all_as_text:
+        await _send_output(stream, request.app[JOURNAL], job, numbering, wanted)
+        return
+    if job.status.terminal or not wanted.follow:
+        lines = _history(request, job, numbering)
+    else:
+        lines = request.app[JOURNAL].follow(job.unit, numbering, ended, unborn=unborn)
+    async with contextlib.aclosing(lines):
+        async for items in lines:
+            await _write(stream, wanted, await _shown(wanted, items))
+
+
+async def _send_output(
+    stream: EventStream, journal: Journal, job: Job, numbering: LineNumbering, wanted: Wanted
+) -> None:
+    """What a job that runs has printed so far: for most of it, what journalctl prints, as it is."""
+    if after := await journal.plain_after(job.unit):
+        async with contextlib.aclosing(journal.history(job.unit, numbering, last=after)) as batches:
+            async for items in batches:
+                await _write(stream, wanted, await _shown(wanted, items))
+    async with contextlib.aclosing(journal.output(job.unit, after)) as chunks:
+        async for chunk in chunks:
+            await stream.write(chunk)
+
+
+async def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
+    """Those that were asked for, of those that the form can show."""
+    items = await wanted.only(items)
+    if wanted.form is None:
+        return [item for item in items if isinstance(item, Line) and item.source is LogSource.JOB]
+    return items
+
+
+async def _write(stream: EventStream, wanted: Wanted, items: list[Item]) -> None:
+    await stream.write(as_events(items, wanted.form) if wanted.form else as_text(items))

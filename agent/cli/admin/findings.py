@@ -1,0 +1,127 @@
+"""What the doctor's observations mean: pure functions from what was seen to findings and their remedies."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from ...host.podman import Secret
+from ...model.certificate import Certificate
+from ...model.script import Script
+
+CLIENT_WARN = timedelta(days=7)
+AUTHORITY_WARN = timedelta(days=180)  # to replace one takes as long as clients need to renew
+
+
+class Level(StrEnum):
+    """`warn`: jobs run, but not as well as promised. `fail`: they do not, or the agent does not."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was seen, and what mends it (empty where all is well)."""
+
+    subject: str
+    level: Level
+    seen: str
+    remedy: str = ""
+
+    def document(self) -> dict[str, str]:
+        """As JSON."""
+        return {"subject": self.subject, "level": self.level, "seen": self.seen, "remedy": self.remedy}
+
+
+def judge(subject: str, *, good: bool, seen: str, remedy: str, otherwise: Level = Level.FAIL) -> Finding:
+    """All is well, or the `otherwise` finding with its remedy."""
+    return Finding(subject, Level.OK, seen) if good else Finding(subject, otherwise, seen, remedy)
+
+
+def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> Iterable[Finding]:
+    """One finding for each secret that a script declares."""
+    known = list(secrets)
+    needed = list(scripts)
+    for name in sorted({name for script in needed for name in script.secrets}):
+        users = [secret.user for secret in known if secret.name == name]
+        whom = "everybody" if None in users else ", ".join(sorted(user for user in users if user))
+        wanting = ", ".join(script.script_name for script in needed if name in script.secrets)
+        yield judge(
+            f"secret {name}",
+            good=None in users,
+            seen=f"set for {whom}" if whom else f"not set, but needed by {wanting}",
+            remedy=f"`ml-agent secret set {name}` for everybody, or with --user for one",
+            otherwise=Level.WARN,
+        )
+
+
+def undefined_networks(scripts: Iterable[Script], meaning: Callable[[str], str | None]) -> Iterable[Finding]:
+    """One finding for each network that a script declares and that has no meaning at this site."""
+    needed = list(scripts)
+    for name in sorted({script.network for script in needed}):
+        if meaning(name) is None:
+            wanting = ", ".join(script.script_name for script in needed if script.network == name)
+            seen = f"not defined, but needed by {wanting}"
+            remedy = f"Define networks.{name} or egress.{name}: docs/configuration.md."
+            yield Finding(f"network {name}", Level.WARN, seen, remedy)
+
+
+def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> Finding:
+    """Who has to be given a new certificate within a week; who let one expire long ago is not counted."""
+    last: dict[str, datetime] = {}
+    for certificate in certificates:
+        if certificate.revoked_at is None and certificate.expires_at > moment:
+            last[certificate.user] = max(last.get(certificate.user, moment), certificate.expires_at)
+    if not last:
+        return Finding("clients", Level.WARN, "no valid certificate is out", "`ml-agent issue USER`")
+    ending = sorted(user for user, expires in last.items() if expires - moment < CLIENT_WARN)
+    return judge(
+        "clients",
+        good=not ending,
+        seen=f"{len(last)} with a valid certificate"
+        + (f", ending soon: {', '.join(ending)}" if ending else ""),
+        remedy="Its holder renews it with `ml-job renew`; `ml-agent issue USER` makes a new one.",
+        otherwise=Level.WARN,
+    )
+
+
+def rotation_under_way(
+    begun: datetime, waiting: Iterable[Certificate], moment: datetime, lifetime: timedelta
+) -> Finding:
+    """Two authorities are a passing state: after a client's `lifetime`, all have renewed or are gone."""
+    users = sorted({certificate.user for certificate in waiting})
+    return judge(
+        "rotation",
+        good=bool(users) and moment - begun < lifetime,
+        seen=f"two authorities since {begun:%Y-%m-%d}, "
+        + (f"not renewed yet: {', '.join(users)}" if users else "and all clients have renewed"),
+        remedy="`ml-agent rotate-ca --finish` ends the old one.",
+        otherwise=Level.WARN,
+    )
+
+
+def ignored_lines(verified: str, unit: Path) -> list[str]:
+    """What systemd takes no notice of in a unit itself, as `systemd-analyze verify` prints it."""
+    return re.findall(rf"(?m)^{re.escape(str(unit))}:\d+: (.*)$", verified)
+
+
+def listening_ports(listen: str) -> list[int]:
+    """The TCP ports in a socket unit's `Listen=`, as `systemctl show` prints it."""
+    return [int(port) for port in re.findall(r":(\d+) \(Stream\)", listen)]
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """Major and minor of the first version in a text, (0, 0) where there is none."""
+    found = re.search(r"\b(\d+)(?:\.(\d+))?", text)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
+def rate_limit_is_off(configuration: str) -> bool:
+    """Whether journald.conf with its drop-ins, as `systemd-analyze cat-config` prints them, has no limit."""
+    assignments = re.findall(r"^\s*(RateLimitIntervalSec|RateLimitBurst)\s*=\s*(\S*)", configuration, re.M)
+    last = dict(assignments)
+    return any(re.fullmatch(r"0+[a-z]*", value) for value in last.values())

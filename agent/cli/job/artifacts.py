@@ -1,0 +1,101 @@
+"""`ml-job artifacts`: what a job left behind, listed and fetched."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ...model.artifact import ArtifactManifest
+from ..terminal import Screen, visible
+from . import render
+from .download import download, select, target
+from .http import Api, decode
+from .invocation import JobArgument, JsonOption, resolve, run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+class ListByDefault(TyperGroup):
+    """`artifacts JOB` means `artifacts list JOB`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Names the command that was left out; no job id is as short as `get`."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=ListByDefault, no_args_is_help=True)
+
+
+@app.command("list")
+def list_artifacts(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """List the files a job left in /artifacts; `ml-job artifacts JOB` does the same."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.get(f"/jobs/{await resolve(api, job)}/artifacts")
+        manifest = decode(ArtifactManifest, value)
+        if as_json:
+            screen.json(value)
+        else:
+            render.artifact_table(screen, manifest)
+            _remark(screen, manifest)
+
+    run(context, work)
+
+
+@app.command("get")
+def get_artifacts(
+    context: typer.Context,
+    job: JobArgument,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Files or directories; all if none is named."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where to put them.", show_default="the job's id"),
+    ] = None,
+) -> None:
+    """Fetch a job's artifacts, each checked against its size and SHA-256."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        job_id = await resolve(api, job)
+        manifest = decode(ArtifactManifest, await api.get(f"/jobs/{job_id}/artifacts"))
+        directory = output or Path(job_id)
+        artifacts = select(manifest, paths or [])
+        places = [target(directory, artifact.path) for artifact in artifacts]  # all, before the first byte
+        _remark(screen, manifest)
+        with _progress(screen) as progress:
+            for artifact, place in zip(artifacts, places, strict=True):
+                task = progress.add_task(visible(artifact.path), total=artifact.size)
+                await download(api, job_id, artifact, place, progress=partial(progress.advance, task))
+        for place in places:
+            screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
+
+    run(context, work)
+
+
+def _progress(screen: Screen) -> "Progress":
+    # Here, since every other command would load it for nothing.
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
+    return Progress(*columns, console=screen.err, transient=True, disable=not screen.watched)
+
+
+def _remark(screen: Screen, manifest: ArtifactManifest) -> None:
+    if not manifest.complete:
+        screen.remark("ml-job: the job has not ended; its artifacts may still change", style="yellow")
+    elif not manifest.artifacts:
+        screen.remark("ml-job: the job left no artifacts")
+    for path in manifest.skipped:
+        screen.remark(f"ml-job: {path} was not published: only plain files are", style="yellow")

@@ -1,0 +1,102 @@
+"""Artifacts from the agent into a directory: checked before they appear, and never outside it."""
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from ...model.artifact import Artifact, ArtifactManifest
+from ..failure import EXIT_FAILURE, Failure
+from .http import Api
+
+CHUNK_BYTES = 256 * 1024
+ELSEWHERE = "Make room for it there, or name another place with --output."
+
+
+def select(manifest: ArtifactManifest, wanted: Iterable[str]) -> list[Artifact]:
+    """The artifacts that `wanted` names, each by its path or by a directory above it; all for none."""
+    paths = [path.rstrip("/") for path in wanted]
+    for path in paths:
+        if not any(_within(artifact.path, path) for artifact in manifest.artifacts):
+            raise Failure(
+                f"Job {manifest.job_id} has no artifact {path!r}.",
+                f"`ml-job artifacts {manifest.job_id}` lists what it has.",
+            )
+    return [
+        artifact
+        for artifact in manifest.artifacts
+        if not paths or any(_within(artifact.path, path) for path in paths)
+    ]
+
+
+def _within(path: str, wanted: str) -> bool:
+    return path == wanted or path.startswith(f"{wanted}/")
+
+
+def target(directory: Path, path: str) -> Path:
+    """Where an artifact belongs.
+
+    Raises Failure if that is not below `directory`, links included, or if something else has its place.
+    """
+    parts = PurePosixPath(path).parts
+    place = directory.joinpath(*parts)
+    root = directory.resolve()
+    outside = not parts or path.startswith("/") or ".." in parts or "\0" in path
+    if outside or not place.parent.resolve().is_relative_to(root):
+        raise Failure(
+            f"The artifact {path!r} would be written outside {directory}.", exit_status=EXIT_FAILURE
+        )
+    if os.path.isdir(place) and not os.path.islink(place):
+        raise Failure(f"{place} is a directory, and {path!r} is a file.", ELSEWHERE)
+    for above in place.parents[: len(parts)]:
+        if os.path.lexists(above) and not os.path.isdir(above):
+            raise Failure(f"{above} is no directory.", ELSEWHERE)
+    return place
+
+
+async def download(
+    api: Api, job_id: str, artifact: Artifact, place: Path, *, progress: Callable[[int], None]
+) -> None:
+    """Writes one artifact to `place`, whole or not at all; `progress` is told the bytes as they come.
+
+    Raises Failure if the bytes are not those of the manifest or cannot be written, and leaves what was
+    there before.
+    """
+    part = place.parent / f".ml-job-{secrets.token_hex(8)}.part"
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        await _fetch(api, job_id, artifact, part, progress=progress)
+        part.replace(place)
+    except OSError as exc:  # which names the part, or nothing
+        raise Failure(f"{place} cannot be written: {exc.strerror or exc}.", ELSEWHERE) from exc
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+async def _fetch(
+    api: Api, job_id: str, artifact: Artifact, part: Path, *, progress: Callable[[int], None]
+) -> None:
+    digest, size = hashlib.sha256(), 0
+    address = f"/jobs/{job_id}/artifacts/{quote(artifact.path, safe='/')}"
+    with part.open("xb") as file:
+        async with api.open(address, accept="*/*") as response:
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                size += len(chunk)
+                if size > artifact.size:
+                    break
+                digest.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+                progress(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+    if size != artifact.size or digest.hexdigest() != artifact.sha256:
+        raise Failure(
+            f"The artifact {artifact.path!r} did not arrive as the manifest describes it (size or SHA-256).",
+            "Nothing was written for it; try again.",
+            exit_status=EXIT_FAILURE,
+        )

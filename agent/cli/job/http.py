@@ -1,0 +1,184 @@
+"""The agent's HTTP interface as the client speaks it: requests that are checked, decoded and repeated."""
+
+import asyncio
+import contextlib
+import json
+import random
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from yarl import URL
+
+from ... import __version__
+from ...errors import Problem
+from ...model.job import JobPage
+from ..failure import EXIT_FAILURE, Failure, Refused, Unreachable
+from .diagnosis import not_understood, refused, unreachable
+from .profile import Profile
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 60  # without a byte; an agent may have to start, or to hash artifacts, before it answers
+POST_ATTEMPTS = 5
+PAGE_LENGTH = 100  # jobs
+FIRST_DELAY, LAST_DELAY = 0.2, 10.0  # seconds between attempts
+
+
+def backoff() -> Iterator[float]:
+    """Seconds to wait: 0.2, 0.4, … 10, 10, …, a little less at random, lest clients march in step."""
+    delay = FIRST_DELAY
+    while True:
+        yield delay * random.uniform(0.75, 1)  # noqa: S311 (spreads load, guards nothing)
+        delay = min(delay * 2, LAST_DELAY)
+
+
+def decode(model: type[ModelT], value: object) -> ModelT:
+    """A parsed JSON value as a model; members that only a newer agent knows are ignored."""
+    try:
+        return model.model_validate(value, extra="ignore")
+    except ValidationError as exc:
+        raise not_understood(model, exc) from exc
+
+
+def parse(text: bytes) -> Any:
+    """The JSON value of an answer or of an event."""
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise Failure(
+            f"The agent's answer is no JSON: {exc}.", "See --server.", exit_status=EXIT_FAILURE
+        ) from exc
+
+
+class Api:
+    """One agent, asked with one identity: an async context manager that owns the connections."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._tls = profile.tls_context()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls),
+            # An artifact's size and digest are those of its bytes as they are.
+            headers={"User-Agent": f"ml-job/{__version__}", "Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        params: Mapping[str, str] | None = None,
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        data: bytes | None = None,
+        silence: float = ANSWER_SECONDS,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A successful response, its body still to be read. `path` is percent-encoded and starts with `/`.
+
+        The request carries `body` as JSON, or `data` as it is.
+
+        Raises Refused for an error status, and Unreachable when the connection cannot be made, breaks
+        (also while the block reads the body), or brings no byte for `silence` seconds.
+        """
+        assert self._session is not None, "Api is used as an async context manager"
+        try:
+            async with self._session.request(
+                method,
+                URL(f"{self.profile.server}{path}", encoded=True),
+                params=params,
+                headers={"Accept": f"{accept}, application/problem+json", **(headers or {})},
+                json=body,
+                data=data,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence),
+                allow_redirects=False,
+                middlewares=middlewares,
+            ) as response:
+                if response.status >= 300:
+                    raise refused(response, await response.read())
+                yield response
+        except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as exc:
+            raise unreachable(self.profile, exc) from exc
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None) -> Any:
+        """The JSON value at `path`."""
+        async with self.open(path, params=params) as response:
+            return parse(await response.read())
+
+    async def post(
+        self,
+        path: str,
+        body: object = None,
+        *,
+        data: bytes | None = None,
+        key: str | None = None,
+        method: str = "POST",
+        done: Problem | None = None,
+    ) -> Any:
+        """The JSON answer to a POST, PUT or DELETE that may be repeated: by its nature, or by its `key`.
+
+        A connection that breaks leaves open whether the agent took the request, so it is sent again; a
+        first attempt that finds nobody leaves nothing open. `done` is how a repeated one is refused where
+        an earlier one was taken: the answer, which was lost, is then None.
+        """
+        headers = {} if key is None else {"Idempotency-Key": key}
+        sent = 0
+
+        async def count(
+            request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        ) -> aiohttp.ClientResponse:
+            # aiohttp repeats a PUT or DELETE once without a word.
+            nonlocal sent
+            sent += 1
+            return await send(request)
+
+        delays = backoff()
+        for attempt in range(1, POST_ATTEMPTS + 1):
+            try:
+                async with self.open(
+                    path, method=method, body=body, data=data, headers=headers, middlewares=[count]
+                ) as response:
+                    return parse(await response.read())
+            except Refused as exc:
+                if sent == 1 or exc.code != done:
+                    raise
+                return None
+            except Unreachable as exc:
+                nobody = isinstance(exc.__cause__, aiohttp.ClientConnectorError)
+                if exc.final or attempt == POST_ATTEMPTS or (sent == 1 and nobody):
+                    raise
+            await asyncio.sleep(next(delays))
+        raise AssertionError("the last attempt returns or raises")
+
+    async def jobs(self, filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
+        """Jobs as the agent gives them, newest first, over all pages; `limit` at the most (None: all)."""
+        cursor: dict[str, str] = {}
+        left = limit
+        while left is None or left > 0:
+            length = PAGE_LENGTH if left is None else min(left, PAGE_LENGTH)
+            value = await self.get("/jobs", {**filters, **cursor, "limit": str(length)})
+            page = decode(JobPage, value)
+            for job in value["jobs"][:length]:
+                yield job
+            if page.next_cursor is None:
+                return
+            cursor = {"cursor": page.next_cursor}
+            left = None if left is None else left - len(page.jobs)

@@ -1,0 +1,277 @@
+"""Jobs, artifacts and scripts as tables and sentences."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from rich.text import Text
+
+from ...model.artifact import ArtifactManifest
+from ...model.base import ID_PREFIX_LENGTH, format_number, format_time, now
+from ...model.host import Host, UserQueue
+from ...model.inputs import Limits
+from ...model.job import Attempt, Job, JobState
+from ...model.script import Parameter, Script, ScriptList
+from ..quantities import format_age, format_duration, format_size
+from ..terminal import Column, Screen, visible
+
+STATE_STYLES = {
+    JobState.PENDING: "yellow",
+    JobState.CREATED: "cyan",
+    JobState.RUNNING: "bold cyan",
+    JobState.COMPLETED: "green",
+    JobState.FAILED: "bold red",
+    JobState.CANCELLED: "magenta",
+}
+
+JOB_COLUMNS = (
+    Column("ID", style="bold"),
+    Column("STATUS"),
+    Column("REASON"),
+    Column("SCRIPT"),
+    Column("NAME"),
+    Column("OWNER"),
+    Column("CREATED"),
+    Column("TIME", justify="right"),
+)
+ARTIFACT_COLUMNS = (
+    Column("PATH", style="bold"),
+    Column("SIZE", justify="right"),
+    Column("TYPE"),
+    Column("SHA-256", style="dim"),
+)
+SCRIPT_COLUMNS = (Column("SCRIPT", style="bold"), Column("PARAMETERS"), Column("DESCRIPTION"))
+USER_COLUMNS = (
+    Column("USER", style="bold"),
+    Column("WAITING", justify="right"),
+    Column("RUNNING", justify="right"),
+    Column("RECENT USE", justify="right"),
+)
+PARAMETER_COLUMNS = (
+    Column("PARAMETER", style="bold"),
+    Column("TYPE"),
+    Column("DEFAULT"),
+    Column("TAKES"),
+    Column("DESCRIPTION"),
+)
+
+
+def job_table(screen: Screen, jobs: Iterable[Job], *, head: bool = True) -> None:
+    """One row per job: short ids and ages for a person, full ids and exact times for a program."""
+    screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs], head=head)
+
+
+def job_row(job: Job, *, person: bool) -> list[Text | str]:
+    """The cells of `JOB_COLUMNS`."""
+    taken = seconds_taken(job)
+    return [
+        job.job_id[:ID_PREFIX_LENGTH] if person else job.job_id,
+        Text(job.status, style=STATE_STYLES[job.status]),
+        f"{job.queue.position} in line" if person and job.queue else job.reason or "",
+        job.script_name,
+        job.name or "",
+        job.owner,
+        format_age(job.created_at, now()) if person else format_time(job.created_at),
+        "" if taken is None else format_duration(taken) if person else f"{taken:.3f}",
+    ]
+
+
+def seconds_taken(job: Job) -> float | None:
+    """How long it has run, or ran; None where it has not begun."""
+    if job.started_at is None:
+        return None
+    return ((job.finished_at or now()) - job.started_at).total_seconds()
+
+
+def job_sheet(screen: Screen, job: Job) -> None:
+    """Everything about one job, a line each."""
+    _sheet(screen, _job_facts(job, person=screen.person))
+
+
+def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
+    yield "job", job.job_id
+    yield "status", Text(job.status, style=STATE_STYLES[job.status])
+    yield "reason", job.reason or ""
+    yield "message", job.message or ""
+    yield (
+        "queue",
+        "" if job.queue is None else f"{job.queue.position} in line; waits for {job.queue.waits_for}",
+    )
+    yield "exit status", "" if job.exit_status is None else str(job.exit_status)
+    yield "name", job.name or ""
+    yield "owner", job.owner
+    yield "script", job.script_name
+    yield "rerun of", job.rerun_of or ""
+    yield "attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
+    yield "retry on", ", ".join(job.retry_on) if job.max_attempts > 1 else ""
+    for attempt in job.attempts if job.max_attempts > 1 else ():
+        yield f"attempt {attempt.number}", _attempt(attempt)
+    yield "commit", job.commit
+    yield "script SHA-256", job.script_sha256
+    yield "image", f"{job.image} {job.image_digest}".strip()
+    for name, value in sorted(job.hyperparameters.items()):
+        yield "parameter", f"{name}={value}"
+    for name, value in sorted(job.labels.items()):
+        yield "label", f"{name}={value}"
+    yield "secrets", ", ".join(job.secrets)
+    yield "network", job.network
+    yield "limits", limits_text(job.limits)
+    yield "priority", str(job.priority or "")
+    yield "unit", job.unit
+    yield "container", job.container_id
+    for title, moment in (
+        ("created", job.created_at),
+        ("started", job.started_at),
+        ("finished", job.finished_at),
+    ):
+        yield title, "" if moment is None else _moment(moment, person=person)
+    taken = seconds_taken(job)
+    yield "time", "" if taken is None else format_duration(taken)
+    yield "pinned", "yes" if job.pinned else ""
+    if job.removed is not None:
+        yield "removed", f"artifacts and log, {_moment(job.removed.at, person=person)}"
+
+
+def _attempt(attempt: Attempt) -> str:
+    """How it ended, such as `interrupted: The host went down while the job ran.`"""
+    return ": ".join(filter(None, (attempt.reason or "success", attempt.message)))
+
+
+def _moment(moment: datetime, *, person: bool) -> str:
+    if not person:
+        return format_time(moment)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({format_age(moment, now())})"
+
+
+def _sheet(screen: Screen, facts: Iterable[tuple[str, Text | str]]) -> None:
+    for title, value in facts:
+        if not str(value):
+            continue
+        if screen.person:
+            shown = value if isinstance(value, Text) else Text(visible(value))
+            screen.text(Text.assemble((f"{title:<15}", "dim"), shown))
+        else:
+            screen.write(f"{title}\t{visible(str(value))}\n".encode())
+
+
+def host_sheet(screen: Screen, host: Host) -> None:
+    """Capacity and queue, then a row per user; recent use is in seconds of the whole host."""
+    capacity, taken = host.capacity, host.in_use
+    versions = (f"{name} {version}" for name, version in host.versions.model_dump(exclude_none=True).items())
+    memory = f"{format_size(taken.memory_bytes)} of {format_size(capacity.memory_bytes)}"
+    facts = [
+        ("versions", ", ".join(versions)),
+        ("running", f"{taken.jobs} of {capacity.jobs}"),
+        ("CPUs", f"{taken.cpus:g} of {capacity.cpus:g}"),
+        ("memory", memory),
+        ("waiting", str(host.waiting)),
+    ]
+    _sheet(screen, facts)
+    if host.users:
+        screen.table(USER_COLUMNS, [_user_row(user, person=screen.person) for user in host.users])
+
+
+def _user_row(user: UserQueue, *, person: bool) -> list[Text | str]:
+    used = user.recent_use_seconds
+    return [
+        user.user,
+        str(user.waiting),
+        str(user.running),
+        format_duration(used) if person else f"{used:.1f}",
+    ]
+
+
+def limits_text(limits: Limits) -> str:
+    """`2.0 GiB memory, 1.5 CPUs, 512 tasks, 30 min`: those that are set."""
+    parts = []
+    if limits.memory_bytes is not None:
+        parts.append(f"{format_size(limits.memory_bytes)} memory")
+    if limits.cpus is not None:
+        parts.append(f"{limits.cpus:g} CPUs")
+    if limits.tasks is not None:
+        parts.append(f"{limits.tasks} tasks")
+    if limits.run_time_seconds is not None:
+        parts.append(format_duration(limits.run_time_seconds))
+    if limits.grace_seconds is not None:
+        parts.append(f"{format_duration(limits.grace_seconds)} grace")
+    return ", ".join(parts)
+
+
+def outcome(job: Job) -> str:
+    """A job's state as a sentence, such as `FAILED (exit-code, status 3) after 12 s: message`."""
+    details = [str(job.reason)] if job.reason else []
+    if job.exit_status:
+        details.append(f"status {job.exit_status}")
+    taken = seconds_taken(job) if job.status.terminal else None
+    sentence = f"job {job.job_id} is {job.status}"
+    sentence += f", attempt {job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
+    sentence += ", to be cancelled" if job.cancel_requested and not job.status.terminal else ""
+    sentence += f" ({', '.join(details)})" if details else ""
+    sentence += f" after {format_duration(taken)}" if taken is not None else ""
+    return f"{sentence}: {job.message}" if job.message else sentence
+
+
+def artifact_table(screen: Screen, manifest: ArtifactManifest) -> None:
+    """One row per artifact; sizes in bytes and whole digests for a program."""
+    screen.table(
+        ARTIFACT_COLUMNS,
+        [
+            [
+                artifact.path,
+                format_size(artifact.size) if screen.person else str(artifact.size),
+                artifact.media_type,
+                artifact.sha256[:16] if screen.person else artifact.sha256,
+            ]
+            for artifact in manifest.artifacts
+        ],
+    )
+
+
+def script_table(screen: Screen, scripts: ScriptList) -> None:
+    """One row per script."""
+    screen.table(
+        SCRIPT_COLUMNS,
+        [[script.script_name, _parameter_names(script), script.description] for script in scripts.scripts],
+    )
+
+
+def _parameter_names(script: Script) -> str:
+    return "any" if script.any_parameters else ", ".join(parameter.name for parameter in script.parameters)
+
+
+def script_sheet(screen: Screen, script: Script, *, commit: str) -> None:
+    """One script with its parameters."""
+    facts = [
+        ("script", script.script_name),
+        ("description", script.description),
+        ("commit", commit),
+        ("secrets", ", ".join(script.secrets)),
+        ("network", script.network),
+        ("limits", limits_text(script.limits)),
+        ("parameters", "any" if script.any_parameters else ""),
+    ]
+    _sheet(screen, facts)
+    if script.parameters:
+        screen.table(
+            PARAMETER_COLUMNS,
+            [
+                [
+                    parameter.name,
+                    parameter.type,
+                    parameter.default or "",
+                    _takes(parameter),
+                    parameter.description,
+                ]
+                for parameter in script.parameters
+            ],
+        )
+
+
+def _takes(parameter: Parameter) -> str:
+    parts = ["required"] if parameter.required else []
+    if parameter.choices:
+        parts.append(" | ".join(parameter.choices))
+    if parameter.minimum is not None:
+        parts.append(f"≥ {format_number(parameter.minimum)}")
+    if parameter.maximum is not None:
+        parts.append(f"≤ {format_number(parameter.maximum)}")
+    return ", ".join(parts)

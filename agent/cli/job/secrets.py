@@ -1,0 +1,101 @@
+"""`ml-job secret`: one's own secrets, set, listed and removed. Nothing shows a value."""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from ...errors import AgentError, Problem
+from ...model.base import format_time, now
+from ...model.secret import SecretChange, SecretEntry, SecretList
+from .. import secret_value
+from ..failure import Failure
+from ..quantities import format_age
+from ..terminal import Column, Screen, visible
+from .http import Api, decode
+from .invocation import JsonOption, run
+
+COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"))
+
+app = typer.Typer(no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As scripts declare it.")]
+
+
+@app.command("set")
+def set_secret(
+    context: typer.Context,
+    name: NameArgument,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="Where the value is; else standard input, or typed."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set a secret for your own jobs, in place of an earlier value."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.post(_path(name), data=_read_value(file), method="PUT")
+        change = decode(SecretChange, value)
+        if as_json:
+            screen.json(value)
+        else:
+            for line in secret_value.said_of(change):
+                screen.write(f"{visible(line)}\n".encode())
+        if remark := secret_value.left_readable(file):
+            screen.remark(f"ml-job: {remark}")
+
+    run(context, work)
+
+
+@app.command("list")
+def list_secrets(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List the secrets that your jobs can get: your own, and those for everybody."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.get("/secrets")
+        listing = decode(SecretList, value)
+        if as_json:
+            screen.json(value)
+        else:
+            screen.table(COLUMNS, [_row(one, person=screen.person) for one in listing.secrets])
+
+    run(context, work)
+
+
+@app.command("rm")
+def remove_secret(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
+    """Remove a secret of your own; jobs that run keep what they were given."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
+        if value is None:  # the answer was lost, and with it when it was set
+            value = {"name": name, "user": api.profile.identity}
+        else:
+            decode(SecretEntry, value)
+        if as_json:
+            screen.json(value)
+        else:
+            screen.write(f"Removed {value['name']} of {value['user']}.\n".encode())
+
+    run(context, work)
+
+
+def _path(name: str) -> str:
+    return f"/secrets/{quote(name, safe='')}"
+
+
+def _read_value(file: Path | None) -> bytes:
+    try:
+        return secret_value.read_value(file)
+    except AgentError as error:
+        raise Failure(error.message, error.hint) from error
+
+
+def _row(one: SecretEntry, *, person: bool) -> list[Any]:
+    return [
+        one.name,
+        one.user or "everybody",
+        format_age(one.updated_at, now()) if person else format_time(one.updated_at),
+    ]

@@ -1,0 +1,127 @@
+"""Clients' certificates as the record knows them: who holds one, and a new one for who does."""
+
+import asyncio
+import contextlib
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from ..audit.chain import Caller
+from ..errors import AgentError, Problem
+from ..model.base import format_time, now
+from ..model.certificate import Certificate, Principal, RenewedCertificate
+from ..store.database import Store
+from . import signing_request
+from .authority import Authority, ClientKey, authorities, authority_id, pem
+from .subject import Subject, fingerprint, identify
+
+FRESH = 1.0  # seconds for which one look at the record serves all streams of a certificate
+
+
+class Certificates:
+    """Decides who is asking, and renews a certificate for its holder."""
+
+    def __init__(self, store: Store, directory: Path, *, lifetime: timedelta, max_per_user: int) -> None:
+        self._store = store
+        self._directory = directory
+        self._lifetime = lifetime
+        self._max_per_user = max_per_user
+        self._recent: dict[str, Certificate | None] = {}
+        self._recent_since = 0.0
+        self._turn = asyncio.Lock()
+
+    async def identify(self, der: bytes) -> Principal:
+        """Who a certificate's holder is: by its own word, and in the role that the record gives it now.
+
+        Raises `AgentError` (certificate-refused) that says why it is nobody.
+        """
+        subject = identify(der)
+        certificate = await self._store.certificate(subject.serial)
+        principal = _principal(subject, certificate)
+        if certificate is not None and certificate.used_at is None:
+            # On a full disk it stays unknown that it is in use; that is no reason to refuse its holder.
+            with contextlib.suppress(AgentError):
+                await self._store.certificate_used(subject.serial, now())
+        return principal
+
+    async def identify_again(self, der: bytes) -> Principal:
+        """The same as of a second ago at the most, so that many streams cost one look at the record.
+
+        Whether the certificate has expired is a matter of this moment all the same.
+        """
+        subject = identify(der)
+        async with self._turn:  # who waits here finds the answer
+            if time.monotonic() - self._recent_since > FRESH:
+                self._recent.clear()
+                self._recent_since = time.monotonic()
+            if subject.serial not in self._recent:
+                self._recent[subject.serial] = await self._store.certificate(subject.serial)
+            certificate = self._recent[subject.serial]
+        return _principal(subject, certificate)
+
+    async def renew(self, der: bytes, csr: str, caller: Caller) -> RenewedCertificate:
+        """A certificate for the same user in the same role, and for the key of a signing request.
+
+        The one that it is asked for under stays good until it ends. Raises `AgentError`: invalid-request
+        where the request cannot be taken, certificate-refused, too-many-certificates.
+        """
+        principal = await self.identify(der)
+        key = await asyncio.to_thread(signing_request.public_key, csr)
+        certificate, trusted = await asyncio.to_thread(self._certify, principal.user, key)
+        renewed = recorded(certificate, trusted[0], principal, renews=identify(der).serial)
+        until = format_time(renewed.expires_at)
+        deed = caller.did("renewCertificate", renewed.serial, renews=renewed.renews or "", until=until)
+        await self._store.renew_certificate(renewed, limit=self._max_per_user, deed=deed)
+        return RenewedCertificate(
+            certificate=pem([certificate]).decode(),
+            ca_certificates=pem(trusted).decode(),
+            serial=renewed.serial,
+            expires_at=renewed.expires_at,
+        )
+
+    def _certify(self, user: str, key: ClientKey) -> tuple[x509.Certificate, list[x509.Certificate]]:
+        """The certificate, and the authorities that are to be trusted, its own one first."""
+        authority = Authority.load(self._directory)
+        others = [each for each in authorities(self._directory) if each != authority.certificate]
+        return authority.certify_client(user, key, self._lifetime), [authority.certificate, *others]
+
+
+def recorded(
+    certificate: x509.Certificate,
+    authority: x509.Certificate,
+    holder: Principal,
+    *,
+    renews: str | None = None,
+) -> Certificate:
+    """A certificate as the record has it."""
+    return Certificate(
+        serial=f"{certificate.serial_number:x}",
+        user=holder.user,
+        role=holder.role,
+        issued_at=now(),
+        expires_at=certificate.not_valid_after_utc,
+        authority=authority_id(authority),
+        renews=renews,
+        fingerprint=fingerprint(certificate),
+    )
+
+
+def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
+    if certificate is None or not _is_the_recorded(certificate, subject):
+        why = "is not one that this host issued"
+    elif certificate.revoked_at is not None:
+        why = "was revoked"
+    else:
+        return Principal(user=certificate.user, role=certificate.role)
+    raise AgentError(
+        Problem.CERTIFICATE_REFUSED,
+        f"The client certificate {why}.",
+        "Ask this host's administrator for a new one (`ml-agent issue`).",
+    )
+
+
+def _is_the_recorded(certificate: Certificate, subject: Subject) -> bool:
+    same = certificate.fingerprint in ("", subject.fingerprint)
+    return same and certificate.user == subject.user

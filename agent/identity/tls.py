@@ -1,0 +1,94 @@
+"""TLS contexts of the server, replaced when their files change."""
+
+import ssl
+import time
+from pathlib import Path
+
+from ..errors import AgentError, Problem
+from ..host.files import write_file as write_file
+from .authority import log
+from .key_files import certificates as certificates
+from .key_files import key_file, reread
+
+LOOK_INTERVAL = 1.0  # seconds between two looks at the files of the server's context
+
+SERVER_FILES = ("ca.crt", "server.crt", "server.key")
+Stamp = tuple[int, int, int] | None  # inode, size and time of a file; None without it
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """TLS 1.3 with a client certificate of an authority in `ca.crt`, and no other way in.
+
+    Right also while the files are being replaced. Raises `AgentError` (configuration) where one is missing
+    or wrong.
+    """
+    return reread(lambda: _server_context(directory))
+
+
+def _server_context(directory: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    # A resumed session would skip the look at the certificate's expiry.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    chain = directory / "server.crt"
+    key = key_file(directory, "server", certificates(chain)[0])
+    try:
+        context.load_cert_chain(chain, key)
+        context.load_verify_locations(directory / "ca.crt")
+    except OSError as error:  # ssl.SSLError is one
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The server's certificate in {directory} cannot be used: {error}.",
+            "`ml-agent init` makes what is missing.",
+        ) from error
+    return context
+
+
+class CurrentContext:
+    """The server's context for each new connection, made anew when its files have changed.
+
+    So the server's certificate and the authority are replaced without a restart; connections that stand keep
+    what they have. Files that cannot be used, such as half of a new set, are said once and change nothing.
+    Raises `AgentError` (configuration) where there is none to begin with.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._used = self._stamps()
+        self._refused: list[Stamp] = []
+        self._context = server_context(directory)
+        self._looked = time.monotonic()
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context now; looks at the files about once a second."""
+        if time.monotonic() - self._looked >= LOOK_INTERVAL:
+            self._looked = time.monotonic()
+            self._look()
+        return self._context
+
+    def _look(self) -> None:
+        if (stamps := self._stamps()) == self._used:
+            return
+        try:
+            self._context = server_context(self._directory)
+        except AgentError as error:
+            if stamps != self._refused:
+                log.error("%s Connections go on with the one before.", error.message)
+            self._refused = stamps
+            return
+        self._used = stamps
+        log.info("new connections are made with the new certificates in %s", self._directory)
+
+    def _stamps(self) -> list[Stamp]:
+        return [_stamp(self._directory / name) for name in SERVER_FILES]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,388 @@
+"""What a job leaves in /artifacts: a manifest of regular files with their SHA-256, and the files themselves.
+
+The directory is the work of a program that may be hostile and may still be running. It is walked by
+directory descriptors and never through a link; only what is a regular file once it is open is read.
+"""
+
+import asyncio
+import hashlib
+import os
+import stat
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from ..errors import AgentError, Problem
+from ..model.artifact import Artifact, ArtifactManifest
+from ..model.base import Model
+
+T = TypeVar("T")
+
+MANIFEST = "manifest.json"  # beside the artifacts' directory, where no job can write
+
+MAX_ENTRIES = 10_000  # names looked at, of whatever kind
+MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
+MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones would be a manifest of 80 MB
+MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
+CHUNK_BYTES = 2**20
+MAX_SHOWN = 200  # characters of a path that somebody asked for in vain
+
+# Hashing takes as long as its bytes do. What else the agent does in threads does not wait for it, and the end
+# of a job does not wait for those who ask about others.
+REQUESTS = ThreadPoolExecutor(2, "artifacts")
+ENDS = ThreadPoolExecutor(2, "artifacts-at-ends")
+
+OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+DEFAULT_MEDIA_TYPE = "application/octet-stream"
+MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".gz": "application/gzip",
+    ".html": "text/html",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+    ".log": "text/plain",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".zip": "application/zip",
+}
+
+
+class Stamp(NamedTuple):
+    """What changes when a file's bytes do: the kernel sets `ctime_ns`, and no program can set it back."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """An open artifact. The caller serves `size` bytes of `file`, which hash to `sha256`, and closes it."""
+
+    file: BinaryIO
+    size: int
+    sha256: str
+    media_type: str
+
+
+class _Record(Model):
+    """The content of `manifest.json`: the manifest, and each file's stamp when it was hashed."""
+
+    manifest: ArtifactManifest
+    stamps: dict[str, Stamp]
+
+    def artifact(self, path: str) -> Artifact | None:
+        """The artifact at a path, if it is published."""
+        return next((artifact for artifact in self.manifest.artifacts if artifact.path == path), None)
+
+
+@dataclass
+class _Survey:
+    """A walk in progress; `skipped` names directories that were not wholly taken with a `/` at the end.
+
+    With `flush`, what is published is on disk afterwards, as the state that will say so is.
+    """
+
+    stop: threading.Event
+    flush: bool
+    max_bytes: int = MAX_TOTAL_BYTES
+    artifacts: list[Artifact] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    entries: int = 0
+    characters: int = 0
+    total: int = 0
+
+    def flushed(self, descriptor: int) -> None:
+        """Puts an open file or directory on disk, if this walk does; its digest tells where that failed."""
+        if self.flush:
+            with suppress(OSError):
+                os.fsync(descriptor)
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the result any more."""
+
+
+async def manifest(
+    job_id: str,
+    directory: Path,
+    *,
+    complete: bool,
+    max_bytes: int | None = None,
+    pool: Executor = REQUESTS,
+) -> ArtifactManifest:
+    """What a job has left in `directory` so far; where it has ended (`complete`), once and for all.
+
+    Files are sorted by path. `skipped` names what is not published: links, devices, FIFOs, sockets, what
+    cannot be read, names that are no printable text (escaped), and what is past the bounds; a name ending
+    in `/` is a directory of which not everything was looked at. A directory that is not there is empty. Of
+    files, no more than `max_bytes` are hashed and published.
+
+    A complete manifest is kept in `manifest.json` beside the directory and read from there afterwards; while
+    the disk is full it is made again each time it is asked for. What has to be hashed is hashed in `pool`.
+    """
+    # At a job's end there is none, as a rule: a look costs less than a thread.
+    kept = complete and (directory.parent / MANIFEST).exists()
+    if kept and (record := await asyncio.to_thread(_load, directory)):
+        return record.manifest
+    most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
+    return await _in_thread(pool, partial(_manifest, job_id, directory, complete, most))
+
+
+async def open_artifact(directory: Path, path: str) -> Published:
+    """The artifact at a path as the manifest gives it. Raises `AgentError` (artifact not found).
+
+    Where a complete manifest is kept, these are the bytes that it hashed: a file that changed since is not
+    found any more. While the job runs, the file is hashed as it is now.
+    """
+    # One that is kept as it was needs no hashing, and does not wait for that of others.
+    if published := await _in_thread(None, partial(_published, directory, path, False), discard=_close):
+        return published
+    published = await _in_thread(REQUESTS, partial(_published, directory, path, True), discard=_close)
+    assert published is not None
+    return published
+
+
+def _close(published: Published | None) -> None:
+    if published is not None:
+        published.file.close()
+
+
+async def _in_thread(
+    pool: Executor | None,
+    work: Callable[[threading.Event], T],
+    discard: Callable[[T], None] = lambda _: None,
+) -> T:
+    """Runs `work` off the event loop; when the caller is cancelled, tells it to stop and drops its result."""
+    stop = threading.Event()
+    task = asyncio.get_running_loop().run_in_executor(pool, work, stop)
+
+    def drop(done: asyncio.Future[T]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            discard(done.result())
+
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        task.add_done_callback(drop)
+        raise
+
+
+def _manifest(
+    job_id: str, directory: Path, complete: bool, max_bytes: int, stop: threading.Event
+) -> ArtifactManifest:
+    survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
+    try:
+        with _opened(directory, OPEN_DIRECTORY) as descriptor:
+            _walk(survey, descriptor, PurePosixPath())
+    except FileNotFoundError:
+        pass  # the job never began
+    except OSError:
+        survey.skipped.append("./")  # its owner, the job, may have closed it
+    record = _Record(
+        manifest=ArtifactManifest(
+            job_id=job_id,
+            complete=complete,
+            artifacts=sorted(survey.artifacts, key=lambda artifact: artifact.path),
+            skipped=sorted(survey.skipped),
+        ),
+        stamps=survey.stamps,
+    )
+    if complete and directory.is_dir():
+        _keep(directory, record)
+    return record.manifest
+
+
+def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
+    """Adds what is below an open directory, whose own path is `place`."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = place / entry.name
+            survey.entries += 1
+            survey.characters += len(_escaped(str(path)))
+            if survey.entries > MAX_ENTRIES or survey.characters > MAX_CHARACTERS:
+                survey.skipped.append(f"{place}/")
+                return
+            if not entry.name.isprintable():
+                survey.skipped.append(_escaped(str(path)))
+            elif entry.is_dir(follow_symlinks=False):
+                _descend(survey, directory, path)
+            elif entry.is_file(follow_symlinks=False):
+                _add(survey, directory, path)
+            else:
+                survey.skipped.append(str(path))
+    survey.flushed(directory)
+
+
+def _descend(survey: _Survey, parent: int, path: PurePosixPath) -> None:
+    if len(path.parts) >= MAX_DEPTH:
+        survey.skipped.append(f"{path}/")
+        return
+    try:
+        with _opened(path.name, OPEN_DIRECTORY, parent) as descriptor:
+            _walk(survey, descriptor, path)
+    except FileNotFoundError:
+        pass  # deleted meanwhile
+    except OSError:
+        survey.skipped.append(f"{path}/")
+
+
+def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
+    try:
+        with _open_regular(path.name, parent) as file:
+            status = os.fstat(file.fileno())
+            if survey.total + status.st_size > survey.max_bytes:
+                survey.skipped.append(str(path))
+                return
+            size, sha256 = _hash(file, status.st_size, survey.stop)
+            survey.flushed(file.fileno())
+    except FileNotFoundError:
+        pass  # deleted meanwhile
+    except OSError:
+        survey.skipped.append(str(path))
+    else:
+        survey.total += size
+        survey.stamps[str(path)] = _stamp(status)
+        survey.artifacts.append(
+            Artifact(path=str(path), size=size, sha256=sha256, media_type=_media_type(path))
+        )
+
+
+def _published(directory: Path, path: str, hashing: bool, stop: threading.Event) -> Published | None:
+    """The artifact; None where it would have to be hashed, and may not."""
+    record = _load(directory)
+    kept = record.artifact(path) if record else None
+    if record and not kept:
+        raise _not_found(path)
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(_open_beneath(directory, path))
+            status = os.fstat(file.fileno())
+            if record and kept and record.stamps.get(path) == _stamp(status):
+                size, sha256 = kept.size, kept.sha256
+            elif not hashing:
+                return None
+            else:
+                # Restored from a backup, say: the stamp is another, the bytes may be the same.
+                size, sha256 = _hash(file, status.st_size, stop)
+        except (OSError, ValueError) as error:
+            raise _not_found(path) from error
+        if kept and sha256 != kept.sha256:
+            raise AgentError(
+                Problem.ARTIFACT_NOT_FOUND,
+                "The file is not what the job left any more: it was changed after the job ended.",
+                "Run the job again.",
+            )
+        file.seek(0)
+        stack.pop_all()
+    return Published(file, size, sha256, _media_type(PurePosixPath(path)))
+
+
+def _open_beneath(directory: Path, path: str) -> BinaryIO:
+    """Opens a regular file by its path, one part after the other. Raises `OSError` or `ValueError`."""
+    *parents, name = path.split("/")
+    odd = not path.isprintable() or not {"", ".", ".."}.isdisjoint((*parents, name))
+    if odd or len(parents) >= MAX_DEPTH:
+        raise ValueError("not a path beneath the directory")
+    with ExitStack() as stack:
+        descriptor = stack.enter_context(_opened(directory, OPEN_DIRECTORY))
+        for part in parents:
+            descriptor = stack.enter_context(_opened(part, OPEN_DIRECTORY, descriptor))
+        return _open_regular(name, descriptor)
+
+
+def _open_regular(name: str, parent: int) -> BinaryIO:
+    # O_NONBLOCK: a FIFO that took a file's place must not hold the agent until somebody writes to it.
+    descriptor = os.open(name, OPEN_FILE, dir_fd=parent)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError("not a regular file")
+
+
+@contextmanager
+def _opened(path: Path | str, flags: int, parent: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
+    """The number of bytes and the SHA-256 of a file up to `size`: one that grows has no other end."""
+    digest = hashlib.sha256()
+    done = 0
+    while done < size and (chunk := file.read(min(CHUNK_BYTES, size - done))):
+        if stop.is_set():
+            raise _StoppedError
+        digest.update(chunk)
+        done += len(chunk)
+    return done, digest.hexdigest()
+
+
+def _load(directory: Path) -> _Record | None:
+    """The record that is kept. One that cannot be read is none: it is made again."""
+    try:
+        return _Record.model_validate_json((directory.parent / MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _keep(directory: Path, record: _Record) -> None:
+    """Writes a record, which appears whole and synced, or not at all."""
+    target = directory.parent / MANIFEST
+    with suppress(OSError), _opened(target.parent, OPEN_DIRECTORY) as parent:
+        descriptor, partial_path = tempfile.mkstemp(dir=target.parent, prefix=f".{MANIFEST}-")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(record.model_dump_json(indent=1).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial_path, target)
+            os.fsync(parent)
+        except OSError:
+            Path(partial_path).unlink(missing_ok=True)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _media_type(path: PurePosixPath) -> str:
+    return MEDIA_TYPES.get(path.suffix.lower(), DEFAULT_MEDIA_TYPE)
+
+
+def _escaped(name: str) -> str:
+    """Printable text for any file name: what is not is written as Python would write it."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in name
+    )
+
+
+def _not_found(path: str) -> AgentError:
+    shown = path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…"
+    return AgentError(
+        Problem.ARTIFACT_NOT_FOUND,
+        f"There is no artifact {shown!a}.",
+        "GET /jobs/{id}/artifacts, or `ml-job artifacts`, shows what there is.",
+    )

@@ -1,0 +1,110 @@
+"""How much a job has in its /artifacts, while it may still be writing, moving and hiding what is there.
+
+A rootless account can set no quota on a directory: the job's files are the account's own. So they are
+counted, again and again, and the count ends where the quota does, however much there is.
+"""
+
+import os
+import stat
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..model.inputs import Limits
+
+BLOCK = 512  # bytes; the unit of st_blocks, whatever the file system's own is
+MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
+LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was counted. With `excess`, a sentence on what is too much, there may be more than that."""
+
+    bytes: int = 0
+    files: int = 0
+    excess: str = ""
+
+
+class StoppedError(Exception):
+    """Nobody waits for the result any more."""
+
+
+class _ExcessError(Exception):
+    """The count is over: the quota is exceeded; the message says how."""
+
+
+class _Count:
+    def __init__(self, limits: Limits, stop: threading.Event) -> None:
+        assert limits.artifact_bytes is not None
+        assert limits.artifact_files is not None
+        self.max_bytes, self.max_files = limits.artifact_bytes, limits.artifact_files
+        self.bytes, self.files = 0, 0
+        self._stop = stop
+
+    def add(self, status: os.stat_result) -> None:
+        """Counts one name. A sparse file counts by its size, since it is read and sent as that."""
+        if self._stop.is_set():
+            raise StoppedError
+        directory = stat.S_ISDIR(status.st_mode)
+        self.files += 1
+        self.bytes += max(status.st_blocks * BLOCK, 0 if directory else status.st_size)
+        if self.bytes > self.max_bytes:
+            raise _ExcessError(f"The job left more than {self.max_bytes} bytes in /artifacts.")
+        if self.files > self.max_files:
+            raise _ExcessError(f"The job left more than {self.max_files} files in /artifacts.")
+
+    def descend(self, parent: int | None, name: Path | str, depth: int = 0) -> None:
+        """Counts what is in a directory, each by the descriptor of the one above it: nothing leads out."""
+        if depth > MAX_DEPTH:
+            raise _ExcessError(f"The job left directories in /artifacts that are nested {MAX_DEPTH} deep.")
+        looked = os.open(name, LOOK, dir_fd=parent)
+        try:
+            mode = stat.S_IMODE(os.fstat(looked).st_mode)
+            # The owner may close a directory, and fill it all the same by a descriptor that is open.
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(f"/proc/self/fd/{looked}", mode | stat.S_IRWXU)
+            try:
+                self._look_into(looked, depth)
+            finally:
+                if mode & stat.S_IRWXU != stat.S_IRWXU:
+                    os.chmod(f"/proc/self/fd/{looked}", mode)
+        finally:
+            os.close(looked)
+
+    def _look_into(self, looked: int, depth: int) -> None:
+        directory = os.open(".", OPEN, dir_fd=looked)
+        try:
+            inner = []
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        self.add(entry.stat(follow_symlinks=False))
+                        if entry.is_dir(follow_symlinks=False):
+                            inner.append(entry.name)
+            for name in inner:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    self.descend(directory, name, depth + 1)
+        finally:
+            os.close(directory)
+
+
+def measure(directory: Path, limits: Limits, stop: threading.Event) -> Taken:
+    """Counts what is in `directory` up to the limits; one that is not there is empty. Follows no link.
+
+    A directory that does not let itself be counted is an excess, too. Raises `StoppedError` soon after `stop`
+    is set.
+    """
+    count = _Count(limits, stop)
+    try:
+        count.descend(None, directory)
+    except FileNotFoundError:
+        pass
+    except _ExcessError as error:
+        return Taken(count.bytes, count.files, str(error))
+    except OSError as error:
+        why = f"What the job left in /artifacts cannot be counted: {error.strerror}."
+        return Taken(count.bytes, count.files, why)
+    return Taken(count.bytes, count.files)

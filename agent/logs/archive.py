@@ -1,0 +1,207 @@
+"""The log of a job that has ended, in a file of its own, so that it outlives the journal's rotation.
+
+The file is gzip (RFC 1952) of JSON lines: `zcat` shows it. It is made of independent members, each with a
+subfield `ml` in its header that says how long the member is and what is in it, so that a reader finds any
+line, and the last ones, without decompressing what is before them.
+"""
+
+import asyncio
+import json
+import os
+import struct
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import AgentError, Problem
+from ..host.files import sync
+from ..model.base import format_milliseconds
+from ..model.log import LogSource
+from .lines import Gap, Item, Line, Position
+
+NAME = "log.gz"  # in the job's directory, beside its artifacts
+BLOCK_ITEMS = 4096
+BLOCK_BYTES = 1 << 20
+
+# A member's header: magic, deflate, FEXTRA; no time; no flags; unknown system; then one subfield with the
+# member's length in bytes, the number of its last line (of all lines so far), and its count of job lines.
+HEADER = struct.Struct("<4sIBBH2sHIQI")
+MAGIC = b"\x1f\x8b\x08\x04"
+SUBFIELD = (b"ml", struct.calcsize("<IQI"))
+TRAILER = struct.Struct("<II")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a member is, the number of the last line in it or before it, and how many job lines it has."""
+
+    offset: int
+    size: int
+    last: int
+    job_lines: int
+
+
+async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
+    """Keeps a log, which appears whole and synced, or not at all. Raises `OSError`, as for a full disk."""
+    partial = path.with_name(f"{path.name}.new")
+    gathered: list[Item] = []
+    size = last = 0
+    mode = "wb"
+    try:
+        async for items in batches:
+            for item in items:
+                gathered.append(item)
+                size += len(item.text) if isinstance(item, Line) else 0
+                last = item.position.number
+                if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
+                    await asyncio.to_thread(_append, partial, mode, gathered, last)
+                    # Never a new file: the thread of a cancelled writer must not begin one in the middle.
+                    gathered, size, mode = [], 0, "r+b"
+        await asyncio.to_thread(_append, partial, mode, gathered, last, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+async def read(path: Path, after: Position, *, newest: int | None = None) -> AsyncGenerator[list[Item]]:
+    """What is behind a position, whose line may have been read from the journal: numbers are the same.
+
+    With `newest`, what can be left out without leaving out one of so many last job lines is left out. Raises
+    `FileNotFoundError` where there is no such file, `AgentError` (host) where it is damaged.
+    """
+    behind = _Behind(after)
+    with path.open("rb") as file:
+        for block in await asyncio.to_thread(_wanted, file, after.number, newest):
+            yield behind.take(await asyncio.to_thread(_items, file, block))
+    yield behind.held
+
+
+class _Behind:
+    """Takes a log's items in their order for those behind a position.
+
+    A gap in the place of a forgotten beginning has the position of one who has seen nothing yet.
+    """
+
+    def __init__(self, after: Position) -> None:
+        self._after = after
+        self._met = False
+        self.held: list[Item] = []  # of which only what follows will tell
+
+    def take(self, items: list[Item]) -> list[Item]:
+        """Those of which it can be said."""
+        number = self._after.number
+        if items and items[0].position.number > number:
+            found = self.held + items
+            self.held = []
+            return found
+        found = []
+        for item in items:
+            if item.position.number > number:
+                found += [*self.held, item]
+                self.held = []
+            elif self._after.cursor and item.position == self._after and not self._met:
+                self._met = True
+                self.held = []
+            elif item.position.number == number and isinstance(item, Gap):
+                # Gaps share the number of the line before them: only the cursor tells which was seen. A gap
+                # at the end, or where the journal was vacuumed, shares that too, and may not have been seen.
+                self.held.append(item)
+        return found
+
+
+def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path | None = None) -> None:
+    """Writes a member, and publishes the file as `path` where it is the last one."""
+    text = "".join(_encoded(item) for item in items).encode()
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    body = compressor.compress(text) + compressor.flush()
+    size = HEADER.size + len(body) + TRAILER.size
+    job_lines = sum(isinstance(item, Line) and item.source is LogSource.JOB for item in items)
+    extra = SUBFIELD[1] + 4  # with the subfield's own name and length
+    with partial.open(mode) as file:
+        file.seek(0, os.SEEK_END)
+        file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
+        file.write(body)
+        file.write(TRAILER.pack(zlib.crc32(text), len(text) & 0xFFFFFFFF))
+        if path is not None:
+            file.flush()
+            os.fsync(file.fileno())
+    if path is not None:
+        os.replace(partial, path)
+        sync(path.parent)
+
+
+def _encoded(item: Item) -> str:
+    """Bytes that are no UTF-8 become lone surrogates (PEP 383), so that they come back as they were."""
+    values: dict[str, Any]
+    if isinstance(item, Line):
+        text = item.text.decode("utf-8", "surrogateescape")
+        values = {"number": item.number, "time": format_milliseconds(item.time), "source": item.source}
+        values |= {"text": text, "continued": True} if item.continued else {"text": text}
+    else:
+        values = {"after": item.after, "time": format_milliseconds(item.time)}
+        values |= {} if item.dropped is None else {"count": item.dropped}
+    values["cursor"] = item.cursor
+    ascii_only = isinstance(item, Line) and not _is_utf8(item.text)
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=ascii_only) + "\n"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(values: dict[str, Any]) -> Item:
+    time = round(datetime.fromisoformat(values["time"]).timestamp() * 1000)
+    if "after" in values:
+        return Gap(values["after"], time, values["cursor"], values.get("count"))
+    text = values["text"].encode("utf-8", "surrogateescape")
+    source = LogSource(values["source"])
+    return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
+
+
+def _wanted(file: BinaryIO, number: int, newest: int | None) -> list[Block]:
+    blocks = list(_blocks(file))
+    if newest is not None:
+        counted, first = 0, len(blocks)
+        while first and counted < newest:
+            first -= 1
+            counted += blocks[first].job_lines
+        blocks = blocks[first:]
+    return [block for block in blocks if block.last >= number]
+
+
+def _blocks(file: BinaryIO) -> Iterator[Block]:
+    offset = 0
+    end = file.seek(0, os.SEEK_END)
+    while offset < end:
+        file.seek(offset)
+        header = file.read(HEADER.size)
+        if len(header) < HEADER.size or not header.startswith(MAGIC):
+            raise _damaged(file)
+        *_, size, last, job_lines = HEADER.unpack(header)
+        if size <= HEADER.size + TRAILER.size or offset + size > end:
+            raise _damaged(file)
+        yield Block(offset, size, last, job_lines)
+        offset += size
+
+
+def _items(file: BinaryIO, block: Block) -> list[Item]:
+    file.seek(block.offset)
+    member = file.read(block.size)
+    try:
+        lines = zlib.decompress(member, wbits=zlib.MAX_WBITS | 16)[:-1].replace(b"\n", b",")
+        return [_decoded(values) for values in json.loads(b"[%s]" % lines)]
+    except (zlib.error, ValueError, LookupError) as error:
+        raise _damaged(file) from error
+
+
+def _damaged(file: BinaryIO) -> AgentError:
+    return AgentError(
+        Problem.HOST, f"The log that was kept in {file.name} is damaged.", "Restore the file from a backup."
+    )

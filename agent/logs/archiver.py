@@ -1,0 +1,93 @@
+"""Takes the log of each job that has ended out of the journal, when the journal has settled.
+
+Which jobs those are is in the store, in the same transaction as their end: an agent that dies meanwhile
+leaves them to the next one. A job's place in the queue is free long before.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+
+from ..errors import AgentError
+from ..model.base import now
+from ..model.job import Job
+from ..store.database import Store
+from . import archive
+from .journal import SETTLE_LIMIT, Journal
+from .lines import Item, LineNumbering, Position
+from .metrics import Collector
+from .metrics_reader import collected, keep
+
+log = logging.getLogger("ml-agent")
+
+DELAY = 2 * SETTLE_LIMIT  # seconds after a job's end from which on one look at the journal sees all of it
+BEHIND = 60.0  # seconds after a job's end for which journald may still be busy with what it printed
+
+
+class Archivist:
+    """Told of each end by `note`; `run` keeps one log after the other, below `directory`, by job."""
+
+    def __init__(self, store: Store, journal: Journal, directory: Path) -> None:
+        self._store = store
+        self._journal = journal
+        self._directory = directory
+        self._ended: asyncio.Queue[tuple[float, Job]] = asyncio.Queue()
+        self._unkept = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether no log waits to be kept."""
+        return self._unkept == 0
+
+    async def load(self) -> None:
+        """Takes up what an earlier agent has not kept."""
+        for job in await self._store.unarchived_jobs():
+            self.note(job)
+
+    def note(self, job: Job) -> None:
+        """A job that has ended just now, as far as is known."""
+        self._unkept += 1
+        self._ended.put_nowait((time.monotonic(), job))
+
+    async def run(self) -> None:
+        """Keeps logs until it is cancelled. One that cannot be kept now is left to the next agent."""
+        while True:
+            since, job = await self._ended.get()
+            await asyncio.sleep(since + DELAY - time.monotonic())
+            try:
+                await self._keep(job)
+            except (AgentError, OSError) as error:
+                log.warning("job %s: its log stays in the journal for now: %s", job.job_id, error)
+            self._unkept -= 1
+
+    async def _keep(self, job: Job) -> None:
+        file = self._directory / job.job_id / archive.NAME
+        # A job that never began has no directory and no log.
+        if file.parent.is_dir() and not file.exists():
+            said = Collector()
+            lines = collected(self._log(job), said)
+            async with contextlib.aclosing(lines):
+                await archive.write(file, lines)
+            await asyncio.to_thread(keep, file.parent, said.metrics(job.job_id, complete=True))
+        await self._store.archived(job.job_id)
+
+    async def _log(self, job: Job) -> AsyncGenerator[list[Item]]:
+        """What the journal holds; of a job of late without its closing entry also what is still to come."""
+        numbering = LineNumbering(Position())
+        if (short := await self._journal.short(job.unit, numbering)) is not None:
+            yield short
+        else:
+            async with contextlib.aclosing(self._journal.history(job.unit, numbering)) as batches:
+                async for items in batches:
+                    yield items
+        late = job.finished_at is None or now() - job.finished_at > timedelta(seconds=BEHIND)
+        if job.invocation_id and not numbering.closed and not late:
+            async with contextlib.aclosing(self._journal.rest(job.unit, numbering)) as batches:
+                async for items in batches:
+                    yield items
+        if job.invocation_id:
+            yield await self._journal.unclosed(job.unit, numbering)

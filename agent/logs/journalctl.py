@@ -1,0 +1,198 @@
+"""journalctl(1) as a child process, and the Journal Export Format that it prints.
+
+systemd.io/JOURNAL_EXPORT_FORMATS: the only serialisation that is exact for any bytes.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+from collections.abc import AsyncGenerator, Sequence
+
+from ..errors import AgentError, Problem
+from ..host.tasks import _undisturbed
+from .entries import FIELDS, Fields
+from .journal_files import all_there, files
+
+READ_SIZE = 1 << 16  # bytes
+MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
+NICE = 10  # what there was is for one who asks; whoever else asks, and what comes, goes first
+STARTS = 20  # how often it is started while the journal's files come and go
+START_PAUSE = 0.1  # seconds between two starts
+
+# Set in an entry that journalctl began to print, and could not read to its end.
+TORN = "__TORN"
+# An entry begins so; then the fields that were asked for. Control characters are no text to it.
+USUAL_ENTRY = re.compile(
+    rb"__CURSOR=([^\n]*)\n__REALTIME_TIMESTAMP=([0-9]+)\n(?:__[^\n]*\n)*_BOOT_ID=[^\n]*\n"
+    rb"((?:[A-Z_]+=[^\n]*\n)+)\n"
+)
+NAMES = {name.encode(): name for name in FIELDS}
+
+
+class JournalChangedError(Exception):
+    """A file of the journal has been deleted while it was read."""
+
+
+class ExportParser:
+    """Cuts a byte stream in the Journal Export Format into entries."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._offset = 0
+
+    def feed(self, data: bytes) -> list[Fields]:
+        """The entries that are complete now, each a map of field names to their (last) value."""
+        self._buffer = self._buffer[self._offset :] + data
+        self._offset = 0
+        entries = []
+        while (entry := self._usual_entry() or self._entry()) is not None:
+            if entry:
+                entries.append(entry)
+        if len(self._buffer) - self._offset > MAX_ENTRY + READ_SIZE:
+            raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
+        return entries
+
+    def end(self) -> list[Fields]:
+        """What is left of an entry when there is no more to come."""
+        entry: Fields = {}
+        while (field := self._next_field()) is not None:
+            entry[field[0]] = field[1]
+        return [entry | {TORN: b""}] if "__CURSOR" in entry else []
+
+    def _usual_entry(self) -> Fields | None:
+        """The next entry, if it is here and has text values and known names only: several times faster."""
+        match = USUAL_ENTRY.match(self._buffer, self._offset)
+        if match is None:
+            return None
+        entry = {"__CURSOR": match[1], "__REALTIME_TIMESTAMP": match[2]}
+        for line in match[3][:-1].split(b"\n"):
+            name, _, value = line.partition(b"=")
+            if (known := NAMES.get(name)) is None:
+                return None
+            entry[known] = value
+        self._offset = match.end()
+        return entry
+
+    def _entry(self) -> Fields | None:
+        """The next entry, whatever it is made of; None until all of it has come."""
+        entry: Fields = {}
+        start = before = self._offset
+        while (field := self._next_field()) is not None:
+            name, value = field
+            if not name:
+                return entry
+            if name == "__CURSOR" and entry:
+                # No blank line behind the one before: of an entry that journald is just writing, some may be
+                # unreadable, and journalctl goes on with the next.
+                self._offset = before
+                return entry | {TORN: b""}
+            entry[name] = value
+            before = self._offset
+        self._offset = start
+        return None
+
+    def _next_field(self) -> tuple[str, bytes] | None:
+        """The next field, `("", b"")` for the blank line after an entry, or None until more has come."""
+        end = self._buffer.find(b"\n", self._offset)
+        if end < 0:
+            return None
+        line = self._buffer[self._offset : end]
+        name, separator, value = line.partition(b"=")
+        if separator or not line:
+            self._offset = end + 1
+            return name.decode("ascii", "replace"), value
+        size_end = end + 1 + 8
+        if len(self._buffer) < size_end:
+            return None
+        data_end = size_end + int.from_bytes(self._buffer[end + 1 : size_end], "little")
+        if len(self._buffer) < data_end + 1:
+            return None
+        self._offset = data_end + 1
+        return line.decode("ascii", "replace"), self._buffer[size_end:data_end]
+
+
+async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
+    """What journalctl prints. Raises `AgentError` (host) where it fails.
+
+    Raises `JournalChangedError` where a file has been deleted meanwhile: what was yielded until then is good,
+    and what was not must be read again.
+    """
+    for _ in range(STARTS):
+        before = files()
+        async with contextlib.aclosing(_printed(arguments)) as chunks:
+            # It opens the files one after the other, and has all of them by its first word. One that is
+            # rotated or deleted at that moment may be left out: then it is started again.
+            data = await anext(chunks, b"")
+            if files() == before:
+                while data:
+                    yield data
+                    data = await anext(chunks, b"")
+                    if not all_there(before):
+                        raise JournalChangedError
+                return
+        await asyncio.sleep(START_PAUSE)
+    raise _restless()
+
+
+async def newest(arguments: Sequence[str]) -> Fields | None:
+    """The last entry that journalctl prints in the export format; it should be asked for few."""
+    for _ in range(STARTS):
+        with contextlib.suppress(JournalChangedError):
+            async with contextlib.aclosing(journalctl(["--output=export", *arguments])) as chunks:
+                entries = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
+            return entries[-1] if entries else None
+    raise _restless()
+
+
+def _restless() -> AgentError:
+    return AgentError(
+        Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while."
+    )
+
+
+async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
+            *("journalctl", "--quiet", "--no-pager", "--all", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=READ_SIZE,
+        )
+    )
+    try:
+        # A start that is cancelled half-way leaves its pipes open.
+        try:
+            process = await asyncio.shield(starting)
+        except OSError as error:
+            raise AgentError(
+                Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again in a while."
+            ) from error
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        assert process.stdout is not None
+        while data := await process.stdout.read(READ_SIZE):
+            yield data
+        await _check_exit(process)
+    finally:
+        await _undisturbed(_end(starting))
+
+
+async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    try:
+        process = await starting
+    except OSError:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    # Reads what is left in the pipes: an unread pipe would stay open.
+    await process.communicate()
+
+
+async def _check_exit(process: asyncio.subprocess.Process) -> None:
+    """Raises `AgentError` (host) where journalctl failed."""
+    assert process.stderr is not None
+    said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
+    if await process.wait():
+        raise AgentError(Problem.HOST, f"journalctl failed: {said or 'it printed nothing'}.")

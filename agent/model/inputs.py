@@ -1,0 +1,80 @@
+"""What a submission may carry: hyperparameters and limits."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+
+from .base import WHOLE, Model, Text
+
+MAX_PARAMETERS = 100
+MAX_PARAMETER_NAME = 64  # characters; the variable is HP_<NAME>
+MAX_PARAMETER_VALUE = 4096  # characters
+MAX_PARAMETERS_SIZE = 32 * 1024  # bytes of all names and values in UTF-8
+
+
+def _reject_non_string(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        raise ValueError(f'must be a string; write "{value}" in quotes')
+    return value
+
+
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=MAX_PARAMETER_NAME)]
+ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_length=MAX_PARAMETER_VALUE)]
+
+
+def check_parameters_size(values: dict[str, str]) -> dict[str, str]:
+    """The same parameters. Raises `ValueError` where they are too large together."""
+    if sum(len(name) + len(value.encode()) for name, value in values.items()) > MAX_PARAMETERS_SIZE:
+        raise ValueError(f"must have {MAX_PARAMETERS_SIZE} bytes at most, names and values together")
+    return values
+
+
+Parameters = Annotated[
+    dict[ParameterName, ParameterValue],
+    Field(max_length=MAX_PARAMETERS),
+    AfterValidator(check_parameters_size),
+]
+
+
+class Limits(Model):
+    """What a job may use at the most; each but those of its artifacts is a property of its unit.
+
+    `artifact_bytes` bounds all that it leaves in /artifacts, by size or by blocks, whichever is more, and so
+    every file by itself; `artifact_files` counts names of whatever kind. The agent looks every few seconds.
+    `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
+    With less than a tenth of a CPU, a unit that is stopped might not write its exit record within that time.
+    """
+
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50), WHOLE] | None = None
+    cpus: Annotated[float, Field(ge=0.1, le=4096, allow_inf_nan=False)] | None = None
+    tasks: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
+    run_time_seconds: Annotated[int, Field(ge=1, le=30 * 24 * 3600), WHOLE] | None = None
+    grace_seconds: Annotated[int, Field(ge=1, le=24 * 3600), WHOLE] | None = None
+    artifact_bytes: Annotated[int, Field(ge=2**20, le=2**50), WHOLE] | None = None
+    artifact_files: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] | None = None
+
+    def over(self, defaults: "Limits") -> "Limits":
+        """These limits, and the defaults where they say nothing."""
+        return defaults.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class RequestedLimits(Limits):
+    """Limits as a client sends them: numbers, neither in quotes nor true or false."""
+
+    model_config = ConfigDict(strict=True)
+
+
+def same_variable(names: Iterable[str]) -> tuple[str, str] | None:
+    """The first two hyperparameters that would be one environment variable."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.upper(), name)
+        if other != name:
+            return other, name
+    return None

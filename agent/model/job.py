@@ -1,0 +1,181 @@
+"""The domain's types, which are also its wire format: requests, jobs, log lines, artifacts, scripts."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+
+from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName
+from .host import QueuePlace
+from .inputs import Limits, Parameters, RequestedLimits, same_variable
+from .script import Ref
+
+MAX_LABELS = 32
+Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]
+MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True), WHOLE]
+
+
+class JobState(StrEnum):
+    """Where a job is in its life. `docs/states.md` draws the arrows."""
+
+    PENDING = "PENDING"
+    CREATED = "CREATED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the state is written once and stays."""
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+class Reason(StrEnum):
+    """Why a job ended as it did; absent while it has not ended and after a plain success."""
+
+    EXIT_CODE = "exit-code"
+    SIGNAL = "signal"
+    OOM_KILL = "oom-kill"
+    TIMEOUT = "timeout"
+    START_FAILED = "start-failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+    STOPPED = "stopped"
+    ARTIFACT_QUOTA = "artifact-quota"
+    STORAGE_FULL = "storage-full"
+
+
+# What a job may be run again for: ends that nobody asked for.
+RetryReason = Literal[
+    Reason.EXIT_CODE,
+    Reason.SIGNAL,
+    Reason.OOM_KILL,
+    Reason.TIMEOUT,
+    Reason.START_FAILED,
+    Reason.INTERRUPTED,
+]
+RetryReasons = Annotated[list[RetryReason], Field(min_length=1, max_length=6)]
+RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
+
+
+class JobRequest(Model):
+    """The body of `POST /jobs`. Client values are data: none of them reaches a unit, a shell or a path."""
+
+    script_name: Annotated[Text, Field(min_length=1, max_length=255)]
+    hyperparameters: Parameters = {}
+    ref: Ref | None = None
+    name: Annotated[Text, Field(max_length=128)] | None = None
+    labels: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^[a-z][a-z0-9._/-]*$", max_length=63)],
+            Annotated[Text, Field(max_length=255)],
+        ],
+        Field(max_length=MAX_LABELS),
+    ] = {}
+    limits: RequestedLimits = RequestedLimits()
+    priority: Priority = 0
+    max_attempts: MaxAttempts = 1
+    retry_on: RetryReasons = RETRY_ON
+
+    @model_validator(mode="after")
+    def _names_differ_as_variables(self) -> Self:
+        """Two parameters that differ only in case would be one environment variable."""
+        if twice := same_variable(self.hyperparameters):
+            raise ValueError("hyperparameters {} and {} would both be HP_{}".format(*twice, twice[0].upper()))
+        return self
+
+
+class Rerun(Model):
+    """The body of `POST /jobs/{id}/rerun`: what differs from the job that is run again."""
+
+    hyperparameters: Parameters = {}
+    limits: RequestedLimits = RequestedLimits()
+    max_attempts: MaxAttempts | None = None
+    retry_on: RetryReasons | None = None
+
+
+class Attempt(Model):
+    """An attempt of a job that has ended: one invocation of its unit, or none where it did not begin."""
+
+    number: int
+    invocation_id: str | None = None
+    container_id: str = ""
+    exit_status: int | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    started_at: Time | None = None
+    finished_at: Time
+
+
+class RetentionRule(StrEnum):
+    """Why something of a finished job was removed: it was too old, or there was too much of it."""
+
+    AGE = "age"
+    COUNT = "count"
+    BYTES = "bytes"
+
+
+class Removal(Model):
+    """When retention removed a job's artifacts and log, and by which rule."""
+
+    at: Time
+    rule: RetentionRule
+
+
+class Job(Model):
+    """One job: what was asked, what it runs, where it is in its life.
+
+    `revision` counts the changes of this record. `attempt` is the number, from 1, of the attempt that the
+    record is about or, while the job waits, of the next one; `attempts` are those that have ended, and
+    `not_before` is there while the job waits to be tried again. `container_id` is empty until Podman has made
+    the container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue`
+    is there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
+    Retention leaves a `pinned` job alone; `removed` is there once it has removed artifacts and log.
+    """
+
+    job_id: JobId
+    status: JobState
+    reason: Reason | None = None
+    message: str | None = None
+    container_id: str = ""
+    owner: UserName
+    script_name: str
+    hyperparameters: dict[str, str]
+    name: str | None = None
+    labels: dict[str, str] = {}
+    limits: Limits
+    priority: int = 0
+    queue: QueuePlace | None = None
+    rerun_of: JobId | None = None
+    commit: str
+    script_sha256: str
+    image: str
+    image_digest: str
+    secrets: list[SecretName] = []
+    network: NetworkName
+    unit: str
+    max_attempts: int = 1
+    retry_on: list[RetryReason] = RETRY_ON
+    attempt: int = 1
+    attempts: list[Attempt] = []
+    not_before: Time | None = None
+    invocation_id: str | None = None
+    exit_status: int | None = None
+    cancel_requested: bool = False
+    created_at: Time
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    pinned: bool = False
+    removed: Removal | None = None
+    revision: int = 1
+
+
+class JobPage(Model):
+    """A page of `GET /jobs`, newest first; `next_cursor` is absent on the last one."""
+
+    jobs: list[Job]
+    next_cursor: str | None = None

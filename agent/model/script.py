@@ -1,0 +1,60 @@
+"""Scripts of the repository and the parameters that they declare."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import (
+    Field,
+)
+
+from .base import Model, NetworkName, SecretName
+from .inputs import Limits, ParameterName
+
+REF = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
+Ref = Annotated[str, Field(pattern=REF, max_length=255)]
+
+
+class ParameterType(StrEnum):
+    """How a script will read a hyperparameter; on the wire each is a string."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+class Parameter(Model):
+    """A hyperparameter as the script declares it; a `sensitive` one's value is not for the audit."""
+
+    name: ParameterName
+    type: ParameterType = ParameterType.STRING
+    description: str = ""
+    default: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: list[str] = []
+    required: bool = False
+    sensitive: bool = False
+
+
+class Script(Model):
+    """A runnable script: its file in the repository and the `# /// ml-job` block at its head.
+
+    A script without a block takes any parameters, no secrets and the site's default limits and network.
+    """
+
+    script_name: str
+    description: str = ""
+    sha256: str
+    parameters: list[Parameter] = []
+    any_parameters: bool = False
+    secrets: list[SecretName] = []
+    network: NetworkName = "none"
+    limits: Limits = Limits()
+
+
+class ScriptList(Model):
+    """What can be run at `commit`."""
+
+    commit: str
+    scripts: list[Script]

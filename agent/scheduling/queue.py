@@ -1,0 +1,226 @@
+"""The queue as it is now: who waits, who takes room, who had how much; `queue` decides on it."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from operator import attrgetter
+
+from ..config import Jobs as Settings
+from ..model.base import now
+from ..model.host import QueuePlace, Resources, Use, UserQueue
+from ..model.job import Job, JobState
+from . import policy
+from .policy import Room, Running, Snapshot, Turn, Waiting
+
+# More than a unit takes to start and, by its template, to stop: a job that seems to have had its room for
+# longer than this and its own limits has seen the clock set on.
+LONGEST_AROUND = 240  # seconds
+MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
+NEGLIGIBLE = 0.5  # seconds of the whole host: less recent use is not worth a line
+
+
+@dataclass(frozen=True, slots=True)
+class _BackingOff:
+    """A job that is to be tried again, not yet: `due` is monotonic, `not_before` what clients are told."""
+
+    due: float
+    not_before: datetime
+    job: Waiting
+
+
+class Schedule:
+    """Told of each change of a job by `note`; gives room by `take`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._capacity = Room.of(
+            jobs=settings.max_running, cpus=settings.cpus, memory_bytes=settings.memory_bytes
+        )
+        self._waiting: dict[str, Waiting] = {}
+        self._running: dict[str, Running] = {}
+        self._backing_off: dict[str, _BackingOff] = {}
+        self._sequences: dict[str, int] = {}
+        self._accepted = 0
+        self._uses: dict[str, Use] = {}
+        self._reserved: str | None = None
+        self._turns: dict[str, Turn] | None = None
+
+    def load(self, jobs: Iterable[Job], uses: Iterable[Use]) -> None:
+        """Takes up the jobs that have not ended, oldest first, and what users had before."""
+        self._uses = {use.owner: use for use in uses}
+        for job in jobs:
+            self.note(job)
+
+    def note(self, job: Job) -> None:
+        """The job as last committed: it waits, takes room, or has ended."""
+        self._turns = None
+        job_id = job.job_id
+        self._backing_off.pop(job_id, None)
+        if job.status.terminal:
+            self._waiting.pop(job_id, None)
+            self._running.pop(job_id, None)
+            self._sequences.pop(job_id, None)
+            return
+        if job_id not in self._sequences:
+            self._accepted += 1
+            self._sequences[job_id] = self._accepted
+        if job.status is JobState.PENDING:
+            self._running.pop(job_id, None)
+            if job.not_before is not None and job.not_before > now() and job_id not in self._waiting:
+                # Counted by a clock that nobody sets: one that was set back must not put it off for long.
+                left = min((job.not_before - now()).total_seconds(), MAX_BACK_OFF)
+                due = time.monotonic() + left
+                self._backing_off[job_id] = _BackingOff(due, job.not_before, self._waits(job))
+            else:
+                self._waiting[job_id] = self._waits(job)
+        else:
+            waited = self._waiting.pop(job_id, None) or self._waits(job)
+            known = self._running.get(job_id)
+            since = known.since if known else (job.started_at or now()).timestamp()
+            self._run(waited, since, started=job.started_at)
+
+    def take(self) -> Iterator[str]:
+        """The jobs whose turn it is now; from here on they take room."""
+        moment = now()
+        for job_id, backing_off in list(self._backing_off.items()):
+            if backing_off.due <= time.monotonic():
+                del self._backing_off[job_id]
+                self._waiting[job_id] = backing_off.job
+                self._turns = None
+        decision = policy.decide(self._snapshot(moment))
+        if decision.start or decision.reserved != self._reserved:
+            self._turns = None
+        self._reserved = decision.reserved
+        for job_id in decision.start:
+            self._run(self._waiting.pop(job_id), moment.timestamp())
+            yield job_id
+
+    def back_off(self, attempts: int) -> timedelta:
+        """How long a job waits after so many attempts until it is in the line again."""
+        return timedelta(seconds=min(self._settings.retry_delay_seconds * 2 ** (attempts - 1), MAX_BACK_OFF))
+
+    def next_due(self) -> float | None:
+        """Seconds until `take` has to look again because a job may be tried again; None if none waits so."""
+        if not self._backing_off:
+            return None
+        return max(0.0, min(each.due for each in self._backing_off.values()) - time.monotonic())
+
+    def use(self, job: Job) -> Use | None:
+        """What the owner has had of the host once this job, which took room, no longer does."""
+        running = self._running.get(job.job_id)
+        if running is None:
+            return None
+        moment = now()
+        # One that is to be tried again has not finished; its attempt has.
+        ended = (job.finished_at or (job.attempts[-1].finished_at if job.attempts else moment)).timestamp()
+        cost = policy.cost(running.room, self._capacity, running.had(ended))
+        return Use(owner=job.owner, seconds=self._used(job.owner, moment) + cost, at=moment)
+
+    def charge(self, use: Use) -> None:
+        """Takes up a use that was committed."""
+        self._uses[use.owner] = use
+
+    def place(self, job: Job) -> Job:
+        """The job with its place in the queue, where it waits."""
+        if job.job_id not in self._waiting and job.job_id not in self._backing_off:
+            return job
+        return job.model_copy(update={"queue": _place(self._explained()[job.job_id])})
+
+    def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        """The places of the first `limit` jobs in the line, of one owner or of all, in their order."""
+        turns = self._explained().items()
+        seen = (item for item in turns if owner is None or self._owner(item[0]) == owner)
+        return {job_id: _place(turn) for job_id, turn in islice(seen, limit)}
+
+    def _explained(self) -> dict[str, Turn]:
+        if self._turns is None:
+            self._turns = policy.explain(self._snapshot(now()))
+            # Behind the line, where nobody waits for them, until their time has come.
+            for each in sorted(self._backing_off.values(), key=attrgetter("due")):
+                what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
+                self._turns[each.job.job_id] = Turn(len(self._turns) + 1, what)
+        return self._turns
+
+    def _owner(self, job_id: str) -> str:
+        waiting = self._waiting.get(job_id)
+        return waiting.owner if waiting else self._backing_off[job_id].job.owner
+
+    @property
+    def capacity(self) -> Resources:
+        """What the host gives to jobs."""
+        return _resources(self._capacity)
+
+    @property
+    def in_use(self) -> Resources:
+        """What running jobs take of it, also those that are about to start."""
+        return _resources(sum((running.room for running in self._running.values()), start=Room(0, 0, 0)))
+
+    def users(self) -> list[UserQueue]:
+        """Who has jobs that have not ended, or had much of the host of late; by name."""
+        moment = now()
+        waiting = Counter(job.owner for job in self._waiting.values())
+        waiting.update(each.job.owner for each in self._backing_off.values())
+        running = Counter(job.owner for job in self._running.values())
+        recent = {owner: self._used(owner, moment) for owner in self._uses}
+        names = {*waiting, *running, *(owner for owner, used in recent.items() if used > NEGLIGIBLE)}
+        return [
+            UserQueue(
+                user=name,
+                waiting=waiting[name],
+                running=running[name],
+                recent_use_seconds=round(recent.get(name, 0.0), 1),
+            )
+            for name in sorted(names)
+        ]
+
+    def _snapshot(self, moment: datetime) -> Snapshot:
+        return Snapshot(
+            now=moment.timestamp(),
+            capacity=self._capacity,
+            running=tuple(self._running.values()),
+            waiting=tuple(self._waiting.values()),
+            used={owner: self._used(owner, moment) for owner in self._uses},
+            max_running_per_user=self._settings.max_running_per_user,
+            reserved=self._reserved,
+        )
+
+    def _used(self, owner: str, moment: datetime) -> float:
+        """What the owner had, half of it forgotten with each half-life. A clock set back changes nothing."""
+        use = self._uses.get(owner)
+        if use is None:
+            return 0.0
+        elapsed = max(0.0, (moment - use.at).total_seconds())
+        return use.seconds * math.exp2(-elapsed / self._settings.fair_share_half_life_seconds)
+
+    def _waits(self, job: Job) -> Waiting:
+        limits = job.limits.over(self._settings.default_limits)
+        assert limits.cpus is not None
+        assert limits.memory_bytes is not None
+        assert limits.run_time_seconds is not None
+        return Waiting(
+            job_id=job.job_id,
+            owner=job.owner,
+            room=Room.of(cpus=limits.cpus, memory_bytes=limits.memory_bytes),
+            run_time=float(limits.run_time_seconds),
+            priority=job.priority,
+            sequence=self._sequences[job.job_id],
+            since=job.created_at.timestamp(),
+            longest=float(limits.run_time_seconds + (limits.grace_seconds or 0) + LONGEST_AROUND),
+        )
+
+    def _run(self, job: Waiting, since: float, *, started: datetime | None = None) -> None:
+        begun = started.timestamp() if started else since
+        ends_by = begun + job.run_time
+        self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, ends_by, job.longest)
+
+
+def _place(turn: Turn) -> QueuePlace:
+    return QueuePlace(position=turn.position, waits_for=turn.waits_for)
+
+
+def _resources(room: Room) -> Resources:
+    return Resources(jobs=room.jobs, cpus=room.millicpus / 1000, memory_bytes=room.memory_bytes)

@@ -1,0 +1,43 @@
+"""Which values a secret may have."""
+
+import re
+import tomllib
+
+from ..errors import AgentError, FieldError, Problem
+from ..host.toml import TooMuchError, parse
+
+_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
+
+
+def check_value(name: str, value: bytes) -> None:
+    """Makes sure that a secret whose name begins with `snowflake` is a connections.toml.
+
+    Format: docs.snowflake.com, "Connecting using the connections.toml file": one table per connection.
+    Raises `AgentError` (invalid-request) that says where it is wrong, without a byte of the value.
+    """
+    if not name.startswith("snowflake"):
+        return
+    try:
+        connections = parse(value.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _refused("is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _POSITION.search(str(error))
+        raise _refused(f"is not TOML{f' (at {place[1]})' if place else ''}") from None
+    except TooMuchError as error:
+        raise _refused(str(error)) from None
+    except ValueError:
+        raise _refused("has a number with too many digits") from None
+    if "connections" in connections:
+        raise _refused("has its connections below [connections]; write [NAME], not [connections.NAME]")
+    if not any(isinstance(table, dict) and "account" in table for table in connections.values()):
+        raise _refused('has no connection: a table such as [default] with account = "…"')
+
+
+def _refused(why: str) -> AgentError:
+    return AgentError(
+        Problem.INVALID_REQUEST,
+        "A secret of this name must be a connections.toml.",
+        "docs/secrets.md shows one; other names take any value.",
+        (FieldError("value", why),),
+    )

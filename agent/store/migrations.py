@@ -1,0 +1,134 @@
+"""The schema, version by version."""
+
+import sqlite3
+
+from ..errors import AgentError, Problem
+from . import audit
+
+# Each entry brings the file from version n to n + 1; entries are never edited once released.
+MIGRATIONS = (
+    """
+    CREATE TABLE jobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        prefix TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        script TEXT NOT NULL,
+        status TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        manager TEXT NOT NULL DEFAULT '',
+        document TEXT NOT NULL
+    );
+    CREATE INDEX jobs_by_owner ON jobs (owner, seq);
+    CREATE INDEX jobs_by_status ON jobs (status, seq);
+    CREATE INDEX jobs_by_script ON jobs (script, seq);
+    CREATE INDEX jobs_active ON jobs (seq) WHERE active;
+    CREATE TABLE idempotency_keys (
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        PRIMARY KEY (owner, key)
+    ) WITHOUT ROWID;
+    CREATE TABLE certificates (
+        serial TEXT PRIMARY KEY,
+        user TEXT NOT NULL,
+        role TEXT NOT NULL,
+        issued_at TEXT NOT NULL,
+        expires_at TEXT NOT NULL,
+        revoked_at TEXT
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE INDEX jobs_by_owner_and_status ON jobs (owner, status, seq);
+    CREATE TABLE uses (
+        owner TEXT PRIMARY KEY,
+        seconds REAL NOT NULL,
+        at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE unarchived (
+        job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    """,
+    # The newest change of each job, numbered in the transaction that makes it, whoever makes it. Of removed
+    # jobs the last thousand are kept; a client that was gone for longer is told to begin anew. A store that
+    # was made anew counts from 1 again: its changes have another epoch.
+    """
+    CREATE TABLE changes (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        job_id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        removed INTEGER NOT NULL
+    );
+    CREATE INDEX changes_by_owner ON changes (owner, seq);
+    CREATE INDEX changes_removed ON changes (seq) WHERE removed;
+    CREATE TABLE change_history (epoch TEXT NOT NULL, forgotten INTEGER NOT NULL);
+    INSERT INTO change_history VALUES (lower(hex(randomblob(4))), 0);
+    INSERT INTO changes (job_id, owner, removed) SELECT id, owner, 0 FROM jobs ORDER BY seq;
+    CREATE TRIGGER job_added AFTER INSERT ON jobs BEGIN
+        DELETE FROM changes WHERE job_id = new.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (new.id, new.owner, 0);
+    END;
+    CREATE TRIGGER job_changed AFTER UPDATE OF document ON jobs WHEN new.document IS NOT old.document BEGIN
+        DELETE FROM changes WHERE job_id = new.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (new.id, new.owner, 0);
+    END;
+    CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+        DELETE FROM changes WHERE job_id = old.id;
+        INSERT INTO changes (job_id, owner, removed) VALUES (old.id, old.owner, 1);
+    END;
+    CREATE TRIGGER removals_bounded AFTER INSERT ON changes WHEN new.removed BEGIN
+        UPDATE change_history SET forgotten = coalesce(
+            (SELECT seq FROM changes WHERE removed ORDER BY seq DESC LIMIT 1 OFFSET 1000), forgotten
+        );
+        DELETE FROM changes WHERE removed AND seq <= (SELECT forgotten FROM change_history);
+    END;
+    """,
+    # `bytes` is what a finished job's directory takes, once it was measured; `leaving` names the jobs whose
+    # directories are to be deleted, with or without a row.
+    """
+    ALTER TABLE jobs ADD COLUMN bytes INTEGER;
+    ALTER TABLE jobs ADD COLUMN pinned INTEGER AS (coalesce(json_extract(document, '$.pinned'), 0)) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN finished_at TEXT AS (json_extract(document, '$.finished_at')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN removed_at TEXT AS (json_extract(document, '$.removed.at')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN revision_of_scripts TEXT AS (json_extract(document, '$.commit')) VIRTUAL;
+    CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE NOT active AND bytes IS NULL;
+    CREATE INDEX jobs_finished ON jobs (finished_at, seq) WHERE NOT active AND NOT pinned;
+    CREATE INDEX jobs_with_files ON jobs (finished_at, seq, bytes)
+        WHERE NOT active AND NOT pinned AND removed_at IS NULL;
+    CREATE INDEX jobs_pinned ON jobs (owner) WHERE pinned;
+    CREATE INDEX jobs_by_commit ON jobs (revision_of_scripts);
+    CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job_id);
+    CREATE TABLE leaving (
+        job_id TEXT PRIMARY KEY
+    ) WITHOUT ROWID;
+    """,
+    audit.SCHEMA,
+    # Who signed a certificate, which one it renews, and when it was first used: what the end of an authority
+    # depends on. And what it is, to the last bit: who steals an authority's key can sign any serial number.
+    """
+    ALTER TABLE certificates ADD COLUMN authority TEXT NOT NULL DEFAULT '';
+    ALTER TABLE certificates ADD COLUMN renews TEXT;
+    ALTER TABLE certificates ADD COLUMN used_at TEXT;
+    ALTER TABLE certificates ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+    """,
+    """
+    ALTER TABLE jobs ADD COLUMN image TEXT AS (json_extract(document, '$.image')) VIRTUAL;
+    ALTER TABLE jobs ADD COLUMN image_digest TEXT AS (json_extract(document, '$.image_digest')) VIRTUAL;
+    CREATE INDEX jobs_by_image ON jobs (image_digest);
+    """,
+)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The job store has schema {version}; this agent knows {len(MIGRATIONS)}.",
+            "Install the agent version that wrote it, or a newer one.",
+        )
+    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")

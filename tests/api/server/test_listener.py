@@ -1,0 +1,282 @@
+"""What is accepted, and which handshakes give way; with real sockets and real TLS."""
+
+import asyncio
+import contextlib
+import errno
+import os
+import resource
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from agent.api.server import listener as listener_module
+from agent.api.server.listener import Listener
+from agent.identity import authority as authority_module
+from agent.identity import tls
+from tests.support.waiting import until
+
+
+class Echo(asyncio.Protocol):
+    """Says back what it hears."""
+
+    def __init__(self, handshaken: Callable[[], None]) -> None:
+        self._handshaken = handshaken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._handshaken()
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+@dataclass
+class Site:
+    """A listener and those who connect to it."""
+
+    listener: Listener
+    listening: socket.socket
+    port: int
+    client: ssl.SSLContext
+    _open: list[asyncio.Transport | asyncio.StreamWriter] = field(default_factory=list)
+
+    async def honest(self) -> str:
+        """What a client that behaves hears."""
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection("localhost", self.port, ssl=self.client)
+            self._open.append(writer)
+            writer.write(b"hello")
+            return (await reader.readexactly(5)).decode()
+
+    async def stalled(self) -> asyncio.StreamReader:
+        """A peer that connects and says nothing."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._open.append(writer)
+        return reader
+
+    def close(self) -> None:
+        for each in self._open:
+            each.close()
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, the server's certificate and one client's."""
+    path = tmp_path_factory.mktemp("pki")
+    authority = authority_module.Authority.create(path, "test CA")
+    for name, issued in (
+        ("server", authority.issue_server(["localhost"])),
+        ("client", authority.issue_client("alice")),
+    ):
+        authority_module.write_file(path / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        authority_module.write_file(path / f"{name}.key", issued.key_pem(), mode=0o600)
+    return path
+
+
+Serve = Callable[..., contextlib.AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def serve(directory: Path) -> Serve:
+    """Begins to listen; options are those of `Listener`."""
+    client = ssl.create_default_context(cafile=directory / "ca.crt")
+    client.load_cert_chain(directory / "client.crt", directory / "client.key")
+    server = tls.server_context(directory)
+
+    @contextlib.asynccontextmanager
+    async def serving(*, max_handshakes: int = 10, handshake_seconds: float = 60) -> AsyncIterator[Site]:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+        made = Listener(
+            [listening],
+            Echo,
+            lambda: server,
+            max_handshakes=max_handshakes,
+            handshake_seconds=handshake_seconds,
+        )
+        made.start()
+        site = Site(made, listening, listening.getsockname()[1], client)
+        try:
+            yield site
+        finally:
+            site.close()
+            made.stop()
+            await made.finish(0)
+
+    return serving
+
+
+async def _are(site: Site, count: int) -> None:
+    async def look() -> bool:
+        return site.listener.handshakes == count
+
+    await until(look)
+
+
+async def test_a_client_that_behaves_is_served(serve: Serve) -> None:
+    async with serve() as site:
+        assert await site.honest() == "hello"
+        await _are(site, 0)
+
+
+async def test_a_handshake_that_does_not_end_is_broken_off(serve: Serve) -> None:
+    async with serve(handshake_seconds=0.1) as site:
+        async with asyncio.timeout(20):
+            assert await (await site.stalled()).read() == b""
+        await _are(site, 0)
+
+
+async def test_where_too_many_handshakes_stall_the_oldest_gives_way_and_clients_get_in(serve: Serve) -> None:
+    async with serve(max_handshakes=5) as site:
+        first = [await site.stalled() for _ in range(5)]
+        await _are(site, 5)
+        for _ in range(3):
+            assert await site.honest() == "hello"
+        assert site.listener.handshakes <= 5
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                assert await first[0].read() == b""
+        assert not first[-1].at_eof()
+
+
+async def test_a_crowd_that_connects_at_once_never_has_more_handshakes_than_allowed(serve: Serve) -> None:
+    async with serve(max_handshakes=3) as site:
+        for _ in range(20):
+            await site.stalled()
+            assert site.listener.handshakes <= 3
+        assert await site.honest() == "hello"
+
+
+async def test_handshakes_of_the_network_that_has_most_of_them_give_way(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = iter(["a"] + ["b"] * 9)
+    monkeypatch.setattr(listener_module, "_network", lambda _: next(networks))
+    async with serve(max_handshakes=3) as site:
+        lone, crowd = await site.stalled(), []
+        await _are(site, 1)
+        for number in range(4):
+            crowd.append(await site.stalled())
+            await _are(site, min(3, number + 2))
+        async with asyncio.timeout(20):
+            for each in crowd[:2]:
+                with contextlib.suppress(ConnectionResetError):
+                    assert await each.read() == b""
+        assert not lone.at_eof()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_a_network_is_what_one_holder_has(one: str, other: str, same: bool) -> None:
+    assert (listener_module._network(one) == listener_module._network(other)) is same
+
+
+async def test_what_waits_at_a_stop_is_served_by_who_listens_next(serve: Serve) -> None:
+    async with serve() as site:
+        kept = socket.socket(fileno=os.dup(site.listening.fileno()))
+        assert await site.honest() == "hello"
+        site.listener.stop()
+        waiting = asyncio.create_task(site.honest())
+        await site.stalled()
+        kept.setblocking(False)
+        loop = asyncio.get_running_loop()
+        with kept:
+            accepted, _ = await loop.sock_accept(kept)
+            accepted.close()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
+async def test_handshakes_under_way_are_finished_before_the_end_and_the_rest_broken_off(
+    serve: Serve,
+) -> None:
+    async with serve() as site:
+        stalled = await site.stalled()
+        await _are(site, 1)
+        honest = asyncio.create_task(site.honest())
+
+        async def accepted() -> bool:
+            return site.listener.handshakes == 2 or honest.done()
+
+        await until(accepted)
+        site.listener.stop()
+        finishing = asyncio.create_task(site.listener.finish(0.5))
+        assert await honest == "hello"
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionResetError):
+                assert await stalled.read() == b""
+            await finishing
+        await _are(site, 0)
+
+
+async def test_without_descriptors_connections_wait_and_the_loop_turns(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(listener_module, "PAUSE", 0.2)
+    calls = 0
+    accept = socket.socket.accept
+
+    def counted(self: socket.socket) -> object:
+        nonlocal calls
+        calls += 1
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", counted)
+    async with serve() as site:
+        # The client's own descriptors are there already.
+        clients = [socket.socket() for _ in range(2)]
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
+        filler = []
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    filler.append(os.dup(0))
+            for each in clients:
+                each.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    each.connect(("127.0.0.1", site.port))
+            await asyncio.sleep(0.5)
+            assert site.listener.handshakes == 0
+            # Neither given up nor asked for again and again.
+            assert 1 <= calls < 50
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            for descriptor in filler:
+                os.close(descriptor)
+        await _are(site, 2)
+        assert [record.message.count("Too many open files") for record in caplog.records] == [1]
+        for each in clients:
+            each.close()
+        assert await site.honest() == "hello"
+
+
+async def test_what_became_of_one_connection_stops_none_of_the_others(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = socket.socket.accept
+    failures = [OSError(number, os.strerror(number)) for number in (errno.ECONNABORTED, errno.EPROTO)]
+
+    def failing(self: socket.socket) -> object:
+        if failures:
+            raise failures.pop()
+        return accept(self)
+
+    monkeypatch.setattr(listener_module, "PAUSE", 3600.0)
+    async with serve() as site:
+        monkeypatch.setattr(socket.socket, "accept", failing)
+        assert await site.honest() == "hello"
+        assert not failures

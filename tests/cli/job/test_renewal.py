@@ -1,0 +1,163 @@
+"""`ml-job renew` against the real application: new files that work, or the old ones as they were."""
+
+import asyncio
+import errno
+import os
+import stat
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.api.calls.jobs import CERTIFICATES
+from agent.cli.job import renewal
+from agent.cli.job.main import app
+from agent.identity import authority, rotation
+from agent.identity.certificates import recorded
+from agent.model.certificate import Principal, Role
+from tests.api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
+from tests.identity.test_key_files import Crash, crash_after
+
+
+class Home:
+    """A client's configuration directory, and `ml-job` with it."""
+
+    def __init__(self, served: Served, path: Path) -> None:  # noqa: F811
+        self.served = served
+        self.path = path
+
+    async def add(self, days: float) -> None:
+        """Puts a certificate of alice's there that is good for so long."""
+        issued = self.served.authorities.own.issue_client("alice", timedelta(days=days))
+        row = recorded(issued.certificate, issued.issuer, Principal(user="alice", role=Role.ANALYST))
+        await self.served.scene.store.add_certificate(row)
+        for name, data in (("alice.crt", issued.certificate_pem()), ("alice.key", issued.key_pem())):
+            authority.write_file(self.path / name, data, mode=0o600, replace=True)
+
+    async def run(self, *arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments)
+
+    def files(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.path.iterdir()}
+
+    @property
+    def serial(self) -> str:
+        return f"{authority.certificates(self.path / 'alice.crt')[0].serial_number:x}"
+
+
+@pytest.fixture
+async def home(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:  # noqa: F811
+    path = tmp_path / "config/ml-job"
+    path.mkdir(parents=True)
+    (path / "ca.crt").write_bytes((served.authorities.directory / "ca.crt").read_bytes())
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(path.parent))
+    monkeypatch.setenv("ML_JOB_SERVER", served.base)
+    made = Home(served, path)
+    await made.add(30)
+    return made
+
+
+async def test_renewing_replaces_key_and_certificate_and_both_certificates_are_good(home: Home) -> None:
+    before, old = home.files(), home.serial
+    result = await home.run("renew")
+    assert result.exit_code == 0, result.stderr
+    assert f"serial {home.serial}" in " ".join(result.stdout.split())
+    after = home.files()
+    assert after.keys() == before.keys() == {"ca.crt", "alice.crt", "alice.key"}
+    assert after["alice.key"] != before["alice.key"]
+    assert after["ca.crt"] == before["ca.crt"]
+    assert stat.S_IMODE((home.path / "alice.key").stat().st_mode) == 0o600
+    assert (await home.run("list")).exit_code == 0
+    rows = {each.serial: each for each in await home.served.scene.store.certificates()}
+    assert rows[home.serial].renews == old
+    assert rows[home.serial].used_at is not None
+    assert rows[old].revoked_at is None
+
+
+async def test_in_an_overlap_renewing_brings_both_authorities(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = home.served.authorities
+    directory = tmp_path / "pki"
+    directory.mkdir()
+    for name in ("ca.crt", "ca.key", "server.crt", "server.key"):
+        (directory / name).write_bytes((known.directory / name).read_bytes())
+    rotation.begin(directory, "the next CA")
+    home.served.app[CERTIFICATES]._directory = directory
+    monkeypatch.setenv("ML_JOB_SERVER", await home.served.listen(directory))
+    assert (await home.run("renew", "--json")).exit_code == 0
+    assert authority.certificates(home.path / "ca.crt") == authority.authorities(directory)
+    assert (await home.run("list")).exit_code == 0
+
+
+async def test_a_certificate_that_does_not_work_replaces_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from an agent that issues by an authority which it does not trust yet itself."""
+    monkeypatch.setattr(renewal, "BETWEEN_TRIALS", 0.01)
+    home.served.app[CERTIFICATES]._directory = home.served.authorities.directory / "foreign"
+    before = home.files()
+    result = await home.run("renew")
+    assert result.exit_code == 69, result.stderr
+    assert home.files() == before
+    assert (await home.run("list")).exit_code == 0
+
+
+async def test_nothing_is_asked_for_that_could_not_be_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home.path))
+
+    known = await home.served.scene.store.certificates()
+    monkeypatch.setattr(renewal.tempfile, "TemporaryDirectory", refuse)
+    result = await home.run("renew")
+    assert result.exit_code == 2
+    assert f"{home.path} cannot be used: Read-only file system" in " ".join(result.stderr.split())
+    assert len(await home.served.scene.store.certificates()) == len(known)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+async def test_after_a_crash_while_files_are_replaced_the_client_goes_on(
+    home: Home, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = renewal._replace
+
+    def crashing(profile: Any, *arguments: Any) -> None:
+        if profile.certificate.parent != home.path:
+            return replace(profile, *arguments)
+        with monkeypatch.context() as patch:
+            crash_after(steps, patch)
+            replace(profile, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(renewal, "_replace", crashing)
+        result = await home.run("renew")
+    assert isinstance(result.exception, Crash)
+    assert (await home.run("list")).exit_code == 0
+    assert (await home.run("renew")).exit_code == 0
+    assert home.files().keys() == {"ca.crt", "alice.crt", "alice.key"}
+    assert (await home.run("list")).exit_code == 0
+
+
+async def test_a_command_says_once_that_the_certificate_ends_within_a_week(home: Home) -> None:
+    assert "ends at" not in (await home.run("list")).stderr
+    await home.add(6)
+    said = await home.run("list")
+    assert said.exit_code == 0
+    assert " ".join(said.stderr.split()).count("`ml-job renew` renews it") == 1
+    assert "ends at" not in said.stdout
+    renewed = await home.run("renew")
+    assert (renewed.exit_code, renewed.stderr) == (0, "")
+    assert (await home.run("list")).stderr.count("ends at") == 0
+
+
+async def test_a_revoked_certificate_is_not_renewed_and_the_reason_is_told(home: Home) -> None:
+    await home.served.scene.store.revoke([home.serial], authority.datetime.now(authority.UTC))
+    before = home.files()
+    result = await home.run("renew")
+    assert result.exit_code == 2
+    assert "was revoked" in result.stderr
+    assert home.files() == before

@@ -1,0 +1,409 @@
+"""The proxy that is a job's only way out: what it refuses, and that it carries everything else unchanged."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from agent.config import Egress
+from agent.egress import policy as policy_module
+from agent.egress import proxy as proxy_module
+from agent.egress.policy import Policy
+from agent.egress.proxy import Proxy
+from tests.support.waiting import until
+
+ALLOWED = Policy(Egress(allow=["db.example.com:443", "*.storage.example.com:8443"]))
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "allowed"),
+    [
+        ("db.example.com", 443, True),
+        ("db.example.com", 80, False),
+        ("x.db.example.com", 443, False),
+        ("example.com", 443, False),
+        ("evildb.example.com", 443, False),
+        ("db.example.com.evil.org", 443, False),
+        ("a.storage.example.com", 8443, True),
+        ("a.b.storage.example.com", 8443, True),
+        ("storage.example.com", 8443, False),
+        ("evilstorage.example.com", 8443, False),
+        ("a.storage.example.com", 443, False),
+        ("", 443, False),
+    ],
+)
+def test_a_name_is_allowed_with_its_port_as_the_site_lists_it(host: str, port: int, allowed: bool) -> None:
+    assert ALLOWED.allows(host, port) is allowed
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "::1", "0.0.0.0", "::", "10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.1"),
+        *("169.254.169.254", "169.254.1.2", "fe80::1", "fd00::1", "fd00:ec2::254", "168.63.129.16"),
+        *("224.0.0.1", "ff02::1", "255.255.255.255", "240.0.0.1", "192.0.2.1", "2001:db8::1"),
+        *("::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"),
+        *("2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe", "::10.0.0.1", "::ffff:0:10.0.0.1", "64:ff9b:1::a00:1"),
+        *("fec0::1", "4000::1", "5f00::1", "100::1", "3fff::1", "2001:2::1", "192.88.99.1", "198.18.0.1"),
+        *("169.254.170.23", "fd00:ec2::23", "fd20:ce::254", "2600:1:2:3::169.254.169.254"),
+    ],
+)
+def test_an_allowed_name_leads_to_no_address_of_the_host_its_network_or_its_cloud(address: str) -> None:
+    assert not ALLOWED.leads_to(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1"])
+def test_an_allowed_name_leads_to_the_internet(address: str) -> None:
+    assert ALLOWED.leads_to(ipaddress.ip_address(address))
+
+
+def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> None:
+    networks = ("10.0.0.0/8", "169.254.0.0/16", "fd00::/8", "64:ff9b:1::/48")
+    policy = Policy(Egress(allow=["db.example.com:443"], private=[ip_network(each) for each in networks]))
+    for address in ("10.1.2.3", "169.254.7.7", "fd00::1", "64:ff9b:1::a00:1"):
+        assert policy.leads_to(ipaddress.ip_address(address))
+    for address in ("169.254.169.254", "169.254.170.23", "fd00:ec2::23", "fd20:ce::254"):
+        assert not policy.leads_to(ipaddress.ip_address(address))
+    for address in ("64:ff9b:1::169.254.169.254", "2002:a9fe:a9fe::", "192.168.1.1", "fec0::1"):
+        assert not policy.leads_to(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("", "db.example.com", "db.example.com:", "db.example.com:0", "*:443", "*.*.com:443", "a b:443"),
+        *("[::1]:443", "DB.example.com:443", "db.example.com:443/x", "https://db.example.com:443"),
+        *("db.example.com:999999", "db.example.com:65536"),
+    ],
+)
+def test_a_target_that_is_no_name_and_port_is_refused(target: str) -> None:
+    with pytest.raises(ValidationError):
+        Egress(allow=[target])
+
+
+# --- connections --------------------------------------------------------------------------------------
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+@contextlib.asynccontextmanager
+async def serving(rules: Egress, directory: Path) -> AsyncIterator[tuple[Connect, Proxy]]:
+    """A proxy on a socket in the directory."""
+    proxy = Proxy(Policy(rules))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(directory / "proxy"))
+    async with await asyncio.start_server(proxy.serve, sock=listener, limit=proxy_module.MAX_HEAD):
+        yield lambda: asyncio.open_unix_connection(directory / "proxy"), proxy
+
+
+@pytest.fixture
+def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes whatever cgroup this test is in for a job's."""
+    monkeypatch.setattr(proxy_module, "JOBS_CGROUP", re.compile(r"(:)"))
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[int]:
+    """A port of the loopback that answers each connection, at its end, with what it sent."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def ask(connect: Connect, request: bytes) -> bytes:
+    """All that the proxy answers to what is sent, and no more is."""
+    reader, writer = await connect()
+    writer.write(request)
+    writer.write_eof()
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def loopback(port: int) -> Egress:
+    return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.1/32")])
+
+
+@pytest.mark.usefixtures("in_a_job")
+async def test_what_goes_through_is_carried_as_it_is_both_ways(tmp_path: Path, echo: int) -> None:
+    data = os.urandom(3_000_000)
+    async with serving(loopback(echo), tmp_path) as (connect, proxy):
+        request = f"CONNECT 127.0.0.1:{echo} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        reader, writer = await connect()
+        writer.write(request + data)
+        writer.write_eof()
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert await reader.read() == data
+        writer.close()
+        await writer.wait_closed()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"CONNECT 127.0.0.1:1 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT localhost:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT example.com:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT [::1]:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT 0x7f000001:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT a@b:443 HTTP/1.1\r\n\r\n", 403),
+        (b"CONNECT %00:443 HTTP/1.1\r\n\r\n", 403),
+        (b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n", 405),
+        (b"CONNECT  x:443 HTTP/1.1\r\n\r\n", 405),
+        (b"CONNECT x HTTP/1.1\r\n\r\n", 405),
+        (b"\x16\x03\x01\n\r\n\r\n", 405),
+        (b"CONNECT x:443 HTTP/1.1\r\n" + b"a: b\r\n" * 3000, 431),
+        (b"x" * 100_000, 431),
+    ],
+)
+@pytest.mark.usefixtures("in_a_job")
+async def test_everything_else_is_refused_with_a_reason(tmp_path: Path, request_: bytes, status: int) -> None:
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        answer = await ask(connect, request_)
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"\r\n\r\nml-egress: " in answer
+
+
+@pytest.mark.parametrize("private", [["127.0.0.0/8"], ["127.0.0.1/32", "127.0.0.0/30"], ["0.0.0.0/0"]])
+@pytest.mark.usefixtures("in_a_job")
+async def test_the_host_itself_is_not_reached_by_a_network_that_has_it(
+    tmp_path: Path, private: list[str]
+) -> None:
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.2", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        rules = Egress(allow=[f"127.0.0.2:{port}"], private=[ip_network(each) for each in private])
+        async with serving(rules, tmp_path) as (connect, _):
+            answer = await ask(connect, f"CONNECT 127.0.0.2:{port} HTTP/1.1\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"it is the host itself" in answer
+
+
+def test_a_hosts_own_addresses_are_told_from_others_in_each_of_their_forms() -> None:
+    for address in ("127.0.0.1", "127.7.7.7", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "0.0.0.0"):
+        assert policy_module._is_the_hosts(ipaddress.ip_address(address))
+    for address in ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"):
+        assert not policy_module._is_the_hosts(ipaddress.ip_address(address))
+
+
+async def test_a_peer_in_no_job_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 403 ")
+    assert [record.getMessage() for record in caplog.records] == [
+        "job -: refused ?: whoever connected is in no job, or has ended"
+    ]
+
+
+CONNECT_AND_END = """
+import socket, sys
+parent, proxy = socket.socket(fileno=int(sys.argv[1])), socket.socket(socket.AF_UNIX)
+proxy.connect(sys.argv[2])
+socket.send_fds(parent, [b"x"], [proxy.fileno()])
+"""
+
+
+@pytest.mark.usefixtures("in_a_job")
+async def test_a_connection_whose_maker_has_ended_counts_for_nobody_and_is_refused(tmp_path: Path) -> None:
+    async with serving(loopback(9), tmp_path):
+        ours, childs = socket.socketpair()
+        with ours, childs:
+            # The proxy does not look before the child is gone: this blocks the loop that it is on.
+            command = [sys.executable, "-c", CONNECT_AND_END, str(childs.fileno()), str(tmp_path / "proxy")]
+            subprocess.run(command, pass_fds=[childs.fileno()], check=True, timeout=20)  # noqa: ASYNC221
+            _, descriptors, _, _ = socket.recv_fds(ours, 1, 1)
+        reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=descriptors[0]))
+        async with asyncio.timeout(20):
+            assert (await reader.read()).startswith(b"HTTP/1.1 403 ")
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.usefixtures("in_a_job")
+async def test_a_client_that_says_nothing_and_one_too_many_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proxy_module, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(proxy_module, "MAX_PER_JOB", 2)
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        silent = [await connect() for _ in range(2)]
+        answer = await ask(connect, b"")
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        for reader, writer in silent:
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def stalled(directory: Path) -> AsyncIterator[tuple[asyncio.StreamWriter, int, socket.socket, Proxy]]:
+    """The end of a job that has sent so many bytes, of which nobody reads any yet, and can send no more."""
+    with socket.create_server(("127.0.0.1", 0)) as remote:
+        remote.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        port = remote.getsockname()[1]
+        async with serving(loopback(port), directory) as (connect, proxy):
+            reader, writer = await connect()
+            writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    sent += proxy_module.CHUNK
+                    writer.write(b"x" * proxy_module.CHUNK)
+                    async with asyncio.timeout(1):
+                        await writer.drain()
+            yield writer, sent, remote, proxy
+            writer.transport.abort()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes a minute otherwise takes less time than `stalled` waits."""
+    monkeypatch.setattr(proxy_module, "LINGER", 0.2)
+    monkeypatch.setattr(proxy_module, "LOOK", 0.1)
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_connection_ends_with_its_job_though_the_remote_end_does_not_read(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (writer, _, remote, proxy):
+        writer.transport.abort()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+        connection, _ = remote.accept()
+        with connection, connection.makefile("rb") as got, pytest.raises(ConnectionResetError):
+            got.read()
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_job_that_lives_may_wait_for_a_remote_end_that_is_slow(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (writer, sent, remote, _):
+        connection, _ = remote.accept()
+        far_reader, far_writer = await asyncio.open_connection(sock=connection)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            assert len(await far_reader.read()) == sent
+        far_writer.close()
+        await far_writer.wait_closed()
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_of_what_nobody_reads_little_is_held(tmp_path: Path) -> None:
+    async with stalled(tmp_path) as (_, sent, _, _):
+        assert sent < 1_500_000  # of it 200,000 by the job's own socket, and 100,000 by the remote end's
+
+
+async def test_small_messages_do_not_wait_for_larger_ones(echo: int) -> None:
+    _, writer = await proxy_module._open(ipaddress.ip_address("127.0.0.1"), echo)
+    assert writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_no_job_has_more_connections_than_it_leaves_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(proxy_module, "MAX_CONNECTIONS", 4)
+    jobs = iter("aaabcd")
+    monkeypatch.setattr(proxy_module, "_job_of", lambda _: next(jobs))
+    async with serving(loopback(9), tmp_path) as (connect, proxy):
+        silent = [await connect() for _ in range(2)]
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 503 ")
+        silent += [await connect() for _ in range(2)]
+        assert (await ask(connect, b"")).startswith(b"HTTP/1.1 503 ")
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()
+
+        async def left() -> bool:
+            return proxy.idle
+
+        await until(left)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"job {job}: refused ?: all jobs together have too many" for job in "ad"
+    ]
+
+
+@pytest.mark.usefixtures("in_a_job", "impatient")
+async def test_a_connection_counts_until_its_job_has_read_what_came(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 50_000)
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with serving(loopback(port), tmp_path) as (connect, proxy):
+            reader, writer = await connect()
+            writer.transport.pause_reading()
+            writer.write(f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())
+            writer.write_eof()
+
+            async def noted() -> bool:
+                return "0 bytes sent, 50000 received" in caplog.text
+
+            await until(noted)
+            await asyncio.sleep(3 * proxy_module.LOOK)
+            assert not proxy.idle
+            writer.transport.resume_reading()
+            assert len(await reader.read()) > 50_000
+
+            async def left() -> bool:
+                return proxy.idle
+
+            await until(left)
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.mark.usefixtures("in_a_job")
+async def test_a_flood_of_connections_is_noted_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(proxy_module, "MAX_NOTED", 3)
+    caplog.set_level("INFO")
+    async with serving(loopback(9), tmp_path) as (connect, _):
+        for _ in range(10):
+            await ask(connect, b"CONNECT evil.example.org:443 HTTP/1.1\r\n\r\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        *["job :: refused evil.example.org:443: it is not on the list"] * 3,
+        "job :: nothing further is noted",
+    ]
+
+
+async def test_the_proxy_leaves_when_nobody_is_connected_and_leaves_its_socket(tmp_path: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "proxy"))
+    async with asyncio.timeout(20):
+        await proxy_module.serve(loopback(9), [listener], 0.05)
+    assert (tmp_path / "proxy").exists()

@@ -1,0 +1,363 @@
+"""The Podman client: against a stand-in on a socket for what goes wrong, against the host's for what is."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agent.errors import AgentError, Problem
+from agent.host import podman
+from agent.host.podman import Podman, podman_name
+from agent.model import secret as secret_module
+
+
+class StandIn:
+    """The few libpod routes, with secrets in a dictionary, and faults on demand."""
+
+    def __init__(self, storage: Path) -> None:
+        self.secrets: dict[str, dict[str, Any]] = {}
+        self.values: dict[str, bytes] = {}
+        self.storage = storage
+        self.forgets = False
+        self.refuses: web.Response | None = None
+        self.killed: list[tuple[str, str]] = []
+        self.answer: web.Response | None = None
+        self.asked_for_images = 0
+        self.names = ["localhost/ml-runner:latest"]
+
+    @contextlib.asynccontextmanager
+    async def listening(self, socket: Path) -> AsyncIterator[None]:
+        """Answers on a socket in the file system."""
+        runner = web.AppRunner(self.application())
+        await runner.setup()
+        await web.UnixSite(runner, str(socket)).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+
+    def application(self) -> web.Application:
+        application = web.Application()
+        prefix = "/v5.0.0/libpod"
+        application.router.add_get(prefix + "/info", self.info)
+        application.router.add_get(prefix + "/images/{name}/json", self.image)
+        application.router.add_post(prefix + "/images/{name}/tag", self.tag)
+        application.router.add_delete(prefix + "/images/{name}", self.remove_image)
+        application.router.add_get(prefix + "/secrets/json", self.listing)
+        application.router.add_post(prefix + "/secrets/create", self.create)
+        application.router.add_get(prefix + "/secrets/{name}/json", self.inspect)
+        application.router.add_post(prefix + "/containers/{name}/kill", self.kill)
+        application.router.add_delete(prefix + "/secrets/{name}", self.remove)
+        return application
+
+    async def kill(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] != "ml-job-abcdefghij23":
+            return web.json_response({"message": "no such container"}, status=404)
+        self.killed.append((request.match_info["name"], request.query["signal"]))
+        return web.Response(status=204)
+
+    async def info(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "host": {
+                    "cgroupVersion": "v2",
+                    "cgroupControllers": ["memory", "pids"],
+                    "idMappings": {"uidmap": [{"size": 1}, {"size": 65536}]},
+                    "networkBackend": "netavark",
+                    "security": {"rootless": True},
+                },
+                "store": {"graphRoot": str(self.storage)},
+                "version": {"Version": "5.4.2"},
+            }
+        )
+
+    async def image(self, request: web.Request) -> web.Response:
+        self.asked_for_images += 1
+        if self.answer is not None:
+            return self.answer
+        if request.match_info["name"] not in self.names:
+            return web.json_response({"message": "no such image"}, status=404)
+        return web.json_response({"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names})
+
+    async def tag(self, request: web.Request) -> web.Response:
+        assert request.match_info["name"] == "ab" * 32
+        self.names.append(f"{request.query['repo']}:{request.query['tag']}")
+        return web.Response(status=201, text="Created\n")
+
+    async def remove_image(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] not in self.names:
+            return web.json_response({"message": "no such image"}, status=404)
+        self.names.remove(request.match_info["name"])
+        return web.json_response({})
+
+    async def listing(self, _: web.Request) -> web.Response:
+        return web.json_response(list(self.secrets.values()))
+
+    async def create(self, request: web.Request) -> web.Response:
+        if self.refuses:
+            return self.refuses
+        if self.forgets:
+            self.secrets.clear()
+        self._keep(request.query["name"], json.loads(request.query["labels"]), await request.read())
+        return web.json_response({"ID": "1"})
+
+    def add(self, name: str, user: str | None, value: bytes) -> None:
+        """As an operator sets a secret."""
+        labels = {podman.LABEL_NAME: name} | ({podman.LABEL_USER: user} if user else {})
+        self._keep(podman_name(name, user), labels, value)
+
+    def _keep(self, name: str, labels: dict[str, str], value: bytes) -> None:
+        self.secrets[name] = {
+            "CreatedAt": "2026-01-01T00:00:00.123456789Z",
+            "UpdatedAt": "2026-01-02T00:00:00Z",
+            "Spec": {"Name": name, "Labels": labels},
+        }
+        self.values[name] = value
+
+    async def inspect(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] not in self.secrets:
+            return web.json_response({"message": "no such secret"}, status=404)
+        return web.json_response({})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        del self.secrets[request.match_info["name"]]
+        del self.values[request.match_info["name"]]
+        return web.Response(status=204)
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path / "containers/storage")
+
+
+@pytest.fixture
+async def client(stand_in: StandIn, tmp_path: Path) -> AsyncIterator[Podman]:
+    async with stand_in.listening(tmp_path / "podman.sock"), Podman(tmp_path / "podman.sock") as client:
+        yield client
+
+
+def test_no_two_secrets_share_a_podman_name() -> None:
+    pairs = [("a", None), ("a", "b"), ("a-b", None), ("a", "b.c"), ("a-b", "c"), ("a", "b-c"), ("a", "b_c")]
+    assert len({podman_name(name, user) for name, user in pairs}) == len(pairs)
+
+
+async def test_an_image_is_told_by_its_digests(client: Podman) -> None:
+    image = await client.image("localhost/ml-runner:latest")
+    names = ("localhost/ml-runner:latest",)
+    assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32, names)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("localhost/ml-runner:latest", "localhost/ml-runner:kept-cdcdcdcdcdcd"),
+        ("registry.example.com:5000/team/ml", "registry.example.com:5000/team/ml:kept-cdcdcdcdcdcd"),
+        ("a/ml@sha256:" + "cd" * 32, "a/ml:kept-cdcdcdcdcdcd"),
+    ],
+)
+def test_an_image_that_is_kept_has_a_name_by_its_digest(name: str, own: str) -> None:
+    digest = "sha256:" + "cd" * 32
+    assert podman.kept_name(name, digest) == own
+    assert podman.by_digest(name, digest) == f"{own.partition(':kept')[0]}@{digest}"
+
+
+async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, stand_in: StandIn) -> None:
+    name, digest = "localhost/ml-runner:latest", "sha256:" + "cd" * 32
+    assert await client.kept_image("localhost/other:latest") is None
+    for _ in range(2):
+        assert (await client.kept_image(name) or podman.Image("", "")).digest == digest
+    assert stand_in.names == [name, "localhost/ml-runner:kept-cdcdcdcdcdcd"]
+    assert not await client.is_only_kept(name, digest)
+    stand_in.names.remove(name)
+    assert await client.is_only_kept(name, digest)
+    for _ in range(2):
+        await client.drop_kept(name, digest)
+    assert stand_in.names == []
+    assert not await client.is_only_kept(name, digest)
+
+
+async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_written(
+    client: Podman, stand_in: StandIn
+) -> None:
+    images = stand_in.storage / "overlay-images/images.json"
+    images.parent.mkdir(parents=True)
+    images.write_text("[]")
+    first = await client.image("localhost/ml-runner:latest")
+    stand_in.answer = web.json_response({"Id": "ef" * 32, "Digest": "sha256:" + "01" * 32})
+    assert await client.image("localhost/ml-runner:latest") == first
+    images.write_text("[ ]")
+    assert await client.image("localhost/ml-runner:latest") != first
+
+
+async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: StandIn) -> None:
+    images = stand_in.storage / "overlay-images/images.json"
+    images.parent.mkdir(parents=True)
+    images.write_text("[]")
+    found = await asyncio.gather(*(client.image("localhost/ml-runner:latest") for _ in range(50)))
+    assert found[0] is not None
+    assert found == [found[0]] * 50
+    assert stand_in.asked_for_images == 1
+
+
+async def test_an_image_that_is_not_there_is_none(client: Podman) -> None:
+    assert await client.image("localhost/other:latest") is None
+
+
+async def test_a_container_is_killed_and_one_that_is_not_there_has_ended(
+    client: Podman, stand_in: StandIn
+) -> None:
+    await client.kill("ml-job-abcdefghij23")
+    await client.kill("ml-job-absent")
+    assert stand_in.killed == [("ml-job-abcdefghij23", "KILL")]
+
+
+async def test_what_the_host_says_is_typed(client: Podman, stand_in: StandIn) -> None:
+    assert await client.host() == podman.Host(
+        version="5.4.2",
+        rootless=True,
+        cgroup_version="v2",
+        controllers=frozenset({"memory", "pids"}),
+        subordinate_ids=65536,
+        network_backend="netavark",
+        storage=stand_in.storage,
+    )
+
+
+async def test_a_users_own_secret_goes_before_everyones(client: Podman) -> None:
+    assert await client.secret_for("snowflake", "alice") is None
+    await client.set_secret("snowflake", None, b"shared")
+    assert await client.secret_for("snowflake", "alice") == "ml-agent.snowflake"
+    await client.set_secret("snowflake", "alice", b"own")
+    assert await client.secret_for("snowflake", "alice") == "ml-agent.snowflake.alice"
+    assert await client.secret_for("snowflake", "bob") == "ml-agent.snowflake"
+
+
+async def test_a_value_travels_as_the_body_byte_for_byte(client: Podman, stand_in: StandIn) -> None:
+    value = bytes(range(256))
+    await client.set_secret("snowflake", None, value)
+    assert stand_in.values == {"ml-agent.snowflake": value}
+
+
+async def test_the_listing_leaves_out_what_is_not_this_agents(client: Podman, stand_in: StandIn) -> None:
+    await client.set_secret("snowflake", "bob", b"x")
+    await client.set_secret("snowflake", None, b"x")
+    await client.set_secret("api", "alice.b", b"x")
+    stand_in.secrets["ml-agent.fake"] = {"Spec": {"Name": "ml-agent.fake", "Labels": None}}
+    stand_in.secrets["other"] = {"Spec": {"Name": "other", "Labels": {podman.LABEL_NAME: "snowflake"}}}
+    assert [(secret.name, secret.user) for secret in await client.secrets()] == [
+        ("api", "alice.b"),
+        ("snowflake", None),
+        ("snowflake", "bob"),
+    ]
+
+
+async def test_removing_says_whether_there_was_something(client: Podman, stand_in: StandIn) -> None:
+    await client.set_secret("snowflake", None, b"x")
+    assert await client.remove_secret("snowflake", None)
+    assert not await client.remove_secret("snowflake", None)
+    assert stand_in.secrets == {}
+
+
+@pytest.mark.parametrize("size", [0, secret_module.MAX_SECRET_BYTES])
+async def test_a_value_that_podman_would_not_take_is_refused_by_its_size(client: Podman, size: int) -> None:
+    with pytest.raises(AgentError, match=f"has {size} bytes"):
+        await client.set_secret("snowflake", None, b"x" * size)
+
+
+async def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
+    client: Podman, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(podman, "FREE_BYTES_FOR_SECRETS", 2**63)
+    with pytest.raises(AgentError, match="free") as caught:
+        await client.set_secret("snowflake", None, b"x")
+    assert caught.value.problem is Problem.STORAGE_FULL
+    assert stand_in.secrets == {}
+
+
+async def test_secrets_that_vanish_while_one_is_stored_are_named(client: Podman, stand_in: StandIn) -> None:
+    await client.set_secret("first", None, b"x")
+    stand_in.forgets = True
+    with pytest.raises(AgentError, match=r"lost secrets .*ml-agent\.first\."):
+        await client.set_secret("second", None, b"x")
+
+
+async def test_a_refusal_carries_podmans_own_words(client: Podman, stand_in: StandIn) -> None:
+    stand_in.answer = web.json_response({"message": "database is locked"}, status=500)
+    with pytest.raises(AgentError, match="database is locked") as caught:
+        await client.image("localhost/ml-runner:latest")
+    assert caught.value.problem is Problem.HOST
+
+
+async def test_an_answer_that_is_no_json_is_an_error(client: Podman, stand_in: StandIn) -> None:
+    stand_in.answer = web.Response(text="<html>")
+    with pytest.raises(AgentError, match="no JSON"):
+        await client.image("localhost/ml-runner:latest")
+    stand_in.answer = web.Response(text="<html>", status=502)
+    with pytest.raises(AgentError, match="status 502"):
+        await client.image("localhost/ml-runner:latest")
+
+
+async def test_a_socket_that_nobody_listens_on_is_named_with_the_remedy(tmp_path: Path) -> None:
+    async with Podman(tmp_path / "absent.sock") as client:
+        with pytest.raises(AgentError, match=r"absent\.sock.*podman\.socket") as caught:
+            await client.host()
+    assert caught.value.problem is Problem.HOST
+
+
+# --- the real one -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def real() -> AsyncIterator[Podman]:
+    """The account's own Podman, with the secrets of these tests removed afterwards."""
+    socket = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")) / "podman/podman.sock"
+    if not socket.exists():
+        pytest.skip(f"podman.socket does not listen at {socket}")
+    async with Podman(socket) as client:
+        yield client
+        for secret in await client.secrets():
+            if secret.name.startswith("test-"):
+                await client.remove_secret(secret.name, secret.user)
+
+
+@pytest.mark.host
+async def test_podman_takes_every_name_that_a_user_may_have(real: Podman) -> None:
+    longest = "test-" + "n" * 58
+    users = ["u" * 63, "a.b-c_d", "x.", "x-"]
+    for user in users:
+        await real.set_secret(longest, user, b"value")
+        assert await real.secret_for(longest, user) == podman_name(longest, user)
+    assert {secret.user for secret in await real.secrets() if secret.name == longest} == set(users)
+
+
+@pytest.mark.host
+async def test_podman_replaces_a_secret_and_keeps_its_labels(real: Podman) -> None:
+    await real.set_secret("test-replaced", "alice", b"one")
+    await real.set_secret("test-replaced", "alice", b"two")
+    secrets = [secret for secret in await real.secrets() if secret.name == "test-replaced"]
+    assert [(secret.user, secret.created_at <= secret.updated_at) for secret in secrets] == [("alice", True)]
+
+
+@pytest.mark.host
+async def test_podman_takes_a_secret_of_the_greatest_size(real: Podman) -> None:
+    await real.set_secret("test-great", None, b"x" * (secret_module.MAX_SECRET_BYTES - 1))
+    assert await real.remove_secret("test-great", None)
+
+
+@pytest.mark.host
+async def test_podman_says_that_it_is_rootless_and_new_enough(real: Podman) -> None:
+    host = await real.host()
+    assert host.rootless
+    assert host.cgroup_version == "v2"
+    assert host.subordinate_ids >= 65536
+
+
+@pytest.mark.host
+async def test_an_image_that_podman_does_not_have_is_none(real: Podman) -> None:
+    assert await real.image("localhost/there-is-no-such-image:latest") is None

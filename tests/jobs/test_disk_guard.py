@@ -1,0 +1,171 @@
+"""Who is ended when the disk is about to be full, and who goes on; the real thing is in tests/security."""
+
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.jobs import disk_guard as warden_module
+from agent.jobs.disk_guard import MIN_GROWTH, Warden
+from agent.jobs.quota import Taken
+from agent.model.base import now
+from agent.model.inputs import Limits
+from agent.model.job import Job, JobState, Reason
+from tests.support.small_site import make_settings
+
+Usage = namedtuple("Usage", "total used free")  # as shutil.disk_usage's
+MIB = 2**20
+
+
+class Scene:
+    """Running jobs, by number: what each has in /artifacts, and what the kernel counts as written."""
+
+    def __init__(self, directory: Path) -> None:
+        settings = make_settings(directory, runtime=directory)
+        jobs = settings.jobs.model_copy(update={"min_free_bytes": 100 * MIB})
+        self.settings = settings.model_copy(update={"jobs": jobs})
+        self.free = 200 * MIB
+        self.running: list[Job] = []
+        self.taken_: dict[str, Taken] = {}
+        self.written_: dict[str, int] = {}
+        self.ended: list[tuple[str, Reason]] = []
+
+    def run(self, job_id: str) -> None:
+        moment = now() + timedelta(seconds=len(self.running))
+        self.running.append(
+            Job(
+                job_id=job_id,
+                status=JobState.RUNNING,
+                owner="alice",
+                script_name="x.py",
+                hyperparameters={},
+                limits=Limits(),
+                commit="",
+                script_sha256="",
+                image="",
+                image_digest="",
+                network="none",
+                unit=f"ml-job@{job_id}.service",
+                created_at=moment,
+                started_at=moment,
+            )
+        )
+
+    # What a warden asks of Jobs and Units.
+
+    def begun(self, owner: str | None) -> list[Job]:
+        return self.running
+
+    async def taken(self, job: Job) -> Taken:
+        return self.taken_.get(job.job_id, Taken())
+
+    async def written(self, unit: str) -> int | None:
+        return self.written_.get(unit.removeprefix("ml-job@").removesuffix(".service"))
+
+    def end(self, job: Job, reason: Reason, message: str) -> None:
+        self.ended.append((job.job_id, reason))
+
+
+OLD, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+Look = Callable[[], Any]
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    made = Scene(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10_000 * MIB, 0, made.free))
+    for job_id in (OLD, NEW):
+        made.run(job_id)
+    return made
+
+
+@pytest.fixture
+def look(scene: Scene) -> Look:
+    return Warden(scene.settings, scene, scene)._look  # type: ignore[arg-type]
+
+
+async def test_a_job_above_its_quota_is_ended_for_that(scene: Scene, look: Look) -> None:
+    scene.taken_[OLD] = Taken(1, 1, "too much")
+    await look()
+    assert scene.ended == [(OLD, Reason.ARTIFACT_QUOTA)]
+
+
+async def test_nobody_is_ended_while_there_is_room(scene: Scene, look: Look) -> None:
+    scene.taken_[OLD] = Taken(50 * MIB, 1)
+    await look()
+    assert scene.ended == []
+
+
+async def test_who_grew_most_since_the_last_look_is_ended_and_not_who_has_most(
+    scene: Scene, look: Look
+) -> None:
+    scene.taken_ = {OLD: Taken(500 * MIB, 1), NEW: Taken(1 * MIB, 1)}
+    await look()
+    scene.free = 99 * MIB
+    scene.taken_[NEW] = Taken(90 * MIB, 1)
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
+async def test_what_is_deleted_and_open_is_known_by_what_the_kernel_counts(scene: Scene, look: Look) -> None:
+    scene.taken_ = {NEW: Taken(5 * MIB, 1)}
+    await look()
+    scene.free = 99 * MIB
+    scene.taken_ = {NEW: Taken(7 * MIB, 1)}
+    scene.written_ = {OLD: 100 * MIB}
+    await look()
+    assert scene.ended == [(OLD, Reason.STORAGE_FULL)]
+
+
+async def test_an_agent_that_has_just_begun_holds_nothing_earlier_against_a_job(
+    scene: Scene, look: Look
+) -> None:
+    scene.free = 90 * MIB
+    scene.taken_ = {OLD: Taken(500 * MIB, 1)}
+    await look()
+    assert scene.ended == []
+    scene.taken_[NEW] = Taken(5 * MIB, 1)
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
+async def test_where_nobody_is_seen_to_write_only_half_of_the_floor_ends_the_last_one(
+    scene: Scene, look: Look
+) -> None:
+    await look()
+    scene.free = 51 * MIB
+    scene.taken_ = {OLD: Taken(MIN_GROWTH - 1, 1)}
+    await look()
+    assert scene.ended == []
+    scene.free = 49 * MIB
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
+async def test_a_disk_that_cannot_be_looked_at_ends_nobody_and_is_looked_at_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class EnoughError(Exception):
+        pass
+
+    looks = 0
+
+    async def sleep(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            raise EnoughError
+
+    def fails(_: Path) -> None:
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(shutil, "disk_usage", fails)
+    monkeypatch.setattr(warden_module.asyncio, "sleep", sleep)
+    with pytest.raises(EnoughError):
+        await Warden(scene.settings, scene, scene).run()  # type: ignore[arg-type]
+    assert scene.ended == []
+    assert "no such disk" in caplog.text

@@ -1,0 +1,184 @@
+"""The log of a job that has ended: the same lines, under the same numbers, wherever a reader goes on."""
+
+import asyncio
+import gzip
+import json
+import threading
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.logs import archive
+from agent.logs.lines import Gap, Item, Line, Position
+from agent.model.log import LogSource
+
+TIME = 1767225600123
+
+
+def line(number: int, text: str | bytes = "text", source: LogSource = LogSource.JOB) -> Line:
+    text = text.encode() if isinstance(text, str) else text
+    return Line(number, TIME, source, text, f"line-{number}")
+
+
+def gap(after: int, dropped: int | None = None, name: str = "gap") -> Gap:
+    return Gap(after, TIME, f"{name}-{after}", dropped)
+
+
+async def each(items: list[Item]) -> AsyncGenerator[list[Item]]:
+    for start in range(0, len(items), 2):
+        yield items[start : start + 2]
+
+
+async def read(path: Path, after: Position | None = None, newest: int | None = None) -> list[Item]:
+    batches = archive.read(path, after or Position(), newest=newest)
+    return [item async for items in batches for item in items]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "BLOCK_ITEMS", 3)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / archive.NAME
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 6, 10])
+async def test_what_was_written_is_read(path: Path, count: int) -> None:
+    items: list[Item] = [line(number) for number in range(1, count + 1)]
+    await archive.write(path, each(items))
+    assert await read(path) == items
+    assert [each.name for each in path.parent.iterdir()] == [archive.NAME]
+
+
+async def test_any_text_survives(path: Path) -> None:
+    texts = [
+        "",
+        " ",
+        "\x1b[31mred",
+        "a\rb",
+        "\ufffd",
+        "line\u2028separator",
+        "😀",
+        '"after":1',
+        "x" * 100_000,
+    ]
+    items: list[Item] = [line(number, text) for number, text in enumerate(texts, 1)]
+    items.append(line(len(items) + 1, b"\xff\xfe \xc3\xa4 \xed\xb3\xbf")._replace(continued=True))
+    await archive.write(path, each([gap(0), *items, gap(len(texts), 7)]))
+    assert await read(path) == [gap(0), *items, gap(len(texts), 7)]
+
+
+async def test_zcat_shows_the_lines(path: Path) -> None:
+    await archive.write(path, each([line(number, f"line {number}") for number in range(1, 8)]))
+    shown = [json.loads(text) for text in gzip.decompress(path.read_bytes()).splitlines()]
+    assert [(each["number"], each["text"]) for each in shown] == [(n, f"line {n}") for n in range(1, 8)]
+
+
+async def test_every_event_id_continues_with_the_very_next_item(path: Path) -> None:
+    items: list[Item] = [gap(0), line(1), line(2), gap(2, 5), gap(2, 6, "another"), line(3), line(4), gap(4)]
+    await archive.write(path, each(items))
+    for index, item in enumerate(items):
+        assert await read(path, item.position) == items[index + 1 :]
+
+
+@pytest.mark.parametrize("before", [2, 3, 4])  # in the block's middle, at its end, at the next one's
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_gap_with_the_id_of_what_is_before_it_is_told_behind_that_id(
+    path: Path, before: int, more: int
+) -> None:
+    lines: list[Item] = [line(number) for number in range(1, before + more + 1)]
+    missing = Gap(before, TIME, lines[before - 1].cursor)
+    await archive.write(path, each([*lines[:before], missing, *lines[before:]]))
+    assert await read(path, lines[before - 1].position) == [missing, *lines[before:]]
+    # As well behind what journald dropped.
+    dropped = gap(before, 5)
+    missing = missing._replace(cursor=dropped.cursor)
+    await archive.write(path, each([*lines[:before], dropped, missing, *lines[before:]]))
+    assert await read(path, lines[before - 1].position) == [dropped, missing, *lines[before:]]
+    assert await read(path, dropped.position) == [missing, *lines[before:]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+async def test_a_gap_before_all_that_the_journal_has_is_not_left_out(path: Path, count: int) -> None:
+    forgotten = Gap(0, TIME, "")
+    items: list[Item] = [forgotten, *(line(number) for number in range(1, count + 1))]
+    await archive.write(path, each(items))
+    assert await read(path) == items
+    assert await read(path, newest=100) == items
+    if count:
+        assert await read(path, line(1).position) == items[2:]
+
+
+async def test_an_id_whose_entry_the_journal_had_otherwise_continues_by_its_number(path: Path) -> None:
+    await archive.write(path, each([line(1), line(2), gap(2), line(3)]))
+    assert await read(path, Position(2, "unknown")) == [gap(2), line(3)]
+
+
+async def test_the_newest_lines_are_read_without_what_is_before_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items: list[Item] = [line(number) for number in range(1, 31)]
+    items[28] = line(29, source=LogSource.SYSTEM)
+    await archive.write(path, each(items))
+    assert await read(path, newest=2) == items[27:]
+    assert await read(path, newest=3) == items[24:]
+    assert await read(path, newest=1000) == items
+    assert await read(path, newest=0) == []
+
+
+async def test_a_log_that_breaks_off_leaves_no_file(path: Path) -> None:
+    async def broken() -> AsyncGenerator[list[Item]]:
+        for number in range(1, 9):
+            yield [line(number)]
+        raise AgentError(Problem.HOST, "journalctl failed")
+
+    with pytest.raises(AgentError):
+        await archive.write(path, broken())
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_thread_that_outlives_its_writer_publishes_no_part_of_a_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, late, cancelled = archive._append, threading.Event(), threading.Event()
+    ended = threading.Event()
+
+    def appends_late(partial: Path, mode: str, *rest: Any) -> None:
+        if mode != "wb":
+            late.set()
+            cancelled.wait(10)
+        try:
+            append(partial, mode, *rest)
+        finally:
+            if mode != "wb":
+                ended.set()
+
+    monkeypatch.setattr(archive, "_append", appends_late)
+    writing = asyncio.create_task(archive.write(path, each([line(number) for number in range(1, 6)])))
+    assert await asyncio.to_thread(late.wait, 10)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    cancelled.set()
+    assert await asyncio.to_thread(ended.wait, 10)
+    assert list(path.parent.iterdir()) == []
+
+
+async def test_a_partial_file_of_an_agent_that_was_killed_is_in_nobodys_way(path: Path) -> None:
+    path.with_name(f"{path.name}.new").write_bytes(b"half a log")
+    await archive.write(path, each([line(1)]))
+    assert await read(path) == [line(1)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x1f", b"x" * 100])
+async def test_a_damaged_file_is_said_so(path: Path, damage: bytes) -> None:
+    await archive.write(path, each([line(number) for number in range(1, 9)]))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] if not damage else whole + damage)
+    with pytest.raises(AgentError, match="damaged"):
+        await read(path)

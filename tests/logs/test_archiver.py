@@ -1,0 +1,187 @@
+"""Which logs are kept, when, and what an agent that dies leaves to the next one."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.logs import archive, archiver
+from agent.logs.archiver import Archivist
+from agent.logs.journal import Journal
+from agent.logs.lines import Item, Line, LineNumbering, Position
+from agent.model.base import new_job_id, now, unit_name
+from agent.model.inputs import Limits
+from agent.model.job import Job, JobState
+from agent.model.log import LogSource
+from agent.store.database import Store
+from tests.support.waiting import until
+
+
+class StandInJournal(Journal):
+    """Three lines of every unit, or a failure."""
+
+    fails: Exception | None = None
+
+    async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+        return None
+
+    async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
+        for number in range(1, 4):
+            yield [Line(number, 1767225600123, LogSource.JOB, unit.encode(), "c")]
+            if self.fails:
+                raise self.fails
+
+
+@pytest.fixture(autouse=True)
+def no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archiver, "DELAY", 0.0)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Store.open(tmp_path / "jobs.db") as store:
+        yield store
+
+
+async def ended_job(store: Store, directory: Path, *, began: bool = True) -> Job:
+    """A job that has ended, as `Jobs` leaves it."""
+    job_id = new_job_id()
+    job = Job(
+        job_id=job_id,
+        status=JobState.RUNNING,
+        owner="alice",
+        script_name="succeed.py",
+        hyperparameters={},
+        limits=Limits(),
+        commit="c" * 40,
+        script_sha256="d" * 64,
+        image="localhost/ml-runner",
+        image_digest="",
+        network="none",
+        unit=unit_name(job_id),
+        created_at=now(),
+    )
+    await store.add_job(job, max_waiting=1000)
+    ended = job.model_copy(update={"status": JobState.COMPLETED, "finished_at": now(), "revision": 2})
+    assert await store.update_job(ended)
+    if began:
+        (directory / job_id).mkdir(parents=True)
+    return ended
+
+
+@contextlib.asynccontextmanager
+async def at_work(one: Archivist) -> AsyncIterator[None]:
+    await one.load()
+    task = asyncio.create_task(one.run())
+
+    async def idle() -> bool:
+        return one.idle
+
+    try:
+        yield
+        await until(idle)
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def kept(file: Path) -> list[str]:
+    batches = archive.read(file, Position())
+    return [item.text.decode() async for items in batches for item in items if isinstance(item, Line)]
+
+
+async def test_what_an_earlier_agent_left_is_kept(store: Store, tmp_path: Path) -> None:
+    job = await ended_job(store, tmp_path / "jobs")
+    assert await store.unarchived_jobs() == [job]
+    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+        pass
+    assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == [job.unit] * 3
+    assert await store.unarchived_jobs() == []
+
+
+async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None:
+    class Short(StandInJournal):
+        async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+            return [Line(1, 1767225600123, LogSource.JOB, b"short", "c")]
+
+    job = await ended_job(store, tmp_path / "jobs")
+    async with at_work(Archivist(store, Short(), tmp_path / "jobs")):
+        pass
+    assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == ["short"]
+
+
+async def test_a_job_that_ends_now_is_kept_too_and_the_agent_is_not_idle_before(
+    store: Store, tmp_path: Path
+) -> None:
+    one = Archivist(store, StandInJournal(), tmp_path / "jobs")
+    async with at_work(one):
+        job = await ended_job(store, tmp_path / "jobs")
+        one.note(job)
+        assert not one.idle
+    assert (tmp_path / "jobs" / job.job_id / archive.NAME).exists()
+
+
+async def test_a_job_that_never_began_has_no_log(store: Store, tmp_path: Path) -> None:
+    await ended_job(store, tmp_path / "jobs", began=False)
+    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+        pass
+    assert not (tmp_path / "jobs").exists()
+    assert await store.unarchived_jobs() == []
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), AgentError(Problem.HOST, "no")])
+async def test_a_log_that_cannot_be_kept_is_left_to_the_next_agent(
+    store: Store, tmp_path: Path, error: Exception
+) -> None:
+    job = await ended_job(store, tmp_path / "jobs")
+    journal = StandInJournal()
+    journal.fails = error
+    async with at_work(Archivist(store, journal, tmp_path / "jobs")):
+        pass
+    assert list((tmp_path / "jobs" / job.job_id).iterdir()) == []
+    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+        pass
+    assert await store.unarchived_jobs() == []
+
+
+async def test_a_log_that_was_kept_before_the_agent_died_is_not_read_again(
+    store: Store, tmp_path: Path
+) -> None:
+    job = await ended_job(store, tmp_path / "jobs")
+    file = tmp_path / "jobs" / job.job_id / archive.NAME
+    file.write_bytes(b"kept")
+    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+        pass
+    assert file.read_bytes() == b"kept"
+    assert await store.unarchived_jobs() == []
+
+
+class BusyJournal(StandInJournal):
+    """The closing entry, and the line before it, come when one waits for them."""
+
+    waited_for: bool = False
+
+    async def rest(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
+        self.waited_for = True
+        yield [Line(4, 1767225600123, LogSource.JOB, b"the last one", "d")]
+
+
+async def test_a_log_without_its_closing_entry_is_waited_for(store: Store, tmp_path: Path) -> None:
+    job = (await ended_job(store, tmp_path)).model_copy(update={"invocation_id": "0" * 32})
+    await Archivist(store, BusyJournal(), tmp_path)._keep(job)
+    assert await kept(tmp_path / job.job_id / archive.NAME) == [job.unit] * 3 + ["the last one"]
+
+
+async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store, tmp_path: Path) -> None:
+    ended = await ended_job(store, tmp_path)
+    long_ago = now() - timedelta(seconds=archiver.BEHIND + 1)
+    job = ended.model_copy(update={"invocation_id": "0" * 32, "finished_at": long_ago})
+    journal = BusyJournal()
+    await Archivist(store, journal, tmp_path)._keep(job)
+    assert not journal.waited_for

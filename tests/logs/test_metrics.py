@@ -1,0 +1,96 @@
+"""What a job says of itself: which lines count, and what is kept of many."""
+
+import json
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from agent.logs.metrics import MAX_POINTS, MAX_SERIES, Collector
+from agent.model.metric import MetricPoint
+
+TIME = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def after(*lines: str) -> Collector:
+    collector = Collector()
+    for line in lines:
+        collector.take(line.encode("utf-8", "surrogatepass"), 1_767_225_600_000)
+    return collector
+
+
+def test_the_last_progress_counts() -> None:
+    progress = after('::progress {"done": 1, "total": 4}', '::progress {"done": 2.5, "total": 4}').progress
+    assert progress is not None
+    assert (progress.done, progress.total, progress.time) == (2.5, 4, TIME)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "::progress",
+        "::progress ",
+        "::progress 30/150",
+        ' ::progress {"done": 1, "total": 4}',
+        '::progress{"done": 1, "total": 4}',
+        '::progress {"done": 1}',
+        '::progress {"done": 5, "total": 4}',
+        '::progress {"done": -1, "total": 4}',
+        '::progress {"done": 0, "total": 0}',
+        '::progress {"done": "1", "total": 4}',
+        '::progress {"done": true, "total": 4}',
+        '::progress {"done": NaN, "total": 4}',
+        '::progress {"done": 1, "total": 1e999}',
+        "::progress [1, 4]",
+        '::progress {"done": 1, "total": 4, "more": "' + "x" * 1024 + '"}',
+        '::metric {"name": "loss"}',
+        '::metric {"name": "", "value": 1}',
+        '::metric {"name": "a b", "value": 1}',
+        '::metric {"name": "loss", "value": NaN}',
+        '::metric {"name": "loss", "value": "0.1"}',
+        '::metric {"name": "loss", "value": 0.1, "step": -1}',
+        '::metric {"name": "loss", "value": 0.1, "step": 1.5}',
+        '::metric {"name": "' + "x" * 65 + '", "value": 1}',
+        "::metric " + "[" * 1000,
+        '::metric {"name": "\ud800", "value": 1}',
+        "::metrics {}",
+    ],
+)
+def test_a_line_that_is_not_quite_a_mark_is_an_ordinary_one(line: str) -> None:
+    collector = after(line)
+    assert (collector.progress, collector.newest) == (None, {})
+
+
+def test_what_a_later_version_may_say_does_no_harm() -> None:
+    assert after('::progress {"done": 1, "total": 4, "unit": "trees"}').progress is not None
+
+
+def test_a_point_without_a_step_is_counted() -> None:
+    [series] = (
+        after('::metric {"name": "a", "value": 1}', '::metric {"name": "a", "value": 2}')
+        .metrics("a" * 12, complete=False)
+        .series
+    )
+    assert series.points == [
+        MetricPoint(step=0, value=1, time=TIME),
+        MetricPoint(step=1, value=2, time=TIME),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, MAX_POINTS, MAX_POINTS + 1, MAX_POINTS + 2, 10 * MAX_POINTS, 12_345])
+def test_many_points_are_thinned_evenly_and_the_last_one_is_there(count: int) -> None:
+    collector = after(*(f'::metric {{"name": "a", "value": {n}, "step": {n}}}' for n in range(count)))
+    [series] = collector.metrics("a" * 12, complete=True).series
+    assert series.count == count
+    assert len(series.points) <= MAX_POINTS + 1
+    assert series.points[0].step == 0
+    assert series.points[-1].step == count - 1
+    steps = [point.step for point in series.points]
+    assert {later - earlier for earlier, later in pairwise(steps[:-1])} <= {series.every}
+    assert (series.every == 1) == (count <= MAX_POINTS)
+
+
+def test_metrics_of_too_many_names_are_counted_and_told() -> None:
+    lines = [json.dumps({"name": f"m{n}", "value": n}) for n in range(MAX_SERIES + 5)]
+    metrics = after(*(f"::metric {line}" for line in lines)).metrics("a" * 12, complete=True)
+    assert (len(metrics.series), metrics.refused) == (MAX_SERIES, 5)

@@ -1,0 +1,188 @@
+"""One reader for all followers: what it hands to whom, the slow ones, and a journal that fails."""
+
+import asyncio
+import os
+import secrets
+
+import pytest
+
+from agent.errors import AgentError
+from agent.logs import entries, tail
+from agent.logs.sdjournal import JournalError
+from agent.logs.tail import Subscription, Tail
+from tests.support.stand_in_journal import StandInJournal, entry
+from tests.support.waiting import run, until
+
+UNIT, OTHER = "ml-job@x.service", "ml-job@y.service"
+
+
+@pytest.fixture
+def journal() -> StandInJournal:
+    return StandInJournal()
+
+
+async def messages(subscription: Subscription) -> list[bytes]:
+    async with asyncio.timeout(5):
+        return [each["MESSAGE"] for each in await subscription.get() or []]
+
+
+async def test_each_follower_gets_its_own_units_entries_and_no_others(journal: StandInJournal) -> None:
+    reader = Tail(journal.open)
+    journal.own.append(entry(1, b"before"))
+    async with reader.subscribe(UNIT) as one, reader.subscribe(UNIT) as two, reader.subscribe(OTHER) as other:
+        about = {"SYSLOG_IDENTIFIER": b"systemd", "USER_UNIT": OTHER.encode()}
+        journal.own.append(entry(2, b"about other", **about))
+        journal.own += [entry(3, b"nobody's", "ml-job@z.service"), entry(4, b"after")]
+        assert await messages(one) == [b"after"]
+        assert await messages(two) == [b"after"]
+        assert await messages(other) == [b"about other"]
+
+
+async def test_what_journald_says_of_itself_is_for_everybody(journal: StandInJournal) -> None:
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
+        started = {"MESSAGE_ID": entries.JOURNALD_STARTED, "SYSLOG_IDENTIFIER": b"systemd-journald"}
+        journal.dropped.append(entry(1, b"Journal started", **started))
+        assert await messages(one) == [b"Journal started"]
+        assert await messages(other) == [b"Journal started"]
+
+
+async def test_the_journal_is_read_once_for_all_and_only_while_somebody_follows(
+    journal: StandInJournal,
+) -> None:
+    reader = Tail(journal.open)
+
+    async def closed() -> bool:
+        return journal.open_now == 0
+
+    for times in (1, 2):
+        async with reader.subscribe(UNIT), reader.subscribe(UNIT), reader.subscribe(OTHER):
+            assert journal.opened == 2 * times  # one for what is printed, one for what was dropped
+        await until(closed)
+
+
+async def test_what_journald_dropped_comes_before_the_line_that_came_after_it(
+    journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Tail(journal.open)
+    gap = {"OBJECT_SYSTEMD_USER_UNIT": UNIT.encode(), "SYSLOG_IDENTIFIER": b"systemd-journald"}
+    got: list[bytes] = []
+    async with reader.subscribe(UNIT) as follower:
+        for number in range(0, 60, 3):
+            # The line is seen first, or with it, or a look after it.
+            journal.dropped.append(entry(number + 2, b"%d" % (number + 2), **gap))
+            if number % 2:
+                await asyncio.sleep(0.01)
+            journal.own += [entry(number + 1, b"%d" % (number + 1)), entry(number + 3, b"%d" % (number + 3))]
+            while len(got) < number + 3:
+                got += await messages(follower)
+    assert sorted(got, key=int) == [b"%d" % number for number in range(1, 61)]
+    assert {tuple(got[at : at + 3]) for at in range(0, 60, 6)} == {
+        (b"%d" % (at + 1), b"%d" % (at + 2), b"%d" % (at + 3)) for at in range(0, 60, 6)
+    }
+
+
+async def test_a_follower_that_does_not_read_loses_its_place_and_delays_nobody(
+    journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "QUEUE_ENTRIES", 10)
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as slow, reader.subscribe(UNIT) as quick:
+        got: list[bytes] = []
+        for number in range(1, 31):
+            journal.own.append(entry(number, b"%d" % number))
+            got += await messages(quick)
+        assert got == [b"%d" % number for number in range(1, 31)]
+        assert await messages(slow) == [b"%d" % number for number in range(1, 11)]
+        assert (slow.lost, await slow.get()) == (True, [])
+        slow.renew()
+        journal.own.append(entry(31, b"31"))
+        assert await messages(slow) == [b"31"]
+
+
+async def test_a_queue_is_bounded_in_bytes(journal: StandInJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "QUEUE_BYTES", 100)
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as follower:
+        journal.own.append(entry(1, b"x" * 101))
+        assert (await messages(follower), follower.lost) == ([], True)
+
+
+async def test_a_journal_that_fails_is_opened_again_and_everybody_is_told_that_lines_may_be_missing(
+    journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "REOPEN_DELAY", 0.01)
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
+        journal.failures.append("Bad message")
+        assert (await messages(one), one.lost) == ([], True)
+        assert (await messages(other), other.lost) == ([], True)
+        one.renew()
+        journal.own.append(entry(1, b"again"))
+        assert await messages(one) == [b"again"]
+
+
+async def test_a_file_that_is_deleted_behind_the_reader_may_have_taken_lines_of_everybody(
+    journal: StandInJournal,
+) -> None:
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
+        journal.own.append(entry(1, b"read"))
+        assert await messages(one) == [b"read"]
+        journal.reader.delete_file()
+        assert (await messages(one), one.lost) == ([], True)
+        assert (await messages(other), other.lost) == ([], True)
+        one.renew()
+        journal.own.append(entry(2, b"on"))
+        assert await messages(one) == [b"on"]
+
+
+async def test_a_journal_that_cannot_be_opened_is_said_so_and_tried_again_by_the_next() -> None:
+    journal, fails = StandInJournal(), True
+
+    def open_reader(*matches: bytes) -> object:
+        if fails:
+            raise JournalError("sd_journal_open: Permission denied")
+        return journal.open(*matches)
+
+    reader = Tail(open_reader)  # type: ignore[arg-type]
+    with pytest.raises(AgentError, match="Permission denied"):
+        async with reader.subscribe(UNIT):
+            pass
+    fails = False
+    async with reader.subscribe(UNIT) as follower:
+        journal.own.append(entry(1, b"now"))
+        assert await messages(follower) == [b"now"]
+
+
+# --- the host's journald ------------------------------------------------------------------------------
+
+
+@pytest.mark.host
+async def test_entries_come_one_by_one_as_they_are_written() -> None:
+    identifier = f"ml-job@{secrets.token_hex(6)}"
+    async with Tail().subscribe(f"{identifier}.service") as follower:
+        got: list[bytes] = []
+        for number in range(20):
+            await run("systemd-cat", "-t", identifier, "echo", str(number))
+            while len(got) <= number:
+                got += await messages(follower)
+    assert got == [b"%d" % number for number in range(20)]
+
+
+@pytest.mark.host
+async def test_an_account_without_any_entry_yet_gets_its_first() -> None:
+    # Of a match that nothing has yet, sd_journal_next(3) would leave out the first entry behind the end.
+    reader = tail.NewEntries(b"SYSLOG_IDENTIFIER=" + (name := secrets.token_hex(8).encode()))
+    await run("systemd-cat", "-t", name.decode(), "echo", "first")
+
+    async def there() -> bool:
+        return reader.next()
+
+    try:
+        await until(there)
+        assert reader.field(b"MESSAGE") == b"first"
+        assert reader.field(b"_UID") == b"%d" % os.getuid()
+        assert reader.field(b"NO_SUCH_FIELD") is None
+    finally:
+        reader.close()

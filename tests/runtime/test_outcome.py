@@ -1,0 +1,148 @@
+import os
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from agent.model.job import JobState, Reason
+from agent.runtime.outcome import ExitRecord, Outcome, outcome, read_excess, read_mark, read_record
+
+COMPLETED, FAILED, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED
+WHEN = datetime(2026, 1, 1, tzinfo=UTC)
+
+# $SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS as systemd.exec(5) pairs them, and what a job ended as that was
+# started and that nobody stopped.
+RECORDS = {
+    ("success", "exited", "0"): (COMPLETED, None),
+    ("exit-code", "exited", "1"): (FAILED, Reason.EXIT_CODE),
+    ("exit-code", "exited", "125"): (FAILED, Reason.EXIT_CODE),
+    ("exit-code", "exited", "255"): (FAILED, Reason.EXIT_CODE),
+    ("exit-code", "exited", "139"): (FAILED, Reason.SIGNAL),
+    ("exit-code", "exited", "137"): (FAILED, Reason.SIGNAL),
+    ("exit-code", "exited", "143"): (FAILED, Reason.SIGNAL),
+    ("signal", "killed", "KILL"): (FAILED, Reason.SIGNAL),
+    ("core-dump", "dumped", "SEGV"): (FAILED, Reason.SIGNAL),
+    ("success", "killed", "TERM"): (FAILED, Reason.SIGNAL),
+    ("timeout", "exited", "143"): (FAILED, Reason.TIMEOUT),
+    ("timeout", "killed", "KILL"): (FAILED, Reason.TIMEOUT),
+    ("timeout", "exited", "0"): (FAILED, Reason.TIMEOUT),
+    ("timeout", "-", "-"): (FAILED, Reason.TIMEOUT),
+    ("oom-kill", "exited", "137"): (FAILED, Reason.OOM_KILL),
+    ("oom-kill", "killed", "KILL"): (FAILED, Reason.OOM_KILL),
+    ("resources", "-", "-"): (FAILED, Reason.EXIT_CODE),
+    ("protocol", "exited", "0"): (FAILED, Reason.EXIT_CODE),
+    ("success", "-", "-"): (FAILED, Reason.EXIT_CODE),
+}
+
+
+def record(result: str, code: str, status: str) -> ExitRecord:
+    return ExitRecord(result, code, status, "0" * 32, WHEN)
+
+
+def expected(words: tuple[str, str, str], started: bool, stopping: str | None, cancelled: bool) -> object:
+    """The table in words: a stop that was asked for counts first, then a failed start, then the record."""
+    if stopping == "success":
+        return (CANCELLED, Reason.CANCELLED if cancelled else Reason.STOPPED)
+    if not started:
+        return (CANCELLED, Reason.CANCELLED) if cancelled else (FAILED, Reason.START_FAILED)
+    killed = record(*words).exit_status in (137, 143) and words[0] not in ("oom-kill", "timeout")
+    if cancelled and killed and stopping is None:
+        return (CANCELLED, Reason.CANCELLED)
+    return RECORDS[words]
+
+
+@pytest.mark.parametrize("words", RECORDS, ids=" ".join)
+def test_every_record_has_one_true_outcome(words: tuple[str, str, str]) -> None:
+    for started, stopping, cancelled in product((True, False), (None, "success", "timeout"), (True, False)):
+        result = outcome(record(*words), started=started, stopping=stopping, cancelled=cancelled)
+        assert (result.status, result.reason) == expected(words, started, stopping, cancelled)
+
+
+def test_only_a_started_job_that_exited_with_0_and_was_not_stopped_is_completed() -> None:
+    for words, started, stopping in product(RECORDS, (True, False), (None, "success", "timeout")):
+        result = outcome(record(*words), started=started, stopping=stopping, cancelled=False)
+        if result.status is COMPLETED:
+            assert (words, started) == (("success", "exited", "0"), True)
+            assert stopping != "success"
+
+
+def test_a_job_that_ended_by_itself_just_before_it_was_cancelled_is_completed() -> None:
+    result = outcome(record("success", "exited", "0"), started=True, stopping=None, cancelled=True)
+    assert result == Outcome(COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("stopping", "cancelled", "ends"),
+    [
+        ("success", False, Reason.ARTIFACT_QUOTA),
+        ("success", True, Reason.CANCELLED),
+        (None, False, None),
+        ("timeout", False, None),
+    ],
+)
+def test_a_job_that_the_agent_itself_stopped_says_why_unless_it_ended_otherwise(
+    tmp_path: Path, stopping: str | None, cancelled: bool, ends: Reason | None
+) -> None:
+    (tmp_path / "over").write_text(f"artifact-quota The job left too much.{' ' * 900}")
+    excess = read_excess(tmp_path / "over")
+    assert excess is not None
+    assert excess.message == "The job left too much."
+    ended = record("success", "exited", "0")
+    result = outcome(ended, started=True, stopping=stopping, cancelled=cancelled, excess=excess)
+    assert result.reason is ends
+
+
+def test_a_job_that_the_agent_did_not_stop_has_no_excess(tmp_path: Path) -> None:
+    assert read_excess(tmp_path / "over") is None
+
+
+@pytest.mark.parametrize("words", RECORDS, ids=" ".join)
+def test_a_job_that_failed_says_why_in_words(words: tuple[str, str, str]) -> None:
+    result = outcome(record(*words), started=True, stopping=None, cancelled=False)
+    assert bool(result.message) == (result.status is FAILED)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "number"),
+    [
+        ("exited", "0", 0),
+        ("exited", "255", 255),
+        ("killed", "KILL", 137),
+        ("dumped", "SEGV", 139),
+        ("killed", "RTMIN+3", None),
+        ("killed", "_DFL", None),
+        ("-", "-", None),
+        ("exited", "-1", None),
+    ],
+)
+def test_an_exit_status_is_a_number_as_a_shell_gives_it(code: str, status: str, number: int | None) -> None:
+    assert record("x", code, status).exit_status == number
+
+
+def test_a_record_is_read_with_the_time_at_which_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "ended"
+    path.write_text("exit-code exited 3 0123456789abcdef0123456789abcdef\n")
+    os.utime(path, ns=(0, 1_767_225_600_123_999_999))
+    assert read_record(path) == ExitRecord(
+        "exit-code", "exited", "3", "0123456789abcdef" * 2, datetime(2026, 1, 1, 0, 0, 0, 123000, tzinfo=UTC)
+    )
+
+
+def test_a_record_that_is_not_there_is_none_and_not_an_error(tmp_path: Path) -> None:
+    assert read_record(tmp_path / "ended") is None
+    assert read_mark(tmp_path / "stopping") is None
+
+
+@pytest.mark.parametrize("text", ["", "\n", "success exited 0", "a b c d e", "\0" * 4096])
+def test_a_damaged_record_proves_nothing(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "ended"
+    path.write_text(text)
+    assert read_record(path) is None
+
+
+@pytest.mark.parametrize("text", ["", " " * 1024, "no-such-reason text"])
+def test_a_damaged_mark_of_an_excess_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "over"
+    path.write_text(text)
+    assert read_excess(path) is None

@@ -1,0 +1,427 @@
+"""The translation from jobs to units: golden files for what is pure, the host's generator for the rest."""
+
+import asyncio
+import contextlib
+import re
+import shutil
+import subprocess
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import shipped
+from agent.errors import AgentError, Problem
+from agent.host.podman import Mounted
+from agent.model.base import unit_name
+from agent.model.inputs import Limits
+from agent.runtime import quadlet
+from agent.runtime.quadlet import SECCOMP, TEMPLATE, Compiler, Egress, Plan, drop_in, record_section, verify
+
+GOLDEN = Path(__file__).parent / "quadlet"
+DOCS = Path(__file__).parents[2] / "docs"
+COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
+
+PLAIN = Plan(
+    job_id="abcdefghijkl",
+    image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
+    network="none",
+    limits=Limits(
+        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
+    ),
+    snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
+    directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
+    claim="ml-agent/claims/abcdefghijkl.1",
+    hooks=Path("/usr/lib/ml"),
+    seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
+    state=Path("/var/lib/ml"),
+)
+WITH_SECRETS = replace(
+    PLAIN,
+    network="pasta:--map-gw,-T,none",
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
+    secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
+)
+BEHIND_A_PROXY = replace(
+    PLAIN, egress=Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS), ("egress.conf", BEHIND_A_PROXY)]
+)
+def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) -> None:
+    assert drop_in(plan) == (GOLDEN / name).read_text("utf-8")
+
+
+def test_the_record_section_replaces_quadlets_own_stop_commands() -> None:
+    assert record_section(PLAIN) == (GOLDEN / "record.conf").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("main_process", "begins"), [("conmon", True), ("podman", False), (None, False)])
+def test_a_script_may_begin_when_systemd_watches_its_conmon(
+    tmp_path: Path, main_process: str | None, begins: bool
+) -> None:
+    with contextlib.ExitStack() as stack:
+        environment = {"PATH": "/usr/bin:/bin"}
+        if main_process is not None:
+            program = tmp_path / main_process
+            shutil.copy("/bin/sleep", program)
+            process = stack.enter_context(subprocess.Popen([program, "60"]))
+            stack.callback(process.kill)
+            environment["MAINPID"] = str(process.pid)
+        hook = [shipped("units") / "ml-job-started", tmp_path / "started"]
+        ran = subprocess.run(hook, env=environment, capture_output=True, text=True, check=False)
+    assert (tmp_path / "started").exists() == begins
+    assert (ran.returncode, ran.stderr) == (
+        (0, "") if begins else (1, "The container ended before its script began.\n")
+    )
+
+
+def test_a_grace_of_its_own_is_laid_over_the_templates() -> None:
+    assert "TimeoutStopSec" not in drop_in(PLAIN)
+    patient = replace(PLAIN, limits=PLAIN.limits.model_copy(update={"grace_seconds": 90}))
+    assert "\nTimeoutStopSec=90\n" in drop_in(patient)
+
+
+HOSTILE = ["a b", "a\nb", "a\rb", "a\0b", "a%h", "a$HOME", 'a"b', "a'b", "a\\b", "a;b", "a#b", "[b]", "ä", ""]
+
+
+@pytest.mark.parametrize("token", HOSTILE)
+@pytest.mark.parametrize("field", ["image", "network"])
+def test_a_token_that_systemd_or_quadlet_would_read_is_refused(field: str, token: str) -> None:
+    with pytest.raises(AgentError, match="cannot be written into a unit file"):
+        drop_in(replace(PLAIN, **{field: token}))
+
+
+@pytest.mark.parametrize("token", [*HOSTILE, "a:b", "a,b"])
+@pytest.mark.parametrize("field", ["snapshot", "directory", "hooks"])
+def test_a_path_that_a_volume_or_a_unit_would_take_apart_is_refused(field: str, token: str) -> None:
+    plan = (
+        replace(PLAIN, **{field: Path("/srv") / token}) if token else replace(PLAIN, **{field: Path("srv")})
+    )
+    for text_of in (drop_in, record_section):
+        with pytest.raises(AgentError, match=r"path .* cannot be written into a unit file"):
+            text_of(plan)
+
+
+@pytest.mark.parametrize("secret", HOSTILE[:-1])
+def test_a_secrets_name_cannot_add_to_the_unit(secret: str) -> None:
+    with pytest.raises(AgentError, match="cannot be written into a unit file"):
+        drop_in(replace(PLAIN, secrets=(Mounted("snowflake", secret),)))
+
+
+def test_a_unit_with_all_its_flags_is_taken() -> None:
+    verify(COMPILED, WITH_SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        (" --read-only ", " ", "it lacks --read-only"),
+        (" --cap-drop all ", " ", "it lacks --cap-drop all"),
+        (" --cap-drop all ", " --cap-drop chown ", "it lacks --cap-drop all"),
+        (" --security-opt=no-new-privileges ", " ", "it lacks --security-opt no-new-privileges"),
+        (" --secret ml-agent.archive,", " --label x=", "it lacks --secret ml-agent.archive"),
+        (" --network pasta:--map-gw,-T,none ", " ", "it lacks --network pasta:--map-gw,-T,none"),
+        (" --init ", " --privileged ", "it has --privileged"),
+        (" --init ", " --privileged=true ", "it has --privileged"),
+        (" --init ", " --cap-add sys_admin ", "it has --cap-add"),
+        (" --init ", " --cap-add=sys_admin ", "it has --cap-add"),
+        (" --init ", " --network host ", "it has --network host"),
+        (" --init ", " --network=host ", "it has --network host"),
+        (" --init ", " --net=host ", "it has --net"),
+        (" --init ", " --network=bridge ", "it has more than one --network"),
+        (" --init ", " --userns=host ", "it has --userns host"),
+        (" --init ", " --pid=host ", "it has --pid"),
+        (" --init ", " --ipc host ", "it has --ipc"),
+        (" --read-only ", " --read-only --read-only=false ", "it has --read-only false"),
+        (
+            " --init ",
+            " --security-opt=no-new-privileges:false ",
+            "it has --security-opt no-new-privileges:false",
+        ),
+        (" localhost/ml-runner@", " localhost/other@", "it does not run localhost/ml-runner@"),
+        ("ExecStart=", "ExecStart=/bin/true\nExecStart=", "it has 2 ExecStart= lines"),
+        ("ExecStart=", "ExecStart = /bin/true\nExecStart=", "it has 2 ExecStart= lines"),
+        ("ExecStart=", "#ExecStart=", "it has 0 ExecStart= lines"),
+    ],
+)
+def test_a_compiled_unit_that_breaks_the_floor_is_refused_by_name(
+    before: str, after: str, wrong: str
+) -> None:
+    assert before in COMPILED
+    with pytest.raises(AgentError) as caught:
+        verify(COMPILED.replace(before, after), WITH_SECRETS)
+    assert caught.value.problem is Problem.CONFIGURATION
+    assert wrong in caught.value.message
+
+
+def test_a_flag_behind_the_image_is_the_scripts_and_does_not_count() -> None:
+    text = COMPILED.replace(" --read-only ", " ").rstrip() + " --read-only --privileged\n"
+    with pytest.raises(AgentError) as caught:
+        verify(text, WITH_SECRETS)
+    assert "it lacks --read-only" in caught.value.message
+    assert "--privileged" not in caught.value.message
+
+
+def test_a_host_without_a_generator_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quadlet, "GENERATORS", (Path("/nonexistent"),))
+    with pytest.raises(AgentError, match=r"Install Podman 5\.3"):
+        quadlet.generator()
+
+
+async def test_a_generator_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stuck = tmp_path / "quadlet"
+    stuck.write_text("#!/bin/sh\nexec sleep 60\n")
+    stuck.chmod(0o755)
+    monkeypatch.setattr(quadlet, "GENERATORS", (stuck,))
+    monkeypatch.setattr(quadlet, "COMPILE_TIMEOUT", 0.1)
+    with pytest.raises(AgentError, match="longer than"):
+        await compiler(tmp_path).compile(PLAIN)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+# --- the host's own generator -------------------------------------------------------------------------
+
+
+def compiler(tmp_path: Path, *policies: Path) -> Compiler:
+    return Compiler(shipped("quadlets") / TEMPLATE, policies, tmp_path / "scratch")
+
+
+@pytest.fixture
+def generated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the jobs that the host's generator has compiled."""
+    asked = []
+    ask = quadlet._generated
+
+    def counted(source: Path, target: Path, plan: Plan) -> str:
+        asked.append(plan.job_id)
+        return ask(source, target, plan)
+
+    monkeypatch.setattr(quadlet, "_generated", counted)
+    return asked
+
+
+def lines_of(unit: str) -> list[list[str]]:
+    """What a unit says. Quadlet writes some of Podman's options in another order each time."""
+    return [sorted(line.split()) for line in unit.splitlines()]
+
+
+def policy(tmp_path: Path, text: str, name: str = "10-site") -> Path:
+    """A directory with an administrator's drop-in."""
+    directory = tmp_path / name
+    (directory / f"{TEMPLATE}.d").mkdir(parents=True)
+    (directory / f"{TEMPLATE}.d/{name}.conf").write_text(text)
+    return directory
+
+
+@pytest.mark.host
+async def test_the_generator_merges_the_policy_and_the_job(tmp_path: Path) -> None:
+    text = await compiler(tmp_path).compile(WITH_SECRETS)
+    assert f"\n{drop_in(WITH_SECRETS).partition('[Service]')[2].strip()}\n" in text
+    assert text.endswith(record_section(WITH_SECRETS))
+    assert "SourcePath=" not in text
+    assert "RequiresMountsFor=" not in text
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.host
+async def test_systemd_finds_nothing_wrong_with_a_compiled_unit(tmp_path: Path) -> None:
+    plan = replace(PLAIN, hooks=shipped("units"))
+    (tmp_path / unit_name(PLAIN.job_id)).write_text(await compiler(tmp_path).compile(plan))
+    verified = await asyncio.to_thread(
+        subprocess.run,
+        ["systemd-analyze", "--user", "verify", tmp_path / unit_name(PLAIN.job_id)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@pytest.mark.host
+async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> None:
+    site = policy(
+        tmp_path,
+        "[Container]\nTmpfs=/scratch:size=1g\nVolume=/srv/data:/data:ro\n[Service]\nTimeoutStopSec=5\n",
+    )
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert "\nRequiresMountsFor=/srv/data\n" in text
+    assert " --tmpfs /scratch:size=1g " in text
+    assert "\nTimeoutStopSec=5\n" in text
+
+
+@pytest.mark.host
+async def test_the_drop_in_that_the_documentation_shows_has_the_effect_that_it_says(tmp_path: Path) -> None:
+    document = (DOCS / "configuration.md").read_text("utf-8")
+    example = document.partition("/ml-job@.container.d/50-site.conf\n")[2].partition("\nThe next job")[0]
+    text = await compiler(tmp_path, policy(tmp_path, textwrap.dedent(example))).compile(PLAIN)
+    mounts = dict(mount.split(":", 1) for mount in re.findall(r" --tmpfs (\S+)", text))
+    assert mounts == {
+        "/tmp": "rw,nosuid,nodev,size=4g,mode=1777",
+        "/dev/shm": "rw,nosuid,nodev,noexec,size=256m,mode=1777",
+    }
+    assert text.count(" --tmpfs ") == 2
+    assert "\nTimeoutStopSec=120\n" in text
+
+
+@pytest.mark.host
+async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generator_would_make(
+    tmp_path: Path, generated: list[str]
+) -> None:
+    ids = ["abcdefghijkl", "mnopqrstuvwx"]
+    plans = [
+        replace(WITH_SECRETS, job_id=each, directory=Path(f"/var/lib/ml/jobs/{each}/attempts/1"))
+        for each in ids
+    ]
+    shared = compiler(tmp_path)
+    units = [lines_of(await shared.compile(plan)) for plan in plans]
+    assert generated == ids[:1]
+    assert units == [lines_of(await compiler(tmp_path).compile(plan)) for plan in plans]
+    assert generated == [*ids[:1], *ids]
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"image": "localhost/ml-runner@sha256:" + "0" * 64},
+        {"network": "pasta"},
+        {"limits": PLAIN.limits.model_copy(update={"tasks": 513})},
+        {"snapshot": Path("/var/lib/ml/snapshots/decaf")},
+        {"directory": Path("/var/lib/ml/jobs/abcdefghijkl/attempts/2")},
+        {"seccomp": Path("/usr/lib/ml/other.json")},
+        {"egress": Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
+        {"secrets": (Mounted("snowflake", "ml-agent.snowflake.alice"),)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+async def test_a_job_that_differs_in_more_is_compiled_anew(
+    tmp_path: Path, generated: list[str], changed: dict[str, Any]
+) -> None:
+    shared = compiler(tmp_path)
+    plain = lines_of(await shared.compile(PLAIN))
+    other = lines_of(await shared.compile(replace(PLAIN, **changed)))
+    assert len(generated) == 2
+    assert other != plain
+    assert other == lines_of(await compiler(tmp_path).compile(replace(PLAIN, **changed)))
+
+
+@pytest.mark.host
+async def test_the_next_job_follows_a_policy_that_changed(tmp_path: Path, generated: list[str]) -> None:
+    site = policy(tmp_path, "[Service]\nTimeoutStopSec=5\n")
+    shared = compiler(tmp_path, site)
+    for patience in (5, 6):
+        policy_file = site / f"{TEMPLATE}.d/10-site.conf"
+        policy_file.write_text(f"[Service]\nTimeoutStopSec={patience}\n")
+        assert f"\nTimeoutStopSec={patience}\n" in await shared.compile(PLAIN)
+    policy_file.unlink()
+    assert "\nTimeoutStopSec=6\n" not in await shared.compile(PLAIN)
+    (site / TEMPLATE).write_text((shipped("quadlets") / TEMPLATE).read_text("utf-8") + "\n# ours\n")
+    await shared.compile(PLAIN)
+    assert len(generated) == 4
+
+
+@pytest.mark.host
+async def test_the_jobs_own_limits_come_after_the_policy(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Service]\nMemoryMax=infinity\n")
+    lines = (await compiler(tmp_path, site).compile(PLAIN)).splitlines()
+    assert [line for line in lines if line.startswith("MemoryMax=")][-1] == "MemoryMax=2147483648"
+
+
+@pytest.mark.host
+async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
+    (site / TEMPLATE).write_text(
+        packaged.replace("Description=Training job %i", "Description=Job %i of ACME")
+    )
+    assert "\nDescription=Job %i of ACME\n" in await compiler(tmp_path, site).compile(PLAIN)
+
+
+@pytest.mark.host
+async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container]\nAddDevice=nvidia.com/gpu=all\n")
+    (site / SECCOMP).write_text("{}")
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert f" --security-opt seccomp={site / SECCOMP} " in text
+    assert re.search(r" --device[ =]nvidia\.com/gpu=all ", text)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[Container]\nReadOnly=false\n", "it has --read-only false"),
+        ("[Container]\nReadOnly=y\n", "it has --read-only false"),
+        ("[Container]\nNoNewPrivileges=false\n", "it lacks --security-opt no-new-privileges"),
+        ("[Container]\nDropCapability=\n", "it lacks --cap-drop all"),
+        ("[Container]\nAddCapability=SYS_ADMIN\n", "it has --cap-add"),
+        ("[Container]\nNetwork=host\n", "it has --network host"),
+        ("[Container]\nPodmanArgs=--network=host\n", "it has --network host"),
+        ("[Container]\nPodmanArgs=--read-only=false\n", "it has --read-only false"),
+        ("[Container]\nPodmanArgs=--privileged\n", "it has --privileged"),
+        ("[Container]\nGlobalArgs=--privileged\n", "it has --privileged"),
+        ("[Service]\nExecStart=/bin/true\n", "ExecStart= lines"),
+        ("[Container]\nPodmanArgs=--security-opt=seccomp=unconfined\n", "seccomp=unconfined"),
+        ("[Container]\nUnmask=ALL\n", "it has --security-opt unmask=ALL"),
+        ("[Container]\nAddDevice=/dev/null\n", "it has --device /dev/null"),
+        ("[Container]\nVolume=/:/host:ro\n", "it has -v /:/host:ro"),
+        ("[Container]\nVolume=%t:/host:ro\n", "it has -v %t:/host:ro"),
+        ("[Container]\nMount=type=bind,source=/srv,target=/srv\n", "it has --mount"),
+        ("[Container]\nNotify=true\n", "it has --sdnotify container"),
+        ("[Container]\nEnvironmentFile=/etc/environment\n", "it has --env-file"),
+        ("[Container]\nGroupAdd=keep-groups\n", "it has --group-add keep-groups"),
+        ("[Container]\nUserNS=host\n", "it has --userns host"),
+        ("[Container]\nUser=0\n", "it has --user 0"),
+        ("[Container]\nTmpfs=/tmp:size=4g\n", "it mounts /tmp twice"),
+        ("[Container]\nSecret=key,type=env,target=KEY\n", "it has --secret key,type=env"),
+    ],
+)
+async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(
+    tmp_path: Path, text: str, wrong: str
+) -> None:
+    with pytest.raises(AgentError) as caught:
+        await compiler(tmp_path, policy(tmp_path, text)).compile(PLAIN)
+    assert wrong in caught.value.message
+    assert "drop-ins" in caught.value.hint
+
+
+@pytest.mark.host
+async def test_a_drop_in_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    site = policy(tmp_path, "")
+    (site / f"{TEMPLATE}.d/20-more.conf").mkdir()
+    with pytest.raises(AgentError, match=r"20-more\.conf: Is a directory") as caught:
+        await compiler(tmp_path, site).compile(PLAIN)
+    assert caught.value.problem is Problem.CONFIGURATION
+
+
+@pytest.mark.host
+async def test_what_quadlet_says_of_a_malformed_drop_in_is_passed_on(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match=r"Quadlet refused the job's unit: .*NoSuchKey"):
+        await compiler(tmp_path, policy(tmp_path, "[Container]\nNoSuchKey=1\n")).compile(PLAIN)
+
+
+@pytest.mark.host
+async def test_a_drop_in_that_quadlet_leaves_out_is_told(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container\nReadOnly=false\n")
+    shared = compiler(tmp_path, site)
+    await shared.compile(PLAIN)
+    assert f'error loading "{TEMPLATE}.d/10-site.conf"' in shared.said
+    assert shared.said.count("error loading") == 1
+    (site / f"{TEMPLATE}.d/10-site.conf").unlink()
+    await shared.compile(PLAIN)
+    assert shared.said == ""
+
+
+@pytest.mark.host
+async def test_a_template_that_is_a_whole_unit_with_its_job_only_is_nothing_to_tell(tmp_path: Path) -> None:
+    packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
+    (tmp_path / TEMPLATE).write_text(packaged.replace("Image=localhost/ml-runner:latest\n", ""))
+    shared = compiler(tmp_path, tmp_path)
+    await shared.compile(PLAIN)
+    assert shared.said == ""

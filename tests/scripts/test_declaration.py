@@ -1,0 +1,283 @@
+import hashlib
+import textwrap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import AgentError, Problem
+from agent.model.inputs import Limits
+from agent.model.script import Parameter, ParameterType, Script
+from agent.scripts.declaration import Metadata, MetadataError, check_parameters, describe, parse_block
+
+INVALID = Problem.INVALID_REQUEST
+HEAD = '#!/usr/bin/env python3\n"""Trains."""\n'
+
+
+def block(toml: str) -> str:
+    lines = [f"# {line}" if line else "#" for line in textwrap.dedent(toml).strip("\n").split("\n")]
+    return "\n".join(["# /// ml-job", *lines, "# ///"]) + "\n"
+
+
+def malformed(text: str) -> str:
+    with pytest.raises(MetadataError) as caught:
+        parse_block(text)
+    return str(caught.value)
+
+
+def script(*parameters: Parameter) -> Script:
+    return Script(script_name="train.py", sha256="", parameters=list(parameters))
+
+
+def objections(script: Script, hyperparameters: dict[str, str]) -> dict[str, str]:
+    try:
+        check_parameters(script, hyperparameters)
+    except AgentError as error:
+        return {field.field: field.message for field in error.fields if error.problem is INVALID}
+    return {}
+
+
+def test_a_block_declares_all_there_is_to_declare() -> None:
+    text = HEAD + block("""
+        description = "Predicts who leaves."
+        secrets = ["snowflake"]
+        network = "warehouse"
+
+        [[parameters]]
+        name = "n_estimators"
+        type = "integer"
+        default = 100
+        minimum = 1
+        maximum = 5000
+
+        [[parameters]]
+        name = "criterion"
+        choices = ["gini", "entropy"]
+        required = true
+
+        [limits]
+        memory_bytes = 1_073_741_824
+        cpus = 2
+    """)
+    assert parse_block(text) == Metadata(
+        description="Predicts who leaves.",
+        secrets=["snowflake"],
+        network="warehouse",
+        parameters=[
+            Parameter(
+                name="n_estimators", type=ParameterType.INTEGER, default="100", minimum=1, maximum=5000
+            ),
+            Parameter(name="criterion", choices=["gini", "entropy"], required=True),
+        ],
+        limits=Limits(memory_bytes=2**30, cpus=2.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", HEAD, "# /// script\n# dependencies = []\n# ///\n", "    # /// ml-job\n", "# see /// ml-job\n"],
+)
+def test_a_script_without_a_block_declares_nothing(text: str) -> None:
+    assert parse_block(text) is None
+
+
+def test_a_block_may_be_anywhere_in_the_head_and_stand_beside_one_of_another_type() -> None:
+    text = "# /// script\n# dependencies = []\n# ///\n\n" + HEAD + block('description = "x"') + "print(1)\n"
+    assert parse_block(text) == Metadata(description="x")
+
+
+def test_windows_line_ends_and_a_byte_order_mark_are_no_matter() -> None:
+    text = block('description = "x"').replace("\n", "\r\n")
+    assert describe("a.py", b"\xef\xbb\xbf" + text.encode()).description == "x"
+
+
+def test_text_of_several_lines_keeps_its_lines() -> None:
+    assert parse_block(block('description = """\none\n\n  two"""')) == Metadata(description="one\n\n  two")
+
+
+def test_the_values_of_a_parameter_may_be_written_as_toml_writes_them() -> None:
+    found = parse_block(
+        block("""
+        [[parameters]]
+        name = "balanced"
+        type = "boolean"
+        default = true
+        [[parameters]]
+        name = "rate"
+        type = "number"
+        default = 1e-3
+        choices = [1e-3, 0.5]
+    """)
+    )
+    assert found is not None
+    assert [(parameter.default, parameter.choices) for parameter in found.parameters] == [
+        ("true", []),
+        ("0.001", ["0.001", "0.5"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (HEAD + "# /// ml-job\n# description = 1\n", "line 3: the block must begin with"),
+        ("# /// ml-job\n# ///\n", "line 1: the block must begin with"),
+        ("# /// ml-job\nx = 1\n# ///\n", "line 1: the block must begin with"),
+        ("#/// ml-job\n# x = 1\n# ///\n", "line 1: the block must begin with"),
+        ("# /// ml-job\n#x = 1\n# ///\n", "line 1: the block must begin with"),
+        (block("") + "\n" + block(""), "line 5: there may be one ml-job block only"),
+        (HEAD + block("description = "), "Invalid value (at line 4)"),
+        (block('a = 1\nb = "'), 'line 3)'),
+        (block("x = " + "[" * 20_000), "nested too deeply"),
+        (block("x = " + "9" * 5_000), "digits"),
+        (block('[[parameters]]\nname = "x"\ndefault = 0x' + "f" * 5_000), "digits"),
+    ],
+)  # fmt: skip
+def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) -> None:
+    assert complaint in malformed(text)
+
+
+@pytest.mark.parametrize(
+    ("toml", "complaint"),
+    [
+        ('descripton = "x"', "descripton: is no key of an ml-job block"),
+        ("description = 1", "description: Input should be a valid string"),
+        ('secrets = ["Not A Name"]', "secrets.0: String should match pattern"),
+        ('network = "host;"', "network: String should match pattern"),
+        ('[limits]\nmemory_bytes = "2G"', "limits.memory_bytes: Input should be a valid integer"),
+        ("[limits]\ncpus = inf", "limits.cpus: "),
+        ("parameters = 1", "parameters: Input should be a valid list"),
+        ("parameters = [1]", "parameters.1: Input should be a valid dictionary"),
+        ("[[parameters]]\ntype = 'integer'", "parameters.1.name: Field required"),
+        ("[[parameters]]\nname = 'LD-X'", "parameters.LD-X.name: String should match pattern"),
+        ("[[parameters]]\nname = 'x'\ntype = 'float'", "parameters.x.type: Input should be 'string'"),
+        ("[[parameters]]\nname = 'x'\nmin = 1", "parameters.x.min: is no key of an ml-job block"),
+        ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'X'", "parameters.X: HP_X is x's variable"),
+        ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'x'", "parameters.x: HP_X is x's variable"),
+        ("[[parameters]]\nname = 'x'\nminimum = 1", "parameters.x: only an integer or a number has a"),
+        ("[[parameters]]\nname = 'x'\ntype = 'number'\nminimum = nan", "parameters.x: minimum and maximum"),
+        (
+            "[[parameters]]\nname = 'x'\ntype = 'number'\nminimum = 2\nmaximum = 1",
+            "parameters.x: minimum and maximum must be finite, and in order",
+        ),
+        (
+            "[[parameters]]\nname = 'x'\nrequired = true\ndefault = 'a'",
+            "parameters.x.default: a required parameter has none",
+        ),
+        (
+            "[[parameters]]\nname = 'x'\nchoices = ['a']\ndefault = 'b'",
+            "parameters.x.default: b must be one of a",
+        ),
+        (
+            "[[parameters]]\nname = 'x'\ntype = 'integer'\nminimum = 1\ndefault = 0",
+            "parameters.x.default: 0 must be at least 1",
+        ),
+        (
+            "[[parameters]]\nname = 'x'\ntype = 'integer'\nchoices = ['one']",
+            "parameters.x.choices: one must be an integer",
+        ),
+    ],
+)
+def test_a_declaration_that_is_wrong_is_refused_with_its_key(toml: str, complaint: str) -> None:
+    assert complaint in malformed(block(toml))
+
+
+def test_a_script_is_described_by_its_bytes() -> None:
+    found = describe("a.py", b"print(1)\n")
+    assert found.sha256 == hashlib.sha256(b"print(1)\n").hexdigest()
+    assert (found.script_name, found.any_parameters, found.network) == ("a.py", True, "none")
+
+
+def test_a_script_that_is_no_utf8_text_is_refused() -> None:
+    with pytest.raises(MetadataError, match="byte 2: a script must be UTF-8 text"):
+        describe("a.py", b"# \xff\n")
+
+
+@given(st.text())
+def test_any_text_has_a_block_or_none_or_is_refused(text: str) -> None:
+    for candidate in (text, "# /// ml-job\n# " + text.replace("\n", "\n# ") + "\n# ///\n"):
+        try:
+            parse_block(candidate)
+        except MetadataError:
+            continue
+
+
+def test_a_script_without_a_block_takes_any_parameters() -> None:
+    check_parameters(describe("a.py", b""), {"anything": "at all"})
+
+
+def test_a_script_with_a_block_takes_only_what_it_declares() -> None:
+    assert objections(describe("a.py", block("description = 'x'").encode()), {"depth": "3"}) == {
+        "hyperparameters.depth": "is no parameter of this script"
+    }
+
+
+def test_a_name_that_is_nearly_right_is_refused_with_the_right_one() -> None:
+    declared = script(Parameter(name="n_estimators"))
+    for name in ("n_estimator", "N_ESTIMATORS"):
+        assert objections(declared, {name: "3"}) == {
+            f"hyperparameters.{name}": "is no parameter of this script; did you mean n_estimators?"
+        }
+
+
+def test_every_refused_value_is_named_at_once() -> None:
+    declared = script(
+        Parameter(name="depth", type=ParameterType.INTEGER),
+        Parameter(name="target", required=True),
+        Parameter(name="rate", type=ParameterType.NUMBER, default="0.1"),
+    )
+    assert objections(declared, {"depth": "deep", "other": "1", "rate": "0.5"}) == {
+        "hyperparameters.depth": "must be an integer, such as 12",
+        "hyperparameters.other": "is no parameter of this script",
+        "hyperparameters.target": "is required",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused"),
+    [
+        (
+            ParameterType.INTEGER,
+            ["1", "-3", "+3", "10", "007"],
+            ["", "1.0", "1e3", "0x1", "1_0", " 1", "1\n", "٣", "nan", "11", "-4", "1" * 4096],
+        ),
+        (
+            ParameterType.NUMBER,
+            ["1", "-3.0", "1e1", ".5", "5.", "+2.5E-3", "1e-9999"],
+            ["", ".", "nan", "inf", "-Infinity", "1e999", "-3.01", "10.5", "1,5", "0x1p3", "1_0.0", "٣"],
+        ),
+        (ParameterType.BOOLEAN, ["true", "false"], ["", "True", "1", "yes", "true ", "0"]),
+    ],
+)
+def test_a_value_must_read_as_its_type_and_lie_within_its_bounds(
+    kind: ParameterType, taken: list[str], refused: list[str]
+) -> None:
+    bounds = {} if kind is ParameterType.BOOLEAN else {"minimum": -3.0, "maximum": 10.0}
+    declared = script(Parameter(name="x", type=kind, **bounds))
+    assert [value for value in taken if objections(declared, {"x": value})] == []
+    assert [value for value in refused if not objections(declared, {"x": value})] == []
+
+
+def test_bounds_and_choices_are_told_as_the_script_wrote_them() -> None:
+    declared = script(
+        Parameter(name="n", type=ParameterType.INTEGER, minimum=1, maximum=1_000_000),
+        Parameter(name="rate", type=ParameterType.NUMBER, minimum=0.001),
+        Parameter(name="kind", choices=["a", "b"]),
+    )
+    assert objections(declared, {"n": "1000001", "rate": "0", "kind": "A"}) == {
+        "hyperparameters.n": "must be at most 1000000",
+        "hyperparameters.rate": "must be at least 0.001",
+        "hyperparameters.kind": "must be one of a, b",
+    }
+
+
+@given(st.integers(-(2**70), 2**70))
+def test_an_integer_is_taken_exactly_within_its_bounds(value: int) -> None:
+    declared = script(Parameter(name="x", type=ParameterType.INTEGER, minimum=-5, maximum=2**53))
+    assert bool(objections(declared, {"x": str(value)})) is not (-5 <= value <= 2**53)
+
+
+@given(st.text(max_size=50))
+def test_any_value_of_a_number_is_refused_or_reads_as_one(value: str) -> None:
+    declared = script(Parameter(name="x", type=ParameterType.NUMBER))
+    if not objections(declared, {"x": value}):
+        float(value)
