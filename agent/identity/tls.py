@@ -1,14 +1,16 @@
 """TLS contexts of the server, replaced when their files change."""
 
+import logging
 import ssl
 import time
 from pathlib import Path
 
 from ..errors import AgentError, Problem
 from ..host.files import write_file as write_file
-from .authority import log
 from .key_files import certificates as certificates
 from .key_files import key_file, reread
+
+log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 1.0  # seconds between two looks at the files of the server's context
 

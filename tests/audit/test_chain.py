@@ -125,7 +125,7 @@ async def test_a_row_that_cannot_be_written_takes_its_deed_with_it(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(chain, "append", fail)
+    monkeypatch.setattr("agent.store.database.append", fail)
     job, time = make_job(), now()
     with pytest.raises(AgentError) as refused:
         await store.add_job(job, max_waiting=1, deed=ALICE.did("submitJob", job.job_id))

@@ -331,7 +331,7 @@ def test_no_session_can_be_resumed(
 
 @pytest.fixture
 def looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(tls_module, "LOOK_INTERVAL", 0.0)
 
 
 def _replace(directory: Path, name: str, issued: authority_module.Issued) -> None:
@@ -379,7 +379,7 @@ def test_files_that_cannot_be_used_change_nothing_and_are_said_once(
 def test_the_files_are_not_looked_at_for_each_connection(
     directory: Path, authority: authority_module.Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr(tls_module, "LOOK_INTERVAL", 3600.0)
     current = tls_module.CurrentContext(directory)
     before = current()
     _replace(directory, "server", authority.issue_server(["localhost"]))

@@ -8,7 +8,6 @@ import pytest
 
 from agent.errors import AgentError
 from agent.host import files
-from agent.identity import authority as authority_module
 from agent.identity import key_files, tls
 from agent.identity.authority import Authority, Issued
 
