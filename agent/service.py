@@ -29,8 +29,9 @@ from .jobs.disk_guard import Warden
 from .jobs.registry import Jobs
 from .log import configure
 from .logs.archiver import Archivist
+from .logs.job_log import JobLogs
 from .logs.journal import Journal
-from .logs.metrics_reader import Meter
+from .logs.metrics_reader import MetricsReader
 from .retention.pruner import Pruner
 from .runtime.quadlet import TEMPLATE, Compiler
 from .scripts.snapshots import Snapshots
@@ -107,7 +108,8 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
-        archivist = Archivist(store, journal, settings.state_directory / "jobs")
+        directory = settings.state_directory / "jobs"
+        archivist = Archivist(store, journal, directory)
         snapshots = Snapshots(
             settings.scripts.repository,
             settings.scripts.directory,
@@ -147,7 +149,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
                     jobs=jobs,
                     journal=journal,
                     changes=Changes(store),
-                    meter=Meter(journal, settings.state_directory / "jobs"),
+                    meter=MetricsReader(JobLogs(journal, jobs, directory), directory),
                     certificates=Certificates(
                         store,
                         settings.pki_directory,

@@ -7,7 +7,7 @@ from ..identity.certificates import Certificates
 from ..jobs.changes import Changes
 from ..jobs.registry import Jobs
 from ..logs.journal import Journal
-from ..logs.metrics_reader import Meter
+from ..logs.metrics_reader import MetricsReader
 from ..secrets.secrets import Credentials
 from . import access, openapi, routes
 from .calls.events import CHANGES, METER
@@ -23,7 +23,7 @@ def build(
     jobs: Jobs,
     journal: Journal,
     changes: Changes,
-    meter: Meter,
+    meter: MetricsReader,
     certificates: Certificates,
     credentials: Credentials,
     write_audit: trail.Write,

@@ -30,8 +30,9 @@ from ..host.podman import Mounted, Podman, by_digest
 from ..host.systemd import Units, UnitState
 from ..host.tasks import to_its_end
 from ..logs import archive
+from ..logs.job_log import check_not_removed
 from ..model.artifact import ArtifactManifest
-from ..model.base import format_number, format_time, job_id_of, new_job_id, now, unit_name
+from ..model.base import format_number, job_id_of, new_job_id, now, unit_name
 from ..model.host import Host, QueuePlace, Usage, Versions
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
 from ..model.job import Attempt, Job, JobPage, JobRequest, JobState, Reason, Rerun
@@ -363,14 +364,7 @@ class Jobs:
 
     async def check_files(self, job: Job) -> None:
         """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
-        removed = (await self.get(job.job_id)).removed
-        if removed is not None:
-            raise AgentError(
-                Problem.REMOVED_BY_RETENTION,
-                f"Retention removed the artifacts and the log of this job at {format_time(removed.at)}"
-                f" ({removed.rule}).",
-                "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
-            )
+        check_not_removed(await self.get(job.job_id))
 
     def artifacts_directory(self, job: Job) -> Path:
         """Where the /artifacts of the job's attempt is on the host; what earlier ones left is beside it."""

@@ -8,24 +8,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator
-from datetime import timedelta
 from pathlib import Path
 
 from ..errors import AgentError
-from ..model.base import now
 from ..model.job import Job
 from ..store.database import Store
 from . import archive
-from .journal import SETTLE_LIMIT, Journal
-from .lines import Item, LineNumbering, Position
+from .job_log import SETTLING, read_journal
+from .journal import Journal
+from .lines import LineNumbering, Position
 from .metrics import Collector
 from .metrics_reader import collected, keep
 
 log = logging.getLogger("ml-agent")
 
-DELAY = 2 * SETTLE_LIMIT  # seconds after a job's end from which on one look at the journal sees all of it
-BEHIND = 60.0  # seconds after a job's end for which journald may still be busy with what it printed
+DELAY = SETTLING.total_seconds()  # from a job's end on; then one look at the journal sees all of a closed log
 
 
 class Archivist:
@@ -69,25 +66,9 @@ class Archivist:
         # A job that never began has no directory and no log.
         if file.parent.is_dir() and not file.exists():
             said = Collector()
-            lines = collected(self._log(job), said)
+            log = read_journal(self._journal, job, LineNumbering(Position()), at_once=True)
+            lines = collected(log, said)
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
             await asyncio.to_thread(keep, file.parent, said.metrics(job.job_id, complete=True))
         await self._store.archived(job.job_id)
-
-    async def _log(self, job: Job) -> AsyncGenerator[list[Item]]:
-        """What the journal holds; of a job of late without its closing entry also what is still to come."""
-        numbering = LineNumbering(Position())
-        if (short := await self._journal.short(job.unit, numbering)) is not None:
-            yield short
-        else:
-            async with contextlib.aclosing(self._journal.history(job.unit, numbering)) as batches:
-                async for items in batches:
-                    yield items
-        late = job.finished_at is None or now() - job.finished_at > timedelta(seconds=BEHIND)
-        if job.invocation_id and not numbering.closed and not late:
-            async with contextlib.aclosing(self._journal.rest(job.unit, numbering)) as batches:
-                async for items in batches:
-                    yield items
-        if job.invocation_id:
-            yield await self._journal.unclosed(job.unit, numbering)

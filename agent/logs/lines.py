@@ -1,7 +1,7 @@
 """A job's lines: numbers, gaps, and which entries are the job's."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,6 +82,13 @@ class Gap(NamedTuple):
 
 
 Item = Line | Gap
+Batches = AsyncGenerator[list[Item]]  # a log, some items at a time
+
+
+def job_output(items: Iterable[Item]) -> bytes:
+    """The job's own lines, byte for byte, with a line feed after each line that journald has not cut."""
+    lines = (item for item in items if isinstance(item, Line) and item.source is LogSource.JOB)
+    return b"".join([line.text if line.continued else line.text + b"\n" for line in lines])
 
 
 class LineNumbering:

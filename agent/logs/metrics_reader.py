@@ -10,22 +10,18 @@ import contextlib
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import AgentError
-from ..model.base import now
 from ..model.job import Job, JobState
 from ..model.log import LogSource
 from ..model.metric import JobMetrics
-from . import archive
-from .journal import SETTLE_LIMIT, Journal
-from .lines import Item, Line, LineNumbering, Position
+from .job_log import JobLogs
+from .lines import Batches, Line, LineNumbering, Position
 from .metrics import Collector
 
 log = logging.getLogger("ml-agent")
@@ -33,8 +29,6 @@ log = logging.getLogger("ml-agent")
 NAME = "metrics.json"  # in the job's directory, beside its log
 MAX_KNOWN = 256  # jobs whose metrics so far are remembered
 RETRY_DELAY = 2.0  # seconds before a log that could not be followed is tried again
-
-Batches = AsyncGenerator[list[Item]]
 
 
 @dataclass
@@ -70,11 +64,11 @@ async def collected(lines: Batches, collector: Collector) -> Batches:
             yield items
 
 
-class Meter:
-    """Of the jobs whose directories are in `directory`."""
+class MetricsReader:
+    """Reads what jobs say from their `logs`; `directory` holds the jobs' directories."""
 
-    def __init__(self, journal: Journal, directory: Path) -> None:
-        self._journal = journal
+    def __init__(self, logs: JobLogs, directory: Path) -> None:
+        self._logs = logs
         self._directory = directory
         self._readings: OrderedDict[str, Reading] = OrderedDict()
 
@@ -91,18 +85,13 @@ class Meter:
         return reading.collector.metrics(job.job_id, complete=job.status.terminal)
 
     @contextlib.asynccontextmanager
-    async def followed(
-        self, job: Job, ended: Callable[[], Coroutine[Any, Any, bool]]
-    ) -> AsyncIterator[Collector]:
-        """The collector of a job that was begun, filled as the job prints, for all who are in here.
-
-        `ended` is what `Journal.follow` takes.
-        """
+    async def followed(self, job: Job) -> AsyncIterator[Collector]:
+        """The collector of a job that was begun, filled as the job prints, for all who are in here."""
         reading = self._reading(job)
         reading.watchers += 1
         try:
             if reading.follower is None or reading.follower.done():
-                reading.follower = asyncio.create_task(self._follow(job, reading, ended))
+                reading.follower = asyncio.create_task(self._follow(job, reading))
             yield reading.collector
         finally:
             reading.watchers -= 1
@@ -110,17 +99,15 @@ class Meter:
                 reading.follower.cancel()
                 reading.follower = None
 
-    async def _follow(
-        self, job: Job, reading: Reading, ended: Callable[[], Coroutine[Any, Any, bool]]
-    ) -> None:
+    async def _follow(self, job: Job, reading: Reading) -> None:
         while True:
             try:
                 async with reading.lock:
-                    await reading.take(self._journal.history(job.unit, reading.numbering))
+                    await reading.take(self._logs.resumed(job, reading.numbering).history())
                 # Said before the lock is taken for long: who waits for it by now gets it first.
                 reading.following = True
                 async with reading.lock:
-                    await reading.take(self._journal.follow(job.unit, reading.numbering, ended))
+                    await reading.take(self._logs.resumed(job, reading.numbering).follow())
                     reading.whole = True
                 return
             except (AgentError, OSError) as error:
@@ -139,24 +126,8 @@ class Meter:
         # A follower has it while it reads, and not while it waits to try again: then it is read here.
         async with reading.lock:
             if not reading.whole:
-                await reading.take(self._lines(job, reading.numbering))
+                await reading.take(self._logs.resumed(job, reading.numbering).history())
                 reading.whole = job.status.terminal
-
-    async def _lines(self, job: Job, numbering: LineNumbering) -> Batches:
-        kept = self._directory / job.job_id / archive.NAME
-        if from_file := job.status.terminal and kept.exists():
-            lines = archive.read(kept, numbering.position)
-        else:
-            ago = timedelta() if job.finished_at is None else now() - job.finished_at
-            # A job that never ran has no closing entry to wait for.
-            settles = job.status.terminal and job.invocation_id and ago < timedelta(seconds=2 * SETTLE_LIMIT)
-            read = self._journal.rest if settles else self._journal.history
-            lines = read(job.unit, numbering)
-        async with contextlib.aclosing(lines):
-            async for items in lines:
-                yield items
-                if from_file and items:
-                    numbering.go_to(items[-1])
 
     def _reading(self, job: Job) -> Reading:
         reading = self._readings.setdefault(job.job_id, Reading())

@@ -26,8 +26,9 @@ from agent.identity.authority import Authority, Issued
 from agent.identity.certificates import Certificates
 from agent.jobs.changes import Changes
 from agent.jobs.registry import Jobs
+from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
-from agent.logs.metrics_reader import Meter
+from agent.logs.metrics_reader import MetricsReader
 from agent.logs.tail import Tail
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
@@ -258,11 +259,12 @@ async def serve(
             )
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
+            directory = settings.state_directory / "jobs"
             app = build(
                 jobs=jobs,
                 journal=Journal(tail),
                 changes=Changes(store),
-                meter=Meter(Journal(tail), settings.state_directory / "jobs"),
+                meter=MetricsReader(JobLogs(Journal(tail), jobs, directory), directory),
                 certificates=Certificates(
                     store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
                 ),

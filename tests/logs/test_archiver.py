@@ -3,13 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.logs import archive, archiver
+from agent.logs import archive, archiver, job_log
 from agent.logs.archiver import Archivist
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
@@ -173,14 +172,17 @@ class BusyJournal(StandInJournal):
 
 
 async def test_a_log_without_its_closing_entry_is_waited_for(store: Store, tmp_path: Path) -> None:
-    job = (await ended_job(store, tmp_path)).model_copy(update={"invocation_id": "0" * 32})
+    settled = now() - job_log.SETTLING
+    job = (await ended_job(store, tmp_path)).model_copy(
+        update={"invocation_id": "0" * 32, "finished_at": settled}
+    )
     await Archivist(store, BusyJournal(), tmp_path)._keep(job)
     assert await kept(tmp_path / job.job_id / archive.NAME) == [job.unit] * 3 + ["the last one"]
 
 
 async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store, tmp_path: Path) -> None:
     ended = await ended_job(store, tmp_path)
-    long_ago = now() - timedelta(seconds=archiver.BEHIND + 1)
+    long_ago = now() - job_log.SETTLING_UNCLOSED
     job = ended.model_copy(update={"invocation_id": "0" * 32, "finished_at": long_ago})
     journal = BusyJournal()
     await Archivist(store, journal, tmp_path)._keep(job)

@@ -17,9 +17,10 @@ from agent.config import load
 from agent.errors import AgentError
 from agent.jobs import disk_guard
 from agent.jobs.artifacts import open_artifact
+from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
 from agent.logs.lines import Line, LineNumbering, Position
-from agent.logs.metrics_reader import Meter
+from agent.logs.metrics_reader import MetricsReader
 from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.log import LogSource
@@ -225,8 +226,9 @@ async def test_forged_lines_are_the_jobs_own_and_floods_are_bounded(host: Host, 
     assert systems.count("Ended: success, exited 0") == 1
     assert not any("aaaaaaaaaaaa" in text for text in systems)
     assert ("the last line", LogSource.JOB) in lines
-    meter = Meter(Journal(), host.settings.state_directory / "jobs")
-    metrics = await meter.metrics(ended)
+    directory = host.settings.state_directory / "jobs"
+    reader = MetricsReader(JobLogs(Journal(), host.jobs, directory), directory)
+    metrics = await reader.metrics(ended)
     assert len(metrics.series) <= 100
     assert metrics.refused > 0
     assert all(len(series.points) <= 2000 for series in metrics.series)

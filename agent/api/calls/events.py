@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import logging
 import re
@@ -16,7 +15,7 @@ from ...errors import AgentError
 from ...jobs.changes import Changes
 from ...jobs.registry import Jobs
 from ...logs.metrics import Collector
-from ...logs.metrics_reader import Meter
+from ...logs.metrics_reader import MetricsReader
 from ...model.base import Model
 from ...model.event import Change, Current, History, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from ...model.host import QueuePlace
@@ -33,7 +32,7 @@ from .logs import STREAMS
 log = logging.getLogger("ml-agent")
 
 CHANGES = web.AppKey("changes", Changes)
-METER = web.AppKey("meter", Meter)
+METER = web.AppKey("meter", MetricsReader)
 
 EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
 MAX_REPLAY = 2000  # changes; who missed more begins anew
@@ -55,7 +54,7 @@ class Watcher:
     def __init__(self, request: web.Request, stream: EventStream, history: History) -> None:
         self.jobs: Jobs = request.app[JOBS]
         self.changes: Changes = request.app[CHANGES]
-        self.meter: Meter = request.app[METER]
+        self.meter: MetricsReader = request.app[METER]
         self.seen = history.newest
         self._request = request
         self._stream = stream
@@ -123,8 +122,7 @@ class Watcher:
             await reading.aclose()
         for job_id in wanted.keys() - self._followed.keys():
             reading, job = contextlib.AsyncExitStack(), wanted[job_id]
-            ended = functools.partial(_has_run, self.jobs, job)
-            collector = await reading.enter_async_context(self.meter.followed(job, ended))
+            collector = await reading.enter_async_context(self.meter.followed(job))
             self._followed[job_id] = reading, collector
 
     async def send_progress(self, *, with_metrics: bool) -> None:
@@ -167,12 +165,6 @@ class Watcher:
         if due:
             self._looked = now
         return due
-
-
-async def _has_run(jobs: Jobs, job: Job) -> bool:
-    """Returns when the job has ended, and whether it ever ran."""
-    await jobs.ended(job)
-    return bool((await jobs.get(job.job_id)).invocation_id)
 
 
 @contextlib.asynccontextmanager

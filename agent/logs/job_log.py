@@ -1,0 +1,154 @@
+"""A job's log, wherever it is: in the journal, or in a file of its own once the job has ended."""
+
+import contextlib
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import AgentError, Problem
+from ..model.base import format_time, now
+from ..model.job import Job, JobState
+from . import archive
+from .journal import SETTLE_LIMIT, Journal
+from .lines import Batches, LineNumbering, Position, job_output
+
+# How long after a job's end journald may still be writing the job's last lines:
+SETTLING = timedelta(seconds=2 * SETTLE_LIMIT)  # of any job
+SETTLING_UNCLOSED = timedelta(seconds=60)  # of a job without a closing entry
+
+
+class Records(Protocol):
+    """What is asked of the record of jobs."""
+
+    async def get(self, job_id: str) -> Job:
+        """The newest revision of a job."""
+        ...
+
+    async def changed(self, job: Job) -> Job:
+        """Waits until there is a newer revision than this one, or the job has ended; returns the newest."""
+        ...
+
+
+class JobLog:
+    """One reader's way through the log of one job. Each call continues where the one before stopped.
+
+    Every method raises `AgentError` where the log cannot be read, or where retention has removed it.
+    """
+
+    def __init__(
+        self, journal: Journal, records: Records, file: Path, job: Job, numbering: LineNumbering
+    ) -> None:
+        self._journal = journal
+        self._records = records
+        self._file = file
+        self._job = job
+        self._numbering = numbering
+        self._resumed = bool(numbering.position.cursor)
+
+    async def history(self, *, newest: int | None = None) -> Batches:
+        """What there is of the log now; if the job has ended, all of it.
+
+        With `newest`, lines before the last `newest` lines that the job itself printed may be left out.
+        """
+        if self._job.status.terminal and self._file.exists():
+            kept = archive.read(self._file, self._numbering.position, newest=newest)
+            async with contextlib.aclosing(kept) as batches:
+                async for items in batches:
+                    if items:
+                        self._numbering.go_to(items[-1])
+                    yield items
+            return
+        # Retention may have removed the file meanwhile: the journal may have less than was in it.
+        check_not_removed(await self._records.get(self._job.job_id))
+        async with contextlib.aclosing(read_journal(self._journal, self._job, self._numbering)) as batches:
+            async for items in batches:
+                yield items
+
+    def follow(self) -> Batches:
+        """What there is, then each line as it is printed, up to the last line of a job that has ended."""
+        if self._job.status.terminal:
+            return self.history()
+        return self._journal.follow(self._job.unit, self._numbering, self._ended, unborn=self._unborn)
+
+    async def output(self) -> AsyncGenerator[bytes]:
+        """What the job itself has printed so far, byte for byte, from the beginning.
+
+        Several times faster than `history`: journalctl itself prints most of it.
+        """
+        unit = self._job.unit
+        if after := await self._journal.plain_after(unit):
+            beginning = self._journal.history(unit, LineNumbering(Position()), last=after)
+            async with contextlib.aclosing(beginning) as batches:
+                async for items in batches:
+                    yield job_output(items)
+        async with contextlib.aclosing(self._journal.output(unit, after)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _ended(self) -> bool:
+        """Waits until the job has ended; whether it ever ran."""
+        job = self._job
+        while not job.status.terminal:
+            job = await self._records.changed(job)
+        return job.invocation_id is not None
+
+    async def _unborn(self) -> bool:
+        """Whether there is nothing to read yet: an event id, or an earlier attempt, says that there is."""
+        job = await self._records.get(self._job.job_id)
+        return job.status is JobState.PENDING and not job.attempts and not self._resumed
+
+
+class JobLogs:
+    """The logs of the jobs whose directories are below `directory`."""
+
+    def __init__(self, journal: Journal, records: Records, directory: Path) -> None:
+        self._journal = journal
+        self._records = records
+        self._directory = directory
+
+    async def reader(self, job: Job, after: Position) -> JobLog:
+        """A reader that begins behind a position. Raises `AgentError` (removed-by-retention)."""
+        check_not_removed(await self._records.get(job.job_id))
+        return self.resumed(job, LineNumbering(after))
+
+    def resumed(self, job: Job, numbering: LineNumbering) -> JobLog:
+        """A reader that continues an earlier one's numbering, for a newer revision of the job."""
+        file = self._directory / job.job_id / archive.NAME
+        return JobLog(self._journal, self._records, file, job, numbering)
+
+
+async def read_journal(
+    journal: Journal, job: Job, numbering: LineNumbering, *, at_once: bool = False
+) -> Batches:
+    """What the journal has of a job's log after the numbering's position.
+
+    Of a job that has just ended, it waits for the lines that journald has not written yet. A gap stands at
+    the end of a log that was never closed. With `at_once`, a short log is read without a child process.
+    """
+    # A job that never ran has no closing entry to wait for.
+    ended = job.status.terminal and job.invocation_id is not None
+    ago = timedelta.max if job.finished_at is None else now() - job.finished_at
+    if at_once and (short := await journal.short(job.unit, numbering)) is not None:
+        yield short
+    elif not ended or ago >= SETTLING:
+        async with contextlib.aclosing(journal.history(job.unit, numbering)) as batches:
+            async for items in batches:
+                yield items
+    if ended and (ago < SETTLING or (ago < SETTLING_UNCLOSED and not numbering.closed)):
+        async with contextlib.aclosing(journal.rest(job.unit, numbering)) as batches:
+            async for items in batches:
+                yield items
+    elif ended:
+        yield await journal.unclosed(job.unit, numbering)
+
+
+def check_not_removed(job: Job) -> None:
+    """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
+    if job.removed is not None:
+        raise AgentError(
+            Problem.REMOVED_BY_RETENTION,
+            f"Retention removed the artifacts and the log of this job at {format_time(job.removed.at)}"
+            f" ({job.removed.rule}).",
+            "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
+        )

@@ -1,0 +1,188 @@
+"""Where a job's log is read from, and how long a reader waits for its last lines."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.logs import archive
+from agent.logs.job_log import SETTLING, SETTLING_UNCLOSED, JobLogs, read_journal
+from agent.logs.journal import Journal
+from agent.logs.lines import Batches, Item, Line, LineNumbering, Position
+from agent.model.base import now
+from agent.model.job import Job, JobState, Removal, RetentionRule
+from agent.model.log import LogSource
+from tests.support.jobs import make_job
+
+ID = "0" * 32
+CURSOR = f"s={'a' * 32};i=1;b={'0' * 32};m=1;t=2;x=3"
+
+
+def line(number: int, text: str, source: LogSource = LogSource.JOB) -> Line:
+    return Line(number, 1767225600123, source, text.encode(), CURSOR)
+
+
+class WaysToRead(Journal):
+    """A journal in which each way to read it yields one line: the name of that way."""
+
+    def __init__(self, *, closed: bool = True) -> None:
+        super().__init__()
+        self.closed = closed
+        self.unborn = False
+
+    async def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
+        numbering.closed = self.closed
+        yield [line(1, f"history up to {last}" if last else "history")]
+
+    async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+        numbering.closed = self.closed
+        return [line(1, "short")]
+
+    async def rest(self, unit: str, numbering: LineNumbering) -> Batches:
+        yield [line(2, "rest")]
+
+    async def unclosed(self, unit: str, numbering: LineNumbering) -> list[Item]:
+        return [line(2, "unclosed")]
+
+    async def follow(
+        self,
+        unit: str,
+        numbering: LineNumbering,
+        ended: Callable[[], Coroutine[Any, Any, bool]],
+        *,
+        unborn: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Batches:
+        assert unborn
+        yield [
+            line(1, "unborn" if await unborn() else "born"),
+            line(2, "ran" if await ended() else "never ran"),
+        ]
+
+    async def plain_after(self, unit: str) -> str:
+        return CURSOR
+
+    async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
+        yield f"output after {after}".encode()
+
+
+class OneRecord:
+    """A record of one job; `changed` goes through the later revisions."""
+
+    def __init__(self, job: Job, *later: Job) -> None:
+        self.job = job
+        self._later = list(later)
+
+    async def get(self, job_id: str) -> Job:
+        assert job_id == self.job.job_id
+        return self.job
+
+    async def changed(self, job: Job) -> Job:
+        self.job = self._later.pop(0)
+        return self.job
+
+
+async def texts(batches: AsyncIterator[list[Item]]) -> list[str]:
+    return [item.text.decode() async for items in batches for item in items if isinstance(item, Line)]
+
+
+def ended_job(ago: timedelta = timedelta(hours=1), **fields: object) -> Job:
+    usual = {"status": JobState.COMPLETED, "finished_at": now() - ago, "invocation_id": ID}
+    return make_job(**(usual | fields))
+
+
+@pytest.mark.parametrize(
+    ("job", "closed", "ways"),
+    [
+        (make_job(status=JobState.RUNNING, invocation_id=ID), False, ["history"]),
+        (ended_job(timedelta(seconds=1), invocation_id=None), False, ["history"]),
+        (ended_job(timedelta(seconds=1)), True, ["rest"]),
+        (ended_job(SETTLING), True, ["history", "unclosed"]),
+        (ended_job(SETTLING), False, ["history", "rest"]),
+        (ended_job(SETTLING_UNCLOSED), False, ["history", "unclosed"]),
+        (ended_job(finished_at=None), False, ["history", "unclosed"]),
+    ],
+    ids=["runs", "never-ran", "just-ended", "closed", "not-closed-yet", "never-closed", "no-end"],
+)
+async def test_the_journal_is_waited_for_while_it_may_still_write(
+    job: Job, closed: bool, ways: list[str]
+) -> None:
+    assert await texts(read_journal(WaysToRead(closed=closed), job, LineNumbering(Position()))) == ways
+
+
+@pytest.mark.parametrize(("closed", "ways"), [(True, ["short", "unclosed"]), (False, ["short", "rest"])])
+async def test_a_short_log_is_read_at_once_and_completed(closed: bool, ways: list[str]) -> None:
+    batches = read_journal(
+        WaysToRead(closed=closed), ended_job(SETTLING), LineNumbering(Position()), at_once=True
+    )
+    assert await texts(batches) == ways
+
+
+async def archived(directory: Path, job: Job, *lines: Line) -> None:
+    async def batches() -> AsyncIterator[list[Item]]:
+        yield list(lines)
+
+    (directory / job.job_id).mkdir()
+    await archive.write(directory / job.job_id / archive.NAME, batches())
+
+
+async def test_an_archived_log_is_read_from_its_file_and_continued_there(tmp_path: Path) -> None:
+    job = ended_job()
+    await archived(tmp_path, job, line(1, "one"), line(2, "two"), line(3, "three"))
+    logs = JobLogs(WaysToRead(), OneRecord(job), tmp_path)
+    log = await logs.reader(job, Position(1, CURSOR))
+    assert await texts(log.history()) == ["two", "three"]
+    assert await texts(log.history()) == []
+    assert await texts((await logs.reader(job, Position())).follow()) == ["one", "two", "three"]
+
+
+async def test_the_file_of_a_job_that_is_tried_again_is_not_its_log(tmp_path: Path) -> None:
+    job = make_job(status=JobState.RUNNING)
+    await archived(tmp_path, job, line(1, "one"))
+    log = await JobLogs(WaysToRead(), OneRecord(job), tmp_path).reader(job, Position())
+    assert await texts(log.history()) == ["history"]
+
+
+async def test_a_log_that_retention_removed_is_not_looked_for_in_the_journal(tmp_path: Path) -> None:
+    job = ended_job()
+    records = OneRecord(job)
+    logs = JobLogs(WaysToRead(), records, tmp_path)
+    log = await logs.reader(job, Position())
+    records.job = job.model_copy(update={"removed": Removal(at=now(), rule=RetentionRule.AGE)})
+    for read in (logs.reader(job, Position()), texts(log.history())):
+        with pytest.raises(AgentError) as caught:
+            await read
+        assert caught.value.problem is Problem.REMOVED_BY_RETENTION
+
+
+@pytest.mark.parametrize(
+    ("fields", "after", "seen"),
+    [
+        ({}, Position(), "unborn"),
+        ({}, Position(1, CURSOR), "born"),
+        ({"status": JobState.RUNNING}, Position(), "born"),
+    ],
+)
+async def test_a_follower_reads_the_journal_first_unless_the_job_has_not_begun(
+    tmp_path: Path, fields: dict[str, object], after: Position, seen: str
+) -> None:
+    job = make_job(**fields)
+    later = [job.model_copy(update={"revision": 2}), ended_job(job_id=job.job_id)]
+    log = await JobLogs(WaysToRead(), OneRecord(job, *later), tmp_path).reader(job, after)
+    assert await texts(log.follow()) == [seen, "ran"]
+
+
+async def test_a_follower_is_told_where_a_job_ended_without_having_run(tmp_path: Path) -> None:
+    job = make_job()
+    later = ended_job(job_id=job.job_id, status=JobState.CANCELLED, invocation_id=None)
+    log = await JobLogs(WaysToRead(), OneRecord(job, later), tmp_path).reader(job, Position())
+    assert await texts(log.follow()) == ["unborn", "never ran"]
+
+
+async def test_the_output_is_lines_first_and_then_what_journalctl_prints(tmp_path: Path) -> None:
+    job = make_job(status=JobState.RUNNING)
+    log = await JobLogs(WaysToRead(), OneRecord(job), tmp_path).reader(job, Position())
+    chunks = [chunk.decode() async for chunk in log.output()]
+    assert chunks == [f"history up to {CURSOR}\n", f"output after {CURSOR}"]

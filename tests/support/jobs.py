@@ -1,0 +1,26 @@
+"""Records of jobs, for tests that need one and care for few of its fields."""
+
+from agent.model.base import new_job_id, now, unit_name
+from agent.model.inputs import Limits
+from agent.model.job import Job, JobState
+
+
+def make_job(**fields: object) -> Job:
+    """A job of alice's that waits, with the given fields instead of the usual ones."""
+    job_id = str(fields.get("job_id", new_job_id()))
+    usual: dict[str, object] = {
+        "job_id": job_id,
+        "status": JobState.PENDING,
+        "owner": "alice",
+        "script_name": "hello.py",
+        "hyperparameters": {"n": "1"},
+        "limits": Limits(),
+        "commit": "0" * 40,
+        "script_sha256": "1" * 64,
+        "image": "localhost/ml-runner:latest",
+        "image_digest": "sha256:" + "2" * 64,
+        "network": "none",
+        "unit": unit_name(job_id),
+        "created_at": now(),
+    }
+    return Job.model_validate(usual | fields)
