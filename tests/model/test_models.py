@@ -52,7 +52,8 @@ def refused(**body: object) -> list[str]:
 
 def test_the_documents_name_every_reason() -> None:
     docs = Path(__file__).parents[2] / "docs"
-    sentence = re.search(r"`reason` says why a job ended so:([^.]*)", (docs / "api.md").read_text("utf-8"))
+    api = (docs / "api.md").read_text("utf-8")
+    sentence = re.search(r"`reason` says why a job failed or was cancelled:([^.]*)", api)
     table = (docs / "states.md").read_text("utf-8").partition("## Reasons")[2].partition("\n## ")[0]
     assert sentence is not None
     assert set(re.findall("`([a-z-]+)`", sentence[1])) == set(Reason)
