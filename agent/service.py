@@ -21,7 +21,7 @@ from .errors import AgentError
 from .host.activation import inherited_sockets
 from .host.podman import Podman
 from .host.systemd import Units
-from .host.tasks import _background
+from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates
 from .jobs.changes import Changes
@@ -133,13 +133,13 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
         await archivist.load()
         await jobs.load()
         async with (
-            _background(units.run(jobs.look_at)),
-            _background(jobs.run()),
-            _background(archivist.run()),
-            _background(Warden(settings, jobs, units).run()),
+            background(units.run(jobs.look_at)),
+            background(jobs.run()),
+            background(archivist.run()),
+            background(Warden(settings, jobs, units).run()),
             # Nothing waits for what is old: what it has not come to, the next agent does.
-            _background(pruner.run()),
-            _background(_tell_audit_head(store)),
+            background(pruner.run()),
+            background(_tell_audit_head(store)),
         ):
             yield (
                 jobs,

@@ -1,4 +1,4 @@
-"""A directory as a lock, and its entries on the disk."""
+"""Files that appear whole or not at all, and directories as locks."""
 
 import fcntl
 import os
@@ -10,33 +10,46 @@ from pathlib import Path
 from ..errors import AgentError, Problem
 
 
-def write_file(path: Path, data: bytes, *, mode: int, replace: bool = False) -> None:
-    """Writes a file whole or not at all, durably, and with `mode` from its first byte.
+def write_file(
+    path: Path, data: bytes, *, mode: int, replace: bool = False, durable: bool = True, parents: bool = True
+) -> None:
+    """Writes a file that appears whole or not at all, with `mode` from its first byte.
 
-    Raises `AgentError` (configuration) where the file exists and `replace` was not asked for.
+    With `durable`, it is on the disk when this returns. With `parents`, missing directories are made. Raises
+    `AgentError` (configuration) if the file exists and `replace` is not set, and `OSError`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if parents:
+        path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
         with open(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            path.hardlink_to(temporary)  # unlike a rename, this refuses to take another file's place
-    except FileExistsError as error:
-        raise _exists(path) from error
+        publish(temporary, path, replace=replace, durable=durable)
     finally:
         temporary.unlink(missing_ok=True)
-    sync(path.parent)
+
+
+def publish(temporary: Path, path: Path, *, replace: bool = True, durable: bool = True) -> None:
+    """Gives a complete file of the same directory its name. Options and errors are those of `write_file`."""
+    if durable:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    if replace:
+        temporary.replace(path)
+    else:
+        try:
+            path.hardlink_to(temporary)  # unlike a rename, a link never replaces a file
+        except FileExistsError as error:
+            raise _exists(path) from error
+        temporary.unlink()
+    if durable:
+        sync(path.parent)
 
 
 def refuse_to_overwrite(*paths: Path) -> None:
-    """Raises `AgentError` (configuration) naming the first of these files that is there."""
+    """Raises `AgentError` (configuration) naming the first of these files that exists."""
     for path in paths:
         if path.exists():
             raise _exists(path)
@@ -55,7 +68,7 @@ def alone(directory: Path) -> Iterator[None]:
 
 
 def sync(directory: Path) -> None:
-    """Makes durable what has been put into a directory, renamed or removed there. Raises `OSError`."""
+    """Puts on the disk what has been created, renamed or removed in a directory. Raises `OSError`."""
     with _opened(directory) as descriptor:
         os.fsync(descriptor)
 

@@ -1,17 +1,18 @@
-"""Tasks that must reach their end, and tasks that run beside others."""
+"""Work that outlives the cancellation of its caller, and work that runs beside others."""
 
 import asyncio
 import contextlib
-from collections.abc import (
-    AsyncIterator,
-    Coroutine,
-)
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
 from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs a coroutine beside the body; its failure ends the body, the body's end ends it."""
+async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs a coroutine beside the body. Its failure ends the body, and the body's end cancels it."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work)
         try:
@@ -20,21 +21,18 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-T = TypeVar("T")
-
-
-async def to_its_end(work: Coroutine[None, None, T]) -> T:
-    """Awaits work that must not stop half-way when its caller is cancelled.
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Awaits work that goes on to its end even if its caller is cancelled, who does not wait for it then.
 
     A client that hangs up cancels its request: what the disk has by then, the agent must know too.
     """
     return await asyncio.shield(work)
 
 
-async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Awaits what takes a moment and must be done, however often the caller is cancelled meanwhile.
+async def finish(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits a clean-up to its end, however often the caller is cancelled; raises the cancellation after it.
 
-    A stream may be cancelled for its slow client and again for one that hung up.
+    A stream may be cancelled because its client is slow, and again because the client hangs up.
     """
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
@@ -50,3 +48,28 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
             raise cancelled
         finally:
             del cancelled  # its traceback refers to this frame
+
+
+async def in_thread(
+    work: Callable[[threading.Event], T],
+    *,
+    pool: Executor | None = None,
+    discard: Callable[[T], None] = lambda _: None,
+) -> T:
+    """Runs `work` in a thread of `pool` (default: the event loop's own).
+
+    If the caller is cancelled, the event that `work` has is set, and what it still returns is discarded.
+    """
+    stop = threading.Event()
+    running = asyncio.get_running_loop().run_in_executor(pool, work, stop)
+
+    def drop(done: asyncio.Future[T]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            discard(done.result())
+
+    try:
+        return await to_its_end(running)
+    except asyncio.CancelledError:
+        stop.set()
+        running.add_done_callback(drop)
+        raise

@@ -8,9 +8,8 @@ import asyncio
 import hashlib
 import os
 import stat
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from ..errors import AgentError, Problem
+from ..host.files import write_file
+from ..host.tasks import in_thread
 from ..model.artifact import Artifact, ArtifactManifest
 from ..model.base import Model
 
@@ -143,7 +144,7 @@ async def manifest(
     if kept and (record := await asyncio.to_thread(_load, directory)):
         return record.manifest
     most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
-    return await _in_thread(pool, partial(_manifest, job_id, directory, complete, most))
+    return await in_thread(partial(_manifest, job_id, directory, complete, most), pool=pool)
 
 
 async def open_artifact(directory: Path, path: str) -> Published:
@@ -153,9 +154,9 @@ async def open_artifact(directory: Path, path: str) -> Published:
     found any more. While the job runs, the file is hashed as it is now.
     """
     # One that is kept as it was needs no hashing, and does not wait for that of others.
-    if published := await _in_thread(None, partial(_published, directory, path, False), discard=_close):
+    if published := await in_thread(partial(_published, directory, path, False), discard=_close):
         return published
-    published = await _in_thread(REQUESTS, partial(_published, directory, path, True), discard=_close)
+    published = await in_thread(partial(_published, directory, path, True), pool=REQUESTS, discard=_close)
     assert published is not None
     return published
 
@@ -163,27 +164,6 @@ async def open_artifact(directory: Path, path: str) -> Published:
 def _close(published: Published | None) -> None:
     if published is not None:
         published.file.close()
-
-
-async def _in_thread(
-    pool: Executor | None,
-    work: Callable[[threading.Event], T],
-    discard: Callable[[T], None] = lambda _: None,
-) -> T:
-    """Runs `work` off the event loop; when the caller is cancelled, tells it to stop and drops its result."""
-    stop = threading.Event()
-    task = asyncio.get_running_loop().run_in_executor(pool, work, stop)
-
-    def drop(done: asyncio.Future[T]) -> None:
-        if not done.cancelled() and done.exception() is None:
-            discard(done.result())
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        stop.set()
-        task.add_done_callback(drop)
-        raise
 
 
 def _manifest(
@@ -348,19 +328,10 @@ def _load(directory: Path) -> _Record | None:
 
 
 def _keep(directory: Path, record: _Record) -> None:
-    """Writes a record, which appears whole and synced, or not at all."""
-    target = directory.parent / MANIFEST
-    with suppress(OSError), _opened(target.parent, OPEN_DIRECTORY) as parent:
-        descriptor, partial_path = tempfile.mkstemp(dir=target.parent, prefix=f".{MANIFEST}-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(record.model_dump_json(indent=1).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial_path, target)
-            os.fsync(parent)
-        except OSError:
-            Path(partial_path).unlink(missing_ok=True)
+    """Writes a record, unless the disk is full."""
+    data = record.model_dump_json(indent=1).encode()
+    with suppress(OSError):
+        write_file(directory.parent / MANIFEST, data, mode=0o600, replace=True, parents=False)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

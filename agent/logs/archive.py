@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import AgentError, Problem
-from ..host.files import sync
+from ..host.files import publish
 from ..model.base import format_milliseconds
 from ..model.log import LogSource
 from .lines import Gap, Item, Line, Position
@@ -125,12 +125,8 @@ def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path |
         file.write(HEADER.pack(MAGIC, 0, 0, 255, extra, *SUBFIELD, size, last, job_lines))
         file.write(body)
         file.write(TRAILER.pack(zlib.crc32(text), len(text) & 0xFFFFFFFF))
-        if path is not None:
-            file.flush()
-            os.fsync(file.fileno())
     if path is not None:
-        os.replace(partial, path)
-        sync(path.parent)
+        publish(partial, path)
 
 
 def _encoded(item: Item) -> str:

@@ -66,8 +66,8 @@ class Archivist:
         # A job that never began has no directory and no log.
         if file.parent.is_dir() and not file.exists():
             said = Collector()
-            log = read_journal(self._journal, job, LineNumbering(Position()), at_once=True)
-            lines = collected(log, said)
+            journal = read_journal(self._journal, job, LineNumbering(Position()), at_once=True)
+            lines = collected(journal, said)
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
             await asyncio.to_thread(keep, file.parent, said.metrics(job.job_id, complete=True))

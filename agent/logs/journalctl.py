@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 
 from ..errors import AgentError, Problem
-from ..host.tasks import _undisturbed
+from ..host.tasks import finish, to_its_end
 from .entries import FIELDS, Fields
 from .journal_files import all_there, files
 
@@ -164,7 +164,7 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
     try:
         # A start that is cancelled half-way leaves its pipes open.
         try:
-            process = await asyncio.shield(starting)
+            process = await to_its_end(starting)
         except OSError as error:
             raise AgentError(
                 Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again in a while."
@@ -176,7 +176,7 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
             yield data
         await _check_exit(process)
     finally:
-        await _undisturbed(_end(starting))
+        await finish(_end(starting))
 
 
 async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:

@@ -8,7 +8,6 @@ beside it.
 import asyncio
 import contextlib
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..errors import AgentError
+from ..host.files import write_file
 from ..model.job import Job, JobState
 from ..model.log import LogSource
 from ..model.metric import JobMetrics
@@ -146,9 +146,8 @@ def keep(directory: Path, metrics: JobMetrics) -> None:
 
     Not synced: where it is lost, it follows from the log again.
     """
-    partial = directory / f"{NAME}.new"
-    partial.write_text(metrics.model_dump_json(exclude_none=True) + "\n", "utf-8")
-    os.replace(partial, directory / NAME)
+    data = metrics.model_dump_json(exclude_none=True).encode() + b"\n"
+    write_file(directory / NAME, data, mode=0o600, replace=True, durable=False, parents=False)
 
 
 def _kept(path: Path) -> JobMetrics | None:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..config import Settings
 from ..errors import AgentError
 from ..host.podman import Podman, kept_name
 from ..host.systemd import Units
+from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
 from ..model.job import Removal, RetentionRule
@@ -160,15 +160,11 @@ class Pruner:
             await _pause(began)
 
     async def _size(self, job_id: str) -> int:
-        """In a thread, which ends soon after its caller was cancelled."""
-        stop = threading.Event()
         try:
-            return await asyncio.to_thread(measure, self._settings.directory_of(job_id), stop)
+            return await in_thread(partial(measure, self._settings.directory_of(job_id)))
         except OSError as error:
             log.warning("retention: the files of job %s cannot be measured: %s", job_id, error)
             return 0
-        finally:
-            stop.set()
 
     # Units
 

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
+from ..host.tasks import to_its_end
 from ..model.script import Script, ScriptList
 from .declaration import MetadataError, describe
 from .git import COMMIT_PATTERN, Entry, Repository
@@ -227,10 +228,15 @@ async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
 
     Whoever asks again meanwhile waits for the lock, and takes no other thread to wait on.
     """
+
+    async def locked() -> T:
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            lock.release()
+
     await lock.acquire()
-    running = asyncio.create_task(asyncio.to_thread(work))
-    running.add_done_callback(lambda _: lock.release())
-    return await asyncio.shield(running)
+    return await to_its_end(locked())
 
 
 def _scripts(files: Iterable[str]) -> list[str]:

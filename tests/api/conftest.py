@@ -20,7 +20,7 @@ from agent.api.app import build
 from agent.api.server.connections import ConnectionBounds, Connections
 from agent.api.server.listener import Listener
 from agent.host.podman import Podman
-from agent.host.tasks import _background
+from agent.host.tasks import background
 from agent.identity import authority, tls
 from agent.identity.authority import Authority, Issued
 from agent.identity.certificates import Certificates
@@ -286,7 +286,7 @@ async def serve(
             listener.start()
             stack.push_async_callback(listener.finish, 1)
             stack.callback(listener.stop)
-            await stack.enter_async_context(_background(connections.watch()))
+            await stack.enter_async_context(background(connections.watch()))
             base = f"https://localhost:{port}"
             served = Served(
                 scene,

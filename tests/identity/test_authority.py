@@ -173,15 +173,6 @@ def test_private_keys_are_for_their_owner_alone_and_never_overwritten(directory:
     assert (directory / "ca.key").read_bytes() == before
 
 
-def test_a_write_replaces_a_file_only_where_that_is_asked_for_and_leaves_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
-    authority_module.write_file(path, b"one", mode=0o600)
-    authority_module.write_file(path, b"two", mode=0o644, replace=True)
-    assert path.read_bytes() == b"two"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert list(path.parent.iterdir()) == [path]
-
-
 def test_an_authority_whose_key_belongs_to_another_is_refused(directory: Path, tmp_path: Path) -> None:
     authority_module.Authority.create(tmp_path / "other", "another")
     (directory / "ca.crt").write_bytes((tmp_path / "other/ca.crt").read_bytes())

@@ -17,7 +17,7 @@ import pytest
 from agent.config import Retention, Settings
 from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
-from agent.host.tasks import _background
+from agent.host.tasks import background
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState, Reason, RetentionRule
@@ -438,7 +438,7 @@ async def test_the_agents_own_rounds_survive_what_goes_wrong(
     async def gone() -> bool:
         return await scene.state(job) == "removed record"
 
-    async with _background(pruner.run()):
+    async with background(pruner.run()):
         await until(gone)
     assert "out of luck" in caplog.text
 
@@ -462,7 +462,7 @@ async def test_units_go_between_two_rounds_about_everything(
     async def begun() -> bool:
         return rounds == 1
 
-    async with _background(pruner.run()):
+    async with background(pruner.run()):
         await until(begun)
         older, newer = await scene.job(2), await scene.job(1)
 
