@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
-import sdnotify  # type: ignore[import-untyped]  # it has no annotations
 from aiohttp import web
 
 from .api.app import build
@@ -18,7 +16,8 @@ from .api.server.connections import ConnectionBounds, Connections
 from .api.server.listener import Listener
 from .config import Settings, shipped
 from .errors import AgentError
-from .host.activation import inherited_sockets
+from .host.activation import inherited_sockets, loopback_socket
+from .host.libsystemd import notify, watchdog_seconds
 from .host.podman import Podman
 from .host.systemd import Units
 from .host.tasks import background
@@ -64,7 +63,7 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    sockets = inherited_sockets(settings.http.port)
+    sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
     async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
@@ -83,20 +82,19 @@ async def _serve(settings: Settings) -> None:
         # What the program is made of stays: the collector, which stops everything, need not look at it again.
         gc.freeze()
         listener.start()
-        notifier = sdnotify.SystemdNotifier()
 
         def idle() -> bool:
             at_work = not (jobs.idle and archivist.idle and pruner.idle)
             return not at_work and not connections and not listener.handshakes
 
         watchers = [
-            group.create_task(_feed_watchdog(notifier)),
+            group.create_task(_feed_watchdog()),
             group.create_task(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
             group.create_task(connections.watch()),
         ]
-        notifier.notify("READY=1")
+        notify("READY=1")
         await stop.wait()
-        notifier.notify("STOPPING=1")
+        notify("STOPPING=1")
         await _leave(listener, connections, runner)
         for watcher in watchers:
             watcher.cancel()
@@ -222,12 +220,11 @@ async def _told_head(store: Store, told: int) -> int:
     return head.seq
 
 
-async def _feed_watchdog(notifier: sdnotify.SystemdNotifier) -> None:
+async def _feed_watchdog() -> None:
     """Tells systemd that the event loop turns, twice as often as it must."""
-    interval = int(os.environ.get("WATCHDOG_USEC", "0")) / 2e6
-    while interval:
-        notifier.notify("WATCHDOG=1")
-        await asyncio.sleep(interval)
+    while seconds := watchdog_seconds():
+        notify("WATCHDOG=1")
+        await asyncio.sleep(seconds / 2)
 
 
 async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asyncio.Event) -> None:

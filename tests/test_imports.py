@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "runtime": "errors model host logs",
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
-    "api": "errors model audit backend identity logs.lines",
+    "api": "errors model audit backend host.sockets identity logs.lines",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",
@@ -49,7 +49,7 @@ NARROWER = {
 ONLY_IN = {
     "dbus_fast": "host.systemd",
     "sqlite3": "store",
-    "ctypes": "logs.sdjournal",
+    "ctypes": "host.libsystemd logs.sdjournal",
     "aiohttp": "host.podman api service cli.job",
 }
 

@@ -19,8 +19,6 @@ import pytest
 
 from agent.audit.chain import Caller
 from agent.config import Settings
-from agent.errors import AgentError
-from agent.host import activation
 from agent.identity import authority as authority_module
 from agent.identity.authority import Authority
 from agent.model.base import now
@@ -43,33 +41,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-def test_without_systemd_the_agent_listens_on_the_loopback_address(
-    free_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LISTEN_FDS", raising=False)
-    (listening,) = activation.inherited_sockets(free_port)
-    with listening:
-        assert listening.getsockname() == ("127.0.0.1", free_port)
-
-
-def test_a_port_that_is_taken_is_told_with_where_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LISTEN_FDS", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(AgentError, match=rf"Port {port} is taken\. .*status ml-agent\.socket"):
-            activation.inherited_sockets(port)
-
-
-def test_sockets_that_were_passed_to_another_process_are_not_taken(
-    free_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-    (listening,) = activation.inherited_sockets(free_port)
-    with listening:
-        assert listening.getsockname()[1] == free_port
 
 
 @dataclass

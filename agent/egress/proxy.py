@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import ipaddress
 import logging
-import os
 import re
 import select
 import socket
@@ -23,6 +22,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from ..config import Egress
+from ..host.sockets import break_off
 from .policy import Address, Policy, RefusedError, _is_the_hosts
 
 log = logging.getLogger("ml-agent")
@@ -40,7 +40,6 @@ LOOK = 1.0  # seconds between looks whether it has
 CHUNK = 1 << 16  # bytes
 FAR_LIMIT = 1 << 14  # bytes; asyncio holds twice that, and 256 KiB that it reads at once
 IDLE_SECONDS = 60.0  # without a connection, until it leaves
-FIRST_SOCKET = 3  # sd_listen_fds(3)
 
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*")
 REQUEST = re.compile(rb"CONNECT ([!-~]{1,300}):([0-9]{1,5}) HTTP/1\.[01]\r?\n")
@@ -209,8 +208,7 @@ async def _both_ways(
             ended, _ = await asyncio.wait((out, back), timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
         _, unended = await asyncio.wait((out, back), timeout=LINGER)
         if unended and not far[1].is_closing():
-            reset = struct.pack("ii", 1, 0)
-            far[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            break_off(far[1].transport)
     finally:
         for task in (out, back):
             task.cancel()
@@ -275,11 +273,3 @@ async def serve(rules: Egress, sockets: list[socket.socket], idle_seconds: float
         while looks < 10:
             await asyncio.sleep(idle_seconds / 10)
             looks = looks + 1 if proxy.idle else 0
-
-
-def inherited_sockets() -> list[socket.socket]:
-    """The sockets that systemd passed (sd_listen_fds(3)); none where it did not."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    return [socket.socket(fileno=FIRST_SOCKET + number) for number in range(count)]

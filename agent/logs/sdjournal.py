@@ -1,7 +1,7 @@
 """sd-journal(3) by ctypes: the one interface to the journal that shows an entry as soon as it is written.
 
-libsystemd.so.0 is on every host that runs systemd. Only calls without callbacks are used: they need no memory
-that is both written and executed, which the agent's unit forbids.
+Only calls without callbacks are used: callbacks need memory that is both writable and executable, which the
+agent's unit forbids.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Sequence
 
-from ..errors import AgentError, Problem
+from ..host import libsystemd
 
 LOCAL_ONLY = 1 << 0  # SD_JOURNAL_LOCAL_ONLY
 # What sd_journal_get_data(3) says of a field that the entry does not have, and of an entry that is gone.
@@ -26,12 +26,7 @@ class JournalError(Exception):
 @functools.cache
 def _library() -> ctypes.CDLL:
     """Raises `AgentError` (host) where there is no libsystemd."""
-    try:
-        library = ctypes.CDLL("libsystemd.so.0")
-    except OSError as error:
-        raise AgentError(
-            Problem.HOST, f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
-        ) from error
+    library = libsystemd.library()
     handle, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
     pointer = ctypes.POINTER
     for name, arguments in {

@@ -8,10 +8,11 @@ from typing import BinaryIO
 from aiohttp import web
 
 from ...errors import AgentError, Problem
+from ...host.sockets import break_off
 from ...jobs.artifacts import Published
 from ..access import JOB, check_again
 from ..server.identity import Holder
-from ..server.problems import break_off, respond
+from ..server.problems import respond
 from .jobs import JOBS, answer
 
 CHUNK = 1 << 18  # bytes

@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ...errors import AgentError, Problem
-from .problems import SERVER, break_off, respond
+from ...host.sockets import break_off
+from .problems import SERVER, respond
 
 log = logging.getLogger("ml-agent")
 

@@ -1,15 +1,13 @@
 """Errors as problem documents (RFC 9457), each with the status code that fits it."""
 
-import asyncio
 import logging
-import socket
-import struct
 import weakref
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ...errors import AgentError, FieldError, Problem
+from ...host.sockets import break_off
 from ...model.problem import FieldProblem, ProblemDocument
 
 log = logging.getLogger("ml-agent")
@@ -118,18 +116,6 @@ def _respond_or_break_off(
         return respond(error, headers)
     break_off(request.transport)
     return begun
-
-
-def break_off(transport: asyncio.Transport | None) -> None:
-    """Ends a connection with a reset.
-
-    What it has sent and nobody reads would else wait in the kernel, with the end behind it, for minutes.
-    """
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
 
 
 @web.middleware

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from ...errors import AgentError, Problem
+from ...host.sockets import break_off
 from ...model.base import Model
 from .identity import Allowed, Holder
-from .problems import RETRY_AFTER, break_off, document
+from .problems import RETRY_AFTER, document
 
 HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
 PATIENCE = 15.0  # seconds that a client may take to read before it is cut off

@@ -140,6 +140,7 @@ def serve() -> None:
 def serve_egress(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     """The proxy of one `[egress.NAME]`; ml-egress@NAME.service runs it."""
     from ...egress import proxy
+    from ...host.activation import inherited_sockets
 
     rules = load().egress.get(name)
     if rules is None:
@@ -147,7 +148,7 @@ def serve_egress(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
             Problem.CONFIGURATION, f"There is no egress.{name}.", f"Add [egress.{name}] to the configuration."
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    asyncio.run(proxy.serve(rules, proxy.inherited_sockets(), proxy.IDLE_SECONDS))
+    asyncio.run(proxy.serve(rules, inherited_sockets(), proxy.IDLE_SECONDS))
 
 
 @app.command()

@@ -1,0 +1,42 @@
+"""libsystemd by ctypes: the library, and what a service tells systemd about itself (sd_notify(3)).
+
+libsystemd.so.0 is on every host that runs systemd.
+"""
+
+import ctypes
+import functools
+import logging
+import os
+
+from ..errors import AgentError, Problem
+
+log = logging.getLogger("ml-agent")
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The library. Whoever calls a function of it says first what that takes and returns.
+
+    Raises `AgentError` (host) if it is missing.
+    """
+    try:
+        return ctypes.CDLL("libsystemd.so.0")
+    except OSError as error:
+        raise AgentError(
+            Problem.HOST, f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
+        ) from error
+
+
+def notify(state: str) -> None:
+    """Tells systemd a state such as "READY=1". Does nothing if systemd does not wait for one."""
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    function = library().sd_notify
+    function.argtypes, function.restype = (ctypes.c_int, ctypes.c_char_p), ctypes.c_int
+    if (result := function(0, state.encode())) < 0:
+        log.warning("systemd cannot be told %s: %s", state, os.strerror(-result))
+
+
+def watchdog_seconds() -> float:
+    """How long systemd waits for the next "WATCHDOG=1" (sd_watchdog_enabled(3)); 0 if it waits for none."""
+    return int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
