@@ -35,10 +35,10 @@ from agent.model.certificate import Certificate, Role
 from agent.model.job import Job
 from agent.secrets.secrets import Credentials
 from agent.store.database import Store
-from tests.host_wing.test_podman import StandIn
 from tests.jobs.test_registry import Scene, driving
 from tests.support.small_site import make_repository, make_settings
 from tests.support.stand_in_journal import JournalFile
+from tests.support.stand_in_podman import StandInPodman
 
 from .schema import Document
 
@@ -146,7 +146,7 @@ class Served:
     journal: JournalFile
     document: Document
     connections: Connections
-    podman: StandIn
+    podman: StandInPodman
     _sessions: list[aiohttp.ClientSession] = field(default_factory=list)
     _listeners: list[Listener] = field(default_factory=list)
 
@@ -250,7 +250,7 @@ async def serve(
                 "max_streams_per_user": 10,
                 "max_secrets_per_user": 3,
             } | options
-            podman = StandIn(tmp_path)
+            podman = StandInPodman(tmp_path)
             await stack.enter_async_context(podman.listening(tmp_path / "podman.sock"))
             credentials = Credentials(
                 await stack.enter_async_context(Podman(tmp_path / "podman.sock")),

@@ -1,12 +1,9 @@
 """The Podman client: against a stand-in on a socket for what goes wrong, against the host's for what is."""
 
 import asyncio
-import contextlib
-import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,129 +12,16 @@ from agent.errors import AgentError, Problem
 from agent.host import podman
 from agent.host.podman import Podman, podman_name
 from agent.model import secret as secret_module
-
-
-class StandIn:
-    """The few libpod routes, with secrets in a dictionary, and faults on demand."""
-
-    def __init__(self, storage: Path) -> None:
-        self.secrets: dict[str, dict[str, Any]] = {}
-        self.values: dict[str, bytes] = {}
-        self.storage = storage
-        self.forgets = False
-        self.refuses: web.Response | None = None
-        self.killed: list[tuple[str, str]] = []
-        self.answer: web.Response | None = None
-        self.asked_for_images = 0
-        self.names = ["localhost/ml-runner:latest"]
-
-    @contextlib.asynccontextmanager
-    async def listening(self, socket: Path) -> AsyncIterator[None]:
-        """Answers on a socket in the file system."""
-        runner = web.AppRunner(self.application())
-        await runner.setup()
-        await web.UnixSite(runner, str(socket)).start()
-        try:
-            yield
-        finally:
-            await runner.cleanup()
-
-    def application(self) -> web.Application:
-        application = web.Application()
-        prefix = "/v5.0.0/libpod"
-        application.router.add_get(prefix + "/info", self.info)
-        application.router.add_get(prefix + "/images/{name}/json", self.image)
-        application.router.add_post(prefix + "/images/{name}/tag", self.tag)
-        application.router.add_delete(prefix + "/images/{name}", self.remove_image)
-        application.router.add_get(prefix + "/secrets/json", self.listing)
-        application.router.add_post(prefix + "/secrets/create", self.create)
-        application.router.add_get(prefix + "/secrets/{name}/json", self.inspect)
-        application.router.add_post(prefix + "/containers/{name}/kill", self.kill)
-        application.router.add_delete(prefix + "/secrets/{name}", self.remove)
-        return application
-
-    async def kill(self, request: web.Request) -> web.Response:
-        if request.match_info["name"] != "ml-job-abcdefghij23":
-            return web.json_response({"message": "no such container"}, status=404)
-        self.killed.append((request.match_info["name"], request.query["signal"]))
-        return web.Response(status=204)
-
-    async def info(self, _: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "host": {
-                    "cgroupVersion": "v2",
-                    "cgroupControllers": ["memory", "pids"],
-                    "idMappings": {"uidmap": [{"size": 1}, {"size": 65536}]},
-                    "networkBackend": "netavark",
-                    "security": {"rootless": True},
-                },
-                "store": {"graphRoot": str(self.storage)},
-                "version": {"Version": "5.4.2"},
-            }
-        )
-
-    async def image(self, request: web.Request) -> web.Response:
-        self.asked_for_images += 1
-        if self.answer is not None:
-            return self.answer
-        if request.match_info["name"] not in self.names:
-            return web.json_response({"message": "no such image"}, status=404)
-        return web.json_response({"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names})
-
-    async def tag(self, request: web.Request) -> web.Response:
-        assert request.match_info["name"] == "ab" * 32
-        self.names.append(f"{request.query['repo']}:{request.query['tag']}")
-        return web.Response(status=201, text="Created\n")
-
-    async def remove_image(self, request: web.Request) -> web.Response:
-        if request.match_info["name"] not in self.names:
-            return web.json_response({"message": "no such image"}, status=404)
-        self.names.remove(request.match_info["name"])
-        return web.json_response({})
-
-    async def listing(self, _: web.Request) -> web.Response:
-        return web.json_response(list(self.secrets.values()))
-
-    async def create(self, request: web.Request) -> web.Response:
-        if self.refuses:
-            return self.refuses
-        if self.forgets:
-            self.secrets.clear()
-        self._keep(request.query["name"], json.loads(request.query["labels"]), await request.read())
-        return web.json_response({"ID": "1"})
-
-    def add(self, name: str, user: str | None, value: bytes) -> None:
-        """As an operator sets a secret."""
-        labels = {podman.LABEL_NAME: name} | ({podman.LABEL_USER: user} if user else {})
-        self._keep(podman_name(name, user), labels, value)
-
-    def _keep(self, name: str, labels: dict[str, str], value: bytes) -> None:
-        self.secrets[name] = {
-            "CreatedAt": "2026-01-01T00:00:00.123456789Z",
-            "UpdatedAt": "2026-01-02T00:00:00Z",
-            "Spec": {"Name": name, "Labels": labels},
-        }
-        self.values[name] = value
-
-    async def inspect(self, request: web.Request) -> web.Response:
-        if request.match_info["name"] not in self.secrets:
-            return web.json_response({"message": "no such secret"}, status=404)
-        return web.json_response({})
-
-    async def remove(self, request: web.Request) -> web.Response:
-        del self.secrets[request.match_info["name"]]
-        del self.values[request.match_info["name"]]
-        return web.Response(status=204)
+from tests.support.stand_in_podman import StandInPodman
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> StandIn:
-    return StandIn(tmp_path / "containers/storage")
+def stand_in(tmp_path: Path) -> StandInPodman:
+    return StandInPodman(tmp_path / "containers/storage")
 
 
 @pytest.fixture
-async def client(stand_in: StandIn, tmp_path: Path) -> AsyncIterator[Podman]:
+async def client(stand_in: StandInPodman, tmp_path: Path) -> AsyncIterator[Podman]:
     async with stand_in.listening(tmp_path / "podman.sock"), Podman(tmp_path / "podman.sock") as client:
         yield client
 
@@ -167,7 +51,7 @@ def test_an_image_that_is_kept_has_a_name_by_its_digest(name: str, own: str) -> 
     assert podman.by_digest(name, digest) == f"{own.partition(':kept')[0]}@{digest}"
 
 
-async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, stand_in: StandIn) -> None:
+async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, stand_in: StandInPodman) -> None:
     name, digest = "localhost/ml-runner:latest", "sha256:" + "cd" * 32
     assert await client.kept_image("localhost/other:latest") is None
     for _ in range(2):
@@ -183,7 +67,7 @@ async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, sta
 
 
 async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_written(
-    client: Podman, stand_in: StandIn
+    client: Podman, stand_in: StandInPodman
 ) -> None:
     images = stand_in.storage / "overlay-images/images.json"
     images.parent.mkdir(parents=True)
@@ -195,7 +79,7 @@ async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_wr
     assert await client.image("localhost/ml-runner:latest") != first
 
 
-async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: StandIn) -> None:
+async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: StandInPodman) -> None:
     images = stand_in.storage / "overlay-images/images.json"
     images.parent.mkdir(parents=True)
     images.write_text("[]")
@@ -210,14 +94,14 @@ async def test_an_image_that_is_not_there_is_none(client: Podman) -> None:
 
 
 async def test_a_container_is_killed_and_one_that_is_not_there_has_ended(
-    client: Podman, stand_in: StandIn
+    client: Podman, stand_in: StandInPodman
 ) -> None:
     await client.kill("ml-job-abcdefghij23")
     await client.kill("ml-job-absent")
     assert stand_in.killed == [("ml-job-abcdefghij23", "KILL")]
 
 
-async def test_what_the_host_says_is_typed(client: Podman, stand_in: StandIn) -> None:
+async def test_what_the_host_says_is_typed(client: Podman, stand_in: StandInPodman) -> None:
     assert await client.host() == podman.Host(
         version="5.4.2",
         rootless=True,
@@ -238,13 +122,15 @@ async def test_a_users_own_secret_goes_before_everyones(client: Podman) -> None:
     assert await client.secret_for("snowflake", "bob") == "ml-agent.snowflake"
 
 
-async def test_a_value_travels_as_the_body_byte_for_byte(client: Podman, stand_in: StandIn) -> None:
+async def test_a_value_travels_as_the_body_byte_for_byte(client: Podman, stand_in: StandInPodman) -> None:
     value = bytes(range(256))
     await client.set_secret("snowflake", None, value)
     assert stand_in.values == {"ml-agent.snowflake": value}
 
 
-async def test_the_listing_leaves_out_what_is_not_this_agents(client: Podman, stand_in: StandIn) -> None:
+async def test_the_listing_leaves_out_what_is_not_this_agents(
+    client: Podman, stand_in: StandInPodman
+) -> None:
     await client.set_secret("snowflake", "bob", b"x")
     await client.set_secret("snowflake", None, b"x")
     await client.set_secret("api", "alice.b", b"x")
@@ -257,7 +143,7 @@ async def test_the_listing_leaves_out_what_is_not_this_agents(client: Podman, st
     ]
 
 
-async def test_removing_says_whether_there_was_something(client: Podman, stand_in: StandIn) -> None:
+async def test_removing_says_whether_there_was_something(client: Podman, stand_in: StandInPodman) -> None:
     await client.set_secret("snowflake", None, b"x")
     assert await client.remove_secret("snowflake", None)
     assert not await client.remove_secret("snowflake", None)
@@ -271,7 +157,7 @@ async def test_a_value_that_podman_would_not_take_is_refused_by_its_size(client:
 
 
 async def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
-    client: Podman, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    client: Podman, stand_in: StandInPodman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(podman, "FREE_BYTES_FOR_SECRETS", 2**63)
     with pytest.raises(AgentError, match="free") as caught:
@@ -280,21 +166,23 @@ async def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
     assert stand_in.secrets == {}
 
 
-async def test_secrets_that_vanish_while_one_is_stored_are_named(client: Podman, stand_in: StandIn) -> None:
+async def test_secrets_that_vanish_while_one_is_stored_are_named(
+    client: Podman, stand_in: StandInPodman
+) -> None:
     await client.set_secret("first", None, b"x")
     stand_in.forgets = True
     with pytest.raises(AgentError, match=r"lost secrets .*ml-agent\.first\."):
         await client.set_secret("second", None, b"x")
 
 
-async def test_a_refusal_carries_podmans_own_words(client: Podman, stand_in: StandIn) -> None:
+async def test_a_refusal_carries_podmans_own_words(client: Podman, stand_in: StandInPodman) -> None:
     stand_in.answer = web.json_response({"message": "database is locked"}, status=500)
     with pytest.raises(AgentError, match="database is locked") as caught:
         await client.image("localhost/ml-runner:latest")
     assert caught.value.problem is Problem.HOST
 
 
-async def test_an_answer_that_is_no_json_is_an_error(client: Podman, stand_in: StandIn) -> None:
+async def test_an_answer_that_is_no_json_is_an_error(client: Podman, stand_in: StandInPodman) -> None:
     stand_in.answer = web.Response(text="<html>")
     with pytest.raises(AgentError, match="no JSON"):
         await client.image("localhost/ml-runner:latest")

@@ -20,9 +20,9 @@ from agent.model.job import JobState
 from agent.secrets import secrets as secrets_module
 from agent.secrets.secrets import Credentials, holders
 from agent.secrets.values import check_value
-from tests.host_wing.test_podman import StandIn
 from tests.model.test_models import a_job
 from tests.support.small_site import IMAGE, import_image
+from tests.support.stand_in_podman import StandInPodman
 from tests.support.waiting import run
 
 CANARY = "hunter2-do-not-show"
@@ -39,12 +39,12 @@ with open(sys.argv[1], "a") as lock:
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> StandIn:
-    return StandIn(tmp_path)
+def stand_in(tmp_path: Path) -> StandInPodman:
+    return StandInPodman(tmp_path)
 
 
 @pytest.fixture
-async def kept(stand_in: StandIn, tmp_path: Path) -> AsyncIterator[Credentials]:
+async def kept(stand_in: StandInPodman, tmp_path: Path) -> AsyncIterator[Credentials]:
     socket = tmp_path / "podman.sock"
     async with stand_in.listening(socket), Podman(socket) as client:
         yield Credentials(client, runtime_directory=tmp_path / "run", state_directory=tmp_path)
@@ -97,7 +97,7 @@ def test_a_snowflake_secret_that_is_no_connections_file_is_refused_without_its_v
     assert caught.value.__cause__ is None
 
 
-async def test_setting_again_rotates(kept: Credentials, stand_in: StandIn) -> None:
+async def test_setting_again_rotates(kept: Credentials, stand_in: StandInPodman) -> None:
     first = await kept.set("api", "alice", b"one", running=[])
     again = await kept.set("api", "alice", b"two", running=[])
     assert (first.rotated, again.rotated) == (False, True)
@@ -129,7 +129,7 @@ async def test_a_user_has_no_more_than_allowed_but_may_rotate_those(kept: Creden
     await kept.set("c", "bob", b"x", running=[], limit=2)
 
 
-async def test_removing_returns_what_there_was(kept: Credentials, stand_in: StandIn) -> None:
+async def test_removing_returns_what_there_was(kept: Credentials, stand_in: StandInPodman) -> None:
     await kept.set("api", "alice", b"x", running=[])
     for user in (None, "bob"):
         with pytest.raises(AgentError) as caught:
@@ -172,7 +172,7 @@ async def test_a_process_that_holds_the_lock_for_ever_is_not_waited_for(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 async def test_room_that_cannot_be_taken_is_no_room_whatever_the_file_system_says(
-    kept: Credentials, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, number: int
+    kept: Credentials, stand_in: StandInPodman, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -186,7 +186,9 @@ async def test_room_that_cannot_be_taken_is_no_room_whatever_the_file_system_say
     assert stand_in.values == {"ml-agent.first": b"x"}
 
 
-async def test_what_podman_says_of_a_failure_carries_no_value(kept: Credentials, stand_in: StandIn) -> None:
+async def test_what_podman_says_of_a_failure_carries_no_value(
+    kept: Credentials, stand_in: StandInPodman
+) -> None:
     stand_in.refuses = web.json_response({"message": "no space left on device"}, status=500)
     with pytest.raises(AgentError, match="no space left") as caught:
         await kept.set("api", None, CANARY.encode(), running=[])
