@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .errors import AgentError, FieldError, Problem
 from .model.base import NetworkName, format_number
 from .model.inputs import Limits
+from .model.paths import JobPaths
 
 ENVIRONMENT_PREFIX = "ML_AGENT_"
 SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
@@ -295,9 +296,14 @@ class Settings(BaseSettings):
         """Where `podman.socket` listens."""
         return self.runtime_directory / "podman/podman.sock"
 
-    def directory_of(self, job_id: str) -> Path:
-        """Everything that a job leaves on the disk, but for its record."""
-        return self.state_directory / "jobs" / job_id
+    @property
+    def snapshots_directory(self) -> Path:
+        """Where the scripts of each commit that jobs run are kept."""
+        return self.state_directory / "snapshots"
+
+    def paths_of(self, job_id: str) -> JobPaths:
+        """Where the files of a job are."""
+        return JobPaths(self.state_directory / "jobs", self.runtime_directory, job_id)
 
     def network(self, name: str) -> str | None:
         """The podman network behind a script's `network`, or None where the site has none of that name."""

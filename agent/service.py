@@ -23,9 +23,10 @@ from .host.systemd import Units
 from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates
+from .jobs.assembly import Jobs
 from .jobs.changes import Changes
-from .jobs.disk_guard import Warden
-from .jobs.registry import Jobs
+from .jobs.disk_guard import DiskGuard
+from .jobs.reconciler import Reconciler
 from .log import configure
 from .logs.archiver import Archivist
 from .logs.job_log import JobLogs
@@ -69,7 +70,7 @@ async def _serve(settings: Settings) -> None:
     async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
-        await _reconcile(jobs)
+        await _reconcile(jobs.reconciler)
         assert runner.server is not None
         connections = Connections(runner.server, _connection_bounds(settings))
         listener = Listener(
@@ -84,7 +85,7 @@ async def _serve(settings: Settings) -> None:
         listener.start()
 
         def idle() -> bool:
-            at_work = not (jobs.idle and archivist.idle and pruner.idle)
+            at_work = not (jobs.registry.idle and archivist.idle and pruner.idle)
             return not at_work and not connections and not listener.handshakes
 
         watchers = [
@@ -111,7 +112,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
         snapshots = Snapshots(
             settings.scripts.repository,
             settings.scripts.directory,
-            settings.state_directory / "snapshots",
+            settings.snapshots_directory,
         )
         jobs = Jobs(
             settings=settings,
@@ -129,12 +130,12 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
         await archivist.load()
-        await jobs.load()
+        await jobs.reconciler.load()
         async with (
-            background(units.run(jobs.look_at)),
-            background(jobs.run()),
+            background(units.run(jobs.reconciler.look_at)),
+            background(jobs.reconciler.run()),
             background(archivist.run()),
-            background(Warden(settings, jobs, units).run()),
+            background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
             # Nothing waits for what is old: what it has not come to, the next agent does.
             background(pruner.run()),
             background(_tell_audit_head(store)),
@@ -182,11 +183,11 @@ def _connection_bounds(settings: Settings) -> ConnectionBounds:
     )
 
 
-async def _reconcile(jobs: Jobs) -> None:
+async def _reconcile(reconciler: Reconciler) -> None:
     """Makes the record true before anybody is answered, or begins without where the host does not answer."""
     try:
         async with asyncio.timeout(RECONCILE_TIMEOUT):
-            await jobs.reconciled()
+            await reconciler.reconciled()
     except TimeoutError:
         log.warning("not every job that was begun could be looked at within %g s", RECONCILE_TIMEOUT)
 

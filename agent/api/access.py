@@ -14,7 +14,8 @@ from aiohttp.typedefs import Handler
 from ..audit.chain import Detail
 from ..audit.trail import Trail
 from ..errors import AgentError, FieldError, Problem
-from ..jobs.registry import Jobs, no_such_job
+from ..jobs.assembly import Jobs
+from ..jobs.registry import no_such_job
 from ..model.base import ID_ALPHABET, ID_LENGTH
 from ..model.certificate import Principal, Role
 from ..model.job import Job

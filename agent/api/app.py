@@ -4,8 +4,8 @@ from aiohttp import web
 
 from ..audit import trail
 from ..identity.certificates import Certificates
+from ..jobs.assembly import Jobs
 from ..jobs.changes import Changes
-from ..jobs.registry import Jobs
 from ..logs.journal import Journal
 from ..logs.metrics_reader import MetricsReader
 from ..secrets.secrets import Credentials

@@ -161,7 +161,7 @@ class Pruner:
 
     async def _size(self, job_id: str) -> int:
         try:
-            return await in_thread(partial(measure, self._settings.directory_of(job_id)))
+            return await in_thread(partial(measure, self._settings.paths_of(job_id).directory))
         except OSError as error:
             log.warning("retention: the files of job %s cannot be measured: %s", job_id, error)
             return 0
@@ -194,7 +194,7 @@ class Pruner:
         return [
             (mark, job_id)
             for mark, job_id in found
-            if job_id and self._settings.directory_of(job_id).exists()
+            if job_id and self._settings.paths_of(job_id).directory.exists()
         ]
 
     async def _units_due(self, at: datetime) -> list[Due]:
@@ -215,7 +215,7 @@ class Pruner:
         In this order, as only the file tells that there is something to forget.
         """
         unit = unit_name(job_id)
-        file = self._settings.runtime_directory / "systemd/user" / unit
+        file = self._settings.paths_of(job_id).unit_file
         if not file.exists():
             return True
         try:
@@ -282,7 +282,7 @@ class Pruner:
         """Deletes the directories of jobs whose record says that they are gone, or is gone itself."""
         done = []
         for job_id in set(await self._store.leaving()) - self._stuck:
-            directory = self._settings.directory_of(job_id)
+            directory = self._settings.paths_of(job_id).directory
             try:
                 began = time.monotonic()
                 while not await asyncio.to_thread(remove, directory, STEP_NAMES):

@@ -11,15 +11,6 @@ from pathlib import Path
 
 from ..model.job import JobState, Reason
 
-# Files in an attempt's directory that its unit writes. They are the agent's only proof of what happened.
-# The attempt's one invocation has begun: a link to its RuntimeDirectory=, which systemd makes.
-CLAIMED = "claimed"
-# Made by ExecStartPost= when systemd watches the container: the launcher waits for it, where the job sees it.
-STARTED = "input/started"
-STOPPING = "stopping"  # made by ExecStop=: systemd was asked to end it, or its time was over
-ENDED = "ended"  # made by ExecStopPost=: the exit record
-OVER = "over"  # made by the agent: the job took more than it may, and is to be stopped
-
 MAX_MARK = 1024  # bytes, as the agent sets them aside; a record is about 70
 STOP_SIGNALS = (128 + signal.SIGTERM, 128 + signal.SIGKILL)  # exit statuses of a job that systemd stopped
 

@@ -17,7 +17,7 @@ from ..errors import AgentError, Problem
 from ..host.podman import Mounted
 from ..model.base import unit_name
 from ..model.inputs import Limits
-from .outcome import CLAIMED, ENDED, STARTED, STOPPING
+from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING
 from .policy import Terms, objections
 
 TEMPLATE = "ml-job@.container"

@@ -24,8 +24,8 @@ from agent.host.tasks import background
 from agent.identity import authority, tls
 from agent.identity.authority import Authority, Issued
 from agent.identity.certificates import Certificates
+from agent.jobs.assembly import Jobs
 from agent.jobs.changes import Changes
-from agent.jobs.registry import Jobs
 from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
 from agent.logs.metrics_reader import MetricsReader
@@ -35,7 +35,7 @@ from agent.model.certificate import Certificate, Role
 from agent.model.job import Job
 from agent.secrets.secrets import Credentials
 from agent.store.database import Store
-from tests.jobs.test_registry import Scene, driving
+from tests.support.job_scene import Scene, driving
 from tests.support.small_site import make_repository, make_settings
 from tests.support.stand_in_journal import JournalFile
 from tests.support.stand_in_podman import StandInPodman
@@ -200,7 +200,7 @@ class Served:
         known = await self.jobs.get(job["job_id"])
         ended = {"status": "COMPLETED", "finished_at": now() - timedelta(hours=1), "revision": 2} | update
         await self.scene.store.update_job(Job.model_validate(known.model_dump() | ended))
-        self.jobs._active.pop(known.job_id)
+        await self.jobs.reconciler.load()
 
     async def nothing_is_left(self) -> None:
         """No job is in the store, on disk or in systemd."""
@@ -227,15 +227,22 @@ async def serve(
     document: Document,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[..., Any]]:
-    """Starts an agent; options are those of `build`."""
+    """Starts an agent; `site` are sections of its settings, the other options are those of `build`."""
     # The stand-in for journalctl, and this very Python for it: another may be a script with children.
     monkeypatch.setenv("PATH", f"{Path(__file__).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
     (tmp_path / "journal").touch()
-    settings = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
+    base_settings = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(*, drive: bool = False, **options: Any) -> Served:
+        async def start(
+            *, drive: bool = False, site: dict[str, dict[str, Any]] | None = None, **options: Any
+        ) -> Served:
+            changed = {
+                name: getattr(base_settings, name).model_copy(update=section)
+                for name, section in (site or {}).items()
+            }
+            settings = base_settings.model_copy(update=changed)
             store = await stack.enter_async_context(Store.open(settings.database))
             scene = Scene(settings, store)
             jobs = scene.jobs()

@@ -24,7 +24,8 @@ from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.job import Job
 from agent.model.log import LogLine, LogSource
-from agent.runtime.outcome import CLAIMED, ENDED, STARTED
+from agent.model.paths import CLAIMED, ENDED, STARTED
+from tests.support.job_scene import driving
 from tests.support.waiting import until
 
 from .conftest import Client, Served
@@ -59,7 +60,7 @@ async def running(served: Served, client: Client) -> Any:
     known = await served.jobs.get(job["job_id"])
     now_running = Job.model_validate(known.model_dump() | {"status": "RUNNING", "revision": 2})
     assert await served.scene.store.update_job(now_running)
-    served.jobs._active[known.job_id].job = now_running
+    await served.jobs.reconciler.load()
     return job
 
 
@@ -70,7 +71,8 @@ async def end(served: Served, job: Any) -> None:
     for mark in (CLAIMED, STARTED):
         served.scene.mark(known, mark)
     served.scene.mark(known, ENDED, f"success exited 0 {'0' * 32}")
-    await served.jobs._step(served.jobs._active[known.job_id])
+    async with driving(served.jobs) as jobs:
+        await jobs.ended(known)
 
 
 async def somebody_reads(served: Served) -> bool:

@@ -1,6 +1,7 @@
 """Bad input: each is answered with the status, the code and the field it deserves, and leaves nothing."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -340,9 +341,9 @@ async def test_a_key_is_its_owners(alice: Client, bob: Client) -> None:
     assert his.json["job_id"] != hers.json["job_id"]
 
 
-async def test_who_has_enough_jobs_waiting_is_told_when_to_come_again(served: Served, alice: Client) -> None:
-    jobs = served.scene.settings.jobs.model_copy(update={"max_waiting_per_user": 1})
-    served.jobs._settings = served.scene.settings.model_copy(update={"jobs": jobs})
+async def test_who_has_enough_jobs_waiting_is_told_when_to_come_again(serve: Callable[..., Any]) -> None:
+    served = await serve(site={"jobs": {"max_waiting_per_user": 1}})
+    alice = await served.known("alice")
     await alice.submit()
     answer = await alice.post("/jobs", body())
     assert (answer.status, answer.problem) == (429, "too-many-jobs")

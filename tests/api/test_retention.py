@@ -1,6 +1,7 @@
 """Pinning, and what one is told of what retention has removed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ async def removed(served: Served, job: Any) -> None:
     await served.scene.store.archived(job["job_id"])
     removal = Removal(at=now(), rule=RetentionRule.AGE)
     assert await served.scene.store.remove_files({job["job_id"]: removal}) == [job["job_id"]]
-    while not remove(served.scene.settings.directory_of(job["job_id"]), 1000):
+    while not remove(served.scene.settings.paths_of(job["job_id"]).directory, 1000):
         pass
 
 
@@ -65,12 +66,9 @@ async def test_anothers_job_can_be_pinned_by_an_administrator_alone(
     assert (await administrator("PUT", "/jobs/aaaaaaaaaaaa/pin")).status == 404
 
 
-async def test_no_user_has_more_pinned_jobs_than_the_site_allows(
-    served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    retention = served.scene.settings.retention.model_copy(update={"max_pinned_per_user": 2})
-    settings = served.scene.settings.model_copy(update={"retention": retention})
-    monkeypatch.setattr(served.jobs, "_settings", settings)
+async def test_no_user_has_more_pinned_jobs_than_the_site_allows(serve: Callable[..., Any]) -> None:
+    served = await serve(site={"retention": {"max_pinned_per_user": 2}})
+    alice, bob = await served.known("alice"), await served.known("bob")
     paths = [f"/jobs/{(await alice.submit())['job_id']}/pin" for _ in range(3)]
     assert [(await alice("PUT", path)).status for path in paths] == [200, 200, 409]
     refused = await alice("PUT", paths[2])

@@ -59,8 +59,10 @@ async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Serve
     served.podman.add("warehouse", None, b"everybody's")
     running = await alice.submit("declared.py")
     waiting = await alice.submit("declared.py")
-    active = served.jobs._active[running["job_id"]]
-    active.job = active.job.model_copy(update={"status": JobState.RUNNING})
+    known = await served.jobs.get(running["job_id"])
+    begun = {"status": JobState.RUNNING, "queue": None, "revision": 2}
+    assert await served.scene.store.update_job(known.model_copy(update=begun))
+    await served.jobs.reconciler.load()
     answer = await put(alice, "warehouse")
     assert answer.json["earlier_value_in"] == [running["job_id"]]
     assert waiting["status"] == "PENDING"

@@ -14,7 +14,6 @@ from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.cli.job.stream import Event, follow
 from agent.config import Settings
-from agent.logs import archive
 from agent.model.job import Job
 
 from .contender import (
@@ -99,7 +98,7 @@ class InstalledAgent:
     async def _logs_kept(self, jobs: list[Job]) -> None:
         """Returns when the agent is done with these jobs: the CPU that it takes is not another's."""
         for job in jobs:
-            file = self._settings.directory_of(job.job_id) / archive.NAME
+            file = self._settings.paths_of(job.job_id).log
             while not file.exists():  # noqa: ASYNC110
                 await asyncio.sleep(POLL_INTERVAL)
 

@@ -10,7 +10,7 @@ from agent.config import Settings
 from agent.logs.journal import Journal
 from agent.logs.lines import Line, LineNumbering, Position
 from agent.model.log import LogSource
-from agent.runtime.outcome import ENDED
+from agent.model.paths import ENDED
 
 from .contender import BenchError
 from .installed_agent import Followed, attempt_directory, unit_file

@@ -245,7 +245,7 @@ async def run(*, peers: int, seconds: float, events: bool) -> bool:
         others = await issue_others(settings, base)
         async with running_job() as job, agent(base / "quiet", ended=20) as quiet:
             await job.write(LINES)
-            artifacts = settings.directory_of(job.job_id) / "attempts/1/artifacts"
+            artifacts = settings.paths_of(job.job_id).attempt(1).artifacts
             with (artifacts / DOWNLOAD).open("wb") as file:
                 file.truncate(DOWNLOAD_BYTES)
             files = base / "quiet/state/pki"

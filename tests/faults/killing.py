@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import agent.jobs.registry
+import agent.jobs.attempt
+import agent.jobs.results
 from agent.cli.admin.main import app
 from agent.host.systemd import Units
-from agent.jobs.registry import Jobs
+from agent.jobs.submission import Submission
 from agent.model.job import Job, JobState
 from agent.runtime.quadlet import Compiler
 from agent.store.database import Store
@@ -37,10 +38,10 @@ class Step:
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 STEPS = {
-    "request received": Step(Jobs, "submit"),
+    "request received": Step(Submission, "submit"),
     "request checked": Step(Store, "add_job"),
     "job committed": Step(Store, "add_job", after=True),
-    "answer ready": Step(Jobs, "submit", after=True),
+    "answer ready": Step(Submission, "submit", after=True),
     "turn has come": Step(Store, "update_job", states=(JobState.CREATED,)),
     "start committed": Step(Store, "update_job", after=True, states=(JobState.CREATED,)),
     "input written": Step(Compiler, "compile"),
@@ -48,9 +49,9 @@ STEPS = {
     "unit written": Step(Units, "start"),
     "start asked": Step(Units, "start", after=True),
     "running committed": Step(Store, "update_job", after=True, states=(JobState.RUNNING,)),
-    "record found": Step(agent.jobs.registry, "read_record", after=True),
-    "publishing": Step(agent.jobs.registry, "manifest"),
-    "published": Step(agent.jobs.registry, "manifest", after=True),
+    "record found": Step(agent.jobs.attempt, "read_record", after=True),
+    "publishing": Step(agent.jobs.results, "manifest"),
+    "published": Step(agent.jobs.results, "manifest", after=True),
     "end committed": Step(Store, "update_job", after=True, states=ENDED),
 }
 

@@ -6,7 +6,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from agent.jobs.registry import Jobs
+from agent.jobs.assembly import Jobs
 from agent.model.job import Job
 from agent.runtime.quadlet import Plan
 
@@ -35,7 +35,7 @@ class Received:
 async def received(jobs: Jobs, answer: dict[str, Any]) -> Received:
     """Lays an accepted job out as if it was its turn, and reads it with the launcher's own code."""
     job = Job.model_validate(answer)
-    plan = await jobs._plan(job)
+    plan = await jobs.planner.prepare(job)
     text = (plan.directory / "input/job.json").read_text("utf-8")
     script, variables = launch.read(json.loads(text))
     return Received(script, variables, plan)

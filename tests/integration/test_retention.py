@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import load
-from agent.logs.archive import NAME
 
 from .conftest import Client, run, wait_for
 
@@ -19,7 +18,7 @@ ALL_FILES = ALL_UNITS | {"FILES_DAYS": "0"}
 def failed(client: Client) -> dict[str, Any]:
     """A job that has failed, and whose log is kept."""
     job = client.wait(client.submit("hello.py", status="3")["job_id"], "FAILED")
-    wait_for((load().directory_of(job["job_id"]) / NAME).exists, "the log to be kept")
+    wait_for((load().paths_of(job["job_id"]).log).exists, "the log to be kept")
     return job
 
 
@@ -81,7 +80,7 @@ def test_a_unit_that_runs_is_left_alone(alice: Client) -> None:
 def test_the_agent_itself_removes_what_is_due_and_leaves_what_is_pinned(alice: Client) -> None:
     pinned, job = failed(alice), failed(alice)
     assert alice.ml_job("pin", pinned["job_id"]).returncode == 0
-    closed = load().directory_of(job["job_id"]) / "attempts/1/artifacts/closed"
+    closed = load().paths_of(job["job_id"]).attempt(1).artifacts / "closed"
     (closed / "inner").mkdir(parents=True)
     (closed / "inner/model").write_text("model")
     for path in (closed / "inner", closed):
@@ -89,7 +88,7 @@ def test_the_agent_itself_removes_what_is_due_and_leaves_what_is_pinned(alice: C
     with agent_with(ALL_FILES):
         alice.call("/jobs?limit=1")
         wait_for(lambda: "removed" in alice.job(job["job_id"]), "the agent to come to it")
-        wait_for(lambda: not load().directory_of(job["job_id"]).exists(), "the directory to be gone")
+        wait_for(lambda: not load().paths_of(job["job_id"]).directory.exists(), "the directory to be gone")
     assert job["unit"] not in failed_units()
     assert pinned["unit"] in failed_units()
     for part in ("artifacts", "logs"):

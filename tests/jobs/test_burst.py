@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.jobs.registry import Jobs
+from agent.jobs.assembly import Jobs
 from agent.model.job import Job, JobRequest, JobState
-from agent.runtime.outcome import ENDED, STARTED
-from tests.jobs.test_registry import real_parts
+from agent.model.paths import ENDED, STARTED
+from tests.support.job_host import real_parts
 from tests.support.small_site import import_image, make_repository, make_settings
 from tests.support.waiting import run
 
@@ -33,8 +33,7 @@ async def settings(tmp_path: Path) -> AsyncIterator[Settings]:
     made = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]), max_running=SLOTS)
     yield made
     for directory in (made.state_directory / "jobs").iterdir():
-        unit = f"ml-job@{directory.name}.service"
-        (made.runtime_directory / "systemd/user" / unit).unlink(missing_ok=True)
+        made.paths_of(directory.name).unit_file.unlink(missing_ok=True)
 
 
 @pytest.mark.host
@@ -79,7 +78,7 @@ async def sample(samples: list[int]) -> None:
 
 def mark(settings: Settings, job: Job, name: str) -> float:
     """When the job's unit made the mark."""
-    return (settings.state_directory / "jobs" / job.job_id / "attempts/1" / name).stat().st_mtime
+    return settings.paths_of(job.job_id).attempt(1).mark(name).stat().st_mtime
 
 
 def at_once(settings: Settings, ended: list[Job]) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.jobs import disk_guard as warden_module
-from agent.jobs.disk_guard import MIN_GROWTH, Warden
+from agent.jobs import disk_guard
+from agent.jobs.disk_guard import MIN_GROWTH, DiskGuard
 from agent.jobs.quota import Taken
 from agent.model.base import now
 from agent.model.inputs import Limits
@@ -55,7 +55,7 @@ class Scene:
             )
         )
 
-    # What a warden asks of Jobs and Units.
+    # What the disk guard asks of the other parts.
 
     def begun(self, owner: str | None) -> list[Job]:
         return self.running
@@ -74,6 +74,11 @@ OLD, NEW = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
 Look = Callable[[], Any]
 
 
+def guard(scene: Scene) -> DiskGuard:
+    parts: Any = scene
+    return DiskGuard(scene.settings, parts, parts, parts, parts)
+
+
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(tmp_path)
@@ -85,7 +90,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 @pytest.fixture
 def look(scene: Scene) -> Look:
-    return Warden(scene.settings, scene, scene)._look  # type: ignore[arg-type]
+    return guard(scene).look
 
 
 async def test_a_job_above_its_quota_is_ended_for_that(scene: Scene, look: Look) -> None:
@@ -164,8 +169,8 @@ async def test_a_disk_that_cannot_be_looked_at_ends_nobody_and_is_looked_at_agai
         raise OSError("no such disk")
 
     monkeypatch.setattr(shutil, "disk_usage", fails)
-    monkeypatch.setattr(warden_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(disk_guard.asyncio, "sleep", sleep)
     with pytest.raises(EnoughError):
-        await Warden(scene.settings, scene, scene).run()  # type: ignore[arg-type]
+        await guard(scene).run()
     assert scene.ended == []
     assert "no such disk" in caplog.text

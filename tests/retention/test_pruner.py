@@ -121,7 +121,7 @@ class Scene:
         return self.settings.runtime_directory / "systemd/user" / job.unit
 
     def files(self, job: Job) -> Path:
-        return self.settings.directory_of(job.job_id)
+        return self.settings.paths_of(job.job_id).directory
 
     async def job(
         self, hours: float, *, size: int = 0, ended: bool = True, archived: bool = True, **values: Any

@@ -10,9 +10,9 @@ import pytest
 
 from agent.config import Settings, load
 from agent.host.systemd import Units
-from agent.jobs.disk_guard import Warden
-from agent.model.job import Job
-from tests.jobs.test_registry import Host, real_parts
+from agent.jobs.assembly import Jobs
+from agent.jobs.disk_guard import DiskGuard
+from tests.support.job_host import Host, real_host
 from tests.support.small_site import make_repository, make_settings
 from tests.support.waiting import run
 
@@ -40,22 +40,17 @@ async def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def host(settings: Settings) -> AsyncIterator[Host]:
     """The agent's parts that jobs meet, at work."""
-    submitted: list[Job] = []
-    async with real_parts(settings) as jobs, guarded(settings, jobs):
-        yield Host(settings, jobs, submitted)
-    for job in submitted:
-        await run("systemctl", "--user", "stop", job.unit, check=False)
-        await run("systemctl", "--user", "reset-failed", job.unit, check=False)
-        (settings.runtime_directory / "systemd/user" / job.unit).unlink(missing_ok=True)
+    async with real_host(settings) as host, guarded(settings, host.jobs):
+        yield host
 
 
 @asynccontextmanager
-async def guarded(settings: Settings, jobs: object) -> AsyncIterator[None]:
-    """The warden beside the jobs, with a connection of its own to the manager."""
+async def guarded(settings: Settings, jobs: Jobs) -> AsyncIterator[None]:
+    """The disk guard beside the jobs, with a connection of its own to the manager."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     tasks = [
         asyncio.create_task(units.run(lambda _: None)),
-        asyncio.create_task(Warden(settings, jobs, units).run()),  # type: ignore[arg-type]
+        asyncio.create_task(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
     ]
     try:
         yield

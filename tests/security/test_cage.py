@@ -24,7 +24,7 @@ from agent.logs.metrics_reader import MetricsReader
 from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.log import LogSource
-from tests.jobs.test_registry import Host
+from tests.support.job_host import Host
 from tests.support.waiting import run
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
@@ -78,7 +78,7 @@ def what_is_there(host: Host, heard: dict[str, Any], other: Job) -> dict[str, An
     installed = load()
     ports = [heard["port"], installed.http.port]
     files = [
-        host.jobs.artifacts_directory(other) / "private.txt",
+        host.jobs.results.artifacts_directory(other) / "private.txt",
         state / "jobs.db",
         installed.database,
         installed.pki_directory / "ca.key",
@@ -247,7 +247,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
         await host.jobs.cancel(job.job_id)
     ended = await end_of(host, job)
     assert ended.status is (JobState.CANCELLED if stay else JobState.COMPLETED)
-    directory = host.jobs.artifacts_directory(ended)
+    directory = host.jobs.results.artifacts_directory(ended)
     size = (directory / "plain.txt").stat().st_size
     manifest = await host.jobs.artifacts(ended)
     await asyncio.sleep(0.5)  # ten turns of what would go on writing
@@ -282,7 +282,7 @@ async def test_a_file_that_is_swapped_while_it_is_served_is_itself_or_not_found(
     canary.write_text(SECRET)
     job = await host.submit("swap.py", hyperparameters={"secret": str(canary)})
     running = await host.running(job)
-    directory = host.jobs.artifacts_directory(running)
+    directory = host.jobs.results.artifacts_directory(running)
     seen = Counter[str]()
     for turn in range(1500):
         name = ("served", "inner/served", "good")[turn % 3]

@@ -11,7 +11,7 @@ import pytest
 from agent.config import Egress, Settings, shipped
 from agent.model.job import JobState
 from agent.model.log import LogSource
-from tests.jobs.test_registry import Host
+from tests.support.job_host import Host
 from tests.support.waiting import run
 
 from .test_cage import attempts_of, end_of, targets_of

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from agent.config import Http, Jobs, Scripts, Settings
 from agent.model.inputs import Limits
@@ -89,6 +90,11 @@ def make_settings(
         http=Http(),
         policy_directories=[policy.parent],
     )
+
+
+def with_jobs(settings: Settings, **changes: Any) -> Settings:
+    """The same site with other settings of `[jobs]`."""
+    return settings.model_copy(update={"jobs": settings.jobs.model_copy(update=changes)})
 
 
 def import_image() -> None:

@@ -12,8 +12,8 @@ from aiohttp import web
 from pydantic import Field
 
 from ...errors import AgentError
+from ...jobs.assembly import Jobs
 from ...jobs.changes import Changes
-from ...jobs.registry import Jobs
 from ...logs.metrics import Collector
 from ...logs.metrics_reader import MetricsReader
 from ...model.base import Model

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ...identity.certificates import Certificates
-from ...jobs.registry import Jobs
+from ...jobs.assembly import Jobs
 from ...model.base import Model, Text, UserName
 from ...model.certificate import SigningRequest
 from ...model.job import JobRequest, JobState, Rerun

@@ -13,7 +13,7 @@ from aiohttp import web
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
 from ...errors import AgentError, Problem
-from ...jobs.registry import Jobs
+from ...jobs.assembly import Jobs
 from ...logs import archive
 from ...logs.journal import SETTLE_LIMIT, Journal
 from ...logs.lines import EVENT_ID, Item, Line, LineNumbering, Position

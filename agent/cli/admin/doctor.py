@@ -144,7 +144,7 @@ def _account(host: Host) -> Iterable[Finding]:
 
 async def _scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[Finding]:
     repository = settings.scripts.repository
-    snapshots = Snapshots(repository, settings.scripts.directory, settings.state_directory / "snapshots")
+    snapshots = Snapshots(repository, settings.scripts.directory, settings.snapshots_directory)
     try:
         catalogue = await snapshots.catalogue(await snapshots.resolve())
     except AgentError as error:
@@ -196,9 +196,9 @@ def _harmless(settings: Settings) -> Plan:
         image=settings.jobs.image,
         network="none",
         limits=settings.jobs.default_limits,
-        snapshot=settings.state_directory / "snapshots/none",
-        directory=settings.directory_of(job_id) / "attempts/1",
-        claim=f"ml-agent/claims/{job_id}.1",
+        snapshot=settings.snapshots_directory / "none",
+        directory=settings.paths_of(job_id).attempt(1).directory,
+        claim=settings.paths_of(job_id).attempt(1).claim,
         hooks=shipped("units"),
         seccomp=shipped("quadlets") / SECCOMP,
         state=settings.state_directory,

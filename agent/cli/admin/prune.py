@@ -43,7 +43,7 @@ async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Kep
 async def _pruner(settings: Settings) -> AsyncIterator[Pruner]:
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     scripts = settings.scripts
-    snapshots = Snapshots(scripts.repository, scripts.directory, settings.state_directory / "snapshots")
+    snapshots = Snapshots(scripts.repository, scripts.directory, settings.snapshots_directory)
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         connection = asyncio.create_task(units.run(lambda _: None))
         try:

@@ -677,7 +677,7 @@ async def _stored(*jobs: Job) -> None:
 def test_prune_shows_what_would_go_and_why_and_then_removes_it(ready: Run, home: Path) -> None:
     job, pinned = old_job(), old_job().model_copy(update={"pinned": True})
     asyncio.run(_stored(job, pinned))
-    artifacts = load().directory_of(job.job_id) / "attempts/1/artifacts"
+    artifacts = load().paths_of(job.job_id).attempt(1).artifacts
     artifacts.mkdir(parents=True)
     (artifacts / "model").write_bytes(b"x" * 100_000)
     plan = ready("prune", "--dry-run", "--json")
@@ -695,5 +695,5 @@ def test_prune_shows_what_would_go_and_why_and_then_removes_it(ready: Run, home:
     assert "1 pinned" in shown.err
     went = json.loads(ready("prune", "--json").out)
     assert (went["dry_run"], went["removed"], went["kept"]["bytes"]) == (False, document["removed"], 0)
-    assert not load().directory_of(job.job_id).exists()
+    assert not load().paths_of(job.job_id).directory.exists()
     assert json.loads(ready("prune", "--json").out)["removed"] == []

@@ -1,0 +1,74 @@
+"""The parts of this wing, made for one another."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config import Settings
+from ..host.podman import Podman
+from ..host.systemd import Units
+from ..model.job import Job
+from ..runtime import exit_journal
+from ..runtime.quadlet import Compiler
+from ..scheduling.queue import Schedule
+from ..scripts.snapshots import Snapshots
+from ..store.database import Store
+from .host_status import HostStatus
+from .plan import Planner
+from .reconciler import ExitOf, Reconciler
+from .registry import Registry
+from .results import Results
+from .submission import Submission
+
+
+class Jobs:
+    """Submission, registry, results, host and reconciler over one store and one host."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        snapshots: Snapshots,
+        podman: Podman,
+        compiler: Compiler,
+        units: Units,
+        hooks: Path,
+        on_end: Callable[[Job], None] = lambda _: None,
+        exit_of: ExitOf = exit_journal.exit_of,
+    ) -> None:
+        schedule = Schedule(settings.jobs)
+        self.registry = Registry(settings, store, schedule, on_end=on_end)
+        self.submission = Submission(settings, self.registry, snapshots, podman)
+        self.results = Results(settings, self.registry, units)
+        self.status = HostStatus(schedule, units, podman)
+        self.planner = Planner(settings, snapshots, podman, hooks)
+        self.reconciler = Reconciler(
+            settings,
+            self.registry,
+            self.results,
+            schedule,
+            self.planner,
+            compiler=compiler,
+            units=units,
+            podman=podman,
+            exit_of=exit_of,
+        )
+        # What the API asks for.
+        self.submit = self.submission.submit
+        self.rerun = self.submission.rerun
+        self.scripts = self.submission.scripts
+        self.get = self.registry.get
+        self.page = self.registry.page
+        self.placed = self.registry.placed
+        self.begun = self.registry.begun
+        self.line = self.registry.line
+        self.cancel = self.registry.cancel
+        self.pin = self.registry.pin
+        self.changed = self.registry.changed
+        self.ended = self.registry.ended
+        self.artifacts = self.results.artifacts
+        self.artifact = self.results.artifact
+        self.check_files = self.results.check_files
+        self.log_file = self.results.log_file
+        self.usage = self.results.usage
+        self.host = self.status.host

@@ -1,0 +1,43 @@
+"""What the host gives to jobs, what they take of it, and who waits."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from .. import __version__
+from ..errors import AgentError
+from ..host.podman import Podman
+from ..host.systemd import Units
+from ..model.host import Host, Versions
+from ..scheduling.queue import Schedule
+
+
+class HostStatus:
+    """The host as jobs and their users see it."""
+
+    def __init__(self, schedule: Schedule, units: Units, podman: Podman) -> None:
+        self._schedule = schedule
+        self._units = units
+        self._podman = podman
+
+    async def host(self, user: str | None) -> Host:
+        """Capacity, use, queue and versions; `users` has one user only, or, with None, all."""
+        systemd, podman = await asyncio.gather(
+            _if_it_answers(self._units.version()), _if_it_answers(self._podman.version())
+        )
+        users = self._schedule.users()
+        return Host(
+            versions=Versions(agent=__version__, systemd=systemd, podman=podman),
+            capacity=self._schedule.capacity,
+            in_use=self._schedule.in_use,
+            waiting=sum(each.waiting for each in users),
+            running=sum(each.running for each in users),
+            users=[each for each in users if user in (None, each.user)],
+        )
+
+
+async def _if_it_answers(question: Awaitable[str]) -> str | None:
+    """The answer, or None where there is none now."""
+    try:
+        return await question
+    except AgentError:
+        return None

@@ -1,0 +1,97 @@
+"""From a job's record to the plan of its unit: what the unit says is looked up when the attempt starts."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ..config import Settings, shipped
+from ..errors import AgentError, FieldError, Problem
+from ..host.podman import Mounted, Podman, by_digest
+from ..model.job import Job
+from ..runtime.quadlet import SECCOMP, Egress, Plan
+from ..scripts.snapshots import Snapshots
+from .attempt import AttemptFiles
+
+
+class Planner:
+    """Plans units. `hooks` is the directory of the programs that leave a unit's marks."""
+
+    def __init__(self, settings: Settings, snapshots: Snapshots, podman: Podman, hooks: Path) -> None:
+        self._settings = settings
+        self._snapshots = snapshots
+        self._podman = podman
+        self._hooks = hooks
+
+    async def prepare(self, job: Job) -> Plan:
+        """Lays out the files of the job's attempt, and plans its unit.
+
+        Raises `AgentError`: configuration, ref-not-found, secret-missing, storage-full, host.
+        """
+        settings = self._settings
+        files = AttemptFiles(settings.paths_of(job.job_id), job.attempt)
+        files.lay_out(job, proxied=job.network in settings.egress)
+        network = settings.network(job.network)
+        if network is None:
+            raise AgentError(
+                Problem.CONFIGURATION, f"The site's configuration has no network {job.network} any more."
+            )
+        with scripts_of(job):
+            snapshot = await self._snapshots.tree(job.commit)
+        return Plan(
+            job_id=job.job_id,
+            # Without a digest the image was not there; Podman will say so in the job's log.
+            image=image_of(job) if job.image_digest else job.image,
+            network=network,
+            # A job of an earlier version may lack some.
+            limits=job.limits.over(settings.jobs.default_limits),
+            snapshot=snapshot,
+            directory=files.paths.directory,
+            claim=files.paths.claim,
+            hooks=self._hooks,
+            seccomp=shipped("quadlets") / SECCOMP,
+            state=settings.state_directory,
+            egress=self._egress(job.network),
+            secrets=await mounted_secrets(self._podman, job.secrets, job.owner),
+        )
+
+    def _egress(self, network: str) -> Egress | None:
+        if network not in self._settings.egress:
+            return None
+        return Egress(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
+
+
+def image_of(job: Job) -> str:
+    """The image that the job runs, by its digest."""
+    return by_digest(job.image, job.image_digest)
+
+
+async def mounted_secrets(podman: Podman, names: Iterable[str], owner: str) -> list[Mounted]:
+    """The podman secrets behind these names in a job of `owner`. Raises `AgentError` (secret-missing)."""
+    mounted = []
+    for name in names:
+        podman_secret = await podman.secret_for(name, owner)
+        if podman_secret is None:
+            raise AgentError(
+                Problem.SECRET_MISSING,
+                f"The script needs the secret {name}, which is not set for {owner}.",
+                f"Set your own, `ml-job secret set {name}`, or ask the operator to run"
+                f" `ml-agent secret set {name}`.",
+                (FieldError("script_name", f"needs the secret {name}"),),
+            )
+        mounted.append(Mounted(name, podman_secret))
+    return mounted
+
+
+@contextlib.contextmanager
+def scripts_of(job: Job) -> Iterator[None]:
+    """Says in its own words that a job's commit is gone: the client that runs it again named no `ref`."""
+    try:
+        yield
+    except AgentError as error:
+        if error.problem is not Problem.REF_NOT_FOUND:
+            raise
+        raise AgentError(
+            Problem.REF_NOT_FOUND,
+            f"The scripts of job {job.job_id}, at commit {job.commit}, cannot be found any more.",
+            "Submit the script anew: the job will run the commit of today.",
+        ) from error

@@ -1,0 +1,344 @@
+"""Drives every job to its end: makes the record true, and does what is due.
+
+Everything here is level-triggered. A signal, a request or a restart only says that a job should be looked at.
+What is done follows from the record, from systemd and from the marks of the unit. So the agent may die
+between any two lines, and the next one goes on from there.
+"""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any
+
+from ..config import Settings
+from ..errors import AgentError, Problem
+from ..host.podman import Podman
+from ..host.systemd import Units, UnitState
+from ..model.base import job_id_of, now
+from ..model.job import Attempt, Job, JobState, Reason
+from ..model.paths import ENDED, OVER, STOPPING
+from ..runtime import exit_journal
+from ..runtime.outcome import ExitRecord, Outcome, interrupted, stopped_by_hand
+from ..runtime.quadlet import Compiler
+from ..scheduling.queue import Schedule
+from .attempt import AttemptFiles, put, storage_full
+from .plan import Planner
+from .registry import ActiveJob, Registry, not_before
+from .results import Results
+
+ExitOf = Callable[[str, str | None, Collection[str]], Awaitable[ExitRecord | None]]
+
+log = logging.getLogger("ml-agent")
+
+MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
+LOOK_DELAY = 2.0  # seconds until a job is looked at again after the host failed to answer
+NOT_THE_JOBS_FAULT = (Problem.STORAGE_FULL, Problem.HOST)  # what keeps a job from being prepared, for now
+
+# What the record of a job says of its attempt, and forgets when another one is to come.
+OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_at", "finished_at")
+
+
+class Reconciler:
+    """`run` starts and drives jobs; `look_at` and `end` tell it that one needs attention."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        results: Results,
+        schedule: Schedule,
+        planner: Planner,
+        *,
+        compiler: Compiler,
+        units: Units,
+        podman: Podman,
+        exit_of: ExitOf = exit_journal.exit_of,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._results = results
+        self._schedule = schedule
+        self._planner = planner
+        self._compiler = compiler
+        self._units = units
+        self._podman = podman
+        self._exit_of = exit_of
+        self._manager = ""
+        self._begun: list[ActiveJob] = []
+        self._taken_up: list[ActiveJob] = []
+
+    async def load(self) -> None:
+        """Takes up every job that had not ended when an agent last wrote the store."""
+        await self._registry.load()
+        active = self._registry.all_active()
+        self._begun = [each for each in active if each.job.status is not JobState.PENDING]
+        self._taken_up = list(self._begun)
+
+    async def reconciled(self) -> None:
+        """Returns when each job that an earlier agent began has been looked at: its record is true again."""
+        for active in self._taken_up:
+            await active.looked.wait()
+        self._taken_up.clear()
+
+    async def run(self) -> None:
+        """Starts jobs as there is room and drives each to its end; runs until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._registry.wake.clear()
+                for active in self._to_drive():
+                    group.create_task(self._drive(active))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._schedule.next_due()):
+                        await self._registry.wake.wait()
+
+    def look_at(self, unit: str | None) -> None:
+        """Has the job of a unit looked at; None for all jobs, and for the manager itself."""
+        if unit is None:
+            self._manager = ""
+            for active in self._registry.all_active():
+                active.hint.set()
+        elif (job_id := job_id_of(unit)) and (one := self._registry.active(job_id)):
+            one.hint.set()
+
+    def end(self, job: Job, reason: Reason, message: str) -> None:
+        """Ends a running job because of what it takes of the disk. A later agent goes on with it.
+
+        Does nothing where the job's attempt is over. Raises `OSError`.
+        """
+        active = self._registry.active(job.job_id)
+        if active is None or active.job.attempt != job.attempt:
+            return
+        self._files(job).order_end(reason, message)
+        active.hint.set()
+
+    def _to_drive(self) -> Iterable[ActiveJob]:
+        """The jobs that need a driver: those whose turn it is, and those that an earlier agent began."""
+        begun, self._begun = self._begun, []
+        yield from begun
+        for job_id in self._schedule.take():
+            if active := self._registry.active(job_id):
+                yield active
+
+    async def _drive(self, active: ActiveJob) -> None:
+        """Looks at one job, does what is due, and waits for the next hint, until its attempt has ended."""
+        active.start_requests, active.refusal = 0, ""
+        attempt = active.job.attempt
+        while not active.job.status.terminal and active.job.attempt == attempt:
+            active.hint.clear()
+            try:
+                await self._step(active)
+            except Exception as error:
+                # The host does not answer, or a disk is full: the job is not to blame and may be running.
+                # An unforeseen error must not end the drivers of the other jobs, nor the agent at each start.
+                foreseen = isinstance(error, AgentError)
+                log.warning("job %s: %s", active.job.job_id, error, exc_info=None if foreseen else error)
+                asyncio.get_running_loop().call_later(LOOK_DELAY, active.hint.set)
+            active.looked.set()
+            if not active.job.status.terminal and active.job.attempt == attempt:
+                await active.hint.wait()
+
+    async def _step(self, active: ActiveJob) -> None:
+        # Kept for this step: a reconnection may forget the agent's own copy at any moment.
+        manager = self._manager = self._manager or await self._units.manager_identity()
+        if active.job.status is JobState.PENDING:
+            await self._admit(active, manager)
+            if active.job.status.terminal:
+                return
+        # The order matters: each is looked at before what could have followed from it.
+        files = self._files(active.job)
+        ended = files.has(ENDED)
+        begun = ended or files.has_begun()
+        # Once there is a record, systemd's state no longer counts, and systemd need not be asked.
+        state = UnitState() if ended else await self._units.state(active.job.unit)
+        if record := files.record():
+            await self._finish_with_record(active, files, record, manager)
+        elif not state.ended:
+            await self._follow(active, files, state, begun=begun)
+        elif begun:
+            if ended:
+                log.warning("job %s: its exit record is damaged", active.job.job_id)
+            await self._finish_without_record(active, files, state, manager)
+        elif active.job.cancel_requested:
+            await self._finish(active, Outcome(JobState.CANCELLED, Reason.CANCELLED))
+        elif await self._manager_left(active, manager):
+            await self._finish(active, interrupted("The host was restarted before the job began."))
+        elif self._units.called_off(active.job.unit):
+            await self._finish(active, stopped_by_hand())
+        else:
+            await self._start(active)
+
+    async def _admit(self, active: ActiveJob, manager: str) -> None:
+        """Commits the start before systemd hears of it. Raises `AgentError` if the job must wait."""
+        if active.job.attempt > 1 and await self._units.manager_stopping():
+            # The shutdown that ended the previous attempt would end this one, too.
+            raise AgentError(Problem.HOST, "The host is shutting down; the next boot tries the job again.")
+        disk = shutil.disk_usage(self._settings.state_directory)
+        if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
+            raise AgentError(
+                Problem.STORAGE_FULL,
+                f"It waits until {self._settings.state_directory} has {floor} bytes free.",
+            )
+        await self._registry.change(active, _admission, manager=manager)
+
+    async def _start(self, active: ActiveJob) -> None:
+        """Makes the job's unit and asks systemd to start it. A unit that was claimed never starts again."""
+        job = active.job
+        if active.start_requests >= MAX_START_REQUESTS:
+            message = f"systemd did not begin to start the unit. {active.refusal}".rstrip()
+            await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, message))
+            return
+        try:
+            text = await self._compiler.compile(await self._planner.prepare(job))
+        except AgentError as error:
+            if error.problem in NOT_THE_JOBS_FAULT:
+                raise
+            await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, str(error)))
+            return
+        with storage_full():
+            put(self._settings.paths_of(job.job_id).unit_file, text)
+        if job.attempt > 1:
+            # systemd still knows the unit of the attempt before, which is claimed and would never start.
+            await self._units.forget(job.unit)
+        active.start_requests += 1
+        try:
+            await self._units.start(job.unit)
+        except AgentError as error:
+            active.refusal = str(error)
+            raise
+
+    async def _follow(self, active: ActiveJob, files: AttemptFiles, state: UnitState, *, begun: bool) -> None:
+        """Records what is new of a live unit, and stops it if its job is to end.
+
+        Until the attempt has begun, the live unit is the rest of an earlier one, or waits in systemd's queue.
+        """
+        update: dict[str, Any] = {}
+        if begun and state.invocation_id:
+            update["invocation_id"] = state.invocation_id
+        if started_at := files.started_at():
+            update |= {"status": JobState.RUNNING, "started_at": not_before(active.job, started_at)}
+        if begun and (container_id := files.container_id()):
+            update["container_id"] = container_id
+        await self._registry.change(active, lambda job: job.model_copy(update=update))
+        over = files.has(OVER)
+        if state.active_state != "deactivating":
+            if active.job.cancel_requested or over:
+                await self._units.stop(active.job.unit)
+        elif over and files.has(STOPPING):
+            # A job that exceeds its quota gets no grace in which to take more. conmon notes how it ended.
+            await self._podman.kill(f"ml-job-{active.job.job_id}")
+
+    async def _finish_with_record(
+        self, active: ActiveJob, files: AttemptFiles, record: ExitRecord, manager: str
+    ) -> None:
+        result = self._outcome(active.job, files, record)
+        if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
+            result = interrupted("The host was shut down while the job ran.")
+        await self._finish(
+            active,
+            result,
+            exit_status=record.exit_status,
+            invocation_id=record.invocation_id,
+            finished_at=record.ended_at,
+        )
+
+    async def _finish_without_record(
+        self, active: ActiveJob, files: AttemptFiles, state: UnitState, manager: str
+    ) -> None:
+        """Ends a job that began, is gone, and left no record: as the journal says, but never COMPLETED."""
+        job = active.job
+        if await self._manager_left(active, manager):
+            await self._finish(active, interrupted("The host went down while the job ran."))
+            return
+        others = {each.invocation_id for each in job.attempts if each.invocation_id}
+        told = await self._exit_of(job.unit, job.invocation_id, others)
+        if told is None and state.result == "oom-kill":
+            result = Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
+        elif told is None:
+            result = interrupted(f"The unit ended ({state.result}) and left no record of how the script did.")
+        else:
+            result = _without_record(self._outcome(job, files, told), told)
+        facts = {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
+        await self._finish(active, result, **facts)
+
+    def _outcome(self, job: Job, files: AttemptFiles, record: ExitRecord) -> Outcome:
+        return files.outcome(
+            record, cancelled=job.cancel_requested, called_off=self._units.called_off(job.unit)
+        )
+
+    async def _finish(self, active: ActiveJob, result: Outcome, **facts: Any) -> None:
+        """Publishes the artifacts, commits the terminal state once, and makes room for the next job.
+
+        A job that wants another attempt waits for that instead.
+        """
+        job, files = active.job, self._files(active.job)
+        files.bar()
+        if result.status is JobState.COMPLETED and (taken := await self._results.taken(job)).excess:
+            result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
+        update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
+        update["message"] = result.message
+        if started_at := files.started_at():
+            update["started_at"] = not_before(job, started_at)
+        update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
+        await self._results.publish(job)
+        await self._registry.change(
+            active, lambda latest: self._after_attempt(latest.model_copy(update=update))
+        )
+        log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
+        self._registry.wake.set()
+
+    def _after_attempt(self, ended: Job) -> Job:
+        """The job after its attempt: in its final state, or waiting to be tried again."""
+        assert ended.finished_at is not None
+        attempt = Attempt(
+            number=ended.attempt,
+            invocation_id=ended.invocation_id,
+            container_id=ended.container_id,
+            exit_status=ended.exit_status,
+            reason=ended.reason,
+            message=ended.message,
+            started_at=ended.started_at,
+            finished_at=ended.finished_at,
+        )
+        ended = ended.model_copy(update={"attempts": [*ended.attempts, attempt]})
+        wanted = ended.reason in ended.retry_on and not ended.cancel_requested
+        if not wanted or ended.attempt >= ended.max_attempts:
+            return ended
+        anew = dict.fromkeys(OF_AN_ATTEMPT) | {
+            "status": JobState.PENDING,
+            "attempt": ended.attempt + 1,
+            "container_id": "",
+            "not_before": now() + self._schedule.back_off(ended.attempt),
+        }
+        return ended.model_copy(update=anew)
+
+    async def _manager_left(self, active: ActiveJob, manager: str) -> bool:
+        """Whether the systemd manager that was asked to start the job is gone, or about to go.
+
+        `manager` is the identity of the one that is there.
+        """
+        asked = await self._registry.manager_asked(active)
+        return asked != manager or await self._units.manager_stopping()
+
+    def _files(self, job: Job) -> AttemptFiles:
+        return AttemptFiles(self._settings.paths_of(job.job_id), job.attempt)
+
+
+def _admission(job: Job) -> Job:
+    if job.status is not JobState.PENDING:
+        return job
+    return job.model_copy(update={"status": JobState.CREATED, "not_before": None})
+
+
+def _without_record(result: Outcome, told: ExitRecord) -> Outcome:
+    """What systemd's journal proves, where it says how the script ended; it never proves a success."""
+    # That the unit was stopped, a mark or a signal has told. Otherwise the script's own end must be known.
+    if result.status is JobState.CANCELLED or (
+        result.status is JobState.FAILED and told.exit_status is not None
+    ):
+        return result
+    return interrupted(
+        f"The unit's exit record is missing; systemd's journal has its result, {told.result}, and not"
+        " how the script ended."
+    )

@@ -1,0 +1,229 @@
+"""What it takes to accept a job: a new one, or one that is run again."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..audit.chain import Caller, Detail
+from ..config import Settings
+from ..errors import AgentError, FieldError, Problem
+from ..host.podman import Podman
+from ..model.base import format_number, new_job_id, now, unit_name
+from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
+from ..model.job import Job, JobRequest, JobState, Rerun
+from ..model.script import Script, ScriptList
+from ..scripts.declaration import check_parameters
+from ..scripts.snapshots import Snapshots
+from .plan import image_of, mounted_secrets, scripts_of
+from .registry import Registry
+
+PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
+
+# What a job that is run again takes over from the one before it, whatever its request changes.
+RERUN_AS_IT_WAS = (
+    "script_name",
+    "name",
+    "labels",
+    "commit",
+    "script_sha256",
+    "image",
+    "image_digest",
+    "secrets",
+    "network",
+)
+
+
+class Submission:
+    """Checks requests for jobs and adds the jobs to the registry."""
+
+    def __init__(self, settings: Settings, registry: Registry, snapshots: Snapshots, podman: Podman) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._snapshots = snapshots
+        self._podman = podman
+
+    async def scripts(self, ref: str | None) -> ScriptList:
+        """What can be run at a ref of the scripts' repository. Raises `AgentError` (ref-not-found)."""
+        return await self._snapshots.catalogue(await self._snapshots.resolve(ref))
+
+    async def submit(
+        self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None
+    ) -> Job:
+        """Checks the request, commits the job and returns it. If this raises, nothing is left behind.
+
+        `by` is the client, for the audit.
+
+        Raises `AgentError`: invalid-request, script-not-found, ref-not-found, secret-missing,
+        idempotency-mismatch, too-many-jobs, storage-full.
+        """
+        fingerprint = _fingerprint(request.model_dump(mode="json"))
+        if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
+            return known
+        commit = await self._snapshots.resolve(request.ref)
+        script = await self._snapshots.script(commit, request.script_name)
+        check_parameters(script, request.hyperparameters)
+        limits = self._limits(request.limits.over(script.limits))
+        await self._check_needs(script, owner)
+        image = await self._podman.kept_image(self._settings.jobs.image)
+        await self._snapshots.tree(commit)
+        job_id = new_job_id()
+        job = Job(
+            job_id=job_id,
+            status=JobState.PENDING,
+            owner=owner,
+            script_name=script.script_name,
+            hyperparameters=request.hyperparameters,
+            name=request.name,
+            labels=request.labels,
+            limits=limits,
+            priority=request.priority,
+            max_attempts=request.max_attempts,
+            retry_on=request.retry_on,
+            commit=commit,
+            script_sha256=script.sha256,
+            image=self._settings.jobs.image,
+            image_digest=image.digest if image else "",
+            secrets=script.secrets,
+            network=script.network,
+            unit=unit_name(job_id),
+            created_at=now(),
+        )
+        deed = by.did("submitJob", **_audited(job, script)) if by else None
+        return await self._registry.add(job, idempotency_key, fingerprint, deed)
+
+    async def rerun(
+        self,
+        owner: str,
+        earlier: Job,
+        changes: Rerun,
+        *,
+        idempotency_key: str | None = None,
+        by: Caller | None = None,
+    ) -> Job:
+        """A new job of `owner` that runs what `earlier` ran: commit, image, parameters, limits, or `changes`.
+
+        Its secrets are the owner's, its priority is never above 0. Raises what `submit` raises, and
+        `AgentError` (image-missing) where the image with that digest is not on the host any more.
+        """
+        fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
+        if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
+            return known
+        with scripts_of(earlier):
+            script = await self._snapshots.script(earlier.commit, earlier.script_name)
+        hyperparameters = _with_changes(earlier, changes)
+        check_parameters(script, hyperparameters)
+        limits = self._limits(changes.limits.over(earlier.limits))
+        await self._check_needs(script, owner)
+        await self._check_image(earlier)
+        with scripts_of(earlier):
+            await self._snapshots.tree(earlier.commit)
+        job_id = new_job_id()
+        anew = Job(
+            job_id=job_id,
+            status=JobState.PENDING,
+            unit=unit_name(job_id),
+            created_at=now(),
+            owner=owner,
+            hyperparameters=hyperparameters,
+            limits=limits,
+            priority=min(earlier.priority, 0),
+            max_attempts=changes.max_attempts or earlier.max_attempts,
+            retry_on=changes.retry_on or earlier.retry_on,
+            rerun_of=earlier.job_id,
+            **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
+        )
+        deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
+        return await self._registry.add(anew, idempotency_key, fingerprint, deed)
+
+    async def _check_needs(self, script: Script, owner: str) -> None:
+        """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""
+        if self._settings.network(script.network) is None:
+            raise AgentError(
+                Problem.INVALID_REQUEST,
+                f"The script asks for the network {script.network}, which this host does not offer.",
+                f"Ask the operator to define networks.{script.network} in the agent's configuration.",
+                (FieldError("script_name", f"needs the network {script.network}"),),
+            )
+        await mounted_secrets(self._podman, script.secrets, owner)
+
+    async def _check_image(self, job: Job) -> None:
+        if job.image_digest and await self._podman.image(image_of(job)) is None:
+            raise AgentError(
+                Problem.IMAGE_MISSING,
+                f"The image that job {job.job_id} ran, {image_of(job)}, is not on the host any more.",
+                "Submit the script anew: the job will run the image of today.",
+            )
+
+    def _limits(self, wanted: Limits) -> Limits:
+        """The wanted limits, and the site's defaults where they say nothing.
+
+        Raises `AgentError` (invalid-request) where one is above the site's maximum, or above what all jobs
+        may have together: the job would never start.
+        """
+        settings = self._settings.jobs
+        limits = wanted.over(settings.default_limits)
+        maximum = settings.maximum_limits.model_dump()
+        for name in ("cpus", "memory_bytes"):
+            maximum[name] = min(maximum[name], getattr(settings, name))
+        errors = tuple(
+            FieldError(
+                f"limits.{name}",
+                f"must be at most {format_number(maximum[name])} on this host, not {format_number(value)}",
+            )
+            for name, value in limits.model_dump().items()
+            if value is not None and value > maximum[name]
+        )
+        if errors:
+            raise AgentError(Problem.INVALID_REQUEST, "The job asks for too much.", fields=errors)
+        return limits
+
+
+def _audited(job: Job, script: Script) -> dict[str, Detail]:
+    """What the audit has of a new job. Of its hyperparameters: the names, and one digest of all values.
+
+    The digest leaves out values that the script declares sensitive: they could be guessed from it.
+    """
+    sensitive = {each.name for each in script.parameters if each.sensitive} & job.hyperparameters.keys()
+    values = {name: value for name, value in job.hyperparameters.items() if name not in sensitive}
+    details: dict[str, Detail] = {"script": job.script_name, "commit": job.commit, "priority": job.priority}
+    if job.hyperparameters:
+        details |= {"parameters": sorted(job.hyperparameters), "parameters_sha256": _fingerprint(values)}
+    if sensitive:
+        details["sensitive"] = sorted(sensitive)
+    if job.secrets:
+        details["secrets"] = list(job.secrets)
+    return details
+
+
+def _fingerprint(request: dict[str, Any]) -> str:
+    canonical = json.dumps(request, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
+    """The earlier job's hyperparameters with the changes. Raises `AgentError` (invalid-request)."""
+    hyperparameters = earlier.hyperparameters | changes.hyperparameters
+    if twice := same_variable(hyperparameters):
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            "Two hyperparameters would be one environment variable.",
+            "Write each as the job that is run again has it.",
+            (FieldError(f"hyperparameters.{twice[1]}", f"is {twice[0]} of job {earlier.job_id}"),),
+        )
+    try:
+        PARAMETERS.validate_python(hyperparameters)
+    except ValidationError as error:
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"With those of job {earlier.job_id} they are too many hyperparameters, or too large.",
+            "Submit a new job with those that it needs.",
+            (
+                FieldError(
+                    "hyperparameters",
+                    f"must be {MAX_PARAMETERS} at most, of {MAX_PARAMETERS_SIZE} bytes together",
+                ),
+            ),
+        ) from error
+    return hyperparameters

@@ -1,0 +1,105 @@
+"""Jobs that take too much of the disk, and jobs that wait for room on it."""
+
+import asyncio
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from agent.host.systemd import UnitState
+from agent.jobs.assembly import Jobs
+from agent.model.job import Job, JobRequest, JobState, Reason
+from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
+from tests.support.job_scene import INVOCATION, Scene, attempt_of, driving, end_of, fail, starts_again
+from tests.support.small_site import with_jobs
+from tests.support.waiting import until
+
+DiskUsage = namedtuple("DiskUsage", "total used free")  # as shutil.disk_usage's
+
+
+async def ends_for_its_quota(scene: Scene, jobs: Jobs, job: Job) -> None:
+    """The unit of a job that is ended, from SIGTERM to its record."""
+
+    async def stopped() -> bool:
+        jobs.reconciler.look_at(job.unit)
+        return job.unit in scene.units.stopped
+
+    await until(stopped)
+    assert scene.podman.killed == []
+    scene.mark(job, STOPPING, "success")
+    scene.units.states[job.unit] = UnitState("deactivating", invocation_id=INVOCATION)
+
+    async def killed() -> bool:
+        jobs.reconciler.look_at(job.unit)
+        return f"ml-job-{job.job_id}" in scene.podman.killed
+
+    await until(killed)
+    scene.mark(job, ENDED, f"exit-code exited 137 {INVOCATION}")
+    scene.units.states.pop(job.unit)
+    jobs.reconciler.look_at(job.unit)
+    ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.message) == (
+        JobState.FAILED,
+        Reason.ARTIFACT_QUOTA,
+        "It took too much.",
+    )
+
+
+async def runs(scene: Scene, jobs: Jobs) -> Job:
+    job = await scene.begun(jobs)
+    for mark in (CLAIMED, STARTED):
+        scene.mark(job, mark)
+    scene.units.states[job.unit] = UnitState("active", invocation_id=INVOCATION)
+
+    async def running() -> bool:
+        jobs.reconciler.look_at(job.unit)
+        return (await jobs.get(job.job_id)).status is JobState.RUNNING
+
+    await until(running)
+    return job
+
+
+async def test_a_job_that_takes_too_much_is_stopped_killed_and_says_why(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await runs(scene, jobs)
+        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took still more.")
+        await ends_for_its_quota(scene, jobs, job)
+
+
+async def test_a_later_agent_goes_on_ending_a_job_that_takes_too_much(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await runs(scene, jobs)
+    jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+    scene.units.stopped.clear()
+    async with driving(scene.jobs()) as later:
+        await ends_for_its_quota(scene, later, job)
+
+
+async def test_what_an_earlier_attempt_took_ends_no_later_one(soon: Scene) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        fail(soon, job)
+        jobs.reconciler.look_at(job.unit)
+        second = await starts_again(soon, jobs, job)
+        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        assert not (attempt_of(soon.settings, second) / OVER).exists()
+
+
+async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when_there_is(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
+    scene.settings = with_jobs(scene.settings, min_free_bytes=1000)
+    free = 999
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**6, 0, free))
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        await asyncio.sleep(0.1)
+        assert (await jobs.get(job.job_id)).status is JobState.PENDING
+        free = 1000
+
+        async def asked() -> bool:
+            return job.unit in scene.units.started
+
+        await until(asked)

@@ -1,0 +1,296 @@
+"""Every ending of a job against real systemd, Podman and journald."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from agent.config import Settings, shipped
+from agent.model.base import new_job_id
+from agent.model.inputs import RequestedLimits
+from agent.model.job import Job, JobState, Reason, Rerun
+from agent.model.log import LogSource
+from agent.model.paths import CLAIMED
+from tests.support.job_host import Host, real_host, real_parts
+from tests.support.job_scene import attempt_of
+from tests.support.small_site import IMAGE, import_image, make_repository, make_settings, with_jobs
+from tests.support.waiting import run, until
+
+
+@pytest.mark.host
+async def test_a_job_that_succeeds_leaves_its_log_its_artifacts_and_no_container(host: Host) -> None:
+    job = await host.submit("succeed.py")
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.COMPLETED, None, 0)
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+    assert ended.created_at <= ended.started_at <= ended.finished_at
+    log = await host.whole_log(job)
+    assert ("hello", LogSource.JOB) in log
+    manifest = await host.jobs.artifacts(ended)
+    assert [(artifact.path, artifact.size) for artifact in manifest.artifacts] == [("result.txt", 7)]
+    assert manifest.complete
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("script", "reason", "status"),
+    [("fail.py", Reason.EXIT_CODE, 3), ("crash.py", Reason.SIGNAL, 128 + signal.SIGSEGV)],
+)
+async def test_a_job_that_fails_says_how(host: Host, script: str, reason: Reason, status: int) -> None:
+    ended = await host.end_of(await host.submit(script))
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+
+
+@pytest.mark.host
+async def test_a_job_past_its_run_time_is_ended(host: Host) -> None:
+    ended = await host.end_of(await host.submit("run.py", limits=RequestedLimits(run_time_seconds=1)))
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.TIMEOUT)
+
+
+@pytest.mark.host
+async def test_a_job_whose_image_is_missing_fails_to_start_with_podmans_words_in_its_log(
+    host_settings: Settings,
+) -> None:
+    async with real_host(with_jobs(host_settings, image="localhost/absent:latest")) as host:
+        job = await host.submit("succeed.py")
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
+        lines = await host.whole_log(job)
+    assert any("localhost/absent" in text and source is LogSource.SYSTEM for text, source in lines)
+
+
+@pytest.mark.host
+async def test_a_running_job_is_known_by_its_container_and_ends_when_it_is_cancelled(host: Host) -> None:
+    job = await host.submit("run.py")
+    running = await host.running(job)
+    assert (running.status, len(running.container_id)) == (JobState.RUNNING, 64)
+    assert running.container_id == await run("podman", "inspect", "--format={{.Id}}", f"ml-job-{job.job_id}")
+    await host.jobs.cancel(job.job_id)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) -> None:
+    for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
+        job = await host.submit("run.py")
+        await asyncio.sleep(pause)
+        await host.jobs.cancel(job.job_id)
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+        await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_an_image_that_is_built_anew_leaves_waiting_jobs_and_reruns_theirs(tmp_path: Path) -> None:
+    await asyncio.to_thread(import_image)
+    make_repository(tmp_path / "repository")
+    settings = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]), max_running=1)
+    name = f"localhost/ml-agent-test-rebuilt:{new_job_id()}"
+    settings = settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"image": name})})
+
+    async def build(label: str) -> None:
+        (tmp_path / "Containerfile").write_text(f"FROM {IMAGE}\nLABEL built={label}\n")
+        await run("podman", "build", "--quiet", f"--tag={name}", str(tmp_path))
+
+    await build("first")
+    submitted: list[Job] = []
+    async with real_parts(settings) as jobs:
+        host = Host(settings, jobs, submitted)
+        ended = await host.end_of(await host.submit("succeed.py"))
+        running = await host.running(await host.submit("run.py"))
+        waiting = await host.submit("succeed.py")
+        await build("second")
+        again = await jobs.rerun("alice", ended, Rerun())
+        newer = await host.submit("succeed.py")
+        await jobs.cancel(running.job_id)
+        for job in (waiting, again, newer):
+            assert (await host.end_of(job)).status is JobState.COMPLETED
+        assert ended.image_digest == waiting.image_digest == again.image_digest != newer.image_digest
+    images = await run("podman", "images", "--quiet", "--no-trunc", name.partition(":")[0])
+    await run("podman", "rmi", "--force", *set(images.split()))
+
+
+@pytest.mark.host
+async def test_a_unit_that_is_stopped_while_it_waits_in_the_queue_never_begins(host: Host) -> None:
+    blocker = f"ml-agent-test-{new_job_id()}.service"
+    drop_in = host.settings.policy_directories[0] / "ml-job@.container.d/20-wait.conf"
+    drop_in.write_text(f"[Unit]\nAfter={blocker}\n")
+    command = ("systemd-run", "--user", "--no-block", "--collect", f"--unit={blocker}")
+    await run(*command, "--property=Type=oneshot", "--property=TimeoutStartSec=60", "sleep", "50")
+    try:
+        job = await host.submit("succeed.py")
+
+        async def queued() -> bool:
+            return job.unit in await run("systemctl", "--user", "list-jobs", "--no-legend", "--plain")
+
+        await until(queued)
+        await run("systemctl", "--user", "stop", job.unit)
+        ended = await host.end_of(job)
+    finally:
+        await run("systemctl", "--user", "stop", blocker, check=False)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+    assert ("succeed", LogSource.JOB) not in await host.log(ended)
+
+
+@pytest.mark.host
+async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) -> None:
+    job = await host.submit("ignore.py")
+    await host.running(job)
+    await host.jobs.cancel(job.job_id)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Host) -> None:
+    for pause in (0.02, 0.05, 0.1, 0.15):
+        job = await host.submit("run.py")
+        mark = attempt_of(host.settings, job) / CLAIMED
+
+        async def claimed(mark: Path = mark) -> bool:
+            return mark.exists()
+
+        await until(claimed)
+        await asyncio.sleep(pause)
+        await run("systemctl", "--user", "stop", job.unit)
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+        await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_a_job_that_an_operator_stops_was_stopped(host: Host) -> None:
+    job = await host.submit("run.py")
+    await host.running(job)
+    await run("systemctl", "--user", "stop", job.unit)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+
+
+@pytest.mark.host
+async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
+    job = await host.submit("count.py")
+    ended = await host.end_of(job)
+    for _ in range(3):
+        await run("systemctl", "--user", "start", job.unit)
+    assert (host.jobs.results.artifacts_directory(job) / "runs").read_text() == "once\n"
+    assert await host.jobs.get(job.job_id) == ended
+
+
+@pytest.mark.host
+async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_hand(host: Host) -> None:
+    job = await host.submit("count.py")
+    await host.jobs.cancel(job.job_id)
+    await host.end_of(job)
+    await run("systemctl", "--user", "start", job.unit, check=False)
+    assert not (host.jobs.results.artifacts_directory(job) / "runs").exists()
+
+
+@pytest.mark.host
+async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> None:
+    ended = await host.end_of(await host.submit("hide.py"))
+    assert ended.status is JobState.COMPLETED
+    assert (await host.jobs.artifacts(ended)).artifacts == []
+    host.jobs.results.artifacts_directory(ended).chmod(0o700)
+
+
+@pytest.mark.host
+async def test_a_restarted_bus_and_a_reexecuted_manager_lose_no_outcome(host: Host) -> None:
+    jobs = [await host.submit("run.py", limits=RequestedLimits(run_time_seconds=4)) for _ in range(2)]
+    for job in jobs:
+        await host.running(job)
+    await run("systemctl", "--user", "daemon-reexec")
+    await run("systemctl", "--user", "restart", "dbus.service")
+    jobs.append(await host.submit("succeed.py"))
+    await run("systemctl", "--user", "daemon-reexec")
+    ends = [await host.end_of(job) for job in jobs]
+    assert [end.reason for end in ends] == [Reason.TIMEOUT, Reason.TIMEOUT, None]
+
+
+@pytest.mark.host
+async def test_limits_are_properties_of_the_unit(host: Host) -> None:
+    limits = RequestedLimits(memory_bytes=32 * 2**20, cpus=0.5, tasks=50, run_time_seconds=30)
+    job = await host.submit("run.py", limits=limits)
+    await host.running(job)
+    names = ("MemoryMax", "CPUQuotaPerSecUSec", "TasksMax", "RuntimeMaxUSec", "Slice", "OOMPolicy")
+    shown = await run("systemctl", "--user", "show", job.unit, *(f"--property={name}" for name in names))
+    assert dict(line.split("=") for line in shown.splitlines()) == {
+        "MemoryMax": str(32 * 2**20),
+        "CPUQuotaPerSecUSec": "500ms",
+        "TasksMax": "50",
+        "RuntimeMaxUSec": "30s",
+        "Slice": "ml-jobs.slice",
+        "OOMPolicy": "kill",
+    }
+    await host.jobs.cancel(job.job_id)
+    await host.end_of(job)
+
+
+@pytest.mark.host
+async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_log(
+    host_settings: Settings,
+) -> None:
+    async with real_host(with_jobs(host_settings, retry_delay_seconds=0.1)) as host:
+        job = await host.submit("again.py", max_attempts=3, retry_on=[Reason.EXIT_CODE])
+        # What a container leaves that was killed with all around it does not keep the next one from starting.
+        cid_file = host.settings.paths_of(job.job_id).container_id
+
+        async def second() -> bool:
+            return (await host.jobs.get(job.job_id)).attempt == 2
+
+        await until(second)
+        cid_file.write_text("0" * 64)
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+        assert [(each.number, each.reason) for each in ended.attempts] == [
+            (1, Reason.EXIT_CODE),
+            (2, Reason.EXIT_CODE),
+            (3, Reason.EXIT_CODE),
+        ]
+        invocations = {each.invocation_id for each in ended.attempts}
+        assert len(invocations) == 3
+        attempts = host.jobs.results.artifacts_directory(ended).parent.parent
+        for number in (1, 2, 3):
+            assert (attempts / str(number) / "artifacts/runs").read_text() == "once\n"
+        log = await host.whole_log(job)
+        assert log.count(("trying", LogSource.JOB)) == 3
+        await host.has_no_container(job)
+
+
+@pytest.mark.host
+async def test_an_operators_stop_ends_a_job_that_has_attempts_left(host: Host) -> None:
+    job = await host.submit("run.py", max_attempts=3)
+    await host.running(job)
+    await run("systemctl", "--user", "stop", job.unit)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, Reason.STOPPED, 1)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("script", "reason", "status"),
+    [
+        ("fail.py", Reason.EXIT_CODE, 3),
+        ("crash.py", Reason.SIGNAL, 128 + signal.SIGSEGV),
+        ("run.py", Reason.TIMEOUT, 128 + signal.SIGTERM),
+        ("succeed.py", Reason.INTERRUPTED, None),
+    ],
+)
+async def test_without_a_record_the_journal_says_how_a_job_failed(
+    host_settings: Settings, tmp_path: Path, script: str, reason: Reason, status: int | None
+) -> None:
+    hooks = tmp_path / "hooks"
+    shutil.copytree(shipped("units"), hooks)
+    (hooks / "ml-job-ended").write_text("#!/bin/sh\nexit 1\n")
+    async with real_host(host_settings, hooks=hooks) as host:
+        ended = await host.end_of(await host.submit(script, limits=RequestedLimits(run_time_seconds=2)))
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+    assert ended.invocation_id is not None

@@ -1,0 +1,272 @@
+"""From marks, units and managers to the state of a job."""
+
+import asyncio
+import os
+from datetime import timedelta
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.host.systemd import NoSuchUnitError, UnitState
+from agent.model.base import now
+from agent.model.job import JobRequest, JobState, Reason
+from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
+from agent.runtime.outcome import ExitRecord
+from tests.support.job_scene import INVOCATION, Scene, attempt_of, driving, end_of
+from tests.support.small_site import make_settings
+from tests.support.waiting import until
+
+
+async def test_no_more_jobs_start_than_there_is_room_for_and_the_oldest_first(scene: Scene) -> None:
+    scene.settings = make_settings(
+        scene.settings.state_directory.parent / "small",
+        runtime=scene.settings.runtime_directory,
+        repository=scene.settings.scripts.repository,
+        max_running=2,
+    )
+    async with driving(scene.jobs()) as jobs:
+        waiting = [await jobs.submit("alice", JobRequest(script_name="succeed.py")) for _ in range(5)]
+
+        async def two() -> bool:
+            return len(scene.units.started) == 2
+
+        await until(two)
+        await asyncio.sleep(0.1)
+        assert scene.units.started == [job.unit for job in waiting[:2]]
+        scene.mark(waiting[0], CLAIMED)
+        scene.mark(waiting[0], STARTED)
+        scene.mark(waiting[0], ENDED, f"success exited 0 {INVOCATION}")
+        jobs.reconciler.look_at(waiting[0].unit)
+
+        async def three() -> bool:
+            return len(scene.units.started) == 3
+
+        await until(three)
+        assert scene.units.started[2] == waiting[2].unit
+
+
+async def test_the_record_says_all_that_the_marks_say(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        scene.mark(job, ENDED, f"exit-code exited 3 {INVOCATION}")
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
+    assert ended.invocation_id == INVOCATION
+    assert ended.started_at is not None
+    assert ended.finished_at is not None
+
+
+@pytest.mark.parametrize(
+    ("started", "ended"), [(timedelta(hours=1), timedelta()), (-timedelta(hours=1), -timedelta(hours=1))]
+)
+async def test_a_clock_that_was_set_back_makes_no_time_negative(
+    scene: Scene, started: timedelta, ended: timedelta
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        for name, text, moment in (
+            (STARTED, "", job.created_at + started),
+            (ENDED, f"success exited 0 {INVOCATION}", job.created_at + ended),
+        ):
+            scene.mark(job, name, text)
+            os.utime(attempt_of(scene.settings, job) / name, (moment.timestamp(),) * 2)
+        jobs.reconciler.look_at(job.unit)
+        over = await end_of(jobs, job)
+    assert over.status is JobState.COMPLETED
+    assert over.started_at is not None
+    assert over.finished_at is not None
+    assert over.created_at <= over.started_at <= over.finished_at
+
+
+async def test_an_agent_that_comes_later_reads_the_outcome_from_the_record(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+    scene.mark(job, CLAIMED)
+    scene.mark(job, STARTED)
+    scene.mark(job, ENDED, f"success exited 0 {INVOCATION}")
+    async with driving(scene.jobs()) as jobs:
+        assert (await end_of(jobs, job)).status is JobState.COMPLETED
+
+
+async def test_a_job_that_vanished_without_record_is_never_completed(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "status"),
+    [
+        (("exit-code", "exited", "3"), Reason.EXIT_CODE, 3),
+        (("oom-kill", "killed", "KILL"), Reason.OOM_KILL, 137),
+        (("timeout", "exited", "143"), Reason.TIMEOUT, 143),
+        (("core-dump", "dumped", "SEGV"), Reason.SIGNAL, 139),
+        # The unit's end is not the script's.
+        (("success", "-", "-"), Reason.INTERRUPTED, None),
+        (("exit-code", "-", "-"), Reason.INTERRUPTED, None),
+        (("success", "exited", "0"), Reason.INTERRUPTED, 0),
+    ],
+)
+async def test_without_a_record_a_job_failed_as_the_journal_says_and_is_never_completed(
+    scene: Scene, words: tuple[str, str, str], reason: Reason, status: int | None
+) -> None:
+    scene.journalled = ExitRecord(*words, INVOCATION, now())
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+    assert ended.invocation_id == INVOCATION
+
+
+async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+    scene.units.identity = "boot:2"
+    async with driving(scene.jobs()) as jobs:
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert scene.units.started == [job.unit]
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_script_that_began_before_a_boot_was_interrupted(scene: Scene, cancelled: bool) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, STARTED)  # the claim went with the boot
+        scene.units.states[job.unit] = UnitState(active_state="active")
+        if cancelled:
+            await jobs.cancel(job.job_id)
+    scene.units.identity, scene.units.states = "boot:2", {}
+    async with driving(scene.jobs()) as jobs:
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert ended.message == "The host went down while the job ran."
+
+
+async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene) -> None:
+    jobs = scene.jobs()
+    scene.units.while_looked_at = lambda: None if scene.units.started else jobs.reconciler.look_at(None)
+    async with driving(jobs):
+        job = await scene.begun(jobs)
+        assert (await jobs.get(job.job_id)).status is JobState.CREATED
+
+
+async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_hand_was_not(
+    scene: Scene,
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        for stopping, status, reason in (
+            (False, JobState.CANCELLED, Reason.STOPPED),
+            (True, JobState.FAILED, Reason.INTERRUPTED),
+        ):
+            job = await scene.begun(jobs)
+            scene.units.stopping = stopping
+            for mark, text in ((CLAIMED, ""), (STARTED, ""), (STOPPING, "success")):
+                scene.mark(job, mark, text)
+            scene.mark(job, ENDED, f"success exited 143 {INVOCATION}")
+            jobs.reconciler.look_at(job.unit)
+            ended = await end_of(jobs, job)
+            assert (ended.status, ended.reason) == (status, reason)
+
+
+async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_bars_the_unit(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
+    scene.units.refuses = NoSuchUnitError(Problem.HOST, "Unit is masked.")
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
+    assert "Unit is masked." in (ended.message or "")
+    assert (attempt_of(scene.settings, job) / CLAIMED).exists()
+
+
+async def test_a_job_that_is_stopped_by_hand_before_it_began_is_not_started_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.calls_off.add(job.unit)
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.STOPPED)
+    assert scene.units.started == [job.unit]
+
+
+async def test_a_shutdown_that_calls_a_waiting_start_off_interrupts_the_job(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.calls_off.add(job.unit)
+        scene.units.stopping = True
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+
+
+async def test_a_damaged_exit_record_is_none_and_never_a_reason_to_begin_anew(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.mark(job, ENDED, " " * 1024)
+        scene.mark(job, OVER, " " * 1024)
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
+    assert scene.units.started == [job.unit]
+
+
+async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        scene.units.states[job.unit] = UnitState(queued=True)
+        for _ in range(10):
+            jobs.reconciler.look_at(job.unit)
+            await asyncio.sleep(0.01)
+        assert scene.units.started == [job.unit]
+        assert (await jobs.get(job.job_id)).invocation_id is None
+
+
+@pytest.mark.parametrize("problem", [Problem.CONFIGURATION, Problem.SECRET_MISSING])
+async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
+    scene: Scene, problem: Problem
+) -> None:
+    scene.compiler.refuses = AgentError(problem, "The drop-in is no good.")
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        ended = await end_of(jobs, job)
+    assert (ended.reason, ended.message) == (Reason.START_FAILED, "The drop-in is no good.")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("disk"),
+        AgentError(Problem.STORAGE_FULL, "full"),
+        AgentError(Problem.HOST, "no answer"),
+        KeyError("x"),
+    ],
+)
+async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobody(
+    scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
+    scene.compiler.refuses = error
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        await asyncio.sleep(0.2)
+        scene.compiler.refuses = None
+
+        async def asked() -> list[str]:
+            return scene.units.started
+
+        await until(asked)
+        assert (await jobs.get(job.job_id)).status is JobState.CREATED

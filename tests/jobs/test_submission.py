@@ -1,0 +1,168 @@
+"""What is accepted, and what a job is made of."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.model.inputs import Limits, RequestedLimits
+from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
+from agent.runtime.quadlet import Plan
+from tests.support.git_repository import drop_last_commit
+from tests.support.job_scene import DIGEST, Scene, attempt_of, driving, end_of
+from tests.support.small_site import IMAGE
+from tests.support.waiting import run, until
+
+
+async def test_a_job_records_what_runs(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters={"a": "1"}))
+    assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
+    assert (job.image, job.image_digest, len(job.commit), len(job.script_sha256)) == (IMAGE, DIGEST, 40, 64)
+    assert job.limits == Limits(
+        memory_bytes=64 * 2**20,
+        cpus=1.0,
+        tasks=512,
+        run_time_seconds=60,
+        artifact_bytes=8 * 2**30,
+        artifact_files=10_000,
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem", "name"),
+    [
+        (JobRequest(script_name="absent.py"), Problem.SCRIPT_NOT_FOUND, "script_name"),
+        (JobRequest(script_name="succeed.py", ref="no-such"), Problem.REF_NOT_FOUND, "ref"),
+        (JobRequest(script_name="networked.py"), Problem.INVALID_REQUEST, "script_name"),
+        (
+            JobRequest(script_name="declared.py", hyperparameters={"depth": "11"}),
+            Problem.INVALID_REQUEST,
+            "hyperparameters.depth",
+        ),
+        (
+            JobRequest(script_name="succeed.py", limits=RequestedLimits(tasks=100_000)),
+            Problem.INVALID_REQUEST,
+            "limits.tasks",
+        ),
+        (
+            JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=301)),
+            Problem.INVALID_REQUEST,
+            "limits.grace_seconds",
+        ),
+    ],
+)
+async def test_what_is_refused_leaves_no_row_and_no_directory(
+    scene: Scene, request_: JobRequest, problem: Problem, name: str
+) -> None:
+    jobs = scene.jobs()
+    with pytest.raises(AgentError) as caught:
+        await jobs.submit("alice", request_)
+    assert (caught.value.problem, caught.value.fields[0].field) == (problem, name)
+    assert (await jobs.page()).jobs == []
+    assert not (scene.settings.state_directory / "jobs").exists()
+    assert jobs.registry.idle
+
+
+async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> None:
+    request = JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=90))
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", request)
+
+        async def planned() -> list[Plan]:
+            return scene.compiler.plans
+
+        (plan,) = await until(planned)
+    assert (job.limits.grace_seconds, plan.limits.grace_seconds) == (90, 90)
+
+
+async def test_a_secret_that_is_not_set_is_missed_before_the_job_is_accepted(scene: Scene) -> None:
+    scene.podman.secrets = frozenset()
+    with pytest.raises(AgentError) as caught:
+        await scene.jobs().submit("alice", JobRequest(script_name="declared.py"))
+    assert caught.value.problem is Problem.SECRET_MISSING
+    assert "ml-agent secret set warehouse" in caught.value.hint
+
+
+async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene: Scene) -> None:
+    jobs, request = scene.jobs(), JobRequest(script_name="succeed.py")
+    job = await jobs.submit("alice", request, idempotency_key="k")
+    repository = scene.settings.scripts.repository
+    await run("git", "-C", str(repository), "update-ref", "-d", "HEAD")
+    assert await jobs.submit("alice", request, idempotency_key="k") == job
+    with pytest.raises(AgentError) as caught:
+        await jobs.submit("alice", JobRequest(script_name="fail.py"), idempotency_key="k")
+    assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
+async def test_a_job_runs_again_although_the_repository_has_dropped_its_commit(scene: Scene) -> None:
+    job = await scene.jobs().submit("alice", JobRequest(script_name="succeed.py"))
+    drop_last_commit(scene.settings.scripts.repository)
+    again = await scene.jobs().rerun("alice", job, Rerun())
+    assert (again.commit, again.script_sha256) == (job.commit, job.script_sha256)
+    async with driving(scene.jobs()):
+
+        async def both() -> bool:
+            return {job.unit, again.unit} == set(scene.units.started)
+
+        await until(both)
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_a_job_whose_commit_is_gone_for_good_says_so_in_words_of_its_own(
+    scene: Scene, later: bool
+) -> None:
+    first = scene.jobs()
+    job = await first.submit("alice", JobRequest(script_name="succeed.py"))
+    drop_last_commit(scene.settings.scripts.repository)
+    scene.snapshots().retire(job.commit)
+    jobs = scene.jobs() if later else first  # which has the catalogue in memory
+    with pytest.raises(AgentError) as caught:
+        await jobs.rerun("alice", job, Rerun())
+    assert (caught.value.problem, caught.value.fields) == (Problem.REF_NOT_FOUND, ())
+    assert job.commit in caught.value.message
+    assert "Submit the script anew" in caught.value.hint
+    assert len((await jobs.page()).jobs) == 1
+    async with driving(jobs):
+        ended = await end_of(jobs, job)
+    assert (ended.reason, ended.message) == (Reason.START_FAILED, str(caught.value))
+
+
+async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing = asyncio.Event()
+    add_job = scene.store.add_job
+
+    async def slow(*arguments: Any, **options: Any) -> Job:
+        committing.set()
+        await asyncio.sleep(0.05)
+        return await add_job(*arguments, **options)
+
+    monkeypatch.setattr(scene.store, "add_job", slow)
+    async with driving(scene.jobs()) as jobs:
+        call = asyncio.create_task(jobs.submit("alice", JobRequest(script_name="succeed.py")))
+        await committing.wait()
+        call.cancel()
+
+        async def started() -> list[str]:
+            return scene.units.started
+
+        (unit,) = await until(started)
+        assert [job.unit for job in (await jobs.page()).jobs] == [unit]
+
+
+async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: Scene) -> None:
+    values = {"a": '$(id) %n \\x41 "; [Service]', "b": "ä\u202e"}
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters=values))
+
+        async def asked() -> list[str]:
+            return scene.units.started
+
+        await until(asked)
+    directory = attempt_of(scene.settings, job)
+    assert '"hyperparameters"' in (directory / "input/job.json").read_text()
+    (plan,) = scene.compiler.plans
+    assert not any(value in repr(plan) for value in values.values())

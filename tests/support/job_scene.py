@@ -1,0 +1,204 @@
+"""`agent.jobs` between stand-ins for systemd, Podman and Quadlet; the store and the snapshots are real."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.config import Settings, shipped
+from agent.errors import AgentError
+from agent.host.podman import Image
+from agent.host.systemd import UnitState, UnitUsage
+from agent.jobs.assembly import Jobs
+from agent.model.job import Job, JobRequest
+from agent.model.paths import CLAIMED, ENDED, STARTED
+from agent.runtime.outcome import ExitRecord
+from agent.runtime.quadlet import Plan
+from agent.scripts.snapshots import Snapshots
+from agent.store.database import Store
+from tests.support.waiting import until
+
+DIGEST = "sha256:" + "d" * 64
+INVOCATION = "0123456789abcdef" * 2
+
+
+@dataclass
+class StandInUnits:
+    """A manager whose units do what the test says."""
+
+    states: dict[str, UnitState] = field(default_factory=dict)
+    usages: dict[str, UnitUsage] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    identity: str = "boot:1"
+    stopping: bool = False
+    calls_off: set[str] = field(default_factory=set)
+    forgotten: list[str] = field(default_factory=list)
+    refuses: AgentError | None = None
+    while_looked_at: Callable[[], None] = lambda: None
+
+    async def start(self, name: str) -> None:
+        if self.refuses:
+            raise self.refuses
+        self.started.append(name)
+
+    async def stop(self, name: str) -> None:
+        self.stopped.append(name)
+
+    async def forget(self, name: str) -> None:
+        self.forgotten.append(name)
+
+    async def state(self, name: str) -> UnitState:
+        self.while_looked_at()
+        return self.states.get(name, UnitState())
+
+    async def usage(self, name: str) -> UnitUsage:
+        return self.usages.get(name, UnitUsage())
+
+    def called_off(self, name: str) -> bool:
+        return name in self.calls_off
+
+    async def version(self) -> str:
+        return "257"
+
+    async def manager_identity(self) -> str:
+        return self.identity
+
+    async def manager_stopping(self) -> bool:
+        return self.stopping
+
+
+class StandInPodman:
+    """A Podman that has the image and one shared secret."""
+
+    secrets = frozenset({"warehouse"})
+
+    async def version(self) -> str:
+        return "5.4.2"
+
+    async def image(self, name: str) -> Image | None:
+        return Image("sha256:" + "1" * 64, DIGEST)
+
+    kept_image = image
+
+    def __init__(self) -> None:
+        self.killed: list[str] = []
+
+    async def kill(self, container: str) -> None:
+        self.killed.append(container)
+
+    async def secret_for(self, name: str, user: str) -> str | None:
+        return f"ml-agent.{name}" if name in self.secrets else None
+
+
+class StandInCompiler:
+    """A compiler that notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.refuses: Exception | None = None
+
+    async def compile(self, plan: Plan) -> str:
+        if self.refuses:
+            raise self.refuses
+        self.plans.append(plan)
+        return "[Service]\n"
+
+
+def attempt_of(settings: Settings, job: Job) -> Path:
+    """The directory of the attempt that a job is at."""
+    return settings.state_directory / "jobs" / job.job_id / "attempts" / str(job.attempt)
+
+
+@dataclass
+class Scene:
+    """`Jobs` among stand-ins, over a real store and real snapshots."""
+
+    settings: Settings
+    store: Store
+    units: StandInUnits = field(default_factory=StandInUnits)
+    podman: StandInPodman = field(default_factory=StandInPodman)
+    compiler: StandInCompiler = field(default_factory=StandInCompiler)
+
+    journalled: ExitRecord | None = None
+
+    async def exit_of(
+        self, unit: str, invocation_id: str | None, others: Collection[str]
+    ) -> ExitRecord | None:
+        """What the journal says of the only unit that it is asked about."""
+        return self.journalled
+
+    def snapshots(self) -> Snapshots:
+        """The scripts of the site, as a new agent sees them."""
+        scripts = self.settings.scripts
+        return Snapshots(scripts.repository, scripts.directory, self.settings.snapshots_directory)
+
+    def jobs(self) -> Jobs:
+        """A new agent's view of the same store."""
+        parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
+        return Jobs(
+            settings=self.settings,
+            store=self.store,
+            exit_of=self.exit_of,
+            snapshots=self.snapshots(),
+            hooks=shipped("units"),
+            **parts,
+        )
+
+    def mark(self, job: Job, name: str, text: str = "") -> None:
+        """Leaves a mark as the job's unit would."""
+        path = attempt_of(self.settings, job) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.readlink().mkdir(parents=True)
+        else:
+            path.write_text(text)
+
+    async def begun(self, jobs: Jobs, **fields: Any) -> Job:
+        """A job that systemd was asked to start."""
+        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", **fields))
+
+        async def asked() -> bool:
+            return job.unit in self.units.started
+
+        await until(asked)
+        return job
+
+
+@contextlib.asynccontextmanager
+async def driving(jobs: Jobs) -> AsyncIterator[Jobs]:
+    """Runs what drives the jobs."""
+    await jobs.reconciler.load()
+    task = asyncio.create_task(jobs.reconciler.run())
+    try:
+        yield jobs
+        assert not task.done()
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def end_of(jobs: Jobs, job: Job) -> Job:
+    async with asyncio.timeout(10):
+        await jobs.ended(job)
+    return await jobs.get(job.job_id)
+
+
+async def starts_again(scene: Scene, jobs: Jobs, job: Job, times: int = 2) -> Job:
+    """The job when systemd was asked so often to start it."""
+
+    async def asked() -> bool:
+        return scene.units.started.count(job.unit) == times
+
+    await until(asked)
+    return await jobs.get(job.job_id)
+
+
+def fail(scene: Scene, job: Job, words: str = "exit-code exited 3", invocation: str = INVOCATION) -> None:
+    """Leaves the marks of a job that ran and failed."""
+    for mark in (CLAIMED, STARTED):
+        scene.mark(job, mark)
+    scene.mark(job, ENDED, f"{words} {invocation}")
