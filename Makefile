@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults security bench bench-host bench-jobs bench-logs bench-scale lint clean
+.PHONY: help demo test faults security bench bench-host bench-jobs bench-logs bench-scale lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,6 +22,9 @@ INSIDE_YARDSTICK := /home/ml/.cache/ml-agent-bench/seed_baseline.py
 GATEWAYD := /usr/lib/systemd/systemd-journal-gatewayd
 PART ?= jobs logs scale
 ARGS ?=
+
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-python-downloads --generate-hashes \
+	--only-binary :all: --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 14
@@ -80,14 +83,27 @@ lint: $(VENV) ## ruff and mypy
 	@MYPYPATH=. $(VENV)/bin/mypy --explicit-package-bases --exclude tests/security/hostile \
 		tests/bench tests/faults tests/hostile tests/security
 
+# The agent is built with hatchling from the same lock: nothing is installed that has no hash.
+lock: ## lock anew, to the newest versions, all that is installed (needs uv)
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --output-file requirements.txt
+	@$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt
+	@images/lock ml-runner
+	@images/lock warehouse
+
+sbom: bench-host ## write what the agent and the images consist of (CycloneDX) to dist/sbom
+	@mkdir -p dist/sbom
+	@$(INSIDE) sh -c 'images/sbom /tmp/sbom $(INSIDE_VENV)/bin >&2 && tar -C /tmp/sbom -c .' | tar -x -C dist/sbom
+	@ls dist/sbom
+
 clean: ## remove the host, its cache and the development environment
 	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-# Made again when pyproject.toml changes. Debian has ensurepip in a package of its own.
-$(VENV): pyproject.toml
+# Made again when the lock changes. Debian has ensurepip in a package of its own.
+$(VENV): pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ apt-get update --quiet && apt-get install --quiet --yes python3-venv; }
 	@$(PYTHON) -m venv $@
-	@$@/bin/pip install --quiet --quiet --editable '.[dev]'
+	@$@/bin/pip install --quiet --quiet --require-hashes --requirement requirements-dev.txt
+	@$@/bin/pip install --quiet --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

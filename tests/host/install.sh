@@ -12,9 +12,10 @@ step() { printf 'install: %s\n' "$*" >&2; }
 
 step 'the programs, in /opt/ml-agent'
 [ -d /opt/ml-agent ] || python3 -m venv /opt/ml-agent
-/opt/ml-agent/bin/pip install --quiet --quiet --no-warn-script-location "$checkout"
+pip() { /opt/ml-agent/bin/pip --quiet --quiet "$@"; }
+pip install --no-warn-script-location --require-hashes --requirement requirements.txt
 # The same version may have other contents here, which pip takes for installed.
-/opt/ml-agent/bin/pip install --quiet --quiet --no-deps --force-reinstall "$checkout"
+pip install --no-deps --no-build-isolation --force-reinstall "$checkout"
 ln -sf /opt/ml-agent/bin/{ml-agent,ml-job} /usr/local/bin/
 
 step 'the host: journald, delegation, lingering'

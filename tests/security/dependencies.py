@@ -25,7 +25,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 CHECKOUT = Path(__file__).parents[2]
-IMAGES = ("ml-runner", "warehouse")
+IMAGES = ("images/ml-runner", "images/warehouse")
+AGENT = "."  # its lock stands at the top
 TOOL = "pip-audit>=2.9,<3"
 SERVICES = ("pypi", "osv")
 INSTALL_TIMEOUT = 180.0  # seconds
@@ -65,21 +66,21 @@ def development() -> Iterator[Requirement]:
 
 def wanted_by(image: str) -> Iterator[Declared]:
     """What an image's requirements.in asks for."""
-    for line in (CHECKOUT / "images" / image / "requirements.in").read_text("utf-8").splitlines():
+    for line in (CHECKOUT / image / "requirements.in").read_text("utf-8").splitlines():
         requirement, _, reason = line.partition("#")
         if requirement.strip():
             yield Declared(Requirement(requirement.strip()), reason.strip())
 
 
-def locked(image: str) -> dict[str, str]:
-    """The versions that an image installs."""
-    text = (CHECKOUT / "images" / image / "requirements.txt").read_text("utf-8")
+def locked(place: str) -> dict[str, str]:
+    """The versions that the lock in this directory of the checkout installs."""
+    text = (CHECKOUT / place / "requirements.txt").read_text("utf-8")
     return {canonicalize_name(match["name"]): match["version"] for match in _PINNED.finditer(text)}
 
 
-def unhashed(image: str) -> list[str]:
+def unhashed(place: str) -> list[str]:
     """Locked packages that could be replaced unnoticed."""
-    text = (CHECKOUT / "images" / image / "requirements.txt").read_text("utf-8")
+    text = (CHECKOUT / place / "requirements.txt").read_text("utf-8")
     starts = [*(match.start() for match in _PINNED.finditer(text)), len(text)]
     blocks = [text[start:stop] for start, stop in itertools.pairwise(starts)]
     return [block.split()[0] for block in blocks if "--hash=sha256:" not in block]
@@ -107,17 +108,18 @@ def broken_bounds() -> list[str]:
         for each in project()
         if not each.bounded or not each.reason
     ]
-    here = installed()
-    found += [f"here: {each}" for each in outside((each.requirement for each in project()), here)]
+    here, wanted_here = installed(), [each.requirement for each in project()]
+    found += [f"here: {each}" for each in outside(wanted_here, here)]
     found += [f"here: {each}" for each in outside(development(), here)]
+    found += [
+        f"requirements.txt: {each}" for each in outside((e.requirement for e in project()), locked(AGENT))
+    ]
+    found += [f"{place}: {each} has no hash" for place in (AGENT, *IMAGES) for each in unhashed(place)]
     for image in IMAGES:
-        found += [f"images/{image}: {each} has no hash" for each in unhashed(image)]
         wanted = list(wanted_by(image))
+        found += [f"{image}: {each}" for each in outside((e.requirement for e in wanted), locked(image))]
         found += [
-            f"images/{image}: {each}" for each in outside((e.requirement for e in wanted), locked(image))
-        ]
-        found += [
-            f"images/{image}: {each.requirement} is bounded without a reason"
+            f"{image}: {each.requirement} is bounded without a reason"
             for each in wanted
             if each.requirement.specifier and not each.reason and "==" not in str(each.requirement)
         ]
@@ -151,9 +153,12 @@ def audits(tool: Path) -> Iterator[tuple[str, Audit | None]]:
         )
         frozen.flush()
         yield "development environment", _asked(tool, ["--no-deps", "--requirement", frozen.name])
-    for image in IMAGES:
-        lock = CHECKOUT / "images" / image / "requirements.txt"
-        yield f"images/{image}", _asked(tool, ["--require-hashes", "--requirement", str(lock)])
+    for place in (AGENT, *IMAGES):
+        lock = CHECKOUT / place / "requirements.txt"
+        yield (
+            "the agent" if place == AGENT else place,
+            _asked(tool, ["--require-hashes", "--requirement", str(lock)]),
+        )
 
 
 def _asked(tool: Path, options: list[str]) -> Audit | None:

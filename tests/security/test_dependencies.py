@@ -32,8 +32,8 @@ def test_a_lock_without_a_hash_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / "images/x").mkdir(parents=True)
     (tmp_path / "images/x/requirements.txt").write_text("a==1 \\\n  --hash=sha256:0\nb==2\n")
     monkeypatch.setattr(dependencies, "CHECKOUT", tmp_path)
-    assert dependencies.unhashed("x") == ["b==2"]
-    assert dependencies.locked("x") == {"a": "1", "b": "2"}
+    assert dependencies.unhashed("images/x") == ["b==2"]
+    assert dependencies.locked("images/x") == {"a": "1", "b": "2"}
 
 
 def test_a_package_that_a_service_does_not_know_was_not_audited() -> None:
