@@ -36,7 +36,7 @@ from .retention.pruner import Pruner
 from .runtime.quadlet import TEMPLATE, Compiler
 from .scripts.snapshots import Snapshots
 from .secrets.secrets import Credentials
-from .store.database import Store
+from .store.store import Store
 
 log = logging.getLogger("ml-agent")
 
@@ -160,7 +160,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
                         runtime_directory=settings.runtime_directory,
                         state_directory=settings.state_directory,
                     ),
-                    write_audit=store.audit,
+                    write_audit=store.audit.append,
                     max_body_bytes=settings.http.max_body_bytes,
                     body_seconds=settings.http.body_seconds,
                     requests_per_second=settings.http.requests_per_second,
@@ -210,8 +210,8 @@ async def _told_head(store: Store, told: int) -> int:
     is gone.
     """
     try:
-        (anchor, head), history = await store.audit_links(), await store.history()
-        oldest = await store.audit_rows(anchor.seq, 1)
+        (anchor, head), history = await store.audit.links(), await store.changes.history()
+        oldest = await store.audit.rows(anchor.seq, 1)
     except AgentError as error:
         log.warning("the audit's head cannot be read: %s", error)
         return told

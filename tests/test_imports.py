@@ -134,7 +134,7 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("store/jobs.py", "from agent.api import app", "store.jobs → api.app"),
         ("store/jobs.py", "def f():\n    from ..jobs import registry", "store.jobs → jobs.registry"),
         ("store/jobs.py", "if TYPE_CHECKING:\n    from ..jobs import x", "store.jobs → jobs.x"),
-        ("api/app.py", "from ..store.database import Store", "api.app → store.database.Store"),
+        ("api/app.py", "from ..store.store import Store", "api.app → store.store.Store"),
         ("api/calls/logs.py", "from ...logs.journal import Journal", "api.calls.logs → logs.journal.Journal"),
         ("cli/job/main.py", "from ..admin import doctor", "cli.job.main → cli.admin.doctor"),
         ("cli/terminal.py", "from .job import main", "cli.terminal → cli.job.main"),

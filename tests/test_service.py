@@ -23,7 +23,7 @@ from agent.identity import authority as authority_module
 from agent.identity.authority import Authority
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.small_site import import_image, make_repository, make_settings
 from tests.support.waiting import run, until
 
@@ -95,7 +95,7 @@ class Site:
 
 async def _record(settings: Settings, certificate: Certificate) -> None:
     async with Store.open(settings.database) as store:
-        await store.add_certificate(certificate)
+        await store.certificates.add(certificate)
 
 
 @pytest.fixture
@@ -145,9 +145,11 @@ async def test_the_agent_answers_and_ends_with_success_when_it_is_told_to(site: 
 async def test_the_agent_tells_the_audits_oldest_and_newest_row(site: Site) -> None:
     async with Store.open(site.settings.database) as store:
         for job in ("a", "b", "c"):
-            await store.audit(Caller(actor="x", role="account", source="this host").did("cancelJob", job))
-        first, _, last = (row.link for row in await store.audit_rows(0, 3))
-        epoch = (await store.history()).epoch
+            await store.audit.append(
+                Caller(actor="x", role="account", source="this host").did("cancelJob", job)
+            )
+        first, _, last = (row.link for row in await store.audit.rows(0, 3))
+        epoch = (await store.changes.history()).epoch
     await site.start()
     await site.end(signal.SIGTERM)
     told = [line for line in site.log.read_text().splitlines() if "audit head" in line]

@@ -96,7 +96,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Row:
+class AuditRow:
     """A row as it is stored; `entry` is one JSON object in a line."""
 
     seq: int
@@ -128,33 +128,34 @@ class Broken(Exception):
         return f"row {self.seq}: {self.why}"
 
 
-def follow(before: Link, row: Row) -> Link:
+def follow(before: Link, row: AuditRow) -> Link:
     """The link that the row makes behind `before`. Raises `Broken` where it does not follow."""
     if row.seq != before.seq + 1:
         raise Broken(before.seq + 1, f"it is missing; behind row {before.seq} comes row {row.seq}")
-    if row.hash != _seal(before, row.entry):
+    if row.hash != seal(before, row.entry):
         raise Broken(row.seq, f"it was changed, or is not the one that was written behind row {before.seq}")
     return row.link
 
 
-def write_archive(anchor: Link, rows: Iterable[Row]) -> bytes:
+def write_archive(anchor: Link, rows: Iterable[AuditRow]) -> bytes:
     """The rows as lines of JSON behind a line with what the first one follows."""
     lines: list[dict[str, object]] = [{"anchor": str(anchor)}]
     lines += [{"row": row.seq, "entry": row.entry, "hash": row.hash} for row in rows]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
-def read_archive(data: bytes) -> tuple[Link, list[Row]]:
+def read_archive(data: bytes) -> tuple[Link, list[AuditRow]]:
     """The inverse of `write_archive`. Raises `Broken` where the text is none."""
     try:
         first, *rest = (json.loads(line) for line in data.splitlines())
         anchor = Link.parse(first["anchor"])
         if anchor is None:
             raise ValueError
-        return anchor, [Row(int(line["row"]), str(line["entry"]), str(line["hash"])) for line in rest]
+        return anchor, [AuditRow(int(line["row"]), str(line["entry"]), str(line["hash"])) for line in rest]
     except (ValueError, KeyError, TypeError) as error:
         raise Broken(0, "this is no archive of an audit") from error
 
 
-def _seal(before: Link, entry: str) -> str:
+def seal(before: Link, entry: str) -> str:
+    """The hash of a row with this entry behind `before`."""
     return hashlib.sha256(f"{before.seq + 1}\n{before.hash}\n{entry}".encode()).hexdigest()

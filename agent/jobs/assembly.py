@@ -11,7 +11,7 @@ from ..runtime import exit_journal
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Schedule
 from ..scripts.snapshots import Snapshots
-from ..store.database import Store
+from ..store.store import Store
 from .host_status import HostStatus
 from .plan import Planner
 from .reconciler import ExitOf, Reconciler

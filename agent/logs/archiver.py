@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import AgentError
 from ..model.job import Job
-from ..store.database import Store
+from ..store.store import Store
 from . import archive
 from .job_log import SETTLING, read_journal
 from .journal import Journal
@@ -42,7 +42,7 @@ class Archivist:
 
     async def load(self) -> None:
         """Takes up what an earlier agent has not kept."""
-        for job in await self._store.unarchived_jobs():
+        for job in await self._store.jobs.unarchived():
             self.note(job)
 
     def note(self, job: Job) -> None:
@@ -71,4 +71,4 @@ class Archivist:
             async with contextlib.aclosing(lines):
                 await archive.write(file, lines)
             await asyncio.to_thread(keep, file.parent, said.metrics(job.job_id, complete=True))
-        await self._store.archived(job.job_id)
+        await self._store.jobs.mark_archived(job.job_id)

@@ -25,8 +25,9 @@ from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
 from ..model.job import Removal, RetentionRule
+from ..model.retention import Totals
 from ..scripts.snapshots import Snapshots
-from ..store.database import Kept, Store
+from ..store.store import Store
 from .rules import Due, files_due, records_due, units_due
 
 log = logging.getLogger("ml-agent")
@@ -111,12 +112,11 @@ class Pruner:
     async def plan(self) -> list[Pruned]:
         """What `prune` would remove now. Measures what was not measured, and changes nothing else."""
         await self._measure()
-        at, kept = now(), await self._store.kept()
-        jobs = records_due(
-            await self._store.oldest(-1, with_files=False), self._rules, count=kept.jobs, now=at
-        )
+        at, kept = now(), await self._store.retention.totals()
+        oldest = await self._store.retention.oldest_removable(-1, with_files=False)
+        jobs = records_due(oldest, self._rules, count=kept.jobs, now=at)
         gone = {due.job.job_id for due in jobs}
-        with_files = await self._store.oldest(-1, with_files=True)
+        with_files = await self._store.retention.oldest_removable(-1, with_files=True)
         freed = sum(job.bytes for job in with_files if job.job_id in gone)
         files = files_due(
             (job for job in with_files if job.job_id not in gone),
@@ -126,7 +126,7 @@ class Pruner:
         )
         gone |= {due.job.job_id for due in files}
         units = [due for due in await self._units_due(at) if due.job.job_id not in gone]
-        found = await self._store.images_of_none_but([due.job.job_id for due in jobs])
+        found = await self._store.retention.images_used_only_by([due.job.job_id for due in jobs])
         images = [each for each in found if await self._podman.is_only_kept(*each)]
         return [
             *(_pruned(Stage.UNIT, due) for due in units),
@@ -135,9 +135,9 @@ class Pruner:
             *[Pruned(Stage.IMAGE, digest) for _, digest in images],
         ]
 
-    async def kept(self) -> Kept:
+    async def kept(self) -> Totals:
         """What there is now."""
-        return await self._store.kept()
+        return await self._store.retention.totals()
 
     async def prune(self) -> AsyncGenerator[Pruned]:
         """Removes what is due and says what went; a step is bounded, and may be the last one."""
@@ -153,10 +153,10 @@ class Pruner:
             yield one
 
     async def _measure(self) -> None:
-        while job_ids := await self._store.unmeasured(STEP_JOBS):
+        while job_ids := await self._store.retention.unmeasured(STEP_JOBS):
             began = time.monotonic()
             sizes = {job_id: await self._size(job_id) for job_id in job_ids}
-            await self._store.measured(sizes)
+            await self._store.retention.record_sizes(sizes)
             await _pause(began)
 
     async def _size(self, job_id: str) -> int:
@@ -177,7 +177,7 @@ class Pruner:
     async def _remove_containers(self) -> None:
         """Removes what units could not remove when their jobs ended, as there was no room on the disk."""
         for mark, job_id in self._left():
-            job = await self._store.job(job_id)
+            job = await self._store.jobs.get(job_id)
             if job is not None and not job.status.terminal:
                 continue  # its next attempt replaces it
             try:
@@ -206,7 +206,7 @@ class Pruner:
             return []
         job_ids = [job_id for name in names if (job_id := job_id_of(name))]
         # Units of another agent of this account are not in this one's store.
-        jobs = await self._store.finished(job_ids)
+        jobs = await self._store.retention.removable(job_ids)
         return units_due(jobs, self._rules, count=len(jobs), now=at)
 
     async def _forget_unit(self, job_id: str) -> bool:
@@ -233,17 +233,17 @@ class Pruner:
     async def _remove_jobs(self) -> AsyncGenerator[Pruned]:
         while True:
             began = time.monotonic()
-            oldest = await self._store.oldest(STEP_JOBS, with_files=False)
+            oldest = await self._store.retention.oldest_removable(STEP_JOBS, with_files=False)
             found = records_due(oldest, self._rules, count=0, now=now())
             if len(found) < len(oldest):  # to count them takes longer than to find the old ones
-                count = (await self._store.kept()).jobs
+                count = (await self._store.retention.totals()).jobs
                 found = records_due(oldest, self._rules, count=count, now=now())
             due = await self._without_units(found)
             if not due:
                 return
             job_ids = [each.job.job_id for each in due]
-            images = await self._store.images_of_none_but(job_ids)
-            done = set(await self._store.remove_jobs(job_ids))
+            images = await self._store.retention.images_used_only_by(job_ids)
+            done = set(await self._store.retention.remove_jobs(job_ids))
             if not done:
                 return
             await self._delete_leaving()
@@ -258,14 +258,14 @@ class Pruner:
     async def _remove_files(self) -> AsyncGenerator[Pruned]:
         while True:
             began, at = time.monotonic(), now()
-            oldest = await self._store.oldest(STEP_JOBS, with_files=True)
+            oldest = await self._store.retention.oldest_removable(STEP_JOBS, with_files=True)
             found = files_due(oldest, self._rules, surplus=0, now=at)
             if len(found) < len(oldest):
-                surplus = (await self._store.kept()).bytes - self._max_bytes()
+                surplus = (await self._store.retention.totals()).bytes - self._max_bytes()
                 found = files_due(oldest, self._rules, surplus=surplus, now=at)
             due = await self._without_units(found)
             removals = {each.job.job_id: Removal(at=at, rule=each.rule) for each in due}
-            done = set(await self._store.remove_files(removals)) if due else set()
+            done = set(await self._store.retention.remove_files(removals)) if due else set()
             if not done:
                 return
             await self._delete_leaving()
@@ -281,7 +281,7 @@ class Pruner:
     async def _delete_leaving(self) -> None:
         """Deletes the directories of jobs whose record says that they are gone, or is gone itself."""
         done = []
-        for job_id in set(await self._store.leaving()) - self._stuck:
+        for job_id in set(await self._store.retention.pending_deletions()) - self._stuck:
             directory = self._settings.paths_of(job_id).directory
             try:
                 began = time.monotonic()
@@ -296,7 +296,7 @@ class Pruner:
                     "retention: %s cannot be deleted (%s); try `podman unshare rm -r`", directory, error
                 )
         if done:
-            await self._store.left(done)
+            await self._store.retention.confirm_deleted(done)
 
     async def _remove_images(self, images: Iterable[tuple[str, str]]) -> AsyncGenerator[Pruned]:
         """Of images that no job in the record ran those that are there for its sake alone."""
@@ -310,7 +310,7 @@ class Pruner:
 
     async def _remove_snapshots(self) -> AsyncGenerator[Pruned]:
         for commit in await asyncio.to_thread(self._snapshots.commits):
-            if await self._store.unless_needed(commit, partial(self._snapshots.retire, commit)):
+            if await self._store.retention.retire_unused(commit, partial(self._snapshots.retire, commit)):
                 yield Pruned(Stage.SNAPSHOT, commit)
         await self._snapshots.sweep()
 

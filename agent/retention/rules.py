@@ -10,18 +10,18 @@ from datetime import datetime, timedelta
 
 from ..config import Retention
 from ..model.job import RetentionRule
-from ..store.database import Finished
+from ..model.retention import FinishedJob
 
 
 @dataclass(frozen=True)
 class Due:
     """A job of which a stage is to go, and the rule that says so."""
 
-    job: Finished
+    job: FinishedJob
     rule: RetentionRule
 
 
-def units_due(oldest: Iterable[Finished], rules: Retention, *, count: int, now: datetime) -> list[Due]:
+def units_due(oldest: Iterable[FinishedJob], rules: Retention, *, count: int, now: datetime) -> list[Due]:
     """Which of the `count` finished jobs that still have a unit are to lose it; `oldest` come first.
 
     `at_least_hours` is for what a job made; a unit of a job that has ended is worth less than what many cost.
@@ -30,13 +30,13 @@ def units_due(oldest: Iterable[Finished], rules: Retention, *, count: int, now: 
     return _due(oldest, None, now - age, RetentionRule.COUNT, surplus=count - rules.max_units)
 
 
-def files_due(oldest: Iterable[Finished], rules: Retention, *, surplus: int, now: datetime) -> list[Due]:
+def files_due(oldest: Iterable[FinishedJob], rules: Retention, *, surplus: int, now: datetime) -> list[Due]:
     """Which jobs are to lose their files, so that `surplus` bytes (of all that is not pinned) are freed."""
     age = timedelta(days=rules.files_days)
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.BYTES, surplus=surplus)
 
 
-def records_due(oldest: Iterable[Finished], rules: Retention, *, count: int, now: datetime) -> list[Due]:
+def records_due(oldest: Iterable[FinishedJob], rules: Retention, *, count: int, now: datetime) -> list[Due]:
     """Which of the `count` finished jobs that are not pinned are to be forgotten altogether."""
     age, surplus = timedelta(days=rules.record_days), count - rules.max_jobs
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.COUNT, surplus=surplus)
@@ -47,7 +47,7 @@ def _untouchable(rules: Retention, now: datetime) -> datetime:
 
 
 def _due(
-    oldest: Iterable[Finished],
+    oldest: Iterable[FinishedJob],
     untouchable: datetime | None,
     expired: datetime,
     rule: RetentionRule,

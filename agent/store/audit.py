@@ -1,94 +1,114 @@
-"""The audit's rows in SQLite."""
+"""The audit's rows in SQLite, each chained to the one before it.
+
+`append_row` is called inside the transaction of the deed: both are committed, or neither is.
+"""
 
 import json
-import sqlite3
+from collections.abc import Callable
 from datetime import datetime
+from sqlite3 import Connection
 
-from ..audit.chain import Deed, Link, Row, _seal
+from ..audit.chain import AuditRow, Broken, Deed, Link, follow, seal, write_archive
+from ..errors import AgentError, Problem
 from ..model.base import format_time, now
+from .database import Tables, transaction
 
 MAX_ARCHIVED = 100_000  # rows at once, some 50 MB
 
 
-# In the store
+class AuditStore(Tables):
+    """Appends, reads and archives rows of the audit."""
 
-SCHEMA = """
-    CREATE TABLE audit (
-        seq INTEGER PRIMARY KEY,
-        entry TEXT NOT NULL,
-        hash TEXT NOT NULL
-    );
-    CREATE TABLE audit_anchor (seq INTEGER NOT NULL, hash TEXT NOT NULL);
-    INSERT INTO audit_anchor VALUES (0, lower(hex(zeroblob(32))));
-    CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN
-        SELECT RAISE(ABORT, 'rows of the audit are not changed');
-    END;
-    CREATE TRIGGER audit_kept BEFORE DELETE ON audit WHEN old.seq > (SELECT seq FROM audit_anchor) BEGIN
-        SELECT RAISE(ABORT, 'rows of the audit are not removed');
-    END;
-    CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
-        WHEN new.seq != 1 + coalesce((SELECT max(seq) FROM audit), (SELECT seq FROM audit_anchor)) BEGIN
-        SELECT RAISE(ABORT, 'rows of the audit are appended');
-    END;
-    CREATE TRIGGER audit_anchor_moves BEFORE UPDATE ON audit_anchor
-        WHEN NOT EXISTS (SELECT 1 FROM audit WHERE seq = new.seq AND hash = new.hash) BEGIN
-        SELECT RAISE(ABORT, 'the anchor of the audit is the last row that was archived');
-    END;
-    CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
-        SELECT RAISE(ABORT, 'the audit has an anchor');
-    END;
-"""
+    @transaction
+    def append(self, db: Connection, deed: Deed) -> None:
+        """Appends a row in a transaction of its own, for a deed that changes nothing in the store."""
+        db.execute("BEGIN IMMEDIATE")
+        append_row(db, deed)
+
+    @transaction
+    def archive(
+        self, db: Connection, before: datetime, keep: Callable[[bytes], None], deed: Deed
+    ) -> tuple[int, Link]:
+        """Hands the rows older than `before` to `keep`, then removes them.
+
+        Appends `deed`, and returns the number of removed rows and the new anchor. Where `keep` raises or the
+        chain is broken (`AgentError`, host), nothing is removed.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        rows, oldest = _rows_before(db, before), _anchor(db)
+        if not rows:
+            return 0, oldest
+        link = oldest
+        try:
+            for row in rows:
+                link = follow(link, row)
+        except Broken as error:
+            message = f"The audit is broken at {error}."
+            raise AgentError(Problem.HOST, message, "Nothing was moved; find out why first.") from error
+        keep(write_archive(oldest, rows))
+        # The rows that stay follow from the anchor as before.
+        db.execute("UPDATE audit_anchor SET seq = ?, hash = ?", (link.seq, link.hash))
+        db.execute("DELETE FROM audit WHERE seq <= ?", (link.seq,))
+        append_row(db, deed.about(str(link)))
+        return len(rows), link
+
+    @transaction
+    def links(self, db: Connection) -> tuple[Link, Link]:
+        """The audit's anchor and its head, read at one moment."""
+        db.execute("BEGIN")
+        return _anchor(db), _head(db)
+
+    @transaction
+    def rows(self, db: Connection, after: int, limit: int) -> list[AuditRow]:
+        """The first `limit` rows with higher numbers, in order."""
+        return _rows_after(db, after, limit)
+
+    @transaction
+    def newest(
+        self, db: Connection, *, since: datetime | None = None, actor: str | None = None, limit: int
+    ) -> list[AuditRow]:
+        """The newest `limit` rows, of one actor or of all, in order."""
+        query = """
+            SELECT seq, entry, hash FROM audit
+            WHERE (:actor IS NULL
+                   OR CASE WHEN json_valid(entry) THEN json_extract(entry, '$.actor') END = :actor)
+              AND (:since IS NULL
+                   OR CASE WHEN json_valid(entry) THEN json_extract(entry, '$.at') END >= :since)
+            ORDER BY seq DESC LIMIT :limit
+        """
+        values = {"actor": actor, "since": since and format_time(since), "limit": limit}
+        return [AuditRow(*row) for row in db.execute(query, values)][::-1]
 
 
-def append(db: sqlite3.Connection, deed: Deed) -> Link:
-    """Writes a row at the end of the chain; to be called when the transaction has the right to write."""
-    before = head(db)
+def append_row(db: Connection, deed: Deed) -> None:
+    """Appends a row to the chain, in a transaction that already holds the write lock."""
+    before = _head(db)
     entry = json.dumps({"at": format_time(now()), **deed.model_dump()}, separators=(",", ":"))
-    link = Link(before.seq + 1, _seal(before, entry))
-    db.execute("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)", (link.seq, entry, link.hash))
-    return link
+    values = (before.seq + 1, entry, seal(before, entry))
+    db.execute("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)", values)
 
 
-def anchor(db: sqlite3.Connection) -> Link:
-    """What the first row that is there has to follow."""
+def _anchor(db: Connection) -> Link:
+    """The link that the first row must follow."""
     return Link(*db.execute("SELECT seq, hash FROM audit_anchor").fetchone())
 
 
-def head(db: sqlite3.Connection) -> Link:
-    """The newest row's link; the anchor where there is none."""
+def _head(db: Connection) -> Link:
+    """The newest row's link; the anchor where there is no row."""
     row = db.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-    return Link(*row) if row else anchor(db)
+    return Link(*row) if row else _anchor(db)
 
 
-def rows_after(db: sqlite3.Connection, seq: int, limit: int) -> list[Row]:
-    """The next rows in their order."""
+def _rows_after(db: Connection, seq: int, limit: int) -> list[AuditRow]:
     query = "SELECT seq, entry, hash FROM audit WHERE seq > ? ORDER BY seq LIMIT ?"
-    return [Row(*row) for row in db.execute(query, (seq, limit))]
+    return [AuditRow(*row) for row in db.execute(query, (seq, limit))]
 
 
-def rows_before(db: sqlite3.Connection, time: datetime) -> list[Row]:
-    """The oldest rows, in their order, up to the first that is not from before that time; within bounds."""
+def _rows_before(db: Connection, time: datetime) -> list[AuditRow]:
+    """The oldest rows, in order, up to the first one that is not older; at most `MAX_ARCHIVED`."""
     found, limit = [], format_time(time)
-    for row in rows_after(db, anchor(db).seq, MAX_ARCHIVED):
+    for row in _rows_after(db, _anchor(db).seq, MAX_ARCHIVED):
         if str(row.content().get("at")) >= limit:
             break
         found.append(row)
     return found
-
-
-def move_anchor(db: sqlite3.Connection, link: Link) -> None:
-    """Removes the rows up to that one, which are kept elsewhere; those behind it follow from it as before."""
-    db.execute("UPDATE audit_anchor SET seq = ?, hash = ?", (link.seq, link.hash))
-    db.execute("DELETE FROM audit WHERE seq <= ?", (link.seq,))
-
-
-def newest(db: sqlite3.Connection, *, since: datetime | None, actor: str | None, limit: int) -> list[Row]:
-    """The newest rows that were asked for, in their order."""
-    query = """
-        SELECT seq, entry, hash FROM audit
-        WHERE (:actor IS NULL OR CASE WHEN json_valid(entry) THEN json_extract(entry, '$.actor') END = :actor)
-          AND (:since IS NULL OR CASE WHEN json_valid(entry) THEN json_extract(entry, '$.at') END >= :since)
-        ORDER BY seq DESC LIMIT :limit
-    """
-    values = {"actor": actor, "since": since and format_time(since), "limit": limit}
-    return [Row(*row) for row in db.execute(query, values)][::-1]

@@ -3,7 +3,6 @@
 import sqlite3
 
 from ..errors import AgentError, Problem
-from . import audit
 
 # Each entry brings the file from version n to n + 1; entries are never edited once released.
 MIGRATIONS = (
@@ -52,9 +51,9 @@ MIGRATIONS = (
         job_id TEXT PRIMARY KEY REFERENCES jobs (id) ON DELETE CASCADE
     ) WITHOUT ROWID;
     """,
-    # The newest change of each job, numbered in the transaction that makes it, whoever makes it. Of removed
-    # jobs the last thousand are kept; a client that was gone for longer is told to begin anew. A store that
-    # was made anew counts from 1 again: its changes have another epoch.
+    # The newest change of each job, numbered in the transaction that makes it, also by another process. The
+    # last thousand changes of removed jobs are kept; a client that missed older ones must start over. A new
+    # store counts from 1 again: its changes have another epoch.
     """
     CREATE TABLE changes (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -86,8 +85,8 @@ MIGRATIONS = (
         DELETE FROM changes WHERE removed AND seq <= (SELECT forgotten FROM change_history);
     END;
     """,
-    # `bytes` is what a finished job's directory takes, once it was measured; `leaving` names the jobs whose
-    # directories are to be deleted, with or without a row.
+    # `bytes` is what a finished job's directory takes, once measured; `leaving` names the jobs whose
+    # directories are to be deleted, whether or not they still have a row.
     """
     ALTER TABLE jobs ADD COLUMN bytes INTEGER;
     ALTER TABLE jobs ADD COLUMN pinned INTEGER AS (coalesce(json_extract(document, '$.pinned'), 0)) VIRTUAL;
@@ -105,9 +104,35 @@ MIGRATIONS = (
         job_id TEXT PRIMARY KEY
     ) WITHOUT ROWID;
     """,
-    audit.SCHEMA,
-    # Who signed a certificate, which one it renews, and when it was first used: what the end of an authority
-    # depends on. And what it is, to the last bit: who steals an authority's key can sign any serial number.
+    # The audit: rows are only appended. Those up to the anchor are archived elsewhere.
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY,
+        entry TEXT NOT NULL,
+        hash TEXT NOT NULL
+    );
+    CREATE TABLE audit_anchor (seq INTEGER NOT NULL, hash TEXT NOT NULL);
+    INSERT INTO audit_anchor VALUES (0, lower(hex(zeroblob(32))));
+    CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit BEGIN
+        SELECT RAISE(ABORT, 'rows of the audit are not changed');
+    END;
+    CREATE TRIGGER audit_kept BEFORE DELETE ON audit WHEN old.seq > (SELECT seq FROM audit_anchor) BEGIN
+        SELECT RAISE(ABORT, 'rows of the audit are not removed');
+    END;
+    CREATE TRIGGER audit_in_order BEFORE INSERT ON audit
+        WHEN new.seq != 1 + coalesce((SELECT max(seq) FROM audit), (SELECT seq FROM audit_anchor)) BEGIN
+        SELECT RAISE(ABORT, 'rows of the audit are appended');
+    END;
+    CREATE TRIGGER audit_anchor_moves BEFORE UPDATE ON audit_anchor
+        WHEN NOT EXISTS (SELECT 1 FROM audit WHERE seq = new.seq AND hash = new.hash) BEGIN
+        SELECT RAISE(ABORT, 'the anchor of the audit is the last row that was archived');
+    END;
+    CREATE TRIGGER audit_anchor_stays BEFORE DELETE ON audit_anchor BEGIN
+        SELECT RAISE(ABORT, 'the audit has an anchor');
+    END;
+""",
+    # Who signed a certificate, which one it renews, and when it was first used: the end of an authority
+    # depends on these. The fingerprint, because a stolen authority's key can sign any serial number.
     """
     ALTER TABLE certificates ADD COLUMN authority TEXT NOT NULL DEFAULT '';
     ALTER TABLE certificates ADD COLUMN renews TEXT;
@@ -122,7 +147,8 @@ MIGRATIONS = (
 )
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection) -> None:
+    """Brings the schema up to date. Raises `AgentError` (configuration) where it is newer than this agent."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
         raise AgentError(

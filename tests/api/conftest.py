@@ -34,7 +34,7 @@ from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.model.job import Job
 from agent.secrets.secrets import Credentials
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.job_scene import Scene, driving
 from tests.support.small_site import make_repository, make_settings
 from tests.support.stand_in_journal import JournalFile
@@ -168,7 +168,7 @@ class Served:
         """A client whose certificate the store knows."""
         issued = self.authorities.own.issue_client(user)
         expires = issued.certificate.not_valid_after_utc.astimezone(UTC)
-        await self.scene.store.add_certificate(
+        await self.scene.store.certificates.add(
             Certificate(serial=issued.serial, user=user, role=role, issued_at=now(), expires_at=expires)
         )
         return self.client(issued)
@@ -199,7 +199,7 @@ class Served:
         """Ends the job in the store, as if the agent had seen it end some time ago."""
         known = await self.jobs.get(job["job_id"])
         ended = {"status": "COMPLETED", "finished_at": now() - timedelta(hours=1), "revision": 2} | update
-        await self.scene.store.update_job(Job.model_validate(known.model_dump() | ended))
+        await self.scene.store.jobs.update(Job.model_validate(known.model_dump() | ended))
         await self.jobs.reconciler.load()
 
     async def nothing_is_left(self) -> None:
@@ -276,7 +276,7 @@ async def serve(
                     store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
                 ),
                 credentials=credentials,
-                write_audit=store.audit,
+                write_audit=store.audit.append,
                 **limits,
             )
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)

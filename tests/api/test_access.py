@@ -102,7 +102,7 @@ class Site:
             return response.status, read or await response.read()
 
     async def audited(self, cell: Cell) -> list[dict[str, Any]]:
-        rows = await self.served.scene.store.newest_audit_rows(actor=self.name, limit=100)
+        rows = await self.served.scene.store.audit.newest(actor=self.name, limit=100)
         return [row.content() for row in rows if row.content()["action"] == cell.operation]
 
 
@@ -145,7 +145,7 @@ async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: in
             assert status == 404
             assert cell.method == "HEAD" or b"urn:ml-agent:problem:job-not-found" in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
-        known = await site.served.scene.store.job(job_id)
+        known = await site.served.scene.store.jobs.get(job_id)
         assert known is not None
         assert known.revision == (2 if cell.operation == "unpinJob" else 1), "refused, and done all the same"
 
@@ -212,7 +212,7 @@ async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
     operator = await served.known("oscar", Role.OPERATOR)
     answer = await operator.post("/jobs", b"not even read")
     assert (answer.status, answer.problem) == (403, "forbidden")
-    (row,) = await served.scene.store.newest_audit_rows(actor="oscar", limit=9)
+    (row,) = await served.scene.store.audit.newest(actor="oscar", limit=9)
     assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
 
 
@@ -260,7 +260,7 @@ async def test_only_an_administrator_goes_before_others(served: Served, role: Ro
         assert answer.status == 202
         return
     assert (answer.status, answer.problem, answer.fields) == (403, "forbidden", ["priority"])
-    (row,) = await served.scene.store.newest_audit_rows(actor="caller", limit=9)
+    (row,) = await served.scene.store.audit.newest(actor="caller", limit=9)
     assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
     await served.nothing_is_left()
 

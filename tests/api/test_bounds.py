@@ -511,7 +511,7 @@ async def test_no_other_protocol_is_spoken(served: Served, alice: Client, wish: 
 async def test_a_page_has_no_more_jobs_than_fit_and_the_next_goes_on(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.store.database.MAX_PAGE_SIZE", 30_000)
+    monkeypatch.setattr("agent.store.jobs.MAX_PAGE_SIZE", 30_000)
     made = [
         (await alice.submit(hyperparameters={f"p{number}": "x" * 4000 for number in range(3)}))["job_id"]
         for _ in range(5)

@@ -53,7 +53,7 @@ async def test_what_is_wrong_is_named(served: Served, alice: Client, body: Any, 
     answer = await alice.post("/certificate", body)
     assert (answer.status, answer.problem) == (422, "invalid-request")
     assert field in answer.fields
-    assert len(await served.scene.store.certificates()) == 1
+    assert len(await served.scene.store.certificates.all()) == 1
 
 
 async def test_a_body_that_is_no_json_or_too_large_is_refused(alice: Client) -> None:

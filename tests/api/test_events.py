@@ -22,7 +22,7 @@ from agent.logs.archiver import Archivist
 from agent.logs.journal import Journal
 from agent.model.certificate import Role
 from agent.model.job import Attempt, Job, JobState
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.waiting import until
 
 from .conftest import Client, Served
@@ -210,7 +210,7 @@ async def remove(store: Store, *jobs: Any) -> None:
     def work(db: Any) -> None:
         db.executemany("DELETE FROM jobs WHERE id = ?", [(job["job_id"],) for job in jobs])
 
-    await store._run(work)
+    await store.database.run(work)
 
 
 async def test_a_removed_job_is_told(served: Served, alice: Client, bob: Client) -> None:
@@ -246,7 +246,7 @@ async def test_so_many_removals_that_some_are_forgotten_begin_anew(served: Serve
             " SELECT value, 'bob', 1 FROM n"
         )
 
-    await served.scene.store._run(many)
+    await served.scene.store.database.run(many)
     async with watching(alice, last_id=watch.last_id) as again:
         events = await again.upto("current")
     assert events[0][0] == "reset"
@@ -320,7 +320,7 @@ async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
         def revoke(db: Any) -> None:
             db.execute("UPDATE certificates SET revoked_at = '2026-01-01T00:00:00Z' WHERE user = 'alice'")
 
-        await served.scene.store._run(revoke)
+        await served.scene.store.database.run(revoke)
         _, data, _ = await watch.next("error")
         assert (data["status"], data["type"]) == (403, "urn:ml-agent:problem:certificate-refused")
         assert await watch.rest() == []
@@ -338,7 +338,7 @@ async def test_one_who_may_see_more_or_less_now_begins_anew(
         def demote(db: Any) -> None:
             db.execute("UPDATE certificates SET role = 'analyst' WHERE user = 'carol'")
 
-        await served.scene.store._run(demote)
+        await served.scene.store.database.run(demote)
         begin = await watch.upto("current")
     assert begin[0][0] == "reset"
     assert told(begin) == []
@@ -572,7 +572,7 @@ async def test_the_use_of_a_unit_is_what_systemd_counts(served: Served, alice: C
 
 async def changed(store: Store, job: Job, revision: int) -> Job:
     newer = job.model_copy(update={"revision": revision})
-    assert await store.update_job(newer)
+    assert await store.jobs.update(newer)
     return newer
 
 

@@ -69,7 +69,9 @@ async def test_a_revoked_certificate_is_refused_from_the_next_request_on(
     served: Served, alice: Client
 ) -> None:
     assert (await alice.get("/jobs")).status == 200
-    await served.scene.store._run(lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at"))
+    await served.scene.store.database.run(
+        lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at")
+    )
     answer = await alice.get("/jobs")
     assert (answer.status, answer.problem) == (403, "certificate-refused")
     assert "revoked" in answer.json["detail"]
@@ -80,14 +82,14 @@ async def test_the_role_is_the_stores_to_give_at_this_moment(
 ) -> None:
     job = await bob.submit()
     assert (await alice.get(f"/jobs/{job['job_id']}")).status == 404
-    await served.scene.store._run(
+    await served.scene.store.database.run(
         lambda db: db.execute("UPDATE certificates SET role = 'administrator' WHERE user = 'alice'")
     )
     assert (await alice.get(f"/jobs/{job['job_id']}")).status == 200
 
 
 async def test_a_serial_number_that_belongs_to_another_user_is_refused(served: Served, alice: Client) -> None:
-    await served.scene.store._run(lambda db: db.execute("UPDATE certificates SET user = 'bob'"))
+    await served.scene.store.database.run(lambda db: db.execute("UPDATE certificates SET user = 'bob'"))
     assert (await alice.get("/jobs")).problem == "certificate-refused"
 
 

@@ -59,7 +59,7 @@ async def running(served: Served, client: Client) -> Any:
     job = await client.submit()
     known = await served.jobs.get(job["job_id"])
     now_running = Job.model_validate(known.model_dump() | {"status": "RUNNING", "revision": 2})
-    assert await served.scene.store.update_job(now_running)
+    assert await served.scene.store.jobs.update(now_running)
     await served.jobs.reconciler.load()
     return job
 

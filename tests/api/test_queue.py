@@ -29,7 +29,7 @@ async def test_a_job_that_does_not_wait_has_no_place(served: Served, alice: Clie
 
 async def test_a_place_is_never_stored(served: Served, alice: Client) -> None:
     await alice.submit()
-    (stored,) = (await served.scene.store.page()).jobs
+    (stored,) = (await served.scene.store.jobs.page()).jobs
     assert stored.queue is None
 
 
@@ -116,5 +116,5 @@ async def test_what_runs_is_charged_to_its_user_and_survives_the_agent(
     job = await alice.submit()
     await alice.post(f"/jobs/{job['job_id']}/cancel")
     await served.jobs.ended(await served.jobs.get(job["job_id"]))
-    (use,) = await served.scene.store.uses()
+    (use,) = await served.scene.store.jobs.uses()
     assert use.owner == "alice"

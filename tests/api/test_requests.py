@@ -356,7 +356,7 @@ async def test_a_full_disk_is_507_and_no_job(
     async def full(*_: Any, **__: Any) -> None:
         raise AgentError(Problem.STORAGE_FULL, "The disk that holds the job store is full.")
 
-    monkeypatch.setattr(served.scene.store, "add_job", full)
+    monkeypatch.setattr(served.scene.store.jobs, "add", full)
     answer = await alice.post("/jobs", body())
     assert (answer.status, answer.problem) == (507, "storage-full")
     await served.nothing_is_left()
@@ -368,7 +368,7 @@ async def test_an_error_that_nobody_foresaw_tells_the_log_and_not_the_client(
     async def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a secret of the implementation")
 
-    monkeypatch.setattr(served.scene.store, "page", broken)
+    monkeypatch.setattr(served.scene.store.jobs, "page", broken)
     answer = await alice.get("/jobs")
     assert (answer.status, answer.problem) == (500, "internal")
     assert b"secret" not in answer.body

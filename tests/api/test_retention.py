@@ -15,9 +15,9 @@ from .conftest import Client, Served
 
 async def removed(served: Served, job: Any) -> None:
     """As retention does it."""
-    await served.scene.store.archived(job["job_id"])
+    await served.scene.store.jobs.mark_archived(job["job_id"])
     removal = Removal(at=now(), rule=RetentionRule.AGE)
-    assert await served.scene.store.remove_files({job["job_id"]: removal}) == [job["job_id"]]
+    assert await served.scene.store.retention.remove_files({job["job_id"]: removal}) == [job["job_id"]]
     while not remove(served.scene.settings.paths_of(job["job_id"]).directory, 1000):
         pass
 

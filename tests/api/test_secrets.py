@@ -61,7 +61,7 @@ async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Serve
     waiting = await alice.submit("declared.py")
     known = await served.jobs.get(running["job_id"])
     begun = {"status": JobState.RUNNING, "queue": None, "revision": 2}
-    assert await served.scene.store.update_job(known.model_copy(update=begun))
+    assert await served.scene.store.jobs.update(known.model_copy(update=begun))
     await served.jobs.reconciler.load()
     answer = await put(alice, "warehouse")
     assert answer.json["earlier_value_in"] == [running["job_id"]]
@@ -170,7 +170,7 @@ async def test_a_change_is_audited_although_the_client_has_left(
     expected = "setSecret" if method == "PUT" else "removeSecret"
 
     async def audited() -> bool:
-        rows = await served.scene.store.audit_rows(0, 1000)
+        rows = await served.scene.store.audit.rows(0, 1000)
         return [row.content()["action"] for row in rows][1:] == [expected]
 
     await until(audited)

@@ -16,11 +16,11 @@ MALLORY = Caller(actor="mallory", role="analyst", source="192.0.2.66")
 
 
 async def audited(served: Served) -> list[dict[str, Any]]:
-    return [row.content() for row in await served.scene.store.audit_rows(0, 1000)]
+    return [row.content() for row in await served.scene.store.audit.rows(0, 1000)]
 
 
 async def everything(served: Served) -> str:
-    return "\n".join(row.entry for row in await served.scene.store.audit_rows(0, 1000))
+    return "\n".join(row.entry for row in await served.scene.store.audit.rows(0, 1000))
 
 
 async def test_an_accepted_job_is_audited_with_what_runs_and_without_a_value(
@@ -122,7 +122,7 @@ async def test_what_cannot_be_audited_is_not_shown_and_what_is_refused_stays_ref
     def full(*_: object) -> None:
         raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
 
-    monkeypatch.setattr("agent.store.database.append", full)
+    monkeypatch.setattr("agent.store.audit.append_row", full)
     path = f"/jobs/{job['job_id']}/logs"
     assert (await operator.get(path)).status == 507
     assert (await alice.get(path)).status == 200
@@ -135,7 +135,9 @@ async def test_a_refused_certificate_is_audited_by_its_name_and_serial_number(
 ) -> None:
     unknown = served.authorities.own.issue_client("mallory")
     await served.client(unknown).get("/jobs")
-    await served.scene.store._run(lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at"))
+    await served.scene.store.database.run(
+        lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at")
+    )
     await alice.get("/jobs")
     first, second = await audited(served)
     assert (first["actor"], first["subject"]) == ("mallory", unknown.serial)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from agent.audit import chain
-from agent.audit.chain import Broken, Caller, Link, Result, Row, follow
+from agent.audit.chain import AuditRow, Broken, Caller, Link, Result, follow
 from agent.errors import AgentError, Problem
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.store.test_store import make_job
 from tests.support.waiting import until
 
@@ -31,14 +31,14 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.store.test_store import make_job
 from agent.audit.chain import Caller
-from agent.store.database import Store
+from agent.store.store import Store
 
 async def write(path, count):
     caller = Caller(actor=sys.argv[4], role="analyst", source="test")
     async with Store.open(Path(path)) as store:
         while count:
             job = make_job(owner=sys.argv[4])
-            await store.add_job(job, max_waiting=10**6, deed=caller.did("submitJob", job.job_id))
+            await store.jobs.add(job, max_waiting=10**6, deed=caller.did("submitJob", job.job_id))
             count -= 1
 
 asyncio.run(write(sys.argv[1], int(sys.argv[2])))
@@ -56,10 +56,10 @@ async def store(path: Path) -> AsyncIterator[Store]:
         yield opened
 
 
-async def walk(store: Store) -> list[Row]:
+async def walk(store: Store) -> list[AuditRow]:
     """All rows, of which each follows from the one before it. Raises `Broken`."""
-    link, _ = await store.audit_links()
-    rows = await store.audit_rows(link.seq, 10**6)
+    link, _ = await store.audit.links()
+    rows = await store.audit.rows(link.seq, 10**6)
     for row in rows:
         link = follow(link, row)
     return rows
@@ -67,12 +67,12 @@ async def walk(store: Store) -> list[Row]:
 
 async def written(store: Store, count: int) -> None:
     for number in range(1, count + 1):
-        await store.audit(ALICE.did("test", str(number)))
+        await store.audit.append(ALICE.did("test", str(number)))
 
 
 async def test_a_row_says_who_when_from_where_what_and_with_what_result(store: Store) -> None:
     before = now()
-    await store.audit(ALICE.was_refused("cancelJob", "k3v7q2m5x4ab", problem="forbidden"))
+    await store.audit.append(ALICE.was_refused("cancelJob", "k3v7q2m5x4ab", problem="forbidden"))
     (row,) = await walk(store)
     content = row.content()
     assert before.isoformat(timespec="milliseconds")[:23] <= content.pop("at")[:23]
@@ -89,7 +89,7 @@ async def test_a_row_says_who_when_from_where_what_and_with_what_result(store: S
 
 async def test_what_a_client_can_make_long_or_odd_is_kept_within_bounds(store: Store) -> None:
     odd = "\ud800\x1b[31m\u202e\n" + "x" * 10_000
-    await store.audit(ALICE.did("test", odd, path=odd, names=[odd] * 1000))
+    await store.audit.append(ALICE.did("test", odd, path=odd, names=[odd] * 1000))
     (row,) = await walk(store)
     assert row.entry.isascii()
     assert "\n" not in row.entry
@@ -110,12 +110,12 @@ async def test_the_chain_goes_on_where_the_file_is_opened_again(path: Path) -> N
 
 async def test_a_deed_that_does_not_happen_has_no_row(store: Store) -> None:
     job = make_job()
-    await store.add_job(job, max_waiting=1, deed=ALICE.did("submitJob", job.job_id))
+    await store.jobs.add(job, max_waiting=1, deed=ALICE.did("submitJob", job.job_id))
     with pytest.raises(AgentError):
-        await store.add_job(make_job(), max_waiting=1, deed=ALICE.did("submitJob"))
-    assert not await store.update_job(job.model_copy(update={"revision": 7}), deed=ALICE.did("cancelJob"))
-    assert await store.pin("aaaaaaaaaaaa", pinned=True, limit=1, deed=ALICE.did("pinJob")) is None
-    await store.pin(job.job_id, pinned=False, limit=1, deed=ALICE.did("unpinJob"))  # which it is already
+        await store.jobs.add(make_job(), max_waiting=1, deed=ALICE.did("submitJob"))
+    assert not await store.jobs.update(job.model_copy(update={"revision": 7}), deed=ALICE.did("cancelJob"))
+    assert await store.jobs.pin("aaaaaaaaaaaa", pinned=True, limit=1, deed=ALICE.did("pinJob")) is None
+    await store.jobs.pin(job.job_id, pinned=False, limit=1, deed=ALICE.did("unpinJob"))  # which it is already
     assert [row.content()["action"] for row in await walk(store)] == ["submitJob"]
 
 
@@ -125,23 +125,23 @@ async def test_a_row_that_cannot_be_written_takes_its_deed_with_it(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("agent.store.database.append", fail)
+    monkeypatch.setattr("agent.store.audit.append_row", fail)
     job, time = make_job(), now()
     with pytest.raises(AgentError) as refused:
-        await store.add_job(job, max_waiting=1, deed=ALICE.did("submitJob", job.job_id))
+        await store.jobs.add(job, max_waiting=1, deed=ALICE.did("submitJob", job.job_id))
     assert refused.value.problem is Problem.STORAGE_FULL
     certificate = Certificate(serial="1", user="bob", role=Role.ANALYST, issued_at=time, expires_at=time)
     with pytest.raises(AgentError):
-        await store.add_certificate(certificate, deed=ALICE.did("issueCertificate", "1"))
-    assert await store.job(job.job_id) is None
-    assert await store.certificates() == []
+        await store.certificates.add(certificate, deed=ALICE.did("issueCertificate", "1"))
+    assert await store.jobs.get(job.job_id) is None
+    assert await store.certificates.all() == []
 
 
 async def test_a_key_that_is_used_again_is_no_second_deed(store: Store) -> None:
     for _ in range(2):
         job = make_job()
         deed = ALICE.did("submitJob", job.job_id)
-        await store.add_job(job, idempotency_key="k", fingerprint="f", max_waiting=9, deed=deed)
+        await store.jobs.add(job, idempotency_key="k", fingerprint="f", max_waiting=9, deed=deed)
     assert len(await walk(store)) == 1
 
 
@@ -244,21 +244,20 @@ async def test_a_writer_that_is_killed_leaves_a_whole_chain_and_no_deed_without_
         async with Store.open(path) as store:
             rows_left = await walk(store)
             assert len(rows_left) > rows
-            await store.audit(ALICE.did("test"))  # and it goes on
+            await store.audit.append(ALICE.did("test"))  # and it goes on
     async with Store.open(path) as store:
         submitted = [row.content()["subject"] for row in await walk(store) if "submitJob" in row.entry]
-        jobs = [job.job_id for job in await store.active_jobs()]
+        jobs = [job.job_id for job in await store.jobs.active()]
     assert submitted == jobs
 
 
 async def test_a_row_that_is_half_written_when_its_writer_dies_was_never_there(path: Path) -> None:
     async with Store.open(path) as store:
         await written(store, 2)
-    code = (
-        "import os, sqlite3, sys; from agent.audit.chain import Caller; from agent.store.audit import append;"
-    )
+    code = "import os, sqlite3, sys; from agent.audit.chain import Caller;"
+    code += "from agent.store.audit import append_row;"
     code += "db = sqlite3.connect(sys.argv[1]); db.execute('BEGIN IMMEDIATE');"
-    code += "append(db, Caller(actor='a', role='b', source='c').did('d')); os.kill(os.getpid(), 9)"
+    code += "append_row(db, Caller(actor='a', role='b', source='c').did('d')); os.kill(os.getpid(), 9)"
     writer = await asyncio.create_subprocess_exec(sys.executable, "-c", code, str(path))
     assert await writer.wait() == -signal.SIGKILL
     async with Store.open(path) as store:
@@ -270,7 +269,7 @@ async def test_writers_beside_each_other_keep_one_chain(path: Path) -> None:
     async with Store.open(path) as store:
         writers = [await start_writer(path, 30, owner) for owner in ("alice", "bob")]
         for number in range(30):
-            await store.audit(ALICE.did("here", str(number)))
+            await store.audit.append(ALICE.did("here", str(number)))
         assert [await writer.wait() for writer in writers] == [0, 0]
         rows = await walk(store)
     assert [row.seq for row in rows] == list(range(1, 91))
@@ -282,12 +281,12 @@ async def test_writers_beside_each_other_keep_one_chain(path: Path) -> None:
 
 async def test_the_newest_rows_are_found_by_actor_and_time(store: Store) -> None:
     bob = ALICE.model_copy(update={"actor": "bob"})
-    await store.audit(ALICE.did("first"))
-    await store.audit(bob.did("second"))
-    await store.audit(ALICE.did("third"))
+    await store.audit.append(ALICE.did("first"))
+    await store.audit.append(bob.did("second"))
+    await store.audit.append(ALICE.did("third"))
 
     async def found(**which: object) -> list[str]:
-        rows = await store.newest_audit_rows(**{"limit": 10, **which})  # type: ignore[arg-type]
+        rows = await store.audit.newest(**{"limit": 10, **which})  # type: ignore[arg-type]
         return [row.content()["action"] for row in rows]
 
     assert await found() == ["first", "second", "third"]
@@ -300,7 +299,7 @@ async def test_the_newest_rows_are_found_by_actor_and_time(store: Store) -> None
 async def test_what_is_archived_and_what_is_left_are_one_chain(store: Store) -> None:
     await written(store, 4)
     kept: list[bytes] = []
-    count, link = await store.archive_audit(
+    count, link = await store.audit.archive(
         now() + timedelta(hours=1), kept.append, ALICE.did("archiveAudit")
     )
     assert (count, link.seq) == (4, 4)
@@ -308,10 +307,10 @@ async def test_what_is_archived_and_what_is_left_are_one_chain(store: Store) -> 
     assert anchor == START
     for row in rows:
         anchor = follow(anchor, row)
-    assert (anchor, await store.audit_links()) == (link, (link, (await walk(store))[-1].link))
+    assert (anchor, await store.audit.links()) == (link, (link, (await walk(store))[-1].link))
     (left,) = await walk(store)
     assert (left.seq, left.content()["subject"]) == (5, str(link))
-    assert (await store.archive_audit(now() - timedelta(1), kept.append, ALICE.did("again")))[0] == 0
+    assert (await store.audit.archive(now() - timedelta(1), kept.append, ALICE.did("again")))[0] == 0
 
 
 async def test_what_cannot_be_kept_is_not_removed(store: Store) -> None:
@@ -321,7 +320,7 @@ async def test_what_cannot_be_kept_is_not_removed(store: Store) -> None:
         raise AgentError(Problem.CONFIGURATION, "It exists.")
 
     with pytest.raises(AgentError, match="exists"):
-        await store.archive_audit(now() + timedelta(hours=1), refuse, ALICE.did("archiveAudit"))
+        await store.audit.archive(now() + timedelta(hours=1), refuse, ALICE.did("archiveAudit"))
     assert len(await walk(store)) == 3
 
 
@@ -334,7 +333,7 @@ async def test_a_broken_chain_is_not_archived(path: Path) -> None:
     kept: list[bytes] = []
     async with Store.open(path) as store:
         with pytest.raises(AgentError, match="row 2"):
-            await store.archive_audit(now() + timedelta(hours=1), kept.append, ALICE.did("archiveAudit"))
+            await store.audit.archive(now() + timedelta(hours=1), kept.append, ALICE.did("archiveAudit"))
     assert kept == []
 
 
@@ -351,6 +350,6 @@ def test_a_head_is_written_and_read_the_same() -> None:
 
 
 def test_an_unreadable_row_has_no_content() -> None:
-    assert Row(1, "no JSON", "").content() == Row(1, "[]", "").content() == {}
+    assert AuditRow(1, "no JSON", "").content() == AuditRow(1, "[]", "").content() == {}
     assert json.loads(chain.write_archive(START, []))["anchor"] == str(START)
     assert Result("done") is Result.DONE

@@ -29,7 +29,8 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
-from agent.store.database import IdTaken, Store, _insert
+from agent.store.jobs import IdTaken, _insert
+from agent.store.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = 50
@@ -120,7 +121,7 @@ async def fill(store: Store, status: JobState, count: int) -> None:
         # As the agent has left it that saw them end: what they take on the disk is known.
         db.execute("UPDATE jobs SET bytes = 0 WHERE NOT active")  # type: ignore[attr-defined]
 
-    await store._run(work)
+    await store.database.run(work)
 
 
 def prepare(base: Path, port: int) -> ssl.SSLContext:
@@ -158,10 +159,10 @@ async def agent(base: Path, *, ended: int, waiting: int = 0) -> AsyncIterator[Ag
         await fill(store, JobState.PENDING, waiting)
         expires = now() + timedelta(days=1)
         serial = (base / "serial").read_text()
-        await store.add_certificate(
+        await store.certificates.add(
             Certificate(serial=serial, user="alice", role=Role.ANALYST, issued_at=now(), expires_at=expires)
         )
-        job_id = (await store.page(limit=1)).jobs[0].job_id
+        job_id = (await store.jobs.page(limit=1)).jobs[0].job_id
     environment = {**os.environ, "ML_AGENT_CONFIG": str(base / "config.toml"), "PYTHONPATH": str(CHECKOUT)}
     began = time.perf_counter()
     with (base / "agent.log").open("wb") as log:

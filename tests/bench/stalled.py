@@ -32,7 +32,7 @@ from agent.identity import authority as authority_module
 from agent.identity.authority import Authority
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
-from agent.store.database import Store
+from agent.store.store import Store
 
 from .contender import BenchError, command
 from .logs import Job, Usage, running_job
@@ -157,7 +157,7 @@ async def issue_others(settings: Settings, directory: Path) -> list[tuple[str, s
         for number in range(HOLDERS):
             user = f"stalled-{number}"
             issued = authority.issue_client(user, LIFETIME)
-            await store.add_certificate(
+            await store.certificates.add(
                 Certificate(
                     serial=issued.serial,
                     user=user,

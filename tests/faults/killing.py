@@ -20,7 +20,7 @@ from agent.host.systemd import Units
 from agent.jobs.submission import Submission
 from agent.model.job import Job, JobState
 from agent.runtime.quadlet import Compiler
-from agent.store.database import Store
+from agent.store.store import Store
 
 FILE = "FAULT_FILE"
 

@@ -18,7 +18,7 @@ from agent.identity.authority import Authority
 from agent.identity.certificates import Certificates, recorded
 from agent.model.base import now
 from agent.model.certificate import Certificate, Principal, Role
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.identity.test_signing_request import pem
 
 CAROL = Principal(user="carol", role=Role.ADMINISTRATOR)
@@ -37,7 +37,7 @@ class Site:
         self.der = issued.certificate.public_bytes(Encoding.DER)
 
     async def known(self) -> Certificate:
-        certificate = await self.store.certificate(self.row.serial)
+        certificate = await self.store.certificates.get(self.row.serial)
         assert certificate is not None
         return certificate
 
@@ -46,7 +46,7 @@ class Site:
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     async with Store.open(tmp_path / "jobs.db") as store:
         site = Site(store, tmp_path / "pki")
-        await store.add_certificate(site.row)
+        await store.certificates.add(site.row)
         yield site
 
 
@@ -69,7 +69,7 @@ async def test_a_full_disk_refuses_nobody(site: Site, monkeypatch: pytest.Monkey
     async def full(serial: str, at: object) -> None:
         raise AgentError(Problem.STORAGE_FULL, "There is no room.")
 
-    monkeypatch.setattr(site.store, "certificate_used", full)
+    monkeypatch.setattr(site.store.certificates, "mark_used", full)
     assert await site.certificates.identify(site.der) == CAROL
 
 
@@ -77,19 +77,19 @@ async def test_many_streams_of_a_certificate_cost_one_look_at_the_record(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    look = site.store.certificate
+    look = site.store.certificates.get
 
     async def counted(serial: str) -> Certificate | None:
         looks.append(serial)
         return await look(serial)
 
-    monkeypatch.setattr(site.store, "certificate", counted)
+    monkeypatch.setattr(site.store.certificates, "get", counted)
     monkeypatch.setattr(certificates_module, "FRESH", 3600.0)
     asked = [site.certificates.identify_again(site.der) for _ in range(500)]
     assert await asyncio.gather(*asked) == [CAROL] * 500
     assert len(looks) == 1
     monkeypatch.setattr(certificates_module, "FRESH", 0.0)
-    await site.store.revoke([site.row.serial], now())
+    await site.store.certificates.revoke([site.row.serial], now())
     with pytest.raises(AgentError, match="was revoked"):
         await site.certificates.identify_again(site.der)
     assert len(looks) == 2
@@ -97,14 +97,14 @@ async def test_many_streams_of_a_certificate_cost_one_look_at_the_record(
 
 async def test_an_answer_that_is_kept_for_streams_does_not_hold_for_requests(site: Site) -> None:
     await site.certificates.identify_again(site.der)
-    await site.store.revoke([site.row.serial], now())
+    await site.store.certificates.revoke([site.row.serial], now())
     with pytest.raises(AgentError, match="was revoked"):
         await site.certificates.identify(site.der)
 
 
 async def test_renewing_records_for_whom_under_what_and_by_which_authority(site: Site, csr: str) -> None:
     answer = await site.certificates.renew(site.der, csr, CALLER)
-    renewed = await site.store.certificate(answer.serial)
+    renewed = await site.store.certificates.get(answer.serial)
     assert renewed is not None
     assert (renewed.user, renewed.role, renewed.renews) == ("carol", Role.ADMINISTRATOR, site.row.serial)
     assert renewed.authority == authority.authority_id(site.authority.certificate)
@@ -122,7 +122,9 @@ async def test_nothing_is_renewed_from_what_is_revoked_meanwhile(
     certify = site.certificates._certify
 
     def slowly(*arguments: object) -> object:
-        asyncio.run_coroutine_threadsafe(site.store.revoke([site.row.serial], now()), loop).result()
+        asyncio.run_coroutine_threadsafe(
+            site.store.certificates.revoke([site.row.serial], now()), loop
+        ).result()
         return certify(*arguments)  # type: ignore[arg-type]
 
     loop = asyncio.get_running_loop()
@@ -130,7 +132,7 @@ async def test_nothing_is_renewed_from_what_is_revoked_meanwhile(
     with pytest.raises(AgentError, match="was revoked") as caught:
         await site.certificates.renew(site.der, csr, CALLER)
     assert caught.value.problem is Problem.CERTIFICATE_REFUSED
-    assert [each.serial for each in await site.store.certificates()] == [site.row.serial]
+    assert [each.serial for each in await site.store.certificates.all()] == [site.row.serial]
 
 
 async def test_a_user_gets_so_many_good_certificates_and_no_more(site: Site, csr: str) -> None:
@@ -139,14 +141,14 @@ async def test_a_user_gets_so_many_good_certificates_and_no_more(site: Site, csr
     with pytest.raises(AgentError) as caught:
         await site.certificates.renew(site.der, csr, CALLER)
     assert caught.value.problem is Problem.TOO_MANY_CERTIFICATES
-    assert len(await site.store.certificates()) == 3
+    assert len(await site.store.certificates.all()) == 3
 
 
 async def test_a_revocation_takes_the_line_below_with_it_and_nothing_else(site: Site, csr: str) -> None:
     child = await site.certificates.renew(site.der, csr, CALLER)
     der = x509.load_pem_x509_certificate(child.certificate.encode()).public_bytes(Encoding.DER)
     grandchild = await site.certificates.renew(der, csr, CALLER)
-    revoked = await site.store.revoke([child.serial], now())
+    revoked = await site.store.certificates.revoke([child.serial], now())
     assert {each.serial for each in revoked} == {child.serial, grandchild.serial}
     assert (await site.known()).revoked_at is None
-    assert await site.store.revoke([child.serial], now()) == []
+    assert await site.store.certificates.revoke([child.serial], now()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.job_host import Host, real_host
 from tests.support.job_scene import Scene
 from tests.support.small_site import import_image, make_repository, make_settings, with_jobs

@@ -18,14 +18,14 @@ async def test_a_cancellation_whose_client_hung_up_does_not_stop_the_jobs_record
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.units.states[job.unit] = UnitState(active_state="active", invocation_id=INVOCATION)
-        committing, update_job = asyncio.Event(), scene.store.update_job
+        committing, update_job = asyncio.Event(), scene.store.jobs.update
 
         async def slow(changed: Job, **options: Any) -> bool:
             committing.set()
             await asyncio.sleep(0.05)
             return await update_job(changed, **options)
 
-        monkeypatch.setattr(scene.store, "update_job", slow)
+        monkeypatch.setattr(scene.store.jobs, "update", slow)
         call = asyncio.create_task(jobs.cancel(job.job_id))
         await committing.wait()
         call.cancel()
@@ -68,14 +68,14 @@ async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
 
 async def test_each_attempts_use_is_charged_once(soon: Scene) -> None:
     charged: list[float] = []
-    update_job = soon.store.update_job
+    update_job = soon.store.jobs.update
 
     async def noted(changed: Job, **options: Any) -> bool:
         if options["use"] is not None:
             charged.append(options["use"].seconds)
         return await update_job(changed, **options)
 
-    soon.store.update_job = noted  # type: ignore[method-assign]
+    soon.store.jobs.update = noted  # type: ignore[method-assign]
     async with driving(soon.jobs()) as jobs:
         job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         for number in (1, 2):

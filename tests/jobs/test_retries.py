@@ -147,7 +147,7 @@ async def test_a_job_that_the_host_took_down_is_tried_again_after_the_boot(soon:
     async with driving(soon.jobs()) as jobs:
         second = await starts_again(soon, jobs, job)
     assert [each.reason for each in second.attempts] == [Reason.INTERRUPTED]
-    assert await soon.store.manager_of(job.job_id) == "boot:2"
+    assert await soon.store.jobs.manager_of(job.job_id) == "boot:2"
 
 
 async def test_a_host_that_goes_down_takes_one_attempt_and_not_the_next_as_well(

@@ -133,14 +133,14 @@ async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     committing = asyncio.Event()
-    add_job = scene.store.add_job
+    add_job = scene.store.jobs.add
 
     async def slow(*arguments: Any, **options: Any) -> Job:
         committing.set()
         await asyncio.sleep(0.05)
         return await add_job(*arguments, **options)
 
-    monkeypatch.setattr(scene.store, "add_job", slow)
+    monkeypatch.setattr(scene.store.jobs, "add", slow)
     async with driving(scene.jobs()) as jobs:
         call = asyncio.create_task(jobs.submit("alice", JobRequest(script_name="succeed.py")))
         await committing.wait()

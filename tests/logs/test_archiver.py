@@ -16,7 +16,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
 from agent.model.log import LogSource
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.waiting import until
 
 
@@ -64,9 +64,9 @@ async def ended_job(store: Store, directory: Path, *, began: bool = True) -> Job
         unit=unit_name(job_id),
         created_at=now(),
     )
-    await store.add_job(job, max_waiting=1000)
+    await store.jobs.add(job, max_waiting=1000)
     ended = job.model_copy(update={"status": JobState.COMPLETED, "finished_at": now(), "revision": 2})
-    assert await store.update_job(ended)
+    assert await store.jobs.update(ended)
     if began:
         (directory / job_id).mkdir(parents=True)
     return ended
@@ -97,11 +97,11 @@ async def kept(file: Path) -> list[str]:
 
 async def test_what_an_earlier_agent_left_is_kept(store: Store, tmp_path: Path) -> None:
     job = await ended_job(store, tmp_path / "jobs")
-    assert await store.unarchived_jobs() == [job]
+    assert await store.jobs.unarchived() == [job]
     async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
         pass
     assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == [job.unit] * 3
-    assert await store.unarchived_jobs() == []
+    assert await store.jobs.unarchived() == []
 
 
 async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_job_that_never_began_has_no_log(store: Store, tmp_path: Path) -
     async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
         pass
     assert not (tmp_path / "jobs").exists()
-    assert await store.unarchived_jobs() == []
+    assert await store.jobs.unarchived() == []
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), AgentError(Problem.HOST, "no")])
@@ -146,7 +146,7 @@ async def test_a_log_that_cannot_be_kept_is_left_to_the_next_agent(
     assert list((tmp_path / "jobs" / job.job_id).iterdir()) == []
     async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
         pass
-    assert await store.unarchived_jobs() == []
+    assert await store.jobs.unarchived() == []
 
 
 async def test_a_log_that_was_kept_before_the_agent_died_is_not_read_again(
@@ -158,7 +158,7 @@ async def test_a_log_that_was_kept_before_the_agent_died_is_not_read_again(
     async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
         pass
     assert file.read_bytes() == b"kept"
-    assert await store.unarchived_jobs() == []
+    assert await store.jobs.unarchived() == []
 
 
 class BusyJournal(StandInJournal):

@@ -24,7 +24,7 @@ from agent.model.job import Job, JobState, Reason, RetentionRule
 from agent.retention import pruner as pruner_module
 from agent.retention.pruner import Pruned, Pruner, Stage
 from agent.scripts.snapshots import Snapshots
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.git_repository import commit
 from tests.support.small_site import make_repository, make_settings
 from tests.support.waiting import until
@@ -98,7 +98,7 @@ class StandInPodman:
 
 @dataclass
 class Scene:
-    """Finished jobs by the hour."""
+    """FinishedJob jobs by the hour."""
 
     settings: Settings
     store: Store
@@ -142,7 +142,7 @@ class Scene:
             created_at=now() - timedelta(hours=hours),
             **({"commit": "0" * 40, "image_digest": ""} | values),
         )
-        await self.store.add_job(job, idempotency_key=job_id, fingerprint="f", max_waiting=1000)
+        await self.store.jobs.add(job, idempotency_key=job_id, fingerprint="f", max_waiting=1000)
         artifacts = self.files(job) / "attempts/1/artifacts"
         artifacts.mkdir(parents=True)
         (artifacts / "model").write_bytes(b"x" * size)
@@ -152,14 +152,14 @@ class Scene:
             return job
         update = {"status": JobState.FAILED, "reason": Reason.EXIT_CODE, "revision": 2}
         job = job.model_copy(update=update | {"finished_at": now() - timedelta(hours=hours)})
-        assert await self.store.update_job(job)
+        assert await self.store.jobs.update(job)
         if archived:
-            await self.store.archived(job_id)
+            await self.store.jobs.mark_archived(job_id)
         return job
 
     async def state(self, job: Job) -> str:
         """What there is of a job."""
-        known = await self.store.job(job.job_id)
+        known = await self.store.jobs.get(job.job_id)
         parts = {
             "unit": self.unit_file(job).exists(),
             "files": self.files(job).exists(),
@@ -199,7 +199,7 @@ async def test_a_job_goes_in_stages(scene: Scene) -> None:
         (Stage.FILES, files.job_id, RetentionRule.AGE),
     ]
     assert sorted(scene.units.forgotten) == sorted(job.unit for job in (unit, files, record))
-    removed = await scene.store.job(files.job_id)
+    removed = await scene.store.jobs.get(files.job_id)
     assert removed is not None
     assert removed.removed is not None
     assert removed.removed.rule is RetentionRule.AGE
@@ -210,8 +210,8 @@ async def test_a_job_goes_in_stages(scene: Scene) -> None:
 async def test_with_the_record_goes_the_idempotency_key_and_not_before(scene: Scene) -> None:
     files, record = await scene.job(91 * DAY), await scene.job(366 * DAY)
     await pruned(scene.pruner())
-    assert await scene.store.job_of_key("alice", record.job_id, "f") is None
-    known = await scene.store.job_of_key("alice", files.job_id, "f")
+    assert await scene.store.jobs.by_key("alice", record.job_id, "f") is None
+    known = await scene.store.jobs.by_key("alice", files.job_id, "f")
     assert known is not None
     assert known.job_id == files.job_id
 
@@ -267,10 +267,10 @@ async def test_the_plan_is_what_then_goes_and_changes_nothing(scene: Scene) -> N
 
 async def test_a_pinned_job_that_is_unpinned_is_left_to_retention_again(scene: Scene) -> None:
     job = await scene.job(100 * DAY)
-    await scene.store.pin(job.job_id, pinned=True, limit=1)
+    await scene.store.jobs.pin(job.job_id, pinned=True, limit=1)
     await pruned(scene.pruner())
     assert await scene.state(job) == ALL
-    await scene.store.pin(job.job_id, pinned=False, limit=1)
+    await scene.store.jobs.pin(job.job_id, pinned=False, limit=1)
     await pruned(scene.pruner())
     assert await scene.state(job) == "removed record"
 
@@ -279,13 +279,13 @@ async def test_a_job_that_is_pinned_while_it_is_about_to_go_stays(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await scene.job(100 * DAY)
-    remove_files = scene.store.remove_files
+    remove_files = scene.store.retention.remove_files
 
     async def pinned_before(*arguments: Any) -> list[str]:
-        await scene.store.pin(job.job_id, pinned=True, limit=1)
+        await scene.store.jobs.pin(job.job_id, pinned=True, limit=1)
         return await remove_files(*arguments)
 
-    monkeypatch.setattr(scene.store, "remove_files", pinned_before)
+    monkeypatch.setattr(scene.store.retention, "remove_files", pinned_before)
     assert await pruned(scene.pruner()) == []
     assert await scene.state(job) == "files record"
 
@@ -330,7 +330,7 @@ async def test_what_a_killed_agent_has_begun_to_remove_is_removed_by_the_next_on
     assert await scene.state(job) in ("files", "files removed record")
     await pruned(scene.pruner())
     assert not scene.files(job).exists()
-    assert await scene.store.leaving() == []
+    assert await scene.store.retention.pending_deletions() == []
 
 
 async def test_what_cannot_be_deleted_holds_nothing_else_up(
@@ -347,7 +347,7 @@ async def test_what_cannot_be_deleted_holds_nothing_else_up(
     monkeypatch.setattr(pruner_module, "remove", refused)
     await pruned(scene.pruner())
     assert (scene.files(stays).exists(), scene.files(goes).exists()) == (True, False)
-    assert await scene.store.leaving() == [stays.job_id]
+    assert await scene.store.retention.pending_deletions() == [stays.job_id]
     monkeypatch.undo()
     await pruned(scene.pruner())
     assert not scene.files(stays).exists()
@@ -481,7 +481,8 @@ async def test_half_of_the_file_system_is_for_jobs_where_nothing_is_said(scene: 
 
 
 async def at_work(scene: Scene, process: asyncio.subprocess.Process, left_to_it: set[str]) -> bool:
-    return process.returncode is not None or not set(await scene.store.leaving()) <= left_to_it
+    pending = set(await scene.store.retention.pending_deletions())
+    return process.returncode is not None or not pending <= left_to_it
 
 
 async def test_whoever_is_killed_while_removing_leaves_no_job_with_half_of_its_files(
@@ -509,9 +510,9 @@ async def test_whoever_is_killed_while_removing_leaves_no_job_with_half_of_its_f
                 process.kill()
             kills += 1
         code = await process.wait()
-        leaving = set(await scene.store.leaving())
+        leaving = set(await scene.store.retention.pending_deletions())
         for job in jobs:
-            known, left = await scene.store.job(job.job_id), len(list(scene.files(job).rglob("*")))
+            known, left = await scene.store.jobs.get(job.job_id), len(list(scene.files(job).rglob("*")))
             if known is not None and known.removed is None:
                 assert left == 24  # three directories and 21 files
             elif left or scene.files(job).exists():
@@ -519,5 +520,5 @@ async def test_whoever_is_killed_while_removing_leaves_no_job_with_half_of_its_f
                 cut_short += 1
     assert cut_short  # or nobody was killed at work
     assert not any(scene.files(job).exists() for job in jobs)
-    assert [await scene.store.job(job.job_id) is None for job in jobs] == [True] * 50 + [False] * 50
-    assert await scene.store.leaving() == []
+    assert [await scene.store.jobs.get(job.job_id) is None for job in jobs] == [True] * 50 + [False] * 50
+    assert await scene.store.retention.pending_deletions() == []

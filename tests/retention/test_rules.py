@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from agent.config import Retention
 from agent.model.job import RetentionRule
+from agent.model.retention import FinishedJob
 from agent.retention.rules import Due, files_due, records_due, units_due
-from agent.store.database import Finished
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FUTURE = datetime.max.replace(tzinfo=UTC)
@@ -25,7 +25,7 @@ rules = st.builds(
 # Oldest first, as the store gives them; some in the future, as after a clock that was wrong.
 jobs = st.lists(st.tuples(st.integers(-10, 400), st.integers(0, 100)), max_size=12).map(
     lambda ages: [
-        Finished(f"job-{number}", NOW - timedelta(hours=hours), size)
+        FinishedJob(f"job-{number}", NOW - timedelta(hours=hours), size)
         for number, (hours, size) in enumerate(sorted(ages, reverse=True))
     ]
 )
@@ -36,7 +36,7 @@ def untouchable(retention: Retention) -> datetime:
     return NOW - timedelta(hours=retention.at_least_hours)
 
 
-def check(finished: list[Finished], due: list[Due], expired: datetime, kept: datetime = FUTURE) -> None:
+def check(finished: list[FinishedJob], due: list[Due], expired: datetime, kept: datetime = FUTURE) -> None:
     """What holds for each stage; nothing goes that ended after `kept`."""
     assert [each.job for each in due] == finished[: len(due)]
     assert all(each.job.finished_at <= kept for each in due)
@@ -47,7 +47,7 @@ def check(finished: list[Finished], due: list[Due], expired: datetime, kept: dat
 
 
 @given(jobs, rules)
-def test_units_go_by_age_and_count(finished: list[Finished], retention: Retention) -> None:
+def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: Retention) -> None:
     due = units_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(hours=retention.unit_hours))
     kept = finished[len(due) :]
@@ -57,7 +57,7 @@ def test_units_go_by_age_and_count(finished: list[Finished], retention: Retentio
 
 
 @given(jobs, rules)
-def test_records_go_by_age_and_count(finished: list[Finished], retention: Retention) -> None:
+def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: Retention) -> None:
     due = records_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(days=retention.record_days), untouchable(retention))
     kept = finished[len(due) :]
@@ -68,7 +68,7 @@ def test_records_go_by_age_and_count(finished: list[Finished], retention: Retent
 
 
 @given(jobs, rules, st.integers(0, 600))
-def test_files_go_by_age_and_bytes(finished: list[Finished], retention: Retention, maximum: int) -> None:
+def test_files_go_by_age_and_bytes(finished: list[FinishedJob], retention: Retention, maximum: int) -> None:
     surplus = sum(job.bytes for job in finished) - maximum
     due = files_due(finished, retention, surplus=surplus, now=NOW)
     check(finished, due, NOW - timedelta(days=retention.files_days), untouchable(retention))
@@ -80,9 +80,11 @@ def test_files_go_by_age_and_bytes(finished: list[Finished], retention: Retentio
 
 
 @given(jobs, rules, st.integers(1, 5))
-def test_in_steps_the_same_goes_as_at_once(finished: list[Finished], retention: Retention, step: int) -> None:
+def test_in_steps_the_same_goes_as_at_once(
+    finished: list[FinishedJob], retention: Retention, step: int
+) -> None:
     at_once = [each.job for each in records_due(finished, retention, count=len(finished), now=NOW)]
-    in_steps: list[Finished] = []
+    in_steps: list[FinishedJob] = []
     while True:
         left = finished[len(in_steps) :]
         due = records_due(left[:step], retention, count=len(left), now=NOW)

@@ -36,7 +36,7 @@ class Site:
     async def record(self, shown: Shown, user: str = "alice", role: Role = Role.ANALYST) -> Shown:
         """Puts a certificate into the record, as if this host had issued it."""
         holder = Principal(user=user, role=role)
-        await self.served.scene.store.add_certificate(
+        await self.served.scene.store.certificates.add(
             recorded(shown.certificate, self.own.certificate, holder)
         )
         return shown
@@ -50,7 +50,7 @@ class Site:
         return Shown(x509.load_pem_x509_certificate(answer["certificate"].encode()), key)
 
     async def revoke(self, serial: str) -> None:
-        await self.served.scene.store.revoke([serial], now())
+        await self.served.scene.store.certificates.revoke([serial], now())
 
 
 def request_of(key: Any, name: str) -> str:

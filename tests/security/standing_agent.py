@@ -25,7 +25,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.small_site import IMAGE, import_image, make_repository
 from tests.support.waiting import run, until
 
@@ -164,11 +164,11 @@ async def _fill(base: Path, jobs: list[Job]) -> None:
     """Stores the jobs with what they left, and the certificate of an administrator."""
     async with Store.open(base / "state/jobs.db") as store:
         for job in jobs:
-            await store.add_job(job, max_waiting=len(jobs))
+            await store.jobs.add(job, max_waiting=len(jobs))
             artifacts = base / "state/jobs" / job.job_id / "attempts/1/artifacts"
             artifacts.mkdir(parents=True)
             (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
-        await store.add_certificate(
+        await store.certificates.add(
             Certificate(
                 serial=(base / "serial").read_text(),
                 user=USER,
@@ -220,7 +220,7 @@ async def _occupy(port: int, context: ssl.SSLContext, waiting: int) -> list[str]
 async def _clear(base: Path) -> None:
     """Ends the units that the agent has started, and removes all that it left."""
     async with Store.open(base / "state/jobs.db") as store:
-        begun = [job.unit for job in await store.active_jobs() if job.status is not JobState.PENDING]
+        begun = [job.unit for job in await store.jobs.active() if job.status is not JobState.PENDING]
     for unit in begun:
         await run("systemctl", "--user", "stop", unit, check=False)
     runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user"

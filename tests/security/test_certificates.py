@@ -211,7 +211,9 @@ async def test_one_that_is_signed_with_the_stolen_key_of_the_authority_is_refuse
 
 async def test_one_that_was_recorded_before_fingerprints_were_is_answered(site: Site) -> None:
     shown = await site.record(make(site.own))
-    await site.served.scene.store._run(lambda db: db.execute("UPDATE certificates SET fingerprint = ''"))
+    await site.served.scene.store.database.run(
+        lambda db: db.execute("UPDATE certificates SET fingerprint = ''")
+    )
     assert await outcome(site, shown) == "answered as alice"
 
 
@@ -267,7 +269,7 @@ async def test_a_revoked_certificate_is_not_renewed(site: Site) -> None:
     async with Connection.open(site, old) as connection:
         body = {"csr": request_of(ec.generate_private_key(ec.SECP256R1()), "alice")}
         assert (await connection.ask("POST", "/certificate", body))[0] == 403
-    assert len(await site.served.scene.store.certificates()) == 1
+    assert len(await site.served.scene.store.certificates.all()) == 1
 
 
 # --- what changes while a connection is open ----------------------------------------------------------
@@ -334,7 +336,7 @@ def _bob(site: Site) -> Shown:
 
 async def _set_role(site: Site, shown: Shown, role: str) -> None:
     statement = "UPDATE certificates SET role = ? WHERE serial = ?"
-    await site.served.scene.store._run(lambda db: db.execute(statement, (role, shown.serial)))
+    await site.served.scene.store.database.run(lambda db: db.execute(statement, (role, shown.serial)))
 
 
 # Each kind of stream: its path and what it accepts, and what comes before the certificate ends.
@@ -470,7 +472,7 @@ async def test_rotated_every_stage_answers_whom_it_should(rotating: Rotating) ->
         # In the overlap the old one, the new one, and who has both go on.
         assert await outcome(site, early, base=overlap, trust=trust_of_old) == "answered as alice"
         assert await outcome(site, new, base=overlap, trust=trust_of_new) == "answered as alice"
-        known = await site.served.scene.store.certificates()
+        known = await site.served.scene.store.certificates.all()
         trusted = authority_module.authorities(directory)
         assert {each.serial for each in rotation.not_renewed(known, trusted)} == {late.serial}
         rotation.finish(directory, ["localhost"])

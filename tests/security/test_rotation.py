@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from agent.identity import authority
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.cli.admin.test_main import old_job
 from tests.support.waiting import until
 from tests.test_service import Site, free_port, site  # noqa: F401
@@ -98,6 +98,6 @@ async def test_connections_and_streams_outlive_a_rotation_and_who_renewed_is_ans
         # The stream was opened before it all, under the old certificate, and has missed nothing.
         job = old_job()
         async with Store.open(site.settings.database) as store:
-            await store.add_job(job, max_waiting=10)
+            await store.jobs.add(job, max_waiting=10)
         async with asyncio.timeout(60):
             await stream.content.readuntil(job.job_id.encode())

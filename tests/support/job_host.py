@@ -17,7 +17,7 @@ from agent.model.job import Job, JobRequest, JobState
 from agent.model.log import LogSource
 from agent.runtime.quadlet import TEMPLATE, Compiler
 from agent.scripts.snapshots import Snapshots
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.job_scene import driving
 from tests.support.waiting import run, until
 

@@ -17,7 +17,7 @@ from agent.model.paths import CLAIMED, ENDED, STARTED
 from agent.runtime.outcome import ExitRecord
 from agent.runtime.quadlet import Plan
 from agent.scripts.snapshots import Snapshots
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.support.waiting import until
 
 DIGEST = "sha256:" + "d" * 64

@@ -13,11 +13,11 @@ from typing import Any
 import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from ...audit.chain import Broken, Caller, Deed, Detail, Link, Row, follow, read_archive
+from ...audit.chain import AuditRow, Broken, Caller, Deed, Detail, Link, follow, read_archive
 from ...config import Settings
 from ...identity.authority import write_file
 from ...model.base import format_time, now
-from ...store.database import Store
+from ...store.store import Store
 from ..quantities import parse_duration
 from ..terminal import Column, Screen
 from .install import SERVICE
@@ -57,7 +57,7 @@ def record(settings: Settings, action: str, subject: str = "", /, **details: Det
 
     async def write(deed: Deed) -> None:
         async with Store.open(settings.database) as store:
-            await store.audit(deed)
+            await store.audit.append(deed)
 
     asyncio.run(write(account().did(action, subject, **details)))
 
@@ -83,14 +83,14 @@ async def show(
 ) -> None:
     """The newest rows that were asked for, in their order: one line each."""
     async with Store.open(settings.database) as store:
-        rows = await store.newest_audit_rows(since=since, actor=user, limit=limit)
+        rows = await store.audit.newest(since=since, actor=user, limit=limit)
     if as_json:
         screen.json([{"row": row.seq, **row.content(), "hash": row.hash} for row in rows])
     else:
         screen.table(COLUMNS, [_cells(row) for row in rows])
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: AuditRow) -> list[str]:
     content = row.content()
     names = ("at", "actor", "role", "source", "action", "subject", "result")
     details = content.get("details")
@@ -114,15 +114,15 @@ async def verify(
     async with Store.open(settings.database) as store:
         try:
             in_journal = await _heads_in_journal(screen) if journal else {}
-            own = in_journal.pop((await store.history()).epoch, {})
+            own = in_journal.pop((await store.changes.history()).epoch, {})
             for record, told in in_journal.items():
                 last = next(reversed(told))
                 screen.remark(f"The journal has heads of another record, {record}; the last is {last}.")
             walk = Walk([*heads, *own], in_journal)
             for path in archives:
                 walk.begin(*read_archive(path.read_bytes()))
-            walk.begin((await store.audit_links())[0], [])
-            while rows := await store.audit_rows(walk.head.seq, PAGE):
+            walk.begin((await store.audit.links())[0], [])
+            while rows := await store.audit.rows(walk.head.seq, PAGE):
                 walk.go(rows)
             walk.end()
         except Broken as broken:
@@ -153,7 +153,7 @@ class Walk:
         self.head = Link(0, "")
         self.rows = self.met = 0
 
-    def begin(self, anchor: Link, rows: Iterable[Row]) -> None:
+    def begin(self, anchor: Link, rows: Iterable[AuditRow]) -> None:
         """A part of the chain, which has to begin where the part before it ended."""
         if self._begun and anchor != self.head:
             raise Broken(anchor.seq, f"what is archived ends with row {self.head.seq}, or with another one")
@@ -162,7 +162,7 @@ class Walk:
         self.head = anchor
         self.go(rows)
 
-    def go(self, rows: Iterable[Row]) -> None:
+    def go(self, rows: Iterable[AuditRow]) -> None:
         """The next rows."""
         for row in rows:
             self.head = follow(self.head, row)
@@ -197,7 +197,7 @@ async def archive(settings: Settings, path: Path, before: datetime) -> None:
     """
     deed = account().did("archiveAudit", file=str(path.absolute()))
     async with Store.open(settings.database) as store:
-        count, link = await store.archive_audit(before, partial(write_file, path, mode=0o600), deed)
+        count, link = await store.audit.archive(before, partial(write_file, path, mode=0o600), deed)
     if count:
         typer.echo(f"{path} has {count} rows, up to {link}.")
     else:

@@ -13,7 +13,7 @@ from ...errors import AgentError, Problem
 from ...identity import authority, rotation
 from ...model.base import format_time, now
 from ...model.certificate import Certificate
-from ...store.database import Store
+from ...store.store import Store
 from ..terminal import Column, Screen
 from . import audit, provision
 
@@ -148,7 +148,7 @@ async def _revoke(
 ) -> tuple[list[Certificate], list[Certificate]]:
     """What was revoked, and what is still good of the same users. Raises `AgentError` for what is unknown."""
     async with Store.open(settings.database) as store:
-        known = await store.certificates()
+        known = await store.certificates.all()
         chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
         if not chosen:
             raise AgentError(
@@ -157,9 +157,11 @@ async def _revoke(
                 "`ml-agent list --all` shows them.",
             )
         deed = audit.account().did("revokeCertificate")
-        revoked = await store.revoke([each.serial for each in chosen], now(), deed=deed)
+        revoked = await store.certificates.revoke([each.serial for each in chosen], now(), deed=deed)
         users, moment = {each.user for each in chosen}, now()
-        left = [each for each in await store.certificates() if each.user in users and each.good_at(moment)]
+        left = [
+            each for each in await store.certificates.all() if each.user in users and each.good_at(moment)
+        ]
     # What was revoked must be told, whatever became of ca.crt.
     with contextlib.suppress(AgentError):
         left = rotation.of_trusted(left, authority.authorities(settings.pki_directory))
@@ -192,12 +194,12 @@ def _normal(serial: str) -> str:
 
 async def _known(settings: Settings) -> list[Certificate]:
     async with Store.open(settings.database) as store:
-        return await store.certificates()
+        return await store.certificates.all()
 
 
 async def _name_authority(settings: Settings, name: str) -> None:
     async with Store.open(settings.database) as store:
-        await store.name_authority(name)
+        await store.certificates.set_missing_authority(name)
 
 
 async def _waiting(settings: Settings) -> list[Certificate]:

@@ -19,7 +19,7 @@ from ...identity.key_files import key_file
 from ...model.base import new_job_id, unit_name
 from ...runtime.quadlet import SECCOMP, TEMPLATE, Compiler, Plan, generator
 from ...scripts.snapshots import Snapshots
-from ...store.database import Store
+from ...store.store import Store
 from .findings import (
     AUTHORITY_WARN,
     Finding,
@@ -305,7 +305,7 @@ async def _client_certificates(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("clients", Level.WARN, "no certificate issued", "`ml-agent issue USER`")
         return
     async with Store.open(settings.database) as store:
-        known = await store.certificates()
+        known = await store.certificates.all()
     moment = datetime.now(UTC)
     with contextlib.suppress(AgentError):  # said of the authority already
         trusted = authority.authorities(settings.pki_directory)

@@ -22,7 +22,7 @@ from ...model.certificate import Role
 from ...model.job import Job
 from ...model.secret import SecretChange
 from ...secrets.secrets import Credentials
-from ...store.database import Store
+from ...store.store import Store
 from .. import secret_value
 from ..failure import Failure, of_file
 from ..quantities import format_age
@@ -440,12 +440,12 @@ async def _active_jobs() -> list[Job]:
     if not database.exists():
         return []
     async with Store.open(database) as store:
-        return await store.active_jobs()
+        return await store.jobs.active()
 
 
 async def _had_certificate(user: str) -> bool:
     async with Store.open(load().database) as store:
-        return any(each.user == user for each in await store.certificates())
+        return any(each.user == user for each in await store.certificates.all())
 
 
 def _told_time(screen: Screen) -> Callable[[datetime], str]:

@@ -30,7 +30,7 @@ from ...identity.key_files import move_into
 from ...model.base import format_time
 from ...model.certificate import Certificate, Principal, Role
 from ...scripts.git import Repository
-from ...store.database import Store
+from ...store.store import Store
 from . import audit
 
 RENEWED_BEFORE = timedelta(days=30)  # `init` makes a new server certificate when the old one has less left
@@ -226,7 +226,7 @@ async def issue(
         # The record goes before: a certificate that the agent does not know is of no use to anybody. What can
         # fail has been done by then, as one that nobody has the key of would wait for its renewal.
         async with Store.open(settings.database) as store:
-            await store.add_certificate(certificate, deed=deed)
+            await store.certificates.add(certificate, deed=deed)
         move_into(directory, [staging / path.name for path in files])
     return Handover(certificate, files, password)
 

@@ -9,9 +9,10 @@ from ...host.podman import Podman
 from ...host.systemd import Units
 from ...model.base import ID_PREFIX_LENGTH, format_time, now
 from ...model.job import RetentionRule
+from ...model.retention import Totals
 from ...retention.pruner import Pruned, Pruner, Stage
 from ...scripts.snapshots import Snapshots
-from ...store.database import Kept, Store
+from ...store.store import Store
 from ..quantities import format_age, format_size
 from ..terminal import Column, Screen
 
@@ -32,7 +33,7 @@ WHAT = {
 NAMED = {Stage.SNAPSHOT: "commit", Stage.IMAGE: "image_digest"}  # in a document; a job by its id
 
 
-async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Kept]:
+async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Totals]:
     """Removes what is due, or only finds it out; and what is kept then."""
     async with _pruner(settings) as pruner:
         went = await pruner.plan() if dry_run else [one async for one in pruner.prune()]
@@ -53,7 +54,7 @@ async def _pruner(settings: Settings) -> AsyncIterator[Pruner]:
             await asyncio.gather(connection, return_exceptions=True)
 
 
-def show(screen: Screen, went: list[Pruned], kept: Kept, *, dry_run: bool) -> None:
+def show(screen: Screen, went: list[Pruned], kept: Totals, *, dry_run: bool) -> None:
     """A row for each thing that went, or would; what it is in all, as a remark."""
     if went or not screen.person:
         screen.table(COLUMNS, [_row(one, person=screen.person) for one in went])
@@ -88,7 +89,7 @@ def _why(one: Pruned) -> str:
     return "no job needs it"
 
 
-def document(went: list[Pruned], kept: Kept, *, dry_run: bool) -> dict[str, object]:
+def document(went: list[Pruned], kept: Totals, *, dry_run: bool) -> dict[str, object]:
     """The same for a program."""
     return {
         "dry_run": dry_run,

@@ -21,7 +21,7 @@ from agent.config import load
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.model.secret import SecretChange
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.cli.admin.test_main import home, ready, run  # noqa: F401 (fixtures)
 
 Run = Callable[..., SimpleNamespace]
@@ -65,7 +65,7 @@ def test_what_commands_do_is_audited_with_the_account(ready: Run, home: Path) ->
 
 async def _certificates() -> list[Certificate]:
     async with Store.open(load().database) as store:
-        return await store.certificates()
+        return await store.certificates.all()
 
 
 def test_who_came_by_sudo_is_named(ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_rows_are_shown_by_user_and_time(ready: Run, home: Path) -> None:
 
 async def _write(caller: Caller) -> None:
     async with Store.open(load().database) as store:
-        await store.audit(caller.did("cancelJob", "x\x1by"))
+        await store.audit.append(caller.did("cancelJob", "x\x1by"))
 
 
 def test_a_whole_chain_is_verified_and_has_a_head(ready: Run) -> None:

@@ -15,7 +15,7 @@ from agent.identity import tls
 from agent.identity.key_files import replace_pair
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
-from agent.store.database import Store
+from agent.store.store import Store
 from tests.cli.admin.test_main import Run, home, ready, run  # noqa: F401
 
 
@@ -74,7 +74,7 @@ def test_list_leaves_out_what_has_expired_unless_it_is_asked_for(ready: Run) -> 
         issued_at=now() - timedelta(days=9),
         expires_at=now() - timedelta(days=1),
     )
-    asyncio.run(_store(lambda store: store.add_certificate(gone)))
+    asyncio.run(_store(lambda store: store.certificates.add(gone)))
     assert listed(ready) == []
     assert [one["serial"] for one in listed(ready, "--all")] == ["ab"]
     # It was recorded before there could be two.
@@ -113,7 +113,7 @@ def test_revoke_takes_the_beginning_of_a_serial_that_means_one(ready: Run) -> No
         for serial in ("abcdef012345", "abcdef678901"):
             times = {"issued_at": now(), "expires_at": now() + timedelta(days=1)}
             known = {"serial": serial, "user": "alice", "role": Role.ANALYST}
-            await store.add_certificate(Certificate.model_validate(known | times))
+            await store.certificates.add(Certificate.model_validate(known | times))
 
     asyncio.run(_store(add))
     assert "several serial numbers" in ready("revoke", "abcdef").err
@@ -165,8 +165,8 @@ def renewed_and_used(serial: str, user: str) -> None:
             authority=authority_module.authority_id(authority.certificate),
             renews=serial,
         )
-        await store.renew_certificate(row, limit=10)
-        await store.certificate_used(row.serial, now())
+        await store.certificates.renew(row, limit=10)
+        await store.certificates.mark_used(row.serial, now())
 
     asyncio.run(_store(work))
 

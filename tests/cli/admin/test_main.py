@@ -31,7 +31,8 @@ from agent.model.job import Job, JobState
 from agent.model.script import Script
 from agent.model.secret import SecretChange
 from agent.runtime.quadlet import TEMPLATE
-from agent.store.database import Store
+from agent.store.certificates import CertificateStore
+from agent.store.store import Store
 from tests.support.git_repository import commit
 
 Run = Callable[..., SimpleNamespace]
@@ -141,7 +142,7 @@ def test_issue_hands_over_four_files_and_a_password_and_records_the_certificate(
 
 async def _recorded(serial: str) -> Certificate | None:
     async with Store.open(load().database) as store:
-        return await store.certificate(serial)
+        return await store.certificates.get(serial)
 
 
 def test_issue_overwrites_a_key_only_when_asked(ready: Run, home: Path) -> None:
@@ -187,13 +188,13 @@ def test_an_issue_that_fails_half_way_leaves_the_files_that_were_there(
         raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "add_certificate", full)
+        patch.setattr(CertificateStore, "add", full)
         assert ready("issue", "alice", *where).status == 1
     assert files() == {}
     assert ready("issue", "alice", *where).status == 0
     before = files()
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "add_certificate", full)
+        patch.setattr(CertificateStore, "add", full)
         assert ready("issue", "alice", "--replace", *where).status == 1
     assert files() == before
 
@@ -671,7 +672,7 @@ def old_job() -> Job:
 async def _stored(*jobs: Job) -> None:
     async with Store.open(load().database) as store:
         for job in jobs:
-            await store.add_job(job, max_waiting=10)
+            await store.jobs.add(job, max_waiting=10)
 
 
 def test_prune_shows_what_would_go_and_why_and_then_removes_it(ready: Run, home: Path) -> None:

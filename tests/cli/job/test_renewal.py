@@ -32,7 +32,7 @@ class Home:
         """Puts a certificate of alice's there that is good for so long."""
         issued = self.served.authorities.own.issue_client("alice", timedelta(days=days))
         row = recorded(issued.certificate, issued.issuer, Principal(user="alice", role=Role.ANALYST))
-        await self.served.scene.store.add_certificate(row)
+        await self.served.scene.store.certificates.add(row)
         for name, data in (("alice.crt", issued.certificate_pem()), ("alice.key", issued.key_pem())):
             authority.write_file(self.path / name, data, mode=0o600, replace=True)
 
@@ -70,7 +70,7 @@ async def test_renewing_replaces_key_and_certificate_and_both_certificates_are_g
     assert after["ca.crt"] == before["ca.crt"]
     assert stat.S_IMODE((home.path / "alice.key").stat().st_mode) == 0o600
     assert (await home.run("list")).exit_code == 0
-    rows = {each.serial: each for each in await home.served.scene.store.certificates()}
+    rows = {each.serial: each for each in await home.served.scene.store.certificates.all()}
     assert rows[home.serial].renews == old
     assert rows[home.serial].used_at is not None
     assert rows[old].revoked_at is None
@@ -111,12 +111,12 @@ async def test_nothing_is_asked_for_that_could_not_be_kept(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home.path))
 
-    known = await home.served.scene.store.certificates()
+    known = await home.served.scene.store.certificates.all()
     monkeypatch.setattr(renewal.tempfile, "TemporaryDirectory", refuse)
     result = await home.run("renew")
     assert result.exit_code == 2
     assert f"{home.path} cannot be used: Read-only file system" in " ".join(result.stderr.split())
-    assert len(await home.served.scene.store.certificates()) == len(known)
+    assert len(await home.served.scene.store.certificates.all()) == len(known)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
@@ -155,7 +155,7 @@ async def test_a_command_says_once_that_the_certificate_ends_within_a_week(home:
 
 
 async def test_a_revoked_certificate_is_not_renewed_and_the_reason_is_told(home: Home) -> None:
-    await home.served.scene.store.revoke([home.serial], authority.datetime.now(authority.UTC))
+    await home.served.scene.store.certificates.revoke([home.serial], authority.datetime.now(authority.UTC))
     before = home.files()
     result = await home.run("renew")
     assert result.exit_code == 2

@@ -1,0 +1,23 @@
+"""Finished jobs as retention sees them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job that has ended; `bytes` is what its directory took on the disk when it was measured."""
+
+    job_id: str
+    finished_at: datetime
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many finished jobs are not pinned and the bytes of their files; the same of pinned jobs."""
+
+    jobs: int
+    bytes: int
+    pinned: int
+    pinned_bytes: int

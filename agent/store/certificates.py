@@ -1,0 +1,126 @@
+"""Clients' certificates: issued, renewed, used and revoked."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from sqlite3 import Connection
+
+from ..audit.chain import Deed
+from ..errors import AgentError, Problem
+from ..model.base import format_time
+from ..model.certificate import Certificate
+from . import audit
+from .database import Tables, quick_read, transaction
+
+_CERTIFICATES = (
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
+    " FROM certificates"
+)
+# A certificate and those that were renewed from it, directly or through others.
+_LINE = (
+    "WITH RECURSIVE line (serial) AS ("
+    "VALUES (?) UNION SELECT c.serial FROM certificates c JOIN line ON c.renews = line.serial) "
+    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
+    " FROM certificates NATURAL JOIN line"
+)
+
+
+class CertificateStore(Tables):
+    """Reads and writes certificates; serial numbers are lowercase hexadecimal."""
+
+    @transaction
+    def add(self, db: Connection, certificate: Certificate, *, deed: Deed | None = None) -> None:
+        """Records an issued certificate; the agent accepts no certificate that is not recorded."""
+        _insert_certificate(db, certificate)
+        if deed is not None:
+            audit.append_row(db, deed)
+
+    @transaction
+    def renew(self, db: Connection, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
+        """Records a certificate that its holder requested with the one that it `renews`.
+
+        Raises `AgentError`: certificate-refused where that one is revoked or has expired by now, so that no
+        renewal escapes a revocation; too-many-certificates where the user has `limit` good ones.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        held = _held(db, renewed.user, renewed.issued_at)
+        if not any(certificate.serial == renewed.renews for certificate in held):
+            raise AgentError(
+                Problem.CERTIFICATE_REFUSED,
+                "The certificate to be renewed was revoked or has expired.",
+                "Ask this host's administrator for a new one (`ml-agent issue`).",
+            )
+        if len(held) >= limit:
+            raise AgentError(
+                Problem.TOO_MANY_CERTIFICATES,
+                f"{renewed.user} has {len(held)} valid certificates; the limit is {limit}.",
+                "Use the newest of them, or ask this host's administrator (`ml-agent revoke`).",
+            )
+        _insert_certificate(db, renewed)
+        if deed is not None:
+            audit.append_row(db, deed)
+
+    @quick_read
+    def get(self, db: Connection, serial: str) -> Certificate | None:
+        """The certificate with that serial number, or None."""
+        row = db.execute(f"{_CERTIFICATES} WHERE serial = ?", (serial,)).fetchone()
+        return _certificate(row) if row else None
+
+    @transaction
+    def all(self, db: Connection) -> list[Certificate]:
+        """Every certificate ever issued, by user and time."""
+        return [_certificate(row) for row in db.execute(f"{_CERTIFICATES} ORDER BY user, issued_at")]
+
+    @transaction
+    def mark_used(self, db: Connection, serial: str, at: datetime) -> None:
+        """Records when the certificate was first used; later calls change nothing."""
+        db.execute(
+            "UPDATE certificates SET used_at = ? WHERE serial = ? AND used_at IS NULL",
+            (format_time(at), serial),
+        )
+
+    @transaction
+    def revoke(
+        self, db: Connection, serials: Iterable[str], at: datetime, *, deed: Deed | None = None
+    ) -> list[Certificate]:
+        """Revokes these certificates and all that were renewed from them.
+
+        Returns those that were good until now; `deed` is recorded about each of them.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        revoked: list[Certificate] = []
+        for serial in serials:
+            for each in [_certificate(row) for row in db.execute(_LINE, (serial,))]:
+                db.execute(
+                    "UPDATE certificates SET revoked_at = ? WHERE serial = ? AND revoked_at IS NULL",
+                    (format_time(at), each.serial),
+                )
+                revoked += [each] if each.good_at(at) else []
+        if deed is not None:
+            for each in revoked:
+                audit.append_row(db, deed.about(each.serial))
+        return revoked
+
+    @transaction
+    def set_missing_authority(self, db: Connection, authority: str) -> None:
+        """Names the authority of certificates that were recorded before authorities had names."""
+        db.execute("UPDATE certificates SET authority = ? WHERE authority = ''", (authority,))
+
+
+def _certificate(row: tuple[str | None, ...]) -> Certificate:
+    return Certificate.model_validate(dict(zip(Certificate.model_fields, row, strict=True)))
+
+
+def _insert_certificate(db: Connection, certificate: Certificate) -> None:
+    db.execute(
+        "INSERT INTO certificates"
+        " (serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint)"
+        " VALUES (:serial, :user, :role, :issued_at, :expires_at, :revoked_at, :authority, :renews, :used_at,"
+        " :fingerprint)",
+        certificate.model_dump(mode="json"),
+    )
+
+
+def _held(db: Connection, user: str, at: datetime) -> list[Certificate]:
+    """A user's certificates that are good at that time."""
+    rows = db.execute(f"{_CERTIFICATES} WHERE user = ?", (user,))
+    return [certificate for certificate in map(_certificate, rows) if certificate.good_at(at)]

@@ -1,0 +1,277 @@
+"""Jobs, their idempotency keys, and what each user has had of the host."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from sqlite3 import Connection
+
+from ..audit.chain import Deed
+from ..errors import AgentError, FieldError, Problem
+from ..model.base import ID_PREFIX_LENGTH, format_time
+from ..model.host import Use
+from ..model.job import Job, JobPage, JobState
+from . import audit
+from .database import Tables, quick_read, transaction
+
+MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
+SHORT_PAGE = 50  # jobs of a first page that is read on the event loop's thread
+
+
+class IdTaken(Exception):
+    """Another job has this id, or one with the same first eight characters."""
+
+
+class JobStore(Tables):
+    """Reads and writes jobs; `Job` documents are stored as JSON."""
+
+    @transaction
+    def add(
+        self,
+        db: Connection,
+        job: Job,
+        *,
+        idempotency_key: str | None = None,
+        fingerprint: str = "",
+        max_waiting: int,
+        deed: Deed | None = None,
+    ) -> Job:
+        """Commits a new job and `deed`, or returns the earlier job of the same owner, key and fingerprint.
+
+        Raises `AgentError`: idempotency-mismatch where the key was used for another body, too-many-jobs
+        where the owner already has `max_waiting` jobs PENDING. Raises `IdTaken` where the id, or its
+        first eight characters, are in use.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        if idempotency_key is not None:
+            earlier = _by_key(db, job.owner, idempotency_key, fingerprint)
+            if earlier is not None:
+                return earlier
+        (waiting,) = db.execute(
+            "SELECT count(*) FROM jobs WHERE owner = ? AND status = ?", (job.owner, JobState.PENDING)
+        ).fetchone()
+        if waiting >= max_waiting:
+            raise AgentError(
+                Problem.TOO_MANY_JOBS,
+                f"You already have {waiting} jobs waiting.",
+                "Try again when some of them have started, or cancel some.",
+            )
+        _insert(db, job)
+        if idempotency_key is not None:
+            db.execute(
+                "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
+                (job.owner, idempotency_key, fingerprint, job.job_id),
+            )
+        if deed is not None:
+            audit.append_row(db, deed)
+        return job
+
+    @quick_read
+    def by_key(self, db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:
+        """The job that the owner submitted with this key, or None.
+
+        Raises `AgentError` (idempotency-mismatch) where its request had another fingerprint.
+        """
+        return _by_key(db, owner, key, fingerprint)
+
+    @quick_read
+    def get(self, db: Connection, job_id: str) -> Job | None:
+        """The job as last committed, or None."""
+        row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return Job.model_validate_json(row[0]) if row else None
+
+    @transaction
+    def update(
+        self,
+        db: Connection,
+        job: Job,
+        *,
+        manager: str | None = None,
+        use: Use | None = None,
+        deed: Deed | None = None,
+    ) -> bool:
+        """Commits the next revision of a job that has not ended; False where another one came first.
+
+        `manager` is the identity of the systemd manager that is asked to start the unit, `use` what the owner
+        has had of the host including this job, `deed` the audit's row for the revision.
+        """
+        cursor = db.execute(
+            "UPDATE jobs SET status = ?, active = ?, manager = coalesce(?, manager), document = ?"
+            " WHERE id = ? AND active AND json_extract(document, '$.revision') = ?",
+            (
+                job.status,
+                not job.status.terminal,
+                manager,
+                to_json(job),
+                job.job_id,
+                job.revision - 1,
+            ),
+        )
+        if cursor.rowcount != 1:
+            return False
+        if job.status.terminal:
+            db.execute("INSERT OR IGNORE INTO unarchived (job_id) VALUES (?)", (job.job_id,))
+        if use is not None:
+            values = (use.owner, use.seconds, format_time(use.at))
+            db.execute("INSERT OR REPLACE INTO uses (owner, seconds, at) VALUES (?, ?, ?)", values)
+        if deed is not None:
+            audit.append_row(db, deed)
+        return True
+
+    @transaction
+    def uses(self, db: Connection) -> list[Use]:
+        """What each user had of the host, as last committed."""
+        rows = db.execute("SELECT owner, seconds, at FROM uses")
+        return [Use(owner=owner, seconds=seconds, at=at) for owner, seconds, at in rows]
+
+    @transaction
+    def active(self, db: Connection) -> list[Job]:
+        """Every job that has not ended, oldest first."""
+        rows = db.execute("SELECT document FROM jobs WHERE active ORDER BY seq")
+        return [Job.model_validate_json(document) for (document,) in rows]
+
+    @transaction
+    def unarchived(self, db: Connection) -> list[Job]:
+        """The jobs that have ended and whose log only the journal has, oldest first."""
+        rows = db.execute("SELECT document FROM unarchived JOIN jobs ON id = job_id ORDER BY seq")
+        return [Job.model_validate_json(document) for (document,) in rows]
+
+    @transaction
+    def mark_archived(self, db: Connection, job_id: str) -> None:
+        """Records that the job's log is in its directory, or that it has none."""
+        db.execute("DELETE FROM unarchived WHERE job_id = ?", (job_id,))
+
+    @transaction
+    def pin(
+        self, db: Connection, job_id: str, *, pinned: bool, limit: int, deed: Deed | None = None
+    ) -> Job | None:
+        """Pins or unpins the job, whatever its state; None where there is no such job.
+
+        `deed` is written only where that changes the job.
+        Raises `AgentError` (too-many-pinned) where its owner has `limit` pinned jobs.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            return None
+        job = Job.model_validate_json(row[0])
+        if job.pinned == pinned:
+            return job
+        (count,) = db.execute("SELECT count(*) FROM jobs WHERE pinned AND owner = ?", (job.owner,)).fetchone()
+        if pinned and count >= limit:
+            raise AgentError(
+                Problem.TOO_MANY_PINNED,
+                f"{job.owner} has {count} pinned jobs; the limit is {limit}.",
+                "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
+            )
+        job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
+        db.execute("UPDATE jobs SET document = ? WHERE id = ?", (to_json(job), job_id))
+        if deed is not None:
+            audit.append_row(db, deed)
+        return job
+
+    @transaction
+    def manager_of(self, db: Connection, job_id: str) -> str:
+        """The identity of the systemd manager that was asked to start the job's unit, or ``""``."""
+        row = db.execute("SELECT manager FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return str(row[0]) if row else ""
+
+    async def page(
+        self,
+        *,
+        owner: str | None = None,
+        status: JobState | None = None,
+        script: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> JobPage:
+        """Jobs newest first: `limit` of them, or fewer where they are too large together.
+
+        `cursor` is an earlier page's `next_cursor`.
+        """
+        filters = {"owner": owner, "status": status, "script": script}
+        chosen = {name: value for name, value in filters.items() if value is not None}
+
+        def work(db: Connection) -> JobPage:
+            return _page(db, chosen, cursor, limit)
+
+        # One owner's jobs of a script are looked for among all; old jobs may have to come from the disk.
+        short = script is None and cursor is None and limit <= SHORT_PAGE
+        return await (self._database.read(work) if short else self._database.run(work))
+
+
+def to_json(job: Job) -> str:
+    """The job as the table has it: without its place in the queue, which is not stored."""
+    return job.model_dump_json(exclude_none=True, exclude={"queue"})
+
+
+def _insert(db: Connection, job: Job) -> None:
+    prefix = job.job_id[:ID_PREFIX_LENGTH]
+    try:
+        db.execute(
+            "INSERT INTO jobs (id, prefix, owner, script, status, active, document)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                job.job_id,
+                prefix,
+                job.owner,
+                job.script_name,
+                job.status,
+                not job.status.terminal,
+                to_json(job),
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise IdTaken(job.job_id) from error
+
+
+def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:
+    row = db.execute(
+        "SELECT k.fingerprint, j.document FROM idempotency_keys k JOIN jobs j ON j.id = k.job_id"
+        " WHERE k.owner = ? AND k.key = ?",
+        (owner, key),
+    ).fetchone()
+    if row is None:
+        return None
+    if row[0] != fingerprint:
+        raise AgentError(
+            Problem.IDEMPOTENCY_MISMATCH,
+            "This Idempotency-Key was used for a different request.",
+            "Send a new key with a new request; repeat a key only with the same body.",
+            (FieldError("Idempotency-Key", "was used for a different body"),),
+        )
+    return Job.model_validate_json(row[1])
+
+
+def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit: int) -> JobPage:
+    terms = [f"{name} = :{name}" for name in filters]
+    if cursor is not None:
+        terms.append("seq < :cursor")
+    where = f"WHERE {' AND '.join(terms)}" if terms else ""
+    rows = db.execute(
+        # Only the fixed column names of `page` are put into the text.
+        f"SELECT seq, document FROM jobs {where} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
+        {**filters, "cursor": _sequence(cursor), "limit": limit + 1},
+    )
+    jobs: list[Job] = []
+    size, last = 0, 0
+    with closing(rows):  # a statement that is not read to its end would see nothing newer
+        for seq, document in rows:
+            size += len(document)
+            if jobs and (len(jobs) == limit or size > MAX_PAGE_SIZE):
+                return JobPage(jobs=jobs, next_cursor=str(last))
+            jobs.append(Job.model_validate_json(document))
+            last = seq
+    return JobPage(jobs=jobs)
+
+
+def _sequence(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            "This agent did not issue the cursor.",
+            "Send the next_cursor of the previous page unchanged.",
+            (FieldError("cursor", "must be a next_cursor of an earlier page"),),
+        )
+    return int(cursor)

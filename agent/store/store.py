@@ -1,0 +1,31 @@
+"""The agent's record: jobs, certificates and the audit, in one SQLite file."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from .audit import AuditStore
+from .certificates import CertificateStore
+from .changes import ChangeStore
+from .database import Database
+from .jobs import JobStore
+from .retention import RetentionStore
+
+
+class Store:
+    """One database, and what reads and writes each part of it."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.jobs = JobStore(database)
+        self.retention = RetentionStore(database)
+        self.changes = ChangeStore(database)
+        self.certificates = CertificateStore(database)
+        self.audit = AuditStore(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator["Store"]:
+        """Opens the database as `Database.open` does."""
+        async with Database.open(path) as database:
+            yield cls(database)
