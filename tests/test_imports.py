@@ -50,7 +50,7 @@ ONLY_IN = {
     "dbus_fast": "host.systemd",
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
-    "aiohttp": "host.podman api service cli.job",
+    "aiohttp": "host.libpod api service cli.job",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

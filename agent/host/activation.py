@@ -30,10 +30,10 @@ def loopback_socket(port: int) -> socket.socket:
         why = (
             "is taken"
             if error.errno == errno.EADDRINUSE
-            else f"cannot be had: {os.strerror(error.errno or 0)}"
+            else f"cannot be used: {os.strerror(error.errno or 0)}"
         )
         raise AgentError(
             Problem.HOST,
             f"Port {port} {why}.",
-            "`systemctl --user status ml-agent.socket` says whether systemd listens for the agent already.",
+            "`systemctl --user status ml-agent.socket` shows whether systemd already listens for the agent.",
         ) from error

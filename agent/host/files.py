@@ -61,7 +61,7 @@ def _exists(path: Path) -> AgentError:
 
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
-    """Waits until no other process or thread is in here with that directory (flock(2)). Raises `OSError`."""
+    """Holds the lock of a directory (flock(2)) against all processes and threads. Raises `OSError`."""
     with _opened(directory) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

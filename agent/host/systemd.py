@@ -1,7 +1,6 @@
-"""The user's systemd manager over D-Bus: start, stop, look, listen.
+"""The user's systemd manager over D-Bus (org.freedesktop.systemd1(5)): start, stop, state, signals.
 
-Only low-level messages are used and only here, so that the D-Bus library stays replaceable. Interfaces:
-org.freedesktop.systemd1(5).
+Only this module knows the D-Bus library, and only its low-level messages, so that it can be replaced.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ UNIT_PATH_PREFIX = MANAGER_PATH + "/unit/"
 NO_SUCH_UNIT = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject")
 
 USAGE = ("CPUUsageNSec", "MemoryCurrent", "MemoryPeak", "TasksCurrent")  # in the order of UnitUsage
-NOT_COUNTED = 2**64 - 1  # what such a property has where the controller is missing
+NOT_COUNTED = 2**64 - 1  # the value of a property whose controller is missing
 
 CALL_TIMEOUT = 25.0  # seconds; libdbus' own default
-RECONNECT_DELAY = 0.5  # seconds between attempts to reach a bus that went away
+RECONNECT_DELAY = 0.5  # seconds between attempts to reach a lost bus
 
 MATCHES = (
     f"type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',"
@@ -43,15 +42,15 @@ MATCHES = (
     ),
 )
 
-# On its way from one of the other states a unit says "changed" a dozen times.
+# A unit reports a dozen changes while it is in one of these states.
 PASSING_STATES = ("activating", "deactivating")
 
 
 @dataclass(frozen=True)
 class UnitState:
-    """What systemd says of a unit now. `active_state` is "inactive" for a unit that it does not know.
+    """The state of a unit. `active_state` is "inactive" for a unit that systemd does not know.
 
-    `queued` tells whether a start or a stop of it waits for its turn in the manager's queue.
+    `queued`: a start or a stop of the unit waits in the manager's queue.
     """
 
     active_state: str = "inactive"
@@ -61,13 +60,13 @@ class UnitState:
 
     @property
     def ended(self) -> bool:
-        """Whether no process of the unit is left and none is about to be started."""
+        """Whether no process of the unit is left, and none is about to start."""
         return self.active_state in ("inactive", "failed") and not self.queued
 
 
 @dataclass(frozen=True)
 class UnitUsage:
-    """What systemd counts of a unit's processes; None for what it does not count, or no longer."""
+    """What a unit's processes use; None for what systemd does not count, or no longer counts."""
 
     cpu_nanoseconds: int | None = None
     memory_bytes: int | None = None
@@ -80,7 +79,7 @@ class NoSuchUnitError(AgentError):
 
 
 class Units:
-    """The units of one user manager. A call waits for a lost bus to come back, but not for ever."""
+    """The units of one user manager. A call waits for a lost bus to come back, for `CALL_TIMEOUT` at most."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -89,10 +88,10 @@ class Units:
         self._connected = asyncio.Event()
 
     async def run(self, watch: Callable[[str | None], None]) -> None:
-        """Keeps the connection for as long as it is not cancelled.
+        """Connects, and connects again, until it is cancelled.
 
-        `watch` is told the name of each unit that has begun, ended or gone, and None after a (re)connection:
-        a signal is a hint, and while there was no bus every hint was missed.
+        Calls `watch` with the name of each unit that has begun, ended or been unloaded, and with None after
+        each connection: a signal is only a hint, and hints are missed while there is no connection.
         """
         while True:
             with contextlib.suppress(OSError, EOFError, DBusFastError, TimeoutError, AgentError):
@@ -134,17 +133,17 @@ class Units:
             watch(None)
 
     def called_off(self, name: str) -> bool:
-        """Whether somebody stopped the unit, before it had started, since it was last asked for here.
+        """Whether somebody stopped the unit after the last `start` of it and before it had started.
 
-        systemd runs no ExecStop= then, and tells it in a signal alone: missed while there is no connection.
+        systemd then runs no ExecStop=. Only a signal tells it, which is missed while there is no connection.
         """
         return name in self._called_off
 
     async def call(self, interface: str, path: str, member: str, signature: str = "", *body: Any) -> Any:
         """Calls a method of the manager and returns its first result.
 
-        Raises `AgentError` (host) where there is no bus, no answer in time, or the manager refuses, and
-        `NoSuchUnitError`, which is one, where the manager does not know the unit.
+        Raises `AgentError` (host) if there is no bus, no answer in time, or the manager refuses, and its
+        subclass `NoSuchUnitError` if the manager does not know the unit.
         """
         try:
             async with asyncio.timeout(CALL_TIMEOUT):
@@ -155,19 +154,19 @@ class Units:
         return await _call(self._bus, interface, path, member, signature, list(body))
 
     async def start(self, name: str) -> None:
-        """Asks for the unit to be started; returns when the request is queued, before it has started."""
+        """Queues a start of the unit. Returns before the unit has started."""
         self._called_off.discard(name)
         await self.call(MANAGER, MANAGER_PATH, "StartUnit", "ss", name, "fail")
 
     async def stop(self, name: str) -> None:
-        """Asks for the unit to be stopped; a unit that systemd does not know is stopped already."""
+        """Queues a stop of the unit. A unit that systemd does not know is no error: it is stopped."""
         with contextlib.suppress(NoSuchUnitError):
             await self.call(MANAGER, MANAGER_PATH, "StopUnit", "ss", name, "replace")
 
     async def forget(self, name: str) -> None:
-        """Makes the next start read the unit's file, which is another one since the unit failed.
+        """Makes the next start read the unit's file again, which has changed since the unit failed.
 
-        systemd unloads a failed unit when it is reset, unless something refers to it: then it must reload.
+        systemd unloads a failed unit when it is reset. If something refers to the unit, systemd must reload.
         """
         with contextlib.suppress(NoSuchUnitError):
             await self.call(MANAGER, MANAGER_PATH, "ResetFailedUnit", "s", name)
@@ -176,9 +175,9 @@ class Units:
                 await self.call(MANAGER, MANAGER_PATH, "Reload")
 
     async def state(self, name: str) -> UnitState:
-        """Reads the unit's state from systemd, now."""
-        # The unit and its place in the queue in one answer. GetAll is ten times the work for the manager, and
-        # ListUnitsByNames reads the file of a unit that is gone.
+        """The unit's state now."""
+        # One answer has the unit and its place in the queue. GetAll costs the manager ten times as much, and
+        # ListUnitsByNames reads the file of an unloaded unit.
         found = await self.call(MANAGER, MANAGER_PATH, "ListUnitsByPatterns", "asas", [], [name])
         if not found:
             return UnitState()
@@ -194,7 +193,7 @@ class Units:
         )
 
     async def usage(self, name: str) -> UnitUsage:
-        """What the unit's processes use now; nothing is known of a unit that is not loaded."""
+        """What the unit's processes use now; nothing but None for a unit that is not loaded."""
         try:
             path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
             counted = await asyncio.gather(*(self._property(path, SERVICE, each) for each in USAGE))
@@ -203,7 +202,7 @@ class Units:
         return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
 
     async def written(self, name: str) -> int | None:
-        """Bytes that the unit's processes have written to disks; None where nobody counts them."""
+        """Bytes that the unit's processes have written to disks; None if nobody counts them."""
         try:
             path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
             count = int(await self._property(path, SERVICE, "IOWriteBytes"))
@@ -212,18 +211,18 @@ class Units:
         return None if count == NOT_COUNTED else count
 
     async def manager_identity(self) -> str:
-        """Differs after every boot and every restart of the user manager, but not after a daemon-reexec."""
+        """Changes with each boot and each restart of the user manager, but not with a daemon-reexec."""
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         started = await self._property(MANAGER_PATH, MANAGER, "UserspaceTimestampMonotonic")
         return f"{boot_id}:{started}"
 
     async def version(self) -> str:
-        """systemd's version, as `systemctl --version` names it."""
+        """systemd's version, as `systemctl --version` prints it."""
         answer = await self.call(PROPERTIES, MANAGER_PATH, "Get", "ss", MANAGER, "Version")
         return str(answer.value)
 
     async def manager_stopping(self) -> bool:
-        """Whether the user manager is shutting down, with every unit of it."""
+        """Whether the user manager is shutting down, with all its units."""
         return bool(await self._property(MANAGER_PATH, MANAGER, "SystemState") == "stopping")
 
     async def _property(self, path: str, interface: str, name: str) -> Any:
@@ -267,6 +266,6 @@ def _unreachable(what: str) -> AgentError:
 
 
 def unit_of_path(path: str | None) -> str:
-    """The unit behind an object path: bytes that are no ASCII letters or digits are `_xx` there."""
+    """The unit of an object path, in which bytes other than ASCII letters and digits are written `_xx`."""
     label = (path or "").removeprefix(UNIT_PATH_PREFIX)
     return re.sub(r"_([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), label)

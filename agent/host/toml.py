@@ -1,4 +1,4 @@
-"""TOML that clients and repositories write: tomllib's, with a bound on what it costs to read."""
+"""TOML from clients and repositories: tomllib, with a bound on the cost of parsing."""
 
 import tomllib
 from typing import Any
@@ -7,14 +7,14 @@ MAX_DOTS = 64  # in one line
 
 
 class TooMuchError(ValueError):
-    """More than is read. Of the text the message has the number of a line at most."""
+    """The text would cost too much to parse. The message quotes nothing of it but a line number."""
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The table that a text is. Raises `ValueError`, of which `TooMuchError` is one.
+    """Parses a text. Raises `ValueError`, or its subclass `TooMuchError`.
 
-    tomllib takes time and memory with the square of a dotted key's parts: 17 s and 4 GB for 64 KB of them.
-    A key is within one line.
+    The time and memory of tomllib grow with the square of the parts of a dotted key: 17 s and 4 GB for a key
+    of 64 KB. A key is within one line.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if line.count(".") > MAX_DOTS:

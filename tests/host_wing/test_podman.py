@@ -1,4 +1,4 @@
-"""The Podman client: against a stand-in on a socket for what goes wrong, against the host's for what is."""
+"""The Podman client, against a stand-in for faults and against the host's own Podman."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def test_no_two_secrets_share_a_podman_name() -> None:
     assert len({podman_name(name, user) for name, user in pairs}) == len(pairs)
 
 
-async def test_an_image_is_told_by_its_digests(client: Podman) -> None:
+async def test_an_image_has_its_digests_and_names(client: Podman) -> None:
     image = await client.image("localhost/ml-runner:latest")
     names = ("localhost/ml-runner:latest",)
     assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32, names)
@@ -45,13 +45,13 @@ async def test_an_image_is_told_by_its_digests(client: Podman) -> None:
         ("a/ml@sha256:" + "cd" * 32, "a/ml:kept-cdcdcdcdcdcd"),
     ],
 )
-def test_an_image_that_is_kept_has_a_name_by_its_digest(name: str, own: str) -> None:
+def test_the_name_of_a_kept_image_comes_from_its_digest(name: str, own: str) -> None:
     digest = "sha256:" + "cd" * 32
     assert podman.kept_name(name, digest) == own
     assert podman.by_digest(name, digest) == f"{own.partition(':kept')[0]}@{digest}"
 
 
-async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, stand_in: StandInPodman) -> None:
+async def test_a_kept_image_gets_its_own_name_once(client: Podman, stand_in: StandInPodman) -> None:
     name, digest = "localhost/ml-runner:latest", "sha256:" + "cd" * 32
     assert await client.kept_image("localhost/other:latest") is None
     for _ in range(2):
@@ -66,7 +66,7 @@ async def test_an_image_that_jobs_run_gets_its_own_name_once(client: Podman, sta
     assert not await client.is_only_kept(name, digest)
 
 
-async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_written(
+async def test_an_image_is_looked_up_again_after_podman_wrote_its_list_of_images(
     client: Podman, stand_in: StandInPodman
 ) -> None:
     images = stand_in.storage / "overlay-images/images.json"
@@ -79,7 +79,7 @@ async def test_podman_is_asked_for_an_image_again_when_its_list_of_images_was_wr
     assert await client.image("localhost/ml-runner:latest") != first
 
 
-async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: StandInPodman) -> None:
+async def test_concurrent_lookups_ask_podman_once(client: Podman, stand_in: StandInPodman) -> None:
     images = stand_in.storage / "overlay-images/images.json"
     images.parent.mkdir(parents=True)
     images.write_text("[]")
@@ -89,11 +89,11 @@ async def test_a_burst_asks_podman_for_an_image_once(client: Podman, stand_in: S
     assert stand_in.asked_for_images == 1
 
 
-async def test_an_image_that_is_not_there_is_none(client: Podman) -> None:
+async def test_a_missing_image_is_none(client: Podman) -> None:
     assert await client.image("localhost/other:latest") is None
 
 
-async def test_a_container_is_killed_and_one_that_is_not_there_has_ended(
+async def test_a_container_is_killed_and_a_missing_one_is_no_error(
     client: Podman, stand_in: StandInPodman
 ) -> None:
     await client.kill("ml-job-abcdefghij23")
@@ -101,19 +101,17 @@ async def test_a_container_is_killed_and_one_that_is_not_there_has_ended(
     assert stand_in.killed == [("ml-job-abcdefghij23", "KILL")]
 
 
-async def test_what_the_host_says_is_typed(client: Podman, stand_in: StandInPodman) -> None:
+async def test_podman_info_is_parsed(client: Podman, stand_in: StandInPodman) -> None:
     assert await client.host() == podman.Host(
         version="5.4.2",
-        rootless=True,
         cgroup_version="v2",
         controllers=frozenset({"memory", "pids"}),
         subordinate_ids=65536,
-        network_backend="netavark",
         storage=stand_in.storage,
     )
 
 
-async def test_a_users_own_secret_goes_before_everyones(client: Podman) -> None:
+async def test_a_users_own_secret_goes_before_the_shared_one(client: Podman) -> None:
     assert await client.secret_for("snowflake", "alice") is None
     await client.set_secret("snowflake", None, b"shared")
     assert await client.secret_for("snowflake", "alice") == "ml-agent.snowflake"
@@ -122,15 +120,13 @@ async def test_a_users_own_secret_goes_before_everyones(client: Podman) -> None:
     assert await client.secret_for("snowflake", "bob") == "ml-agent.snowflake"
 
 
-async def test_a_value_travels_as_the_body_byte_for_byte(client: Podman, stand_in: StandInPodman) -> None:
+async def test_a_value_is_sent_as_the_body_byte_for_byte(client: Podman, stand_in: StandInPodman) -> None:
     value = bytes(range(256))
     await client.set_secret("snowflake", None, value)
     assert stand_in.values == {"ml-agent.snowflake": value}
 
 
-async def test_the_listing_leaves_out_what_is_not_this_agents(
-    client: Podman, stand_in: StandInPodman
-) -> None:
+async def test_the_listing_has_this_agents_secrets_only(client: Podman, stand_in: StandInPodman) -> None:
     await client.set_secret("snowflake", "bob", b"x")
     await client.set_secret("snowflake", None, b"x")
     await client.set_secret("api", "alice.b", b"x")
@@ -143,7 +139,7 @@ async def test_the_listing_leaves_out_what_is_not_this_agents(
     ]
 
 
-async def test_removing_says_whether_there_was_something(client: Podman, stand_in: StandInPodman) -> None:
+async def test_remove_says_whether_the_secret_existed(client: Podman, stand_in: StandInPodman) -> None:
     await client.set_secret("snowflake", None, b"x")
     assert await client.remove_secret("snowflake", None)
     assert not await client.remove_secret("snowflake", None)
@@ -151,12 +147,12 @@ async def test_removing_says_whether_there_was_something(client: Podman, stand_i
 
 
 @pytest.mark.parametrize("size", [0, secret_module.MAX_SECRET_BYTES])
-async def test_a_value_that_podman_would_not_take_is_refused_by_its_size(client: Podman, size: int) -> None:
+async def test_a_value_of_a_size_that_podman_refuses_is_refused(client: Podman, size: int) -> None:
     with pytest.raises(AgentError, match=f"has {size} bytes"):
         await client.set_secret("snowflake", None, b"x" * size)
 
 
-async def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
+async def test_no_secret_is_stored_on_a_nearly_full_disk(
     client: Podman, stand_in: StandInPodman, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(podman, "FREE_BYTES_FOR_SECRETS", 2**63)
@@ -166,39 +162,37 @@ async def test_nothing_is_stored_on_a_disk_that_is_nearly_full(
     assert stand_in.secrets == {}
 
 
-async def test_secrets_that_vanish_while_one_is_stored_are_named(
-    client: Podman, stand_in: StandInPodman
-) -> None:
+async def test_secrets_lost_during_a_store_are_named(client: Podman, stand_in: StandInPodman) -> None:
     await client.set_secret("first", None, b"x")
     stand_in.forgets = True
     with pytest.raises(AgentError, match=r"lost secrets .*ml-agent\.first\."):
         await client.set_secret("second", None, b"x")
 
 
-async def test_a_refusal_carries_podmans_own_words(client: Podman, stand_in: StandInPodman) -> None:
+async def test_a_refusal_quotes_podman(client: Podman, stand_in: StandInPodman) -> None:
     stand_in.answer = web.json_response({"message": "database is locked"}, status=500)
     with pytest.raises(AgentError, match="database is locked") as caught:
         await client.image("localhost/ml-runner:latest")
     assert caught.value.problem is Problem.HOST
 
 
-async def test_an_answer_that_is_no_json_is_an_error(client: Podman, stand_in: StandInPodman) -> None:
+async def test_an_answer_that_is_not_json_is_an_error(client: Podman, stand_in: StandInPodman) -> None:
     stand_in.answer = web.Response(text="<html>")
-    with pytest.raises(AgentError, match="no JSON"):
+    with pytest.raises(AgentError, match="not JSON"):
         await client.image("localhost/ml-runner:latest")
     stand_in.answer = web.Response(text="<html>", status=502)
     with pytest.raises(AgentError, match="status 502"):
         await client.image("localhost/ml-runner:latest")
 
 
-async def test_a_socket_that_nobody_listens_on_is_named_with_the_remedy(tmp_path: Path) -> None:
+async def test_a_socket_without_a_listener_is_named_with_the_remedy(tmp_path: Path) -> None:
     async with Podman(tmp_path / "absent.sock") as client:
         with pytest.raises(AgentError, match=r"absent\.sock.*podman\.socket") as caught:
             await client.host()
     assert caught.value.problem is Problem.HOST
 
 
-# --- the real one -------------------------------------------------------------------------------------
+# --- the account's own Podman --------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -215,7 +209,7 @@ async def real() -> AsyncIterator[Podman]:
 
 
 @pytest.mark.host
-async def test_podman_takes_every_name_that_a_user_may_have(real: Podman) -> None:
+async def test_podman_accepts_every_valid_user_name(real: Podman) -> None:
     longest = "test-" + "n" * 58
     users = ["u" * 63, "a.b-c_d", "x.", "x-"]
     for user in users:
@@ -233,19 +227,18 @@ async def test_podman_replaces_a_secret_and_keeps_its_labels(real: Podman) -> No
 
 
 @pytest.mark.host
-async def test_podman_takes_a_secret_of_the_greatest_size(real: Podman) -> None:
+async def test_podman_accepts_a_secret_of_the_maximum_size(real: Podman) -> None:
     await real.set_secret("test-great", None, b"x" * (secret_module.MAX_SECRET_BYTES - 1))
     assert await real.remove_secret("test-great", None)
 
 
 @pytest.mark.host
-async def test_podman_says_that_it_is_rootless_and_new_enough(real: Podman) -> None:
+async def test_podman_knows_the_cgroups_and_ids_of_its_account(real: Podman) -> None:
     host = await real.host()
-    assert host.rootless
     assert host.cgroup_version == "v2"
     assert host.subordinate_ids >= 65536
 
 
 @pytest.mark.host
-async def test_an_image_that_podman_does_not_have_is_none(real: Podman) -> None:
+async def test_an_image_that_the_real_podman_does_not_have_is_none(real: Podman) -> None:
     assert await real.image("localhost/there-is-no-such-image:latest") is None

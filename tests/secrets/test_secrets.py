@@ -186,9 +186,7 @@ async def test_room_that_cannot_be_taken_is_no_room_whatever_the_file_system_say
     assert stand_in.values == {"ml-agent.first": b"x"}
 
 
-async def test_what_podman_says_of_a_failure_carries_no_value(
-    kept: Credentials, stand_in: StandInPodman
-) -> None:
+async def test_an_error_from_podman_carries_no_value(kept: Credentials, stand_in: StandInPodman) -> None:
     stand_in.refuses = web.json_response({"message": "no space left on device"}, status=500)
     with pytest.raises(AgentError, match="no space left") as caught:
         await kept.set("api", None, CANARY.encode(), running=[])

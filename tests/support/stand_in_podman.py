@@ -64,8 +64,6 @@ class StandInPodman:
                     "cgroupVersion": "v2",
                     "cgroupControllers": ["memory", "pids"],
                     "idMappings": {"uidmap": [{"size": 1}, {"size": 65536}]},
-                    "networkBackend": "netavark",
-                    "security": {"rootless": True},
                 },
                 "store": {"graphRoot": str(self.storage)},
                 "version": {"Version": "5.4.2"},
