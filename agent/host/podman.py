@@ -16,15 +16,6 @@ from ..model.base import SecretName, UserName
 from ..model.secret import MAX_SECRET_BYTES
 from .libpod import Libpod
 
-
-@dataclass(frozen=True)
-class Mounted:
-    """A podman secret that a job sees as `/run/secrets/<name>/connections.toml`."""
-
-    name: str
-    podman_secret: str
-
-
 SECRET_PREFIX = "ml-agent."  # noqa: S105 (a name, not a value)
 LABEL_NAME = "ml-agent.name"
 LABEL_USER = "ml-agent.user"

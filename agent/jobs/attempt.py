@@ -20,7 +20,7 @@ from ..runtime.outcome import (
     read_mark,
     read_record,
 )
-from ..runtime.quadlet import EGRESS_PLACE
+from ..runtime.unit import EGRESS_PLACE
 
 
 class AttemptFiles:

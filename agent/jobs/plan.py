@@ -6,9 +6,10 @@ from pathlib import Path
 
 from ..config import Settings, shipped
 from ..errors import AgentError, FieldError, Problem
-from ..host.podman import Mounted, Podman, by_digest
+from ..host.podman import Podman, by_digest
 from ..model.job import Job
-from ..runtime.quadlet import SECCOMP, Egress, Plan
+from ..runtime.quadlet import SECCOMP
+from ..runtime.unit import JobUnit, MountedSecret, ProxySocket
 from ..scripts.snapshots import Snapshots
 from .attempt import AttemptFiles
 
@@ -22,7 +23,7 @@ class Planner:
         self._podman = podman
         self._hooks = hooks
 
-    async def prepare(self, job: Job) -> Plan:
+    async def prepare(self, job: Job) -> JobUnit:
         """Lays out the files of the job's attempt, and plans its unit.
 
         Raises `AgentError`: configuration, ref-not-found, secret-missing, storage-full, host.
@@ -37,7 +38,7 @@ class Planner:
             )
         with scripts_of(job):
             snapshot = await self._snapshots.tree(job.commit)
-        return Plan(
+        return JobUnit(
             job_id=job.job_id,
             # Without a digest the image was not there; Podman will say so in the job's log.
             image=image_of(job) if job.image_digest else job.image,
@@ -54,10 +55,10 @@ class Planner:
             secrets=await mounted_secrets(self._podman, job.secrets, job.owner),
         )
 
-    def _egress(self, network: str) -> Egress | None:
+    def _egress(self, network: str) -> ProxySocket | None:
         if network not in self._settings.egress:
             return None
-        return Egress(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
+        return ProxySocket(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
 
 
 def image_of(job: Job) -> str:
@@ -65,7 +66,7 @@ def image_of(job: Job) -> str:
     return by_digest(job.image, job.image_digest)
 
 
-async def mounted_secrets(podman: Podman, names: Iterable[str], owner: str) -> list[Mounted]:
+async def mounted_secrets(podman: Podman, names: Iterable[str], owner: str) -> list[MountedSecret]:
     """The podman secrets behind these names in a job of `owner`. Raises `AgentError` (secret-missing)."""
     mounted = []
     for name in names:
@@ -78,7 +79,7 @@ async def mounted_secrets(podman: Podman, names: Iterable[str], owner: str) -> l
                 f" `ml-agent secret set {name}`.",
                 (FieldError("script_name", f"needs the secret {name}"),),
             )
-        mounted.append(Mounted(name, podman_secret))
+        mounted.append(MountedSecret(name, podman_secret))
     return mounted
 
 

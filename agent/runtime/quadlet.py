@@ -1,157 +1,39 @@
-"""A job as a systemd unit: the drop-in with the job's tokens, and the host's Quadlet generator.
+"""Compiles a job's unit with the host's Quadlet generator (podman-systemd.unit(5)), and checks the result.
 
-The text is made of the site's template and of tokens that the agent made itself. The host's own generator
-compiles one job at a time in a private directory, since one malformed file makes it drop every unit
-(podman-systemd.unit(5)).
+Each job is compiled alone in a private directory: one malformed file makes the generator drop every unit.
 """
 
 import asyncio
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import AgentError, Problem
-from ..host.podman import Mounted
 from ..model.base import unit_name
-from ..model.inputs import Limits
-from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING
 from .policy import Terms, objections
+from .unit import JobUnit, drop_in, record_section, volumes
 
 TEMPLATE = "ml-job@.container"
-SECCOMP = "ml-job.seccomp.json"  # beside the template
+SECCOMP = "ml-job.seccomp.json"  # the system call filter, beside the template
 GENERATORS = (
     Path("/usr/libexec/podman/quadlet"),
     Path("/usr/lib/podman/quadlet"),
     Path("/usr/lib/systemd/user-generators/podman-user-generator"),
 )
-COMPILE_TIMEOUT = 30.0  # seconds; it takes milliseconds
-MAX_KNOWN = 64  # compiled units that are kept for other jobs, of some kilobytes each
-
-EGRESS_PLACE = "/run/ml-egress"  # where a job sees the directory of its proxy's socket
-
-# No white space, quote, specifier, `$`, backslash or line break: nothing that systemd or Quadlet would read.
-TOKEN = re.compile(r"[A-Za-z0-9@._:,=/+-]+")
-
-# Paths are parts of Volume= too, where a colon and a comma separate.
-PATH_TOKEN = re.compile(r"/[A-Za-z0-9@._=/+-]*")
+COMPILE_TIMEOUT = 30.0  # seconds; a compilation takes milliseconds
+MAX_KNOWN = 64  # compiled units of a few kilobytes that are kept for other jobs
 
 
-@dataclass(frozen=True)
-class Egress:
-    """The proxy that enforces a list of targets: its socket unit, and the directory that holds its socket."""
+def verify(text: str, unit: JobUnit) -> None:
+    """Checks a compiled unit, since the generator drops lines without an error.
 
-    socket_unit: str
-    directory: Path
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything of a job that its unit says; every value is the agent's or the site's own."""
-
-    job_id: str
-    image: str  # by digest
-    network: str  # what podman's --network= takes
-    limits: Limits
-    snapshot: Path
-    directory: Path  # the attempt's own: input/, artifacts/ and the unit's marks
-    claim: str  # the directory that is its claim, below $XDG_RUNTIME_DIR
-    hooks: Path  # the directory with the programs ml-job-started, ml-job-stopping and ml-job-ended
-    seccomp: Path  # the filter of system calls
-    state: Path  # the agent's own directory, which no volume may show
-    secrets: Sequence[Mounted] = ()
-    egress: Egress | None = None  # where the job's only way out is a proxy
-
-
-def volumes(plan: Plan) -> list[str]:
-    """What of the host the job sees, as Volume= says it."""
-    mounts = [
-        f"{plan.snapshot}:/scripts:ro",
-        f"{plan.directory}/input:/run/ml-job:ro",
-        f"{plan.directory}/artifacts:/artifacts:rw",
-    ]
-    return [*mounts, f"{plan.egress.directory}:{EGRESS_PLACE}:ro"] if plan.egress else mounts
-
-
-def drop_in(plan: Plan) -> str:
-    """The job's `50-job.conf`, merged into the site's template by the generator."""
-    _check_paths(plan)
-    limits = plan.limits
-    assert limits.memory_bytes is not None
-    assert limits.cpus is not None
-    assert limits.artifact_bytes is not None
-    container = [
-        f"Image={plan.image}",
-        f"Network={plan.network}",
-        f"SeccompProfile={plan.seccomp}",
-        # No file is larger than all of them may be together: a sparse one would cost nothing to make.
-        f"Ulimit=fsize={limits.artifact_bytes}:{limits.artifact_bytes}",
-        *(f"Volume={volume}" for volume in volumes(plan)),
-    ]
-    for secret in plan.secrets:
-        target = f"/run/secrets/{secret.name}/connections.toml"
-        container.append(
-            f"Secret={secret.podman_secret},type=mount,target={target},mode=0400,uid=1000,gid=1000"
-        )
-    if plan.secrets:
-        container.append(f"Environment=SNOWFLAKE_HOME=/run/secrets/{plan.secrets[0].name}")
-    service = [
-        f"MemoryMax={limits.memory_bytes}",
-        "MemorySwapMax=0",
-        f"CPUQuota={round(limits.cpus * 100)}%",
-        f"TasksMax={limits.tasks}",
-        f"RuntimeMaxSec={limits.run_time_seconds}",
-    ]
-    if limits.grace_seconds is not None:
-        service.append(f"TimeoutStopSec={limits.grace_seconds}")
-    _check_tokens(line.partition("=")[2].removesuffix("%") for line in container + service)
-    lines = ["[Container]", *container, "", "[Service]", *service, ""]
-    if plan.egress:
-        _check_tokens([plan.egress.socket_unit])
-        socket = plan.egress.socket_unit
-        lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
-    return "\n".join(lines)
-
-
-def record_section(plan: Plan) -> str:
-    """What follows the compiled unit: how it proves that it ran, and how it ended.
-
-    It comes after Quadlet's own lines because it replaces some: Quadlet's ExecStop= and ExecStopPost= start
-    a `podman rm` each, although `--rm` has cleaned up already.
-    """
-    _check_paths(plan)
-    _check_tokens([plan.claim])
-    directory, hooks, cid_file = plan.directory, plan.hooks, "%t/%N.cid"
-    return "\n".join(
-        [
-            "",
-            "# Added by ml-agent: one invocation only, and a record of how it ended.",
-            "[Unit]",
-            f"ConditionPathExists=!{directory}/{CLAIMED}",
-            "",
-            "[Service]",
-            # Made before the first process, and without one of its own.
-            f"RuntimeDirectory={plan.claim}",
-            "RuntimeDirectoryPreserve=yes",
-            f"ExecStartPost={hooks}/ml-job-started {directory}/{STARTED}",
-            "ExecStop=",
-            f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",
-            "ExecStopPost=",
-            f"ExecStopPost={hooks}/ml-job-ended {directory}/{ENDED} {cid_file} %N",
-            "",
-        ]
-    )
-
-
-def verify(text: str, plan: Plan) -> None:
-    """Checks a compiled unit. The generator's exit status does not tell whether it took every line.
-
-    Raises `AgentError` (configuration) that names what is missing.
+    Raises `AgentError` (configuration) that lists what is wrong.
     """
     starts = [line for line in text.splitlines() if re.match(r"ExecStart\s*=", line)]
-    wrong = objections(starts[0].partition("=")[2], _terms(plan)) if starts else []
+    wrong = objections(starts[0].partition("=")[2], _terms(unit)) if starts else []
     if len(starts) != 1:
         wrong.append(f"it has {len(starts)} ExecStart= lines")
     if wrong:
@@ -162,21 +44,21 @@ def verify(text: str, plan: Plan) -> None:
         )
 
 
-def _terms(plan: Plan) -> Terms:
+def _terms(unit: JobUnit) -> Terms:
     return Terms(
-        image=plan.image,
-        network=plan.network,
-        seccomp=plan.seccomp,
-        volumes=volumes(plan),
-        secrets=[each.podman_secret for each in plan.secrets],
-        state=plan.state,
+        image=unit.image,
+        network=unit.network,
+        seccomp=unit.seccomp,
+        volumes=volumes(unit),
+        secrets=[each.podman_secret for each in unit.secrets],
+        state=unit.state,
         home=Path.home(),
     )
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """All that a compiled unit depends on, but for its job's id, which `job` is split at."""
+    """Everything that a compiled unit depends on except the job id; `job` is the drop-in, split at the id."""
 
     generator: tuple[Path, int, int]
     template: bytes
@@ -185,11 +67,11 @@ class _Sources:
 
 
 class Compiler:
-    """Compiles jobs with the generator of the host's Podman.
+    """Compiles jobs with the generator of the host's Podman, in a directory below `scratch`.
 
-    `policies` are the directories that may hold drop-ins (`ml-job@.container.d/*.conf`) or a whole
-    replacement of the packaged template, or of the filter of system calls; the last one wins.
-    `said` is what the generator said when it was last asked: it leaves out a drop-in that it cannot parse.
+    `policies` are directories with the site's drop-ins (`ml-job@.container.d/*.conf`), or with files that
+    replace the packaged template or system call filter. The last directory wins. `messages` is what the
+    generator printed when it last ran: it drops a drop-in that it cannot parse.
     """
 
     def __init__(self, template: Path, policies: Iterable[Path], scratch: Path) -> None:
@@ -197,50 +79,50 @@ class Compiler:
         self._policies = tuple(policies)
         self._scratch = scratch
         self._known: dict[_Sources, tuple[str, ...]] = {}
-        self.said = ""
+        self.messages = ""
 
-    async def compile(self, plan: Plan) -> str:
+    async def compile(self, unit: JobUnit) -> str:
         """The text of `ml-job@<id>.service`, verified. Raises `AgentError` (configuration, host).
 
-        The generator is not asked again where it would read what it has read for another job, but for the id.
+        The generator does not run again for a job that differs from an earlier one in its id alone.
         """
-        plan = replace(plan, seccomp=self._newest(SECCOMP, plan.seccomp))
-        sources = self._sources(plan)
+        unit = replace(unit, seccomp=self._newest(SECCOMP, unit.seccomp))
+        sources = self._sources(unit)
         if (known := self._known.get(sources)) is None:
-            text, self.said = await asyncio.to_thread(self._generate, sources, plan)
+            text, self.messages = await asyncio.to_thread(self._generate, sources, unit)
             while len(self._known) >= MAX_KNOWN:
                 del self._known[next(iter(self._known))]
-            self._known[sources] = tuple(text.split(plan.job_id))
+            self._known[sources] = tuple(text.split(unit.job_id))
         else:
-            text = plan.job_id.join(known)
-        verify(text, plan)
-        return _trimmed(text, plan) + record_section(plan)
+            text = unit.job_id.join(known)
+        verify(text, unit)
+        return _trimmed(text, unit) + record_section(unit)
 
-    def _sources(self, plan: Plan) -> _Sources:
+    def _sources(self, unit: JobUnit) -> _Sources:
         program = generator()
         state = program.stat()
         files = [file for each in self._policies for file in (each / f"{TEMPLATE}.d").glob("*.conf")]
         try:
             template = self._newest(TEMPLATE, self._template).read_bytes()
-            # Of two with the same name, the last policy's.
+            # Of two files with the same name, the last one counts.
             policy = {file.name: file.read_bytes() for file in files}
         except OSError as error:
             raise AgentError(
                 Problem.CONFIGURATION,
-                f"The policy for jobs cannot be read: {error.filename}: {error.strerror}.",
-                f"The service account needs to read {TEMPLATE} and its drop-ins.",
+                f"The template of jobs cannot be read: {error.filename}: {error.strerror}.",
+                f"The service account must be able to read {TEMPLATE} and its drop-ins.",
             ) from error
         return _Sources(
             generator=(program, state.st_mtime_ns, state.st_size),
             template=template,
             policy=tuple(sorted(policy.items())),
-            job=tuple(drop_in(plan).split(plan.job_id)),
+            job=tuple(drop_in(unit).split(unit.job_id)),
         )
 
-    def _generate(self, sources: _Sources, plan: Plan) -> tuple[str, str]:
+    def _generate(self, sources: _Sources, unit: JobUnit) -> tuple[str, str]:
         self._scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
-            dir=self._scratch, prefix=plan.job_id + "-", ignore_cleanup_errors=True
+            dir=self._scratch, prefix=unit.job_id + "-", ignore_cleanup_errors=True
         ) as directory:
             source, target = Path(directory, "in"), Path(directory, "out")
             for part in (source, target, source / f"{TEMPLATE}.d"):
@@ -248,18 +130,18 @@ class Compiler:
             for name, text in sources.policy:
                 (source / f"{TEMPLATE}.d" / name).write_bytes(text)
             (source / TEMPLATE).write_bytes(sources.template)
-            (source / f"ml-job@{plan.job_id}.container").symlink_to(TEMPLATE)
-            job = source / f"ml-job@{plan.job_id}.container.d"
+            (source / f"ml-job@{unit.job_id}.container").symlink_to(TEMPLATE)
+            job = source / f"ml-job@{unit.job_id}.container.d"
             job.mkdir()
-            (job / "50-job.conf").write_text(plan.job_id.join(sources.job), "utf-8")
-            return _generated(source, target, plan)
+            (job / "50-job.conf").write_text(unit.job_id.join(sources.job), "utf-8")
+            return _generated(source, target, unit)
 
     def _newest(self, name: str, packaged: Path) -> Path:
         return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
 
 
-def _generated(source: Path, target: Path, plan: Plan) -> tuple[str, str]:
-    """The compiled unit, and what the generator said of it."""
+def _generated(source: Path, target: Path, unit: JobUnit) -> tuple[str, str]:
+    """The compiled unit, and what the generator printed."""
     try:
         done = subprocess.run(
             [generator(), "-user", "-no-kmsg-log", target],
@@ -268,69 +150,48 @@ def _generated(source: Path, target: Path, plan: Plan) -> tuple[str, str]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=COMPILE_TIMEOUT,
-            check=False,  # it does not tell whether it took every line
+            check=False,  # the status says little: it is 0 also if lines were dropped
         )
     except subprocess.TimeoutExpired as error:
         raise AgentError(
             Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
         ) from error
-    said = _said(done.stdout.decode("utf-8", "replace"), source)
+    messages = _messages(done.stdout.decode("utf-8", "replace"), source)
     try:
-        return (target / unit_name(plan.job_id)).read_text("utf-8"), said
+        return (target / unit_name(unit.job_id)).read_text("utf-8"), messages
     except OSError as error:
         raise AgentError(
             Problem.CONFIGURATION,
-            f"Quadlet refused the job's unit: {said or 'it printed nothing'}.",
+            f"Quadlet refused the job's unit: {messages or 'it printed nothing'}.",
             f"Check the drop-ins of {TEMPLATE}.",
         ) from error
 
 
-def _said(output: str, source: Path) -> str:
-    """What the generator wrote, in one line: each message comes twice, and of the template besides.
+def _messages(output: str, source: Path) -> str:
+    """The generator's messages in one line, without repetitions and without those about the template.
 
-    The template alone need not be a whole unit, and is none that anybody starts.
+    The generator also compiles the template by itself, which nobody starts and which need not be complete.
     """
     lines = re.sub(r"quadlet-generator\[\d+\]: ", "", output).replace(f"{source}/", "").splitlines()
     of_jobs = [line for line in lines if not line.startswith(f'converting "{TEMPLATE}"')]
     return "; ".join(dict.fromkeys(filter(None, of_jobs)))[-500:]
 
 
-def _trimmed(text: str, plan: Plan) -> str:
-    """A compiled unit without what is of no use to this one: where it was made of, and mounts to wait for.
+def _trimmed(text: str, unit: JobUnit) -> str:
+    """A compiled unit without SourcePath= and without RequiresMountsFor= of the agent's own paths.
 
-    The source is a scratch file that is gone when an operator looks for it. What the agent has just written
-    is mounted, and systemd would look for a mount unit at each step of each path, at each start.
+    The source is a scratch file that no longer exists. The agent's paths are mounted, since it has just
+    written there, and systemd would search a mount unit for each part of each path at each start.
     """
-    mounted = ["%t/containers", *(volume.partition(":")[0] for volume in volumes(plan))]
+    mounted = ["%t/containers", *(volume.partition(":")[0] for volume in volumes(unit))]
     useless = {f"RequiresMountsFor={path}" for path in mounted}
     lines = [line for line in text.splitlines() if line not in useless and not line.startswith("SourcePath=")]
     return "\n".join(lines) + "\n"
 
 
 def generator() -> Path:
-    """The Quadlet generator of this host. Raises `AgentError` (host) where there is none."""
+    """The Quadlet generator of this host. Raises `AgentError` (host) if there is none."""
     for path in GENERATORS:
         if path.exists():
             return path
     raise AgentError(Problem.HOST, "Podman's Quadlet generator is missing.", "Install Podman 5.3 or newer.")
-
-
-def _check_paths(plan: Plan) -> None:
-    paths = [plan.snapshot, plan.directory, plan.hooks, plan.seccomp]
-    for path in [*paths, plan.egress.directory] if plan.egress else paths:
-        if not PATH_TOKEN.fullmatch(str(path)):
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"The path {str(path)!r} cannot be written into a unit file.",
-                "Use directories of letters, digits and @._=/+- only.",
-            )
-
-
-def _check_tokens(values: Iterable[str]) -> None:
-    for value in values:
-        if not TOKEN.fullmatch(value):
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"{value!r} cannot be written into a unit file.",
-                "Use directories and names of letters, digits and @._:,=/+- only.",
-            )

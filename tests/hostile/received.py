@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.jobs.assembly import Jobs
 from agent.model.job import Job
-from agent.runtime.quadlet import Plan
+from agent.runtime.unit import JobUnit
 
 LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
 _spec = spec_from_file_location("launch", LAUNCHER)
@@ -24,10 +24,10 @@ class Received:
 
     script: str
     variables: dict[bytes, bytes]
-    plan: Plan
+    plan: JobUnit
 
     @property
-    def plan_without_tokens(self) -> Plan:
+    def plan_without_tokens(self) -> JobUnit:
         """The plan, but for what the agent made for this job alone: equal plans make equal units."""
         return replace(self.plan, job_id="", directory=Path(), claim="")
 
@@ -41,7 +41,7 @@ async def received(jobs: Jobs, answer: dict[str, Any]) -> Received:
     return Received(script, variables, plan)
 
 
-def without_tokens(unit: str, plan: Plan) -> list[str]:
+def without_tokens(unit: str, plan: JobUnit) -> list[str]:
     """The lines of a compiled unit with the job's own tokens taken out; the command's words in their order.
 
     Quadlet writes some options in another order each time.

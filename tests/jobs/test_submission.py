@@ -8,7 +8,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
-from agent.runtime.quadlet import Plan
+from agent.runtime.unit import JobUnit
 from tests.support.git_repository import drop_last_commit
 from tests.support.job_scene import DIGEST, Scene, attempt_of, driving, end_of
 from tests.support.small_site import IMAGE
@@ -70,7 +70,7 @@ async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> Non
     async with driving(scene.jobs()) as jobs:
         job = await jobs.submit("alice", request)
 
-        async def planned() -> list[Plan]:
+        async def planned() -> list[JobUnit]:
             return scene.compiler.plans
 
         (plan,) = await until(planned)

@@ -1,11 +1,10 @@
-"""The translation from jobs to units: golden files for what is pure, the host's generator for the rest."""
+"""Compiled units: what the check refuses, and what the host's own generator makes of jobs and drop-ins."""
 
 import asyncio
-import contextlib
 import re
-import shutil
 import subprocess
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,103 +13,14 @@ import pytest
 
 from agent.config import shipped
 from agent.errors import AgentError, Problem
-from agent.host.podman import Mounted
 from agent.model.base import unit_name
-from agent.model.inputs import Limits
 from agent.runtime import quadlet
-from agent.runtime.quadlet import SECCOMP, TEMPLATE, Compiler, Egress, Plan, drop_in, record_section, verify
+from agent.runtime.quadlet import SECCOMP, TEMPLATE, Compiler, verify
+from agent.runtime.unit import MountedSecret, ProxySocket, drop_in, record_section
+from tests.support.job_units import PLAIN, WITH_SECRETS
 
-GOLDEN = Path(__file__).parent / "quadlet"
 DOCS = Path(__file__).parents[2] / "docs"
-COMPILED = (GOLDEN / "compiled.service").read_text("utf-8")
-
-PLAIN = Plan(
-    job_id="abcdefghijkl",
-    image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
-    network="none",
-    limits=Limits(
-        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
-    ),
-    snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
-    directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
-    claim="ml-agent/claims/abcdefghijkl.1",
-    hooks=Path("/usr/lib/ml"),
-    seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
-    state=Path("/var/lib/ml"),
-)
-WITH_SECRETS = replace(
-    PLAIN,
-    network="pasta:--map-gw,-T,none",
-    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
-    secrets=(Mounted("snowflake", "ml-agent.snowflake.alice"), Mounted("archive", "ml-agent.archive")),
-)
-BEHIND_A_PROXY = replace(
-    PLAIN, egress=Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "plan"), [("plain.conf", PLAIN), ("secrets.conf", WITH_SECRETS), ("egress.conf", BEHIND_A_PROXY)]
-)
-def test_a_jobs_drop_in_says_what_its_golden_file_says(name: str, plan: Plan) -> None:
-    assert drop_in(plan) == (GOLDEN / name).read_text("utf-8")
-
-
-def test_the_record_section_replaces_quadlets_own_stop_commands() -> None:
-    assert record_section(PLAIN) == (GOLDEN / "record.conf").read_text("utf-8")
-
-
-@pytest.mark.parametrize(("main_process", "begins"), [("conmon", True), ("podman", False), (None, False)])
-def test_a_script_may_begin_when_systemd_watches_its_conmon(
-    tmp_path: Path, main_process: str | None, begins: bool
-) -> None:
-    with contextlib.ExitStack() as stack:
-        environment = {"PATH": "/usr/bin:/bin"}
-        if main_process is not None:
-            program = tmp_path / main_process
-            shutil.copy("/bin/sleep", program)
-            process = stack.enter_context(subprocess.Popen([program, "60"]))
-            stack.callback(process.kill)
-            environment["MAINPID"] = str(process.pid)
-        hook = [shipped("units") / "ml-job-started", tmp_path / "started"]
-        ran = subprocess.run(hook, env=environment, capture_output=True, text=True, check=False)
-    assert (tmp_path / "started").exists() == begins
-    assert (ran.returncode, ran.stderr) == (
-        (0, "") if begins else (1, "The container ended before its script began.\n")
-    )
-
-
-def test_a_grace_of_its_own_is_laid_over_the_templates() -> None:
-    assert "TimeoutStopSec" not in drop_in(PLAIN)
-    patient = replace(PLAIN, limits=PLAIN.limits.model_copy(update={"grace_seconds": 90}))
-    assert "\nTimeoutStopSec=90\n" in drop_in(patient)
-
-
-HOSTILE = ["a b", "a\nb", "a\rb", "a\0b", "a%h", "a$HOME", 'a"b', "a'b", "a\\b", "a;b", "a#b", "[b]", "ä", ""]
-
-
-@pytest.mark.parametrize("token", HOSTILE)
-@pytest.mark.parametrize("field", ["image", "network"])
-def test_a_token_that_systemd_or_quadlet_would_read_is_refused(field: str, token: str) -> None:
-    with pytest.raises(AgentError, match="cannot be written into a unit file"):
-        drop_in(replace(PLAIN, **{field: token}))
-
-
-@pytest.mark.parametrize("token", [*HOSTILE, "a:b", "a,b"])
-@pytest.mark.parametrize("field", ["snapshot", "directory", "hooks"])
-def test_a_path_that_a_volume_or_a_unit_would_take_apart_is_refused(field: str, token: str) -> None:
-    plan = (
-        replace(PLAIN, **{field: Path("/srv") / token}) if token else replace(PLAIN, **{field: Path("srv")})
-    )
-    for text_of in (drop_in, record_section):
-        with pytest.raises(AgentError, match=r"path .* cannot be written into a unit file"):
-            text_of(plan)
-
-
-@pytest.mark.parametrize("secret", HOSTILE[:-1])
-def test_a_secrets_name_cannot_add_to_the_unit(secret: str) -> None:
-    with pytest.raises(AgentError, match="cannot be written into a unit file"):
-        drop_in(replace(PLAIN, secrets=(Mounted("snowflake", secret),)))
+COMPILED = (Path(__file__).parent / "quadlet/compiled.service").read_text("utf-8")
 
 
 def test_a_unit_with_all_its_flags_is_taken() -> None:
@@ -192,17 +102,19 @@ def compiler(tmp_path: Path, *policies: Path) -> Compiler:
 
 
 @pytest.fixture
-def generated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the jobs that the host's generator has compiled."""
-    asked = []
-    ask = quadlet._generated
-
-    def counted(source: Path, target: Path, plan: Plan) -> str:
-        asked.append(plan.job_id)
-        return ask(source, target, plan)
-
-    monkeypatch.setattr(quadlet, "_generated", counted)
-    return asked
+def generated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The ids of the jobs that the host's generator has compiled, noted by a program around it."""
+    log, program = tmp_path / "compiled", tmp_path / "generator"
+    program.write_text(
+        f"""#!/bin/sh
+        for job in "$QUADLET_UNIT_DIRS"/ml-job@?*.container; do basename "$job" .container >> {log}; done
+        exec {quadlet.generator()} "$@"
+        """
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(quadlet, "GENERATORS", (program,))
+    log.touch()
+    return lambda: [line.removeprefix("ml-job@") for line in log.read_text().split()]
 
 
 def lines_of(unit: str) -> list[list[str]]:
@@ -230,8 +142,8 @@ async def test_the_generator_merges_the_policy_and_the_job(tmp_path: Path) -> No
 
 @pytest.mark.host
 async def test_systemd_finds_nothing_wrong_with_a_compiled_unit(tmp_path: Path) -> None:
-    plan = replace(PLAIN, hooks=shipped("units"))
-    (tmp_path / unit_name(PLAIN.job_id)).write_text(await compiler(tmp_path).compile(plan))
+    unit = replace(PLAIN, hooks=shipped("units"))
+    (tmp_path / unit_name(PLAIN.job_id)).write_text(await compiler(tmp_path).compile(unit))
     verified = await asyncio.to_thread(
         subprocess.run,
         ["systemd-analyze", "--user", "verify", tmp_path / unit_name(PLAIN.job_id)],
@@ -270,18 +182,18 @@ async def test_the_drop_in_that_the_documentation_shows_has_the_effect_that_it_s
 
 @pytest.mark.host
 async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generator_would_make(
-    tmp_path: Path, generated: list[str]
+    tmp_path: Path, generated: Callable[[], list[str]]
 ) -> None:
     ids = ["abcdefghijkl", "mnopqrstuvwx"]
-    plans = [
+    job_units = [
         replace(WITH_SECRETS, job_id=each, directory=Path(f"/var/lib/ml/jobs/{each}/attempts/1"))
         for each in ids
     ]
     shared = compiler(tmp_path)
-    units = [lines_of(await shared.compile(plan)) for plan in plans]
-    assert generated == ids[:1]
-    assert units == [lines_of(await compiler(tmp_path).compile(plan)) for plan in plans]
-    assert generated == [*ids[:1], *ids]
+    units = [lines_of(await shared.compile(unit)) for unit in job_units]
+    assert generated() == ids[:1]
+    assert units == [lines_of(await compiler(tmp_path).compile(unit)) for unit in job_units]
+    assert generated() == [*ids[:1], *ids]
 
 
 @pytest.mark.host
@@ -294,24 +206,26 @@ async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generato
         {"snapshot": Path("/var/lib/ml/snapshots/decaf")},
         {"directory": Path("/var/lib/ml/jobs/abcdefghijkl/attempts/2")},
         {"seccomp": Path("/usr/lib/ml/other.json")},
-        {"egress": Egress("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
-        {"secrets": (Mounted("snowflake", "ml-agent.snowflake.alice"),)},
+        {"egress": ProxySocket("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
+        {"secrets": (MountedSecret("snowflake", "ml-agent.snowflake.alice"),)},
     ],
     ids=lambda changed: next(iter(changed)),
 )
 async def test_a_job_that_differs_in_more_is_compiled_anew(
-    tmp_path: Path, generated: list[str], changed: dict[str, Any]
+    tmp_path: Path, generated: Callable[[], list[str]], changed: dict[str, Any]
 ) -> None:
     shared = compiler(tmp_path)
     plain = lines_of(await shared.compile(PLAIN))
     other = lines_of(await shared.compile(replace(PLAIN, **changed)))
-    assert len(generated) == 2
+    assert len(generated()) == 2
     assert other != plain
     assert other == lines_of(await compiler(tmp_path).compile(replace(PLAIN, **changed)))
 
 
 @pytest.mark.host
-async def test_the_next_job_follows_a_policy_that_changed(tmp_path: Path, generated: list[str]) -> None:
+async def test_the_next_job_follows_a_policy_that_changed(
+    tmp_path: Path, generated: Callable[[], list[str]]
+) -> None:
     site = policy(tmp_path, "[Service]\nTimeoutStopSec=5\n")
     shared = compiler(tmp_path, site)
     for patience in (5, 6):
@@ -322,7 +236,7 @@ async def test_the_next_job_follows_a_policy_that_changed(tmp_path: Path, genera
     assert "\nTimeoutStopSec=6\n" not in await shared.compile(PLAIN)
     (site / TEMPLATE).write_text((shipped("quadlets") / TEMPLATE).read_text("utf-8") + "\n# ours\n")
     await shared.compile(PLAIN)
-    assert len(generated) == 4
+    assert len(generated()) == 4
 
 
 @pytest.mark.host
@@ -411,11 +325,11 @@ async def test_a_drop_in_that_quadlet_leaves_out_is_told(tmp_path: Path) -> None
     site = policy(tmp_path, "[Container\nReadOnly=false\n")
     shared = compiler(tmp_path, site)
     await shared.compile(PLAIN)
-    assert f'error loading "{TEMPLATE}.d/10-site.conf"' in shared.said
-    assert shared.said.count("error loading") == 1
+    assert f'error loading "{TEMPLATE}.d/10-site.conf"' in shared.messages
+    assert shared.messages.count("error loading") == 1
     (site / f"{TEMPLATE}.d/10-site.conf").unlink()
     await shared.compile(PLAIN)
-    assert shared.said == ""
+    assert shared.messages == ""
 
 
 @pytest.mark.host
@@ -424,4 +338,4 @@ async def test_a_template_that_is_a_whole_unit_with_its_job_only_is_nothing_to_t
     (tmp_path / TEMPLATE).write_text(packaged.replace("Image=localhost/ml-runner:latest\n", ""))
     shared = compiler(tmp_path, tmp_path)
     await shared.compile(PLAIN)
-    assert shared.said == ""
+    assert shared.messages == ""

@@ -15,7 +15,7 @@ from agent.jobs.assembly import Jobs
 from agent.model.job import Job, JobRequest
 from agent.model.paths import CLAIMED, ENDED, STARTED
 from agent.runtime.outcome import ExitRecord
-from agent.runtime.quadlet import Plan
+from agent.runtime.unit import JobUnit
 from agent.scripts.snapshots import Snapshots
 from agent.store.store import Store
 from tests.support.waiting import until
@@ -97,10 +97,10 @@ class StandInCompiler:
     """A compiler that notes what it was asked for."""
 
     def __init__(self) -> None:
-        self.plans: list[Plan] = []
+        self.plans: list[JobUnit] = []
         self.refuses: Exception | None = None
 
-    async def compile(self, plan: Plan) -> str:
+    async def compile(self, plan: JobUnit) -> str:
         if self.refuses:
             raise self.refuses
         self.plans.append(plan)

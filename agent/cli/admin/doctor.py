@@ -17,7 +17,8 @@ from ...host.podman import Host, Podman, Secret
 from ...identity import authority, rotation
 from ...identity.key_files import key_file
 from ...model.base import new_job_id, unit_name
-from ...runtime.quadlet import SECCOMP, TEMPLATE, Compiler, Plan, generator
+from ...runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
+from ...runtime.unit import JobUnit
 from ...scripts.snapshots import Snapshots
 from ...store.store import Store
 from .findings import (
@@ -177,7 +178,7 @@ async def _quadlet(settings: Settings) -> Finding:
         except AgentError as error:
             return Finding("quadlet", Level.FAIL, error.message, error.hint or _CHECK_DROP_INS)
         verified = await _output("systemd-analyze", "--user", "verify", str(unit), errors=True)
-    ignored = [compiler.said] if compiler.said else []
+    ignored = [compiler.messages] if compiler.messages else []
     ignored += ignored_lines(verified, unit)
     return judge(
         "quadlet",
@@ -188,10 +189,10 @@ async def _quadlet(settings: Settings) -> Finding:
     )
 
 
-def _harmless(settings: Settings) -> Plan:
+def _harmless(settings: Settings) -> JobUnit:
     """A job that nobody sent, which is compiled with the site's policy and never started."""
     job_id = new_job_id()
-    return Plan(
+    return JobUnit(
         job_id=job_id,
         image=settings.jobs.image,
         network="none",

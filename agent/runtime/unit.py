@@ -1,0 +1,159 @@
+"""The text of a job's unit: the drop-in with the job's own values, and the section that records its end.
+
+Values are tokens that the agent or the site made. None has a character that systemd or Quadlet interprets.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import AgentError, Problem
+from ..model.inputs import Limits
+from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING
+
+EGRESS_PLACE = "/run/ml-egress"  # the directory of the proxy's socket, as the job sees it
+
+# No white space, quote, specifier, `$`, backslash or line break.
+TOKEN = re.compile(r"[A-Za-z0-9@._:,=/+-]+")
+
+# Paths are parts of Volume=, which a colon and a comma separate.
+PATH_TOKEN = re.compile(r"/[A-Za-z0-9@._=/+-]*")
+
+
+@dataclass(frozen=True)
+class ProxySocket:
+    """The socket of an egress proxy: its systemd unit, and the directory that it is in."""
+
+    socket_unit: str
+    directory: Path
+
+
+@dataclass(frozen=True)
+class MountedSecret:
+    """A podman secret that a job sees as `/run/secrets/<name>/connections.toml`."""
+
+    name: str
+    podman_secret: str
+
+
+@dataclass(frozen=True)
+class JobUnit:
+    """The values of one attempt of a job that its unit contains."""
+
+    job_id: str
+    image: str  # by digest
+    network: str  # for podman's --network=
+    limits: Limits
+    snapshot: Path
+    directory: Path  # of the attempt: input/, artifacts/ and the unit's marks
+    claim: str  # the attempt's claim, a directory below $XDG_RUNTIME_DIR
+    hooks: Path  # the directory of the programs ml-job-started, ml-job-stopping and ml-job-ended
+    seccomp: Path  # the system call filter
+    state: Path  # the agent's state directory, which no volume may expose
+    secrets: Sequence[MountedSecret] = ()
+    egress: ProxySocket | None = None  # if the job reaches the network through a proxy only
+
+
+def volumes(unit: JobUnit) -> list[str]:
+    """The directories of the host that the job sees, as values of Volume=."""
+    mounts = [
+        f"{unit.snapshot}:/scripts:ro",
+        f"{unit.directory}/input:/run/ml-job:ro",
+        f"{unit.directory}/artifacts:/artifacts:rw",
+    ]
+    return [*mounts, f"{unit.egress.directory}:{EGRESS_PLACE}:ro"] if unit.egress else mounts
+
+
+def drop_in(unit: JobUnit) -> str:
+    """The job's `50-job.conf`, which the generator merges into the template.
+
+    Raises `AgentError` (configuration) if a value cannot be written into a unit file.
+    """
+    _check_paths(unit)
+    limits = unit.limits
+    assert limits.memory_bytes is not None
+    assert limits.cpus is not None
+    assert limits.artifact_bytes is not None
+    container = [
+        f"Image={unit.image}",
+        f"Network={unit.network}",
+        f"SeccompProfile={unit.seccomp}",
+        # The quota bounds each file too: a sparse file could be larger and use no space.
+        f"Ulimit=fsize={limits.artifact_bytes}:{limits.artifact_bytes}",
+        *(f"Volume={volume}" for volume in volumes(unit)),
+    ]
+    for secret in unit.secrets:
+        target = f"/run/secrets/{secret.name}/connections.toml"
+        container.append(
+            f"Secret={secret.podman_secret},type=mount,target={target},mode=0400,uid=1000,gid=1000"
+        )
+    if unit.secrets:
+        container.append(f"Environment=SNOWFLAKE_HOME=/run/secrets/{unit.secrets[0].name}")
+    service = [
+        f"MemoryMax={limits.memory_bytes}",
+        "MemorySwapMax=0",
+        f"CPUQuota={round(limits.cpus * 100)}%",
+        f"TasksMax={limits.tasks}",
+        f"RuntimeMaxSec={limits.run_time_seconds}",
+    ]
+    if limits.grace_seconds is not None:
+        service.append(f"TimeoutStopSec={limits.grace_seconds}")
+    _check_tokens(line.partition("=")[2].removesuffix("%") for line in container + service)
+    lines = ["[Container]", *container, "", "[Service]", *service, ""]
+    if unit.egress:
+        _check_tokens([unit.egress.socket_unit])
+        socket = unit.egress.socket_unit
+        lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
+    return "\n".join(lines)
+
+
+def record_section(unit: JobUnit) -> str:
+    """The lines behind the compiled unit, which make it run once and record its start and its end.
+
+    They replace Quadlet's ExecStop= and ExecStopPost=, which start a `podman rm` each although `--rm` has
+    cleaned up already.
+    """
+    _check_paths(unit)
+    _check_tokens([unit.claim])
+    directory, hooks, cid_file = unit.directory, unit.hooks, "%t/%N.cid"
+    return "\n".join(
+        [
+            "",
+            "# Added by ml-agent: one invocation only, and a record of how it ended.",
+            "[Unit]",
+            f"ConditionPathExists=!{directory}/{CLAIMED}",
+            "",
+            "[Service]",
+            # systemd makes it before the first process, and starts none for it.
+            f"RuntimeDirectory={unit.claim}",
+            "RuntimeDirectoryPreserve=yes",
+            f"ExecStartPost={hooks}/ml-job-started {directory}/{STARTED}",
+            "ExecStop=",
+            f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",
+            "ExecStopPost=",
+            f"ExecStopPost={hooks}/ml-job-ended {directory}/{ENDED} {cid_file} %N",
+            "",
+        ]
+    )
+
+
+def _check_paths(unit: JobUnit) -> None:
+    paths = [unit.snapshot, unit.directory, unit.hooks, unit.seccomp]
+    for path in [*paths, unit.egress.directory] if unit.egress else paths:
+        if not PATH_TOKEN.fullmatch(str(path)):
+            raise AgentError(
+                Problem.CONFIGURATION,
+                f"The path {str(path)!r} cannot be written into a unit file.",
+                "Use directories of letters, digits and @._=/+- only.",
+            )
+
+
+def _check_tokens(values: Iterable[str]) -> None:
+    for value in values:
+        if not TOKEN.fullmatch(value):
+            raise AgentError(
+                Problem.CONFIGURATION,
+                f"{value!r} cannot be written into a unit file.",
+                "Use directories and names of letters, digits and @._:,=/+- only.",
+            )

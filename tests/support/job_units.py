@@ -1,0 +1,34 @@
+"""Units of jobs for tests: a plain one, one with secrets, and one whose job is behind a proxy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from agent.model.inputs import Limits
+from agent.runtime.unit import JobUnit, MountedSecret, ProxySocket
+
+PLAIN = JobUnit(
+    job_id="abcdefghijkl",
+    image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
+    network="none",
+    limits=Limits(
+        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
+    ),
+    snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
+    directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
+    claim="ml-agent/claims/abcdefghijkl.1",
+    hooks=Path("/usr/lib/ml"),
+    seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
+    state=Path("/var/lib/ml"),
+)
+WITH_SECRETS = replace(
+    PLAIN,
+    network="pasta:--map-gw,-T,none",
+    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
+    secrets=(
+        MountedSecret("snowflake", "ml-agent.snowflake.alice"),
+        MountedSecret("archive", "ml-agent.archive"),
+    ),
+)
+BEHIND_A_PROXY = replace(
+    PLAIN, egress=ProxySocket("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))
+)
