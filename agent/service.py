@@ -12,8 +12,9 @@ from datetime import timedelta
 from aiohttp import web
 
 from .api.app import build
-from .api.server.connections import ConnectionBounds, Connections
+from .api.server.connections import Connections
 from .api.server.listener import Listener
+from .backend import Backend
 from .config import Settings, shipped
 from .errors import AgentError
 from .host.activation import inherited_sockets, loopback_socket
@@ -36,6 +37,7 @@ from .retention.pruner import Pruner
 from .runtime.quadlet import TEMPLATE, Compiler
 from .scripts.snapshots import Snapshots
 from .secrets.secrets import Credentials
+from .secrets.user_secrets import UserSecrets
 from .store.store import Store
 
 log = logging.getLogger("ml-agent")
@@ -72,7 +74,7 @@ async def _serve(settings: Settings) -> None:
         await runner.setup()
         await _reconcile(jobs.reconciler)
         assert runner.server is not None
-        connections = Connections(runner.server, _connection_bounds(settings))
+        connections = Connections(runner.server, settings.http)
         listener = Listener(
             sockets,
             connections,
@@ -129,6 +131,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
             on_end=archivist.note,
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
+        logs = JobLogs(journal, jobs.registry, directory)
         await archivist.load()
         await jobs.reconciler.load()
         async with (
@@ -145,42 +148,36 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
                 archivist,
                 pruner,
                 build(
-                    jobs=jobs,
-                    journal=journal,
-                    changes=Changes(store),
-                    meter=MetricsReader(JobLogs(journal, jobs, directory), directory),
-                    certificates=Certificates(
+                    Backend(
+                        submissions=jobs.submission,
+                        scripts=snapshots,
+                        jobs=jobs.registry,
+                        host=jobs.status,
+                        artifacts=jobs.results,
+                        logs=logs,
+                        metrics=MetricsReader(logs, directory),
+                        changes=Changes(store),
+                        secrets=UserSecrets(
+                            Credentials(
+                                podman,
+                                runtime_directory=settings.runtime_directory,
+                                state_directory=settings.state_directory,
+                            ),
+                            begun=jobs.registry.begun,
+                            write_audit=store.audit.append,
+                            limit=settings.http.max_secrets_per_user,
+                        ),
+                    ),
+                    Certificates(
                         store,
                         settings.pki_directory,
                         lifetime=timedelta(days=settings.certificates.client_days),
                         max_per_user=settings.certificates.max_per_user,
                     ),
-                    credentials=Credentials(
-                        podman,
-                        runtime_directory=settings.runtime_directory,
-                        state_directory=settings.state_directory,
-                    ),
-                    write_audit=store.audit.append,
-                    max_body_bytes=settings.http.max_body_bytes,
-                    body_seconds=settings.http.body_seconds,
-                    requests_per_second=settings.http.requests_per_second,
-                    request_burst=settings.http.request_burst,
-                    max_streams=settings.http.max_followers,
-                    max_streams_per_user=settings.http.max_followers_per_user,
-                    max_secrets_per_user=settings.http.max_secrets_per_user,
+                    store.audit.append,
+                    settings.http,
                 ),
             )
-
-
-def _connection_bounds(settings: Settings) -> ConnectionBounds:
-    http = settings.http
-    return ConnectionBounds(
-        total=http.connections,
-        per_user=http.connections_per_user,
-        header=http.header_seconds,
-        idle=http.idle_seconds,
-        unread=http.unread_seconds,
-    )
 
 
 async def _reconcile(reconciler: Reconciler) -> None:

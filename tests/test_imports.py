@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "host": "errors model",
     "store": "errors model audit host",
     "scripts": "errors model host",
-    "secrets": "errors model host",
+    "secrets": "errors model audit host",
     "scheduling": "errors model config",
     "egress": "errors config host",
     "identity": "errors model audit host store",

@@ -13,12 +13,11 @@ from aiohttp.typedefs import Handler
 
 from ..audit.chain import Detail
 from ..audit.trail import Trail
+from ..backend import JobRecords
 from ..errors import AgentError, FieldError, Problem
-from ..jobs.assembly import Jobs
-from ..jobs.registry import no_such_job
 from ..model.base import ID_ALPHABET, ID_LENGTH
 from ..model.certificate import Principal, Role
-from ..model.job import Job
+from ..model.job import Job, no_such_job
 from .server.identity import CALLER, PRINCIPAL
 
 
@@ -147,7 +146,7 @@ async def check_again(request: web.Request) -> None:
 class Guard:
     """Stands before every handler: finds the job that a path names, and asks the table."""
 
-    def __init__(self, jobs: Jobs, trail: Trail) -> None:
+    def __init__(self, jobs: JobRecords, trail: Trail) -> None:
         self._jobs = jobs
         self._trail = trail
         self._guarded: set[Handler] = set()

@@ -2,62 +2,37 @@
 
 from aiohttp import web
 
-from ..audit import trail
+from ..audit.trail import Trail, Write
+from ..backend import Backend
 from ..identity.certificates import Certificates
-from ..jobs.assembly import Jobs
-from ..jobs.changes import Changes
-from ..logs.journal import Journal
-from ..logs.metrics_reader import MetricsReader
-from ..secrets.secrets import Credentials
 from . import access, openapi, routes
-from .calls.events import CHANGES, METER
-from .calls.jobs import CERTIFICATES, JOBS
-from .calls.logs import JOURNAL, STREAMS
-from .calls.secrets import CREDENTIALS, MAX_SECRETS
+from .keys import BACKEND, CERTIFICATES, STREAMS, TRAIL
 from .server import connections, identity, problems, rates, requests
+from .server.bounds import HttpBounds
 from .server.streams import Streams
 
 
 def build(
-    *,
-    jobs: Jobs,
-    journal: Journal,
-    changes: Changes,
-    meter: MetricsReader,
-    certificates: Certificates,
-    credentials: Credentials,
-    write_audit: trail.Write,
-    max_body_bytes: int,
-    body_seconds: float,
-    requests_per_second: float,
-    request_burst: int,
-    max_streams: int,
-    max_streams_per_user: int,
-    max_secrets_per_user: int,
+    backend: Backend, certificates: Certificates, write_audit: Write, http: HttpBounds
 ) -> web.Application:
     """The application: problem documents outermost, then who is asking and how often, then guarded routes."""
-    audited, asked = trail.Trail(write_audit), rates.Rates(requests_per_second, request_burst)
+    trail, asked = Trail(write_audit), rates.Rates(http.requests_per_second, http.request_burst)
     app = web.Application(
         middlewares=[
             problems.middleware,
             connections.admit,
             rates.of_the_refused(asked),
-            identity.middleware(certificates, audited),
+            identity.middleware(certificates, trail),
             rates.of_users(asked),
-            requests.bodies(max_body_bytes, body_seconds),
+            requests.bodies(http.max_body_bytes, http.body_seconds),
         ],
-        client_max_size=max_body_bytes,
+        client_max_size=http.max_body_bytes,
     )
+    app[BACKEND] = backend
     app[CERTIFICATES] = certificates
-    app[JOBS] = jobs
-    app[JOURNAL] = journal
-    app[CHANGES] = changes
-    app[STREAMS] = Streams(max_streams, max_streams_per_user)
-    app[METER] = meter
-    app[trail.TRAIL] = audited
-    app[CREDENTIALS] = credentials
-    app[MAX_SECRETS] = max_secrets_per_user
-    guard = access.Guard(jobs, audited)
+    app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
+    app[TRAIL] = trail
+    guard = access.Guard(backend.jobs, trail)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.before("getOpenapi", openapi.get_openapi))
     guard.demand_all(app)

@@ -1,6 +1,6 @@
-"""What the API itself writes into the audit: refusals, within bounds, and looks at others' jobs.
+"""The audit rows that the API itself writes: refusals, within bounds, and looks at other users' jobs.
 
-What changes the store has its row from the store, in the transaction of the change.
+A change has its row from whatever makes the change.
 """
 
 import json
@@ -8,8 +8,6 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-
-from aiohttp import web
 
 from ..errors import AgentError
 from .chain import Caller, Deed, Detail
@@ -61,13 +59,6 @@ class Trail:
             self._unwritten.pop(forgotten, None)
         return within
 
-    async def done(self, caller: Caller, action: str, subject: str = "", **details: Detail) -> None:
-        """A change outside of the store, which has no transaction of its own for the row.
-
-        Raises `AgentError` (storage-full, host).
-        """
-        await self._write(caller.did(action, subject, **details))
-
     async def shown(self, caller: Caller, action: str, subject: str, **details: Detail) -> None:
         """A look at what is another's, written before it is shown: what cannot be written is not shown.
 
@@ -83,6 +74,3 @@ class Trail:
         self._looks[look] = now
         if len(self._looks) > MAX_LOOKS:
             self._looks.popitem(last=False)
-
-
-TRAIL = web.AppKey("trail", Trail)

@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -34,6 +34,7 @@ MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
 MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones would be a manifest of 80 MB
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
 CHUNK_BYTES = 2**20
+READ_BYTES = 2**18  # of a file that is served
 MAX_SHOWN = 200  # characters of a path that somebody asked for in vain
 
 # Hashing takes as long as its bytes do. What else the agent does in threads does not wait for it, and the end
@@ -74,12 +75,22 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class Published:
-    """An open artifact. The caller serves `size` bytes of `file`, which hash to `sha256`, and closes it."""
+    """An open artifact: `size` bytes of `file`, which hash to `sha256`. The caller closes the file."""
 
     file: BinaryIO
     size: int
     sha256: str
     media_type: str
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        """The bytes from `start` up to `stop`, in chunks; fewer if the file has become shorter."""
+        self.file.seek(start)
+        while start < stop:
+            data = await asyncio.to_thread(self.file.read, min(READ_BYTES, stop - start))
+            if not data:
+                return
+            yield data
+            start += len(data)
 
 
 class _Record(Model):

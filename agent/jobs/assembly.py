@@ -39,7 +39,7 @@ class Jobs:
         schedule = Schedule(settings.jobs)
         self.registry = Registry(settings, store, schedule, on_end=on_end)
         self.submission = Submission(settings, self.registry, snapshots, podman)
-        self.results = Results(settings, self.registry, units)
+        self.results = Results(settings, self.registry)
         self.status = HostStatus(schedule, units, podman)
         self.planner = Planner(settings, snapshots, podman, hooks)
         self.reconciler = Reconciler(
@@ -56,7 +56,6 @@ class Jobs:
         # What the API asks for.
         self.submit = self.submission.submit
         self.rerun = self.submission.rerun
-        self.scripts = self.submission.scripts
         self.get = self.registry.get
         self.page = self.registry.page
         self.placed = self.registry.placed
@@ -66,9 +65,3 @@ class Jobs:
         self.pin = self.registry.pin
         self.changed = self.registry.changed
         self.ended = self.registry.ended
-        self.artifacts = self.results.artifacts
-        self.artifact = self.results.artifact
-        self.check_files = self.results.check_files
-        self.log_file = self.results.log_file
-        self.usage = self.results.usage
-        self.host = self.status.host

@@ -7,7 +7,9 @@ from .. import __version__
 from ..errors import AgentError
 from ..host.podman import Podman
 from ..host.systemd import Units
-from ..model.host import Host, Versions
+from ..model.base import now
+from ..model.host import Host, Usage, Versions
+from ..model.job import Job
 from ..scheduling.queue import Schedule
 
 
@@ -19,7 +21,7 @@ class HostStatus:
         self._units = units
         self._podman = podman
 
-    async def host(self, user: str | None) -> Host:
+    async def overview(self, user: str | None) -> Host:
         """Capacity, use, queue and versions; `users` has one user only, or, with None, all."""
         systemd, podman = await asyncio.gather(
             _if_it_answers(self._units.version()), _if_it_answers(self._podman.version())
@@ -32,6 +34,18 @@ class HostStatus:
             waiting=sum(each.waiting for each in users),
             running=sum(each.running for each in users),
             users=[each for each in users if user in (None, each.user)],
+        )
+
+    async def usage(self, job: Job) -> Usage:
+        """What the job's unit uses now."""
+        used = await self._units.usage(job.unit)
+        return Usage(
+            job_id=job.job_id,
+            at=now(),
+            cpu_seconds=None if used.cpu_nanoseconds is None else round(used.cpu_nanoseconds / 1e9, 3),
+            memory_bytes=used.memory_bytes,
+            memory_peak_bytes=used.memory_peak_bytes,
+            tasks=used.tasks,
         )
 
 

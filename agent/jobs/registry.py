@@ -13,7 +13,7 @@ from ..errors import AgentError, Problem
 from ..host.tasks import to_its_end
 from ..model.base import new_job_id, now, unit_name
 from ..model.host import QueuePlace
-from ..model.job import Job, JobPage, JobState, Reason
+from ..model.job import Job, JobPage, JobState, Reason, no_such_job
 from ..scheduling.queue import Schedule
 from ..store.jobs import IdTaken
 from ..store.store import Store
@@ -237,15 +237,6 @@ class Registry:
     def _tell(self, job_id: str) -> None:
         if waiter := self._waiters.pop(job_id, None):
             waiter.set()
-
-
-def no_such_job() -> AgentError:
-    """The error for a job that does not exist, or that the client may not see."""
-    return AgentError(
-        Problem.JOB_NOT_FOUND,
-        "There is no such job, or it is not yours.",
-        "GET /jobs, or `ml-job list`, shows yours.",
-    )
 
 
 def not_before(job: Job, moment: datetime) -> datetime:

@@ -13,7 +13,7 @@ from ..host.podman import Podman
 from ..model.base import format_number, new_job_id, now, unit_name
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
 from ..model.job import Job, JobRequest, JobState, Rerun
-from ..model.script import Script, ScriptList
+from ..model.script import Script
 from ..scripts.declaration import check_parameters
 from ..scripts.snapshots import Snapshots
 from .plan import image_of, mounted_secrets, scripts_of
@@ -43,10 +43,6 @@ class Submission:
         self._registry = registry
         self._snapshots = snapshots
         self._podman = podman
-
-    async def scripts(self, ref: str | None) -> ScriptList:
-        """What can be run at a ref of the scripts' repository. Raises `AgentError` (ref-not-found)."""
-        return await self._snapshots.catalogue(await self._snapshots.resolve(ref))
 
     async def submit(
         self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None

@@ -6,9 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import AgentError, Problem
-from ..model.base import format_time, now
-from ..model.job import Job, JobState
+from ..model.base import now
+from ..model.job import Job, JobState, check_not_removed
 from . import archive
 from .journal import SETTLE_LIMIT, Journal
 from .lines import Batches, LineNumbering, Position, job_output
@@ -141,14 +140,3 @@ async def read_journal(
                 yield items
     elif ended:
         yield await journal.unclosed(job.unit, numbering)
-
-
-def check_not_removed(job: Job) -> None:
-    """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
-    if job.removed is not None:
-        raise AgentError(
-            Problem.REMOVED_BY_RETENTION,
-            f"Retention removed the artifacts and the log of this job at {format_time(job.removed.at)}"
-            f" ({job.removed.rule}).",
-            "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
-        )

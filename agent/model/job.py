@@ -8,7 +8,8 @@ from pydantic import (
     model_validator,
 )
 
-from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName
+from ..errors import AgentError, Problem
+from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
 from .script import Ref
@@ -179,3 +180,23 @@ class JobPage(Model):
 
     jobs: list[Job]
     next_cursor: str | None = None
+
+
+def no_such_job() -> AgentError:
+    """For a job that does not exist, and for one that the client may not see."""
+    return AgentError(
+        Problem.JOB_NOT_FOUND,
+        "There is no such job, or it is not yours.",
+        "GET /jobs, or `ml-job list`, shows yours.",
+    )
+
+
+def check_not_removed(job: Job) -> None:
+    """Raises `AgentError` (removed-by-retention) if the job's artifacts, log and metrics are gone."""
+    if job.removed is not None:
+        raise AgentError(
+            Problem.REMOVED_BY_RETENTION,
+            f"Retention removed the artifacts and the log of this job at {format_time(job.removed.at)}"
+            f" ({job.removed.rule}).",
+            "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
+        )

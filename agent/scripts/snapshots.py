@@ -118,6 +118,10 @@ class Snapshots:
         """Deletes the trees that were retired, and what a crash has left."""
         await _in_turn(self._extracting, self._sweep)
 
+    async def scripts(self, ref: str | None) -> ScriptList:
+        """All scripts that can be run at a branch, tag or commit, by name."""
+        return await self.catalogue(await self.resolve(ref))
+
     async def catalogue(self, commit: str) -> ScriptList:
         """All scripts that can be run at a commit, by name."""
         catalogue = await self._catalogue(commit)

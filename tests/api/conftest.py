@@ -17,8 +17,9 @@ import pytest
 from aiohttp import web
 
 from agent.api.app import build
-from agent.api.server.connections import ConnectionBounds, Connections
+from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
+from agent.backend import Backend
 from agent.host.podman import Podman
 from agent.host.tasks import background
 from agent.identity import authority, tls
@@ -34,6 +35,7 @@ from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.model.job import Job
 from agent.secrets.secrets import Credentials
+from agent.secrets.user_secrets import UserSecrets
 from agent.store.store import Store
 from tests.support.job_scene import Scene, driving
 from tests.support.small_site import make_repository, make_settings
@@ -42,7 +44,14 @@ from tests.support.stand_in_podman import StandInPodman
 
 from .schema import Document
 
-BOUNDS: dict[str, Any] = {"total": 100, "per_user": 50, "header": 10, "idle": 30, "unread": 30}
+BOUNDS = {
+    "max_connections": 100,
+    "max_connections_per_user": 50,
+    "max_followers": 10,
+    "max_followers_per_user": 10,
+    "max_secrets_per_user": 3,
+    "requests_per_second": 1000.0,
+}
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,7 @@ class Served:
 
     scene: Scene
     jobs: Jobs
+    backend: Any
     authorities: Authorities
     app: web.Application
     runner: web.AppRunner
@@ -227,7 +237,7 @@ async def serve(
     document: Document,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[..., Any]]:
-    """Starts an agent; `site` are sections of its settings, the other options are those of `build`."""
+    """Starts an agent; `site` are sections of its settings, the other options are of `http`."""
     # The stand-in for journalctl, and this very Python for it: another may be a script with children.
     monkeypatch.setenv("PATH", f"{Path(__file__).parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("TEST_JOURNAL", str(tmp_path / "journal"))
@@ -246,17 +256,7 @@ async def serve(
             store = await stack.enter_async_context(Store.open(settings.database))
             scene = Scene(settings, store)
             jobs = scene.jobs()
-            asked_of_connections = {name: options.pop(name) for name in list(options) if name in BOUNDS}
-            bounds = ConnectionBounds(**(BOUNDS | asked_of_connections))
-            limits = {
-                "max_body_bytes": 256 * 2**10,
-                "body_seconds": 30,
-                "requests_per_second": 1000,
-                "request_burst": 1000,
-                "max_streams": 10,
-                "max_streams_per_user": 10,
-                "max_secrets_per_user": 3,
-            } | options
+            http = settings.http.model_copy(update=BOUNDS | options)
             podman = StandInPodman(tmp_path)
             await stack.enter_async_context(podman.listening(tmp_path / "podman.sock"))
             credentials = Credentials(
@@ -267,22 +267,33 @@ async def serve(
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
             directory = settings.state_directory / "jobs"
-            app = build(
-                jobs=jobs,
-                journal=Journal(tail),
+            logs = JobLogs(Journal(tail), jobs.registry, directory)
+            backend = Backend(
+                submissions=jobs.submission,
+                scripts=scene.snapshots(),
+                jobs=jobs.registry,
+                host=jobs.status,
+                artifacts=jobs.results,
+                logs=logs,
+                metrics=MetricsReader(logs, directory),
                 changes=Changes(store),
-                meter=MetricsReader(JobLogs(Journal(tail), jobs, directory), directory),
-                certificates=Certificates(
-                    store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
+                secrets=UserSecrets(
+                    credentials,
+                    begun=jobs.registry.begun,
+                    write_audit=store.audit.append,
+                    limit=http.max_secrets_per_user,
                 ),
-                credentials=credentials,
-                write_audit=store.audit.append,
-                **limits,
+            )
+            app = build(
+                backend,
+                Certificates(store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5),
+                store.audit.append,
+                http,
             )
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
             await runner.setup()
             assert runner.server is not None
-            connections = Connections(runner.server, bounds)
+            connections = Connections(runner.server, http)
             listening = socket.create_server(("127.0.0.1", 0), backlog=500)
             listening.setblocking(False)
             port = listening.getsockname()[1]
@@ -298,6 +309,7 @@ async def serve(
             served = Served(
                 scene,
                 jobs,
+                backend,
                 authorities,
                 app,
                 runner,

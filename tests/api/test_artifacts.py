@@ -2,13 +2,14 @@ import asyncio
 import hashlib
 import os
 import threading
+from collections.abc import AsyncIterator
 from typing import Any, BinaryIO
 
 import aiohttp
 import pytest
 
 import agent.jobs.artifacts
-from agent.api.calls import artifacts as artifacts
+from agent.jobs.artifacts import Published
 
 from .conftest import Client, Served
 
@@ -243,13 +244,14 @@ async def test_what_is_not_published_is_not_found(served: Served, alice: Client,
 async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
     served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks = artifacts._chunks
+    read = Published.read
 
-    def failing(*arguments: Any) -> Any:
-        yield next(iter(chunks(*arguments)))
-        raise OSError("the disk is gone")
+    async def failing(*arguments: Any) -> AsyncIterator[bytes]:
+        async for data in read(*arguments):
+            yield data
+            raise OSError("the disk is gone")
 
-    monkeypatch.setattr(artifacts, "_chunks", failing)
+    monkeypatch.setattr(Published, "read", failing)
     with pytest.raises(aiohttp.ClientError):
         await alice.get(path)
     assert (await alice.get("/jobs")).status == 200
@@ -258,16 +260,15 @@ async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
 async def test_a_file_that_becomes_shorter_half_way_ends_the_connection(
     served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chunks = artifacts._chunks
+    read = Published.read
     file = served.artifacts({"job_id": path.split("/")[2]}) / "model.bin"
 
-    def shortened(*arguments: Any) -> Any:
-        first, *rest = chunks(*arguments)
-        yield first
-        os.truncate(file, first)
-        yield from rest
+    async def shortened(*arguments: Any) -> AsyncIterator[bytes]:
+        async for data in read(*arguments):
+            yield data
+            os.truncate(file, 1)
 
-    monkeypatch.setattr(artifacts, "_chunks", shortened)
+    monkeypatch.setattr(Published, "read", shortened)
     with pytest.raises(aiohttp.ClientError):
         async with asyncio.timeout(5):
             await alice.get(path)

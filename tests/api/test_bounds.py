@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agent.api.calls.artifacts import CHUNK
 from agent.api.server import connections, listener
+from agent.jobs.artifacts import READ_BYTES
 from tests.support.waiting import until
 
 from .conftest import Client, Served
@@ -117,7 +117,7 @@ def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
-    served = await serve(header=0.2)
+    served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice) as slow:
         dripping = asyncio.create_task(slow.drip(GET + b"X: " + b"x" * 10_000))
@@ -129,7 +129,7 @@ async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
 
 
 async def test_a_header_that_drips_behind_a_request_is_given_up(serve: Serve) -> None:
-    served = await serve(header=0.2)
+    served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET + b"\r\n") as slow:
         assert (await slow.hear()).status == 200
@@ -139,7 +139,7 @@ async def test_a_header_that_drips_behind_a_request_is_given_up(serve: Serve) ->
 
 
 async def test_a_connection_without_a_request_is_closed(serve: Serve) -> None:
-    served = await serve(idle=0.2)
+    served = await serve(idle_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice) as idle, peer(served, alice, GET + b"\r\n") as kept:
         assert await idle.end() == b""
@@ -169,7 +169,7 @@ async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> Non
 
 async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> None:
     """Which stops everything to find it. Whoever stalls and is ended comes again, hundreds a minute."""
-    served = await serve(header=0.2)
+    served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     path = f"/jobs/{(await alice.submit())['job_id']}/logs"
     follow = GET.replace(b"/jobs", path.encode()) + b"Accept: text/event-stream\r\n\r\n"
@@ -212,7 +212,7 @@ async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> No
 async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_slowly_is_not(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    served = await serve(unread=1)
+    served = await serve(unread_seconds=1)
     alice = await served.known("alice")
     job = await alice.submit()
     with (served.artifacts(job) / "large").open("wb") as file:
@@ -251,7 +251,7 @@ async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
         return sum(each.transport.get_write_buffer_size() for each in stuck if each.transport)
 
     async with peer(served, alice, download):
-        assert await until(held) <= connections.WRITE_BUFFER + CHUNK
+        assert await until(held) <= connections.WRITE_BUFFER + READ_BYTES
 
 
 async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
@@ -259,7 +259,7 @@ async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
 ) -> None:
     monkeypatch.setattr(listener, "SHUTDOWN_SECONDS", 3600.0)
     monkeypatch.setattr(connections, "CLOSING_SECONDS", 0.1)
-    served = await serve(header=0.2)
+    served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET) as deaf:
         deaf.writer.transport.pause_reading()
@@ -268,7 +268,7 @@ async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
 
 
 async def test_a_request_within_its_times_is_not_disturbed(serve: Serve) -> None:
-    served = await serve(header=5, body_seconds=5, idle=5)
+    served = await serve(header_seconds=5, body_seconds=5, idle_seconds=5)
     alice = await served.known("alice")
     async with peer(served, alice) as slow:
         for part in (SUBMIT[:20], SUBMIT[20:-10], SUBMIT[-10:]):
@@ -281,7 +281,7 @@ async def test_a_request_within_its_times_is_not_disturbed(serve: Serve) -> None
 
 
 async def test_the_connection_that_waits_for_longest_gives_way_to_a_users_next(serve: Serve) -> None:
-    served = await serve(per_user=3)
+    served = await serve(max_connections_per_user=3)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with contextlib.AsyncExitStack() as stack:
         his = await stack.enter_async_context(peer(served, bob, GET + b"\r\n"))
@@ -299,7 +299,7 @@ async def test_the_connection_that_waits_for_longest_gives_way_to_a_users_next(s
 
 
 async def test_connections_that_drip_give_way_to_their_users_honest_one(serve: Serve) -> None:
-    served = await serve(per_user=3)
+    served = await serve(max_connections_per_user=3)
     alice = await served.known("alice")
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(6):
@@ -312,7 +312,7 @@ async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connec
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "GRACE", 0.0)
-    served = await serve(per_user=4)
+    served = await serve(max_connections_per_user=4)
     alice = await served.known("alice")
     job = await alice.submit()
     with (served.artifacts(job) / "large").open("wb") as file:
@@ -333,7 +333,7 @@ async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connec
 
 
 async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
-    served = await serve(per_user=2)
+    served = await serve(max_connections_per_user=2)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with alice.stream("/events"), alice.stream("/events"):
         answer = await alice.get("/jobs")
@@ -344,7 +344,7 @@ async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(
 
 
 async def test_where_all_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
-    served = await serve(total=2)
+    served = await serve(max_connections=2)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with alice.stream("/events"), alice.stream("/events"):
         answer = await bob.get("/jobs")
@@ -353,7 +353,7 @@ async def test_where_all_connections_are_at_work_the_next_is_told_so(serve: Serv
 
 
 async def test_the_connection_of_all_that_waits_for_longest_gives_way(serve: Serve) -> None:
-    served = await serve(total=3)
+    served = await serve(max_connections=3)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(6):
@@ -460,7 +460,7 @@ async def test_chunks_without_an_end_are_refused_where_they_are_too_many(serve: 
 
 
 async def test_answers_that_are_not_read_hold_up_the_requests_behind_them(serve: Serve) -> None:
-    served = await serve(unread=0.5)
+    served = await serve(unread_seconds=0.5)
     alice = await served.known("alice")
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with peer(served, alice) as greedy:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from agent.api.calls import events as events_module
-from agent.api.calls.events import CHANGES, METER
-from agent.api.calls.logs import STREAMS
+from agent.api.keys import STREAMS
 from agent.api.server import identity, streams
 from agent.host.systemd import UnitUsage
 from agent.jobs import changes as changes_module
@@ -141,7 +140,7 @@ async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
 
 async def test_an_id_of_another_record_begins_anew(served: Served, alice: Client) -> None:
     job = await alice.submit()
-    of_an_earlier_version = f"1-{(await served.app[CHANGES].history()).epoch}"
+    of_an_earlier_version = f"1-{(await served.backend.changes.history()).epoch}"
     for last_id in ("1-00000000", "999999999-" + "0" * 8, of_an_earlier_version):
         async with watching(alice, last_id=last_id) as watch:
             events = await watch.upto("current")
@@ -345,7 +344,7 @@ async def test_one_who_may_see_more_or_less_now_begins_anew(
 
 
 async def test_the_store_is_read_only_while_somebody_watches(served: Served, alice: Client) -> None:
-    changes = served.app[CHANGES]
+    changes = served.backend.changes
     assert changes._reader is None
     async with watching(alice) as one, watching(alice) as two:
         await one.upto("current")
@@ -535,7 +534,7 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
 
 
 async def serve_again(served: Served) -> Client:
-    served.app[METER]._readings.clear()
+    served.backend.metrics._readings.clear()
     return await served.known("alice")
 
 
@@ -547,7 +546,7 @@ async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the
     known = await served.jobs.get(job["job_id"])
     attempt = Attempt(number=1, finished_at=known.created_at)
     update = {"status": JobState.PENDING, "invocation_id": None, "attempt": 2, "attempts": [attempt]}
-    found = await served.app[METER].metrics(known.model_copy(update=update))
+    found = await served.backend.metrics.metrics(known.model_copy(update=update))
     assert [series.count for series in found.series] == [1]
 
 

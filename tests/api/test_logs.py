@@ -15,7 +15,7 @@ import pytest
 
 from agent.api.calls import lines as lines_module
 from agent.api.calls.lines import LineFilter, pattern
-from agent.api.calls.logs import STREAMS
+from agent.api.keys import STREAMS
 from agent.api.server import streams
 from agent.errors import AgentError
 from agent.host.systemd import UnitState
@@ -306,7 +306,7 @@ async def test_a_client_that_vanishes_leaves_no_reader_and_no_place_taken(
 async def test_more_streams_than_there_may_be_are_refused_and_come_free_again(
     serve: Callable[..., Any],
 ) -> None:
-    served: Served = await serve(max_streams=2)
+    served: Served = await serve(max_followers=2)
     alice = await served.known("alice")
     job = await running(served, alice)
     path = f"/jobs/{job['job_id']}/logs"
@@ -375,7 +375,7 @@ async def test_an_agent_that_stops_ends_its_streams(served: Served, alice: Clien
 async def keep(served: Served, job: Any) -> Path:
     """The job's log, as the archivist keeps it."""
     known = await served.jobs.get(job["job_id"])
-    file = served.jobs.log_file(known)
+    file = served.scene.settings.paths_of(known.job_id).log
     file.parent.mkdir(parents=True, exist_ok=True)
     await archive.write(file, Journal().history(known.unit, LineNumbering(Position())))
     return file
@@ -423,7 +423,7 @@ async def test_a_gap_at_the_end_is_told_behind_the_last_line_whether_the_log_is_
 
     for kept in (False, True):
         if kept:
-            file = served.jobs.log_file(known)
+            file = served.scene.settings.paths_of(known.job_id).log
             file.parent.mkdir(parents=True)
             await archive.write(file, unclosed())
         stream = await whole(alice, job)
@@ -647,7 +647,7 @@ async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: 
 
 
 async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) -> None:
-    served: Served = await serve(max_streams_per_user=1)
+    served: Served = await serve(max_followers_per_user=1)
     alice, bob = await served.known("alice"), await served.known("bob")
     hers, his = await running(served, alice), await bob.submit()
     path = f"/jobs/{hers['job_id']}/logs"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.audit.chain import Caller, Deed
-from agent.audit.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, TRAIL, Trail
+from agent.audit.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, Trail
 from agent.errors import AgentError, Problem
 from agent.model.certificate import Role
 
@@ -159,10 +159,12 @@ async def test_anothers_job_and_none_are_refused_alike_and_tell_only_the_audit(
     assert (none["subject"], odd["subject"]) == ("aaaaaaaaaaaa", "")
 
 
-async def test_what_changes_something_elsewhere_has_a_row_of_its_own(served: Served) -> None:
-    await served.app[TRAIL].done(MALLORY, "putSecret", "snowflake", owner="mallory")
-    (row,) = await audited(served)
-    assert (row["action"], row["result"], row["details"]) == ("putSecret", "done", {"owner": "mallory"})
+async def test_a_change_outside_of_the_store_has_a_row_of_its_own(served: Served, alice: Client) -> None:
+    octets = {"Content-Type": "application/octet-stream"}
+    await alice("PUT", "/secrets/api", data=b"x", headers=octets)
+    await alice("DELETE", "/secrets/api")
+    rows = [(row["action"], row["subject"], row["result"], row["actor"]) for row in await audited(served)]
+    assert rows == [(action, "api", "done", "alice") for action in ("setSecret", "removeSecret")]
 
 
 # The bounds, by a clock that stands still

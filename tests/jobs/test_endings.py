@@ -30,7 +30,7 @@ async def test_a_job_that_succeeds_leaves_its_log_its_artifacts_and_no_container
     assert ended.created_at <= ended.started_at <= ended.finished_at
     log = await host.whole_log(job)
     assert ("hello", LogSource.JOB) in log
-    manifest = await host.jobs.artifacts(ended)
+    manifest = await host.jobs.results.manifest(ended)
     assert [(artifact.path, artifact.size) for artifact in manifest.artifacts] == [("result.txt", 7)]
     assert manifest.complete
     await host.has_no_container(job)
@@ -198,7 +198,7 @@ async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_han
 async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> None:
     ended = await host.end_of(await host.submit("hide.py"))
     assert ended.status is JobState.COMPLETED
-    assert (await host.jobs.artifacts(ended)).artifacts == []
+    assert (await host.jobs.results.manifest(ended)).artifacts == []
     host.jobs.results.artifacts_directory(ended).chmod(0o700)
 
 

@@ -98,7 +98,7 @@ async def test_a_job_that_waits_to_be_tried_again_says_so_gives_its_room_back_an
         assert waiting.queue is not None
         assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
         other = await scene.begun(jobs)
-        assert (await jobs.artifacts(waiting)).artifacts == []
+        assert (await jobs.results.manifest(waiting)).artifacts == []
         cancelled = await jobs.cancel(job.job_id)
         assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
         assert (cancelled.attempt, len(cancelled.attempts), cancelled.not_before) == (2, 1, None)

@@ -249,7 +249,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
     assert ended.status is (JobState.CANCELLED if stay else JobState.COMPLETED)
     directory = host.jobs.results.artifacts_directory(ended)
     size = (directory / "plain.txt").stat().st_size
-    manifest = await host.jobs.artifacts(ended)
+    manifest = await host.jobs.results.manifest(ended)
     await asyncio.sleep(0.5)  # ten turns of what would go on writing
     assert (directory / "plain.txt").stat().st_size == size
     assert await run("systemctl", "--user", "show", "--value", "--property=ControlGroup", job.unit) == ""
@@ -294,13 +294,13 @@ async def test_a_file_that_is_swapped_while_it_is_served_is_itself_or_not_found(
         with contextlib.closing(published.file):
             seen[(await asyncio.to_thread(published.file.read)).decode()] += 1
         if turn % 100 == 0:
-            for artifact in (await host.jobs.artifacts(running)).artifacts:
+            for artifact in (await host.jobs.results.manifest(running)).artifacts:
                 assert artifact.size in (0, 4), artifact
     print(dict(seen))
     assert seen.keys() == {"good", "not found"} or seen.keys() == {"good", "", "not found"}
     await host.jobs.cancel(job.job_id)
     ended = await end_of(host, job)
-    assert SECRET not in (await host.jobs.artifacts(ended)).model_dump_json()
+    assert SECRET not in (await host.jobs.results.manifest(ended)).model_dump_json()
 
 
 async def test_where_the_disk_is_about_to_be_full_who_writes_is_ended_and_who_does_not_goes_on(

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-from agent.api.calls.jobs import CERTIFICATES
+from agent.api.keys import CERTIFICATES
 from agent.api.server import identity
 from agent.errors import AgentError
 from agent.identity import authority as authority_module

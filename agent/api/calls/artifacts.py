@@ -1,47 +1,43 @@
 """What a job left behind: the manifest, and the files with ranges and strong entity tags."""
 
-import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import BinaryIO
 
 from aiohttp import web
 
+from ...backend import ArtifactFile
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
-from ...jobs.artifacts import Published
 from ..access import JOB, check_again
+from ..keys import BACKEND
 from ..server.identity import Holder
 from ..server.problems import respond
-from .jobs import JOBS, answer
-
-CHUNK = 1 << 18  # bytes
+from .jobs import answer
 
 
 async def list_artifacts(request: web.Request) -> web.Response:
     """The manifest with sizes and SHA-256; final once the job has ended."""
-    return answer(await request.app[JOBS].artifacts(request[JOB]))
+    return answer(await request.app[BACKEND].artifacts.manifest(request[JOB]))
 
 
 async def get_artifact(request: web.Request) -> web.StreamResponse:
     """One file: always an attachment, whatever its name says that it is."""
-    published = await request.app[JOBS].artifact(request[JOB], request.match_info["path"])
-    with contextlib.closing(published.file):
-        return await _serve(request, published)
+    artifacts, path = request.app[BACKEND].artifacts, request.match_info["path"]
+    async with artifacts.opened(request[JOB], path) as file:
+        return await _serve(request, file)
 
 
-async def _serve(request: web.Request, published: Published) -> web.StreamResponse:
-    tag = f'"{published.sha256}"'
+async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse:
+    tag = f'"{file.sha256}"'
     headers = {
         "ETag": tag,
         "Accept-Ranges": "bytes",
-        "Content-Type": published.media_type,
+        "Content-Type": file.media_type,
         "Content-Disposition": "attachment",
         "Cache-Control": "private, no-cache",
     }
     # RFC 9110, section 13.2.2: in this order, and before ranges.
     if request.if_match is not None and not any(
-        each.value in (published.sha256, "*") and not each.is_weak for each in request.if_match
+        each.value in (file.sha256, "*") and not each.is_weak for each in request.if_match
     ):
         return respond(
             AgentError(
@@ -51,35 +47,41 @@ async def _serve(request: web.Request, published: Published) -> web.StreamRespon
             ),
             {"ETag": tag},
         )
-    if any(each.value in (published.sha256, "*") for each in request.if_none_match or ()):
+    if any(each.value in (file.sha256, "*") for each in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    start, stop = _range(request, published.size, tag)
-    if start >= stop and published.size:
+    start, stop = _range(request, file.size, tag)
+    if start >= stop and file.size:
         return respond(
             AgentError(
                 Problem.RANGE_NOT_SATISFIABLE,
-                f"The artifact has {published.size} bytes, and none in this range.",
+                f"The artifact has {file.size} bytes, and none in this range.",
                 "Leave the Range header out to get all of it.",
             ),
-            {"Content-Range": f"bytes */{published.size}"},
+            {"Content-Range": f"bytes */{file.size}"},
         )
-    partial = (start, stop) != (0, published.size)
+    partial = (start, stop) != (0, file.size)
     if partial:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{published.size}"
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
     response = web.StreamResponse(status=206 if partial else 200, headers=headers)
     response.content_length = stop - start
     await response.prepare(request)
     if request.method != "HEAD":
-        holder = Holder(request, check_again)
-        for count in _chunks(published.file, start, stop):
-            await holder.check()
-            data = await asyncio.to_thread(published.file.read, count)
-            if not data:
-                # The file became shorter. What comes next would be taken for the bytes that are missing.
-                break_off(request.transport)
-                break
-            await response.write(data)
+        await _send(request, response, file, start, stop)
     return response
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, file: ArtifactFile, start: int, stop: int
+) -> None:
+    holder = Holder(request, check_again)
+    async with contextlib.aclosing(file.read(start, stop)) as chunks:
+        async for data in chunks:
+            await holder.check()
+            await response.write(data)
+            start += len(data)
+    if start < stop:
+        # The file became shorter. The client would take what comes next for the missing bytes.
+        break_off(request.transport)
 
 
 def _range(request: web.Request, size: int, tag: str) -> tuple[int, int]:
@@ -94,10 +96,3 @@ def _range(request: web.Request, size: int, tag: str) -> tuple[int, int]:
         return 0, size
     start, stop, _ = wanted.indices(size)
     return start, stop
-
-
-def _chunks(file: BinaryIO, start: int, stop: int) -> Iterator[int]:
-    file.seek(start)
-    while start < stop:
-        yield min(CHUNK, stop - start)
-        start += CHUNK

@@ -11,28 +11,22 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
+from ...backend import Reported
 from ...errors import AgentError
-from ...jobs.assembly import Jobs
-from ...jobs.changes import Changes
-from ...logs.metrics import Collector
-from ...logs.metrics_reader import MetricsReader
 from ...model.base import Model
 from ...model.event import Change, Current, History, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from ...model.host import QueuePlace
-from ...model.job import Job, JobState
+from ...model.job import Job, JobState, check_not_removed
 from ...model.metric import MetricPoint, Progress
 from ..access import JOB, whose
+from ..keys import BACKEND, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
 from ..server.streams import EventStream, ServerSentEvents
-from .jobs import JOBS, answer
-from .logs import STREAMS
+from .jobs import answer
 
 log = logging.getLogger("ml-agent")
-
-CHANGES = web.AppKey("changes", Changes)
-METER = web.AppKey("meter", MetricsReader)
 
 EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
 MAX_REPLAY = 2000  # changes; who missed more begins anew
@@ -52,16 +46,15 @@ class Watcher:
     """What the two kinds of streams share: where the client is, who it is, and what it knows of the queue."""
 
     def __init__(self, request: web.Request, stream: EventStream, history: History) -> None:
-        self.jobs: Jobs = request.app[JOBS]
-        self.changes: Changes = request.app[CHANGES]
-        self.meter: MetricsReader = request.app[METER]
+        backend = request.app[BACKEND]
+        self.jobs, self.changes, self.metrics = backend.jobs, backend.changes, backend.metrics
         self.seen = history.newest
         self._request = request
         self._stream = stream
         self._history = history
         self._principal = request[PRINCIPAL]
         self._places: dict[str, QueuePlace] = {}
-        self._followed: dict[str, tuple[contextlib.AsyncExitStack, Collector]] = {}
+        self._followed: dict[str, tuple[contextlib.AsyncExitStack, Reported]] = {}
         self._told: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
         self._looked = asyncio.get_running_loop().time()
 
@@ -121,15 +114,15 @@ class Watcher:
             self._told.pop(job_id, None)
             await reading.aclose()
         for job_id in wanted.keys() - self._followed.keys():
-            reading, job = contextlib.AsyncExitStack(), wanted[job_id]
-            collector = await reading.enter_async_context(self.meter.followed(job))
-            self._followed[job_id] = reading, collector
+            reading = contextlib.AsyncExitStack()
+            reported = await reading.enter_async_context(self.metrics.followed(wanted[job_id]))
+            self._followed[job_id] = reading, reported
 
     async def send_progress(self, *, with_metrics: bool) -> None:
         """What the followed jobs have said since they were last asked."""
-        for job_id, (_, collector) in self._followed.items():
-            newest = collector.newest if with_metrics else {}
-            await self.send_said(job_id, collector.progress, newest)
+        for job_id, (_, reported) in self._followed.items():
+            newest = reported.newest if with_metrics else {}
+            await self.send_said(job_id, reported.progress, newest)
 
     async def send_said(
         self, job_id: str, progress: Progress | None, newest: Mapping[str, MetricPoint]
@@ -146,7 +139,7 @@ class Watcher:
     async def send_last_words(self, job: Job) -> None:
         """What a job that has ended said at last, unless its log cannot be read now: its end is no secret."""
         try:
-            said = await self.meter.metrics(job)
+            said = await self.metrics.metrics(job)
         except (AgentError, OSError) as error:
             log.warning("job %s: its last metrics cannot be told: %s", job.job_id, error)
             return
@@ -170,7 +163,7 @@ class Watcher:
 @contextlib.asynccontextmanager
 async def _watching(request: web.Request) -> AsyncIterator[tuple[Watcher, EventStream]]:
     """A stream, and what is told on it."""
-    changes, streams, user = request.app[CHANGES], request.app[STREAMS], request[PRINCIPAL].user
+    changes, streams, user = request.app[BACKEND].changes, request.app[STREAMS], request[PRINCIPAL].user
     async with streams.open(request, user, ServerSentEvents()) as stream, changes.watched():
         watcher = Watcher(request, stream, await changes.history())
         try:
@@ -286,7 +279,8 @@ def _last_event_id(request: web.Request) -> tuple[int, str] | None:
 
 async def get_metrics(request: web.Request) -> web.Response:
     """What the job has said of its progress and metrics, so far or ever."""
-    job = request[JOB]
-    said = await request.app[METER].metrics(job)
-    await request.app[JOBS].check_files(job)
-    return answer(said)
+    backend, job = request.app[BACKEND], request[JOB]
+    reported = await backend.metrics.metrics(job)
+    # After the metrics were read: what retention removes meanwhile must not be taken for a shorter answer.
+    check_not_removed(await backend.jobs.get(job.job_id))
+    return answer(reported)

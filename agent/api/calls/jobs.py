@@ -5,18 +5,15 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...identity.certificates import Certificates
-from ...jobs.assembly import Jobs
 from ...model.base import Model, Text, UserName
 from ...model.certificate import SigningRequest
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.script import Ref
 from ..access import JOB, check_owner, check_priority, whose
+from ..keys import BACKEND, CERTIFICATES
 from ..server.identity import CALLER, PRINCIPAL, peer_certificate
 from ..server.requests import idempotency_key, read_body, read_query
 
-JOBS = web.AppKey("jobs", Jobs)
-CERTIFICATES = web.AppKey("certificates", Certificates)
 MAX_PAGE = 200
 
 
@@ -55,7 +52,7 @@ async def submit_job(request: web.Request) -> web.Response:
     """Accepts a job; it is on disk when this answers 202."""
     body, principal = await read_body(request, JobRequest), request[PRINCIPAL]
     check_priority(principal, body.priority)
-    job = await request.app[JOBS].submit(
+    job = await request.app[BACKEND].submissions.submit(
         principal.user, body, idempotency_key=idempotency_key(request), by=request[CALLER]
     )
     return answer(job, status=202, location=f"/jobs/{job.job_id}")
@@ -64,7 +61,7 @@ async def submit_job(request: web.Request) -> web.Response:
 async def rerun_job(request: web.Request) -> web.Response:
     """Runs a job again: the same code, image and parameters, or with changes; for whoever asks."""
     changes = await read_body(request, Rerun) if await request.read() else Rerun()
-    job = await request.app[JOBS].rerun(
+    job = await request.app[BACKEND].submissions.rerun(
         request[PRINCIPAL].user,
         request[JOB],
         changes,
@@ -78,7 +75,7 @@ async def list_jobs(request: web.Request) -> web.Response:
     """Jobs, newest first: those that one may see, of one owner or of all."""
     query = read_query(request, JobQuery)
     return answer(
-        await request.app[JOBS].page(
+        await request.app[BACKEND].jobs.page(
             owner=check_owner(request, query.owner),
             status=query.status,
             script=query.script,
@@ -95,13 +92,13 @@ async def get_job(request: web.Request) -> web.Response:
 
 async def cancel_job(request: web.Request) -> web.Response:
     """SIGTERM, the grace of the unit, SIGKILL; a job that waits ends at once."""
-    job = await request.app[JOBS].cancel(request[JOB].job_id, by=request[CALLER])
+    job = await request.app[BACKEND].jobs.cancel(request[JOB].job_id, by=request[CALLER])
     return answer(job, status=202)
 
 
 async def get_usage(request: web.Request) -> web.Response:
     """What the job's unit uses now: CPU, memory, tasks."""
-    return answer(await request.app[JOBS].usage(request[JOB]))
+    return answer(await request.app[BACKEND].host.usage(request[JOB]))
 
 
 async def pin_job(request: web.Request) -> web.Response:
@@ -116,17 +113,17 @@ async def unpin_job(request: web.Request) -> web.Response:
 
 async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
     job_id, by = request[JOB].job_id, request[CALLER]
-    return answer(await request.app[JOBS].pin(job_id, pinned=pinned, by=by))
+    return answer(await request.app[BACKEND].jobs.pin(job_id, pinned=pinned, by=by))
 
 
 async def get_host(request: web.Request) -> web.Response:
     """Capacity, queue and versions; and the part in it of those whose jobs one may see."""
-    return answer(await request.app[JOBS].host(whose(request)))
+    return answer(await request.app[BACKEND].host.overview(whose(request)))
 
 
 async def list_scripts(request: web.Request) -> web.Response:
     """What can be run, with its parameters."""
-    return answer(await request.app[JOBS].scripts(read_query(request, ScriptQuery).ref))
+    return answer(await request.app[BACKEND].scripts.scripts(read_query(request, ScriptQuery).ref))
 
 
 async def renew_certificate(request: web.Request) -> web.Response:

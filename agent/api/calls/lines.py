@@ -13,7 +13,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from ...logs.lines import Gap, Item, Line
 from ...model.base import format_milliseconds
-from ...model.log import LogGap, LogSource
+from ...model.log import LogGap
 from ..server.problems import invalid
 from ..server.streams import Form
 
@@ -118,12 +118,6 @@ def as_events(items: Iterable[Item], form: Form) -> bytes:
         else:
             texts.append(form.event("gap", _gap_data(item), event_id))
     return "".join(texts).encode()
-
-
-def as_text(items: Iterable[Item]) -> bytes:
-    """The job's own lines, byte for byte; a line feed ends each that journald has not cut."""
-    lines = (item for item in items if isinstance(item, Line) and item.source is LogSource.JOB)
-    return b"".join([line.text if line.continued else line.text + b"\n" for line in lines])
 
 
 def line_data(line: Line) -> str:

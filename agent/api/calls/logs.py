@@ -4,32 +4,26 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from aiohttp import web
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
+from ...backend import JobRecords, LogReader
 from ...errors import AgentError, Problem
-from ...jobs.assembly import Jobs
-from ...logs import archive
-from ...logs.journal import SETTLE_LIMIT, Journal
-from ...logs.lines import EVENT_ID, Item, Line, LineNumbering, Position
-from ...model.base import Model, now
+from ...logs.lines import EVENT_ID, Item, Line, Position, job_output
+from ...model.base import Model
 from ...model.job import Job, JobState
 from ...model.log import LogSource
 from ..access import JOB, check_again
+from ..keys import BACKEND, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
-from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents, Streams
-from .jobs import JOBS
-from .lines import MAX_PATTERN, LineFilter, as_events, as_text
-
-JOURNAL = web.AppKey("journal", Journal)
-STREAMS = web.AppKey("streams", Streams)
+from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents
+from .lines import MAX_PATTERN, LineFilter, as_events
 
 MAX_TAIL = 100_000  # lines
 MAX_ACCEPT = 8190  # characters that are looked at: one header can be as long
@@ -88,18 +82,17 @@ class Wanted:
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
     job, wanted = request[JOB], _wanted(request)
-    await request.app[JOBS].check_files(job)
-    user = request[PRINCIPAL].user
+    backend, user = request.app[BACKEND], request[PRINCIPAL].user
+    log = await backend.logs.reader(job, wanted.position)
     async with request.app[STREAMS].open(request, user, wanted.form, check_again) as stream:
         if wanted.follow and wanted.form:
-            stream.beside(_send_states(stream, request.app[JOBS], job))
-        numbering = LineNumbering(wanted.position)
+            stream.beside(_send_states(stream, backend.jobs, job))
         if wanted.tail is not None:
-            await _send_tail(stream, request, job, numbering, wanted)
+            await _send_tail(stream, log, wanted)
         # Nothing comes after the tail of a job that has ended, nor where it is not followed.
         if wanted.tail is None or (wanted.follow and not job.status.terminal):
-            await _send_lines(stream, request, job, numbering, wanted)
-        newest = await request.app[JOBS].get(job.job_id)
+            await _send_lines(stream, log, job, wanted)
+        newest = await backend.jobs.get(job.job_id)
         # Without `follow`, a job that ends meanwhile may have printed more than was read.
         await stream.send("end" if job.status.terminal or wanted.follow else "pause", newest)
     return stream.response
@@ -172,34 +165,7 @@ def _milliseconds(since: str) -> int:
         ) from error
 
 
-async def _history(
-    request: web.Request, job: Job, numbering: LineNumbering, newest: int | None = None
-) -> AsyncGenerator[list[Item]]:
-    """What there is of a job's log; of one that has ended, all of it, from the file where it is kept.
-
-    At least the `newest` lines of it, if they are all that is wanted.
-    """
-    journal, kept = request.app[JOURNAL], request.app[JOBS].log_file(job)
-    if job.status.terminal and kept.exists():
-        async with contextlib.aclosing(archive.read(kept, numbering.position, newest=newest)) as batches:
-            async for items in batches:
-                if items:
-                    numbering.go_to(items[-1])
-                yield items
-        return
-    # The journal may have less than there was in a file that retention removed meanwhile.
-    await request.app[JOBS].check_files(job)
-    recent = job.finished_at is not None and now() - job.finished_at < timedelta(seconds=2 * SETTLE_LIMIT)
-    # A job that never ran has no closing entry to wait for.
-    read = journal.rest if recent and job.invocation_id else journal.history
-    async with contextlib.aclosing(read(job.unit, numbering)) as batches:
-        async for items in batches:
-            yield items
-    if job.status.terminal and job.invocation_id:
-        yield await journal.unclosed(job.unit, numbering)
-
-
-async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:
+async def _send_states(stream: EventStream, jobs: JobRecords, job: Job) -> None:
     """Each state that the job comes to while it lives, and its place while it waits."""
     while not job.status.terminal:
         await stream.send("state", job)
@@ -211,7 +177,7 @@ async def _send_states(stream: EventStream, jobs: Jobs, job: Job) -> None:
             change.cancel()
 
 
-async def _send_places(stream: EventStream, jobs: Jobs, job: Job, change: asyncio.Task[Job]) -> None:
+async def _send_places(stream: EventStream, jobs: JobRecords, job: Job, change: asyncio.Task[Job]) -> None:
     """The place of a job that waits, at once and whenever it is another, until the job itself changes."""
     place = None
     while job.status is JobState.PENDING and not change.done():
@@ -222,61 +188,28 @@ async def _send_places(stream: EventStream, jobs: Jobs, job: Job, change: asynci
         job = await jobs.get(job.job_id)
 
 
-async def _send_tail(
-    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
-) -> None:
+async def _send_tail(stream: EventStream, log: LogReader, wanted: Wanted) -> None:
     """Of what there is, the last lines; with `grep`, the last that match."""
     kept: deque[Item] = deque(maxlen=wanted.tail)
-    async with contextlib.aclosing(_history(request, job, numbering, _newest(wanted))) as batches:
+    # How many lines the tail needs is known only where none are filtered out.
+    newest = wanted.tail if wanted.only.takes_all else None
+    async with contextlib.aclosing(log.history(newest=newest)) as batches:
         async for items in batches:
             kept += await _shown(wanted, items)
     await _write(stream, wanted, list(kept))
 
 
-def _newest(wanted: Wanted) -> int | None:
-    """How many job lines the tail needs at the most, where that can be said without reading them."""
-    return wanted.tail if wanted.only.takes_all else None
-
-
-async def _send_lines(
-    stream: EventStream, request: web.Request, job: Job, numbering: LineNumbering, wanted: Wanted
-) -> None:
-    """Everything after the numbering's position."""
-    jobs = request.app[JOBS]
-
-    async def unborn() -> bool:
-        # An event id says that there is something; so does an attempt, of a job that is tried again.
-        known = await jobs.get(job.job_id)
-        begun = known.status is not JobState.PENDING or known.attempts
-        return not begun and not wanted.position.cursor
-
-    async def ended() -> bool:
-        await jobs.ended(job)
-        return (await jobs.get(job.job_id)).invocation_id is not None
-
+async def _send_lines(stream: EventStream, log: LogReader, job: Job, wanted: Wanted) -> None:
+    """Everything that the reader has not given yet."""
     if job.status is JobState.RUNNING and wanted.all_as_text:
-        await _send_output(stream, request.app[JOURNAL], job, numbering, wanted)
+        async with contextlib.aclosing(log.output()) as chunks:
+            async for chunk in chunks:
+                await stream.write(chunk)
         return
-    if job.status.terminal or not wanted.follow:
-        lines = _history(request, job, numbering)
-    else:
-        lines = request.app[JOURNAL].follow(job.unit, numbering, ended, unborn=unborn)
+    lines = log.history() if job.status.terminal or not wanted.follow else log.follow()
     async with contextlib.aclosing(lines):
         async for items in lines:
             await _write(stream, wanted, await _shown(wanted, items))
-
-
-async def _send_output(
-    stream: EventStream, journal: Journal, job: Job, numbering: LineNumbering, wanted: Wanted
-) -> None:
-    """What a job that runs has printed so far: for most of it, what journalctl prints, as it is."""
-    if after := await journal.plain_after(job.unit):
-        async with contextlib.aclosing(journal.history(job.unit, numbering, last=after)) as batches:
-            async for items in batches:
-                await _write(stream, wanted, await _shown(wanted, items))
-    async with contextlib.aclosing(journal.output(job.unit, after)) as chunks:
-        async for chunk in chunks:
-            await stream.write(chunk)
 
 
 async def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
@@ -288,4 +221,4 @@ async def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
 
 
 async def _write(stream: EventStream, wanted: Wanted, items: list[Item]) -> None:
-    await stream.write(as_events(items, wanted.form) if wanted.form else as_text(items))
+    await stream.write(as_events(items, wanted.form) if wanted.form else job_output(items))

@@ -6,7 +6,6 @@ import logging
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
@@ -14,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
+from .bounds import HttpBounds
 from .problems import SERVER, respond
 
 log = logging.getLogger("ml-agent")
@@ -34,19 +34,6 @@ LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
 FIRST_REQUEST_LOOK = 0.01  # seconds between two looks at whether all connections have sent a request
 
 
-@dataclass(frozen=True)
-class ConnectionBounds:
-    """Numbers of connections; and in seconds `header`, from a request's first byte to the end of its header,
-    `idle`, without a request, and `unread`, without reading what is sent.
-    """
-
-    total: int
-    per_user: int
-    header: float
-    idle: float
-    unread: float
-
-
 class Connection(web.RequestHandler):
     """One connection behind its handshake: aiohttp's own, which by itself only ends those that are idle."""
 
@@ -56,7 +43,7 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             access_log=cast(Any, None),  # aiohttp's way to say that there is none
             auto_decompress=False,
-            keepalive_timeout=connections.bounds.idle,
+            keepalive_timeout=connections.bounds.idle_seconds,
             lingering_time=LINGER_SECONDS,
             max_line_size=MAX_LINE,
             max_field_size=MAX_LINE,
@@ -184,7 +171,7 @@ class Connection(web.RequestHandler):
                 break_off(self._held)
         elif self.writing_paused:
             self._look_at_reader(now, self._held)
-        elif self.waits and now - (self._header_since or now) >= self._connections.bounds.header:
+        elif self.waits and now - (self._header_since or now) >= self._connections.bounds.header_seconds:
             self._give_up_on_header(self._held)
 
     def drop(self) -> None:
@@ -198,13 +185,14 @@ class Connection(web.RequestHandler):
         if left <= before - PROGRESS:
             since, before = now, left
         self._unread = since, before
-        if now - since >= self._connections.bounds.unread:
+        if now - since >= self._connections.bounds.unread_seconds:
             break_off(transport)
 
     def _give_up_on_header(self, transport: asyncio.Transport) -> None:
+        seconds = self._connections.bounds.header_seconds
         error = AgentError(
             Problem.REQUEST_TIMEOUT,
-            f"The request's header was not complete within {self._connections.bounds.header:g} seconds.",
+            f"The request's header was not complete within {seconds:g} seconds.",
             "Send the request anew, in one piece.",
         )
         answer = _last(respond(error))
@@ -222,7 +210,7 @@ class Connections:
     all, the new one is answered one request, with what refuses it.
     """
 
-    def __init__(self, server: web.Server, bounds: ConnectionBounds) -> None:
+    def __init__(self, server: web.Server, bounds: HttpBounds) -> None:
         self.server = server
         self.bounds = bounds
         self._of: dict[str, dict[Connection, None]] = {}  # by holder, each in order of arrival
@@ -238,16 +226,16 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Counts a connection, and makes room for it or refuses it."""
         mine = self._of.setdefault(connection.holder, {})
-        if len(mine) >= self.bounds.per_user and not _make_room(mine):
+        if len(mine) >= self.bounds.connections_per_user and not _make_room(mine):
             connection.refusal = AgentError(
                 Problem.TOO_MANY_CONNECTIONS,
-                f"You have {self.bounds.per_user} connections open already.",
+                f"You have {self.bounds.connections_per_user} connections open already.",
                 "Close some, or use one for several requests.",
             )
-        elif self._count >= self.bounds.total and not _make_room(self._all()):
+        elif self._count >= self.bounds.connections and not _make_room(self._all()):
             connection.refusal = AgentError(
                 Problem.BUSY,
-                f"The agent has {self.bounds.total} connections open already.",
+                f"The agent has {self.bounds.connections} connections open already.",
                 "Try again in a while.",
             )
         mine[connection] = None
@@ -264,7 +252,7 @@ class Connections:
 
     async def watch(self) -> None:
         """Ends connections that take too long, for as long as it runs."""
-        shortest = min(self.bounds.header, self.bounds.unread)
+        shortest = min(self.bounds.header_seconds, self.bounds.unread_seconds)
         while True:
             await asyncio.sleep(min(LOOK_INTERVAL, shortest / 4))
             self._look(asyncio.get_running_loop().time())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent.api.calls.jobs import CERTIFICATES
+from agent.api.keys import CERTIFICATES
 from agent.cli.job import renewal
 from agent.cli.job.main import app
 from agent.identity import authority, rotation
