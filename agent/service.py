@@ -5,7 +5,6 @@ import contextlib
 import gc
 import logging
 import signal
-from asyncio import sslproto
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from .api.app import build
 from .api.server.connections import Connections
+from .api.server.internals import limit_tls_read_buffers
 from .api.server.listener import Listener
 from .backend import Backend
 from .config import Settings, shipped
@@ -42,9 +42,6 @@ from .store.store import Store
 
 log = logging.getLogger("ml-agent")
 
-# asyncio reads each TLS connection into a buffer of its own, by default of 256 KiB: most of what a follower
-# would cost. Requests are small.
-TLS_READ_BUFFER = 32 * 1024
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 # What was accepted before the agent stops was refused nothing so far, and has so many seconds: for the rest
 # of its handshake, and then for its first request.
@@ -68,7 +65,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
-    sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
+    limit_tls_read_buffers()
     async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()

@@ -6,7 +6,7 @@ import logging
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from .bounds import HttpBounds
+from .internals import RequestHandler
 from .problems import SERVER, respond
 
 log = logging.getLogger("ml-agent")
@@ -34,14 +35,12 @@ LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
 FIRST_REQUEST_LOOK = 0.01  # seconds between two looks at whether all connections have sent a request
 
 
-class Connection(web.RequestHandler):
+class Connection(RequestHandler):
     """One connection behind its handshake: aiohttp's own, which by itself only ends those that are idle."""
 
     def __init__(self, connections: "Connections", handshaken: Callable[[], None]) -> None:
         super().__init__(
             connections.server,
-            loop=asyncio.get_running_loop(),
-            access_log=cast(Any, None),  # aiohttp's way to say that there is none
             auto_decompress=False,
             keepalive_timeout=connections.bounds.idle_seconds,
             lingering_time=LINGER_SECONDS,
@@ -51,7 +50,8 @@ class Connection(web.RequestHandler):
         )
         self.holder = ""
         self.refusal: AgentError | None = None
-        self.last_request = self._loop.time()
+        self._clock = asyncio.get_running_loop().time
+        self.last_request = self._clock()
         self._connections = connections
         self._handshaken = handshaken
         self._held: asyncio.Transport | None = None
@@ -64,14 +64,14 @@ class Connection(web.RequestHandler):
     @property
     def fresh(self) -> bool:
         """Whether no request has arrived whole so far."""
-        return not self._request_count
+        return not self.request_count
 
     @property
     def waits(self) -> bool:
         """Whether it is open and has no request under way."""
         if self._held is None or self._held.is_closing():
             return False
-        return self.fresh if self._waiter is None else not self._waiter.done()
+        return self.awaits_request
 
     @property
     def stands_since(self) -> float | None:
@@ -81,12 +81,12 @@ class Connection(web.RequestHandler):
         since = self._body_since or self._paused_since
         if since is None or self._held is None or self._held.is_closing():
             return None
-        return since if self._loop.time() - since >= GRACE else None
+        return since if self._clock() - since >= GRACE else None
 
     @contextlib.contextmanager
     def awaiting_body(self) -> Iterator[None]:
         """While a request's body is waited for."""
-        self._body_since = self._loop.time()
+        self._body_since = self._clock()
         try:
             yield
         finally:
@@ -109,17 +109,17 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Notes when a header begins, and that one has arrived whole."""
-        before = self._request_count
+        before = self.request_count
         super().data_received(data)
-        if self._request_count > before:
-            self._header_since, self.last_request = None, self._loop.time()
+        if self.request_count > before:
+            self._header_since, self.last_request = None, self._clock()
         elif self.waits and self._header_since is None:
-            self._header_since = self._loop.time()
+            self._header_since = self._clock()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as it is answered."""
         super().pause_writing()
-        self._paused_since = self._loop.time()
+        self._paused_since = self._clock()
 
     def resume_writing(self) -> None:
         """The client has read."""

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from aiohttp.web_protocol import RequestPayloadError
 from pydantic import BaseModel, ValidationError
 
 from ...errors import AgentError, FieldError, Problem
@@ -43,7 +42,7 @@ def bodies(max_bytes: int, seconds: float) -> Middleware:
                     f"The request's body did not arrive within {seconds:g} seconds.",
                     "Send the request anew.",
                 ) from error
-            except RequestPayloadError as error:
+            except web.RequestPayloadError as error:
                 raise AgentError(
                     Problem.MALFORMED_REQUEST, "The body is not what its header says, or not in chunks."
                 ) from error

@@ -1,0 +1,71 @@
+"""What the server takes from aiohttp and asyncio that they do not document, as they are now."""
+
+import asyncio
+import ssl
+from asyncio import sslproto
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from agent.api.server.internals import TLS_READ_BUFFER, RequestHandler, limit_tls_read_buffers
+from agent.identity import authority as authority_module
+from agent.identity import tls
+from agent.identity.authority import Authority
+from tests.support.waiting import until
+
+
+async def test_a_connection_shows_how_far_its_requests_are() -> None:
+    answering = asyncio.Event()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        await answering.wait()
+        return web.Response()
+
+    made: list[RequestHandler] = []
+    handlers = web.Server(answer)
+
+    def connection() -> RequestHandler:
+        made.append(RequestHandler(handlers))
+        return made[-1]
+
+    async def shows(count: int, *, awaits_request: bool) -> bool:
+        return [(each.request_count, each.awaits_request) for each in made] == [(count, awaits_request)]
+
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    for number in (1, 2):
+        writer.write(b"GET / HTTP/1.1\r\n")
+        await until(lambda number=number: shows(number - 1, awaits_request=True))
+        writer.write(b"Host: localhost\r\n\r\n")
+        await until(lambda number=number: shows(number, awaits_request=False))
+        answering.set()
+        await reader.readuntil(b"\r\n\r\n")
+        await until(lambda number=number: shows(number, awaits_request=True))
+        answering.clear()
+    writer.close()
+    server.close()
+    await handlers.shutdown(1)
+
+
+async def test_a_tls_connection_reads_into_a_small_buffer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sslproto.SSLProtocol, "max_size", sslproto.SSLProtocol.max_size)
+    issued = Authority.create(tmp_path, "test CA").issue_server(["localhost"])
+    authority_module.write_file(tmp_path / "server.crt", issued.certificate_pem(), mode=0o600)
+    authority_module.write_file(tmp_path / "server.key", issued.key_pem(), mode=0o600)
+    context = tls.server_context(tmp_path)
+    context.verify_mode = ssl.CERT_NONE
+    served: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    limit_tls_read_buffers()
+    server = await asyncio.start_server(lambda _, writer: served.put(writer), "127.0.0.1", 0, ssl=context)
+    trusting = ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection("localhost", port, ssl=trusting)
+    accepted = (await served.get()).transport
+    buffer = accepted._ssl_protocol.get_buffer(1)  # type: ignore[attr-defined]  # the class has no public name
+    assert len(buffer) == TLS_READ_BUFFER
+    for transport in (writer.transport, accepted):
+        transport.abort()
+    server.close()
