@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from .errors import AgentError, FieldError, Problem
 from .model.base import NetworkName, format_number
-from .model.inputs import Limits
+from .model.inputs import Limits, ResolvedLimits
 from .model.paths import JobPaths
 
 ENVIRONMENT_PREFIX = "ML_AGENT_"
@@ -132,6 +132,10 @@ class Jobs(_Section):
     @classmethod
     def _complete_maximum(cls, limits: Limits) -> Limits:
         return limits.over(MAXIMUM_LIMITS)
+
+    def resolve(self, limits: Limits) -> ResolvedLimits:
+        """The limits of a job, and the defaults for what its record lacks: an older version knew fewer."""
+        return ResolvedLimits.model_validate(limits.over(self.default_limits).model_dump())
 
     def free_floor(self, total_bytes: int) -> int:
         """What jobs have to leave free of a file system of that size."""

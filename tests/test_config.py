@@ -6,6 +6,7 @@ import pytest
 
 from agent.config import DEFAULT_LIMITS, MAXIMUM_LIMITS, Settings, load, shipped, user_file
 from agent.errors import AgentError, FieldError, Problem
+from agent.model.inputs import Limits
 
 REQUIRED = '[scripts]\nrepository = "/srv/training"\n'
 
@@ -54,6 +55,15 @@ def test_a_limit_that_is_not_set_keeps_its_default(layered: Load) -> None:
     jobs = layered(REQUIRED + "[jobs.default_limits]\ncpus = 2\n").jobs
     assert jobs.default_limits == DEFAULT_LIMITS.model_copy(update={"cpus": 2.0})
     assert jobs.maximum_limits == MAXIMUM_LIMITS
+
+
+def test_limits_are_resolved_over_the_sites_and_then_over_the_packages_defaults(layered: Load) -> None:
+    jobs = layered(REQUIRED + "[jobs.default_limits]\ncpus = 2\n").jobs
+    resolved = jobs.resolve(Limits(tasks=7))
+    assert (resolved.cpus, resolved.tasks) == (2.0, 7)
+    assert resolved.memory_bytes == DEFAULT_LIMITS.memory_bytes
+    assert resolved.grace_seconds is None
+    assert jobs.resolve(Limits(cpus=3, grace_seconds=9)).grace_seconds == 9
 
 
 def test_a_default_that_no_job_may_have_is_told_with_all_its_digits(layered: Load) -> None:

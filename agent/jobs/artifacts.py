@@ -137,7 +137,7 @@ async def manifest(
     directory: Path,
     *,
     complete: bool,
-    max_bytes: int | None = None,
+    max_bytes: int = MAX_TOTAL_BYTES,
     pool: Executor = REQUESTS,
 ) -> ArtifactManifest:
     """What a job has left in `directory` so far; where it has ended (`complete`), once and for all.
@@ -154,7 +154,7 @@ async def manifest(
     kept = complete and (directory.parent / MANIFEST).exists()
     if kept and (record := await asyncio.to_thread(_load, directory)):
         return record.manifest
-    most = MAX_TOTAL_BYTES if max_bytes is None else min(max_bytes, MAX_TOTAL_BYTES)
+    most = min(max_bytes, MAX_TOTAL_BYTES)
     return await in_thread(partial(_manifest, job_id, directory, complete, most), pool=pool)
 
 

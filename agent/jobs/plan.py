@@ -43,8 +43,7 @@ class Planner:
             # Without a digest the image was not there; Podman will say so in the job's log.
             image=image_of(job) if job.image_digest else job.image,
             network=network,
-            # A job of an earlier version may lack some.
-            limits=job.limits.over(settings.jobs.default_limits),
+            limits=settings.jobs.resolve(job.limits),
             snapshot=snapshot,
             directory=files.paths.directory,
             claim=files.paths.claim,

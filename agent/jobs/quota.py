@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..model.inputs import Limits
+from ..model.inputs import ResolvedLimits
 
 BLOCK = 512  # bytes; the unit of st_blocks, whatever the file system's own is
 MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
@@ -37,9 +37,7 @@ class _ExcessError(Exception):
 
 
 class _Count:
-    def __init__(self, limits: Limits, stop: threading.Event) -> None:
-        assert limits.artifact_bytes is not None
-        assert limits.artifact_files is not None
+    def __init__(self, limits: ResolvedLimits, stop: threading.Event) -> None:
         self.max_bytes, self.max_files = limits.artifact_bytes, limits.artifact_files
         self.bytes, self.files = 0, 0
         self._stop = stop
@@ -91,7 +89,7 @@ class _Count:
             os.close(directory)
 
 
-def measure(directory: Path, limits: Limits, stop: threading.Event) -> Taken:
+def measure(directory: Path, limits: ResolvedLimits, stop: threading.Event) -> Taken:
     """Counts what is in `directory` up to the limits; one that is not there is empty. Follows no link.
 
     A directory that does not let itself be counted is an excess, too. Raises `StoppedError` soon after `stop`

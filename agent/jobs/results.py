@@ -53,7 +53,7 @@ class Results:
 
     async def taken(self, job: Job) -> Taken:
         """How much the job's attempt has in /artifacts now, and whether that exceeds its limits."""
-        limits = job.limits.over(self._settings.jobs.default_limits)
+        limits = self._settings.jobs.resolve(job.limits)
         return await in_thread(partial(measure, self.artifacts_directory(job), limits))
 
     def artifacts_directory(self, job: Job) -> Path:
@@ -62,7 +62,7 @@ class Results:
 
     async def _manifest(self, job: Job, pool: Executor, *, complete: bool) -> ArtifactManifest:
         # No more than the quota is hashed: the job holds its room until that is done.
-        most = job.limits.over(self._settings.jobs.default_limits).artifact_bytes
+        most = self._settings.jobs.resolve(job.limits).artifact_bytes
         directory = self.artifacts_directory(job)
         return await manifest(job.job_id, directory, complete=complete, max_bytes=most, pool=pool)
 

@@ -64,6 +64,18 @@ class Limits(Model):
         return defaults.model_copy(update=self.model_dump(exclude_none=True))
 
 
+class ResolvedLimits(Model):
+    """Limits that leave nothing open, except the grace: None is what the site's template says."""
+
+    memory_bytes: int
+    cpus: float
+    tasks: int
+    run_time_seconds: int
+    grace_seconds: int | None
+    artifact_bytes: int
+    artifact_files: int
+
+
 class RequestedLimits(Limits):
     """Limits as a client sends them: numbers, neither in quotes nor true or false."""
 

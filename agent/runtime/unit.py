@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import AgentError, Problem
-from ..model.inputs import Limits
+from ..model.inputs import ResolvedLimits
 from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING
 
 EGRESS_PLACE = "/run/ml-egress"  # the directory of the proxy's socket, as the job sees it
@@ -44,7 +44,7 @@ class JobUnit:
     job_id: str
     image: str  # by digest
     network: str  # for podman's --network=
-    limits: Limits
+    limits: ResolvedLimits
     snapshot: Path
     directory: Path  # of the attempt: input/, artifacts/ and the unit's marks
     claim: str  # the attempt's claim, a directory below $XDG_RUNTIME_DIR
@@ -72,9 +72,6 @@ def drop_in(unit: JobUnit) -> str:
     """
     _check_paths(unit)
     limits = unit.limits
-    assert limits.memory_bytes is not None
-    assert limits.cpus is not None
-    assert limits.artifact_bytes is not None
     container = [
         f"Image={unit.image}",
         f"Network={unit.network}",

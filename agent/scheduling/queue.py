@@ -197,10 +197,7 @@ class Schedule:
         return use.seconds * math.exp2(-elapsed / self._settings.fair_share_half_life_seconds)
 
     def _waits(self, job: Job) -> Waiting:
-        limits = job.limits.over(self._settings.default_limits)
-        assert limits.cpus is not None
-        assert limits.memory_bytes is not None
-        assert limits.run_time_seconds is not None
+        limits = self._settings.resolve(job.limits)
         return Waiting(
             job_id=job.job_id,
             owner=job.owner,

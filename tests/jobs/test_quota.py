@@ -8,14 +8,26 @@ import pytest
 
 from agent.jobs import quota
 from agent.jobs.quota import StoppedError, Taken, measure
-from agent.model.inputs import Limits
+from agent.model.inputs import ResolvedLimits
 
 MIB = 2**20
-LIMITS = Limits(artifact_bytes=8 * MIB, artifact_files=20)
+LIMITS = ResolvedLimits(
+    memory_bytes=MIB,
+    cpus=1,
+    tasks=1,
+    run_time_seconds=1,
+    grace_seconds=None,
+    artifact_bytes=8 * MIB,
+    artifact_files=20,
+)
 
 
-def taken(directory: Path, limits: Limits = LIMITS) -> Taken:
-    return measure(directory, limits, threading.Event())
+def taken(directory: Path, of: ResolvedLimits = LIMITS) -> Taken:
+    return measure(directory, of, threading.Event())
+
+
+def limits(artifact_bytes: int, artifact_files: int) -> ResolvedLimits:
+    return LIMITS.model_copy(update={"artifact_bytes": artifact_bytes, "artifact_files": artifact_files})
 
 
 def write(path: Path, size: int) -> None:
@@ -42,7 +54,7 @@ def test_files_directories_and_links_count_as_names_and_files_by_their_size(tmp_
 def test_the_quota_is_exceeded_by_one_byte_and_not_by_none(tmp_path: Path, size: int, excess: bool) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(size)
-    assert bool(taken(tmp_path, Limits(artifact_bytes=2 * MIB, artifact_files=1)).excess) is excess
+    assert bool(taken(tmp_path, limits(2 * MIB, 1)).excess) is excess
 
 
 def test_a_sparse_file_counts_by_its_size(tmp_path: Path) -> None:
@@ -80,7 +92,7 @@ def test_directories_that_are_nested_too_deep_are_an_excess(tmp_path: Path) -> N
     for _ in range(quota.MAX_DEPTH + 1):
         place = place / "d"
     place.mkdir(parents=True)
-    assert "nested" in taken(tmp_path, Limits(artifact_bytes=2**30, artifact_files=1000)).excess
+    assert "nested" in taken(tmp_path, limits(2**30, 1000)).excess
 
 
 def test_a_link_in_the_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:

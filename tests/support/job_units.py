@@ -3,15 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
-from agent.model.inputs import Limits
+from agent.model.inputs import ResolvedLimits
 from agent.runtime.unit import JobUnit, MountedSecret, ProxySocket
 
 PLAIN = JobUnit(
     job_id="abcdefghijkl",
     image="localhost/ml-runner@sha256:" + ("d1e57" * 13)[:64],
     network="none",
-    limits=Limits(
-        memory_bytes=2 * 2**30, cpus=1.5, tasks=512, run_time_seconds=3600, artifact_bytes=8 * 2**30
+    limits=ResolvedLimits(
+        memory_bytes=2 * 2**30,
+        cpus=1.5,
+        tasks=512,
+        run_time_seconds=3600,
+        grace_seconds=None,
+        artifact_bytes=8 * 2**30,
+        artifact_files=10_000,
     ),
     snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
     directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
@@ -23,7 +29,15 @@ PLAIN = JobUnit(
 WITH_SECRETS = replace(
     PLAIN,
     network="pasta:--map-gw,-T,none",
-    limits=Limits(memory_bytes=16 * 2**20, cpus=0.1, tasks=1, run_time_seconds=1, artifact_bytes=2**20),
+    limits=ResolvedLimits(
+        memory_bytes=16 * 2**20,
+        cpus=0.1,
+        tasks=1,
+        run_time_seconds=1,
+        grace_seconds=None,
+        artifact_bytes=2**20,
+        artifact_files=1,
+    ),
     secrets=(
         MountedSecret("snowflake", "ml-agent.snowflake.alice"),
         MountedSecret("archive", "ml-agent.archive"),

@@ -17,6 +17,7 @@ from ...host.podman import Host, Podman, Secret
 from ...identity import authority, rotation
 from ...identity.key_files import key_file
 from ...model.base import new_job_id, unit_name
+from ...model.inputs import Limits
 from ...runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
 from ...runtime.unit import JobUnit
 from ...scripts.snapshots import Snapshots
@@ -196,7 +197,7 @@ def _harmless(settings: Settings) -> JobUnit:
         job_id=job_id,
         image=settings.jobs.image,
         network="none",
-        limits=settings.jobs.default_limits,
+        limits=settings.jobs.resolve(Limits()),
         snapshot=settings.snapshots_directory / "none",
         directory=settings.paths_of(job_id).attempt(1).directory,
         claim=settings.paths_of(job_id).attempt(1).claim,
