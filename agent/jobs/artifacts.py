@@ -24,10 +24,9 @@ from ..host.files import write_file
 from ..host.tasks import in_thread
 from ..model.artifact import Artifact, ArtifactManifest
 from ..model.base import Model
+from ..model.paths import AttemptPaths
 
 T = TypeVar("T")
-
-MANIFEST = "manifest.json"  # beside the artifacts' directory, where no job can write
 
 MAX_ENTRIES = 10_000  # names looked at, of whatever kind
 MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
@@ -134,40 +133,40 @@ class _StoppedError(Exception):
 
 async def manifest(
     job_id: str,
-    directory: Path,
+    attempt: AttemptPaths,
     *,
     complete: bool,
     max_bytes: int = MAX_TOTAL_BYTES,
     pool: Executor = REQUESTS,
 ) -> ArtifactManifest:
-    """What a job has left in `directory` so far; where it has ended (`complete`), once and for all.
+    """What the attempt has left so far; where it has ended (`complete`), once and for all.
 
     Files are sorted by path. `skipped` names what is not published: links, devices, FIFOs, sockets, what
     cannot be read, names that are no printable text (escaped), and what is past the bounds; a name ending
     in `/` is a directory of which not everything was looked at. A directory that is not there is empty. Of
     files, no more than `max_bytes` are hashed and published.
 
-    A complete manifest is kept in `manifest.json` beside the directory and read from there afterwards; while
+    A complete manifest is kept in `manifest.json` beside the artifacts and read from there afterwards; while
     the disk is full it is made again each time it is asked for. What has to be hashed is hashed in `pool`.
     """
     # At a job's end there is none, as a rule: a look costs less than a thread.
-    kept = complete and (directory.parent / MANIFEST).exists()
-    if kept and (record := await asyncio.to_thread(_load, directory)):
+    kept = complete and attempt.manifest.exists()
+    if kept and (record := await asyncio.to_thread(_load, attempt.manifest)):
         return record.manifest
     most = min(max_bytes, MAX_TOTAL_BYTES)
-    return await in_thread(partial(_manifest, job_id, directory, complete, most), pool=pool)
+    return await in_thread(partial(_manifest, job_id, attempt, complete, most), pool=pool)
 
 
-async def open_artifact(directory: Path, path: str) -> Published:
+async def open_artifact(attempt: AttemptPaths, path: str) -> Published:
     """The artifact at a path as the manifest gives it. Raises `AgentError` (artifact not found).
 
     Where a complete manifest is kept, these are the bytes that it hashed: a file that changed since is not
     found any more. While the job runs, the file is hashed as it is now.
     """
     # One that is kept as it was needs no hashing, and does not wait for that of others.
-    if published := await in_thread(partial(_published, directory, path, False), discard=_close):
+    if published := await in_thread(partial(_published, attempt, path, False), discard=_close):
         return published
-    published = await in_thread(partial(_published, directory, path, True), pool=REQUESTS, discard=_close)
+    published = await in_thread(partial(_published, attempt, path, True), pool=REQUESTS, discard=_close)
     assert published is not None
     return published
 
@@ -178,11 +177,11 @@ def _close(published: Published | None) -> None:
 
 
 def _manifest(
-    job_id: str, directory: Path, complete: bool, max_bytes: int, stop: threading.Event
+    job_id: str, attempt: AttemptPaths, complete: bool, max_bytes: int, stop: threading.Event
 ) -> ArtifactManifest:
     survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
     try:
-        with _opened(directory, OPEN_DIRECTORY) as descriptor:
+        with _opened(attempt.artifacts, OPEN_DIRECTORY) as descriptor:
             _walk(survey, descriptor, PurePosixPath())
     except FileNotFoundError:
         pass  # the job never began
@@ -197,8 +196,8 @@ def _manifest(
         ),
         stamps=survey.stamps,
     )
-    if complete and directory.is_dir():
-        _keep(directory, record)
+    if complete and attempt.artifacts.is_dir():
+        _keep(attempt.manifest, record)
     return record.manifest
 
 
@@ -257,15 +256,15 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
         )
 
 
-def _published(directory: Path, path: str, hashing: bool, stop: threading.Event) -> Published | None:
+def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.Event) -> Published | None:
     """The artifact; None where it would have to be hashed, and may not."""
-    record = _load(directory)
+    record = _load(attempt.manifest)
     kept = record.artifact(path) if record else None
     if record and not kept:
         raise _not_found(path)
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(_open_beneath(directory, path))
+            file = stack.enter_context(_open_beneath(attempt.artifacts, path))
             status = os.fstat(file.fileno())
             if record and kept and record.stamps.get(path) == _stamp(status):
                 size, sha256 = kept.size, kept.sha256
@@ -330,19 +329,19 @@ def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
     return done, digest.hexdigest()
 
 
-def _load(directory: Path) -> _Record | None:
+def _load(path: Path) -> _Record | None:
     """The record that is kept. One that cannot be read is none: it is made again."""
     try:
-        return _Record.model_validate_json((directory.parent / MANIFEST).read_bytes())
+        return _Record.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def _keep(directory: Path, record: _Record) -> None:
+def _keep(path: Path, record: _Record) -> None:
     """Writes a record, unless the disk is full."""
     data = record.model_dump_json(indent=1).encode()
     with suppress(OSError):
-        write_file(directory.parent / MANIFEST, data, mode=0o600, replace=True, parents=False)
+        write_file(path, data, mode=0o600, replace=True, parents=False)
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from functools import partial
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,6 +13,7 @@ from ..errors import AgentError
 from ..host.tasks import in_thread
 from ..model.artifact import ArtifactManifest
 from ..model.job import Job, check_not_removed
+from ..model.paths import AttemptPaths
 from .artifacts import ENDS, REQUESTS, Published, manifest, open_artifact
 from .quota import Taken, measure
 from .registry import Registry
@@ -44,7 +44,7 @@ class Results:
         """One artifact, open. Raises what `open_artifact` and `check_not_removed` raise."""
         try:
             async with self._turn(job):
-                published = await open_artifact(self.artifacts_directory(job), path)
+                published = await open_artifact(self._attempt(job), path)
         except AgentError:
             check_not_removed(await self._registry.get(job.job_id))
             raise
@@ -54,17 +54,15 @@ class Results:
     async def taken(self, job: Job) -> Taken:
         """How much the job's attempt has in /artifacts now, and whether that exceeds its limits."""
         limits = self._settings.jobs.resolve(job.limits)
-        return await in_thread(partial(measure, self.artifacts_directory(job), limits))
+        return await in_thread(partial(measure, self._attempt(job).artifacts, limits))
 
-    def artifacts_directory(self, job: Job) -> Path:
-        """Where the /artifacts of the job's attempt is on the host."""
-        return self._settings.paths_of(job.job_id).attempt(job.attempt).artifacts
+    def _attempt(self, job: Job) -> AttemptPaths:
+        return self._settings.paths_of(job.job_id).attempt(job.attempt)
 
     async def _manifest(self, job: Job, pool: Executor, *, complete: bool) -> ArtifactManifest:
         # No more than the quota is hashed: the job holds its room until that is done.
         most = self._settings.jobs.resolve(job.limits).artifact_bytes
-        directory = self.artifacts_directory(job)
-        return await manifest(job.job_id, directory, complete=complete, max_bytes=most, pool=pool)
+        return await manifest(job.job_id, self._attempt(job), complete=complete, max_bytes=most, pool=pool)
 
     def _turn(self, job: Job) -> contextlib.AbstractAsyncContextManager[Any]:
         """Serialises the hashing of artifacts per owner while jobs run."""

@@ -40,6 +40,11 @@ class AttemptPaths:
         return self.directory / "artifacts"
 
     @property
+    def manifest(self) -> Path:
+        """The record of the artifacts of an attempt that has ended; no job can write it."""
+        return self.directory / "manifest.json"
+
+    @property
     def claim_directory(self) -> Path:
         """The directory that systemd makes when the attempt's unit begins. It goes with the boot."""
         return self.runtime_directory / self.claim

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import AgentError, Problem
 from ..model.inputs import ResolvedLimits
-from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING
+from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 
 EGRESS_PLACE = "/run/ml-egress"  # the directory of the proxy's socket, as the job sees it
 
@@ -46,8 +46,7 @@ class JobUnit:
     network: str  # for podman's --network=
     limits: ResolvedLimits
     snapshot: Path
-    directory: Path  # of the attempt: input/, artifacts/ and the unit's marks
-    claim: str  # the attempt's claim, a directory below $XDG_RUNTIME_DIR
+    attempt: AttemptPaths
     hooks: Path  # the directory of the programs ml-job-started, ml-job-stopping and ml-job-ended
     seccomp: Path  # the system call filter
     state: Path  # the agent's state directory, which no volume may expose
@@ -59,8 +58,8 @@ def volumes(unit: JobUnit) -> list[str]:
     """The directories of the host that the job sees, as values of Volume=."""
     mounts = [
         f"{unit.snapshot}:/scripts:ro",
-        f"{unit.directory}/input:/run/ml-job:ro",
-        f"{unit.directory}/artifacts:/artifacts:rw",
+        f"{unit.attempt.input}:/run/ml-job:ro",
+        f"{unit.attempt.artifacts}:/artifacts:rw",
     ]
     return [*mounts, f"{unit.egress.directory}:{EGRESS_PLACE}:ro"] if unit.egress else mounts
 
@@ -112,31 +111,31 @@ def record_section(unit: JobUnit) -> str:
     cleaned up already.
     """
     _check_paths(unit)
-    _check_tokens([unit.claim])
-    directory, hooks, cid_file = unit.directory, unit.hooks, "%t/%N.cid"
+    attempt, hooks, cid_file = unit.attempt, unit.hooks, "%t/%N.cid"
+    _check_tokens([attempt.claim])
     return "\n".join(
         [
             "",
             "# Added by ml-agent: one invocation only, and a record of how it ended.",
             "[Unit]",
-            f"ConditionPathExists=!{directory}/{CLAIMED}",
+            f"ConditionPathExists=!{attempt.mark(CLAIMED)}",
             "",
             "[Service]",
             # systemd makes it before the first process, and starts none for it.
-            f"RuntimeDirectory={unit.claim}",
+            f"RuntimeDirectory={attempt.claim}",
             "RuntimeDirectoryPreserve=yes",
-            f"ExecStartPost={hooks}/ml-job-started {directory}/{STARTED}",
+            f"ExecStartPost={hooks}/ml-job-started {attempt.mark(STARTED)}",
             "ExecStop=",
-            f"ExecStop={hooks}/ml-job-stopping {directory}/{STOPPING}",
+            f"ExecStop={hooks}/ml-job-stopping {attempt.mark(STOPPING)}",
             "ExecStopPost=",
-            f"ExecStopPost={hooks}/ml-job-ended {directory}/{ENDED} {cid_file} %N",
+            f"ExecStopPost={hooks}/ml-job-ended {attempt.mark(ENDED)} {cid_file} %N",
             "",
         ]
     )
 
 
 def _check_paths(unit: JobUnit) -> None:
-    paths = [unit.snapshot, unit.directory, unit.hooks, unit.seccomp]
+    paths = [unit.snapshot, unit.attempt.directory, unit.hooks, unit.seccomp]
     for path in [*paths, unit.egress.directory] if unit.egress else paths:
         if not PATH_TOKEN.fullmatch(str(path)):
             raise AgentError(

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.jobs.assembly import Jobs
 from agent.model.job import Job
+from agent.model.paths import AttemptPaths
 from agent.runtime.unit import JobUnit
 
 LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
@@ -29,14 +30,14 @@ class Received:
     @property
     def plan_without_tokens(self) -> JobUnit:
         """The plan, but for what the agent made for this job alone: equal plans make equal units."""
-        return replace(self.plan, job_id="", directory=Path(), claim="")
+        return replace(self.plan, job_id="", attempt=AttemptPaths(Path(), Path(), ""))
 
 
 async def received(jobs: Jobs, answer: dict[str, Any]) -> Received:
     """Lays an accepted job out as if it was its turn, and reads it with the launcher's own code."""
     job = Job.model_validate(answer)
     plan = await jobs.planner.prepare(job)
-    text = (plan.directory / "input/job.json").read_text("utf-8")
+    text = plan.attempt.description.read_text("utf-8")
     script, variables = launch.read(json.loads(text))
     return Received(script, variables, plan)
 
@@ -46,7 +47,7 @@ def without_tokens(unit: str, plan: JobUnit) -> list[str]:
 
     Quadlet writes some options in another order each time.
     """
-    for token in (plan.claim, str(plan.directory)):
+    for token in (plan.attempt.claim, str(plan.attempt.directory)):
         assert plan.job_id in token
         assert token in unit
         unit = unit.replace(token, "TOKEN")

@@ -9,7 +9,8 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.jobs import artifacts
-from agent.jobs.artifacts import MANIFEST, manifest, open_artifact
+from agent.jobs.artifacts import manifest, open_artifact
+from agent.model.paths import AttemptPaths
 
 JOB = "abcdefgh2345"
 
@@ -19,6 +20,11 @@ def directory(tmp_path: Path) -> Path:
     path = tmp_path / "job" / "artifacts"
     path.mkdir(parents=True)
     return path
+
+
+def at(directory: Path) -> AttemptPaths:
+    """The attempt whose artifacts are in `directory`."""
+    return AttemptPaths(directory.parent, runtime_directory=Path("/nonexistent"), claim="")
 
 
 def sha256(data: bytes) -> str:
@@ -31,12 +37,12 @@ def make_sparse(path: Path, size: int) -> None:
 
 
 async def listed(directory: Path) -> tuple[list[str], list[str]]:
-    found = await manifest(JOB, directory, complete=False)
+    found = await manifest(JOB, at(directory), complete=False)
     return [artifact.path for artifact in found.artifacts], found.skipped
 
 
 async def read(directory: Path, path: str) -> bytes:
-    published = await open_artifact(directory, path)
+    published = await open_artifact(at(directory), path)
     with published.file:
         data = published.file.read()
     assert (published.size, published.sha256) == (len(data), sha256(data))
@@ -45,7 +51,7 @@ async def read(directory: Path, path: str) -> bytes:
 
 async def refused(directory: Path, path: str) -> str:
     with pytest.raises(AgentError) as caught:
-        await open_artifact(directory, path)
+        await open_artifact(at(directory), path)
     assert caught.value.problem is Problem.ARTIFACT_NOT_FOUND
     return caught.value.message
 
@@ -57,7 +63,7 @@ async def test_a_manifest_gives_each_file_its_size_digest_and_media_type_sorted_
     (directory / "sub/metrics.JSON").write_bytes(b"{}")
     (directory / "model.joblib").write_bytes(b"model")
     (directory / "empty").touch()
-    found = await manifest(JOB, directory, complete=False)
+    found = await manifest(JOB, at(directory), complete=False)
     assert [(a.path, a.size, a.sha256, a.media_type) for a in found.artifacts] == [
         ("empty", 0, sha256(b""), "application/octet-stream"),
         ("model.joblib", 5, sha256(b"model"), "application/octet-stream"),
@@ -67,7 +73,7 @@ async def test_a_manifest_gives_each_file_its_size_digest_and_media_type_sorted_
 
 
 async def test_a_directory_that_is_not_there_is_empty(tmp_path: Path) -> None:
-    found = await manifest(JOB, tmp_path / "job/artifacts", complete=True)
+    found = await manifest(JOB, at(tmp_path / "job/artifacts"), complete=True)
     assert (found.complete, found.artifacts, found.skipped) == (True, [], [])
     await refused(tmp_path / "job/artifacts", "model")
 
@@ -180,7 +186,7 @@ async def test_a_flood_of_long_names_is_cut_off_by_what_they_would_take_in_the_m
 async def test_no_more_is_published_than_is_asked_for(directory: Path) -> None:
     for name in ("a", "b", "c"):
         make_sparse(directory / name, 2**20)
-    found = await manifest("abcdefghij23", directory, complete=False, max_bytes=2 * 2**20)
+    found = await manifest("abcdefghij23", at(directory), complete=False, max_bytes=2 * 2**20)
     assert (len(found.artifacts), len(found.skipped)) == (2, 1)
 
 
@@ -217,7 +223,7 @@ async def test_a_file_swapped_for_a_link_between_listing_and_opening_is_not_foll
     swapper.start()
     try:
         for _ in range(100):
-            found = await manifest(JOB, directory, complete=False)
+            found = await manifest(JOB, at(directory), complete=False)
             digests = {artifact.sha256 for artifact in found.artifacts}
             assert digests <= {sha256(b"x"), sha256(b"")}
     finally:
@@ -238,25 +244,25 @@ async def test_what_a_complete_manifest_publishes_is_on_disk(
         fsync(descriptor)
 
     monkeypatch.setattr("agent.jobs.artifacts.os.fsync", noted)
-    await manifest(JOB, directory, complete=False)
+    await manifest(JOB, at(directory), complete=False)
     assert flushed == []
-    await manifest(JOB, directory, complete=True)
+    await manifest(JOB, at(directory), complete=True)
     assert {str(directory), str(directory / "sub"), str(directory / "sub/model.joblib")} <= set(flushed)
 
 
 async def test_a_complete_manifest_is_made_once_and_kept_beside_the_directory(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
-    first = await manifest(JOB, directory, complete=True)
+    first = await manifest(JOB, at(directory), complete=True)
     (directory / "late").write_bytes(b"late")
-    assert await manifest(JOB, directory, complete=True) == first
-    assert sorted(path.name for path in directory.parent.iterdir()) == ["artifacts", MANIFEST]
+    assert await manifest(JOB, at(directory), complete=True) == first
+    assert sorted(path.name for path in directory.parent.iterdir()) == ["artifacts", "manifest.json"]
     await refused(directory, "late")
     assert await read(directory, "model") == b"model"
 
 
 async def test_a_file_that_changed_after_the_end_of_its_job_is_not_served(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
-    await manifest(JOB, directory, complete=True)
+    await manifest(JOB, at(directory), complete=True)
     status = (directory / "model").stat()
     (directory / "model").write_bytes(b"MODEL")
     os.utime(directory / "model", ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -265,7 +271,7 @@ async def test_a_file_that_changed_after_the_end_of_its_job_is_not_served(direct
 
 async def test_a_file_restored_with_the_same_bytes_is_served(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
-    await manifest(JOB, directory, complete=True)
+    await manifest(JOB, at(directory), complete=True)
     (directory / "copy").write_bytes(b"model")
     (directory / "copy").replace(directory / "model")
     assert await read(directory, "model") == b"model"
@@ -273,10 +279,10 @@ async def test_a_file_restored_with_the_same_bytes_is_served(directory: Path) ->
 
 async def test_a_manifest_that_cannot_be_read_is_made_again(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
-    (directory.parent / MANIFEST).write_text('{"manifest": {')
-    first = await manifest(JOB, directory, complete=True)
+    (at(directory).manifest).write_text('{"manifest": {')
+    first = await manifest(JOB, at(directory), complete=True)
     (directory / "late").touch()
-    assert await manifest(JOB, directory, complete=True) == first
+    assert await manifest(JOB, at(directory), complete=True) == first
 
 
 async def test_a_manifest_that_cannot_be_kept_is_still_given(
@@ -287,14 +293,14 @@ async def test_a_manifest_that_cannot_be_kept_is_still_given(
 
     (directory / "model").write_bytes(b"model")
     monkeypatch.setattr(os, "fsync", full)
-    found = await manifest(JOB, directory, complete=True)
+    found = await manifest(JOB, at(directory), complete=True)
     assert [artifact.path for artifact in found.artifacts] == ["model"]
     assert [path.name for path in directory.parent.iterdir()] == ["artifacts"]
 
 
 async def test_a_running_jobs_file_is_served_as_it_is_now(directory: Path) -> None:
     (directory / "log").write_bytes(b"one")
-    await manifest(JOB, directory, complete=False)
+    await manifest(JOB, at(directory), complete=False)
     (directory / "log").write_bytes(b"one two")
     assert await read(directory, "log") == b"one two"
 
@@ -314,7 +320,7 @@ async def test_hashing_stops_when_nobody_waits_any_more(
             stopped.set()
 
     monkeypatch.setattr(artifacts, "_hash", observed)
-    task = asyncio.create_task(open_artifact(directory, "big"))
+    task = asyncio.create_task(open_artifact(at(directory), "big"))
     await asyncio.to_thread(started.wait, 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -10,7 +10,7 @@ from agent.host.systemd import UnitState
 from agent.jobs.assembly import Jobs
 from agent.model.job import Job, JobRequest, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
-from tests.support.job_scene import INVOCATION, Scene, attempt_of, driving, end_of, fail, starts_again
+from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again
 from tests.support.small_site import with_jobs
 from tests.support.waiting import until
 
@@ -83,7 +83,7 @@ async def test_what_an_earlier_attempt_took_ends_no_later_one(soon: Scene) -> No
         jobs.reconciler.look_at(job.unit)
         second = await starts_again(soon, jobs, job)
         jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
-        assert not (attempt_of(soon.settings, second) / OVER).exists()
+        assert not (soon.attempt(second).mark(OVER)).exists()
 
 
 async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when_there_is(

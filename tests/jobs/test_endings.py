@@ -15,7 +15,6 @@ from agent.model.job import Job, JobState, Reason, Rerun
 from agent.model.log import LogSource
 from agent.model.paths import CLAIMED
 from tests.support.job_host import Host, real_host, real_parts
-from tests.support.job_scene import attempt_of
 from tests.support.small_site import IMAGE, import_image, make_repository, make_settings, with_jobs
 from tests.support.waiting import run, until
 
@@ -153,7 +152,7 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) 
 async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Host) -> None:
     for pause in (0.02, 0.05, 0.1, 0.15):
         job = await host.submit("run.py")
-        mark = attempt_of(host.settings, job) / CLAIMED
+        mark = host.attempt(job).mark(CLAIMED)
 
         async def claimed(mark: Path = mark) -> bool:
             return mark.exists()
@@ -181,7 +180,7 @@ async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
     ended = await host.end_of(job)
     for _ in range(3):
         await run("systemctl", "--user", "start", job.unit)
-    assert (host.jobs.results.artifacts_directory(job) / "runs").read_text() == "once\n"
+    assert (host.attempt(job).artifacts / "runs").read_text() == "once\n"
     assert await host.jobs.get(job.job_id) == ended
 
 
@@ -191,7 +190,7 @@ async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_han
     await host.jobs.cancel(job.job_id)
     await host.end_of(job)
     await run("systemctl", "--user", "start", job.unit, check=False)
-    assert not (host.jobs.results.artifacts_directory(job) / "runs").exists()
+    assert not (host.attempt(job).artifacts / "runs").exists()
 
 
 @pytest.mark.host
@@ -199,7 +198,7 @@ async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> N
     ended = await host.end_of(await host.submit("hide.py"))
     assert ended.status is JobState.COMPLETED
     assert (await host.jobs.results.manifest(ended)).artifacts == []
-    host.jobs.results.artifacts_directory(ended).chmod(0o700)
+    host.attempt(ended).artifacts.chmod(0o700)
 
 
 @pytest.mark.host
@@ -257,9 +256,9 @@ async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_lo
         ]
         invocations = {each.invocation_id for each in ended.attempts}
         assert len(invocations) == 3
-        attempts = host.jobs.results.artifacts_directory(ended).parent.parent
+        paths = host.settings.paths_of(ended.job_id)
         for number in (1, 2, 3):
-            assert (attempts / str(number) / "artifacts/runs").read_text() == "once\n"
+            assert (paths.attempt(number).artifacts / "runs").read_text() == "once\n"
         log = await host.whole_log(job)
         assert log.count(("trying", LogSource.JOB)) == 3
         await host.has_no_container(job)

@@ -12,7 +12,7 @@ from agent.model.base import now
 from agent.model.job import JobRequest, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
 from agent.runtime.outcome import ExitRecord
-from tests.support.job_scene import INVOCATION, Scene, attempt_of, driving, end_of
+from tests.support.job_scene import INVOCATION, Scene, driving, end_of
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
 
@@ -73,7 +73,7 @@ async def test_a_clock_that_was_set_back_makes_no_time_negative(
             (ENDED, f"success exited 0 {INVOCATION}", job.created_at + ended),
         ):
             scene.mark(job, name, text)
-            os.utime(attempt_of(scene.settings, job) / name, (moment.timestamp(),) * 2)
+            os.utime(scene.attempt(job).mark(name), (moment.timestamp(),) * 2)
         jobs.reconciler.look_at(job.unit)
         over = await end_of(jobs, job)
     assert over.status is JobState.COMPLETED
@@ -190,7 +190,7 @@ async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
     assert "Unit is masked." in (ended.message or "")
-    assert (attempt_of(scene.settings, job) / CLAIMED).exists()
+    assert (scene.attempt(job).mark(CLAIMED)).exists()
 
 
 async def test_a_job_that_is_stopped_by_hand_before_it_began_is_not_started_again(scene: Scene) -> None:

@@ -31,7 +31,7 @@ async def test_a_job_is_tried_again_for_a_reason_that_was_given_and_ends_once(so
         (1, Reason.EXIT_CODE, 3, INVOCATION),
         (2, None, 0, "f" * 32),
     ]
-    assert [plan.directory.name for plan in soon.compiler.plans] == ["1", "2"]
+    assert [plan.attempt.directory.name for plan in soon.compiler.plans] == ["1", "2"]
     assert soon.units.forgotten == [job.unit]
 
 

@@ -10,7 +10,7 @@ from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
 from agent.runtime.unit import JobUnit
 from tests.support.git_repository import drop_last_commit
-from tests.support.job_scene import DIGEST, Scene, attempt_of, driving, end_of
+from tests.support.job_scene import DIGEST, Scene, driving, end_of
 from tests.support.small_site import IMAGE
 from tests.support.waiting import run, until
 
@@ -162,7 +162,7 @@ async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: S
             return scene.units.started
 
         await until(asked)
-    directory = attempt_of(scene.settings, job)
-    assert '"hyperparameters"' in (directory / "input/job.json").read_text()
+    attempt = scene.attempt(job)
+    assert '"hyperparameters"' in attempt.description.read_text()
     (plan,) = scene.compiler.plans
     assert not any(value in repr(plan) for value in values.values())

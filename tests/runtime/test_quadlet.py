@@ -17,7 +17,7 @@ from agent.model.base import unit_name
 from agent.runtime import quadlet
 from agent.runtime.quadlet import SECCOMP, TEMPLATE, Compiler, verify
 from agent.runtime.unit import MountedSecret, ProxySocket, drop_in, record_section
-from tests.support.job_units import PLAIN, WITH_SECRETS
+from tests.support.job_units import PLAIN, WITH_SECRETS, attempt_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMPILED = (Path(__file__).parent / "quadlet/compiled.service").read_text("utf-8")
@@ -185,10 +185,7 @@ async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generato
     tmp_path: Path, generated: Callable[[], list[str]]
 ) -> None:
     ids = ["abcdefghijkl", "mnopqrstuvwx"]
-    job_units = [
-        replace(WITH_SECRETS, job_id=each, directory=Path(f"/var/lib/ml/jobs/{each}/attempts/1"))
-        for each in ids
-    ]
+    job_units = [replace(WITH_SECRETS, job_id=each, attempt=attempt_of(each)) for each in ids]
     shared = compiler(tmp_path)
     units = [lines_of(await shared.compile(unit)) for unit in job_units]
     assert generated() == ids[:1]
@@ -204,7 +201,7 @@ async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generato
         {"network": "pasta"},
         {"limits": PLAIN.limits.model_copy(update={"tasks": 513})},
         {"snapshot": Path("/var/lib/ml/snapshots/decaf")},
-        {"directory": Path("/var/lib/ml/jobs/abcdefghijkl/attempts/2")},
+        {"attempt": attempt_of("abcdefghijkl", 2)},
         {"seccomp": Path("/usr/lib/ml/other.json")},
         {"egress": ProxySocket("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
         {"secrets": (MountedSecret("snowflake", "ml-agent.snowflake.alice"),)},

@@ -40,11 +40,11 @@ def test_a_token_that_systemd_or_quadlet_would_read_is_refused(field: str, token
 
 
 @pytest.mark.parametrize("token", [*HOSTILE, "a:b", "a,b"])
-@pytest.mark.parametrize("field", ["snapshot", "directory", "hooks"])
+@pytest.mark.parametrize("field", ["snapshot", "attempt", "hooks"])
 def test_a_path_that_a_volume_or_a_unit_would_take_apart_is_refused(field: str, token: str) -> None:
-    unit = (
-        replace(PLAIN, **{field: Path("/srv") / token}) if token else replace(PLAIN, **{field: Path("srv")})
-    )
+    path = Path("/srv") / token if token else Path("srv")
+    attempt = replace(PLAIN.attempt, directory=path)
+    unit = replace(PLAIN, **({"attempt": attempt} if field == "attempt" else {field: path}))
     for text_of in (drop_in, record_section):
         with pytest.raises(AgentError, match=r"path .* cannot be written into a unit file"):
             text_of(unit)

@@ -78,7 +78,7 @@ def what_is_there(host: Host, heard: dict[str, Any], other: Job) -> dict[str, An
     installed = load()
     ports = [heard["port"], installed.http.port]
     files = [
-        host.jobs.results.artifacts_directory(other) / "private.txt",
+        host.attempt(other).artifacts / "private.txt",
         state / "jobs.db",
         installed.database,
         installed.pki_directory / "ca.key",
@@ -247,7 +247,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
         await host.jobs.cancel(job.job_id)
     ended = await end_of(host, job)
     assert ended.status is (JobState.CANCELLED if stay else JobState.COMPLETED)
-    directory = host.jobs.results.artifacts_directory(ended)
+    directory = host.attempt(ended).artifacts
     size = (directory / "plain.txt").stat().st_size
     manifest = await host.jobs.results.manifest(ended)
     await asyncio.sleep(0.5)  # ten turns of what would go on writing
@@ -270,7 +270,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
         "link/x",
     ):
         with pytest.raises(AgentError):
-            await open_artifact(directory, name)
+            await open_artifact(host.attempt(ended), name)
     assert not (directory / "device").exists()
     (directory / "closed").chmod(0o700)
 
@@ -282,12 +282,12 @@ async def test_a_file_that_is_swapped_while_it_is_served_is_itself_or_not_found(
     canary.write_text(SECRET)
     job = await host.submit("swap.py", hyperparameters={"secret": str(canary)})
     running = await host.running(job)
-    directory = host.jobs.results.artifacts_directory(running)
+    attempt = host.attempt(running)
     seen = Counter[str]()
     for turn in range(1500):
         name = ("served", "inner/served", "good")[turn % 3]
         try:
-            published = await open_artifact(directory, name)
+            published = await open_artifact(attempt, name)
         except AgentError:
             seen["not found"] += 1
             continue

@@ -15,6 +15,7 @@ from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.job import Job, JobRequest, JobState
 from agent.model.log import LogSource
+from agent.model.paths import AttemptPaths
 from agent.runtime.quadlet import TEMPLATE, Compiler
 from agent.scripts.snapshots import Snapshots
 from agent.store.store import Store
@@ -49,6 +50,10 @@ class Host:
 
         await until(begun)
         return await self.jobs.get(job.job_id)
+
+    def attempt(self, job: Job) -> AttemptPaths:
+        """The files of the attempt that the job is at."""
+        return self.settings.paths_of(job.job_id).attempt(job.attempt)
 
     async def has_no_container(self, job: Job) -> None:
         """Returns when nothing of the job's container is left: the exit record comes before that."""

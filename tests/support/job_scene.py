@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from agent.config import Settings, shipped
@@ -13,7 +12,7 @@ from agent.host.podman import Image
 from agent.host.systemd import UnitState, UnitUsage
 from agent.jobs.assembly import Jobs
 from agent.model.job import Job, JobRequest
-from agent.model.paths import CLAIMED, ENDED, STARTED
+from agent.model.paths import CLAIMED, ENDED, STARTED, AttemptPaths
 from agent.runtime.outcome import ExitRecord
 from agent.runtime.unit import JobUnit
 from agent.scripts.snapshots import Snapshots
@@ -107,11 +106,6 @@ class StandInCompiler:
         return "[Service]\n"
 
 
-def attempt_of(settings: Settings, job: Job) -> Path:
-    """The directory of the attempt that a job is at."""
-    return settings.state_directory / "jobs" / job.job_id / "attempts" / str(job.attempt)
-
-
 @dataclass
 class Scene:
     """`Jobs` among stand-ins, over a real store and real snapshots."""
@@ -147,9 +141,13 @@ class Scene:
             **parts,
         )
 
+    def attempt(self, job: Job) -> AttemptPaths:
+        """The files of the attempt that the job is at."""
+        return self.settings.paths_of(job.job_id).attempt(job.attempt)
+
     def mark(self, job: Job, name: str, text: str = "") -> None:
         """Leaves a mark as the job's unit would."""
-        path = attempt_of(self.settings, job) / name
+        path = self.attempt(job).mark(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink():
             path.readlink().mkdir(parents=True)

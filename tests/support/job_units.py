@@ -4,7 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.model.inputs import ResolvedLimits
+from agent.model.paths import AttemptPaths, JobPaths
 from agent.runtime.unit import JobUnit, MountedSecret, ProxySocket
+
+
+def attempt_of(job_id: str, number: int = 1) -> AttemptPaths:
+    return JobPaths(Path("/var/lib/ml/jobs"), Path("/run/user/1000"), job_id).attempt(number)
+
 
 PLAIN = JobUnit(
     job_id="abcdefghijkl",
@@ -20,8 +26,7 @@ PLAIN = JobUnit(
         artifact_files=10_000,
     ),
     snapshot=Path("/var/lib/ml/snapshots/c0ffee"),
-    directory=Path("/var/lib/ml/jobs/abcdefghijkl/attempts/1"),
-    claim="ml-agent/claims/abcdefghijkl.1",
+    attempt=attempt_of("abcdefghijkl"),
     hooks=Path("/usr/lib/ml"),
     seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
     state=Path("/var/lib/ml"),
