@@ -20,7 +20,7 @@ from agent.host.systemd import Units
 from agent.jobs.submission import Submission
 from agent.model.job import Job, JobState
 from agent.runtime.quadlet import Compiler
-from agent.store.store import Store
+from agent.store.jobs import JobStore
 
 FILE = "FAULT_FILE"
 
@@ -39,27 +39,27 @@ ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 STEPS = {
     "request received": Step(Submission, "submit"),
-    "request checked": Step(Store, "add_job"),
-    "job committed": Step(Store, "add_job", after=True),
+    "request checked": Step(JobStore, "add"),
+    "job committed": Step(JobStore, "add", after=True),
     "answer ready": Step(Submission, "submit", after=True),
-    "turn has come": Step(Store, "update_job", states=(JobState.CREATED,)),
-    "start committed": Step(Store, "update_job", after=True, states=(JobState.CREATED,)),
+    "turn has come": Step(JobStore, "update", states=(JobState.CREATED,)),
+    "start committed": Step(JobStore, "update", after=True, states=(JobState.CREATED,)),
     "input written": Step(Compiler, "compile"),
     "unit compiled": Step(Compiler, "compile", after=True),
     "unit written": Step(Units, "start"),
     "start asked": Step(Units, "start", after=True),
-    "running committed": Step(Store, "update_job", after=True, states=(JobState.RUNNING,)),
+    "running committed": Step(JobStore, "update", after=True, states=(JobState.RUNNING,)),
     "record found": Step(agent.jobs.attempt, "read_record", after=True),
     "publishing": Step(agent.jobs.results, "manifest"),
     "published": Step(agent.jobs.results, "manifest", after=True),
-    "end committed": Step(Store, "update_job", after=True, states=ENDED),
+    "end committed": Step(JobStore, "update", after=True, states=ENDED),
 }
 
 
 # Those of a job that is tried again, between its two attempts.
 RETRY_STEPS = {
-    "attempt ended": Step(Store, "update_job", states=(JobState.PENDING,)),
-    "retry committed": Step(Store, "update_job", after=True, states=(JobState.PENDING,)),
+    "attempt ended": Step(JobStore, "update", states=(JobState.PENDING,)),
+    "retry committed": Step(JobStore, "update", after=True, states=(JobState.PENDING,)),
     "unit written anew": Step(Units, "forget"),
     "old unit forgotten": Step(Units, "forget", after=True),
 }
