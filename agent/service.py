@@ -24,9 +24,9 @@ from .host.systemd import Units
 from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates
-from .jobs.assembly import Jobs
 from .jobs.changes import Changes
 from .jobs.disk_guard import DiskGuard
+from .jobs.parts import JobParts
 from .jobs.reconciler import Reconciler
 from .log import configure
 from .logs.archiver import Archivist
@@ -101,7 +101,7 @@ async def _serve(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pruner, web.Application]]:
+async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archivist, Pruner, web.Application]]:
     """Everything that the server needs, running; ended in the reverse order."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
@@ -113,7 +113,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Jobs, Archivist, Pru
             settings.scripts.directory,
             settings.snapshots_directory,
         )
-        jobs = Jobs(
+        jobs = JobParts(
             settings=settings,
             store=store,
             snapshots=snapshots,

@@ -24,7 +24,7 @@ from ..runtime.outcome import ExitRecord, Outcome, interrupted, stopped_by_hand
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Schedule
 from .attempt import AttemptFiles, put, storage_full
-from .plan import Planner
+from .preparation import Preparation
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
@@ -49,7 +49,7 @@ class Reconciler:
         registry: Registry,
         results: Results,
         schedule: Schedule,
-        planner: Planner,
+        preparation: Preparation,
         *,
         compiler: Compiler,
         units: Units,
@@ -60,7 +60,7 @@ class Reconciler:
         self._registry = registry
         self._results = results
         self._schedule = schedule
-        self._planner = planner
+        self._preparation = preparation
         self._compiler = compiler
         self._units = units
         self._podman = podman
@@ -190,7 +190,7 @@ class Reconciler:
             await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, message))
             return
         try:
-            text = await self._compiler.compile(await self._planner.prepare(job))
+            text = await self._compiler.compile(await self._preparation.prepare(job))
         except AgentError as error:
             if error.problem in NOT_THE_JOBS_FAULT:
                 raise

@@ -16,7 +16,7 @@ from ..model.job import Job, JobRequest, JobState, Rerun
 from ..model.script import Script
 from ..scripts.declaration import check_parameters
 from ..scripts.snapshots import Snapshots
-from .plan import image_of, mounted_secrets, scripts_of
+from .preparation import image_of, mounted_secrets, scripts_of
 from .registry import Registry
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)

@@ -25,8 +25,8 @@ from agent.host.tasks import background
 from agent.identity import authority, tls
 from agent.identity.authority import Authority, Issued
 from agent.identity.certificates import Certificates
-from agent.jobs.assembly import Jobs
 from agent.jobs.changes import Changes
+from agent.jobs.parts import JobParts
 from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
 from agent.logs.metrics_reader import MetricsReader
@@ -146,7 +146,7 @@ class Served:
     """An agent that answers on a loopback port."""
 
     scene: Scene
-    jobs: Jobs
+    jobs: JobParts
     backend: Any
     authorities: Authorities
     app: web.Application
@@ -207,7 +207,7 @@ class Served:
 
     async def finish(self, job: Any, **update: Any) -> None:
         """Ends the job in the store, as if the agent had seen it end some time ago."""
-        known = await self.jobs.get(job["job_id"])
+        known = await self.jobs.registry.get(job["job_id"])
         ended = {"status": "COMPLETED", "finished_at": now() - timedelta(hours=1), "revision": 2} | update
         await self.scene.store.jobs.update(Job.model_validate(known.model_dump() | ended))
         await self.jobs.reconciler.load()
@@ -215,7 +215,7 @@ class Served:
     async def nothing_is_left(self) -> None:
         """No job is in the store, on disk or in systemd."""
         state = self.scene.settings.state_directory
-        assert (await self.jobs.page()).jobs == []
+        assert (await self.jobs.registry.page()).jobs == []
         assert not (state / "jobs").exists()
         assert not (self.scene.settings.runtime_directory / "systemd").exists()
         assert self.scene.units.started == []

@@ -113,7 +113,7 @@ async def site_of(served: Served, cell: Cell) -> Site:
     if cell.operation == "removeSecret":
         await Site(served, caller, "caller", job).ask(replace(cell, operation="setSecret"), "")
     if cell.operation == "unpinJob":
-        await served.jobs.pin(job["job_id"], pinned=True)
+        await served.jobs.registry.pin(job["job_id"], pinned=True)
     return Site(served, caller, "caller", job)
 
 

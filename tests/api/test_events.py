@@ -363,7 +363,7 @@ async def test_one_who_does_not_read_is_cut_off_and_delays_nobody(
     monkeypatch.setattr(streams, "PATIENCE", 0.3)
     monkeypatch.setattr(streams, "LAST_WORD", 0.1)
     monkeypatch.setattr(changes_module, "HELD", 10)
-    job = await served.jobs.get((await alice.submit())["job_id"])
+    job = await served.jobs.registry.get((await alice.submit())["job_id"])
     # Large enough for the buffers between the two ends to be full after some of them.
     large = job.model_copy(update={"message": "x" * 500_000})
     context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
@@ -523,7 +523,7 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
     await end(served, job)
     state = served.scene.settings.state_directory
     archivist = Archivist(served.scene.store, Journal(), state / "jobs")
-    await archivist._keep(await served.jobs.get(job["job_id"]))
+    await archivist._keep(await served.jobs.registry.get(job["job_id"]))
     kept = state / "jobs" / job["job_id"] / "metrics.json"
     served.journal_file.write_text("")
     assert (await metrics_of(alice, job))["series"][0]["points"][0]["value"] == 0.5
@@ -543,7 +543,7 @@ async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the
 ) -> None:
     job = await running(served, alice)
     served.log(mark("metric", name="loss", value=0.5))
-    known = await served.jobs.get(job["job_id"])
+    known = await served.jobs.registry.get(job["job_id"])
     attempt = Attempt(number=1, finished_at=known.created_at)
     update = {"status": JobState.PENDING, "invocation_id": None, "attempt": 2, "attempts": [attempt]}
     found = await served.backend.metrics.metrics(known.model_copy(update=update))
@@ -579,7 +579,7 @@ async def test_one_who_is_behind_what_is_held_is_served_from_the_store(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes_module, "HELD", 2)
-    jobs = [await served.jobs.get((await alice.submit())["job_id"]) for _ in range(4)]
+    jobs = [await served.jobs.registry.get((await alice.submit())["job_id"]) for _ in range(4)]
     store = served.scene.store
     changes = Changes(store)
     async with changes.watched():

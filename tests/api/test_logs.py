@@ -57,7 +57,7 @@ async def whole(client: Client, job: Any, **headers: str) -> list[tuple[str, Any
 async def running(served: Served, client: Client) -> Any:
     """A job that runs, as far as the agent can tell."""
     job = await client.submit()
-    known = await served.jobs.get(job["job_id"])
+    known = await served.jobs.registry.get(job["job_id"])
     now_running = Job.model_validate(known.model_dump() | {"status": "RUNNING", "revision": 2})
     assert await served.scene.store.jobs.update(now_running)
     await served.jobs.reconciler.load()
@@ -67,12 +67,12 @@ async def running(served: Served, client: Client) -> Any:
 async def end(served: Served, job: Any) -> None:
     """Ends a running job: its unit leaves the marks of success, and the agent looks."""
     served.scene.units.states[job["unit"]] = UnitState()
-    known = await served.jobs.get(job["job_id"])
+    known = await served.jobs.registry.get(job["job_id"])
     for mark in (CLAIMED, STARTED):
         served.scene.mark(known, mark)
     served.scene.mark(known, ENDED, f"success exited 0 {'0' * 32}")
     async with driving(served.jobs) as jobs:
-        await jobs.ended(known)
+        await jobs.registry.ended(known)
 
 
 async def somebody_reads(served: Served) -> bool:
@@ -374,7 +374,7 @@ async def test_an_agent_that_stops_ends_its_streams(served: Served, alice: Clien
 
 async def keep(served: Served, job: Any) -> Path:
     """The job's log, as the archivist keeps it."""
-    known = await served.jobs.get(job["job_id"])
+    known = await served.jobs.registry.get(job["job_id"])
     file = served.scene.settings.paths_of(known.job_id).log
     file.parent.mkdir(parents=True, exist_ok=True)
     await archive.write(file, Journal().history(known.unit, LineNumbering(Position())))
@@ -414,7 +414,7 @@ async def test_a_gap_at_the_end_is_told_behind_the_last_line_whether_the_log_is_
     job = await alice.submit()
     served.log("one", "two")
     await served.finish(job, invocation_id="0" * 32)
-    known, numbering = await served.jobs.get(job["job_id"]), LineNumbering(Position())
+    known, numbering = await served.jobs.registry.get(job["job_id"]), LineNumbering(Position())
 
     async def unclosed() -> AsyncIterator[list[Item]]:
         async for items in Journal().history(known.unit, numbering):

@@ -81,7 +81,7 @@ async def test_changes_are_checked_as_a_submission_is(
     job = await alice.submit("declared.py")
     answer = await rerun(alice, job, changes)
     assert (answer.status, answer.fields) == (422, [field])
-    assert len((await served.jobs.page()).jobs) == 1
+    assert len((await served.jobs.registry.page()).jobs) == 1
 
 
 async def test_two_spellings_of_one_variable_are_refused(served: Served, alice: Client) -> None:
@@ -127,4 +127,4 @@ async def test_an_image_that_is_gone_is_said_so(
     answer = await rerun(alice, job)
     assert (answer.status, answer.problem) == (422, "image-missing")
     assert asked == [f"{job['image'].rpartition(':')[0]}@{job['image_digest']}"]
-    assert len((await served.jobs.page()).jobs) == 1
+    assert len((await served.jobs.registry.page()).jobs) == 1

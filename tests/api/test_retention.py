@@ -47,8 +47,8 @@ async def test_a_pinned_job_that_lives_goes_on_from_the_new_revision(served: Ser
 
 
 async def test_who_follows_a_job_is_told_that_it_was_pinned(served: Served, alice: Client) -> None:
-    job = await served.jobs.get((await alice.submit())["job_id"])
-    waits = asyncio.create_task(served.jobs.changed(job))
+    job = await served.jobs.registry.get((await alice.submit())["job_id"])
+    waits = asyncio.create_task(served.jobs.registry.changed(job))
     await asyncio.sleep(0)
     await alice("PUT", f"/jobs/{job.job_id}/pin")
     async with asyncio.timeout(5):
@@ -110,7 +110,7 @@ async def test_what_is_removed_while_it_is_listed_is_not_a_shorter_list(
     job = await alice.submit()
     (served.artifacts(job) / "model").write_text("model")
     await served.finish(job)
-    known = await served.jobs.get(job["job_id"])
+    known = await served.jobs.registry.get(job["job_id"])
 
     async def stale(*_: Any) -> Any:
         return known

@@ -59,7 +59,7 @@ async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Serve
     served.podman.add("warehouse", None, b"everybody's")
     running = await alice.submit("declared.py")
     waiting = await alice.submit("declared.py")
-    known = await served.jobs.get(running["job_id"])
+    known = await served.jobs.registry.get(running["job_id"])
     begun = {"status": JobState.RUNNING, "queue": None, "revision": 2}
     assert await served.scene.store.jobs.update(known.model_copy(update=begun))
     await served.jobs.reconciler.load()

@@ -6,7 +6,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from agent.jobs.assembly import Jobs
+from agent.jobs.parts import JobParts
 from agent.model.job import Job
 from agent.model.paths import AttemptPaths
 from agent.runtime.unit import JobUnit
@@ -33,10 +33,10 @@ class Received:
         return replace(self.plan, job_id="", attempt=AttemptPaths(Path(), Path(), ""))
 
 
-async def received(jobs: Jobs, answer: dict[str, Any]) -> Received:
+async def received(jobs: JobParts, answer: dict[str, Any]) -> Received:
     """Lays an accepted job out as if it was its turn, and reads it with the launcher's own code."""
     job = Job.model_validate(answer)
-    plan = await jobs.planner.prepare(job)
+    plan = await jobs.preparation.prepare(job)
     text = plan.attempt.description.read_text("utf-8")
     script, variables = launch.read(json.loads(text))
     return Received(script, variables, plan)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.jobs.assembly import Jobs
+from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest, JobState
 from agent.model.paths import ENDED, STARTED
 from tests.support.job_host import real_parts
@@ -45,10 +45,10 @@ async def test_a_burst_of_three_users_shares_the_host(settings: Settings) -> Non
         sampler = asyncio.create_task(sample(samples))
         try:
             submitted = await asyncio.gather(*submissions)
-            await asyncio.gather(*(jobs.ended(job) for job in submitted))
+            await asyncio.gather(*(jobs.registry.ended(job) for job in submitted))
         finally:
             sampler.cancel()
-        ended = [await jobs.get(job.job_id) for job in submitted]
+        ended = [await jobs.registry.get(job.job_id) for job in submitted]
 
     assert {job.status for job in ended} == {JobState.COMPLETED}
     together, shares = at_once(settings, ended), starts_while_all_wait(settings, ended)
@@ -61,8 +61,8 @@ async def test_a_burst_of_three_users_shares_the_host(settings: Settings) -> Non
         assert abs(shares[user] - mean) <= max(0.1 * mean, 1.5), shares
 
 
-async def submit(jobs: Jobs, user: str) -> Job:
-    return await jobs.submit(user, JobRequest(script_name="succeed.py"))
+async def submit(jobs: JobParts, user: str) -> Job:
+    return await jobs.submission.submit(user, JobRequest(script_name="succeed.py"))
 
 
 async def sample(samples: list[int]) -> None:

@@ -7,17 +7,17 @@ from collections import namedtuple
 import pytest
 
 from agent.host.systemd import UnitState
-from agent.jobs.assembly import Jobs
-from agent.model.job import Job, JobRequest, JobState, Reason
+from agent.jobs.parts import JobParts
+from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
-from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again
+from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again, submit
 from tests.support.small_site import with_jobs
 from tests.support.waiting import until
 
 DiskUsage = namedtuple("DiskUsage", "total used free")  # as shutil.disk_usage's
 
 
-async def ends_for_its_quota(scene: Scene, jobs: Jobs, job: Job) -> None:
+async def ends_for_its_quota(scene: Scene, jobs: JobParts, job: Job) -> None:
     """The unit of a job that is ended, from SIGTERM to its record."""
 
     async def stopped() -> bool:
@@ -45,7 +45,7 @@ async def ends_for_its_quota(scene: Scene, jobs: Jobs, job: Job) -> None:
     )
 
 
-async def runs(scene: Scene, jobs: Jobs) -> Job:
+async def runs(scene: Scene, jobs: JobParts) -> Job:
     job = await scene.begun(jobs)
     for mark in (CLAIMED, STARTED):
         scene.mark(job, mark)
@@ -53,7 +53,7 @@ async def runs(scene: Scene, jobs: Jobs) -> Job:
 
     async def running() -> bool:
         jobs.reconciler.look_at(job.unit)
-        return (await jobs.get(job.job_id)).status is JobState.RUNNING
+        return (await jobs.registry.get(job.job_id)).status is JobState.RUNNING
 
     await until(running)
     return job
@@ -94,9 +94,9 @@ async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when
     free = 999
     monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**6, 0, free))
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        job = await submit(jobs)
         await asyncio.sleep(0.1)
-        assert (await jobs.get(job.job_id)).status is JobState.PENDING
+        assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
         free = 1000
 
         async def asked() -> bool:

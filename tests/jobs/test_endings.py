@@ -69,7 +69,7 @@ async def test_a_running_job_is_known_by_its_container_and_ends_when_it_is_cance
     running = await host.running(job)
     assert (running.status, len(running.container_id)) == (JobState.RUNNING, 64)
     assert running.container_id == await run("podman", "inspect", "--format={{.Id}}", f"ml-job-{job.job_id}")
-    await host.jobs.cancel(job.job_id)
+    await host.jobs.registry.cancel(job.job_id)
     ended = await host.end_of(job)
     assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
     await host.has_no_container(job)
@@ -80,7 +80,7 @@ async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) 
     for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         job = await host.submit("run.py")
         await asyncio.sleep(pause)
-        await host.jobs.cancel(job.job_id)
+        await host.jobs.registry.cancel(job.job_id)
         ended = await host.end_of(job)
         assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
         await host.has_no_container(job)
@@ -106,9 +106,9 @@ async def test_an_image_that_is_built_anew_leaves_waiting_jobs_and_reruns_theirs
         running = await host.running(await host.submit("run.py"))
         waiting = await host.submit("succeed.py")
         await build("second")
-        again = await jobs.rerun("alice", ended, Rerun())
+        again = await jobs.submission.rerun("alice", ended, Rerun())
         newer = await host.submit("succeed.py")
-        await jobs.cancel(running.job_id)
+        await jobs.registry.cancel(running.job_id)
         for job in (waiting, again, newer):
             assert (await host.end_of(job)).status is JobState.COMPLETED
         assert ended.image_digest == waiting.image_digest == again.image_digest != newer.image_digest
@@ -142,7 +142,7 @@ async def test_a_unit_that_is_stopped_while_it_waits_in_the_queue_never_begins(h
 async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) -> None:
     job = await host.submit("ignore.py")
     await host.running(job)
-    await host.jobs.cancel(job.job_id)
+    await host.jobs.registry.cancel(job.job_id)
     ended = await host.end_of(job)
     assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
     await host.has_no_container(job)
@@ -181,13 +181,13 @@ async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
     for _ in range(3):
         await run("systemctl", "--user", "start", job.unit)
     assert (host.attempt(job).artifacts / "runs").read_text() == "once\n"
-    assert await host.jobs.get(job.job_id) == ended
+    assert await host.jobs.registry.get(job.job_id) == ended
 
 
 @pytest.mark.host
 async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_hand(host: Host) -> None:
     job = await host.submit("count.py")
-    await host.jobs.cancel(job.job_id)
+    await host.jobs.registry.cancel(job.job_id)
     await host.end_of(job)
     await run("systemctl", "--user", "start", job.unit, check=False)
     assert not (host.attempt(job).artifacts / "runs").exists()
@@ -229,7 +229,7 @@ async def test_limits_are_properties_of_the_unit(host: Host) -> None:
         "Slice": "ml-jobs.slice",
         "OOMPolicy": "kill",
     }
-    await host.jobs.cancel(job.job_id)
+    await host.jobs.registry.cancel(job.job_id)
     await host.end_of(job)
 
 
@@ -243,7 +243,7 @@ async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_lo
         cid_file = host.settings.paths_of(job.job_id).container_id
 
         async def second() -> bool:
-            return (await host.jobs.get(job.job_id)).attempt == 2
+            return (await host.jobs.registry.get(job.job_id)).attempt == 2
 
         await until(second)
         cid_file.write_text("0" * 64)

@@ -9,10 +9,10 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.host.systemd import NoSuchUnitError, UnitState
 from agent.model.base import now
-from agent.model.job import JobRequest, JobState, Reason
+from agent.model.job import JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
 from agent.runtime.outcome import ExitRecord
-from tests.support.job_scene import INVOCATION, Scene, driving, end_of
+from tests.support.job_scene import INVOCATION, Scene, driving, end_of, submit
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
 
@@ -25,7 +25,7 @@ async def test_no_more_jobs_start_than_there_is_room_for_and_the_oldest_first(sc
         max_running=2,
     )
     async with driving(scene.jobs()) as jobs:
-        waiting = [await jobs.submit("alice", JobRequest(script_name="succeed.py")) for _ in range(5)]
+        waiting = [await submit(jobs) for _ in range(5)]
 
         async def two() -> bool:
             return len(scene.units.started) == 2
@@ -146,7 +146,7 @@ async def test_a_script_that_began_before_a_boot_was_interrupted(scene: Scene, c
         scene.mark(job, STARTED)  # the claim went with the boot
         scene.units.states[job.unit] = UnitState(active_state="active")
         if cancelled:
-            await jobs.cancel(job.job_id)
+            await jobs.registry.cancel(job.job_id)
     scene.units.identity, scene.units.states = "boot:2", {}
     async with driving(scene.jobs()) as jobs:
         ended = await end_of(jobs, job)
@@ -159,7 +159,7 @@ async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene)
     scene.units.while_looked_at = lambda: None if scene.units.started else jobs.reconciler.look_at(None)
     async with driving(jobs):
         job = await scene.begun(jobs)
-        assert (await jobs.get(job.job_id)).status is JobState.CREATED
+        assert (await jobs.registry.get(job.job_id)).status is JobState.CREATED
 
 
 async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_hand_was_not(
@@ -186,7 +186,7 @@ async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     scene.units.refuses = NoSuchUnitError(Problem.HOST, "Unit is masked.")
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        job = await submit(jobs)
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
     assert "Unit is masked." in (ended.message or "")
@@ -232,7 +232,7 @@ async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene
             jobs.reconciler.look_at(job.unit)
             await asyncio.sleep(0.01)
         assert scene.units.started == [job.unit]
-        assert (await jobs.get(job.job_id)).invocation_id is None
+        assert (await jobs.registry.get(job.job_id)).invocation_id is None
 
 
 @pytest.mark.parametrize("problem", [Problem.CONFIGURATION, Problem.SECRET_MISSING])
@@ -241,7 +241,7 @@ async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
 ) -> None:
     scene.compiler.refuses = AgentError(problem, "The drop-in is no good.")
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        job = await submit(jobs)
         ended = await end_of(jobs, job)
     assert (ended.reason, ended.message) == (Reason.START_FAILED, "The drop-in is no good.")
 
@@ -261,7 +261,7 @@ async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobod
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     scene.compiler.refuses = error
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
+        job = await submit(jobs)
         await asyncio.sleep(0.2)
         scene.compiler.refuses = None
 
@@ -269,4 +269,4 @@ async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobod
             return scene.units.started
 
         await until(asked)
-        assert (await jobs.get(job.job_id)).status is JobState.CREATED
+        assert (await jobs.registry.get(job.job_id)).status is JobState.CREATED

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from agent.host.systemd import UnitState
-from agent.model.job import Job, JobRequest, JobState, Reason
+from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING
-from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again
+from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again, submit
 from tests.support.waiting import until
 
 
@@ -26,12 +26,12 @@ async def test_a_cancellation_whose_client_hung_up_does_not_stop_the_jobs_record
             return await update_job(changed, **options)
 
         monkeypatch.setattr(scene.store.jobs, "update", slow)
-        call = asyncio.create_task(jobs.cancel(job.job_id))
+        call = asyncio.create_task(jobs.registry.cancel(job.job_id))
         await committing.wait()
         call.cancel()
 
         async def recorded() -> bool:
-            return (await jobs.get(job.job_id)).cancel_requested
+            return (await jobs.registry.get(job.job_id)).cancel_requested
 
         await until(recorded)
         scene.mark(job, CLAIMED)
@@ -46,10 +46,10 @@ async def test_a_cancellation_whose_client_hung_up_does_not_stop_the_jobs_record
 
 async def test_a_waiting_job_that_is_cancelled_never_starts(scene: Scene) -> None:
     jobs = scene.jobs()
-    job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
-    cancelled = await jobs.cancel(job.job_id)
+    job = await submit(jobs)
+    cancelled = await jobs.registry.cancel(job.job_id)
     assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
-    assert await jobs.cancel(job.job_id) == cancelled
+    assert await jobs.registry.cancel(job.job_id) == cancelled
     async with driving(scene.jobs()):
         await asyncio.sleep(0.1)
     assert scene.units.started == []
@@ -57,12 +57,12 @@ async def test_a_waiting_job_that_is_cancelled_never_starts(scene: Scene) -> Non
 
 async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
     jobs = scene.jobs()
-    job = await jobs.submit("alice", JobRequest(script_name="succeed.py"))
-    waiting = [asyncio.create_task(jobs.changed(job)) for _ in range(3)]
+    job = await submit(jobs)
+    waiting = [asyncio.create_task(jobs.registry.changed(job)) for _ in range(3)]
     await asyncio.sleep(0)
-    await jobs.cancel(job.job_id)
+    await jobs.registry.cancel(job.job_id)
     assert {(await task).status for task in waiting} == {JobState.CANCELLED}
-    assert (await jobs.changed(job)).status is JobState.CANCELLED
+    assert (await jobs.registry.changed(job)).status is JobState.CANCELLED
     assert jobs.registry._waiters == {}
 
 

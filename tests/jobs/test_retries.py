@@ -74,7 +74,7 @@ async def test_what_somebody_stopped_is_not_tried_again(soon: Scene) -> None:
             soon.mark(job, STOPPING, "success")
             fail(soon, job, "success exited 143")
             if cancel:
-                await jobs.cancel(job.job_id)
+                await jobs.registry.cancel(job.job_id)
             jobs.reconciler.look_at(job.unit)
             ended = await end_of(jobs, job)
             assert (ended.status, ended.reason, ended.attempt) == (JobState.CANCELLED, reason, 1)
@@ -93,13 +93,13 @@ async def test_a_job_that_waits_to_be_tried_again_says_so_gives_its_room_back_an
         job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         fail(scene, job)
         jobs.reconciler.look_at(job.unit)
-        waiting = await jobs.changed(await jobs.get(job.job_id))
+        waiting = await jobs.registry.changed(await jobs.registry.get(job.job_id))
         assert (waiting.status, waiting.attempt) == (JobState.PENDING, 2)
         assert waiting.queue is not None
         assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
         other = await scene.begun(jobs)
         assert (await jobs.results.manifest(waiting)).artifacts == []
-        cancelled = await jobs.cancel(job.job_id)
+        cancelled = await jobs.registry.cancel(job.job_id)
         assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
         assert (cancelled.attempt, len(cancelled.attempts), cancelled.not_before) == (2, 1, None)
         assert scene.units.started == [job.unit, other.unit]
@@ -110,10 +110,10 @@ async def test_a_back_off_outlives_the_agent(scene: Scene) -> None:
         job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         fail(scene, job)
         jobs.reconciler.look_at(job.unit)
-        waiting = await jobs.changed(await jobs.get(job.job_id))
+        waiting = await jobs.registry.changed(await jobs.registry.get(job.job_id))
     async with driving(scene.jobs()) as jobs:
         await asyncio.sleep(0.05)
-        assert await jobs.get(job.job_id) == waiting
+        assert await jobs.registry.get(job.job_id) == waiting
         assert waiting.not_before is not None
         assert scene.units.started == [job.unit]
 
@@ -126,13 +126,13 @@ async def test_what_is_left_of_the_attempt_before_is_not_taken_for_the_next(soon
         jobs.reconciler.look_at(job.unit)
 
         async def admitted() -> bool:
-            known = await jobs.get(job.job_id)
+            known = await jobs.registry.get(job.job_id)
             return (known.status, known.attempt) == (JobState.CREATED, 2)
 
         await until(admitted)
         await asyncio.sleep(0.05)
         assert soon.units.started == [job.unit]
-        assert (await jobs.get(job.job_id)).invocation_id is None
+        assert (await jobs.registry.get(job.job_id)).invocation_id is None
         soon.units.states[job.unit] = UnitState("failed", invocation_id=INVOCATION)
         jobs.reconciler.look_at(job.unit)
         await starts_again(soon, jobs, job)
@@ -162,11 +162,11 @@ async def test_a_host_that_goes_down_takes_one_attempt_and_not_the_next_as_well(
         jobs.reconciler.look_at(job.unit)
 
         async def waits() -> bool:
-            return (await jobs.get(job.job_id)).attempt == 2
+            return (await jobs.registry.get(job.job_id)).attempt == 2
 
         await until(waits)
         await asyncio.sleep(0.1)
-        assert (await jobs.get(job.job_id)).status is JobState.PENDING
+        assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
     soon.units.stopping, soon.units.identity = False, "boot:2"
     async with driving(soon.jobs()) as jobs:
         assert (await starts_again(soon, jobs, job)).attempt == 2

@@ -10,14 +10,14 @@ from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
 from agent.runtime.unit import JobUnit
 from tests.support.git_repository import drop_last_commit
-from tests.support.job_scene import DIGEST, Scene, driving, end_of
+from tests.support.job_scene import DIGEST, Scene, driving, end_of, submit
 from tests.support.small_site import IMAGE
 from tests.support.waiting import run, until
 
 
 async def test_a_job_records_what_runs(scene: Scene) -> None:
     jobs = scene.jobs()
-    job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters={"a": "1"}))
+    job = await submit(jobs, hyperparameters={"a": "1"})
     assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
     assert (job.image, job.image_digest, len(job.commit), len(job.script_sha256)) == (IMAGE, DIGEST, 40, 64)
     assert job.limits == Limits(
@@ -58,9 +58,9 @@ async def test_what_is_refused_leaves_no_row_and_no_directory(
 ) -> None:
     jobs = scene.jobs()
     with pytest.raises(AgentError) as caught:
-        await jobs.submit("alice", request_)
+        await jobs.submission.submit("alice", request_)
     assert (caught.value.problem, caught.value.fields[0].field) == (problem, name)
-    assert (await jobs.page()).jobs == []
+    assert (await jobs.registry.page()).jobs == []
     assert not (scene.settings.state_directory / "jobs").exists()
     assert jobs.registry.idle
 
@@ -68,7 +68,7 @@ async def test_what_is_refused_leaves_no_row_and_no_directory(
 async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> None:
     request = JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=90))
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", request)
+        job = await jobs.submission.submit("alice", request)
 
         async def planned() -> list[JobUnit]:
             return scene.compiler.plans
@@ -80,26 +80,26 @@ async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> Non
 async def test_a_secret_that_is_not_set_is_missed_before_the_job_is_accepted(scene: Scene) -> None:
     scene.podman.secrets = frozenset()
     with pytest.raises(AgentError) as caught:
-        await scene.jobs().submit("alice", JobRequest(script_name="declared.py"))
+        await submit(scene.jobs(), "declared.py")
     assert caught.value.problem is Problem.SECRET_MISSING
     assert "ml-agent secret set warehouse" in caught.value.hint
 
 
 async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene: Scene) -> None:
     jobs, request = scene.jobs(), JobRequest(script_name="succeed.py")
-    job = await jobs.submit("alice", request, idempotency_key="k")
+    job = await jobs.submission.submit("alice", request, idempotency_key="k")
     repository = scene.settings.scripts.repository
     await run("git", "-C", str(repository), "update-ref", "-d", "HEAD")
-    assert await jobs.submit("alice", request, idempotency_key="k") == job
+    assert await jobs.submission.submit("alice", request, idempotency_key="k") == job
     with pytest.raises(AgentError) as caught:
-        await jobs.submit("alice", JobRequest(script_name="fail.py"), idempotency_key="k")
+        await jobs.submission.submit("alice", JobRequest(script_name="fail.py"), idempotency_key="k")
     assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
 
 
 async def test_a_job_runs_again_although_the_repository_has_dropped_its_commit(scene: Scene) -> None:
-    job = await scene.jobs().submit("alice", JobRequest(script_name="succeed.py"))
+    job = await submit(scene.jobs())
     drop_last_commit(scene.settings.scripts.repository)
-    again = await scene.jobs().rerun("alice", job, Rerun())
+    again = await scene.jobs().submission.rerun("alice", job, Rerun())
     assert (again.commit, again.script_sha256) == (job.commit, job.script_sha256)
     async with driving(scene.jobs()):
 
@@ -114,16 +114,16 @@ async def test_a_job_whose_commit_is_gone_for_good_says_so_in_words_of_its_own(
     scene: Scene, later: bool
 ) -> None:
     first = scene.jobs()
-    job = await first.submit("alice", JobRequest(script_name="succeed.py"))
+    job = await submit(first)
     drop_last_commit(scene.settings.scripts.repository)
     scene.snapshots().retire(job.commit)
     jobs = scene.jobs() if later else first  # which has the catalogue in memory
     with pytest.raises(AgentError) as caught:
-        await jobs.rerun("alice", job, Rerun())
+        await jobs.submission.rerun("alice", job, Rerun())
     assert (caught.value.problem, caught.value.fields) == (Problem.REF_NOT_FOUND, ())
     assert job.commit in caught.value.message
     assert "Submit the script anew" in caught.value.hint
-    assert len((await jobs.page()).jobs) == 1
+    assert len((await jobs.registry.page()).jobs) == 1
     async with driving(jobs):
         ended = await end_of(jobs, job)
     assert (ended.reason, ended.message) == (Reason.START_FAILED, str(caught.value))
@@ -142,7 +142,7 @@ async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
 
     monkeypatch.setattr(scene.store.jobs, "add", slow)
     async with driving(scene.jobs()) as jobs:
-        call = asyncio.create_task(jobs.submit("alice", JobRequest(script_name="succeed.py")))
+        call = asyncio.create_task(submit(jobs))
         await committing.wait()
         call.cancel()
 
@@ -150,13 +150,13 @@ async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
             return scene.units.started
 
         (unit,) = await until(started)
-        assert [job.unit for job in (await jobs.page()).jobs] == [unit]
+        assert [job.unit for job in (await jobs.registry.page()).jobs] == [unit]
 
 
 async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: Scene) -> None:
     values = {"a": '$(id) %n \\x41 "; [Service]', "b": "ä\u202e"}
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", hyperparameters=values))
+        job = await submit(jobs, hyperparameters=values)
 
         async def asked() -> list[str]:
             return scene.units.started

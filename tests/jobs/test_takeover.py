@@ -39,7 +39,7 @@ async def test_jobs_that_run_go_on_and_end(scene: Scene) -> None:
     running, cancelling = JOBS["running"], JOBS["cancelling"]
     async with driving(scene.jobs()) as jobs:
         await jobs.reconciler.reconciled()
-        assert await jobs.get(running.job_id) == running
+        assert await jobs.registry.get(running.job_id) == running
         assert scene.units.stopped == [cancelling.unit]
         scene.mark(cancelling, STOPPING, "success")
         for job, words in ((running, "success exited 0"), (cancelling, "exit-code exited 143")):
@@ -56,9 +56,9 @@ async def test_a_job_that_ended_while_no_agent_ran_has_its_outcome_and_its_artif
     result.write_text("done")
     async with driving(scene.jobs()) as jobs:
         await jobs.reconciler.reconciled()
-        ended = await jobs.get(job.job_id)
+        ended = await jobs.registry.get(job.job_id)
     assert (ended.status, ended.exit_status) == (JobState.COMPLETED, 0)
-    manifest = await jobs.results.artifacts(ended)
+    manifest = await jobs.results.manifest(ended)
     assert [artifact.path for artifact in manifest.artifacts] == ["result.txt"]
 
 
@@ -79,13 +79,12 @@ async def test_a_repeated_key_is_answered_with_the_earlier_agents_job(scene: Sce
     request = JobRequest(script_name=job.script_name, hyperparameters=job.hyperparameters, priority=-3)
     jobs = scene.jobs()
     await jobs.reconciler.load()
-    again = await jobs.submit("alice", request, idempotency_key=READ["key"]["key"])
+    again = await jobs.submission.submit("alice", request, idempotency_key=READ["key"]["key"])
     assert again.job_id == job.job_id
 
 
 async def test_artifacts_of_jobs_that_ended_are_served(scene: Scene) -> None:
     jobs = scene.jobs()
     for kind in ("completed", "failed", "pinned", "unarchived"):
-        published = await jobs.results.artifact(JOBS[kind], "result.txt")
-        with published.file:
+        async with jobs.results.opened(JOBS[kind], "result.txt") as published:
             assert published.file.read() == f"of {JOBS[kind].job_id}\n".encode()

@@ -10,8 +10,8 @@ import pytest
 
 from agent.config import Settings, load
 from agent.host.systemd import Units
-from agent.jobs.assembly import Jobs
 from agent.jobs.disk_guard import DiskGuard
+from agent.jobs.parts import JobParts
 from tests.support.job_host import Host, real_host
 from tests.support.small_site import make_repository, make_settings
 from tests.support.waiting import run
@@ -45,7 +45,7 @@ async def host(settings: Settings) -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def guarded(settings: Settings, jobs: Jobs) -> AsyncIterator[None]:
+async def guarded(settings: Settings, jobs: JobParts) -> AsyncIterator[None]:
     """The disk guard beside the jobs, with a connection of its own to the manager."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     tasks = [

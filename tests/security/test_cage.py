@@ -150,8 +150,8 @@ async def attempts_of(host: Host, job: Job, *, given: str = "") -> list[dict[str
 
 async def end_of(host: Host, job: Job) -> Job:
     async with asyncio.timeout(300):
-        await host.jobs.ended(job)
-    return await host.jobs.get(job.job_id)
+        await host.jobs.registry.ended(job)
+    return await host.jobs.registry.get(job.job_id)
 
 
 @contextlib.asynccontextmanager
@@ -227,7 +227,7 @@ async def test_forged_lines_are_the_jobs_own_and_floods_are_bounded(host: Host, 
     assert not any("aaaaaaaaaaaa" in text for text in systems)
     assert ("the last line", LogSource.JOB) in lines
     directory = host.settings.state_directory / "jobs"
-    reader = MetricsReader(JobLogs(Journal(), host.jobs, directory), directory)
+    reader = MetricsReader(JobLogs(Journal(), host.jobs.registry, directory), directory)
     metrics = await reader.metrics(ended)
     assert len(metrics.series) <= 100
     assert metrics.refused > 0
@@ -244,7 +244,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
     job = await host.submit("leave.py", hyperparameters=parameters, limits=RequestedLimits(grace_seconds=1))
     if stay:
         await host.running(job)
-        await host.jobs.cancel(job.job_id)
+        await host.jobs.registry.cancel(job.job_id)
     ended = await end_of(host, job)
     assert ended.status is (JobState.CANCELLED if stay else JobState.COMPLETED)
     directory = host.attempt(ended).artifacts
@@ -298,7 +298,7 @@ async def test_a_file_that_is_swapped_while_it_is_served_is_itself_or_not_found(
                 assert artifact.size in (0, 4), artifact
     print(dict(seen))
     assert seen.keys() == {"good", "not found"} or seen.keys() == {"good", "", "not found"}
-    await host.jobs.cancel(job.job_id)
+    await host.jobs.registry.cancel(job.job_id)
     ended = await end_of(host, job)
     assert SECRET not in (await host.jobs.results.manifest(ended)).model_dump_json()
 
@@ -313,12 +313,12 @@ async def test_where_the_disk_is_about_to_be_full_who_writes_is_ended_and_who_do
     host.settings.jobs.__dict__["min_free_bytes"] = floor
     ended = await end_of(host, await host.submit("grow.py"))
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.STORAGE_FULL), ended
-    assert (await host.jobs.get(patient.job_id)).status is JobState.RUNNING
+    assert (await host.jobs.registry.get(patient.job_id)).status is JobState.RUNNING
     # There is too little room for another one to begin, until somebody makes room.
     waiting = await host.submit("harmless.py")
     await asyncio.sleep(3)
-    assert (await host.jobs.get(waiting.job_id)).status is JobState.PENDING
+    assert (await host.jobs.registry.get(waiting.job_id)).status is JobState.PENDING
     host.settings.jobs.__dict__["min_free_bytes"] = 0
     assert (await end_of(host, waiting)).status is JobState.COMPLETED
-    await host.jobs.cancel(patient.job_id)
+    await host.jobs.registry.cancel(patient.job_id)
     await end_of(host, patient)

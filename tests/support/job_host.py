@@ -10,7 +10,7 @@ from typing import Any
 from agent.config import Settings, shipped
 from agent.host.podman import Podman
 from agent.host.systemd import Units
-from agent.jobs.assembly import Jobs
+from agent.jobs.parts import JobParts
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.job import Job, JobRequest, JobState
@@ -28,28 +28,28 @@ class Host:
     """An agent's parts on the real host, without HTTP."""
 
     settings: Settings
-    jobs: Jobs
+    jobs: JobParts
     submitted: list[Job]
 
     async def submit(self, script_name: str, **fields: Any) -> Job:
-        job = await self.jobs.submit("alice", JobRequest(script_name=script_name, **fields))
+        job = await self.jobs.submission.submit("alice", JobRequest(script_name=script_name, **fields))
         self.submitted.append(job)
         return job
 
     async def end_of(self, job: Job) -> Job:
         async with asyncio.timeout(60):
-            await self.jobs.ended(job)
-        return await self.jobs.get(job.job_id)
+            await self.jobs.registry.ended(job)
+        return await self.jobs.registry.get(job.job_id)
 
     async def running(self, job: Job) -> Job:
         """The job once its script has begun, and the record says so."""
 
         async def begun() -> bool:
-            known = (await self.jobs.get(job.job_id)).status is JobState.RUNNING
+            known = (await self.jobs.registry.get(job.job_id)).status is JobState.RUNNING
             return known and ("begun", LogSource.JOB) in await self.log(job)
 
         await until(begun)
-        return await self.jobs.get(job.job_id)
+        return await self.jobs.registry.get(job.job_id)
 
     def attempt(self, job: Job) -> AttemptPaths:
         """The files of the attempt that the job is at."""
@@ -80,11 +80,11 @@ async def lines_of(batches: AsyncIterator[list[Item]]) -> list[tuple[str, LogSou
 
 
 @contextlib.asynccontextmanager
-async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncIterator[Jobs]:
+async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncIterator[JobParts]:
     """The parts of `agent.jobs` at work; `hooks` in place of the programs that leave a unit's marks."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
-        jobs = Jobs(
+        jobs = JobParts(
             settings=settings,
             store=store,
             snapshots=Snapshots(settings.scripts.repository, "scripts", settings.snapshots_directory),

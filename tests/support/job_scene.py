@@ -10,7 +10,7 @@ from agent.config import Settings, shipped
 from agent.errors import AgentError
 from agent.host.podman import Image
 from agent.host.systemd import UnitState, UnitUsage
-from agent.jobs.assembly import Jobs
+from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest
 from agent.model.paths import CLAIMED, ENDED, STARTED, AttemptPaths
 from agent.runtime.outcome import ExitRecord
@@ -129,10 +129,10 @@ class Scene:
         scripts = self.settings.scripts
         return Snapshots(scripts.repository, scripts.directory, self.settings.snapshots_directory)
 
-    def jobs(self) -> Jobs:
+    def jobs(self) -> JobParts:
         """A new agent's view of the same store."""
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
-        return Jobs(
+        return JobParts(
             settings=self.settings,
             store=self.store,
             exit_of=self.exit_of,
@@ -154,9 +154,9 @@ class Scene:
         else:
             path.write_text(text)
 
-    async def begun(self, jobs: Jobs, **fields: Any) -> Job:
+    async def begun(self, jobs: JobParts, **fields: Any) -> Job:
         """A job that systemd was asked to start."""
-        job = await jobs.submit("alice", JobRequest(script_name="succeed.py", **fields))
+        job = await submit(jobs, **fields)
 
         async def asked() -> bool:
             return job.unit in self.units.started
@@ -166,7 +166,7 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def driving(jobs: Jobs) -> AsyncIterator[Jobs]:
+async def driving(jobs: JobParts) -> AsyncIterator[JobParts]:
     """Runs what drives the jobs."""
     await jobs.reconciler.load()
     task = asyncio.create_task(jobs.reconciler.run())
@@ -179,20 +179,25 @@ async def driving(jobs: Jobs) -> AsyncIterator[Jobs]:
             await task
 
 
-async def end_of(jobs: Jobs, job: Job) -> Job:
+async def submit(jobs: JobParts, script_name: str = "succeed.py", **fields: Any) -> Job:
+    """A new job of alice's."""
+    return await jobs.submission.submit("alice", JobRequest(script_name=script_name, **fields))
+
+
+async def end_of(jobs: JobParts, job: Job) -> Job:
     async with asyncio.timeout(10):
-        await jobs.ended(job)
-    return await jobs.get(job.job_id)
+        await jobs.registry.ended(job)
+    return await jobs.registry.get(job.job_id)
 
 
-async def starts_again(scene: Scene, jobs: Jobs, job: Job, times: int = 2) -> Job:
+async def starts_again(scene: Scene, jobs: JobParts, job: Job, times: int = 2) -> Job:
     """The job when systemd was asked so often to start it."""
 
     async def asked() -> bool:
         return scene.units.started.count(job.unit) == times
 
     await until(asked)
-    return await jobs.get(job.job_id)
+    return await jobs.registry.get(job.job_id)
 
 
 def fail(scene: Scene, job: Job, words: str = "exit-code exited 3", invocation: str = INVOCATION) -> None:

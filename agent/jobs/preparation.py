@@ -14,7 +14,7 @@ from ..scripts.snapshots import Snapshots
 from .attempt import AttemptFiles
 
 
-class Planner:
+class Preparation:
     """Plans units. `hooks` is the directory of the programs that leave a unit's marks."""
 
     def __init__(self, settings: Settings, snapshots: Snapshots, podman: Podman, hooks: Path) -> None:

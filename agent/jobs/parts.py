@@ -13,14 +13,14 @@ from ..scheduling.queue import Schedule
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
 from .host_status import HostStatus
-from .plan import Planner
+from .preparation import Preparation
 from .reconciler import ExitOf, Reconciler
 from .registry import Registry
 from .results import Results
 from .submission import Submission
 
 
-class Jobs:
+class JobParts:
     """Submission, registry, results, host and reconciler over one store and one host."""
 
     def __init__(
@@ -41,27 +41,15 @@ class Jobs:
         self.submission = Submission(settings, self.registry, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.status = HostStatus(schedule, units, podman)
-        self.planner = Planner(settings, snapshots, podman, hooks)
+        self.preparation = Preparation(settings, snapshots, podman, hooks)
         self.reconciler = Reconciler(
             settings,
             self.registry,
             self.results,
             schedule,
-            self.planner,
+            self.preparation,
             compiler=compiler,
             units=units,
             podman=podman,
             exit_of=exit_of,
         )
-        # What the API asks for.
-        self.submit = self.submission.submit
-        self.rerun = self.submission.rerun
-        self.get = self.registry.get
-        self.page = self.registry.page
-        self.placed = self.registry.placed
-        self.begun = self.registry.begun
-        self.line = self.registry.line
-        self.cancel = self.registry.cancel
-        self.pin = self.registry.pin
-        self.changed = self.registry.changed
-        self.ended = self.registry.ended
