@@ -1,9 +1,11 @@
-"""Sizes and durations as people write and read them; on the wire they are bytes and seconds."""
+"""Sizes, durations and times as people write and read them; on the wire they are bytes, seconds and UTC."""
 
 import re
 from datetime import datetime
 
 import typer
+
+from ..model.base import format_time, now
 
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<suffix>[KMGT]?)(?:i?B)?", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -51,12 +53,17 @@ def format_duration(seconds: float) -> str:
     return " ".join(part for part in parts[:2] if not part.startswith("0 "))
 
 
-def format_age(moment: datetime, now: datetime) -> str:
+def format_age(moment: datetime) -> str:
     """`just now`, `42 s ago`, `3 min ago`, `5 h ago`, `2 d ago`."""
-    seconds = (now - moment).total_seconds()
+    seconds = (now() - moment).total_seconds()
     if seconds < 10:
         return "just now"
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= length:
             return f"{int(seconds // length)} {unit} ago"
     return f"{int(seconds)} s ago"
+
+
+def format_moment(moment: datetime, *, person: bool) -> str:
+    """How long ago it was for a person, the exact time for a program."""
+    return format_age(moment) if person else format_time(moment)

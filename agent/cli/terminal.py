@@ -3,10 +3,9 @@
 import asyncio
 import json
 import os
-import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,56 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .failure import Failure
+from .text import shown_line, visible
 
-_SGR = re.compile(r"\x1b\[[0-9;:]*m")  # colours and weights
-# Those, and everything else that could move the cursor, answer back, reorder text or hide in it: C0 and C1
-# controls, line and paragraph separators, bidirectional marks, overrides and isolates, and what has no width.
-# The two joiners pass: words and pictures are made with them.
-_CONTROL = re.compile(
-    r"(?P<sgr>\x1b\[[0-9;:]*m)"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
-RESET = "\x1b[0m"
 ERASE = "\x1b[2K"  # the line that the cursor is on
 STATUS_INTERVAL = 0.1  # seconds
-
-
-def visible(text: str, *, colours: bool = False) -> str:
-    """`text` that cannot drive a terminal: control characters become `^[`, `^H`, `\\x9b`, `\\u202e`, ….
-
-    With `colours`, SGR sequences pass; a reset follows if there were any.
-    """
-    seen_colours = False
-
-    def replace(match: re.Match[str]) -> str:
-        nonlocal seen_colours
-        if colours and match["sgr"]:
-            seen_colours = True
-            return match[0]
-        return "".join(_escape(character) for character in match[0])
-
-    shown = _CONTROL.sub(replace, text)
-    return shown + RESET if seen_colours else shown
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if character.isprintable():
-        return character
-    if code < 0x20 or code == 0x7F:
-        return f"^{chr(code ^ 0x40)}"
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
-def shown_line(line: str, *, colours: bool) -> str:
-    """A log line as a terminal would leave it: of a progress bar redrawn with CR, the last drawing."""
-    drawings = [part for part in line.split("\r") if part]
-    if drawings and not colours:
-        drawings = [_SGR.sub("", drawings[-1])]
-    return visible(drawings[-1] if drawings else "", colours=colours)
 
 
 @dataclass(frozen=True)
@@ -199,6 +152,17 @@ class Screen:
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
         return table
+
+    def sheet(self, facts: Iterable[tuple[str, Text | str]]) -> None:
+        """A line for each fact that has a value: aligned for a person, tab-separated for a program."""
+        for title, value in facts:
+            if not str(value):
+                continue
+            if self.person:
+                shown = value if isinstance(value, Text) else Text(visible(value))
+                self.text(Text.assemble((f"{title:<15}", "dim"), shown))
+            else:
+                self.write(f"{title}\t{visible(str(value))}\n".encode())
 
     def failure(self, failure: Failure) -> None:
         """What went wrong, each refused value, and the way out."""

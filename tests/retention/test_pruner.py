@@ -36,7 +36,7 @@ PRUNE = [
     """
 import asyncio, time
 from agent.retention import pruner
-from agent.cli.admin.prune import _pruner
+from agent.cli.admin.prune import opened
 from agent.config import load
 
 remove = pruner.remove
@@ -48,7 +48,7 @@ def slowly(root, limit):
 pruner.remove = slowly
 
 async def prune():
-    async with _pruner(load()) as work:
+    async with opened(load()) as work:
         async for _ in work.prune():
             pass
 

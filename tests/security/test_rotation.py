@@ -9,7 +9,7 @@ import pytest
 
 from agent.identity import authority
 from agent.store.store import Store
-from tests.cli.admin.test_main import old_job
+from tests.support.jobs import old_job
 from tests.support.waiting import until
 from tests.test_service import Site, free_port, site  # noqa: F401
 

@@ -1,5 +1,7 @@
 """Records of jobs, for tests that need one and care for few of its fields."""
 
+from datetime import timedelta
+
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
@@ -24,3 +26,9 @@ def make_job(**fields: object) -> Job:
         "created_at": now(),
     }
     return Job.model_validate(usual | fields)
+
+
+def old_job(**fields: object) -> Job:
+    """A job of alice's that ended a hundred days ago."""
+    ended = now() - timedelta(days=100)
+    return make_job(status=JobState.CANCELLED, created_at=ended, finished_at=ended, **fields)

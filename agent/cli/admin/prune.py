@@ -1,20 +1,26 @@
-"""`ml-agent prune`: retention by hand, beside a running agent or without one."""
+"""`ml-agent prune`: retention by hand, with or without a running agent."""
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
+from typing import Annotated
 
-from ...config import Settings
+import typer
+
+from ...config import Settings, load
 from ...host.podman import Podman
 from ...host.systemd import Units
-from ...model.base import ID_PREFIX_LENGTH, format_time, now
+from ...model.base import ID_PREFIX_LENGTH, format_time
 from ...model.job import RetentionRule
 from ...model.retention import Totals
 from ...retention.pruner import Pruned, Pruner, Stage
 from ...scripts.snapshots import Snapshots
 from ...store.store import Store
-from ..quantities import format_age, format_size
+from ..options import JsonOption
+from ..quantities import format_moment, format_size
 from ..terminal import Column, Screen
+from . import deeds
 
 COLUMNS = (
     Column("WHAT"),
@@ -30,18 +36,46 @@ WHAT = {
     Stage.SNAPSHOT: "snapshot",
     Stage.IMAGE: "image",
 }
-NAMED = {Stage.SNAPSHOT: "commit", Stage.IMAGE: "image_digest"}  # in a document; a job by its id
+WHY = {
+    RetentionRule.AGE: "too old",
+    RetentionRule.COUNT: "too many",
+    RetentionRule.BYTES: "too large",
+    None: "no job needs it",
+}
+NAMED = {Stage.SNAPSHOT: "commit", Stage.IMAGE: "image_digest"}  # in JSON; a job by its id
+
+app = typer.Typer()
+
+
+@app.command("prune")
+def prune_finished(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what retention no longer keeps. The agent does so by itself from time to time."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what could not be removed
+    removed, kept = asyncio.run(prune(load(), dry_run=dry_run))
+    if removed and not dry_run:
+        deeds.record(load(), "prune", things=len(removed), bytes=sum(one.bytes for one in removed))
+    screen = Screen()
+    if as_json:
+        screen.json(document(removed, kept, dry_run=dry_run))
+    else:
+        show(screen, removed, kept, dry_run=dry_run)
 
 
 async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Totals]:
-    """Removes what is due, or only finds it out; and what is kept then."""
-    async with _pruner(settings) as pruner:
-        went = await pruner.plan() if dry_run else [one async for one in pruner.prune()]
-        return went, await pruner.kept()
+    """What retention removes, or with `dry_run` would remove; and what it keeps."""
+    async with opened(settings) as pruner:
+        removed = await pruner.plan() if dry_run else [one async for one in pruner.prune()]
+        return removed, await pruner.kept()
 
 
 @contextlib.asynccontextmanager
-async def _pruner(settings: Settings) -> AsyncIterator[Pruner]:
+async def opened(settings: Settings) -> AsyncIterator[Pruner]:
+    """A pruner with its connections to systemd, to Podman and to the database."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     scripts = settings.scripts
     snapshots = Snapshots(scripts.repository, scripts.directory, settings.snapshots_directory)
@@ -54,47 +88,33 @@ async def _pruner(settings: Settings) -> AsyncIterator[Pruner]:
             await asyncio.gather(connection, return_exceptions=True)
 
 
-def show(screen: Screen, went: list[Pruned], kept: Totals, *, dry_run: bool) -> None:
-    """A row for each thing that went, or would; what it is in all, as a remark."""
-    if went or not screen.person:
-        screen.table(COLUMNS, [_row(one, person=screen.person) for one in went])
-    freed = format_size(sum(one.bytes for one in went))
-    screen.remark(f"{'Would remove' if dry_run else 'Removed'} {len(went)} things: {freed}.")
-    left = f"{kept.jobs} finished jobs, {format_size(kept.bytes)}"
-    pinned = f"{kept.pinned} pinned ones, {format_size(kept.pinned_bytes)}"
-    screen.remark(f"There are {left}, and {pinned}.")
+def show(screen: Screen, removed: list[Pruned], kept: Totals, *, dry_run: bool) -> None:
+    """A row for each removed thing on stdout, the sums on stderr."""
+    if removed or not screen.person:
+        screen.table(COLUMNS, [_row(one, person=screen.person) for one in removed])
+    freed = format_size(sum(one.bytes for one in removed))
+    screen.remark(f"{'Would remove' if dry_run else 'Removed'} {len(removed)} things: {freed}.")
+    finished = f"{kept.jobs} finished jobs ({format_size(kept.bytes)})"
+    pinned = f"{kept.pinned} pinned jobs ({format_size(kept.pinned_bytes)})"
+    screen.remark(f"Totals: {finished} and {pinned}.")
 
 
 def _row(one: Pruned, *, person: bool) -> list[str]:
-    finished = ""
-    if one.finished_at is not None:
-        finished = format_age(one.finished_at, now()) if person else format_time(one.finished_at)
     return [
         WHAT[one.stage] if person else one.stage,
         one.name.removeprefix("sha256:")[:ID_PREFIX_LENGTH] if person else one.name,
-        finished,
-        _why(one) if person else one.rule or "",
+        "" if one.finished_at is None else format_moment(one.finished_at, person=person),
+        WHY[one.rule] if person else one.rule or "",
         format_size(one.bytes) if person else str(one.bytes),
     ]
 
 
-def _why(one: Pruned) -> str:
-    match one.rule:
-        case RetentionRule.AGE:
-            return "too old"
-        case RetentionRule.COUNT:
-            return "too many"
-        case RetentionRule.BYTES:
-            return "too much"
-    return "no job needs it"
-
-
-def document(went: list[Pruned], kept: Totals, *, dry_run: bool) -> dict[str, object]:
-    """The same for a program."""
+def document(removed: list[Pruned], kept: Totals, *, dry_run: bool) -> dict[str, object]:
+    """The same as a JSON object."""
     return {
         "dry_run": dry_run,
-        "removed": [_entry(one) for one in went],
-        "freed_bytes": sum(one.bytes for one in went),
+        "removed": [_entry(one) for one in removed],
+        "freed_bytes": sum(one.bytes for one in removed),
         "kept": {
             "jobs": kept.jobs,
             "bytes": kept.bytes,

@@ -8,7 +8,8 @@ import typer
 from typer.core import TyperGroup
 
 from ...model.artifact import ArtifactManifest
-from ..terminal import Screen, visible
+from ..terminal import Screen
+from ..text import visible
 from . import render
 from .download import download, select, target
 from .http import Api, decode

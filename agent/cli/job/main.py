@@ -18,7 +18,8 @@ from ...model.job import RETRY_ON, Job, JobState, RetryReason
 from ...model.script import Script, ScriptList
 from ..failure import EXIT_CANCELLED, EXIT_FAILURE, Failure
 from ..quantities import parse_duration, parse_size
-from ..terminal import Screen, visible
+from ..terminal import Screen
+from ..text import visible
 from . import artifacts, render, renewal
 from . import secrets as own_secrets
 from .http import Api, decode, parse

@@ -11,8 +11,9 @@ from ...model.host import Host, UserQueue
 from ...model.inputs import Limits
 from ...model.job import Attempt, Job, JobState
 from ...model.script import Parameter, Script, ScriptList
-from ..quantities import format_age, format_duration, format_size
-from ..terminal import Column, Screen, visible
+from ..quantities import format_age, format_duration, format_moment, format_size
+from ..terminal import Column, Screen
+from ..text import visible
 
 STATE_STYLES = {
     JobState.PENDING: "yellow",
@@ -70,7 +71,7 @@ def job_row(job: Job, *, person: bool) -> list[Text | str]:
         job.script_name,
         job.name or "",
         job.owner,
-        format_age(job.created_at, now()) if person else format_time(job.created_at),
+        format_moment(job.created_at, person=person),
         "" if taken is None else format_duration(taken) if person else f"{taken:.3f}",
     ]
 
@@ -139,7 +140,7 @@ def _attempt(attempt: Attempt) -> str:
 def _moment(moment: datetime, *, person: bool) -> str:
     if not person:
         return format_time(moment)
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({format_age(moment, now())})"
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({format_age(moment)})"
 
 
 def _sheet(screen: Screen, facts: Iterable[tuple[str, Text | str]]) -> None:

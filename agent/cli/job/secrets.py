@@ -7,12 +7,12 @@ from urllib.parse import quote
 import typer
 
 from ...errors import AgentError, Problem
-from ...model.base import format_time, now
 from ...model.secret import SecretChange, SecretEntry, SecretList
 from .. import secret_value
 from ..failure import Failure
-from ..quantities import format_age
-from ..terminal import Column, Screen, visible
+from ..quantities import format_moment
+from ..terminal import Column, Screen
+from ..text import visible
 from .http import Api, decode
 from .invocation import JsonOption, run
 
@@ -41,9 +41,9 @@ def set_secret(
         if as_json:
             screen.json(value)
         else:
-            for line in secret_value.said_of(change):
+            for line in secret_value.describe_change(change):
                 screen.write(f"{visible(line)}\n".encode())
-        if remark := secret_value.left_readable(file):
+        if remark := secret_value.remark_on(file):
             screen.remark(f"ml-job: {remark}")
 
     run(context, work)
@@ -97,5 +97,5 @@ def _row(one: SecretEntry, *, person: bool) -> list[Any]:
     return [
         one.name,
         one.user or "everybody",
-        format_age(one.updated_at, now()) if person else format_time(one.updated_at),
+        format_moment(one.updated_at, person=person),
     ]

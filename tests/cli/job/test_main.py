@@ -147,7 +147,8 @@ class TestSecrets:
         assert (method, path, body) == ("PUT", "/secrets/api", value)
         assert headers["Content-Type"] == "application/octet-stream"
         assert result.stdout == (
-            f"Rotated: jobs that begin now get api of alice.\nRunning, with what they began with: {JOB_ID}.\n"
+            "Rotated: jobs that start from now on get api of alice.\n"
+            f"Running with the earlier value: {JOB_ID}.\n"
         )
         assert "hunter2" not in result.output
 

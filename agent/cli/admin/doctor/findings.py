@@ -1,4 +1,4 @@
-"""What the doctor's observations mean: pure functions from what was seen to findings and their remedies."""
+"""What the doctor's observations mean: pure functions from observations to findings with a remedy."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from ...host.podman import Secret
-from ...model.certificate import Certificate
-from ...model.script import Script
+from ....host.podman import Secret
+from ....model.certificate import Certificate
+from ....model.script import Script
 
 CLIENT_WARN = timedelta(days=7)
-AUTHORITY_WARN = timedelta(days=180)  # to replace one takes as long as clients need to renew
+AUTHORITY_WARN = timedelta(days=180)  # a rotation takes as long as clients need to renew
 
 
 class Level(StrEnum):
-    """`warn`: jobs run, but not as well as promised. `fail`: they do not, or the agent does not."""
+    """`warn`: jobs run, but not as well as promised. `fail`: jobs or the agent cannot run."""
 
     OK = "ok"
     WARN = "warn"
@@ -25,7 +25,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what was looked at, what was seen, and what mends it (empty where all is well)."""
+    """What was checked, what was seen, and what fixes it (empty where nothing has to be fixed)."""
 
     subject: str
     level: Level
@@ -33,12 +33,12 @@ class Finding:
     remedy: str = ""
 
     def document(self) -> dict[str, str]:
-        """As JSON."""
+        """The finding as a JSON object."""
         return {"subject": self.subject, "level": self.level, "seen": self.seen, "remedy": self.remedy}
 
 
 def judge(subject: str, *, good: bool, seen: str, remedy: str, otherwise: Level = Level.FAIL) -> Finding:
-    """All is well, or the `otherwise` finding with its remedy."""
+    """A finding that is ok where `good`, else has the level `otherwise` and the remedy."""
     return Finding(subject, Level.OK, seen) if good else Finding(subject, otherwise, seen, remedy)
 
 
@@ -60,7 +60,7 @@ def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> It
 
 
 def undefined_networks(scripts: Iterable[Script], meaning: Callable[[str], str | None]) -> Iterable[Finding]:
-    """One finding for each network that a script declares and that has no meaning at this site."""
+    """One finding for each network that a script declares and the site does not define."""
     needed = list(scripts)
     for name in sorted({script.network for script in needed}):
         if meaning(name) is None:
@@ -71,19 +71,19 @@ def undefined_networks(scripts: Iterable[Script], meaning: Callable[[str], str |
 
 
 def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> Finding:
-    """Who has to be given a new certificate within a week; who let one expire long ago is not counted."""
+    """Users whose last valid certificate expires within a week. Users without a valid one do not count."""
     last: dict[str, datetime] = {}
     for certificate in certificates:
         if certificate.revoked_at is None and certificate.expires_at > moment:
             last[certificate.user] = max(last.get(certificate.user, moment), certificate.expires_at)
     if not last:
-        return Finding("clients", Level.WARN, "no valid certificate is out", "`ml-agent issue USER`")
+        return Finding("clients", Level.WARN, "no user has a valid certificate", "`ml-agent issue USER`")
     ending = sorted(user for user, expires in last.items() if expires - moment < CLIENT_WARN)
     return judge(
         "clients",
         good=not ending,
         seen=f"{len(last)} with a valid certificate"
-        + (f", ending soon: {', '.join(ending)}" if ending else ""),
+        + (f", expiring soon: {', '.join(ending)}" if ending else ""),
         remedy="Its holder renews it with `ml-job renew`; `ml-agent issue USER` makes a new one.",
         otherwise=Level.WARN,
     )
@@ -92,20 +92,20 @@ def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> F
 def rotation_under_way(
     begun: datetime, waiting: Iterable[Certificate], moment: datetime, lifetime: timedelta
 ) -> Finding:
-    """Two authorities are a passing state: after a client's `lifetime`, all have renewed or are gone."""
+    """A rotation should take no longer than a client certificate's `lifetime`: by then all have renewed."""
     users = sorted({certificate.user for certificate in waiting})
     return judge(
         "rotation",
         good=bool(users) and moment - begun < lifetime,
         seen=f"two authorities since {begun:%Y-%m-%d}, "
-        + (f"not renewed yet: {', '.join(users)}" if users else "and all clients have renewed"),
-        remedy="`ml-agent rotate-ca --finish` ends the old one.",
+        + (f"not renewed yet: {', '.join(users)}" if users else "all clients have renewed"),
+        remedy="`ml-agent rotate-ca --finish` ends the old authority.",
         otherwise=Level.WARN,
     )
 
 
 def ignored_lines(verified: str, unit: Path) -> list[str]:
-    """What systemd takes no notice of in a unit itself, as `systemd-analyze verify` prints it."""
+    """What systemd ignores in the unit file itself, as `systemd-analyze verify` prints it."""
     return re.findall(rf"(?m)^{re.escape(str(unit))}:\d+: (.*)$", verified)
 
 
@@ -115,13 +115,13 @@ def listening_ports(listen: str) -> list[int]:
 
 
 def version_of(text: str) -> tuple[int, int]:
-    """Major and minor of the first version in a text, (0, 0) where there is none."""
+    """Major and minor number of the first version in a text; (0, 0) where there is none."""
     found = re.search(r"\b(\d+)(?:\.(\d+))?", text)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
 def rate_limit_is_off(configuration: str) -> bool:
-    """Whether journald.conf with its drop-ins, as `systemd-analyze cat-config` prints them, has no limit."""
+    """Whether journald has no rate limit, by journald.conf as `systemd-analyze cat-config` prints it."""
     assignments = re.findall(r"^\s*(RateLimitIntervalSec|RateLimitBurst)\s*=\s*(\S*)", configuration, re.M)
     last = dict(assignments)
     return any(re.fullmatch(r"0+[a-z]*", value) for value in last.values())

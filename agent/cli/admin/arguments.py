@@ -1,0 +1,38 @@
+"""Arguments of several commands here: names of users and of secrets, checked as the agent checks them."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from ...model.base import SecretName, UserName
+
+
+def _parser(adapter: TypeAdapter[str], example: str) -> Callable[[str], str]:
+    """A parser of names, for typer's `parser=`."""
+
+    def parse(text: str) -> str:
+        try:
+            return adapter.validate_python(text)
+        except ValidationError:
+            raise typer.BadParameter(f"{text!r} is not a valid name, such as {example}") from None
+
+    return parse
+
+
+_user = _parser(TypeAdapter(UserName), "alice or alice.b")
+
+UserArgument = Annotated[str, typer.Argument(parser=_user, metavar="USER", help="The certificate's user.")]
+UserOption = Annotated[
+    str | None,
+    typer.Option("--user", parser=_user, metavar="USER", help="For this user's jobs only, not everybody's."),
+]
+SecretArgument = Annotated[
+    str,
+    typer.Argument(
+        parser=_parser(TypeAdapter(SecretName), "snowflake or api-key"),
+        metavar="NAME",
+        help="The name that scripts declare.",
+    ),
+]

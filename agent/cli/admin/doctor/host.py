@@ -1,0 +1,139 @@
+"""The doctor's checks of the host and the account: systemd, journald, clock, disk and the agent's socket."""
+
+import getpass
+import grp
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from ....config import Settings
+from ..installation import JOURNAL_GROUP, SOCKET
+from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
+from .program import output
+
+SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
+FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
+
+
+async def systemd() -> Finding:
+    """Whether systemd is new enough."""
+    version = version_of(await output("systemctl", "--version"))
+    return judge(
+        "systemd",
+        good=version >= SYSTEMD_MINIMUM,
+        seen=str(version[0] or "not found"),
+        remedy=f"Upgrade the host: version {SYSTEMD_MINIMUM[0]} or newer is needed.",
+    )
+
+
+async def manager() -> Finding:
+    """Whether the account's systemd user manager answers."""
+    state = (await output("systemctl", "--user", "is-system-running")).strip()
+    return judge(
+        "user manager",
+        good=state in ("running", "degraded", "starting"),
+        seen=state or "does not answer",
+        remedy="Log in as the account itself (ssh, machinectl shell), not with su or sudo.",
+    )
+
+
+async def linger() -> Finding:
+    """Whether the account's units outlive its last session."""
+    user = getpass.getuser()
+    lingers = (await output("loginctl", "show-user", user, "--property=Linger", "--value")).strip() == "yes"
+    return judge(
+        "linger",
+        good=lingers,
+        seen="yes" if lingers else "no: systemd stops the jobs when the account's last session ends",
+        remedy=f"`sudo loginctl enable-linger {user}`",
+    )
+
+
+async def journal() -> AsyncIterator[Finding]:
+    """Whether the account reads its journal, hears of lost lines, and keeps the logs."""
+    user = getpass.getuser()
+    readable = bool(await output("journalctl", "--user", "--quiet", "--lines=1", "--output=cat"))
+    yield judge(
+        "journal",
+        good=readable,
+        seen="readable" if readable else "the account cannot read its own entries",
+        remedy=f"`sudo ml-agent install --system --account {user}` makes it persistent;"
+        " an account below uid 1000 also needs the group systemd-journal.",
+    )
+    told = await _manager_is_in(JOURNAL_GROUP)
+    untold = f"not shown: the user manager is not in the group {JOURNAL_GROUP}, which may read about them"
+    yield judge(
+        "lost lines",
+        good=told,
+        seen="shown as gaps" if told else untold,
+        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
+        otherwise=Level.WARN,
+    )
+    machine = Path("/etc/machine-id").read_text().strip()
+    persistent = (Path("/var/log/journal") / machine).is_dir()
+    unthrottled = rate_limit_is_off(await output("systemd-analyze", "cat-config", "systemd/journald.conf"))
+    limit = (
+        "no rate limit" if unthrottled else "rate limit: if one job is chatty, journald drops all jobs' lines"
+    )
+    yield judge(
+        "log retention",
+        good=persistent and unthrottled,
+        seen=f"{'persistent' if persistent else 'lost at reboot'}, {limit}",
+        remedy=f"`sudo ml-agent install --system --account {user}`",
+        otherwise=Level.WARN,
+    )
+
+
+async def _manager_is_in(group: str) -> bool:
+    """Whether the running user manager, and so what it starts, is in a group."""
+    unit = f"user@{os.getuid()}.service"
+    manager = (await output("systemctl", "show", unit, "--property=MainPID", "--value")).strip()
+    try:
+        status = Path("/proc", manager, "status").read_text()
+        wanted = str(grp.getgrnam(group).gr_gid)
+    except (OSError, KeyError):
+        return False
+    lines = (line.split() for line in status.splitlines())
+    return any(words[0] == "Groups:" and wanted in words for words in lines if words)
+
+
+async def clock() -> Finding:
+    """Whether the clock is synchronised."""
+    synchronised = (await output("timedatectl", "show", "--property=NTPSynchronized", "--value")).strip()
+    return judge(
+        "clock",
+        good=synchronised == "yes",
+        seen={"yes": "synchronised", "no": "not synchronised"}.get(synchronised, "unknown"),
+        remedy="`sudo timedatectl set-ntp true`: certificates are checked against this clock.",
+        otherwise=Level.WARN,
+    )
+
+
+def disk(settings: Settings) -> Finding:
+    """Whether the state directory's file system has room."""
+    path = settings.state_directory
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free
+    return judge(
+        "disk",
+        good=free >= FREE_WARN,
+        seen=f"{free / 2**30:.1f} GiB free at {path}",
+        remedy="Free some space.",
+        otherwise=Level.FAIL if free < FREE_FAIL else Level.WARN,
+    )
+
+
+async def socket(settings: Settings) -> Finding:
+    """Whether systemd listens for the agent, on the configured port."""
+    state = (await output("systemctl", "--user", "is-active", SOCKET)).strip()
+    ports = listening_ports(await output("systemctl", "--user", "show", "--property=Listen", SOCKET))
+    port = settings.http.port
+    elsewhere = bool(ports) and port not in ports
+    where = f" on port {', '.join(map(str, ports))}, but http.port is {port}" if elsewhere else ""
+    return judge(
+        "socket",
+        good=state == "active" and not elsewhere,
+        seen=f"{SOCKET} is {state or 'unknown'}{where}",
+        remedy="`ml-agent install` places the units and starts it.",
+    )

@@ -1,0 +1,132 @@
+"""The doctor's checks of what jobs need: Podman, the image, the scripts, and units that compile."""
+
+import getpass
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from ....config import Settings, shipped
+from ....errors import AgentError
+from ....host.podman import Host, Podman, Secret
+from ....model.base import new_job_id, unit_name
+from ....model.inputs import Limits
+from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
+from ....runtime.unit import JobUnit
+from ....scripts.snapshots import Snapshots
+from .findings import Finding, Level, declared_secrets, ignored_lines, judge, undefined_networks, version_of
+from .program import output
+
+PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
+SUBORDINATE_IDS = 65_536  # what an image may use
+CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
+_CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
+
+
+async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
+    """Podman itself, the account's ids and controllers, the image, and the scripts with their secrets."""
+    try:
+        host = await podman.host()
+    except AgentError as error:
+        yield Finding("podman", Level.FAIL, error.message, error.hint)
+        return
+    yield judge(
+        "podman",
+        good=version_of(host.version) >= PODMAN_MINIMUM,
+        seen=host.version,
+        remedy=f"Install version {'.'.join(map(str, PODMAN_MINIMUM))} or newer.",
+    )
+    for finding in _account(host):
+        yield finding
+    image = await podman.image(settings.jobs.image)
+    yield judge(
+        "image",
+        good=image is not None,
+        seen=f"{settings.jobs.image} {image.digest[:19] if image else 'is missing'}",
+        remedy="`systemctl --user start ml-runner-build.service` builds the image that is shipped.",
+    )
+    async for finding in scripts(settings, await podman.secrets()):
+        yield finding
+
+
+def _account(host: Host) -> Iterable[Finding]:
+    user = getpass.getuser()
+    yield judge(
+        "subordinate ids",
+        good=host.subordinate_ids >= SUBORDINATE_IDS,
+        seen=str(host.subordinate_ids),
+        remedy=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
+        " (a free range), then `podman system migrate`",
+    )
+    missing = CONTROLLERS - host.controllers if host.cgroup_version == "v2" else CONTROLLERS
+    lacking = f", not delegated: {' '.join(sorted(missing))}; jobs run without these limits"
+    yield judge(
+        "controllers",
+        good=not missing,
+        seen=f"cgroup {host.cgroup_version}{lacking if missing else ''}",
+        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
+        otherwise=Level.WARN,
+    )
+
+
+async def scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[Finding]:
+    """The repository of scripts, scripts that cannot be listed, and the secrets and networks they declare."""
+    repository = settings.scripts.repository
+    snapshots = Snapshots(repository, settings.scripts.directory, settings.snapshots_directory)
+    try:
+        catalogue = await snapshots.catalogue(await snapshots.resolve())
+    except AgentError as error:
+        yield Finding("scripts", Level.FAIL, error.message, error.hint)
+        return
+    yield judge(
+        "scripts",
+        good=bool(catalogue.scripts),
+        seen=f"{len(catalogue.scripts)} in {repository} at {catalogue.commit[:12]}",
+        remedy=f"Commit a script to {settings.scripts.directory}/.",
+        otherwise=Level.WARN,
+    )
+    for name, why in (await snapshots.malformed(catalogue.commit)).items():
+        seen = f"is not listed and cannot be run: {why}"
+        yield Finding(f"script {name}", Level.WARN, seen, "Correct its ml-job block: docs/scripts.md.")
+    for finding in declared_secrets(catalogue.scripts, secrets):
+        yield finding
+    for finding in undefined_networks(catalogue.scripts, settings.network):
+        yield finding
+
+
+async def quadlet(settings: Settings) -> Finding:
+    """Whether Quadlet and systemd accept a job's unit, every line of the site's policy included."""
+    job = _harmless(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        compiler = Compiler(shipped("quadlets") / TEMPLATE, settings.policy_directories, Path(scratch))
+        unit = Path(scratch, unit_name(job.job_id))
+        try:
+            unit.write_text(await compiler.compile(job), "utf-8")
+            program = str(generator())
+        except AgentError as error:
+            return Finding("quadlet", Level.FAIL, error.message, error.hint or _CHECK_DROP_INS)
+        verified = await output("systemd-analyze", "--user", "verify", str(unit), errors=True)
+    ignored = [compiler.messages] if compiler.messages else []
+    ignored += ignored_lines(verified, unit)
+    return judge(
+        "quadlet",
+        good=not ignored,
+        seen=f"lines of the policy for jobs are ignored: {'; '.join(ignored)}" if ignored else program,
+        remedy=_CHECK_DROP_INS,
+        otherwise=Level.WARN,
+    )
+
+
+def _harmless(settings: Settings) -> JobUnit:
+    """A job that nobody submitted, compiled with the site's policy and never started."""
+    job_id = new_job_id()
+    return JobUnit(
+        job_id=job_id,
+        image=settings.jobs.image,
+        network="none",
+        limits=settings.jobs.resolve(Limits()),
+        snapshot=settings.snapshots_directory / "none",
+        attempt=settings.paths_of(job_id).attempt(1),
+        hooks=shipped("units"),
+        seccomp=shipped("quadlets") / SECCOMP,
+        state=settings.state_directory,
+    )

@@ -1,0 +1,103 @@
+"""`ml-agent secret`: the secrets of all users and of everybody, set, listed and removed."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from typing import Any, TypeVar
+
+import typer
+
+from ...config import load
+from ...host.podman import Podman
+from ...model.job import Job
+from ...model.secret import SecretChange
+from ...secrets.secrets import Credentials
+from ...store.store import Store
+from .. import secret_value
+from ..options import JsonOption
+from ..quantities import format_moment
+from ..terminal import Column, Screen
+from . import deeds
+from .arguments import SecretArgument, UserOption
+
+T = TypeVar("T")
+
+COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("CREATED"), Column("SET"))
+
+app = typer.Typer(
+    help="Manage the secrets of jobs. Podman stores them and mounts them into the jobs that need them.",
+    no_args_is_help=True,
+)
+
+
+@app.command("set")
+def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value.FileOption = None) -> None:
+    """Set a secret's value, replacing an earlier one."""
+    value = secret_value.read_value(file)
+
+    async def store(secrets: Credentials) -> SecretChange:
+        return await secrets.set(name, user, value, running=await _active_jobs())
+
+    change = _with_secrets(store)
+    deeds.record(load(), "setSecret", name, owner=user or "")
+    for line in secret_value.describe_change(change):
+        typer.echo(line)
+    if user and not asyncio.run(_had_certificate(user)):
+        typer.echo(f"{user} never had a certificate of this host: is the name right?", err=True)
+    if remark := secret_value.remark_on(file):
+        typer.echo(remark, err=True)
+
+
+@app.command("list")
+def list_secrets(as_json: JsonOption = False) -> None:
+    """List secrets by name and user. Nothing shows a value."""
+    secrets = _with_secrets(Credentials.all)
+    screen = Screen()
+    if as_json:
+        screen.json([one.model_dump(mode="json") for one in secrets])
+        return
+
+    def time(moment: datetime) -> str:
+        return format_moment(moment, person=screen.person)
+
+    screen.table(
+        COLUMNS,
+        [[one.name, one.user or "everybody", time(one.created_at), time(one.updated_at)] for one in secrets],
+    )
+
+
+@app.command("rm")
+def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
+    """Remove a secret. Running jobs keep the value they were given."""
+    _with_secrets(lambda secrets: secrets.remove(name, user))
+    deeds.record(load(), "removeSecret", name, owner=user or "")
+    typer.echo(f"Removed {name} of {user or 'everybody'}.")
+
+
+def _with_secrets(work: Callable[[Credentials], Coroutine[Any, Any, T]]) -> T:
+    async def connected() -> T:
+        settings = load()
+        async with Podman(settings.podman_socket) as podman:
+            return await work(
+                Credentials(
+                    podman,
+                    runtime_directory=settings.runtime_directory,
+                    state_directory=settings.state_directory,
+                )
+            )
+
+    return asyncio.run(connected())
+
+
+async def _active_jobs() -> list[Job]:
+    """The jobs that have not ended; none where there is no database yet."""
+    database = load().database
+    if not database.exists():
+        return []
+    async with Store.open(database) as store:
+        return await store.jobs.active()
+
+
+async def _had_certificate(user: str) -> bool:
+    async with Store.open(load().database) as store:
+        return any(each.user == user for each in await store.certificates.all())

@@ -1,0 +1,43 @@
+"""The doctor's checks of the host."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agent.cli.admin.doctor import host, program
+from agent.config import load
+from tests.support.ml_agent import Run, put_on_path
+
+
+@pytest.mark.parametrize(
+    ("listen", "level"),
+    [
+        ("Listen=[::]:8443 (Stream)", "ok"),
+        ("Listen=127.0.0.1:9000 (Stream)\nListen=[::]:8443 (Stream)", "ok"),
+        ("Listen=/run/user/1000/agent (Stream)", "ok"),
+        ("Listen=[::]:18443 (Stream)", "fail"),
+    ],
+)
+def test_a_socket_on_another_port_than_the_configured_one_is_found(
+    ready: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: str, level: str
+) -> None:
+    script = f'case "$*" in *is-active*) echo active;; *) echo "{listen}";; esac'
+    put_on_path(tmp_path / "bin", "systemctl", script, monkeypatch)
+    finding = asyncio.run(host.socket(load()))
+    assert finding.level == level
+    if level == "fail":
+        assert finding.seen == "ml-agent.socket is active on port 18443, but http.port is 8443"
+        assert "`ml-agent install`" in finding.remedy
+
+
+def test_a_program_that_is_missing_or_too_slow_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_on_path(tmp_path / "bin", "slow", "echo begun; exec sleep 60", monkeypatch)
+    put_on_path(tmp_path / "bin", "failing", "echo said; echo why >&2; exit 3", monkeypatch)
+    monkeypatch.setattr(program, "TIMEOUT", 0.2)
+    assert asyncio.run(program.output("slow")) == ""
+    assert asyncio.run(program.output("not-a-program")) == ""
+    assert asyncio.run(program.output("failing")) == "said\n"
+    assert asyncio.run(program.output("failing", errors=True)) == "said\nwhy\n"

@@ -1,0 +1,131 @@
+"""`ml-agent issue`: the files of a user, their record, and what is refused before anything is issued."""
+
+import asyncio
+import json
+import stat
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.cli.failure import EXIT_CONFIGURATION
+from agent.config import load
+from agent.errors import AgentError, Problem
+from agent.identity.authority import authorities, certificates
+from agent.model.base import now
+from agent.model.certificate import Role
+from agent.store.certificates import CertificateStore
+from tests.support.ml_agent import Run, with_store
+
+
+def test_issue_writes_four_files_and_records_the_certificate(ready: Run, home: Path) -> None:
+    issued = ready("issue", "alice", "--admin", "--days", "7", "--output", str(home / "ids"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home / "ids").iterdir()}
+    assert modes == {"ca.crt": 0o644, "alice.crt": 0o644, "alice.key": 0o600, "alice.p12": 0o600}
+    password = issued.out.strip().rsplit(" ", 1)[1]
+    assert (home / "ids/alice.p12").read_bytes()
+    assert len(password) == 23
+    certificate = certificates(home / "ids/alice.crt")[0]
+    serial = f"{certificate.serial_number:x}"
+    recorded = asyncio.run(with_store(lambda store: store.certificates.get(serial)))
+    assert recorded is not None
+    assert (recorded.user, recorded.role) == ("alice", Role.ADMINISTRATOR)
+    assert recorded.expires_at == certificate.not_valid_after_utc
+
+
+def test_issue_overwrites_files_only_with_replace(ready: Run, home: Path) -> None:
+    where = ("--output", str(home))
+    ready("issue", "alice", *where)
+    key = (home / "alice.key").read_bytes()
+    assert "alice.crt exists" in ready("issue", "alice", *where).err
+    assert (home / "alice.key").read_bytes() == key
+    assert ready("issue", "alice", "--replace", *where).status == 0
+    assert (home / "alice.key").read_bytes() != key
+
+
+def test_issue_does_not_mix_the_authorities_of_two_hosts(ready: Run, home: Path) -> None:
+    (home / "ca.crt").write_text("another")
+    assert "another authority" in ready("issue", "alice", "--output", str(home)).err
+    assert not (home / "alice.key").exists()
+
+
+def test_issue_records_nothing_that_it_cannot_write(ready: Run, home: Path) -> None:
+    (home / "file").write_text("")
+    (home / "ids/alice.key").mkdir(parents=True)
+    for where, why in (
+        (home / "file", "file cannot be written to: Not a directory"),
+        (home / "file/ids", "ids cannot be written to: Not a directory"),
+        (Path("/proc/nope"), "/proc/nope cannot be written to: No such file"),
+        (home / "ids", "alice.key is a directory"),
+    ):
+        refused = ready("issue", "alice", "--replace", "--output", str(where))
+        assert refused.status == EXIT_CONFIGURATION
+        assert why in refused.err
+    assert json.loads(ready("list", "--json").out) == []
+
+
+def test_a_failed_issue_leaves_the_existing_files(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--output", str(home / "ids"))
+
+    def files() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (home / "ids").iterdir()}
+
+    async def full(*_: object, **__: object) -> None:
+        raise AgentError(Problem.STORAGE_FULL, "The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CertificateStore, "add", full)
+        assert ready("issue", "alice", *where).status == 1
+    assert files() == {}
+    assert ready("issue", "alice", *where).status == 0
+    before = files()
+    with monkeypatch.context() as patch:
+        patch.setattr(CertificateStore, "add", full)
+        assert ready("issue", "alice", "--replace", *where).status == 1
+    assert files() == before
+
+
+def test_a_user_cannot_have_the_name_of_the_authoritys_file(ready: Run, home: Path) -> None:
+    refused = ready("issue", "ca", "--replace", "--output", str(home / "ids"))
+    assert refused.status == EXIT_CONFIGURATION
+    assert "cannot be named ca: ca.crt is the authority's" in refused.err
+    assert not (home / "ids").exists()
+    assert ready("issue", "server", "--output", str(home / "ids")).status == 0
+
+
+@pytest.mark.parametrize("user", ["Alice", "../alice", "", "a b", "-a", "a" * 64])
+def test_issue_refuses_a_name_that_no_user_can_have(ready: Run, user: str) -> None:
+    assert ready("issue", "--", user).status == 2
+
+
+def test_a_certificate_has_one_role(ready: Run, home: Path) -> None:
+    refused = ready("issue", "alice", "--operator", "--admin", "--output", str(home / "ids"))
+    assert refused.status == 2
+    assert not (home / "ids").exists()
+
+
+def test_the_configuration_says_how_long_a_certificate_is_valid(
+    ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ML_AGENT_CERTIFICATES__CLIENT_DAYS", "5")
+    monkeypatch.setenv("ML_AGENT_CERTIFICATES__MAX_CLIENT_DAYS", "10")
+    where = ("--output", str(home / "ids"))
+    assert ready("issue", "alice", *where).status == 0
+    (one,) = json.loads(ready("list", "--json").out)
+    assert timedelta(days=4) < datetime.fromisoformat(one["expires_at"]) - now() <= timedelta(days=5)
+    refused = ready("issue", "bob", "--days", "11", *where)
+    assert refused.status == EXIT_CONFIGURATION
+    assert "certificates.max_client_days is 10" in refused.err
+    assert not (home / "ids/bob.key").exists()
+
+
+def test_during_a_rotation_a_new_client_gets_both_authorities(ready: Run, home: Path) -> None:
+    directory = load().pki_directory
+    where = ("--output", str(home / "ids"))
+    ready("issue", "alice", *where)
+    ready("rotate-ca")
+    assert ready("issue", "bob", *where).status == 0  # the ca.crt there is of the same host
+    assert certificates(home / "ids/ca.crt") == authorities(directory)
+    certificates(home / "ids/bob.crt")[0].verify_directly_issued_by(authorities(directory)[0])

@@ -1,0 +1,40 @@
+"""`ml-agent prune`: what it would remove, what it removes, and how it says so."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from agent.config import load
+from agent.store.store import Store
+from tests.support.jobs import old_job
+from tests.support.ml_agent import Run, with_store
+
+
+def test_prune_shows_what_would_be_removed_and_why_and_then_removes_it(ready: Run, home: Path) -> None:
+    job, pinned = old_job(), old_job(pinned=True)
+
+    async def add(store: Store) -> None:
+        for each in (job, pinned):
+            await store.jobs.add(each, max_waiting=10)
+
+    asyncio.run(with_store(add))
+    artifacts = load().paths_of(job.job_id).attempt(1).artifacts
+    artifacts.mkdir(parents=True)
+    (artifacts / "model").write_bytes(b"x" * 100_000)
+    plan = ready("prune", "--dry-run", "--json")
+    assert plan.status == 0
+    document = json.loads(plan.out)
+    (entry,) = document["removed"]
+    assert (entry["what"], entry["job_id"], entry["rule"]) == ("files", job.job_id, "age")
+    assert document["dry_run"] is True
+    assert document["freed_bytes"] == entry["bytes"] >= 100_000
+    assert (document["kept"]["jobs"], document["kept"]["pinned_jobs"]) == (1, 1)
+    assert (artifacts / "model").exists()
+    shown = ready("prune", "--dry-run")
+    assert shown.out.split("\t")[:2] == ["files", job.job_id]
+    assert "Would remove 1 things" in shown.err
+    assert "1 pinned" in shown.err
+    went = json.loads(ready("prune", "--json").out)
+    assert (went["dry_run"], went["removed"], went["kept"]["bytes"]) == (False, document["removed"], 0)
+    assert not load().paths_of(job.job_id).directory.exists()
+    assert json.loads(ready("prune", "--json").out)["removed"] == []
