@@ -140,8 +140,8 @@ def test_a_module_imports_only_what_it_may(path: Path) -> None:
         ("cli/terminal.py", "from .job import main", "cli.terminal → cli.job.main"),
         (
             "scheduling/policy.py",
-            "from .queue import Schedule",
-            "scheduling.policy → scheduling.queue.Schedule",
+            "from .queue import Queue",
+            "scheduling.policy → scheduling.queue.Queue",
         ),
         ("jobs/registry.py", "from dbus_fast.aio import MessageBus", "jobs.registry → dbus_fast"),
         ("__init__.py", "from .jobs.registry import Registry", "agent → jobs.registry.Registry"),

@@ -10,14 +10,14 @@ from ..host.systemd import Units
 from ..model.base import now
 from ..model.host import Host, Usage, Versions
 from ..model.job import Job
-from ..scheduling.queue import Schedule
+from ..scheduling.queue import Queue
 
 
 class HostStatus:
     """The host as jobs and their users see it."""
 
-    def __init__(self, schedule: Schedule, units: Units, podman: Podman) -> None:
-        self._schedule = schedule
+    def __init__(self, queue: Queue, units: Units, podman: Podman) -> None:
+        self._queue = queue
         self._units = units
         self._podman = podman
 
@@ -26,11 +26,11 @@ class HostStatus:
         systemd, podman = await asyncio.gather(
             _if_it_answers(self._units.version()), _if_it_answers(self._podman.version())
         )
-        users = self._schedule.users()
+        users = self._queue.users()
         return Host(
             versions=Versions(agent=__version__, systemd=systemd, podman=podman),
-            capacity=self._schedule.capacity,
-            in_use=self._schedule.in_use,
+            capacity=self._queue.capacity,
+            in_use=self._queue.in_use,
             waiting=sum(each.waiting for each in users),
             running=sum(each.running for each in users),
             users=[each for each in users if user in (None, each.user)],

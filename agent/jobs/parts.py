@@ -9,7 +9,7 @@ from ..host.systemd import Units
 from ..model.job import Job
 from ..runtime import exit_journal
 from ..runtime.quadlet import Compiler
-from ..scheduling.queue import Schedule
+from ..scheduling.queue import Queue
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
 from .host_status import HostStatus
@@ -36,17 +36,17 @@ class JobParts:
         on_end: Callable[[Job], None] = lambda _: None,
         exit_of: ExitOf = exit_journal.exit_of,
     ) -> None:
-        schedule = Schedule(settings.jobs)
-        self.registry = Registry(settings, store, schedule, on_end=on_end)
+        queue = Queue(settings.jobs)
+        self.registry = Registry(settings, store, queue, on_end=on_end)
         self.submission = Submission(settings, self.registry, snapshots, podman)
         self.results = Results(settings, self.registry)
-        self.status = HostStatus(schedule, units, podman)
+        self.status = HostStatus(queue, units, podman)
         self.preparation = Preparation(settings, snapshots, podman, hooks)
         self.reconciler = Reconciler(
             settings,
             self.registry,
             self.results,
-            schedule,
+            queue,
             self.preparation,
             compiler=compiler,
             units=units,

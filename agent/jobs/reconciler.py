@@ -22,7 +22,7 @@ from ..model.paths import ENDED, OVER, STOPPING
 from ..runtime import exit_journal
 from ..runtime.outcome import ExitRecord, Outcome, interrupted, stopped_by_hand
 from ..runtime.quadlet import Compiler
-from ..scheduling.queue import Schedule
+from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
 from .preparation import Preparation
 from .registry import ActiveJob, Registry, not_before
@@ -48,7 +48,7 @@ class Reconciler:
         settings: Settings,
         registry: Registry,
         results: Results,
-        schedule: Schedule,
+        queue: Queue,
         preparation: Preparation,
         *,
         compiler: Compiler,
@@ -59,7 +59,7 @@ class Reconciler:
         self._settings = settings
         self._registry = registry
         self._results = results
-        self._schedule = schedule
+        self._queue = queue
         self._preparation = preparation
         self._compiler = compiler
         self._units = units
@@ -90,7 +90,7 @@ class Reconciler:
                 for active in self._to_drive():
                     group.create_task(self._drive(active))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._schedule.next_due()):
+                    async with asyncio.timeout(self._queue.next_retry()):
                         await self._registry.wake.wait()
 
     def look_at(self, unit: str | None) -> None:
@@ -117,7 +117,7 @@ class Reconciler:
         """The jobs that need a driver: those whose turn it is, and those that an earlier agent began."""
         begun, self._begun = self._begun, []
         yield from begun
-        for job_id in self._schedule.take():
+        for job_id in self._queue.start_next():
             if active := self._registry.active(job_id):
                 yield active
 
@@ -309,7 +309,7 @@ class Reconciler:
             "status": JobState.PENDING,
             "attempt": ended.attempt + 1,
             "container_id": "",
-            "not_before": now() + self._schedule.back_off(ended.attempt),
+            "not_before": now() + self._queue.retry_delay(ended.attempt),
         }
         return ended.model_copy(update=anew)
 

@@ -14,7 +14,7 @@ from ..host.tasks import to_its_end
 from ..model.base import new_job_id, now, unit_name
 from ..model.host import QueuePlace
 from ..model.job import Job, JobPage, JobState, Reason, no_such_job
-from ..scheduling.queue import Schedule
+from ..scheduling.queue import Queue
 from ..store.jobs import IdTaken
 from ..store.store import Store
 
@@ -42,14 +42,14 @@ class Registry:
         self,
         settings: Settings,
         store: Store,
-        schedule: Schedule,
+        queue: Queue,
         *,
         on_end: Callable[[Job], None] = lambda _: None,
     ) -> None:
         self._max_waiting_per_user = settings.jobs.max_waiting_per_user
         self._max_pinned_per_user = settings.retention.max_pinned_per_user
         self._store = store
-        self._schedule = schedule
+        self._queue = queue
         self._on_end = on_end
         self._active: dict[str, ActiveJob] = {}
         self._charging = asyncio.Lock()
@@ -59,7 +59,7 @@ class Registry:
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""
         self._active = {job.job_id: ActiveJob(job) for job in await self._store.jobs.active()}
-        self._schedule.load((active.job for active in self._active.values()), await self._store.jobs.uses())
+        self._queue.load((active.job for active in self._active.values()), await self._store.jobs.uses())
         self.wake.set()
 
     # What clients ask for
@@ -70,16 +70,16 @@ class Registry:
         job = active.job if active else await self._store.jobs.get(job_id)
         if job is None:
             raise no_such_job()
-        return self._schedule.place(job)
+        return self._queue.with_place(job)
 
     async def page(self, **filters: Any) -> JobPage:
         """A page of jobs, newest first; takes what `Store.page` takes."""
         page = await self._store.jobs.page(**filters)
-        return page.model_copy(update={"jobs": [self._schedule.place(job) for job in page.jobs]})
+        return page.model_copy(update={"jobs": [self._queue.with_place(job) for job in page.jobs]})
 
     def placed(self, job: Job) -> Job:
         """A job that was read from the store, with its place in the queue if it waits."""
-        return self._schedule.place(job) if job.status is JobState.PENDING else job
+        return self._queue.with_place(job) if job.status is JobState.PENDING else job
 
     def begun(self, owner: str | None) -> list[Job]:
         """The jobs of one owner, or of all, that systemd has been asked to start and that have not ended."""
@@ -88,7 +88,7 @@ class Registry:
 
     def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, of one owner or of all, in their order."""
-        return self._schedule.line(owner, limit)
+        return self._queue.places(owner, limit)
 
     async def cancel(self, job_id: str, *, by: Caller | None = None) -> Job:
         """Asks for the job's end. A job that waits ends at once. Cancelling again changes nothing."""
@@ -183,9 +183,9 @@ class Registry:
         if committed.job_id != job.job_id:
             return await self.get(committed.job_id)
         self._active[job.job_id] = ActiveJob(committed)
-        self._schedule.note(committed)
+        self._queue.update(committed)
         self.wake.set()
-        return self._schedule.place(committed)
+        return self._queue.with_place(committed)
 
     async def manager_asked(self, active: ActiveJob) -> str:
         """The systemd manager that was asked to start the job, or "" if none was."""
@@ -217,7 +217,7 @@ class Registry:
             await self._record(changed, manager, deed)
             active.job = changed
             active.manager = manager or active.manager
-            self._schedule.note(changed)
+            self._queue.update(changed)
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
                 self._on_end(changed)
@@ -228,11 +228,11 @@ class Registry:
         gives_back = changed.status.terminal or changed.status is JobState.PENDING
         # Each use is added to the one before it.
         async with self._charging if gives_back else contextlib.nullcontext():
-            use = self._schedule.use(changed) if gives_back else None
+            use = self._queue.use_after(changed) if gives_back else None
             if not await self._store.jobs.update(changed, manager=manager, use=use, deed=deed):
                 raise AgentError(Problem.INTERNAL, f"Job {changed.job_id} was changed by another agent.")
             if use is not None:
-                self._schedule.charge(use)
+                self._queue.charge(use)
 
     def _tell(self, job_id: str) -> None:
         if waiter := self._waiters.pop(job_id, None):

@@ -1,4 +1,4 @@
-"""The queue as it is now: who waits, who takes room, who had how much; `queue` decides on it."""
+"""The queue: which jobs wait, which take room, and how much each user had; `policy` decides on it."""
 
 import math
 import time
@@ -16,24 +16,24 @@ from ..model.job import Job, JobState
 from . import policy
 from .policy import Room, Running, Snapshot, Turn, Waiting
 
-# More than a unit takes to start and, by its template, to stop: a job that seems to have had its room for
-# longer than this and its own limits has seen the clock set on.
+# More than a unit takes to start and, by its template, to stop. A job that seems to have had its room for
+# longer than this and its own limits has seen the clock set forward.
 LONGEST_AROUND = 240  # seconds
 MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
-NEGLIGIBLE = 0.5  # seconds of the whole host: less recent use is not worth a line
+NEGLIGIBLE = 0.5  # seconds of the whole host; less recent use is not shown
 
 
 @dataclass(frozen=True, slots=True)
 class _BackingOff:
-    """A job that is to be tried again, not yet: `due` is monotonic, `not_before` what clients are told."""
+    """A job that waits for its next attempt: `due` is a monotonic time, `not_before` is what clients see."""
 
     due: float
     not_before: datetime
     job: Waiting
 
 
-class Schedule:
-    """Told of each change of a job by `note`; gives room by `take`."""
+class Queue:
+    """Holds the jobs that have not ended: `update` takes each change of a job, `start_next` gives room."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -50,13 +50,13 @@ class Schedule:
         self._turns: dict[str, Turn] | None = None
 
     def load(self, jobs: Iterable[Job], uses: Iterable[Use]) -> None:
-        """Takes up the jobs that have not ended, oldest first, and what users had before."""
+        """Sets the jobs that have not ended, oldest first, and what users had of the host before."""
         self._uses = {use.owner: use for use in uses}
         for job in jobs:
-            self.note(job)
+            self.update(job)
 
-    def note(self, job: Job) -> None:
-        """The job as last committed: it waits, takes room, or has ended."""
+    def update(self, job: Job) -> None:
+        """Takes the job as last committed: it waits, takes room, or has ended."""
         self._turns = None
         job_id = job.job_id
         self._backing_off.pop(job_id, None)
@@ -71,20 +71,20 @@ class Schedule:
         if job.status is JobState.PENDING:
             self._running.pop(job_id, None)
             if job.not_before is not None and job.not_before > now() and job_id not in self._waiting:
-                # Counted by a clock that nobody sets: one that was set back must not put it off for long.
+                # Measured by a clock that is never set: setting one back must not delay the job for long.
                 left = min((job.not_before - now()).total_seconds(), MAX_BACK_OFF)
                 due = time.monotonic() + left
-                self._backing_off[job_id] = _BackingOff(due, job.not_before, self._waits(job))
+                self._backing_off[job_id] = _BackingOff(due, job.not_before, self._waiting_job(job))
             else:
-                self._waiting[job_id] = self._waits(job)
+                self._waiting[job_id] = self._waiting_job(job)
         else:
-            waited = self._waiting.pop(job_id, None) or self._waits(job)
+            waited = self._waiting.pop(job_id, None) or self._waiting_job(job)
             known = self._running.get(job_id)
             since = known.since if known else (job.started_at or now()).timestamp()
             self._run(waited, since, started=job.started_at)
 
-    def take(self) -> Iterator[str]:
-        """The jobs whose turn it is now; from here on they take room."""
+    def start_next(self) -> Iterator[str]:
+        """The ids of the jobs whose turn it is now; from here on they take room."""
         moment = now()
         for job_id, backing_off in list(self._backing_off.items()):
             if backing_off.due <= time.monotonic():
@@ -99,47 +99,47 @@ class Schedule:
             self._run(self._waiting.pop(job_id), moment.timestamp())
             yield job_id
 
-    def back_off(self, attempts: int) -> timedelta:
-        """How long a job waits after so many attempts until it is in the line again."""
+    def retry_delay(self, attempts: int) -> timedelta:
+        """How long a job waits after this many attempts until it queues again."""
         return timedelta(seconds=min(self._settings.retry_delay_seconds * 2 ** (attempts - 1), MAX_BACK_OFF))
 
-    def next_due(self) -> float | None:
-        """Seconds until `take` has to look again because a job may be tried again; None if none waits so."""
+    def next_retry(self) -> float | None:
+        """Seconds until `start_next` must be called for the next retry; None where no job waits for one."""
         if not self._backing_off:
             return None
         return max(0.0, min(each.due for each in self._backing_off.values()) - time.monotonic())
 
-    def use(self, job: Job) -> Use | None:
-        """What the owner has had of the host once this job, which took room, no longer does."""
+    def use_after(self, job: Job) -> Use | None:
+        """What the owner has had of the host when this job gives its room back; None if it has no room."""
         running = self._running.get(job.job_id)
         if running is None:
             return None
         moment = now()
-        # One that is to be tried again has not finished; its attempt has.
+        # A job that is to be tried again has not finished, but its attempt has.
         ended = (job.finished_at or (job.attempts[-1].finished_at if job.attempts else moment)).timestamp()
         cost = policy.cost(running.room, self._capacity, running.had(ended))
         return Use(owner=job.owner, seconds=self._used(job.owner, moment) + cost, at=moment)
 
     def charge(self, use: Use) -> None:
-        """Takes up a use that was committed."""
+        """Sets the owner's use, which was committed."""
         self._uses[use.owner] = use
 
-    def place(self, job: Job) -> Job:
-        """The job with its place in the queue, where it waits."""
+    def with_place(self, job: Job) -> Job:
+        """The job with its place in the queue, if it waits."""
         if job.job_id not in self._waiting and job.job_id not in self._backing_off:
             return job
-        return job.model_copy(update={"queue": _place(self._explained()[job.job_id])})
+        return job.model_copy(update={"queue": _place(self._all_turns()[job.job_id])})
 
-    def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
-        """The places of the first `limit` jobs in the line, of one owner or of all, in their order."""
-        turns = self._explained().items()
+    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        """The places of the first `limit` waiting jobs, of one owner or of all, in order."""
+        turns = self._all_turns().items()
         seen = (item for item in turns if owner is None or self._owner(item[0]) == owner)
         return {job_id: _place(turn) for job_id, turn in islice(seen, limit)}
 
-    def _explained(self) -> dict[str, Turn]:
+    def _all_turns(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = policy.explain(self._snapshot(now()))
-            # Behind the line, where nobody waits for them, until their time has come.
+            # Jobs that wait for their next attempt come last until it is due.
             for each in sorted(self._backing_off.values(), key=attrgetter("due")):
                 what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
                 self._turns[each.job.job_id] = Turn(len(self._turns) + 1, what)
@@ -156,11 +156,11 @@ class Schedule:
 
     @property
     def in_use(self) -> Resources:
-        """What running jobs take of it, also those that are about to start."""
+        """What running jobs take of it, including jobs that are about to start."""
         return _resources(sum((running.room for running in self._running.values()), start=Room(0, 0, 0)))
 
     def users(self) -> list[UserQueue]:
-        """Who has jobs that have not ended, or had much of the host of late; by name."""
+        """Users with jobs that have not ended or with recent use worth showing, by name."""
         moment = now()
         waiting = Counter(job.owner for job in self._waiting.values())
         waiting.update(each.job.owner for each in self._backing_off.values())
@@ -189,14 +189,14 @@ class Schedule:
         )
 
     def _used(self, owner: str, moment: datetime) -> float:
-        """What the owner had, half of it forgotten with each half-life. A clock set back changes nothing."""
+        """What the owner had, halved with each half-life. Setting the clock back changes nothing."""
         use = self._uses.get(owner)
         if use is None:
             return 0.0
         elapsed = max(0.0, (moment - use.at).total_seconds())
         return use.seconds * math.exp2(-elapsed / self._settings.fair_share_half_life_seconds)
 
-    def _waits(self, job: Job) -> Waiting:
+    def _waiting_job(self, job: Job) -> Waiting:
         limits = self._settings.resolve(job.limits)
         return Waiting(
             job_id=job.job_id,

@@ -20,7 +20,7 @@ from agent.audit.chain import Result
 from agent.errors import AgentError
 from agent.model.certificate import Principal, Role
 from tests.identity.test_signing_request import pem
-from tests.store.test_store import make_job
+from tests.support.jobs import make_job
 
 from . import authorisation
 from .conftest import Client, Served
@@ -223,7 +223,7 @@ async def test_an_answer_that_goes_on_asks_the_table_for_who_its_client_is_by_no
 ) -> None:
     request = make_mocked_request("GET", "/")
     request[PRINCIPAL] = Principal(user="caller", role=role)
-    request[access.OPERATION], request[access.JOB] = "rerunJob", make_job(owner)
+    request[access.OPERATION], request[access.JOB] = "rerunJob", make_job(owner=owner)
     problem = {"analyst": "job-not-found", "operator": "forbidden"}.get(role)
     if owner == "caller" or problem is None:
         await access.check_again(request)

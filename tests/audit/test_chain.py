@@ -18,7 +18,7 @@ from agent.errors import AgentError, Problem
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.store.store import Store
-from tests.store.test_store import make_job
+from tests.support.jobs import make_job
 from tests.support.waiting import until
 
 ALICE = Caller(actor="alice", role="analyst", source="192.0.2.7")
@@ -29,7 +29,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from tests.store.test_store import make_job
+from tests.support.jobs import make_job
 from agent.audit.chain import Caller
 from agent.store.store import Store
 

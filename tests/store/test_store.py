@@ -10,35 +10,15 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.model.base import new_job_id, now, unit_name
+from agent.model.base import now
 from agent.model.certificate import Certificate, Role
-from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
 from agent.model.retention import Totals
 from agent.store.database import Database, connect, connect_reader
 from agent.store.jobs import IdTaken
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
-
-
-def make_job(owner: str = "alice", job_id: str | None = None, **fields: object) -> Job:
-    job_id = job_id or new_job_id()
-    job = Job(
-        job_id=job_id,
-        status=JobState.PENDING,
-        owner=owner,
-        script_name="hello.py",
-        hyperparameters={"n": "1"},
-        limits=Limits(),
-        commit="0" * 40,
-        script_sha256="1" * 64,
-        image="localhost/ml-runner:latest",
-        image_digest="sha256:" + "2" * 64,
-        network="none",
-        unit=unit_name(job_id),
-        created_at=now(),
-    )
-    return job.model_copy(update=fields)
+from tests.support.jobs import make_job
 
 
 def make_certificate(serial: str) -> Certificate:
@@ -82,8 +62,8 @@ async def test_the_same_key_with_another_body_is_refused(store: Store) -> None:
 
 
 async def test_keys_belong_to_their_owner(store: Store) -> None:
-    await store.jobs.add(make_job("alice"), idempotency_key="k", fingerprint="f", max_waiting=10)
-    job = await store.jobs.add(make_job("bob"), idempotency_key="k", fingerprint="g", max_waiting=10)
+    await store.jobs.add(make_job(owner="alice"), idempotency_key="k", fingerprint="f", max_waiting=10)
+    job = await store.jobs.add(make_job(owner="bob"), idempotency_key="k", fingerprint="g", max_waiting=10)
     assert job.owner == "bob"
 
 
@@ -131,9 +111,9 @@ async def test_pages_are_newest_first_and_meet_without_overlap(store: Store) -> 
 
 
 async def test_a_page_is_filtered_by_owner_status_and_script(store: Store) -> None:
-    wanted = await store.jobs.add(make_job("alice", script_name="a.py"), max_waiting=10)
-    await store.jobs.add(make_job("bob", script_name="a.py"), max_waiting=10)
-    await store.jobs.add(make_job("alice", script_name="b.py"), max_waiting=10)
+    wanted = await store.jobs.add(make_job(owner="alice", script_name="a.py"), max_waiting=10)
+    await store.jobs.add(make_job(owner="bob", script_name="a.py"), max_waiting=10)
+    await store.jobs.add(make_job(owner="alice", script_name="b.py"), max_waiting=10)
     page = await store.jobs.page(owner="alice", script="a.py", status=JobState.PENDING)
     assert page.jobs == [wanted]
 
@@ -247,7 +227,7 @@ def test_a_record_that_two_open_at_once_is_made_once(tmp_path: Path) -> None:
 
 async def ended_job(store: Store, hours: int, **fields: object) -> Job:
     """A job in the store that ended so many hours ago, and whose log is kept."""
-    job = await store.jobs.add(make_job(**fields), max_waiting=10_000)  # type: ignore[arg-type]
+    job = await store.jobs.add(make_job(**fields), max_waiting=10_000)
     update = {"status": JobState.COMPLETED, "revision": job.revision + 1}
     job = job.model_copy(update=update | {"finished_at": now() - timedelta(hours=hours)})
     assert await store.jobs.update(job)
