@@ -26,6 +26,7 @@ from agent.errors import AgentError
 from agent.identity import authority as authority_module
 from agent.identity import certificates as certificates_module
 from agent.identity import rotation, subject
+from agent.identity import subject as subject_module
 from agent.identity import tls as tls_module
 from agent.identity.authority import Authority
 from agent.model.certificate import Role
@@ -297,7 +298,7 @@ async def test_expired_during_a_connection_it_is_refused_from_the_next_request_o
     shown = await site.record(make(site.own, end=HOUR))
     async with Connection.open(site, shown) as connection:
         assert (await connection.ask("GET", "/jobs"))[0] == 200
-        monkeypatch.setattr(authority_module, "datetime", Later)
+        monkeypatch.setattr(subject_module, "datetime", Later)
         status, answer = await connection.ask("GET", "/jobs")
     assert status == 403
     assert "expired" in answer["detail"]
@@ -377,7 +378,7 @@ async def test_expired_during_a_stream_it_ends_with_an_error_and_text_is_cut(
     site: Site, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def expire(shown: Shown) -> None:
-        monkeypatch.setattr(authority_module, "datetime", Later)
+        monkeypatch.setattr(subject_module, "datetime", Later)
 
     body, ended = await _cut_short(site, kind, expire)
     _is_refused(kind, body, ended=ended, why=b"expired")
