@@ -1,7 +1,7 @@
-"""What a job leaves in /artifacts: a manifest of regular files with their SHA-256, and the files themselves.
+"""Artifacts: the manifest of the regular files in /artifacts with their SHA-256, and the files themselves.
 
-The directory is the work of a program that may be hostile and may still be running. It is walked by
-directory descriptors and never through a link; only what is a regular file once it is open is read.
+The program that fills the directory may be hostile and may still be running. The walk goes from one directory
+descriptor to the next and follows no link. A file is read only if it is a regular file once it is open.
 """
 
 import asyncio
@@ -28,16 +28,15 @@ from ..model.paths import AttemptPaths
 
 T = TypeVar("T")
 
-MAX_ENTRIES = 10_000  # names looked at, of whatever kind
+MAX_ENTRIES = 10_000  # names of any kind
 MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
-MAX_CHARACTERS = 4 * 2**20  # of all paths together: ten thousand long ones would be a manifest of 80 MB
-MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest: a sparse file costs nothing to make and hours to hash
+MAX_CHARACTERS = 4 * 2**20  # of all paths; without this bound a manifest could have 80 MB
+MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest; a sparse file is made in no time and hashed in hours
 CHUNK_BYTES = 2**20
-READ_BYTES = 2**18  # of a file that is served
-MAX_SHOWN = 200  # characters of a path that somebody asked for in vain
+READ_BYTES = 2**18  # of a file at once, for a client
+MAX_SHOWN = 200  # characters of a path in an error message
 
-# Hashing takes as long as its bytes do. What else the agent does in threads does not wait for it, and the end
-# of a job does not wait for those who ask about others.
+# Hashing has threads of its own, since large files take long. A job's end does not wait for requests.
 REQUESTS = ThreadPoolExecutor(2, "artifacts")
 ENDS = ThreadPoolExecutor(2, "artifacts-at-ends")
 
@@ -64,7 +63,7 @@ MEDIA_TYPES = {
 
 
 class Stamp(NamedTuple):
-    """What changes when a file's bytes do: the kernel sets `ctime_ns`, and no program can set it back."""
+    """Differs once a file's bytes have changed: only the kernel sets `ctime_ns`, to the current time."""
 
     inode: int
     size: int
@@ -93,7 +92,7 @@ class Published:
 
 
 class _Record(Model):
-    """The content of `manifest.json`: the manifest, and each file's stamp when it was hashed."""
+    """The content of `manifest.json`: the manifest, and the stamp that each file had when it was hashed."""
 
     manifest: ArtifactManifest
     stamps: dict[str, Stamp]
@@ -105,9 +104,9 @@ class _Record(Model):
 
 @dataclass
 class _Survey:
-    """A walk in progress; `skipped` names directories that were not wholly taken with a `/` at the end.
+    """A walk in progress. In `skipped`, a `/` at the end marks a directory that was not walked completely.
 
-    With `flush`, what is published is on disk afterwards, as the state that will say so is.
+    With `flush`, the published files are on disk afterwards, before the record says so.
     """
 
     stop: threading.Event
@@ -121,14 +120,14 @@ class _Survey:
     total: int = 0
 
     def flushed(self, descriptor: int) -> None:
-        """Puts an open file or directory on disk, if this walk does; its digest tells where that failed."""
+        """Syncs an open file or directory, if this walk does. Where that fails, the digest will tell."""
         if self.flush:
             with suppress(OSError):
                 os.fsync(descriptor)
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the result any more."""
+    """The caller no longer waits for the result."""
 
 
 async def manifest(
@@ -139,17 +138,16 @@ async def manifest(
     max_bytes: int = MAX_TOTAL_BYTES,
     pool: Executor = REQUESTS,
 ) -> ArtifactManifest:
-    """What the attempt has left so far; where it has ended (`complete`), once and for all.
+    """The files that the attempt has left so far, sorted by path; final if it has ended (`complete`).
 
-    Files are sorted by path. `skipped` names what is not published: links, devices, FIFOs, sockets, what
-    cannot be read, names that are no printable text (escaped), and what is past the bounds; a name ending
-    in `/` is a directory of which not everything was looked at. A directory that is not there is empty. Of
-    files, no more than `max_bytes` are hashed and published.
+    `skipped` names what is not published: links, devices, FIFOs, sockets, files that cannot be read, names
+    that are not printable (escaped), and everything past the bounds. A name that ends in `/` is a directory
+    that was not walked completely. A missing directory is empty. At most `max_bytes` are hashed, in `pool`.
 
-    A complete manifest is kept in `manifest.json` beside the artifacts and read from there afterwards; while
-    the disk is full it is made again each time it is asked for. What has to be hashed is hashed in `pool`.
+    A complete manifest is kept in `manifest.json` and read from there afterwards. While the disk is full, it
+    is made again for each request.
     """
-    # At a job's end there is none, as a rule: a look costs less than a thread.
+    # At a job's end there usually is none, and to look costs less than a thread.
     kept = complete and attempt.manifest.exists()
     if kept and (record := await asyncio.to_thread(_load, attempt.manifest)):
         return record.manifest
@@ -158,12 +156,12 @@ async def manifest(
 
 
 async def open_artifact(attempt: AttemptPaths, path: str) -> Published:
-    """The artifact at a path as the manifest gives it. Raises `AgentError` (artifact not found).
+    """The artifact at a path, as in the manifest. Raises `AgentError` (artifact-not-found).
 
-    Where a complete manifest is kept, these are the bytes that it hashed: a file that changed since is not
-    found any more. While the job runs, the file is hashed as it is now.
+    After a job's end, a file that has changed since is not found. While the job runs, the file is hashed as
+    it is now.
     """
-    # One that is kept as it was needs no hashing, and does not wait for that of others.
+    # An unchanged file need not be hashed, nor wait for others that are.
     if published := await in_thread(partial(_published, attempt, path, False), discard=_close):
         return published
     published = await in_thread(partial(_published, attempt, path, True), pool=REQUESTS, discard=_close)
@@ -186,7 +184,7 @@ def _manifest(
     except FileNotFoundError:
         pass  # the job never began
     except OSError:
-        survey.skipped.append("./")  # its owner, the job, may have closed it
+        survey.skipped.append("./")  # the job may have taken away its permissions
     record = _Record(
         manifest=ArtifactManifest(
             job_id=job_id,
@@ -202,7 +200,7 @@ def _manifest(
 
 
 def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
-    """Adds what is below an open directory, whose own path is `place`."""
+    """Adds everything below an open directory. `place` is its path."""
     with os.scandir(directory) as entries:
         for entry in entries:
             path = place / entry.name
@@ -257,7 +255,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
 
 
 def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.Event) -> Published | None:
-    """The artifact; None where it would have to be hashed, and may not."""
+    """The artifact, or None if it must be hashed and `hashing` is off."""
     record = _load(attempt.manifest)
     kept = record.artifact(path) if record else None
     if record and not kept:
@@ -271,14 +269,14 @@ def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.
             elif not hashing:
                 return None
             else:
-                # Restored from a backup, say: the stamp is another, the bytes may be the same.
+                # After a restore from a backup, for example, the stamp differs and the bytes do not.
                 size, sha256 = _hash(file, status.st_size, stop)
         except (OSError, ValueError) as error:
             raise _not_found(path) from error
         if kept and sha256 != kept.sha256:
             raise AgentError(
                 Problem.ARTIFACT_NOT_FOUND,
-                "The file is not what the job left any more: it was changed after the job ended.",
+                "The file was changed after the job ended.",
                 "Run the job again.",
             )
         file.seek(0)
@@ -287,7 +285,7 @@ def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.
 
 
 def _open_beneath(directory: Path, path: str) -> BinaryIO:
-    """Opens a regular file by its path, one part after the other. Raises `OSError` or `ValueError`."""
+    """Opens a regular file by its path, one directory after the other. Raises `OSError` or `ValueError`."""
     *parents, name = path.split("/")
     odd = not path.isprintable() or not {"", ".", ".."}.isdisjoint((*parents, name))
     if odd or len(parents) >= MAX_DEPTH:
@@ -300,7 +298,7 @@ def _open_beneath(directory: Path, path: str) -> BinaryIO:
 
 
 def _open_regular(name: str, parent: int) -> BinaryIO:
-    # O_NONBLOCK: a FIFO that took a file's place must not hold the agent until somebody writes to it.
+    # O_NONBLOCK: opening a FIFO in place of the file must not wait for a writer.
     descriptor = os.open(name, OPEN_FILE, dir_fd=parent)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
@@ -318,7 +316,7 @@ def _opened(path: Path | str, flags: int, parent: int | None = None) -> Iterator
 
 
 def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
-    """The number of bytes and the SHA-256 of a file up to `size`: one that grows has no other end."""
+    """The number of bytes and the SHA-256 of the first `size` bytes: the file may grow without end."""
     digest = hashlib.sha256()
     done = 0
     while done < size and (chunk := file.read(min(CHUNK_BYTES, size - done))):
@@ -330,7 +328,7 @@ def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
 
 
 def _load(path: Path) -> _Record | None:
-    """The record that is kept. One that cannot be read is none: it is made again."""
+    """The kept record; None if there is none, or none that can be read."""
     try:
         return _Record.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -338,7 +336,7 @@ def _load(path: Path) -> _Record | None:
 
 
 def _keep(path: Path, record: _Record) -> None:
-    """Writes a record, unless the disk is full."""
+    """Keeps a record, unless the disk is full."""
     data = record.model_dump_json(indent=1).encode()
     with suppress(OSError):
         write_file(path, data, mode=0o600, replace=True, parents=False)
@@ -353,7 +351,7 @@ def _media_type(path: PurePosixPath) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Printable text for any file name: what is not is written as Python would write it."""
+    """Printable text for any file name, with Python's escapes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in name

@@ -1,7 +1,7 @@
-"""How much a job has in its /artifacts, while it may still be writing, moving and hiding what is there.
+"""How much a job has in /artifacts, while it may still write, move and hide files there.
 
-A rootless account can set no quota on a directory: the job's files are the account's own. So they are
-counted, again and again, and the count ends where the quota does, however much there is.
+A rootless account cannot set a quota on a directory, because the job's files belong to the account itself. So
+the agent counts them again and again. Each count stops where the quota is exceeded, however much there is.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..model.inputs import ResolvedLimits
 
-BLOCK = 512  # bytes; the unit of st_blocks, whatever the file system's own is
+BLOCK = 512  # bytes; the unit of st_blocks on every file system
 MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -21,7 +21,7 @@ OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True)
 class Taken:
-    """What was counted. With `excess`, a sentence on what is too much, there may be more than that."""
+    """What was counted. `excess` says in a sentence which quota is exceeded; the count stopped there."""
 
     bytes: int = 0
     files: int = 0
@@ -29,11 +29,11 @@ class Taken:
 
 
 class StoppedError(Exception):
-    """Nobody waits for the result any more."""
+    """The caller no longer waits for the result."""
 
 
 class _ExcessError(Exception):
-    """The count is over: the quota is exceeded; the message says how."""
+    """The quota is exceeded; the message says which."""
 
 
 class _Count:
@@ -43,7 +43,7 @@ class _Count:
         self._stop = stop
 
     def add(self, status: os.stat_result) -> None:
-        """Counts one name. A sparse file counts by its size, since it is read and sent as that."""
+        """Counts one name. A sparse file counts with its size, because so many bytes are hashed and sent."""
         if self._stop.is_set():
             raise StoppedError
         directory = stat.S_ISDIR(status.st_mode)
@@ -55,13 +55,13 @@ class _Count:
             raise _ExcessError(f"The job left more than {self.max_files} files in /artifacts.")
 
     def descend(self, parent: int | None, name: Path | str, depth: int = 0) -> None:
-        """Counts what is in a directory, each by the descriptor of the one above it: nothing leads out."""
+        """Counts the content of a directory, opened relative to its parent: no link leads out of the tree."""
         if depth > MAX_DEPTH:
             raise _ExcessError(f"The job left directories in /artifacts that are nested {MAX_DEPTH} deep.")
         looked = os.open(name, LOOK, dir_fd=parent)
         try:
             mode = stat.S_IMODE(os.fstat(looked).st_mode)
-            # The owner may close a directory, and fill it all the same by a descriptor that is open.
+            # The job may take away its permissions, and still fill it through a descriptor that is open.
             if mode & stat.S_IRWXU != stat.S_IRWXU:
                 os.chmod(f"/proc/self/fd/{looked}", mode | stat.S_IRWXU)
             try:
@@ -90,10 +90,9 @@ class _Count:
 
 
 def measure(directory: Path, limits: ResolvedLimits, stop: threading.Event) -> Taken:
-    """Counts what is in `directory` up to the limits; one that is not there is empty. Follows no link.
+    """Counts the content of `directory` up to the limits. Follows no link. A missing directory is empty.
 
-    A directory that does not let itself be counted is an excess, too. Raises `StoppedError` soon after `stop`
-    is set.
+    A directory that cannot be counted is an excess, too. Raises `StoppedError` soon after `stop` is set.
     """
     count = _Count(limits, stop)
     try:

@@ -4,7 +4,7 @@ from .base import JobId, Model
 
 
 class Artifact(Model):
-    """A file that a job left in /artifacts; `path` is relative, with `/` between its parts."""
+    """A file that a job left in /artifacts. `path` is relative to that directory, with `/` as separator."""
 
     path: str
     size: int
@@ -13,7 +13,7 @@ class Artifact(Model):
 
 
 class ArtifactManifest(Model):
-    """What a job left behind; `complete` once the job has ended and nothing changes any more."""
+    """The files that a job left. `complete`: the job has ended, and the list is final."""
 
     job_id: JobId
     complete: bool

@@ -1,4 +1,4 @@
-"""What every model shares: the base class, times, text, names and job ids."""
+"""The base class of all models, times, text, names and job ids."""
 
 import functools
 import re
@@ -18,24 +18,24 @@ from pydantic import (
 
 ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LENGTH = 12
-ID_PREFIX_LENGTH = 8  # two jobs never share these, so that a table may show them alone
+ID_PREFIX_LENGTH = 8  # unique among all jobs: a table may show these alone
 UNIT_PATTERN = re.compile(r"^ml-job@([a-z2-7]{12})\.service$")
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"  # as the contract says it; JSON has half characters besides
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"  # in the OpenAPI document; lone surrogates are refused, too
 
 
 def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds and `Z`, as everything this agent says."""
+    """RFC 3339 in UTC with milliseconds and `Z`: the only format of times that the agent writes."""
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def format_milliseconds(value: int) -> str:
-    """The same for milliseconds since 1970; the part that lines have in common is made once."""
+    """The same for milliseconds since 1970. It is fast for successive lines of a log."""
     seconds, milliseconds = divmod(value, 1000)
     return f"{_format_second(seconds)}.{milliseconds:03d}Z"
 
 
 def format_number(value: float) -> str:
-    """With all its digits: `20221198336`, `8`, `0.5`."""
+    """A number with all its digits: `20221198336`, `8`, `0.5`."""
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
@@ -45,7 +45,7 @@ def _format_second(value: int) -> str:
 
 
 def now() -> datetime:
-    """The current time in UTC, cut to the milliseconds that are stored and served."""
+    """The current time in UTC, cut to milliseconds, as it is stored and served."""
     value = datetime.now(UTC)
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
@@ -61,15 +61,15 @@ def unit_name(job_id: str) -> str:
 
 
 def job_id_of(unit: str) -> str | None:
-    """The job a unit name belongs to, or None where it is no job's unit."""
+    """The job of a unit, or None if the unit is no job's."""
     match = UNIT_PATTERN.match(unit)
     return match[1] if match else None
 
 
 def _reject_controls(value: str) -> str:
-    """Values must survive an environment variable and a line of a terminal.
+    """Refuses characters that an environment variable or a line of a terminal cannot hold.
 
-    A line break or a NUL is never part of a hyperparameter, and unpaired surrogates are no text.
+    These are control characters, among them line feed and NUL, and lone surrogates.
     """
     for character in value:
         if unicodedata.category(character) in ("Cc", "Cs"):
@@ -78,7 +78,7 @@ def _reject_controls(value: str) -> str:
 
 
 def _whole(value: object) -> object:
-    """JSON Schema takes 3.0 for an integer, and some languages write it so."""
+    """3.0 as 3: JSON Schema counts it as an integer, and some languages write it so."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -86,12 +86,12 @@ Time = Annotated[datetime, PlainSerializer(format_time, return_type=str)]
 Text = Annotated[str, AfterValidator(_reject_controls), Field(json_schema_extra={"pattern": PRINTABLE})]
 JobId = Annotated[str, Field(pattern=r"^[a-z2-7]{12}$")]
 UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
-WHOLE = BeforeValidator(_whole)  # behind the bounds, which would not be in the JSON schema otherwise
+WHOLE = BeforeValidator(_whole)  # must follow the bounds, or the JSON schema lacks them
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
 
 class Model(BaseModel):
-    """Frozen, and strict about names: an unknown field is an error, not a wish that is silently dropped."""
+    """Frozen. An unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -10,13 +10,13 @@ from pydantic import (
 
 from .base import Model, Time, UserName
 
-MAX_SIGNING_REQUEST = 8192  # characters; one of a 4096-bit RSA key has 1,700
+MAX_SIGNING_REQUEST = 8192  # characters; with a 4096-bit RSA key it has 1,700
 
 
 class Role(StrEnum):
-    """What a certificate's holder may do; `agent.api.access` has the table.
+    """What the holder of a certificate may do, by the table in `agent.api.access`.
 
-    Analysts have their own jobs, operators look after everybody's, administrators may do all.
+    Analysts have their own jobs, operators look after all jobs, administrators may do everything.
     """
 
     ANALYST = "analyst"
@@ -25,18 +25,18 @@ class Role(StrEnum):
 
 
 class Principal(Model):
-    """Who is asking, as their certificate and the store say at this moment."""
+    """The client, by its certificate and the store at this moment."""
 
     user: UserName
     role: Role
 
 
 class Certificate(Model):
-    """A client certificate this host issued; `serial` is its serial number in lowercase hexadecimal.
+    """A client certificate that this host issued. `serial` is in lowercase hexadecimal.
 
-    `authority` names who signed it (`pki.authority_id`; empty where there had been only one ever),
-    `renews` the serial of the certificate under which its holder asked for it, `used_at` is when a request
-    came with it for the first time, `fingerprint` the SHA-256 of all of it (empty where that was not kept).
+    `authority` is the id of the authority that signed it, empty if there has been only one. `renews` is the
+    serial of the certificate with which its holder requested it. `used_at` is the time of the first request
+    with it. `fingerprint` is its SHA-256, empty if that was not kept.
     """
 
     serial: str
@@ -51,22 +51,22 @@ class Certificate(Model):
     fingerprint: str = ""
 
     def good_at(self, moment: datetime) -> bool:
-        """Whether its holder is answered then."""
+        """Whether the agent accepts it at that moment."""
         return self.revoked_at is None and moment <= self.expires_at
 
 
 class SigningRequest(Model):
-    """A request for a new certificate in the place of the one that it is sent under.
+    """A request for a certificate that replaces the one of this connection.
 
-    `csr` is a PKCS#10 signing request, in PEM or as the base64 of its DER. Only its key counts: who the
-    new certificate names is who the old one names.
+    `csr` is a PKCS#10 signing request, in PEM or as the base64 of its DER. Only its key counts: the new
+    certificate names the same user as the old one.
     """
 
     csr: Annotated[str, Field(min_length=1, max_length=MAX_SIGNING_REQUEST)]
 
 
 class RenewedCertificate(Model):
-    """A new certificate, and the authorities to trust from now on, one or two: both in PEM."""
+    """A new certificate, and the one or two authorities to trust from now on, in PEM."""
 
     certificate: str
     ca_certificates: str

@@ -1,4 +1,4 @@
-"""What `/events` sends besides jobs themselves."""
+"""The events of `/events`, except jobs themselves."""
 
 from .base import JobId, Model, UserName
 from .host import QueuePlace
@@ -7,31 +7,31 @@ from .metric import MetricName, MetricPoint, Progress
 
 
 class JobQueuePlace(QueuePlace):
-    """The place of a waiting job, in an event of its own."""
+    """The place of a waiting job."""
 
     job_id: JobId
 
 
 class JobRemoved(Model):
-    """A job that is no more: its record was removed."""
+    """A job whose record was removed."""
 
     job_id: JobId
 
 
 class Reset(Model):
-    """Why a watcher begins anew: what was known before counts no more, and what there is follows."""
+    """Discard what you know; a complete list follows. `why` says why."""
 
     why: str
 
 
 class Current(Model):
-    """Everything up to here has been told: `jobs` of them in the snapshot, where there was one."""
+    """You are up to date. `jobs` is how many were in the complete list, if there was one."""
 
     jobs: int | None = None
 
 
 class Change(Model):
-    """The newest change of a job: its number, and the job as it is since then, or None once removed."""
+    """The newest change of a job: its number, and the job after it, or None if it was removed."""
 
     seq: int
     job_id: JobId
@@ -40,7 +40,7 @@ class Change(Model):
 
 
 class History(Model):
-    """Which changes are known: those after `forgotten`, up to `newest`, of one store (`epoch`)."""
+    """The changes that are known: those after `forgotten` up to `newest`, of the store `epoch`."""
 
     epoch: str
     forgotten: int
@@ -48,13 +48,13 @@ class History(Model):
 
 
 class JobProgress(Progress):
-    """A job's progress, in an event of its own."""
+    """The progress of a job."""
 
     job_id: JobId
 
 
 class JobMetric(MetricPoint):
-    """A metric's newest value, in an event of its own."""
+    """The newest value of a metric of a job."""
 
     job_id: JobId
     name: MetricName

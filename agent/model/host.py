@@ -6,14 +6,14 @@ from .base import JobId, Model, Time, UserName
 
 
 class QueuePlace(Model):
-    """Where a waiting job stands: `position` in the line, from 1, and what it `waits_for`, for people."""
+    """The place of a waiting job: `position` in the queue, from 1, and a sentence on what it waits for."""
 
     position: int
     waits_for: str
 
 
 class Use(Model):
-    """What a user had of the host of late: seconds of the whole of it, decayed to the time `at`."""
+    """A user's recent use in seconds of the whole host, decayed to the time `at`."""
 
     owner: UserName
     seconds: float
@@ -21,7 +21,7 @@ class Use(Model):
 
 
 class Versions(Model):
-    """Of what runs the jobs; one that does not answer is absent."""
+    """The versions of what runs jobs. One that does not answer is absent."""
 
     agent: str
     systemd: str | None = None
@@ -29,7 +29,7 @@ class Versions(Model):
 
 
 class Resources(Model):
-    """What jobs take of the host: places, and the sums of their limits."""
+    """How many jobs, and the sums of their limits."""
 
     jobs: int
     cpus: float
@@ -37,7 +37,7 @@ class Resources(Model):
 
 
 class UserQueue(Model):
-    """A user's jobs that have not ended, and what they had of late, in seconds of the whole host."""
+    """How many jobs of a user wait and run, and the user's recent use in seconds of the whole host."""
 
     user: UserName
     waiting: int
@@ -46,7 +46,7 @@ class UserQueue(Model):
 
 
 class Host(Model):
-    """The host's capacity and its queue. `users` are those with jobs or recent use: oneself, or all."""
+    """Capacity, use and queue. `users` lists users with jobs or recent use, or only the one who asks."""
 
     versions: Versions
     capacity: Resources
@@ -57,9 +57,9 @@ class Host(Model):
 
 
 class Usage(Model):
-    """What a job's unit uses now, as systemd counts it; what the host does not count is absent.
+    """What a job's unit uses now, by systemd's count. What the host does not count is absent.
 
-    `cpu_seconds` are since its start, of all its CPUs together.
+    `cpu_seconds` is the CPU time since the unit's start, summed over CPUs.
     """
 
     job_id: JobId

@@ -1,4 +1,4 @@
-"""What a submission may carry: hyperparameters and limits."""
+"""Hyperparameters and limits of a job."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -29,7 +29,7 @@ ParameterValue = Annotated[Text, BeforeValidator(_reject_non_string), Field(max_
 
 
 def check_parameters_size(values: dict[str, str]) -> dict[str, str]:
-    """The same parameters. Raises `ValueError` where they are too large together."""
+    """The same parameters. Raises `ValueError` if they are too large together."""
     if sum(len(name) + len(value.encode()) for name, value in values.items()) > MAX_PARAMETERS_SIZE:
         raise ValueError(f"must have {MAX_PARAMETERS_SIZE} bytes at most, names and values together")
     return values
@@ -43,12 +43,12 @@ Parameters = Annotated[
 
 
 class Limits(Model):
-    """What a job may use at the most; each but those of its artifacts is a property of its unit.
+    """What a job may use. The limits on artifacts are checked every few seconds, the others by systemd.
 
-    `artifact_bytes` bounds all that it leaves in /artifacts, by size or by blocks, whichever is more, and so
-    every file by itself; `artifact_files` counts names of whatever kind. The agent looks every few seconds.
-    `grace_seconds` is the time between SIGTERM and SIGKILL; without it, what the site's template says.
-    With less than a tenth of a CPU, a unit that is stopped might not write its exit record within that time.
+    `artifact_bytes` bounds the content of /artifacts, by size or by blocks, whichever is more, and each file.
+    `artifact_files` counts names of any kind. `grace_seconds` is the time between SIGTERM and SIGKILL; if it
+    is absent, the site's template decides. `cpus` is at least 0.1, so that a unit that is stopped writes its
+    exit record within the grace.
     """
 
     memory_bytes: Annotated[int, Field(ge=16 * 2**20, le=2**50), WHOLE] | None = None
@@ -77,13 +77,13 @@ class ResolvedLimits(Model):
 
 
 class RequestedLimits(Limits):
-    """Limits as a client sends them: numbers, neither in quotes nor true or false."""
+    """Limits in a request: JSON numbers only, no strings and no booleans."""
 
     model_config = ConfigDict(strict=True)
 
 
 def same_variable(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first two hyperparameters that would be one environment variable."""
+    """The first two hyperparameters that would become the same environment variable."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.upper(), name)

@@ -1,4 +1,4 @@
-"""The domain's types, which are also its wire format: requests, jobs, log lines, artifacts, scripts."""
+"""Jobs: the requests, the record, its states and reasons."""
 
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -20,7 +20,7 @@ MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True), WHOLE]
 
 
 class JobState(StrEnum):
-    """Where a job is in its life. `docs/states.md` draws the arrows."""
+    """The state of a job. `docs/states.md` draws the transitions."""
 
     PENDING = "PENDING"
     CREATED = "CREATED"
@@ -31,12 +31,12 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the state is written once and stays."""
+        """Whether the state is final."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
 class Reason(StrEnum):
-    """Why a job ended as it did; absent while it has not ended and after a plain success."""
+    """Why a job ended as it did. Absent before the end, and after a success."""
 
     EXIT_CODE = "exit-code"
     SIGNAL = "signal"
@@ -50,7 +50,7 @@ class Reason(StrEnum):
     STORAGE_FULL = "storage-full"
 
 
-# What a job may be run again for: ends that nobody asked for.
+# Reasons to try a job again: ends that nobody asked for.
 RetryReason = Literal[
     Reason.EXIT_CODE,
     Reason.SIGNAL,
@@ -64,7 +64,7 @@ RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
 
 
 class JobRequest(Model):
-    """The body of `POST /jobs`. Client values are data: none of them reaches a unit, a shell or a path."""
+    """The body of `POST /jobs`. Values are data: none reaches a unit, a shell or a path."""
 
     script_name: Annotated[Text, Field(min_length=1, max_length=255)]
     hyperparameters: Parameters = {}
@@ -84,14 +84,14 @@ class JobRequest(Model):
 
     @model_validator(mode="after")
     def _names_differ_as_variables(self) -> Self:
-        """Two parameters that differ only in case would be one environment variable."""
+        """Refuses two parameters that would become the same environment variable."""
         if twice := same_variable(self.hyperparameters):
             raise ValueError("hyperparameters {} and {} would both be HP_{}".format(*twice, twice[0].upper()))
         return self
 
 
 class Rerun(Model):
-    """The body of `POST /jobs/{id}/rerun`: what differs from the job that is run again."""
+    """The body of `POST /jobs/{id}/rerun`: the differences from the earlier job."""
 
     hyperparameters: Parameters = {}
     limits: RequestedLimits = RequestedLimits()
@@ -100,7 +100,7 @@ class Rerun(Model):
 
 
 class Attempt(Model):
-    """An attempt of a job that has ended: one invocation of its unit, or none where it did not begin."""
+    """An attempt that has ended: one invocation of the job's unit, or none if it never began."""
 
     number: int
     invocation_id: str | None = None
@@ -113,7 +113,7 @@ class Attempt(Model):
 
 
 class RetentionRule(StrEnum):
-    """Why something of a finished job was removed: it was too old, or there was too much of it."""
+    """Why retention removed something: its age, or the number or the bytes of such things."""
 
     AGE = "age"
     COUNT = "count"
@@ -121,21 +121,21 @@ class RetentionRule(StrEnum):
 
 
 class Removal(Model):
-    """When retention removed a job's artifacts and log, and by which rule."""
+    """The time at which retention removed a job's artifacts and log, and the rule."""
 
     at: Time
     rule: RetentionRule
 
 
 class Job(Model):
-    """One job: what was asked, what it runs, where it is in its life.
+    """One job: the request, what it runs, and its state.
 
-    `revision` counts the changes of this record. `attempt` is the number, from 1, of the attempt that the
-    record is about or, while the job waits, of the next one; `attempts` are those that have ended, and
-    `not_before` is there while the job waits to be tried again. `container_id` is empty until Podman has made
-    the container. `exit_status` is the script's, or 128 + the signal's number as Podman reports it. `queue`
-    is there while the job waits; it changes with the other jobs, is not stored, and raises no revision.
-    Retention leaves a `pinned` job alone; `removed` is there once it has removed artifacts and log.
+    `revision` counts the changes of this record. `attempt` is the number of the current attempt, from 1, or
+    of the next one while the job waits. `attempts` are those that have ended. `not_before` is present while
+    the job waits to be tried again. `container_id` is empty until Podman has made the container.
+    `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
+    the job waits; it is not stored, and its changes do not count as revisions. Retention never removes a
+    `pinned` job. `removed` is present once retention has removed artifacts and log.
     """
 
     job_id: JobId
@@ -176,7 +176,7 @@ class Job(Model):
 
 
 class JobPage(Model):
-    """A page of `GET /jobs`, newest first; `next_cursor` is absent on the last one."""
+    """A page of `GET /jobs`, newest first. The last page has no `next_cursor`."""
 
     jobs: list[Job]
     next_cursor: str | None = None

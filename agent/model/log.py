@@ -13,10 +13,10 @@ class LogSource(StrEnum):
 
 
 class LogLine(Model):
-    """One line of a job's log; `number` is the job's own count, from 1.
+    """One line of a job's log. `number` counts the lines of this job from 1.
 
-    `continued` is true where journald has cut a long line: the next line goes on with it. `docs/logs.md` says
-    what becomes of which bytes.
+    `continued` is true where journald has cut a long line: the next line continues it. `docs/logs.md` says
+    how bytes become text.
     """
 
     number: int
@@ -27,10 +27,10 @@ class LogLine(Model):
 
 
 class LogGap(Model):
-    """Lines that were printed and are lost, after line `after`.
+    """Lines that were printed after line `after` and are lost.
 
-    `count` is journald's own figure where it dropped them (of all units that share its rate limit), and
-    absent where it removed them with an old journal file.
+    `count` is present where journald dropped them: its own figure, for all units that share its rate limit.
+    It is absent where journald removed them with an old journal file.
     """
 
     after: int

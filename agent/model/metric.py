@@ -12,7 +12,7 @@ MetricName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_./-]{0,63}$")]
 
 
 class Progress(Model):
-    """How far a job said it was, at the time of its line."""
+    """The progress that a job reported. `time` is that of the line."""
 
     done: float
     total: float
@@ -20,7 +20,7 @@ class Progress(Model):
 
 
 class MetricPoint(Model):
-    """One value of a metric. Without a step of its own, a point has the number of those before it."""
+    """One value of a metric. If the job gave no step, `step` counts the points before this one."""
 
     step: int
     value: float
@@ -28,7 +28,7 @@ class MetricPoint(Model):
 
 
 class MetricSeries(Model):
-    """A metric over time: of `count` values every `every`-th, from the first on, and the last one."""
+    """A metric over time: of its `count` values every `every`-th, starting with the first, and the last."""
 
     name: MetricName
     count: int
@@ -37,9 +37,9 @@ class MetricSeries(Model):
 
 
 class JobMetrics(Model):
-    """What a job said of its progress and metrics; `complete` once it has ended and its log is whole.
+    """The progress and the metrics that a job reported. `complete`: the job has ended, and all was read.
 
-    `refused` counts values of metrics beyond the bound on their names.
+    `refused` counts the values of metrics beyond the permitted number of names.
     """
 
     job_id: JobId

@@ -11,7 +11,7 @@ class FieldProblem(Model):
 
 
 class ProblemDocument(Model):
-    """RFC 9457. `type` ends in the stable code; `detail` says what is wrong, `hint` what would help."""
+    """RFC 9457. `type` ends in a stable code, `detail` says what is wrong, `hint` what to do about it."""
 
     type: str
     title: str

@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class FinishedJob:
-    """A job that has ended; `bytes` is what its directory took on the disk when it was measured."""
+    """A job that has ended. `bytes` is the size of its directory on the disk when it was measured."""
 
     job_id: str
     finished_at: datetime
@@ -15,7 +15,7 @@ class FinishedJob:
 
 @dataclass(frozen=True)
 class Totals:
-    """How many finished jobs are not pinned and the bytes of their files; the same of pinned jobs."""
+    """Finished jobs that are not pinned: their number and the bytes of their files; then pinned jobs."""
 
     jobs: int
     bytes: int

@@ -15,7 +15,7 @@ Ref = Annotated[str, Field(pattern=REF, max_length=255)]
 
 
 class ParameterType(StrEnum):
-    """How a script will read a hyperparameter; on the wire each is a string."""
+    """How a script reads a hyperparameter. Requests carry every value as a string."""
 
     STRING = "string"
     INTEGER = "integer"
@@ -24,7 +24,7 @@ class ParameterType(StrEnum):
 
 
 class Parameter(Model):
-    """A hyperparameter as the script declares it; a `sensitive` one's value is not for the audit."""
+    """A hyperparameter as the script declares it. The audit does not record a `sensitive` value."""
 
     name: ParameterName
     type: ParameterType = ParameterType.STRING
@@ -38,9 +38,10 @@ class Parameter(Model):
 
 
 class Script(Model):
-    """A runnable script: its file in the repository and the `# /// ml-job` block at its head.
+    """A script that can be run, as its file and the `# /// ml-job` block at its top say.
 
-    A script without a block takes any parameters, no secrets and the site's default limits and network.
+    A script without a block takes any parameters, gets no secrets, and has the site's default limits and
+    network.
     """
 
     script_name: str
@@ -54,7 +55,7 @@ class Script(Model):
 
 
 class ScriptList(Model):
-    """What can be run at `commit`."""
+    """The scripts that can be run at `commit`."""
 
     commit: str
     scripts: list[Script]

@@ -1,12 +1,12 @@
-"""Secrets, of which a client never sees the value."""
+"""Secrets. A client never sees a value."""
 
 from .base import JobId, Model, SecretName, Time, UserName
 
 
 class SecretEntry(Model):
-    """A secret without its value. `user` is absent where it is for everybody's jobs.
+    """A secret without its value. `user` is absent if all users' jobs may have it.
 
-    `age_seconds` is how long ago the value was set.
+    `age_seconds` is the time since the value was set.
     """
 
     name: SecretName
@@ -17,15 +17,15 @@ class SecretEntry(Model):
 
 
 class SecretList(Model):
-    """Secrets by name; for everybody's jobs before the user's own."""
+    """Secrets by name. Of one name, the shared secret precedes the user's own."""
 
     secrets: list[SecretEntry]
 
 
 class SecretChange(SecretEntry):
-    """A secret that was just set; `rotated` where there was an earlier value.
+    """A secret that was just set. `rotated`: it replaced an earlier value.
 
-    `earlier_value_in` are jobs that run, and keep what they were given when they began.
+    `earlier_value_in` lists the running jobs that still have the earlier value.
     """
 
     rotated: bool
