@@ -29,7 +29,7 @@ from .jobs.disk_guard import DiskGuard
 from .jobs.parts import JobParts
 from .jobs.reconciler import Reconciler
 from .log import configure
-from .logs.archiver import Archivist
+from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
 from .logs.metrics_reader import MetricsReader
@@ -66,7 +66,7 @@ async def _serve(settings: Settings) -> None:
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
     limit_tls_read_buffers()
-    async with _parts(settings) as (jobs, archivist, pruner, app), asyncio.TaskGroup() as group:
+    async with _parts(settings) as (jobs, archiver, pruner, app), asyncio.TaskGroup() as group:
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
         await _reconcile(jobs.reconciler)
@@ -84,7 +84,7 @@ async def _serve(settings: Settings) -> None:
         listener.start()
 
         def idle() -> bool:
-            at_work = not (jobs.registry.idle and archivist.idle and pruner.idle)
+            at_work = not (jobs.registry.idle and archiver.idle and pruner.idle)
             return not at_work and not connections and not listener.handshakes
 
         watchers = [
@@ -101,13 +101,12 @@ async def _serve(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archivist, Pruner, web.Application]]:
+async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, Pruner, web.Application]]:
     """Everything that the server needs, running; ended in the reverse order."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
-        directory = settings.state_directory / "jobs"
-        archivist = Archivist(store, journal, directory)
+        archiver = Archiver(store, journal, settings.paths_of)
         snapshots = Snapshots(
             settings.scripts.repository,
             settings.scripts.directory,
@@ -125,16 +124,16 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archivist,
             ),
             units=units,
             hooks=shipped("units"),
-            on_end=archivist.note,
+            on_end=archiver.add,
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
-        logs = JobLogs(journal, jobs.registry, directory)
-        await archivist.load()
+        logs = JobLogs(journal, jobs.registry, settings.paths_of)
+        await archiver.load()
         await jobs.reconciler.load()
         async with (
             background(units.run(jobs.reconciler.look_at)),
             background(jobs.reconciler.run()),
-            background(archivist.run()),
+            background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
             # Nothing waits for what is old: what it has not come to, the next agent does.
             background(pruner.run()),
@@ -142,7 +141,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archivist,
         ):
             yield (
                 jobs,
-                archivist,
+                archiver,
                 pruner,
                 build(
                     Backend(
@@ -152,7 +151,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archivist,
                         host=jobs.status,
                         artifacts=jobs.results,
                         logs=logs,
-                        metrics=MetricsReader(logs, directory),
+                        metrics=MetricsReader(logs, settings.paths_of),
                         changes=Changes(store),
                         secrets=UserSecrets(
                             Credentials(

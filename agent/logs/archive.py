@@ -1,8 +1,8 @@
-"""The log of a job that has ended, in a file of its own, so that it outlives the journal's rotation.
+"""The archived log of a job that has ended: a file of its own, which outlives the journal's rotation.
 
-The file is gzip (RFC 1952) of JSON lines: `zcat` shows it. It is made of independent members, each with a
-subfield `ml` in its header that says how long the member is and what is in it, so that a reader finds any
-line, and the last ones, without decompressing what is before them.
+The file is gzip (RFC 1952) of JSON lines, and `zcat` shows it. It consists of independent members. A subfield
+`ml` in a member's header tells the member's length and which lines it has, so that a reader finds any line
+without decompressing the members before it.
 """
 
 import asyncio
@@ -22,12 +22,11 @@ from ..model.base import format_milliseconds
 from ..model.log import LogSource
 from .lines import Gap, Item, Line, Position
 
-NAME = "log.gz"  # in the job's directory, beside its artifacts
 BLOCK_ITEMS = 4096
 BLOCK_BYTES = 1 << 20
 
 # A member's header: magic, deflate, FEXTRA; no time; no flags; unknown system; then one subfield with the
-# member's length in bytes, the number of its last line (of all lines so far), and its count of job lines.
+# member's length in bytes, the number of its last line, and how many lines in it are the job's own.
 HEADER = struct.Struct("<4sIBBH2sHIQI")
 MAGIC = b"\x1f\x8b\x08\x04"
 SUBFIELD = (b"ml", struct.calcsize("<IQI"))
@@ -36,7 +35,7 @@ TRAILER = struct.Struct("<II")
 
 @dataclass(frozen=True)
 class Block:
-    """Where a member is, the number of the last line in it or before it, and how many job lines it has."""
+    """A member: its place in bytes, the number of the last line up to its end, and its count of job lines."""
 
     offset: int
     size: int
@@ -45,7 +44,7 @@ class Block:
 
 
 async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
-    """Keeps a log, which appears whole and synced, or not at all. Raises `OSError`, as for a full disk."""
+    """Writes a log, which appears whole and durably or not at all. Raises `OSError`, as for a full disk."""
     partial = path.with_name(f"{path.name}.new")
     gathered: list[Item] = []
     size = last = 0
@@ -58,7 +57,7 @@ async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
                 last = item.position.number
                 if len(gathered) >= BLOCK_ITEMS or size >= BLOCK_BYTES:
                     await asyncio.to_thread(_append, partial, mode, gathered, last)
-                    # Never a new file: the thread of a cancelled writer must not begin one in the middle.
+                    # "r+b" never creates the file: the thread of a cancelled writer could do so afterwards.
                     gathered, size, mode = [], 0, "r+b"
         await asyncio.to_thread(_append, partial, mode, gathered, last, path)
     except BaseException:
@@ -67,10 +66,10 @@ async def write(path: Path, batches: AsyncIterator[list[Item]]) -> None:
 
 
 async def read(path: Path, after: Position, *, newest: int | None = None) -> AsyncGenerator[list[Item]]:
-    """What is behind a position, whose line may have been read from the journal: numbers are the same.
+    """The log behind a position, which may come from the journal: the numbers are the same.
 
-    With `newest`, what can be left out without leaving out one of so many last job lines is left out. Raises
-    `FileNotFoundError` where there is no such file, `AgentError` (host) where it is damaged.
+    With `newest`, members before the last `newest` job lines are skipped. Raises `FileNotFoundError`, and
+    `AgentError` (host) if the file is damaged.
     """
     behind = _Behind(after)
     with path.open("rb") as file:
@@ -80,18 +79,18 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
 
 
 class _Behind:
-    """Takes a log's items in their order for those behind a position.
+    """Selects the items of a log that are behind a position.
 
-    A gap in the place of a forgotten beginning has the position of one who has seen nothing yet.
+    A gap at a forgotten beginning has the number 0 and no cursor, like the position of a new reader.
     """
 
     def __init__(self, after: Position) -> None:
         self._after = after
         self._met = False
-        self.held: list[Item] = []  # of which only what follows will tell
+        self.held: list[Item] = []  # gaps: whether they are behind the position depends on what follows
 
     def take(self, items: list[Item]) -> list[Item]:
-        """Those of which it can be said."""
+        """The next items, without those before the position and those that are held."""
         number = self._after.number
         if items and items[0].position.number > number:
             found = self.held + items
@@ -106,14 +105,14 @@ class _Behind:
                 self._met = True
                 self.held = []
             elif item.position.number == number and isinstance(item, Gap):
-                # Gaps share the number of the line before them: only the cursor tells which was seen. A gap
-                # at the end, or where the journal was vacuumed, shares that too, and may not have been seen.
+                # A gap has the number of the line before it, so only the cursor tells which one was seen. A
+                # gap at the end, or where the journal was vacuumed, even has the cursor of that line.
                 self.held.append(item)
         return found
 
 
 def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path | None = None) -> None:
-    """Writes a member, and publishes the file as `path` where it is the last one."""
+    """Appends a member. If `path` is given, it is the last one, and the file is published there."""
     text = "".join(_encoded(item) for item in items).encode()
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     body = compressor.compress(text) + compressor.flush()
@@ -130,7 +129,7 @@ def _append(partial: Path, mode: str, items: list[Item], last: int, path: Path |
 
 
 def _encoded(item: Item) -> str:
-    """Bytes that are no UTF-8 become lone surrogates (PEP 383), so that they come back as they were."""
+    """One JSON line. Bytes that are not UTF-8 become lone surrogates (PEP 383), which restores them."""
     values: dict[str, Any]
     if isinstance(item, Line):
         text = item.text.decode("utf-8", "surrogateescape")
@@ -199,5 +198,5 @@ def _items(file: BinaryIO, block: Block) -> list[Item]:
 
 def _damaged(file: BinaryIO) -> AgentError:
     return AgentError(
-        Problem.HOST, f"The log that was kept in {file.name} is damaged.", "Restore the file from a backup."
+        Problem.HOST, f"The archived log {file.name} is damaged.", "Restore the file from a backup."
     )

@@ -1,13 +1,14 @@
 """A job's log, wherever it is: in the journal, or in a file of its own once the job has ended."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 from ..model.base import now
 from ..model.job import Job, JobState, check_not_removed
+from ..model.paths import JobPaths
 from . import archive
 from .journal import SETTLE_LIMIT, Journal
 from .lines import Batches, LineNumbering, Position, job_output
@@ -99,12 +100,12 @@ class JobLog:
 
 
 class JobLogs:
-    """The logs of the jobs whose directories are below `directory`."""
+    """The logs of all jobs, whose files `paths_of` finds by the job id."""
 
-    def __init__(self, journal: Journal, records: Records, directory: Path) -> None:
+    def __init__(self, journal: Journal, records: Records, paths_of: Callable[[str], JobPaths]) -> None:
         self._journal = journal
         self._records = records
-        self._directory = directory
+        self._paths_of = paths_of
 
     async def reader(self, job: Job, after: Position) -> JobLog:
         """A reader that begins behind a position. Raises `AgentError` (removed-by-retention)."""
@@ -113,8 +114,7 @@ class JobLogs:
 
     def resumed(self, job: Job, numbering: LineNumbering) -> JobLog:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
-        file = self._directory / job.job_id / archive.NAME
-        return JobLog(self._journal, self._records, file, job, numbering)
+        return JobLog(self._journal, self._records, self._paths_of(job.job_id).log, job, numbering)
 
 
 async def read_journal(

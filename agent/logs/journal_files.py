@@ -1,8 +1,8 @@
-"""The journal's files on the disk.
+"""The journal's files on the disk, and whether one has been deleted.
 
-Whoever reads them has to know when one goes. journald's vacuum deletes a file and then punches it out, also
-under those who have it open (`unlinkat_deallocate` in systemd's src/basic/fs-util.c): they read zeros, take
-that for a damaged file, and go on with the next one, which looks like its neighbour.
+journald's vacuum deletes a file and deallocates its blocks even while others have it open
+(`unlinkat_deallocate` in systemd's src/basic/fs-util.c). A reader then reads zeros, takes the file for a
+damaged one, and silently goes on with the next.
 """
 
 import os
@@ -13,14 +13,14 @@ DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))  # systemd-jo
 
 
 def files() -> dict[str, int]:
-    """Every file's inode by its path."""
+    """The inode of each file, by path."""
     return dict(_files())
 
 
 def all_there(before: dict[str, int]) -> bool:
-    """Whether none of these files has been deleted since; one may have another name by now.
+    """Whether none of these files has been deleted since. A file may have been renamed.
 
-    What was read of them until then is what was written to them.
+    If so, everything that was read of them until now is good.
     """
     return set(before.values()) <= {inode for _, inode in _files()}
 
@@ -32,7 +32,7 @@ def _files() -> Iterator[tuple[str, int]]:
 
 
 def _listed(directory: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
-    """What is in it. What cannot be listed, as a mount point's `lost+found`, has nothing of the journal's."""
+    """The entries of a directory; none if it cannot be listed, such as the `lost+found` of a mount."""
     try:
         with os.scandir(directory) as entries:
             return list(entries)

@@ -1,6 +1,6 @@
 """journalctl(1) as a child process, and the Journal Export Format that it prints.
 
-systemd.io/JOURNAL_EXPORT_FORMATS: the only serialisation that is exact for any bytes.
+The format (systemd.io/JOURNAL_EXPORT_FORMATS) is the only one that is exact for any bytes.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from .journal_files import all_there, files
 
 READ_SIZE = 1 << 16  # bytes
 MAX_ENTRY = 4 << 20  # bytes of one entry; journald's own limit for a line is 48 KiB by default
-NICE = 10  # what there was is for one who asks; whoever else asks, and what comes, goes first
-STARTS = 20  # how often it is started while the journal's files come and go
+NICE = 10  # a long log for one client must not slow down everything else
+STARTS = 20  # how often journalctl is started while the journal's files change
 START_PAUSE = 0.1  # seconds between two starts
 
-# Set in an entry that journalctl began to print, and could not read to its end.
+# Set in an entry that journalctl began to print and could not read to its end.
 TORN = "__TORN"
-# An entry begins so; then the fields that were asked for. Control characters are no text to it.
+# The start of an entry, and then the fields that were asked for, if none has control characters.
 USUAL_ENTRY = re.compile(
     rb"__CURSOR=([^\n]*)\n__REALTIME_TIMESTAMP=([0-9]+)\n(?:__[^\n]*\n)*_BOOT_ID=[^\n]*\n"
     rb"((?:[A-Z_]+=[^\n]*\n)+)\n"
@@ -31,18 +31,18 @@ NAMES = {name.encode(): name for name in FIELDS}
 
 
 class JournalChangedError(Exception):
-    """A file of the journal has been deleted while it was read."""
+    """A file of the journal was deleted while it was read."""
 
 
 class ExportParser:
-    """Cuts a byte stream in the Journal Export Format into entries."""
+    """Splits a byte stream in the Journal Export Format into entries."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._offset = 0
 
     def feed(self, data: bytes) -> list[Fields]:
-        """The entries that are complete now, each a map of field names to their (last) value."""
+        """The entries that are complete now, each a map of field names to their last value."""
         self._buffer = self._buffer[self._offset :] + data
         self._offset = 0
         entries = []
@@ -54,14 +54,14 @@ class ExportParser:
         return entries
 
     def end(self) -> list[Fields]:
-        """What is left of an entry when there is no more to come."""
+        """What there is of an incomplete entry at the end of the stream."""
         entry: Fields = {}
         while (field := self._next_field()) is not None:
             entry[field[0]] = field[1]
         return [entry | {TORN: b""}] if "__CURSOR" in entry else []
 
     def _usual_entry(self) -> Fields | None:
-        """The next entry, if it is here and has text values and known names only: several times faster."""
+        """The next entry, if it is complete and has only text values and known names. Fast."""
         match = USUAL_ENTRY.match(self._buffer, self._offset)
         if match is None:
             return None
@@ -75,7 +75,7 @@ class ExportParser:
         return entry
 
     def _entry(self) -> Fields | None:
-        """The next entry, whatever it is made of; None until all of it has come."""
+        """The next entry of any kind; None until it is complete."""
         entry: Fields = {}
         start = before = self._offset
         while (field := self._next_field()) is not None:
@@ -83,8 +83,8 @@ class ExportParser:
             if not name:
                 return entry
             if name == "__CURSOR" and entry:
-                # No blank line behind the one before: of an entry that journald is just writing, some may be
-                # unreadable, and journalctl goes on with the next.
+                # There was no blank line before this one. journald may be just writing the entry, and
+                # journalctl goes on with the next one if it cannot read all of it.
                 self._offset = before
                 return entry | {TORN: b""}
             entry[name] = value
@@ -93,7 +93,7 @@ class ExportParser:
         return None
 
     def _next_field(self) -> tuple[str, bytes] | None:
-        """The next field, `("", b"")` for the blank line after an entry, or None until more has come."""
+        """The next field, `("", b"")` for the blank line behind an entry, or None until it is complete."""
         end = self._buffer.find(b"\n", self._offset)
         if end < 0:
             return None
@@ -113,16 +113,16 @@ class ExportParser:
 
 
 async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
-    """What journalctl prints. Raises `AgentError` (host) where it fails.
+    """What journalctl prints. Raises `AgentError` (host) if it fails.
 
-    Raises `JournalChangedError` where a file has been deleted meanwhile: what was yielded until then is good,
-    and what was not must be read again.
+    Raises `JournalChangedError` if a file was deleted meanwhile: what was yielded until then is good, and the
+    rest must be read again.
     """
     for _ in range(STARTS):
         before = files()
         async with contextlib.aclosing(_printed(arguments)) as chunks:
-            # It opens the files one after the other, and has all of them by its first word. One that is
-            # rotated or deleted at that moment may be left out: then it is started again.
+            # journalctl opens the files one by one before it prints anything. It may miss a file that is
+            # rotated or deleted at that moment. Then it is started again.
             data = await anext(chunks, b"")
             if files() == before:
                 while data:
@@ -132,23 +132,20 @@ async def journalctl(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
                         raise JournalChangedError
                 return
         await asyncio.sleep(START_PAUSE)
-    raise _restless()
+    raise _unsettled()
 
 
-async def newest(arguments: Sequence[str]) -> Fields | None:
-    """The last entry that journalctl prints in the export format; it should be asked for few."""
+async def read_entries(arguments: Sequence[str]) -> list[Fields]:
+    """All entries that journalctl prints, in memory: ask for few. Raises `AgentError` (host)."""
     for _ in range(STARTS):
         with contextlib.suppress(JournalChangedError):
             async with contextlib.aclosing(journalctl(["--output=export", *arguments])) as chunks:
-                entries = ExportParser().feed(b"".join([chunk async for chunk in chunks]))
-            return entries[-1] if entries else None
-    raise _restless()
+                return ExportParser().feed(b"".join([chunk async for chunk in chunks]))
+    raise _unsettled()
 
 
-def _restless() -> AgentError:
-    return AgentError(
-        Problem.HOST, "The journal's files change too fast to be read.", "Try again in a while."
-    )
+def _unsettled() -> AgentError:
+    return AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again later.")
 
 
 async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
@@ -162,12 +159,12 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
         )
     )
     try:
-        # A start that is cancelled half-way leaves its pipes open.
+        # A start that is cancelled half-way would leave its pipes open.
         try:
             process = await to_its_end(starting)
         except OSError as error:
             raise AgentError(
-                Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again in a while."
+                Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again later."
             ) from error
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
@@ -186,12 +183,12 @@ async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
         return
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    # Reads what is left in the pipes: an unread pipe would stay open.
+    # Reads the rest of the pipes: an unread pipe would stay open.
     await process.communicate()
 
 
 async def _check_exit(process: asyncio.subprocess.Process) -> None:
-    """Raises `AgentError` (host) where journalctl failed."""
+    """Raises `AgentError` (host) if journalctl failed."""
     assert process.stderr is not None
     said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
     if await process.wait():

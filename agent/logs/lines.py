@@ -1,4 +1,4 @@
-"""A job's lines: numbers, gaps, and which entries are the job's."""
+"""The lines of a log: their numbers, the gaps, and which lines are the job's own."""
 
 import re
 from collections.abc import AsyncGenerator, Iterable
@@ -9,13 +9,13 @@ from ..errors import AgentError, FieldError, Problem
 from ..model.log import LogSource
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields
 
-# units/ml-job-ended writes this entry when no other process of the unit is left.
+# The closing entry, which units/ml-job-ended writes when no other process of the unit is left.
 ENDED = b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61"
-# What systemd says first of a unit (SD_MESSAGE_UNIT_STARTING and, of the types that do not wait, _STARTED).
+# systemd's first message about a unit (SD_MESSAGE_UNIT_STARTING, or _STARTED for types that do not wait).
 BEGINNINGS = frozenset((b"7d4958e842da4a758f6c1cdc7b36dcc5", b"39f53479d3a045ac8e11786248231fbf"))
 RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun"))
-# A process may call itself anything. The container's are in a cgroup of their own, libpod-payload-ID, which
-# they cannot leave.
+# A process can give itself any name. Those of the container are in a cgroup of their own, libpod-payload-ID,
+# which they cannot leave.
 RUNTIME_CGROUP = re.compile(rb"^(?!.*/libpod-).*/ml-job@[a-z2-7]+\.service(/runtime)?$")
 CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
 # journald's cursor, as sd_journal_get_cursor(3) prints it: sequence number id, sequence number, boot id,
@@ -26,20 +26,20 @@ EVENT_ID = re.compile(rf"([0-9]{{1,18}}):({CURSOR})")
 
 @dataclass(frozen=True)
 class Position:
-    """After which entry to go on: the number of the last line seen and journald's cursor of it."""
+    """A place in a log: the number of the last line up to it, and journald's cursor of the last entry."""
 
     number: int = 0
     cursor: str = ""
 
     @classmethod
     def parse(cls, event_id: str) -> "Position":
-        """Reads what `str` wrote. Raises `AgentError` for anything else."""
+        """The position that `str` wrote. Raises `AgentError` (invalid-request) for anything else."""
         match = EVENT_ID.fullmatch(event_id)
         if match is None:
             raise AgentError(
                 Problem.INVALID_REQUEST,
-                "The event id is not one of this stream.",
-                "Send the last id that was received, or none to begin at the first line.",
+                "The event id does not belong to this stream.",
+                "Send the id of the last event that you received, or none to begin at the first line.",
                 (FieldError("Last-Event-ID", "must be an id of this stream"),),
             )
         return cls(int(match[1]), match[2])
@@ -49,9 +49,9 @@ class Position:
 
 
 class Line(NamedTuple):
-    """A line as the journal has it: `time` in milliseconds since 1970, `text` the very bytes.
+    """A line: its number from 1, `time` in milliseconds since 1970, and the exact bytes.
 
-    `continued`: journald has cut a long line here, and the next one goes on with it.
+    `continued`: journald has cut a long line here, and the next line continues it.
     """
 
     number: int
@@ -63,12 +63,12 @@ class Line(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Where one is that has read it."""
+        """The position behind the line."""
         return Position(self.number, self.cursor)
 
 
 class Gap(NamedTuple):
-    """Lines that are lost, after line `after`; `dropped` of them where that is known; `time` as in `Line`."""
+    """Lost lines, behind the line `after`; `dropped` is their count, if it is known; `time` as in `Line`."""
 
     after: int
     time: int
@@ -77,7 +77,7 @@ class Gap(NamedTuple):
 
     @property
     def position(self) -> Position:
-        """Where one is that was told of it."""
+        """The position behind the gap."""
         return Position(self.after, self.cursor)
 
 
@@ -92,7 +92,7 @@ def job_output(items: Iterable[Item]) -> bytes:
 
 
 class LineNumbering:
-    """Turns a unit's journal entries, in their order, into numbered lines and gaps."""
+    """Turns a unit's journal entries, in order, into numbered lines and gaps."""
 
     def __init__(self, position: Position) -> None:
         self._number, self._cursor = position.number, position.cursor
@@ -103,27 +103,27 @@ class LineNumbering:
 
     @property
     def position(self) -> Position:
-        """Behind the last entry that was taken."""
+        """The position behind the last entry."""
         return Position(self._number, self._cursor)
 
     def go_to(self, item: Item) -> None:
-        """Goes on behind an item that was read elsewhere."""
+        """Continues behind an item that was read elsewhere."""
         self._number, self._cursor = item.position.number, item.cursor
 
     def missing(self, time: int) -> list[Item]:
-        """A gap of unknown size after the last entry, unless it was told already."""
+        """A gap of unknown size behind the last entry, unless there was one already."""
         if self._missing_since == self._cursor:
             return []
         self._missing_since = self._cursor
         return [Gap(self._number, time, self._cursor)]
 
     def damaged(self, entry: Fields) -> list[Item]:
-        """A gap in the place of an entry that cannot be read."""
+        """A gap in place of an entry that cannot be read."""
         self._cursor = entry["__CURSOR"].decode("ascii", "replace")
         return [Gap(self._number, time_of(entry), self._cursor)]
 
     def take(self, entries: Iterable[Fields]) -> list[Item]:
-        """The entries as a client sees them, without the bookkeeping that is no part of the log."""
+        """The lines and gaps of the next entries. Some entries are bookkeeping and give none."""
         return [item for entry in entries if (item := self._take(entry)) is not None]
 
     def _take(self, entry: Fields) -> Item | None:
@@ -132,7 +132,7 @@ class LineNumbering:
             return self._restarted(entry)
         self._cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         if message_id is not None:
-            # A job that is tried again begins again.
+            # Another attempt of the job begins.
             if message_id in BEGINNINGS:
                 self._begun, self.closed = True, False
             elif message_id == ENDED:
@@ -150,12 +150,12 @@ class LineNumbering:
         return Line(self._number, time_of(entry), source, entry.get("MESSAGE", b""), self._cursor, continued)
 
     def _restarted(self, entry: Fields) -> Item | None:
-        """journald has stopped, or started. One that was killed may have lost what it had not written yet."""
+        """A gap if journald was killed: it may have lost what it had not written yet."""
         stopped, self._journald_stopped = self._journald_stopped, entry["MESSAGE_ID"] == JOURNALD_STOPPED
         if self._journald_stopped or stopped or not self._begun or self.closed:
             return None
         cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
-        # At the next boot, what had not ended has.
+        # A boot ends every unit.
         self._begun = _boot(cursor) == _boot(self._cursor)
         self._cursor = self._missing_since = cursor
         return Gap(self._number, time_of(entry), cursor)
@@ -166,14 +166,14 @@ def _boot(cursor: str) -> str:
 
 
 def time_of(entry: Fields) -> int:
-    """When journald took the entry, in milliseconds since 1970."""
+    """When journald received the entry, in milliseconds since 1970."""
     return int(entry.get("__REALTIME_TIMESTAMP", b"0")) // 1000
 
 
 def _source(entry: Fields) -> LogSource | None:
-    """Whose line it is: the job's own output comes over the unit's stdout stream, not from its runtime."""
+    """Who wrote a line. The job's output comes over the unit's stdout, and not from the container runtime."""
     if entry.get("_COMM") in RUNTIME_COMMANDS and RUNTIME_CGROUP.search(entry.get("_SYSTEMD_CGROUP", b"")):
-        # `podman run --detach` prints the new container's id; its errors matter.
+        # `podman run --detach` prints the new container's id, which no client needs. Its errors are shown.
         if CONTAINER_ID.fullmatch(entry.get("MESSAGE", b"").strip()):
             return None
         return LogSource.SYSTEM

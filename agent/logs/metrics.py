@@ -1,9 +1,9 @@
-"""What a job says of its progress and its metrics, in lines of its log; kept within bounds.
+"""The progress and metrics that a job reports by marks, which are lines of its log; within bounds.
 
     ::progress {"done": 30, "total": 150}
     ::metric {"name": "loss", "value": 0.31, "step": 3}
 
-A line that is not quite that is an ordinary line.
+A line that is not exactly a mark is an ordinary line.
 """
 
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from ..model.base import Model
 from ..model.metric import JobMetrics, MetricName, MetricPoint, MetricSeries, Progress
 
-MAX_MARK = 1024  # bytes of a line that is one of ours
+MAX_MARK = 1024  # bytes
 MAX_SERIES = 32  # names of metrics
-MAX_POINTS = 500  # of a series; past that, every second one is dropped
+MAX_POINTS = 500  # of a series; beyond that, every second point is dropped
 PROGRESS, METRIC = b"::progress ", b"::metric "
 MARKS = (PROGRESS, METRIC)
 
@@ -25,7 +25,7 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Mark(Model):
-    """Numbers are numbers; what a later version may add does no harm."""
+    """Strict about numbers; ignores fields that a later version may add."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -49,7 +49,7 @@ class _Metric(_Mark):
 
 @dataclass
 class _Series:
-    """Points evenly spread over all that came, and the last one."""
+    """Points that are evenly spread over all that came, and the last one."""
 
     count: int = 0
     every: int = 1
@@ -68,7 +68,7 @@ class _Series:
 
 @dataclass
 class Collector:
-    """Takes a job's lines in their order. `newest` has the last point of each series, by name."""
+    """Collects the marks of a job's lines, in order. `newest` has the last point of each series, by name."""
 
     progress: Progress | None = None
     newest: dict[str, MetricPoint] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Collector:
     _refused: int = 0
 
     def take(self, text: bytes, milliseconds: int) -> bool:
-        """A line that the job printed, at a time counted from 1970; whether it was a mark."""
+        """Takes a line with its time in milliseconds since 1970. Returns whether it was a mark."""
         if not text.startswith(MARKS) or len(text) > MAX_MARK:
             return False
         time = datetime.fromtimestamp(milliseconds / 1000, UTC)
@@ -103,11 +103,11 @@ class Collector:
         self.newest[said.name] = point
 
     def series(self) -> list[MetricSeries]:
-        """Every metric, in the order of their first points."""
-        return [_told(name, series) for name, series in self._series.items()]
+        """All series, in the order of their first points."""
+        return [_series_of(name, series) for name, series in self._series.items()]
 
     def metrics(self, job_id: str, *, complete: bool) -> JobMetrics:
-        """All that is known, as clients are told it."""
+        """Everything that was collected, as the API returns it."""
         return JobMetrics(
             job_id=job_id,
             complete=complete,
@@ -117,7 +117,7 @@ class Collector:
         )
 
 
-def _told(name: str, series: _Series) -> MetricSeries:
+def _series_of(name: str, series: _Series) -> MetricSeries:
     points = series.points
     if series.last is not None and points[-1] is not series.last:
         points = [*points, series.last]

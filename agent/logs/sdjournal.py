@@ -1,4 +1,4 @@
-"""sd-journal(3) by ctypes: the one interface to the journal that shows an entry as soon as it is written.
+"""sd-journal(3) by ctypes: the only interface that shows an entry as soon as journald has written it.
 
 Only calls without callbacks are used: callbacks need memory that is both writable and executable, which the
 agent's unit forbids.
@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from ..host import libsystemd
 
 LOCAL_ONLY = 1 << 0  # SD_JOURNAL_LOCAL_ONLY
-# What sd_journal_get_data(3) says of a field that the entry does not have, and of an entry that is gone.
+# What sd_journal_get_data(3) returns for a field that the entry does not have, or for an entry that is gone.
 ABSENT = -errno.ENOENT
-NO_PLACE = -errno.EADDRNOTAVAIL  # of a handle that stands at no entry, as when its file has been deleted
-INVALIDATE = 2  # SD_JOURNAL_INVALIDATE of sd_journal_process(3): files came or went
+NO_PLACE = -errno.EADDRNOTAVAIL  # the handle is at no entry, for example because its file was deleted
+INVALIDATE = 2  # SD_JOURNAL_INVALIDATE of sd_journal_process(3): files were added or removed
 
 
 class JournalError(Exception):
-    """A call of sd-journal(3) failed; the handle is of no use any more."""
+    """A call of sd-journal(3) failed. The handle is of no use any more."""
 
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    """Raises `AgentError` (host) where there is no libsystemd."""
+    """The functions of sd-journal(3), with their types. Raises `AgentError` (host) without libsystemd."""
     library = libsystemd.library()
     handle, size, text = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
     pointer = ctypes.POINTER
@@ -58,14 +58,13 @@ def _free() -> "ctypes._NamedFuncPointer":
 
 
 class Entries:
-    """The entries that there are, in their order, that have all fields of one of the groups.
+    """The entries, in order, that have all fields of one of the groups, as sd_journal_add_match(3).
 
-    Of a field that is given twice in a group, either value. To be used by the thread that made it, and by no
-    other (sd-journal(3)).
+    If a group has several values for a field, either matches. Only the thread that made it may use it.
     """
 
     def __init__(self, *groups: Sequence[bytes]) -> None:
-        """Begins before the oldest. Raises `JournalError`, `AgentError` (host)."""
+        """Starts before the oldest entry. Raises `JournalError`, `AgentError` (host)."""
         self._library = _library()
         self._handle = ctypes.c_void_p()
         self._data, self._size = ctypes.c_void_p(), ctypes.c_size_t()
@@ -86,16 +85,16 @@ class Entries:
         self._call("seek_head")
 
     def close(self) -> None:
-        """Closes every file."""
+        """Closes all files."""
         self._library.sd_journal_close(self._handle)
         self._handle = ctypes.c_void_p()
 
     def next(self) -> bool:
-        """Goes to the next entry; False where there is none yet. Raises `JournalError`."""
+        """Goes to the next entry; returns False if there is none yet. Raises `JournalError`."""
         return self._call("next") > 0
 
     def field(self, name: bytes) -> bytes | None:
-        """A field of this entry. Raises `JournalError`."""
+        """A field of the current entry; None if it has no such field. Raises `JournalError`."""
         code = self._library.sd_journal_get_data(
             self._handle, name, ctypes.byref(self._data), ctypes.byref(self._size)
         )
@@ -105,7 +104,7 @@ class Entries:
         return ctypes.string_at(self._data, self._size.value)[len(name) + 1 :]
 
     def cursor(self) -> bytes:
-        """Where this entry is. Raises `JournalError`."""
+        """The cursor of the current entry. Raises `JournalError`."""
         self._call("get_cursor", ctypes.byref(self._data))
         try:
             return ctypes.string_at(self._data)
@@ -113,7 +112,7 @@ class Entries:
             _free()(self._data)
 
     def realtime(self) -> int:
-        """When journald took it, in microseconds since 1970. Raises `JournalError`."""
+        """When journald received the current entry, in microseconds since 1970. Raises `JournalError`."""
         self._call("get_realtime_usec", ctypes.byref(self._time))
         return self._time.value
 
@@ -128,25 +127,25 @@ class Entries:
 
 
 class NewEntries(Entries):
-    """The entries that are written from now on and have all of the given fields."""
+    """The entries with all given fields that journald writes from now on."""
 
     def __init__(self, *matches: bytes) -> None:
-        """Begins behind the newest entry there is. Raises `JournalError`, `AgentError` (host)."""
+        """Starts behind the newest entry. Raises `JournalError`, `AgentError` (host)."""
         super().__init__(matches)
 
     def _begin(self) -> None:
-        # Before the place is looked for, so that no file that comes meanwhile is missed.
+        # Before it seeks, so that it misses no new file.
         self.fd = self._call("get_fd")
-        # Behind an entry of any kind: behind the end, where nothing matches yet, sd_journal_next(3) would
-        # leave out the first that does.
+        # It seeks to an entry of any kind. From behind the end, sd_journal_next(3) would skip the first entry
+        # that matches, if none matches yet.
         self._call("seek_tail")
         if not self._call("previous"):
             self._call("seek_head")
 
     def process(self) -> bool:
-        """Takes up files that came or went, when `fd` can be read. Raises `JournalError`.
+        """Opens new files and closes deleted ones, when `fd` is readable. Raises `JournalError`.
 
-        False where the file of the last entry went, maybe with later ones that `next` has not come to.
+        Returns False if the file of the current entry was deleted, maybe with entries that were not read yet.
         """
         return self._call("process") != INVALIDATE or self._has_place()
 

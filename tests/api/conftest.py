@@ -265,9 +265,8 @@ async def serve(
                 state_directory=settings.state_directory,
             )
             tail = Tail(lambda *matches: journal.open(*matches))
-            journal = JournalFile(tmp_path / "journal", lambda: iter(tail._subscriptions))
-            directory = settings.state_directory / "jobs"
-            logs = JobLogs(Journal(tail), jobs.registry, directory)
+            journal = JournalFile(tmp_path / "journal", lambda: iter(tail.units))
+            logs = JobLogs(Journal(tail), jobs.registry, settings.paths_of)
             backend = Backend(
                 submissions=jobs.submission,
                 scripts=scene.snapshots(),
@@ -275,7 +274,7 @@ async def serve(
                 host=jobs.status,
                 artifacts=jobs.results,
                 logs=logs,
-                metrics=MetricsReader(logs, directory),
+                metrics=MetricsReader(logs, settings.paths_of),
                 changes=Changes(store),
                 secrets=UserSecrets(
                     credentials,

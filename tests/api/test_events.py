@@ -17,7 +17,7 @@ from agent.host.systemd import UnitUsage
 from agent.jobs import changes as changes_module
 from agent.jobs.changes import Changes
 from agent.logs import metrics_reader
-from agent.logs.archiver import Archivist
+from agent.logs.archiver import Archiver
 from agent.logs.journal import Journal
 from agent.model.certificate import Role
 from agent.model.job import Attempt, Job, JobState
@@ -522,8 +522,8 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
     served.log(mark("metric", name="loss", value=0.5), "END")
     await end(served, job)
     state = served.scene.settings.state_directory
-    archivist = Archivist(served.scene.store, Journal(), state / "jobs")
-    await archivist._keep(await served.jobs.registry.get(job["job_id"]))
+    archiver = Archiver(served.scene.store, Journal(), served.scene.settings.paths_of)
+    await archiver.archive(await served.jobs.registry.get(job["job_id"]))
     kept = state / "jobs" / job["job_id"] / "metrics.json"
     served.journal_file.write_text("")
     assert (await metrics_of(alice, job))["series"][0]["points"][0]["value"] == 0.5

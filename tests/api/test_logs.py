@@ -373,7 +373,7 @@ async def test_an_agent_that_stops_ends_its_streams(served: Served, alice: Clien
 
 
 async def keep(served: Served, job: Any) -> Path:
-    """The job's log, as the archivist keeps it."""
+    """The job's log, as the archiver keeps it."""
     known = await served.jobs.registry.get(job["job_id"])
     file = served.scene.settings.paths_of(known.job_id).log
     file.parent.mkdir(parents=True, exist_ok=True)

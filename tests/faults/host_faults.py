@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 from agent.cli.failure import Failure, Refused
-from agent.logs import archive
+from agent.model.paths import JobPaths
 from tests.support.small_site import import_image
 from tests.support.waiting import run, until
 
@@ -139,7 +139,8 @@ async def log_forgotten(site: Site, root: Root, times: int) -> AsyncIterator[Mad
 
 
 async def _logs_kept(site: Site, tolds: list[Told]) -> bool:
-    return all((site.state / "jobs" / told.job_id / archive.NAME).exists() for told in tolds)
+    paths = [JobPaths(site.state / "jobs", site.state, told.job_id) for told in tolds]
+    return all(each.log.exists() for each in paths)
 
 
 async def disk_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:

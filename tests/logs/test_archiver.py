@@ -1,4 +1,4 @@
-"""Which logs are kept, when, and what an agent that dies leaves to the next one."""
+"""Which logs are archived, when, and what an agent that dies leaves to the next one."""
 
 import asyncio
 import contextlib
@@ -9,14 +9,14 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.logs import archive, archiver, job_log
-from agent.logs.archiver import Archivist
+from agent.logs.archiver import Archiver
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
-from agent.model.base import new_job_id, now, unit_name
-from agent.model.inputs import Limits
+from agent.model.base import now
 from agent.model.job import Job, JobState
 from agent.model.log import LogSource
 from agent.store.store import Store
+from tests.support.jobs import make_job, paths_below
 from tests.support.waiting import until
 
 
@@ -48,32 +48,17 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 
 async def ended_job(store: Store, directory: Path, *, began: bool = True) -> Job:
     """A job that has ended, as `Jobs` leaves it."""
-    job_id = new_job_id()
-    job = Job(
-        job_id=job_id,
-        status=JobState.RUNNING,
-        owner="alice",
-        script_name="succeed.py",
-        hyperparameters={},
-        limits=Limits(),
-        commit="c" * 40,
-        script_sha256="d" * 64,
-        image="localhost/ml-runner",
-        image_digest="",
-        network="none",
-        unit=unit_name(job_id),
-        created_at=now(),
-    )
+    job = make_job(status=JobState.RUNNING)
     await store.jobs.add(job, max_waiting=1000)
     ended = job.model_copy(update={"status": JobState.COMPLETED, "finished_at": now(), "revision": 2})
     assert await store.jobs.update(ended)
     if began:
-        (directory / job_id).mkdir(parents=True)
+        (directory / job.job_id).mkdir(parents=True)
     return ended
 
 
 @contextlib.asynccontextmanager
-async def at_work(one: Archivist) -> AsyncIterator[None]:
+async def at_work(one: Archiver) -> AsyncIterator[None]:
     await one.load()
     task = asyncio.create_task(one.run())
 
@@ -95,12 +80,12 @@ async def kept(file: Path) -> list[str]:
     return [item.text.decode() async for items in batches for item in items if isinstance(item, Line)]
 
 
-async def test_what_an_earlier_agent_left_is_kept(store: Store, tmp_path: Path) -> None:
+async def test_what_an_earlier_agent_left_is_archived(store: Store, tmp_path: Path) -> None:
     job = await ended_job(store, tmp_path / "jobs")
     assert await store.jobs.unarchived() == [job]
-    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
-    assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == [job.unit] * 3
+    assert await kept(paths_below(tmp_path / "jobs")(job.job_id).log) == [job.unit] * 3
     assert await store.jobs.unarchived() == []
 
 
@@ -110,52 +95,52 @@ async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None
             return [Line(1, 1767225600123, LogSource.JOB, b"short", "c")]
 
     job = await ended_job(store, tmp_path / "jobs")
-    async with at_work(Archivist(store, Short(), tmp_path / "jobs")):
+    async with at_work(Archiver(store, Short(), paths_below(tmp_path / "jobs"))):
         pass
-    assert await kept(tmp_path / "jobs" / job.job_id / archive.NAME) == ["short"]
+    assert await kept(paths_below(tmp_path / "jobs")(job.job_id).log) == ["short"]
 
 
-async def test_a_job_that_ends_now_is_kept_too_and_the_agent_is_not_idle_before(
+async def test_a_job_that_ends_now_is_archived_and_the_archiver_is_not_idle_before(
     store: Store, tmp_path: Path
 ) -> None:
-    one = Archivist(store, StandInJournal(), tmp_path / "jobs")
+    one = Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))
     async with at_work(one):
         job = await ended_job(store, tmp_path / "jobs")
-        one.note(job)
+        one.add(job)
         assert not one.idle
-    assert (tmp_path / "jobs" / job.job_id / archive.NAME).exists()
+    assert (paths_below(tmp_path / "jobs")(job.job_id).log).exists()
 
 
-async def test_a_job_that_never_began_has_no_log(store: Store, tmp_path: Path) -> None:
+async def test_a_job_that_never_started_has_no_log(store: Store, tmp_path: Path) -> None:
     await ended_job(store, tmp_path / "jobs", began=False)
-    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert not (tmp_path / "jobs").exists()
     assert await store.jobs.unarchived() == []
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), AgentError(Problem.HOST, "no")])
-async def test_a_log_that_cannot_be_kept_is_left_to_the_next_agent(
+async def test_a_log_that_cannot_be_archived_is_left_to_the_next_agent(
     store: Store, tmp_path: Path, error: Exception
 ) -> None:
     job = await ended_job(store, tmp_path / "jobs")
     journal = StandInJournal()
     journal.fails = error
-    async with at_work(Archivist(store, journal, tmp_path / "jobs")):
+    async with at_work(Archiver(store, journal, paths_below(tmp_path / "jobs"))):
         pass
     assert list((tmp_path / "jobs" / job.job_id).iterdir()) == []
-    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert await store.jobs.unarchived() == []
 
 
-async def test_a_log_that_was_kept_before_the_agent_died_is_not_read_again(
+async def test_a_log_that_was_archived_before_the_agent_died_is_not_read_again(
     store: Store, tmp_path: Path
 ) -> None:
     job = await ended_job(store, tmp_path / "jobs")
-    file = tmp_path / "jobs" / job.job_id / archive.NAME
+    file = paths_below(tmp_path / "jobs")(job.job_id).log
     file.write_bytes(b"kept")
-    async with at_work(Archivist(store, StandInJournal(), tmp_path / "jobs")):
+    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert file.read_bytes() == b"kept"
     assert await store.jobs.unarchived() == []
@@ -176,8 +161,8 @@ async def test_a_log_without_its_closing_entry_is_waited_for(store: Store, tmp_p
     job = (await ended_job(store, tmp_path)).model_copy(
         update={"invocation_id": "0" * 32, "finished_at": settled}
     )
-    await Archivist(store, BusyJournal(), tmp_path)._keep(job)
-    assert await kept(tmp_path / job.job_id / archive.NAME) == [job.unit] * 3 + ["the last one"]
+    await Archiver(store, BusyJournal(), paths_below(tmp_path)).archive(job)
+    assert await kept(paths_below(tmp_path)(job.job_id).log) == [job.unit] * 3 + ["the last one"]
 
 
 async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store, tmp_path: Path) -> None:
@@ -185,5 +170,5 @@ async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store,
     long_ago = now() - job_log.SETTLING_UNCLOSED
     job = ended.model_copy(update={"invocation_id": "0" * 32, "finished_at": long_ago})
     journal = BusyJournal()
-    await Archivist(store, journal, tmp_path)._keep(job)
+    await Archiver(store, journal, paths_below(tmp_path)).archive(job)
     assert not journal.waited_for

@@ -15,7 +15,7 @@ from agent.logs.lines import Batches, Item, Line, LineNumbering, Position
 from agent.model.base import now
 from agent.model.job import Job, JobState, Removal, RetentionRule
 from agent.model.log import LogSource
-from tests.support.jobs import make_job
+from tests.support.jobs import make_job, paths_below
 
 ID = "0" * 32
 CURSOR = f"s={'a' * 32};i=1;b={'0' * 32};m=1;t=2;x=3"
@@ -125,14 +125,15 @@ async def archived(directory: Path, job: Job, *lines: Line) -> None:
     async def batches() -> AsyncIterator[list[Item]]:
         yield list(lines)
 
-    (directory / job.job_id).mkdir()
-    await archive.write(directory / job.job_id / archive.NAME, batches())
+    paths = paths_below(directory)(job.job_id)
+    paths.directory.mkdir()
+    await archive.write(paths.log, batches())
 
 
 async def test_an_archived_log_is_read_from_its_file_and_continued_there(tmp_path: Path) -> None:
     job = ended_job()
     await archived(tmp_path, job, line(1, "one"), line(2, "two"), line(3, "three"))
-    logs = JobLogs(WaysToRead(), OneRecord(job), tmp_path)
+    logs = JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path))
     log = await logs.reader(job, Position(1, CURSOR))
     assert await texts(log.history()) == ["two", "three"]
     assert await texts(log.history()) == []
@@ -142,14 +143,14 @@ async def test_an_archived_log_is_read_from_its_file_and_continued_there(tmp_pat
 async def test_the_file_of_a_job_that_is_tried_again_is_not_its_log(tmp_path: Path) -> None:
     job = make_job(status=JobState.RUNNING)
     await archived(tmp_path, job, line(1, "one"))
-    log = await JobLogs(WaysToRead(), OneRecord(job), tmp_path).reader(job, Position())
+    log = await JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path)).reader(job, Position())
     assert await texts(log.history()) == ["history"]
 
 
 async def test_a_log_that_retention_removed_is_not_looked_for_in_the_journal(tmp_path: Path) -> None:
     job = ended_job()
     records = OneRecord(job)
-    logs = JobLogs(WaysToRead(), records, tmp_path)
+    logs = JobLogs(WaysToRead(), records, paths_below(tmp_path))
     log = await logs.reader(job, Position())
     records.job = job.model_copy(update={"removed": Removal(at=now(), rule=RetentionRule.AGE)})
     for read in (logs.reader(job, Position()), texts(log.history())):
@@ -171,19 +172,19 @@ async def test_a_follower_reads_the_journal_first_unless_the_job_has_not_begun(
 ) -> None:
     job = make_job(**fields)
     later = [job.model_copy(update={"revision": 2}), ended_job(job_id=job.job_id)]
-    log = await JobLogs(WaysToRead(), OneRecord(job, *later), tmp_path).reader(job, after)
+    log = await JobLogs(WaysToRead(), OneRecord(job, *later), paths_below(tmp_path)).reader(job, after)
     assert await texts(log.follow()) == [seen, "ran"]
 
 
 async def test_a_follower_is_told_where_a_job_ended_without_having_run(tmp_path: Path) -> None:
     job = make_job()
     later = ended_job(job_id=job.job_id, status=JobState.CANCELLED, invocation_id=None)
-    log = await JobLogs(WaysToRead(), OneRecord(job, later), tmp_path).reader(job, Position())
+    log = await JobLogs(WaysToRead(), OneRecord(job, later), paths_below(tmp_path)).reader(job, Position())
     assert await texts(log.follow()) == ["unborn", "never ran"]
 
 
 async def test_the_output_is_lines_first_and_then_what_journalctl_prints(tmp_path: Path) -> None:
     job = make_job(status=JobState.RUNNING)
-    log = await JobLogs(WaysToRead(), OneRecord(job), tmp_path).reader(job, Position())
+    log = await JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path)).reader(job, Position())
     chunks = [chunk.decode() async for chunk in log.output()]
     assert chunks == [f"history up to {CURSOR}\n", f"output after {CURSOR}"]

@@ -7,9 +7,10 @@ import secrets
 import pytest
 
 from agent.errors import AgentError
-from agent.logs import entries, tail
+from agent.logs import entries, subscription, tail
 from agent.logs.sdjournal import JournalError
-from agent.logs.tail import Subscription, Tail
+from agent.logs.subscription import Subscription
+from agent.logs.tail import Tail
 from tests.support.stand_in_journal import StandInJournal, entry
 from tests.support.waiting import run, until
 
@@ -85,7 +86,7 @@ async def test_what_journald_dropped_comes_before_the_line_that_came_after_it(
 async def test_a_follower_that_does_not_read_loses_its_place_and_delays_nobody(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "QUEUE_ENTRIES", 10)
+    monkeypatch.setattr(subscription, "QUEUE_ENTRIES", 10)
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as slow, reader.subscribe(UNIT) as quick:
         got: list[bytes] = []
@@ -101,7 +102,7 @@ async def test_a_follower_that_does_not_read_loses_its_place_and_delays_nobody(
 
 
 async def test_a_queue_is_bounded_in_bytes(journal: StandInJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "QUEUE_BYTES", 100)
+    monkeypatch.setattr(subscription, "QUEUE_BYTES", 100)
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as follower:
         journal.own.append(entry(1, b"x" * 101))

@@ -226,8 +226,8 @@ async def test_forged_lines_are_the_jobs_own_and_floods_are_bounded(host: Host, 
     assert systems.count("Ended: success, exited 0") == 1
     assert not any("aaaaaaaaaaaa" in text for text in systems)
     assert ("the last line", LogSource.JOB) in lines
-    directory = host.settings.state_directory / "jobs"
-    reader = MetricsReader(JobLogs(Journal(), host.jobs.registry, directory), directory)
+    paths_of = host.settings.paths_of
+    reader = MetricsReader(JobLogs(Journal(), host.jobs.registry, paths_of), paths_of)
     metrics = await reader.metrics(ended)
     assert len(metrics.series) <= 100
     assert metrics.refused > 0

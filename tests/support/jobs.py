@@ -1,19 +1,22 @@
-"""Records of jobs, for tests that need one and care for few of its fields."""
+"""Records and files of jobs, for tests that need one and care for few of its fields."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
+from agent.model.paths import JobPaths
 
 
-def make_job(**fields: object) -> Job:
-    """A job of alice's that waits, with the given fields instead of the usual ones."""
+def make_job(owner: str = "alice", **fields: object) -> Job:
+    """A job that waits, with the given fields instead of the usual ones."""
     job_id = str(fields.get("job_id", new_job_id()))
     usual: dict[str, object] = {
         "job_id": job_id,
         "status": JobState.PENDING,
-        "owner": "alice",
+        "owner": owner,
         "script_name": "hello.py",
         "hyperparameters": {"n": "1"},
         "limits": Limits(),
@@ -32,3 +35,8 @@ def old_job(**fields: object) -> Job:
     """A job of alice's that ended a hundred days ago."""
     ended = now() - timedelta(days=100)
     return make_job(status=JobState.CANCELLED, created_at=ended, finished_at=ended, **fields)
+
+
+def paths_below(directory: Path) -> Callable[[str], JobPaths]:
+    """Finds the files of each job in a directory of the job's name."""
+    return lambda job_id: JobPaths(directory, directory / "runtime", job_id)

@@ -1,0 +1,105 @@
+"""What the journal has of a unit: from entries to numbered lines, with gaps where entries are missing."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from . import matches
+from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, fields_of
+from .journal_files import all_there, files
+from .journalctl import TORN, ExportParser
+from .lines import BEGINNINGS, ENDED, Batches, Item, LineNumbering, time_of
+from .sdjournal import Entries, JournalError
+
+SHORT_ENTRIES = 500  # of a log that is read in one go
+SHORT_BYTES = 1 << 20  # of their messages
+
+
+class TornError(Exception):
+    """An entry cannot be read: it is damaged, or journald is just writing it."""
+
+    def __init__(self, entry: Fields) -> None:
+        super().__init__()
+        self.entry = entry
+
+
+async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, last: str = "") -> Batches:
+    """The lines in journalctl's output, which begins with the entry of the numbering's position.
+
+    Ends with the entry of the cursor `last`. Raises `TornError` behind the last entry that can be read.
+    """
+    position, end, first = numbering.position, last.encode(), True
+    async for entries in _parsed(chunks):
+        lost: list[Item] = []
+        if first and not position.cursor:
+            entries = from_beginning(entries)
+        if first and entries:
+            first = False
+            if not position.cursor:
+                lost = forgotten_beginning(entries, numbering)
+            elif entries[0].get("__CURSOR") == position.cursor.encode():
+                entries.pop(0)
+            else:
+                # --cursor= seeks to the nearest entry. If that is another one, what was between is gone.
+                lost = numbering.missing(time_of(entries[0]))
+        torn = next((index for index, entry in enumerate(entries) if TORN in entry), None)
+        whole = entries[:torn]
+        ends = [index for index, entry in enumerate(whole) if entry["__CURSOR"] == end] if end else []
+        yield lost + numbering.take(whole[: ends[0] + 1] if ends else whole)
+        if ends:
+            return
+        if torn is not None:
+            raise TornError(entries[torn])
+    if first and position.cursor:
+        yield numbering.missing(time.time_ns() // 1_000_000)
+
+
+def short_log(unit: str) -> list[Fields] | None:
+    """All entries of a unit; None if they are many, or if only journalctl can read them. Blocks."""
+    before = files()
+    groups = [[each.encode() for each in group] for group in matches.of_unit(unit)]
+    found: list[Fields] = []
+    size = 0
+    try:
+        with contextlib.closing(Entries(*groups)) as reader:
+            if files() != before:
+                return None
+            while reader.next():
+                entry = fields_of(reader)
+                # An entry without a message is damaged, or journald is just writing it.
+                if len(found) >= SHORT_ENTRIES or size > SHORT_BYTES or "MESSAGE" not in entry:
+                    return None
+                found.append(entry)
+                size += len(entry["MESSAGE"])
+    except JournalError:
+        return None
+    return found if all_there(before) else None
+
+
+def from_beginning(entries: list[Fields]) -> list[Fields]:
+    """A unit's entries without what journald said about itself before the unit existed."""
+    return list(itertools.dropwhile(_is_journalds, entries))
+
+
+def forgotten_beginning(entries: list[Fields], numbering: LineNumbering) -> list[Item]:
+    """A gap if the first entries of a unit are gone.
+
+    A log begins with systemd's message that the unit starts. Behind a closing entry, that message is about
+    the next attempt.
+    """
+    attempt = itertools.takewhile(lambda entry: entry.get("MESSAGE_ID") != ENDED, entries)
+    begun = not entries or any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in attempt)
+    return [] if begun else numbering.missing(time_of(entries[0]))
+
+
+def _is_journalds(entry: Fields) -> bool:
+    return entry.get("MESSAGE_ID") in (JOURNALD_STARTED, JOURNALD_STOPPED)
+
+
+async def _parsed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Fields]]:
+    parser = ExportParser()
+    async for data in chunks:
+        yield parser.feed(data)
+    if left := parser.end():
+        yield left
