@@ -36,7 +36,7 @@ from .logs.metrics_reader import MetricsReader
 from .retention.pruner import Pruner
 from .runtime.quadlet import TEMPLATE, Compiler
 from .scripts.snapshots import Snapshots
-from .secrets.secrets import Credentials
+from .secrets.secrets import Secrets
 from .secrets.user_secrets import UserSecrets
 from .store.store import Store
 
@@ -154,7 +154,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
                         metrics=MetricsReader(logs, settings.paths_of),
                         changes=Changes(store),
                         secrets=UserSecrets(
-                            Credentials(
+                            Secrets(
                                 podman,
                                 runtime_directory=settings.runtime_directory,
                                 state_directory=settings.state_directory,

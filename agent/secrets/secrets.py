@@ -1,6 +1,6 @@
-"""Secrets of users and of everybody: checked, bounded, told without their values. Podman keeps them.
+"""Secrets of users, and secrets that all users share. Podman stores them.
 
-A value passes through here as bytes on their way to Podman: it is never logged, quoted or stored.
+A value passes through here only as bytes on their way to Podman. It is never logged, quoted or stored.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from ..model.job import Job, JobState
 from ..model.secret import SecretChange, SecretEntry
 from .values import check_value
 
-LOCK_TIMEOUT = 30.0  # seconds that another process may take to set a secret
+LOCK_TIMEOUT = 30.0  # seconds to wait for another process that changes secrets
 LOCK_PAUSE = 0.05  # seconds between two attempts
 
 
-class Credentials:
-    """The secrets of one host, whoever asks: the agent, or an operator's command beside it."""
+class Secrets:
+    """The secrets of one host, for the agent and for an operator's command beside it."""
 
     def __init__(self, podman: Podman, *, runtime_directory: Path, state_directory: Path) -> None:
         self._podman = podman
@@ -34,11 +34,11 @@ class Credentials:
         self._checking = asyncio.Lock()
 
     async def all(self) -> list[SecretEntry]:
-        """Every secret, by name and user."""
+        """All secrets, by name and user."""
         return [_entry(each) for each in await self._podman.secrets()]
 
     async def of(self, user: UserName) -> list[SecretEntry]:
-        """What jobs of `user` could get: the user's own secrets and those for everybody."""
+        """The secrets that jobs of `user` may get: the user's own and the shared ones."""
         return [each for each in await self.all() if each.user in (None, user)]
 
     async def set(
@@ -50,12 +50,12 @@ class Credentials:
         running: Iterable[Job],
         limit: int | None = None,
     ) -> SecretChange:
-        """Stores a value, in place of an earlier one. `running` are jobs that may hold that.
+        """Stores a value and replaces an earlier one, which jobs among the `running` ones may have.
 
-        Raises `AgentError`: invalid-request for a value that cannot be right, too-many-secrets where `user`
-        has `limit` others, storage-full, host.
+        Raises `AgentError`: invalid-request if the value cannot be right, too-many-secrets if `user` has
+        `limit` others, storage-full, host.
         """
-        # A value of the largest size may take a second and 100 MB: not on the event loop, and one at a time.
+        # The largest value may take a second and 100 MB to check: in a thread, and one at a time.
         async with self._checking:
             await asyncio.to_thread(check_value, name, value)
         async with self._alone():
@@ -73,7 +73,7 @@ class Credentials:
             )
 
     async def remove(self, name: SecretName, user: UserName | None) -> SecretEntry:
-        """Removes a secret and returns what it was. Raises `AgentError`: secret-not-found, storage-full."""
+        """Removes a secret and returns it. Raises `AgentError`: secret-not-found, storage-full, host."""
         async with self._alone():
             secret = _find(await self._podman.secrets(), name, user)
             await self._podman.remove_secret(name, user)
@@ -81,9 +81,9 @@ class Credentials:
 
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """One change at a time, also beside an operator's command: each looks whether all others are there.
+        """Serialises changes across processes: each change checks that all other secrets are still there.
 
-        Raises `AgentError` (host) where another process does not come to its end.
+        Raises `AgentError` (host) if another process holds the lock too long.
         """
         async with self._lock:
             self._lock_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,9 +96,9 @@ class Credentials:
                 os.close(descriptor)
 
     async def _prove_room(self) -> None:
-        """Takes the room that Podman must find, and gives it back: of a quota, statvfs(3) says nothing.
+        """Allocates the room that Podman needs, and frees it again: statvfs(3) does not know quotas.
 
-        Where this account's own files are elsewhere than Podman's, what Podman's file system says must do.
+        If Podman's storage is on another file system than the agent's, only statvfs(3) is asked.
         """
         storage, ours = (await self._podman.host()).storage, self._state_directory
         with contextlib.suppress(FileNotFoundError):
@@ -107,9 +107,9 @@ class Credentials:
 
 
 def holders(jobs: Iterable[Job], name: str, user: str | None, secrets: Iterable[Secret]) -> list[Job]:
-    """The jobs among these that run with what was there before the secret is set.
+    """The jobs that run with the value that a change replaces. `secrets` are those before the change.
 
-    `secrets` are those before it. A user's own goes before everybody's, which such a user's jobs do not hold.
+    Jobs of a user with an own secret of that name do not have the shared one.
     """
     with_own = {each.user for each in secrets if each.name == name and each.user}
     return [
@@ -129,7 +129,7 @@ def _take_room(directory: Path) -> None:
         raise AgentError(
             Problem.STORAGE_FULL,
             f"{FREE_BYTES_FOR_SECRETS // 2**20} MiB cannot be written at {directory}: {error.strerror}.",
-            "Make room before changing secrets: Podman could lose all of them.",
+            "Make room before you change secrets: Podman could lose all of them.",
         ) from error
 
 
@@ -141,7 +141,9 @@ async def _lock(descriptor: int) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise AgentError(
-                    Problem.HOST, "Another process has been changing secrets for too long.", "Try again."
+                    Problem.HOST,
+                    "Another process has been changing secrets for too long.",
+                    "Try again later.",
                 ) from error
             await asyncio.sleep(LOCK_PAUSE)
         else:
@@ -174,7 +176,7 @@ def _too_many(limit: int) -> AgentError:
     if not limit:
         return AgentError(
             Problem.TOO_MANY_SECRETS,
-            "Secrets of this host are the operator's to set.",
+            "Only the operator sets secrets on this host.",
             "Ask for `ml-agent secret set NAME --user YOU`.",
         )
     return AgentError(

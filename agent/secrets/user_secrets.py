@@ -7,7 +7,7 @@ from ..host.tasks import to_its_end
 from ..model.base import SecretName, UserName
 from ..model.job import Job
 from ..model.secret import SecretChange, SecretEntry
-from .secrets import Credentials
+from .secrets import Secrets
 
 
 class UserSecrets:
@@ -15,7 +15,7 @@ class UserSecrets:
 
     def __init__(
         self,
-        secrets: Credentials,
+        secrets: Secrets,
         *,
         begun: Callable[[str], Iterable[Job]],
         write_audit: Callable[[Deed], Awaitable[None]],
@@ -31,7 +31,7 @@ class UserSecrets:
         return await self._secrets.of(user)
 
     async def set(self, name: SecretName, value: bytes, *, by: Caller) -> SecretChange:
-        """Sets a secret of the caller's own. Raises what `Credentials.set` raises."""
+        """Sets a secret of the caller's own. Raises what `Secrets.set` raises."""
 
         async def change() -> SecretChange:
             running = self._begun(by.actor)
@@ -42,7 +42,7 @@ class UserSecrets:
         return await to_its_end(change())
 
     async def remove(self, name: SecretName, *, by: Caller) -> SecretEntry:
-        """Removes a secret of the caller's own. Raises what `Credentials.remove` raises."""
+        """Removes a secret of the caller's own. Raises what `Secrets.remove` raises."""
 
         async def change() -> SecretEntry:
             removed = await self._secrets.remove(name, by.actor)

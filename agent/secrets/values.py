@@ -10,10 +10,10 @@ _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
 def check_value(name: str, value: bytes) -> None:
-    """Makes sure that a secret whose name begins with `snowflake` is a connections.toml.
+    """Checks that a secret whose name begins with `snowflake` is a connections.toml.
 
     Format: docs.snowflake.com, "Connecting using the connections.toml file": one table per connection.
-    Raises `AgentError` (invalid-request) that says where it is wrong, without a byte of the value.
+    Raises `AgentError` (invalid-request) that says what is wrong without quoting the value.
     """
     if not name.startswith("snowflake"):
         return
@@ -38,6 +38,6 @@ def _refused(why: str) -> AgentError:
     return AgentError(
         Problem.INVALID_REQUEST,
         "A secret of this name must be a connections.toml.",
-        "docs/secrets.md shows one; other names take any value.",
+        "docs/secrets.md shows an example. A secret of another name may have any value.",
         (FieldError("value", why),),
     )

@@ -34,7 +34,7 @@ from agent.logs.tail import Tail
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.model.job import Job
-from agent.secrets.secrets import Credentials
+from agent.secrets.secrets import Secrets
 from agent.secrets.user_secrets import UserSecrets
 from agent.store.store import Store
 from tests.support.job_scene import Scene, driving
@@ -259,7 +259,7 @@ async def serve(
             http = settings.http.model_copy(update=BOUNDS | options)
             podman = StandInPodman(tmp_path)
             await stack.enter_async_context(podman.listening(tmp_path / "podman.sock"))
-            credentials = Credentials(
+            secrets = Secrets(
                 await stack.enter_async_context(Podman(tmp_path / "podman.sock")),
                 runtime_directory=settings.runtime_directory,
                 state_directory=settings.state_directory,
@@ -277,7 +277,7 @@ async def serve(
                 metrics=MetricsReader(logs, settings.paths_of),
                 changes=Changes(store),
                 secrets=UserSecrets(
-                    credentials,
+                    secrets,
                     begun=jobs.registry.begun,
                     write_audit=store.audit.append,
                     limit=http.max_secrets_per_user,

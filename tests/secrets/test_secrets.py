@@ -1,4 +1,4 @@
-"""Secrets: what is taken, how many, one change at a time, and what is said of them; never a value."""
+"""Secrets: how many a user may have, one change at a time, and no value in any answer."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,8 @@ from agent.errors import AgentError, Problem
 from agent.host.podman import Podman, Secret
 from agent.model.job import JobState
 from agent.secrets import secrets as secrets_module
-from agent.secrets.secrets import Credentials, holders
-from agent.secrets.values import check_value
-from tests.model.test_models import a_job
+from agent.secrets.secrets import Secrets, holders
+from tests.support.jobs import make_job
 from tests.support.small_site import IMAGE, import_image
 from tests.support.stand_in_podman import StandInPodman
 from tests.support.waiting import run
@@ -44,10 +43,10 @@ def stand_in(tmp_path: Path) -> StandInPodman:
 
 
 @pytest.fixture
-async def kept(stand_in: StandInPodman, tmp_path: Path) -> AsyncIterator[Credentials]:
+async def kept(stand_in: StandInPodman, tmp_path: Path) -> AsyncIterator[Secrets]:
     socket = tmp_path / "podman.sock"
     async with stand_in.listening(socket), Podman(socket) as client:
-        yield Credentials(client, runtime_directory=tmp_path / "run", state_directory=tmp_path)
+        yield Secrets(client, runtime_directory=tmp_path / "run", state_directory=tmp_path)
 
 
 @contextlib.asynccontextmanager
@@ -65,60 +64,28 @@ async def held(lock: Path) -> AsyncIterator[None]:
         await other.communicate(b"")
 
 
-def test_a_connections_file_with_a_connection_is_taken() -> None:
-    check_value("snowflake", b'[default]\naccount = "ab123"\n')
-    check_value("snowflake-dev", b'[a]\naccount = "x"\n[b]\naccount = "y"\n')
-
-
-def test_other_secrets_take_any_value() -> None:
-    check_value("api-key", b"\xff\x00")
-
-
-@pytest.mark.parametrize(
-    ("value", "why"),
-    [
-        (f'password = "{CANARY}', "not TOML"),
-        (f'[default]\naccount = "x"\npassword = {CANARY}', "line 3"),
-        (f'password = "{CANARY}"', "no connection"),
-        (f'[default]\npassword = "{CANARY}"', "no connection"),
-        (f'[connections.default]\naccount = "x"\npassword = "{CANARY}"', r"\[connections\]"),
-        ("\udcff", "UTF-8"),
-        (f"{CANARY} = {'[' * 100_000}", "nested too deeply"),
-        (f"{CANARY}{'.a' * 100_000} = 1", "dots in line 1"),
-        (f"{CANARY} = {'1' * 5000}", "too many digits"),
-    ],
-)
-def test_a_snowflake_secret_that_is_no_connections_file_is_refused_without_its_value(
-    value: str, why: str
-) -> None:
-    with pytest.raises(AgentError, match=why) as caught:
-        check_value("snowflake", value.encode(errors="surrogateescape"))
-    assert CANARY not in str(caught.value)
-    assert caught.value.__cause__ is None
-
-
-async def test_setting_again_rotates(kept: Credentials, stand_in: StandInPodman) -> None:
+async def test_setting_again_rotates(kept: Secrets, stand_in: StandInPodman) -> None:
     first = await kept.set("api", "alice", b"one", running=[])
     again = await kept.set("api", "alice", b"two", running=[])
     assert (first.rotated, again.rotated) == (False, True)
     assert stand_in.values == {"ml-agent.api.alice": b"two"}
 
 
-async def test_an_entry_says_how_old_the_value_is(kept: Credentials) -> None:
+async def test_an_entry_says_how_old_the_value_is(kept: Secrets) -> None:
     await kept.set("api", None, b"one", running=[])
     (entry,) = await kept.all()
     assert (entry.created_at.year, entry.updated_at.day) == (2026, 2)
     assert entry.age_seconds > 0
 
 
-async def test_one_sees_ones_own_and_everybodys(kept: Credentials) -> None:
+async def test_a_user_sees_own_and_shared_secrets(kept: Secrets) -> None:
     for user in (None, "alice", "bob"):
         await kept.set("api", user, b"x", running=[])
     assert [each.user for each in await kept.of("alice")] == [None, "alice"]
     assert [each.user for each in await kept.all()] == [None, "alice", "bob"]
 
 
-async def test_a_user_has_no_more_than_allowed_but_may_rotate_those(kept: Credentials) -> None:
+async def test_a_user_at_the_limit_may_only_rotate(kept: Secrets) -> None:
     for name in ("a", "b"):
         await kept.set(name, "alice", b"x", running=[], limit=2)
     with pytest.raises(AgentError, match="have 2 secrets") as caught:
@@ -129,7 +96,7 @@ async def test_a_user_has_no_more_than_allowed_but_may_rotate_those(kept: Creden
     await kept.set("c", "bob", b"x", running=[], limit=2)
 
 
-async def test_removing_returns_what_there_was(kept: Credentials, stand_in: StandInPodman) -> None:
+async def test_remove_returns_the_removed_secret(kept: Secrets, stand_in: StandInPodman) -> None:
     await kept.set("api", "alice", b"x", running=[])
     for user in (None, "bob"):
         with pytest.raises(AgentError) as caught:
@@ -139,7 +106,7 @@ async def test_removing_returns_what_there_was(kept: Credentials, stand_in: Stan
     assert stand_in.secrets == {}
 
 
-async def test_changes_at_once_lose_nothing_and_are_not_taken_for_losses(kept: Credentials) -> None:
+async def test_concurrent_changes_lose_nothing_and_do_not_look_like_losses(kept: Secrets) -> None:
     await asyncio.gather(*(kept.set(f"api-{n}", None, b"x", running=[]) for n in range(8)))
     removed = [kept.remove(f"api-{n}", None) for n in range(0, 8, 2)]
     added = [kept.set(f"new-{n}", None, b"x", running=[]) for n in range(4)]
@@ -149,19 +116,18 @@ async def test_changes_at_once_lose_nothing_and_are_not_taken_for_losses(kept: C
     )
 
 
-async def test_a_change_waits_for_that_of_another_process(kept: Credentials, tmp_path: Path) -> None:
+async def test_a_change_waits_for_another_process(kept: Secrets, tmp_path: Path) -> None:
     await kept.set("first", None, b"x", running=[])
     async with held(tmp_path / "run/ml-agent/secrets.lock"):
         change = asyncio.create_task(kept.set("second", None, b"x", running=[]))
-        for _ in range(20):
-            await asyncio.sleep(0.01)
+        await asyncio.wait([change], timeout=0.2)
         assert not change.done()
         assert [each.name for each in await kept.all()] == ["first"]
     await change
 
 
-async def test_a_process_that_holds_the_lock_for_ever_is_not_waited_for(
-    kept: Credentials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_change_waits_only_for_a_time(
+    kept: Secrets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(secrets_module, "LOCK_TIMEOUT", 0.05)
     await kept.set("first", None, b"x", running=[])
@@ -171,8 +137,8 @@ async def test_a_process_that_holds_the_lock_for_ever_is_not_waited_for(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-async def test_room_that_cannot_be_taken_is_no_room_whatever_the_file_system_says(
-    kept: Credentials, stand_in: StandInPodman, monkeypatch: pytest.MonkeyPatch, number: int
+async def test_room_that_cannot_be_allocated_does_not_count(
+    kept: Secrets, stand_in: StandInPodman, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(*_: int) -> None:
         raise OSError(number, os.strerror(number))
@@ -186,17 +152,17 @@ async def test_room_that_cannot_be_taken_is_no_room_whatever_the_file_system_say
     assert stand_in.values == {"ml-agent.first": b"x"}
 
 
-async def test_an_error_from_podman_carries_no_value(kept: Credentials, stand_in: StandInPodman) -> None:
+async def test_an_error_from_podman_carries_no_value(kept: Secrets, stand_in: StandInPodman) -> None:
     stand_in.refuses = web.json_response({"message": "no space left on device"}, status=500)
     with pytest.raises(AgentError, match="no space left") as caught:
         await kept.set("api", None, CANARY.encode(), running=[])
     assert CANARY not in str(caught.value)
 
 
-def test_jobs_that_run_with_the_earlier_value_are_told() -> None:
+def test_running_jobs_with_the_earlier_value_are_listed() -> None:
     secrets = [Secret("api", None, MOMENT, MOMENT), Secret("api", "bob", MOMENT, MOMENT)]
     jobs = [
-        a_job(job_id=job_id, owner=owner, status=status, secrets=names)
+        make_job(owner, job_id=job_id, status=status, secrets=names)
         for job_id, owner, status, names in (
             ("a" * 12, "alice", JobState.RUNNING, ["api"]),
             ("b" * 12, "bob", JobState.CREATED, ["api", "other"]),
@@ -211,23 +177,21 @@ def test_jobs_that_run_with_the_earlier_value_are_told() -> None:
 
     assert told(None) == ["a"]
     assert told("bob") == ["b"]
-    # A first secret of one's own: what runs had everybody's.
+    # Alice has no secret of her own yet, so her running job has the shared one.
     assert told("alice") == ["a"]
 
 
-# --- the real one -------------------------------------------------------------------------------------
+# --- the account's own Podman --------------------------------------------------------------------------
 
 
 @pytest.fixture
-async def real(tmp_path: Path) -> AsyncIterator[list[Credentials]]:
-    """Two who change secrets of the account's own Podman, as the agent and an operator do."""
+async def real(tmp_path: Path) -> AsyncIterator[list[Secrets]]:
+    """Two clients of the account's own Podman, as the agent and an operator's command."""
     socket = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent")) / "podman/podman.sock"
     if not socket.exists():
         pytest.skip(f"podman.socket does not listen at {socket}")
     async with Podman(socket) as one, Podman(socket) as other:
-        both = [
-            Credentials(each, runtime_directory=tmp_path, state_directory=tmp_path) for each in (one, other)
-        ]
+        both = [Secrets(each, runtime_directory=tmp_path, state_directory=tmp_path) for each in (one, other)]
         yield both
         for secret in await one.secrets():
             if secret.name.startswith("test-"):
@@ -235,7 +199,7 @@ async def real(tmp_path: Path) -> AsyncIterator[list[Credentials]]:
 
 
 @pytest.mark.host
-async def test_changes_by_several_at_once_lose_nothing(real: list[Credentials]) -> None:
+async def test_concurrent_changes_of_two_processes_lose_nothing(real: list[Secrets]) -> None:
     changes = [
         secrets.set(f"test-{who}-{number}", None, b"x", running=[])
         for who, secrets in enumerate(real)
@@ -247,8 +211,8 @@ async def test_changes_by_several_at_once_lose_nothing(real: list[Credentials]) 
 
 
 @pytest.mark.host
-async def test_a_container_that_starts_while_a_secret_rotates_gets_one_value_or_the_other(
-    real: list[Credentials],
+async def test_a_container_that_starts_during_a_rotation_gets_a_whole_value(
+    real: list[Secrets],
 ) -> None:
     await asyncio.to_thread(import_image)
     await real[0].set("test-rotating", None, b"0", running=[])
@@ -308,6 +272,6 @@ async def test_a_full_disk_costs_no_secret(tmp_path: Path) -> None:
     assert told["full"] == told["nearly full"] == ["storage-full"] * 3
     assert told["values on a full disk"] == told["values afterwards"] == values
     assert told["with room again"] == "done"
-    # Without the look at the free space Podman fails, and every value is lost.
+    # Without the check of the free space, Podman fails and loses every value.
     assert told["unguarded"] == "host"
     assert told["values unguarded"] == {}

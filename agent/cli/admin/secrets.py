@@ -11,7 +11,7 @@ from ...config import load
 from ...host.podman import Podman
 from ...model.job import Job
 from ...model.secret import SecretChange
-from ...secrets.secrets import Credentials
+from ...secrets.secrets import Secrets
 from ...store.store import Store
 from .. import secret_value
 from ..options import JsonOption
@@ -35,7 +35,7 @@ def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value
     """Set a secret's value, replacing an earlier one."""
     value = secret_value.read_value(file)
 
-    async def store(secrets: Credentials) -> SecretChange:
+    async def store(secrets: Secrets) -> SecretChange:
         return await secrets.set(name, user, value, running=await _active_jobs())
 
     change = _with_secrets(store)
@@ -51,7 +51,7 @@ def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value
 @app.command("list")
 def list_secrets(as_json: JsonOption = False) -> None:
     """List secrets by name and user. Nothing shows a value."""
-    secrets = _with_secrets(Credentials.all)
+    secrets = _with_secrets(Secrets.all)
     screen = Screen()
     if as_json:
         screen.json([one.model_dump(mode="json") for one in secrets])
@@ -74,12 +74,12 @@ def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
     typer.echo(f"Removed {name} of {user or 'everybody'}.")
 
 
-def _with_secrets(work: Callable[[Credentials], Coroutine[Any, Any, T]]) -> T:
+def _with_secrets(work: Callable[[Secrets], Coroutine[Any, Any, T]]) -> T:
     async def connected() -> T:
         settings = load()
         async with Podman(settings.podman_socket) as podman:
             return await work(
-                Credentials(
+                Secrets(
                     podman,
                     runtime_directory=settings.runtime_directory,
                     state_directory=settings.state_directory,
