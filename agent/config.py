@@ -1,25 +1,22 @@
-"""One frozen `Settings`, from layered TOML files and the environment."""
+"""What can be configured: one frozen `Settings`, which `config_files` reads from its layers."""
 
 import os
-import tomllib
-from collections.abc import Iterable
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from .errors import AgentError, FieldError, Problem
 from .model.base import NetworkName, format_number
 from .model.inputs import Limits, ResolvedLimits
 from .model.paths import JobPaths
@@ -47,12 +44,18 @@ def _absolute(path: Path) -> Path:
     return expanded
 
 
+def _default_state_directory() -> Path:
+    return _xdg("XDG_STATE_HOME", ".local/state") / "ml-agent"
+
+
 def default_runtime_directory() -> Path:
     """`$XDG_RUNTIME_DIR`, or what it is for a session of the account."""
     return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
 
 
-def _with_a_port(target: str) -> str:
+def _egress_target(target: str) -> str:
+    if not EGRESS_TARGET.fullmatch(target):
+        raise ValueError("must be NAME:PORT, such as db.example.com:443")
     if int(target.rpartition(":")[2]) > 65535:
         raise ValueError("the port must be from 1 to 65535")
     return target
@@ -62,8 +65,8 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # What podman's Network= may say. No space, quote, specifier or line break can be part of it.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
-EGRESS_TARGET = r"^(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}$"
-EgressTarget = Annotated[str, Field(pattern=EGRESS_TARGET, max_length=260), AfterValidator(_with_a_port)]
+EGRESS_TARGET = re.compile(r"(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}")
+EgressTarget = Annotated[str, Field(max_length=260), AfterValidator(_egress_target)]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 
 
@@ -98,14 +101,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Scripts(_Section):
+class ScriptSettings(_Section):
     """Where the reviewed training scripts are: a git repository and a directory in it."""
 
     repository: AbsolutePath
     directory: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")] = "scripts"
 
 
-class Jobs(_Section):
+class JobSettings(_Section):
     """What jobs may have together, with what image they run, and what each gets: by default and at the most.
 
     `cpus` and `memory_bytes` bound the sum of the running jobs' limits.
@@ -123,15 +126,11 @@ class Jobs(_Section):
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
 
-    @field_validator("default_limits")
+    @field_validator("default_limits", "maximum_limits")
     @classmethod
-    def _complete_default(cls, limits: Limits) -> Limits:
-        return limits.over(DEFAULT_LIMITS)
-
-    @field_validator("maximum_limits")
-    @classmethod
-    def _complete_maximum(cls, limits: Limits) -> Limits:
-        return limits.over(MAXIMUM_LIMITS)
+    def _complete(cls, limits: Limits, info: ValidationInfo) -> Limits:
+        """What the site leaves out keeps the package's value."""
+        return limits.over(DEFAULT_LIMITS if info.field_name == "default_limits" else MAXIMUM_LIMITS)
 
     def resolve(self, limits: Limits) -> ResolvedLimits:
         """The limits of a job, and the defaults for what its record lacks: an older version knew fewer."""
@@ -155,7 +154,7 @@ class Jobs(_Section):
         return self
 
 
-class Egress(_Section):
+class EgressSettings(_Section):
     """Where the jobs of scripts with this network may connect to; `docs/egress.md` says how it is enforced.
 
     `allow` has `name:port` and `*.name:port`, which is every name below it. `private` are networks, beside
@@ -166,7 +165,7 @@ class Egress(_Section):
     private: list[IPv4Network | IPv6Network] = []
 
 
-class Retention(_Section):
+class RetentionSettings(_Section):
     """How long finished jobs are kept, and how much of them; `docs/retention.md` says what goes with what.
 
     Without `max_bytes` it is half of the file system that holds the state directory.
@@ -194,7 +193,7 @@ class Retention(_Section):
 Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 
 
-class Http(_Section):
+class HttpSettings(_Section):
     """The HTTPS server's bounds; times in seconds, sizes in bytes. `docs/limits.md` says what clients see."""
 
     port: Annotated[int, Field(ge=1, le=65535)] = 8443
@@ -225,7 +224,7 @@ class Http(_Section):
         return self.max_connections_per_user or self.max_followers_per_user + 50
 
 
-class Certificates(_Section):
+class CertificateSettings(_Section):
     """How long clients' certificates are good, in days, and how many good ones a user may get by renewing."""
 
     client_days: Annotated[int, Field(ge=1, le=825)] = 30
@@ -253,22 +252,24 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    state_directory: Annotated[AbsolutePath, Field(default_factory=lambda: _state_home() / "ml-agent")]
+    state_directory: Annotated[AbsolutePath, Field(default_factory=_default_state_directory)]
     runtime_directory: Annotated[AbsolutePath, Field(default_factory=default_runtime_directory)]
-    scripts: Scripts
-    jobs: Jobs = Jobs()
-    http: Http = Http()
-    retention: Retention = Retention()
-    certificates: Certificates = Certificates()
+    scripts: ScriptSettings
+    jobs: JobSettings = JobSettings()
+    http: HttpSettings = HttpSettings()
+    retention: RetentionSettings = RetentionSettings()
+    certificates: CertificateSettings = CertificateSettings()
     networks: dict[NetworkName, PodmanNetwork] = {}
-    egress: dict[NetworkName, Egress] = {}
+    egress: dict[NetworkName, EgressSettings] = {}
     policy_directories: list[AbsolutePath] = Field(
         default_factory=lambda: [Path("/etc/ml-agent"), user_file().parent]
     )
 
     @field_validator("egress")
     @classmethod
-    def _one_meaning(cls, egress: dict[str, Egress], info: ValidationInfo) -> dict[str, Egress]:
+    def _one_meaning(
+        cls, egress: dict[str, EgressSettings], info: ValidationInfo
+    ) -> dict[str, EgressSettings]:
         if twice := sorted((info.data.get("networks", {}).keys() | {"none"}) & egress.keys()):
             raise ValueError(f"another network has the name {twice[0]} already")
         return egress
@@ -326,105 +327,3 @@ def shipped(directory: str) -> Path:
     package = Path(__file__).absolute().parent
     installed = package / "share" / directory
     return installed if installed.is_dir() else package.parent / directory
-
-
-def _state_home() -> Path:
-    return _xdg("XDG_STATE_HOME", ".local/state")
-
-
-def load(files: list[Path] | None = None) -> Settings:
-    """Reads the layers, lowest first, and checks them as one.
-
-    Raises `AgentError` (configuration) that names the file, or the variable, and the key.
-    """
-    paths = [SYSTEM_FILE, user_file()] if files is None else files
-    layers = {path: _read(path) for path in paths if path.exists()}
-    merged: dict[str, Any] = {}
-    for layer in layers.values():
-        merged = _merge(merged, layer)
-    if unknown := _unknown_variables():
-        raise _invalid(FieldError(f"environment variable {name}", "is no setting") for name in unknown)
-    try:
-        return Settings(**merged)
-    except SettingsError as error:
-        raise _invalid(
-            [FieldError("environment", f"{error}; tables and lists are written as JSON")]
-        ) from error
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        missing = [detail["loc"] for detail in details if detail["type"] == "missing"]
-        if ("scripts",) in missing and paths[-1] not in layers:
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"There is no {paths[-1]}.",
-                "`ml-agent init --scripts REPOSITORY` makes it.",
-            ) from error
-        raise _invalid(
-            FieldError(_place(detail["loc"], layers, paths[-1]), _sentence(detail["type"], detail["msg"]))
-            for detail in details
-        ) from error
-
-
-def _invalid(fields: Iterable[FieldError]) -> AgentError:
-    return AgentError(
-        Problem.CONFIGURATION,
-        "The configuration is not valid.",
-        "docs/configuration.md lists every key.",
-        tuple(fields),
-    )
-
-
-def _unknown_variables() -> list[str]:
-    """Variables with our prefix that name no setting: misspelt, or of another version."""
-    known = {"CONFIG", *(name.upper() for name in Settings.model_fields)}
-    ours = (name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX))
-    return [name for name in ours if name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise AgentError(
-            Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "Mend the file."
-        ) from error
-
-
-def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
-    """Tables are merged key by key; anything else is replaced."""
-    merged = dict(low)
-    for key, value in high.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _place(loc: tuple[int | str, ...], layers: dict[Path, dict[str, Any]], fallback: Path) -> str:
-    """Where a refused key was set: `FILE: section.key`, or the environment variable's name."""
-    keys = [str(part) for part in loc if part != "[key]"]
-    dotted = ".".join(keys)
-    for depth in range(len(keys), 0, -1):
-        variable = ENVIRONMENT_PREFIX + "__".join(keys[:depth]).upper()
-        if variable in os.environ:
-            return f"environment variable {variable}"
-    for path, layer in reversed(layers.items()):
-        node: Any = layer
-        for key in keys:
-            if isinstance(node, list):
-                continue  # an entry of a list that this layer has
-            if not isinstance(node, dict) or key not in node:
-                break
-            node = node[key]
-        else:
-            return f"{path}: {dotted}"
-    return f"{fallback}: {dotted}"
-
-
-def _sentence(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "is missing"
-    if kind == "extra_forbidden":
-        return "is no setting"
-    if EGRESS_TARGET in message:  # pydantic would show the pattern
-        return "must be NAME:PORT, such as db.example.com:443"
-    return message.removeprefix("Value error, ")

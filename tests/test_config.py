@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import DEFAULT_LIMITS, MAXIMUM_LIMITS, Settings, load, shipped, user_file
+from agent.config import DEFAULT_LIMITS, MAXIMUM_LIMITS, Settings, shipped, user_file
+from agent.config_files import load
 from agent.errors import AgentError, FieldError, Problem
 from agent.model.inputs import Limits
 

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "log": "",
     "model": "errors",
     "config": "errors model",
+    "config_files": "errors model config",
     "audit": "errors model",
     "host": "errors model",
     "store": "errors model audit host",
@@ -33,8 +34,8 @@ MAY_IMPORT = {
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",
-    "cli.admin": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime service cli",
+    "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
+    " identity logs retention runtime service cli",
     "cli.job": "errors model logs.metrics identity.key_files host.files cli",
 }
 

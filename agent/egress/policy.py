@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ..config import Egress
+from ..config import EgressSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -70,7 +70,7 @@ class RefusedError(Exception):
 class Policy:
     """What a site's `[egress.<name>]` says. Pure."""
 
-    rules: Egress
+    rules: EgressSettings
 
     def allows(self, host: str, port: int) -> bool:
         """Whether the site lists the name, or a `*.` above it, with this port."""

@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 
-from ..config import Egress
+from ..config import EgressSettings
 from ..host.sockets import break_off
 from .policy import Address, Policy, RefusedError, _is_the_hosts
 
@@ -260,7 +260,7 @@ def _refusal(error: RefusedError) -> bytes:
     ).encode("ascii")
 
 
-async def serve(rules: Egress, sockets: list[socket.socket], idle_seconds: float) -> None:
+async def serve(rules: EgressSettings, sockets: list[socket.socket], idle_seconds: float) -> None:
     """Serves the sockets until nobody has been connected for so long; systemd starts it again."""
     proxy = Proxy(Policy(rules))
     async with contextlib.AsyncExitStack() as stack:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..config import Retention
+from ..config import RetentionSettings
 from ..model.job import RetentionRule
 from ..model.retention import FinishedJob
 
@@ -21,7 +21,9 @@ class Due:
     rule: RetentionRule
 
 
-def units_due(oldest: Iterable[FinishedJob], rules: Retention, *, count: int, now: datetime) -> list[Due]:
+def units_due(
+    oldest: Iterable[FinishedJob], rules: RetentionSettings, *, count: int, now: datetime
+) -> list[Due]:
     """Which of the `count` finished jobs that still have a unit are to lose it; `oldest` come first.
 
     `at_least_hours` is for what a job made; a unit of a job that has ended is worth less than what many cost.
@@ -30,19 +32,23 @@ def units_due(oldest: Iterable[FinishedJob], rules: Retention, *, count: int, no
     return _due(oldest, None, now - age, RetentionRule.COUNT, surplus=count - rules.max_units)
 
 
-def files_due(oldest: Iterable[FinishedJob], rules: Retention, *, surplus: int, now: datetime) -> list[Due]:
+def files_due(
+    oldest: Iterable[FinishedJob], rules: RetentionSettings, *, surplus: int, now: datetime
+) -> list[Due]:
     """Which jobs are to lose their files, so that `surplus` bytes (of all that is not pinned) are freed."""
     age = timedelta(days=rules.files_days)
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.BYTES, surplus=surplus)
 
 
-def records_due(oldest: Iterable[FinishedJob], rules: Retention, *, count: int, now: datetime) -> list[Due]:
+def records_due(
+    oldest: Iterable[FinishedJob], rules: RetentionSettings, *, count: int, now: datetime
+) -> list[Due]:
     """Which of the `count` finished jobs that are not pinned are to be forgotten altogether."""
     age, surplus = timedelta(days=rules.record_days), count - rules.max_jobs
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.COUNT, surplus=surplus)
 
 
-def _untouchable(rules: Retention, now: datetime) -> datetime:
+def _untouchable(rules: RetentionSettings, now: datetime) -> datetime:
     return now - timedelta(hours=rules.at_least_hours)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 
-from ..config import Jobs as Settings
+from ..config import JobSettings
 from ..model.base import now
 from ..model.host import QueuePlace, Resources, Use, UserQueue
 from ..model.job import Job, JobState
@@ -35,7 +35,7 @@ class _BackingOff:
 class Queue:
     """Holds the jobs that have not ended: `update` takes each change of a job, `start_next` gives room."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: JobSettings) -> None:
         self._settings = settings
         self._capacity = Room.of(
             jobs=settings.max_running, cpus=settings.cpus, memory_bytes=settings.memory_bytes

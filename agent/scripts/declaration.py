@@ -16,6 +16,7 @@ from ..errors import AgentError, FieldError, Problem
 from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
 from ..model.inputs import Limits
+from ..model.refusal import Location, refusals
 from ..model.script import Parameter, ParameterType, Script
 
 # The reference implementation's expression for one type of block (PEP 723).
@@ -124,21 +125,12 @@ def _metadata(table: dict[str, Any]) -> Metadata:
             table = table | {"parameters": [_with_text(entry) for entry in tables]}
         metadata = Metadata.model_validate(table)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        raise MetadataError(
-            "; ".join(
-                f"{_key(problem['loc'], table)}: {_sentence(problem['type'], problem['msg'])}"
-                for problem in problems
-            )
-        ) from error
+        refused = refusals(error, unknown="is no key of an ml-job block")
+        raise MetadataError("; ".join(f"{_key(loc, table)}: {why}" for loc, why in refused)) from error
     except ValueError as error:  # an integer literal with more digits than Python writes
         raise MetadataError(f"parameters: {error}") from error
     _check_declarations(metadata.parameters)
     return metadata
-
-
-def _sentence(kind: str, message: str) -> str:
-    return "is no key of an ml-job block" if kind == "extra_forbidden" else message
 
 
 def _with_text(parameter: object) -> object:
@@ -159,7 +151,7 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
-def _key(loc: tuple[int | str, ...], table: dict[str, Any]) -> str:
+def _key(loc: Location, table: dict[str, Any]) -> str:
     """`parameters.depth.minimum`: a parameter by its name where it has one, else by its place from 1."""
     parts = [str(part) for part in loc]
     if len(loc) > 1 and loc[0] == "parameters" and isinstance(loc[1], int):

@@ -13,7 +13,8 @@ from pathlib import Path
 import aiohttp
 
 from agent.cli.failure import Failure
-from agent.config import Settings, load
+from agent.config import Settings
+from agent.config_files import load
 from agent.errors import AgentError
 from agent.model.job import Job
 

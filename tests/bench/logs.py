@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 
 from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
-from agent.config import Settings, load
+from agent.config import Settings
+from agent.config_files import load
 
 from .contender import PATIENCE, BenchError, command
 from .installed_agent import configured

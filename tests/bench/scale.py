@@ -36,7 +36,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAGE = 50
 READY_SECONDS = 60.0
 SETTLED_SECONDS = 3.0  # after the first answer: the retention's first round goes through the whole history
-RUN = "from agent.config import load; from agent.service import run; run(load())"
+RUN = "from agent.config_files import load; from agent.service import run; run(load())"
 CONFIG = """state_directory = "{base}/state"
 runtime_directory = "{base}/run"
 [scripts]

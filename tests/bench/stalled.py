@@ -27,7 +27,8 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from agent.config import Settings, load
+from agent.config import Settings
+from agent.config_files import load
 from agent.identity import authority as authority_module
 from agent.identity.authority import Authority
 from agent.model.base import now

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from agent.config import Egress
+from agent.config import EgressSettings
 from agent.egress import policy as policy_module
 from agent.egress import proxy as proxy_module
 from agent.egress.policy import Policy
 from agent.egress.proxy import Proxy
 from tests.support.waiting import until
 
-ALLOWED = Policy(Egress(allow=["db.example.com:443", "*.storage.example.com:8443"]))
+ALLOWED = Policy(EgressSettings(allow=["db.example.com:443", "*.storage.example.com:8443"]))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,9 @@ def test_an_allowed_name_leads_to_the_internet(address: str) -> None:
 
 def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> None:
     networks = ("10.0.0.0/8", "169.254.0.0/16", "fd00::/8", "64:ff9b:1::/48")
-    policy = Policy(Egress(allow=["db.example.com:443"], private=[ip_network(each) for each in networks]))
+    policy = Policy(
+        EgressSettings(allow=["db.example.com:443"], private=[ip_network(each) for each in networks])
+    )
     for address in ("10.1.2.3", "169.254.7.7", "fd00::1", "64:ff9b:1::a00:1"):
         assert policy.leads_to(ipaddress.ip_address(address))
     for address in ("169.254.169.254", "169.254.170.23", "fd00:ec2::23", "fd20:ce::254"):
@@ -88,7 +90,7 @@ def test_a_site_may_name_networks_of_its_own_but_not_a_clouds_credentials() -> N
 )
 def test_a_target_that_is_no_name_and_port_is_refused(target: str) -> None:
     with pytest.raises(ValidationError):
-        Egress(allow=[target])
+        EgressSettings(allow=[target])
 
 
 # --- connections --------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 @contextlib.asynccontextmanager
-async def serving(rules: Egress, directory: Path) -> AsyncIterator[tuple[Connect, Proxy]]:
+async def serving(rules: EgressSettings, directory: Path) -> AsyncIterator[tuple[Connect, Proxy]]:
     """A proxy on a socket in the directory."""
     proxy = Proxy(Policy(rules))
     listener = socket.socket(socket.AF_UNIX)
@@ -138,8 +140,8 @@ async def ask(connect: Connect, request: bytes) -> bytes:
         await writer.wait_closed()
 
 
-def loopback(port: int) -> Egress:
-    return Egress(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.1/32")])
+def loopback(port: int) -> EgressSettings:
+    return EgressSettings(allow=[f"127.0.0.1:{port}"], private=[ip_network("127.0.0.1/32")])
 
 
 @pytest.mark.usefixtures("in_a_job")
@@ -195,7 +197,7 @@ async def test_the_host_itself_is_not_reached_by_a_network_that_has_it(
 ) -> None:
     async with await asyncio.start_server(lambda *_: None, "127.0.0.2", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        rules = Egress(allow=[f"127.0.0.2:{port}"], private=[ip_network(each) for each in private])
+        rules = EgressSettings(allow=[f"127.0.0.2:{port}"], private=[ip_network(each) for each in private])
         async with serving(rules, tmp_path) as (connect, _):
             answer = await ask(connect, f"CONNECT 127.0.0.2:{port} HTTP/1.1\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 403 ")

@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from agent.config import Http, load, user_file
+from agent.config import HttpSettings, user_file
+from agent.config_files import load
 
 from . import agent_faults, host_faults, machine_faults, power, reboot, stream_faults
 from .audit import Verdict
@@ -112,7 +113,7 @@ def main() -> int:
     options = parser.parse_args()
     root = become(ACCOUNT)
     # Beside the installed agent's: hosts share the machine's network, and each has ports of its own.
-    installed = load().http if user_file().exists() else Http()
+    installed = load().http if user_file().exists() else HttpSettings()
     site = Site(10_000 + installed.port, machine=options.machine)
     if options.reboot:
         work = around(site, options.reboot, lambda: reboot.before(site), lambda: reboot.after(site))

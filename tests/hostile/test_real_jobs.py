@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 from tests.integration.conftest import Client, run
 from tests.support.git_repository import git
 

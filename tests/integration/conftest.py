@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 
 PATIENCE = 120.0  # seconds; generous, since a predicate is waited for and not a time
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 
 from .conftest import Client, run, wait_for
 

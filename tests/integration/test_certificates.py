@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
+from agent.config_files import load
 from agent.model.job import Job
 
 from .conftest import run

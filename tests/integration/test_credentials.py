@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
+from agent.config_files import load
 
 from .conftest import Client, run
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 
 from .conftest import Client, run, wait_for
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 from agent.identity import authority
 
 from .conftest import Client, run

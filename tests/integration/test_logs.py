@@ -14,7 +14,7 @@ import pytest
 from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.cli.job.stream import follow
-from agent.config import load
+from agent.config_files import load
 from tests.support.waiting import run, until
 
 LINE_MAX = 48 * 1024  # journald's default

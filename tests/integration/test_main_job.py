@@ -4,7 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from agent.config import load
+from agent.config_files import load
 
 from .conftest import Client, run
 

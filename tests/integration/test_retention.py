@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from agent.config import load
+from agent.config_files import load
 
 from .conftest import Client, run, wait_for
 

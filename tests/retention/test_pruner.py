@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Retention, Settings
+from agent.config import RetentionSettings, Settings
 from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
@@ -37,7 +37,7 @@ PRUNE = [
 import asyncio, time
 from agent.retention import pruner
 from agent.cli.admin.prune import opened
-from agent.config import load
+from agent.config_files import load
 
 remove = pruner.remove
 
@@ -106,7 +106,7 @@ class Scene:
     podman: StandInPodman = field(default_factory=StandInPodman)
 
     def pruner(self, **rules: Any) -> Pruner:
-        retention = Retention(**({"at_least_hours": 0} | rules))
+        retention = RetentionSettings(**({"at_least_hours": 0} | rules))
         settings = self.settings.model_copy(update={"retention": retention})
         units: Any = self.units
         podman: Any = self.podman

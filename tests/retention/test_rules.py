@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Retention
+from agent.config import RetentionSettings
 from agent.model.job import RetentionRule
 from agent.model.retention import FinishedJob
 from agent.retention.rules import Due, files_due, records_due, units_due
@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 FUTURE = datetime.max.replace(tzinfo=UTC)
 
 rules = st.builds(
-    Retention,
+    RetentionSettings,
     unit_hours=st.integers(0, 200),
     max_units=st.integers(0, 12),
     files_days=st.integers(0, 8),
@@ -31,7 +31,7 @@ jobs = st.lists(st.tuples(st.integers(-10, 400), st.integers(0, 100)), max_size=
 )
 
 
-def untouchable(retention: Retention) -> datetime:
+def untouchable(retention: RetentionSettings) -> datetime:
     """What ended later keeps its files and its record."""
     return NOW - timedelta(hours=retention.at_least_hours)
 
@@ -47,7 +47,7 @@ def check(finished: list[FinishedJob], due: list[Due], expired: datetime, kept: 
 
 
 @given(jobs, rules)
-def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: Retention) -> None:
+def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
     due = units_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(hours=retention.unit_hours))
     kept = finished[len(due) :]
@@ -57,7 +57,7 @@ def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: Reten
 
 
 @given(jobs, rules)
-def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: Retention) -> None:
+def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
     due = records_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(days=retention.record_days), untouchable(retention))
     kept = finished[len(due) :]
@@ -68,7 +68,9 @@ def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: Ret
 
 
 @given(jobs, rules, st.integers(0, 600))
-def test_files_go_by_age_and_bytes(finished: list[FinishedJob], retention: Retention, maximum: int) -> None:
+def test_files_go_by_age_and_bytes(
+    finished: list[FinishedJob], retention: RetentionSettings, maximum: int
+) -> None:
     surplus = sum(job.bytes for job in finished) - maximum
     due = files_due(finished, retention, surplus=surplus, now=NOW)
     check(finished, due, NOW - timedelta(days=retention.files_days), untouchable(retention))
@@ -81,7 +83,7 @@ def test_files_go_by_age_and_bytes(finished: list[FinishedJob], retention: Reten
 
 @given(jobs, rules, st.integers(1, 5))
 def test_in_steps_the_same_goes_as_at_once(
-    finished: list[FinishedJob], retention: Retention, step: int
+    finished: list[FinishedJob], retention: RetentionSettings, step: int
 ) -> None:
     at_once = [each.job for each in records_due(finished, retention, count=len(finished), now=NOW)]
     in_steps: list[FinishedJob] = []

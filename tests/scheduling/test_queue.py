@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import Jobs
+from agent.config import JobSettings
 from agent.model.base import now
 from agent.model.host import Use
 from agent.model.inputs import Limits
@@ -14,7 +14,7 @@ from agent.scheduling.queue import LONGEST_AROUND, Queue
 from tests.support.jobs import make_job
 
 GIB = 2**30
-SETTINGS = Jobs(
+SETTINGS = JobSettings(
     max_running=2,
     cpus=4,
     memory_bytes=8 * GIB,

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.api.routes import ROUTES
-from agent.config import load
+from agent.config_files import load
 from tests.faults.privilege import become
 from tests.integration.conftest import Client, run, wait_for
 

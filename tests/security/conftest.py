@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Settings, load
+from agent.config import Settings
+from agent.config_files import load
 from agent.host.systemd import Units
 from agent.jobs.disk_guard import DiskGuard
 from agent.jobs.parts import JobParts

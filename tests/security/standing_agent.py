@@ -30,7 +30,7 @@ from tests.support.small_site import IMAGE, import_image, make_repository
 from tests.support.waiting import run, until
 
 CHECKOUT = Path(__file__).parents[2]
-SERVE = "from agent.config import load; from agent.service import run; run(load())"
+SERVE = "from agent.config_files import load; from agent.service import run; run(load())"
 SCRIPT = "hold.py"  # never ends of its own accord: whoever cancels the one that runs starts the next
 SCRIPTS = {SCRIPT: "while :; do sleep 1; done"}
 ARTIFACT = "result.txt"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from agent.cli.job.profile import config_directory
-from agent.config import load
+from agent.config_files import load
 from agent.errors import AgentError
 from agent.jobs import disk_guard
 from agent.jobs.artifacts import open_artifact

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Egress, Settings, shipped
+from agent.config import EgressSettings, Settings, shipped
 from agent.model.job import JobState
 from agent.model.log import LogSource
 from tests.support.job_host import Host
@@ -52,7 +52,7 @@ async def settings(settings: Settings, allowed: int, tmp_path: Path) -> AsyncIte
         text = text.replace("@ML_AGENT@", str(program)).replace("@STATE@", str(settings.state_directory))
         text = text.replace("[Service]\n", f"[Service]\nEnvironment=ML_AGENT_CONFIG={home}/config.toml\n")
         (units / f"ml-egress@{NAME}.{kind}").write_text(text)
-    rules = Egress.model_validate({"allow": [f"127.0.0.1:{allowed}"], "private": ["127.0.0.1/32"]})
+    rules = EgressSettings.model_validate({"allow": [f"127.0.0.1:{allowed}"], "private": ["127.0.0.1/32"]})
     yield settings.model_copy(update={"egress": {NAME: rules}})
     await run("systemctl", "--user", "stop", SOCKET, SERVICE, check=False)
     for kind in ("socket", "service"):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from agent.cli.admin import main
-from agent.config import load
+from agent.config_files import load
 from agent.store.store import Store
 from tests.support.git_repository import commit, git
 

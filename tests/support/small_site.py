@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from agent.config import Http, Jobs, Scripts, Settings
+from agent.config import HttpSettings, JobSettings, ScriptSettings, Settings
 from agent.model.inputs import Limits
 from tests.support.git_repository import commit, git
 
@@ -80,14 +80,14 @@ def make_settings(
     return Settings(
         state_directory=directory / "state",
         runtime_directory=runtime,
-        scripts=Scripts(repository=repository or directory / "repository"),
-        jobs=Jobs(
+        scripts=ScriptSettings(repository=repository or directory / "repository"),
+        jobs=JobSettings(
             image=IMAGE,
             max_running=max_running,
             cpus=max_running,
             default_limits=Limits(memory_bytes=64 * 2**20, run_time_seconds=60),
         ),
-        http=Http(),
+        http=HttpSettings(),
         policy_directories=[policy.parent],
     )
 

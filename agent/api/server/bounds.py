@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class HttpBounds(Protocol):
-    """As the site configures them; `agent.config.Http` says what each means."""
+    """As the site configures them; `agent.config.HttpSettings` says what each means."""
 
     @property
     def max_body_bytes(self) -> int: ...

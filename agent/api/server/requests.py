@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from ...errors import AgentError, FieldError, Problem
-from ...model.script import REF
+from ...model.refusal import Location, refusals
 from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
@@ -118,13 +118,8 @@ def validate(model: type[M], values: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False, include_context=False)
-        raise _refused(
-            tuple(
-                FieldError(_path(detail["loc"]), _sentence(detail["type"], detail["msg"]))
-                for detail in details[:MAX_REPORTED]
-            )
-        ) from error
+        refused = refusals(error, unknown="is not known")[:MAX_REPORTED]
+        raise _refused(tuple(FieldError(_path(loc), why) for loc, why in refused)) from error
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -168,21 +163,10 @@ def _refused(errors: tuple[FieldError, ...]) -> AgentError:
     return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=errors)
 
 
-def _path(location: tuple[int | str, ...]) -> str:
-    """`hyperparameters.depth`, without pydantic's own marks; the name itself where a name is refused.
+def _path(location: Location) -> str:
+    """`hyperparameters.depth`; "body" where the whole body is refused.
 
     JSON can name a field with half a character (`"\\ud800"`), which no answer could repeat.
     """
-    parts = [str(part)[:80] for part in location if part != "[key]"]
+    parts = [str(part)[:80] for part in location]
     return ".".join(parts).encode("utf-8", "backslashreplace").decode() or "body"
-
-
-def _sentence(kind: str, message: str) -> str:
-    sentences = {
-        "missing": "is missing",
-        "extra_forbidden": "is not known",
-        "string_unicode": "must be text: half of a surrogate pair is none, in a name either",
-    }
-    if REF in message:  # pydantic would show the pattern
-        return "must be a branch, a tag or a commit"
-    return sentences.get(kind, message.removeprefix("Value error, ").replace("String should", "should"))

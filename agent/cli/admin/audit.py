@@ -10,7 +10,8 @@ import typer
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from ...audit.chain import AuditRow, Link
-from ...config import Settings, load
+from ...config import Settings
+from ...config_files import load
 from ...host.files import write_file
 from ...model.base import format_time, now
 from ...store.store import Store

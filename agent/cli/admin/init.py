@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ...config import Settings, load, user_file
+from ...config import Settings, user_file
+from ...config_files import load
 from ...errors import AgentError, Problem
 from ...host.files import write_file
 from ...scripts.git import Repository

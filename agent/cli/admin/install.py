@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from ...config import default_runtime_directory, load
+from ...config import default_runtime_directory
+from ...config_files import load
 from ...errors import AgentError, Problem
 from ..terminal import Screen
 from . import deeds, installation

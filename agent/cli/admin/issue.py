@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from ...config import Settings, load
+from ...config import Settings
+from ...config_files import load
 from ...errors import AgentError, Problem
 from ...host.files import write_file
 from ...identity import rotation

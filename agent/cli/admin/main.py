@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...config import load
+from ...config_files import load
 from ...errors import AgentError, Problem
 from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_file
 from ..options import VersionOption, print_version

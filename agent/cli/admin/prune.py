@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ...config import Settings, load
+from ...config import Settings
+from ...config_files import load
 from ...host.podman import Podman
 from ...host.systemd import Units
 from ...model.base import ID_PREFIX_LENGTH, format_time

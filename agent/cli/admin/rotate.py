@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ...config import Settings, load
+from ...config import Settings
+from ...config_files import load
 from ...errors import AgentError, Problem
 from ...identity import authority, rotation
 from ...model.certificate import Certificate

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from ...config import load
+from ...config_files import load
 from ...host.podman import Podman
 from ...model.job import Job
 from ...model.secret import SecretChange

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import load
+from agent.config_files import load
 from agent.identity import tls
 from agent.identity.authority import authorities, authority_id, certificates, server_names
 from agent.model.base import now

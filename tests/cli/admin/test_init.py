@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from agent.cli.failure import EXIT_CONFIGURATION
-from agent.config import load
+from agent.config_files import load
 from agent.identity import tls
 from agent.identity.authority import certificates, server_names
 from tests.support.ml_agent import Run

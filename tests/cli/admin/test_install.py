@@ -8,7 +8,7 @@ import pytest
 from agent.cli.admin import installation
 from agent.cli.admin.installation import Installation
 from agent.cli.failure import EXIT_CONFIGURATION
-from agent.config import load
+from agent.config_files import load
 from tests.support.ml_agent import Run
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from agent.cli.admin import installation
 from agent.cli.admin.installation import Installation
-from agent.config import load, shipped
+from agent.config import shipped
+from agent.config_files import load
 from agent.errors import AgentError
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.failure import EXIT_CONFIGURATION
-from agent.config import load
+from agent.config_files import load
 from agent.errors import AgentError, Problem
 from agent.identity.authority import authorities, certificates
 from agent.model.base import now

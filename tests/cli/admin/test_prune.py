@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from agent.config import load
+from agent.config_files import load
 from agent.store.store import Store
 from tests.support.jobs import old_job
 from tests.support.ml_agent import Run, with_store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.failure import EXIT_CONFIGURATION
-from agent.config import load
+from agent.config_files import load
 from agent.identity import authority as authority_module
 from agent.identity.authority import Authority, authorities, authority_id, certificates
 from agent.identity.key_files import replace_pair

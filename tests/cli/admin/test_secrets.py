@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.failure import EXIT_FAILURE
-from agent.config import load
+from agent.config_files import load
 from tests.support.ml_agent import Ended, Run
 from tests.support.stand_in_podman import StandInPodman
 

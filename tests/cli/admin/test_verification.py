@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.failure import EXIT_CONFIGURATION
-from agent.config import load
+from agent.config_files import load
 from tests.support.ml_agent import Run, audit_rows, put_on_path
 
 JOURNALCTL = """printf '%s\\n' "$@" > "$0.arguments"

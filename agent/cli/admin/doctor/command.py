@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import typer
 from rich.text import Text
 
-from ....config import Settings, load
+from ....config import Settings
+from ....config_files import load
 from ....host.podman import Podman
 from ...failure import EXIT_FAILURE
 from ...options import JsonOption

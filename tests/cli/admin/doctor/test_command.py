@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import load
+from agent.config_files import load
 from tests.support.ml_agent import Run, issue
 
 

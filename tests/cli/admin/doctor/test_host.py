@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.admin.doctor import host, program
-from agent.config import load
+from agent.config_files import load
 from tests.support.ml_agent import Run, put_on_path
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cli.admin.doctor import jobs
 from agent.cli.admin.doctor.findings import Finding, Level
-from agent.config import load
+from agent.config_files import load
 from agent.runtime.quadlet import TEMPLATE
 from tests.support.git_repository import commit
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager
