@@ -106,7 +106,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
-        archiver = Archiver(store, journal, settings.paths_of)
+        archiver = Archiver(store.jobs, journal, settings.paths_of)
         snapshots = Snapshots(
             settings.scripts.repository,
             settings.scripts.directory,
@@ -114,7 +114,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
         )
         jobs = JobParts(
             settings=settings,
-            store=store,
+            store=store.jobs,
             snapshots=snapshots,
             podman=podman,
             compiler=Compiler(
@@ -152,7 +152,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
                         artifacts=jobs.results,
                         logs=logs,
                         metrics=MetricsReader(logs, settings.paths_of),
-                        changes=Changes(store),
+                        changes=Changes(store.changes),
                         secrets=UserSecrets(
                             Secrets(
                                 podman,
@@ -165,7 +165,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
                         ),
                     ),
                     Certificates(
-                        store,
+                        store.certificates,
                         settings.pki_directory,
                         lifetime=timedelta(days=settings.certificates.client_days),
                         max_per_user=settings.certificates.max_per_user,

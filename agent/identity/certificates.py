@@ -12,7 +12,7 @@ from ..audit.chain import Caller
 from ..errors import AgentError, Problem
 from ..model.base import format_time, now
 from ..model.certificate import Certificate, Principal, RenewedCertificate
-from ..store.store import Store
+from ..store.certificates import CertificateStore
 from . import signing_request
 from .authority import Authority, ClientKey, authorities, authority_id, pem
 from .subject import Subject, fingerprint, identify
@@ -23,7 +23,9 @@ FRESH = 1.0  # seconds for which one look at the record serves all streams of a 
 class Certificates:
     """Decides who is asking, and renews a certificate for its holder."""
 
-    def __init__(self, store: Store, directory: Path, *, lifetime: timedelta, max_per_user: int) -> None:
+    def __init__(
+        self, store: CertificateStore, directory: Path, *, lifetime: timedelta, max_per_user: int
+    ) -> None:
         self._store = store
         self._directory = directory
         self._lifetime = lifetime
@@ -38,12 +40,12 @@ class Certificates:
         Raises `AgentError` (certificate-refused) that says why it is nobody.
         """
         subject = identify(der)
-        certificate = await self._store.certificates.get(subject.serial)
+        certificate = await self._store.get(subject.serial)
         principal = _principal(subject, certificate)
         if certificate is not None and certificate.used_at is None:
             # On a full disk it stays unknown that it is in use; that is no reason to refuse its holder.
             with contextlib.suppress(AgentError):
-                await self._store.certificates.mark_used(subject.serial, now())
+                await self._store.mark_used(subject.serial, now())
         return principal
 
     async def identify_again(self, der: bytes) -> Principal:
@@ -57,7 +59,7 @@ class Certificates:
                 self._recent.clear()
                 self._recent_since = time.monotonic()
             if subject.serial not in self._recent:
-                self._recent[subject.serial] = await self._store.certificates.get(subject.serial)
+                self._recent[subject.serial] = await self._store.get(subject.serial)
             certificate = self._recent[subject.serial]
         return _principal(subject, certificate)
 
@@ -73,7 +75,7 @@ class Certificates:
         renewed = recorded(certificate, trusted[0], principal, renews=identify(der).serial)
         until = format_time(renewed.expires_at)
         deed = caller.did("renewCertificate", renewed.serial, renews=renewed.renews or "", until=until)
-        await self._store.certificates.renew(renewed, limit=self._max_per_user, deed=deed)
+        await self._store.renew(renewed, limit=self._max_per_user, deed=deed)
         return RenewedCertificate(
             certificate=pem([certificate]).decode(),
             ca_certificates=pem(trusted).decode(),

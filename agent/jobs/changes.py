@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from ..errors import AgentError
 from ..model.event import Change, History
-from ..store.store import Store
+from ..store.changes import ChangeStore
 
 log = logging.getLogger("ml-agent")
 
@@ -25,7 +25,7 @@ LOOK = 2.0  # seconds between two looks for what another process has written, as
 class Changes:
     """Read by `after`, with `changed` to wait for more, inside `watched`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ChangeStore) -> None:
         self._store = store
         self._held: dict[str, Change] = {}  # by job, in the order of their numbers
         self._complete_after = self._newest = 0
@@ -53,23 +53,23 @@ class Changes:
 
     async def history(self) -> History:
         """Which changes are known."""
-        return await self._store.changes.history()
+        return await self._store.history()
 
     async def current(self, *, owner: str | None, ended: int) -> tuple[History, AsyncIterator[list[Change]]]:
         """The jobs that have not ended and the newest others, by their newest change, in portions.
 
         A job that is removed meanwhile has no `job`, or is left out.
         """
-        history, job_ids = await self._store.changes.current(owner=owner, ended=ended)
+        history, job_ids = await self._store.current(owner=owner, ended=ended)
         return history, self._portions(job_ids)
 
     async def _portions(self, job_ids: Sequence[str]) -> AsyncIterator[list[Change]]:
         for start in range(0, len(job_ids), WATCHERS_PAGE):
-            yield await self._store.changes.newest_of_each(job_ids[start : start + WATCHERS_PAGE])
+            yield await self._store.newest_of_each(job_ids[start : start + WATCHERS_PAGE])
 
     async def missed(self, seq: int, *, owner: str | None, limit: int) -> int:
         """How many jobs have changed after `seq`, counted up to `limit`."""
-        return await self._store.changes.count_after(seq, owner=owner, limit=limit)
+        return await self._store.count_after(seq, owner=owner, limit=limit)
 
     async def after(
         self, seq: int, *, owner: str | None = None, limit: int = WATCHERS_PAGE
@@ -86,8 +86,8 @@ class Changes:
                 if owner in (None, change.owner):
                     found.append(change)
             return max(seq, self._newest), found[::-1]
-        newest = (await self._store.changes.history()).newest
-        stored = await self._store.changes.after(seq, owner=owner, limit=limit)
+        newest = (await self._store.history()).newest
+        stored = await self._store.after(seq, owner=owner, limit=limit)
         last = stored[-1].seq if stored else seq
         return (last if len(stored) == limit else max(newest, last)), stored
 
@@ -96,8 +96,8 @@ class Changes:
         if self._holds_all_after(seq):
             newest, change = self._newest, self._held.get(job_id)
         else:
-            newest = (await self._store.changes.history()).newest
-            change = await self._store.changes.newest_of(job_id)
+            newest = (await self._store.history()).newest
+            change = await self._store.newest_of(job_id)
         if change is None or change.seq <= seq:
             return max(newest, seq), None
         return max(newest, change.seq), change
@@ -118,7 +118,7 @@ class Changes:
         """Reads for as long as somebody watches; a store that cannot be read now is asked again."""
         while True:
             try:
-                with self._store.changes.on_commit(self._written.set):
+                with self._store.on_commit(self._written.set):
                     await self._follow()
             except AgentError as error:
                 log.warning("changes cannot be read: %s", error)
@@ -126,11 +126,11 @@ class Changes:
 
     async def _follow(self) -> None:
         if not self._following:
-            self._newest = self._complete_after = (await self._store.changes.history()).newest
+            self._newest = self._complete_after = (await self._store.history()).newest
             self._following = True
         while True:
             self._written.clear()
-            found = await self._store.changes.after(self._newest, limit=PAGE)
+            found = await self._store.after(self._newest, limit=PAGE)
             for change in found:
                 self._hold(change)
             if found:

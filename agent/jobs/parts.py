@@ -11,7 +11,7 @@ from ..runtime import exit_journal
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
 from ..scripts.snapshots import Snapshots
-from ..store.store import Store
+from ..store.jobs import JobStore
 from .host_status import HostStatus
 from .preparation import Preparation
 from .reconciler import ExitOf, Reconciler
@@ -27,7 +27,7 @@ class JobParts:
         self,
         *,
         settings: Settings,
-        store: Store,
+        store: JobStore,
         snapshots: Snapshots,
         podman: Podman,
         compiler: Compiler,

@@ -15,8 +15,7 @@ from ..model.base import new_job_id, now, unit_name
 from ..model.host import QueuePlace
 from ..model.job import Job, JobPage, JobState, Reason, no_such_job
 from ..scheduling.queue import Queue
-from ..store.jobs import IdTaken
-from ..store.store import Store
+from ..store.jobs import IdTaken, JobStore
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Registry:
     def __init__(
         self,
         settings: Settings,
-        store: Store,
+        store: JobStore,
         queue: Queue,
         *,
         on_end: Callable[[Job], None] = lambda _: None,
@@ -58,8 +57,8 @@ class Registry:
 
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""
-        self._active = {job.job_id: ActiveJob(job) for job in await self._store.jobs.active()}
-        self._queue.load((active.job for active in self._active.values()), await self._store.jobs.uses())
+        self._active = {job.job_id: ActiveJob(job) for job in await self._store.active()}
+        self._queue.load((active.job for active in self._active.values()), await self._store.uses())
         self.wake.set()
 
     # What clients ask for
@@ -67,14 +66,14 @@ class Registry:
     async def get(self, job_id: str) -> Job:
         """The job as last committed, and its place in the queue. Raises `AgentError` (job-not-found)."""
         active = self._active.get(job_id)
-        job = active.job if active else await self._store.jobs.get(job_id)
+        job = active.job if active else await self._store.get(job_id)
         if job is None:
             raise no_such_job()
         return self._queue.with_place(job)
 
     async def page(self, **filters: Any) -> JobPage:
         """A page of jobs, newest first; takes what `Store.page` takes."""
-        page = await self._store.jobs.page(**filters)
+        page = await self._store.page(**filters)
         return page.model_copy(update={"jobs": [self._queue.with_place(job) for job in page.jobs]})
 
     def placed(self, job: Job) -> Job:
@@ -115,9 +114,7 @@ class Registry:
     async def _pin(self, job_id: str, *, pinned: bool, deed: Deed | None) -> None:
         active = self._active.get(job_id)
         async with active.lock if active else contextlib.nullcontext():
-            job = await self._store.jobs.pin(
-                job_id, pinned=pinned, limit=self._max_pinned_per_user, deed=deed
-            )
+            job = await self._store.pin(job_id, pinned=pinned, limit=self._max_pinned_per_user, deed=deed)
             if active and job:
                 active.job = job
         self._tell(job_id)
@@ -157,7 +154,7 @@ class Registry:
         """The job that this request has made before. Raises `AgentError` (idempotency-mismatch)."""
         if idempotency_key is None:
             return None
-        known = await self._store.jobs.by_key(owner, idempotency_key, fingerprint)
+        known = await self._store.by_key(owner, idempotency_key, fingerprint)
         return await self.get(known.job_id) if known else None
 
     async def add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
@@ -173,7 +170,7 @@ class Registry:
             job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
 
     async def _add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
-        committed = await self._store.jobs.add(
+        committed = await self._store.add(
             job,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
@@ -189,7 +186,7 @@ class Registry:
 
     async def manager_asked(self, active: ActiveJob) -> str:
         """The systemd manager that was asked to start the job, or "" if none was."""
-        return active.manager or await self._store.jobs.manager_of(active.job.job_id)
+        return active.manager or await self._store.manager_of(active.job.job_id)
 
     async def change(
         self,
@@ -229,7 +226,7 @@ class Registry:
         # Each use is added to the one before it.
         async with self._charging if gives_back else contextlib.nullcontext():
             use = self._queue.use_after(changed) if gives_back else None
-            if not await self._store.jobs.update(changed, manager=manager, use=use, deed=deed):
+            if not await self._store.update(changed, manager=manager, use=use, deed=deed):
                 raise AgentError(Problem.INTERNAL, f"Job {changed.job_id} was changed by another agent.")
             if use is not None:
                 self._queue.charge(use)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ..errors import AgentError
 from ..model.job import Job
 from ..model.paths import JobPaths
-from ..store.store import Store
+from ..store.jobs import JobStore
 from . import archive
 from .job_log import SETTLING, read_journal
 from .journal import Journal
@@ -29,7 +29,7 @@ DELAY = SETTLING.total_seconds()  # after a job's end; then the journal has all 
 class Archiver:
     """Archives one log after the other into the jobs' files, which `paths_of` finds by the job id."""
 
-    def __init__(self, store: Store, journal: Journal, paths_of: Callable[[str], JobPaths]) -> None:
+    def __init__(self, store: JobStore, journal: Journal, paths_of: Callable[[str], JobPaths]) -> None:
         self._store = store
         self._journal = journal
         self._paths_of = paths_of
@@ -43,7 +43,7 @@ class Archiver:
 
     async def load(self) -> None:
         """Queues what an earlier agent did not archive."""
-        for job in await self._store.jobs.unarchived():
+        for job in await self._store.unarchived():
             self.add(job)
 
     def add(self, job: Job) -> None:
@@ -74,4 +74,4 @@ class Archiver:
                 await archive.write(paths.log, lines)
             metrics = collector.metrics(job.job_id, complete=True)
             await asyncio.to_thread(write_metrics, paths.metrics, metrics)
-        await self._store.jobs.mark_archived(job.job_id)
+        await self._store.mark_archived(job.job_id)

@@ -275,7 +275,7 @@ async def serve(
                 artifacts=jobs.results,
                 logs=logs,
                 metrics=MetricsReader(logs, settings.paths_of),
-                changes=Changes(store),
+                changes=Changes(store.changes),
                 secrets=UserSecrets(
                     secrets,
                     begun=jobs.registry.begun,
@@ -285,7 +285,9 @@ async def serve(
             )
             app = build(
                 backend,
-                Certificates(store, authorities.directory, lifetime=timedelta(days=30), max_per_user=5),
+                Certificates(
+                    store.certificates, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
+                ),
                 store.audit.append,
                 http,
             )

@@ -522,7 +522,7 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
     served.log(mark("metric", name="loss", value=0.5), "END")
     await end(served, job)
     state = served.scene.settings.state_directory
-    archiver = Archiver(served.scene.store, Journal(), served.scene.settings.paths_of)
+    archiver = Archiver(served.scene.store.jobs, Journal(), served.scene.settings.paths_of)
     await archiver.archive(await served.jobs.registry.get(job["job_id"]))
     kept = state / "jobs" / job["job_id"] / "metrics.json"
     served.journal_file.write_text("")
@@ -581,7 +581,7 @@ async def test_one_who_is_behind_what_is_held_is_served_from_the_store(
     monkeypatch.setattr(changes_module, "HELD", 2)
     jobs = [await served.jobs.registry.get((await alice.submit())["job_id"]) for _ in range(4)]
     store = served.scene.store
-    changes = Changes(store)
+    changes = Changes(store.changes)
     async with changes.watched():
         start = (await changes.history()).newest
         await changes.changed(start, 0.1)

@@ -31,7 +31,9 @@ class Site:
     def __init__(self, store: Store, directory: Path) -> None:
         self.store = store
         self.authority = Authority.create(directory, "test CA")
-        self.certificates = Certificates(store, directory, lifetime=timedelta(days=30), max_per_user=3)
+        self.certificates = Certificates(
+            store.certificates, directory, lifetime=timedelta(days=30), max_per_user=3
+        )
         issued = self.authority.issue_client("carol", timedelta(days=2))
         self.row = recorded(issued.certificate, issued.issuer, CAROL)
         self.der = issued.certificate.public_bytes(Encoding.DER)

@@ -83,7 +83,7 @@ async def kept(file: Path) -> list[str]:
 async def test_what_an_earlier_agent_left_is_archived(store: Store, tmp_path: Path) -> None:
     job = await ended_job(store, tmp_path / "jobs")
     assert await store.jobs.unarchived() == [job]
-    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert await kept(paths_below(tmp_path / "jobs")(job.job_id).log) == [job.unit] * 3
     assert await store.jobs.unarchived() == []
@@ -95,7 +95,7 @@ async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None
             return [Line(1, 1767225600123, LogSource.JOB, b"short", "c")]
 
     job = await ended_job(store, tmp_path / "jobs")
-    async with at_work(Archiver(store, Short(), paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, Short(), paths_below(tmp_path / "jobs"))):
         pass
     assert await kept(paths_below(tmp_path / "jobs")(job.job_id).log) == ["short"]
 
@@ -103,7 +103,7 @@ async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None
 async def test_a_job_that_ends_now_is_archived_and_the_archiver_is_not_idle_before(
     store: Store, tmp_path: Path
 ) -> None:
-    one = Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))
+    one = Archiver(store.jobs, StandInJournal(), paths_below(tmp_path / "jobs"))
     async with at_work(one):
         job = await ended_job(store, tmp_path / "jobs")
         one.add(job)
@@ -113,7 +113,7 @@ async def test_a_job_that_ends_now_is_archived_and_the_archiver_is_not_idle_befo
 
 async def test_a_job_that_never_started_has_no_log(store: Store, tmp_path: Path) -> None:
     await ended_job(store, tmp_path / "jobs", began=False)
-    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert not (tmp_path / "jobs").exists()
     assert await store.jobs.unarchived() == []
@@ -126,10 +126,10 @@ async def test_a_log_that_cannot_be_archived_is_left_to_the_next_agent(
     job = await ended_job(store, tmp_path / "jobs")
     journal = StandInJournal()
     journal.fails = error
-    async with at_work(Archiver(store, journal, paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, journal, paths_below(tmp_path / "jobs"))):
         pass
     assert list((tmp_path / "jobs" / job.job_id).iterdir()) == []
-    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert await store.jobs.unarchived() == []
 
@@ -140,7 +140,7 @@ async def test_a_log_that_was_archived_before_the_agent_died_is_not_read_again(
     job = await ended_job(store, tmp_path / "jobs")
     file = paths_below(tmp_path / "jobs")(job.job_id).log
     file.write_bytes(b"kept")
-    async with at_work(Archiver(store, StandInJournal(), paths_below(tmp_path / "jobs"))):
+    async with at_work(Archiver(store.jobs, StandInJournal(), paths_below(tmp_path / "jobs"))):
         pass
     assert file.read_bytes() == b"kept"
     assert await store.jobs.unarchived() == []
@@ -161,7 +161,7 @@ async def test_a_log_without_its_closing_entry_is_waited_for(store: Store, tmp_p
     job = (await ended_job(store, tmp_path)).model_copy(
         update={"invocation_id": "0" * 32, "finished_at": settled}
     )
-    await Archiver(store, BusyJournal(), paths_below(tmp_path)).archive(job)
+    await Archiver(store.jobs, BusyJournal(), paths_below(tmp_path)).archive(job)
     assert await kept(paths_below(tmp_path)(job.job_id).log) == [job.unit] * 3 + ["the last one"]
 
 
@@ -170,5 +170,5 @@ async def test_a_closing_entry_that_is_long_gone_is_not_waited_for(store: Store,
     long_ago = now() - job_log.SETTLING_UNCLOSED
     job = ended.model_copy(update={"invocation_id": "0" * 32, "finished_at": long_ago})
     journal = BusyJournal()
-    await Archiver(store, journal, paths_below(tmp_path)).archive(job)
+    await Archiver(store.jobs, journal, paths_below(tmp_path)).archive(job)
     assert not journal.waited_for

@@ -86,7 +86,7 @@ async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncI
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         jobs = JobParts(
             settings=settings,
-            store=store,
+            store=store.jobs,
             snapshots=Snapshots(settings.scripts.repository, "scripts", settings.snapshots_directory),
             podman=podman,
             compiler=Compiler(

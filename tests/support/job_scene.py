@@ -134,7 +134,7 @@ class Scene:
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
         return JobParts(
             settings=self.settings,
-            store=self.store,
+            store=self.store.jobs,
             exit_of=self.exit_of,
             snapshots=self.snapshots(),
             hooks=shipped("units"),
