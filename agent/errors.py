@@ -1,4 +1,4 @@
-"""Errors that a person or a client is told about."""
+"""Errors that are shown to a person or a client."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -47,7 +47,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True)
 class FieldError:
-    """One refused value: `field` is a path such as `hyperparameters.depth`, `message` says what is taken."""
+    """One wrong value. `field` is a path such as `hyperparameters.depth`, `message` says what is expected."""
 
     field: str
     message: str
@@ -57,7 +57,7 @@ class FieldError:
 class AgentError(Exception):
     """What went wrong (`message`, one sentence) and what to do about it (`hint`, one sentence or empty).
 
-    Knows no HTTP: `agent.api` maps `problem` to a status code, the commands map it to an exit status.
+    The API maps `problem` to a status code, and the commands map it to an exit status.
     """
 
     problem: Problem

@@ -236,5 +236,5 @@ async def _leave(listener: Listener, connections: Connections, runner: web.AppRu
     listener.stop()
     await listener.finish(LAST_HANDSHAKES_TIMEOUT)
     # The runner closes a connection that has sent no request yet.
-    await connections.begun(FIRST_REQUEST_TIMEOUT)
+    await connections.first_requests(FIRST_REQUEST_TIMEOUT)
     await runner.cleanup()

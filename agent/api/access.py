@@ -1,6 +1,6 @@
-"""Who may do what: one table, and the guard that holds every request to it before its handler runs.
+"""Who may do what: one table, and the guard that checks each request against it before the handler runs.
 
-`docs/authorisation.md` shows the table; the tests try every cell of it.
+docs/authorisation.md shows the table; the tests try every cell of it.
 """
 
 import functools
@@ -22,43 +22,43 @@ from .server.identity import CALLER, PRINCIPAL
 
 
 class Cell(StrEnum):
-    """What becomes of a call. In a list or a stream, what is ABSENT is left out."""
+    """The answer to a call. ABSENT jobs are also left out of lists and streams."""
 
     YES = "yes"
     FORBIDDEN = "403"
     ABSENT = "404"
-    NOTHING = "-"  # there is no such thing as another's
+    NOTHING = "-"  # the call is never about another user
 
 
 class Audited(StrEnum):
-    """What of a call leaves a row in the audit, besides its refusal."""
+    """Which calls have an audit row. A refusal always has one."""
 
     NOTHING = ""
-    DEED = "deed"
-    LOOK = "look"  # at another's job
+    DEED = "deed"  # every call
+    LOOK = "look"  # a call about another user's job
 
 
 @dataclass(frozen=True)
 class Grant:
-    """What one role may: with what is one's own, and with what is another's."""
+    """What one role may do with its own jobs, and with those of other users."""
 
     own: Cell
     others: Cell
 
     def cell(self, *, own: bool) -> Cell:
-        """One of the two."""
+        """The answer to a call about a job of one's own, or about another user's."""
         return self.own if own else self.others
 
 
 OWN = Grant(Cell.YES, Cell.ABSENT)
 ALL = Grant(Cell.YES, Cell.YES)
-SEES_OTHERS = Grant(Cell.YES, Cell.FORBIDDEN)  # may know that it exists, and not do this
+SEES_OTHERS = Grant(Cell.YES, Cell.FORBIDDEN)  # may see the job, but not do this with it
 NO_OTHERS = Grant(Cell.YES, Cell.NOTHING)
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the roles may do with one call."""
+class Permissions:
+    """What each role may do with one call, and whether the audit records it."""
 
     analyst: Grant
     operator: Grant
@@ -66,7 +66,7 @@ class Row:
     audited: Audited = Audited.NOTHING
 
     def grant(self, role: Role) -> Grant:
-        """That of one role."""
+        """What one role may do."""
         match role:
             case Role.ANALYST:
                 return self.analyst
@@ -76,33 +76,33 @@ class Row:
                 return self.administrator
 
 
-# By operationId. A route without a row here cannot be served.
-#                          analyst    operator     administrator
+# By operationId. A route that is not here cannot be served.
+#                                  analyst    operator     administrator
 TABLE = {
-    "submitJob": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "listJobs": Row(OWN, ALL, ALL),
-    "getJob": Row(OWN, ALL, ALL),
-    "cancelJob": Row(OWN, ALL, ALL, Audited.DEED),
-    "pinJob": Row(OWN, ALL, ALL, Audited.DEED),
-    "unpinJob": Row(OWN, ALL, ALL, Audited.DEED),
-    "rerunJob": Row(OWN, SEES_OTHERS, ALL, Audited.DEED),
-    "getLogs": Row(OWN, ALL, ALL, Audited.LOOK),
-    "getJobEvents": Row(OWN, ALL, ALL),
-    "getMetrics": Row(OWN, ALL, ALL),
-    "getUsage": Row(OWN, ALL, ALL),
-    "getEvents": Row(OWN, ALL, ALL),
-    "listArtifacts": Row(OWN, ALL, ALL, Audited.LOOK),
-    "getArtifact": Row(OWN, ALL, ALL, Audited.LOOK),
-    "listSecrets": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS),
-    "setSecret": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "removeSecret": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "renewCertificate": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "listScripts": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS),
-    "getHost": Row(OWN, ALL, ALL),
-    "getOpenapi": Row(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "submitJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
+    "listJobs": Permissions(OWN, ALL, ALL),
+    "getJob": Permissions(OWN, ALL, ALL),
+    "cancelJob": Permissions(OWN, ALL, ALL, Audited.DEED),
+    "pinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
+    "unpinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
+    "rerunJob": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED),
+    "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK),
+    "getJobEvents": Permissions(OWN, ALL, ALL),
+    "getMetrics": Permissions(OWN, ALL, ALL),
+    "getUsage": Permissions(OWN, ALL, ALL),
+    "getEvents": Permissions(OWN, ALL, ALL),
+    "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK),
+    "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK),
+    "listSecrets": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "setSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
+    "removeSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
+    "renewCertificate": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
+    "listScripts": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "getHost": Permissions(OWN, ALL, ALL),
+    "getOpenapi": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
 }
 
-# Rules about values, which the table has no column for.
+# A rule about a value, which the table has no column for.
 MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
 
 JOB = web.RequestKey("job", Job)
@@ -110,31 +110,34 @@ OPERATION = web.RequestKey("operation", str)
 JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 
 
-def whose(request: web.Request, principal: Principal | None = None) -> str | None:
-    """Whose jobs this call shows, now or to the same client as it has become: one user's, or None for all."""
+def visible_owner(request: web.Request, principal: Principal | None = None) -> str | None:
+    """The user whose jobs this call shows; None for all users' jobs.
+
+    `principal` is the client as it is now, by default as the request began.
+    """
     principal = principal or request[PRINCIPAL]
     others = TABLE[request[OPERATION]].grant(principal.role).others
     return None if others is Cell.YES else principal.user
 
 
 def check_priority(principal: Principal, priority: int) -> None:
-    """Raises `AgentError` (forbidden) for a priority that puts a job before those of others."""
+    """Raises `AgentError` (forbidden) if the role may not put a job before those of other users."""
     if priority > 0 and principal.role not in MAY_GO_FIRST:
-        raise _forbidden("priority", "must be at most 0; only administrators put jobs before those of others")
+        raise _forbidden("priority", "must be at most 0: only administrators may put a job before others")
 
 
 def check_owner(request: web.Request, owner: str | None) -> str | None:
-    """The owner to filter by. Raises `AgentError` (forbidden) where a client asks for another's, unseen."""
-    visible = whose(request)
+    """The owner to filter by. Raises `AgentError` (forbidden) if the client may not see that user's jobs."""
+    visible = visible_owner(request)
     if visible is not None and owner not in (None, visible):
-        raise _forbidden("owner", "must be yourself; only operators and administrators see others' jobs")
+        raise _forbidden("owner", "must be yourself: only operators and administrators see other users' jobs")
     return visible or owner
 
 
-async def check_again(request: web.Request) -> None:
-    """For answers that go on after their client has become another: whether it may still have this one.
+async def check_still_allowed(request: web.Request) -> None:
+    """Checks a request again whose answer still goes on, after the role of its client has changed.
 
-    Raises `AgentError` (job-not-found, forbidden) where the table says no to the principal as it is by now.
+    Raises `AgentError` (job-not-found, forbidden) if the new role may not make this call.
     """
     principal, job = request[PRINCIPAL], request.get(JOB)
     grant = TABLE[request[OPERATION]].grant(principal.role)
@@ -144,51 +147,53 @@ async def check_again(request: web.Request) -> None:
 
 
 class Guard:
-    """Stands before every handler: finds the job that a path names, and asks the table."""
+    """Finds the job that a path names, and checks the table before the handler runs."""
 
     def __init__(self, jobs: JobRecords, trail: Trail) -> None:
         self._jobs = jobs
         self._trail = trail
         self._guarded: set[Handler] = set()
 
-    def before(self, operation_id: str, handler: Handler) -> Handler:
-        """The handler, guarded; where the path has a job, it finds it under `JOB`.
+    def guard(self, operation_id: str, handler: Handler) -> Handler:
+        """The handler behind the table. It has the job of its path, if there is one, in `request[JOB]`.
 
-        Raises `AgentError` (internal) where the table has no such row.
+        Raises `AgentError` (internal) if the table does not have the call.
         """
-        row = TABLE.get(operation_id)
-        if row is None:
+        permissions = TABLE.get(operation_id)
+        if permissions is None:
             raise AgentError(
                 Problem.INTERNAL,
-                f"The call {operation_id} has no row in the table of who may do what.",
-                "Add one to TABLE in agent/api/access.py.",
+                f"The table of permissions does not have the call {operation_id}.",
+                "Add it to TABLE in agent/api/access.py.",
             )
 
         @functools.wraps(handler)
         async def guarded(request: web.Request) -> web.StreamResponse:
             request[OPERATION] = operation_id
-            await self._admit(request, row)
+            await self._admit(request, permissions)
             try:
                 return await handler(request)
             except AgentError as error:
-                if error.problem is Problem.FORBIDDEN:  # by a rule
+                if error.problem is Problem.FORBIDDEN:  # by a rule about a value
                     await self._refused(request, error.problem)
                 raise
 
         self._guarded.add(guarded)
         return guarded
 
-    def demand_all(self, app: web.Application) -> None:
-        """Raises `AgentError` (internal) where a route was added without the guard."""
+    def check_all_guarded(self, app: web.Application) -> None:
+        """Raises `AgentError` (internal) for a route that was added without the guard."""
         for route in app.router.routes():
             if route.handler not in self._guarded:
                 raise AgentError(
-                    Problem.INTERNAL, f"{route.method} {route.resource} answers whoever asks.", "Guard it."
+                    Problem.INTERNAL,
+                    f"{route.method} {route.resource} has no guard: it answers everybody.",
+                    "Add the route with Guard.guard.",
                 )
 
-    async def _admit(self, request: web.Request, row: Row) -> None:
+    async def _admit(self, request: web.Request, permissions: Permissions) -> None:
         principal = request[PRINCIPAL]
-        grant = row.grant(principal.role)
+        grant = permissions.grant(principal.role)
         if "job_id" not in request.match_info:
             if grant.own is not Cell.YES:
                 await self._refused(request, Problem.FORBIDDEN)
@@ -200,14 +205,14 @@ class Guard:
         owner = {"owner": job.owner} if job else {}
         if job is not None and cell is Cell.YES:
             request[JOB] = job
-            if row.audited is Audited.LOOK and not own:
+            if permissions.audited is Audited.LOOK and not own:
                 what = owner | _path(request)
                 await self._trail.shown(request[CALLER], request[OPERATION], job.job_id, **what)
         elif cell is Cell.FORBIDDEN:
             await self._refused(request, Problem.FORBIDDEN, **owner)
             raise _forbidden()
         else:
-            # Another's job and none differ in nothing that a client sees, nor in the time that it takes.
+            # Another user's job is indistinguishable from a missing one, timing included.
             await self._refused(request, Problem.JOB_NOT_FOUND, **owner)
             raise no_such_job()
 
@@ -234,6 +239,6 @@ def _forbidden(field: str = "", message: str = "") -> AgentError:
     return AgentError(
         Problem.FORBIDDEN,
         "Your role does not allow this.",
-        "docs/authorisation.md says who may do what.",
+        "docs/authorisation.md lists what each role may do.",
         (FieldError(field, message),) if field else (),
     )

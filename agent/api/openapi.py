@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the route table and the models."""
+"""The OpenAPI 3.1 document, generated from the route table and the models."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "name": TypeAdapter(SecretName).json_schema(),
 }
-# What any request may be answered, whatever it asks for.
+# Problems that any request may be answered with.
 ALWAYS = (
     Problem.MALFORMED_REQUEST,
     Problem.CERTIFICATE_REFUSED,
@@ -41,13 +41,13 @@ OF_A_BODY = (
 
 
 async def get_openapi(request: web.Request) -> web.Response:
-    """The document itself."""
+    """The OpenAPI document."""
     return web.Response(text=document(), content_type="application/json")
 
 
 @functools.cache
 def document() -> str:
-    """The document as JSON text, the same for as long as the program runs."""
+    """The document as JSON text. It does not change while the program runs."""
     definitions, schemas = _schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
@@ -80,7 +80,7 @@ Key = tuple[type[Model], Literal["validation", "serialization"]]
 
 
 def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
-    """The components, and the reference to each model: as it is read, or as it is sent."""
+    """The components, and a reference to each model as the agent reads it or sends it."""
     wanted: list[Key] = [(ProblemDocument, "serialization")]
     for route in ROUTES:
         if isinstance(route.body, type):
@@ -98,16 +98,16 @@ def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
 
 
 def _reached(node: Any, schemas: dict[str, Any]) -> set[str]:
-    """The names of the schemas that a piece of the document refers to, at whatever distance."""
+    """The names of the schemas that a part of the document refers to, directly or through others."""
     names = set(re.findall(REF.format(model=r"(\w+)"), json.dumps(node)))
     return names.union(*(_reached(schemas[name], schemas) for name in names))
 
 
 def _open(schema: dict[str, Any]) -> dict[str, Any]:
-    """What is sent may have more in a later version: members and reasons, as docs/api.md says.
+    """A schema of what the agent sends, open for the members and reasons of a later version (docs/api.md).
 
-    A reason is a plain string, with those that there are as its examples. A client that is generated refuses
-    what is closed, and with `additionalProperties: true` it would have to keep what it does not know.
+    A reason is a plain string with the present reasons as examples. Generated clients refuse unknown members
+    of a closed schema; with `additionalProperties: true` they would have to keep them.
     """
     opened = {
         key: _open(value) if isinstance(value, dict) else value
@@ -120,9 +120,9 @@ def _open(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_null(schema: dict[str, Any], *, sent: bool) -> dict[str, Any]:
-    """An optional field is absent, never null: no `anyOf … null`, and not among the required.
+    """An optional field is absent, never null: it has no `anyOf … null` and is not required.
 
-    In what the agent sends, every other field is there, also where the model has a default.
+    Every other field of what the agent sends is required, even if the model has a default for it.
     """
     optional = {
         name
@@ -139,7 +139,7 @@ def _without_null(schema: dict[str, Any], *, sent: bool) -> dict[str, Any]:
 
 def _plain(field: dict[str, Any]) -> dict[str, Any]:
     if "patternProperties" in field:
-        # Names of another pattern are refused, and generators of clients know this form alone.
+        # Other names are refused. Client generators only know this form.
         ((pattern, values),) = field.pop("patternProperties").items()
         names = {**field.get("propertyNames", {}), "pattern": pattern}
         field = {**field, "propertyNames": names, "additionalProperties": values}
@@ -175,12 +175,12 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
 
 
 def refusals(route: Route) -> list[int]:
-    """The status codes that a call is refused with: those that follow from what it takes, and its own."""
+    """The status codes of a call's problems: those that follow from its parts, and its own."""
     found = [*ALWAYS, *route.refuses]
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
     found += [Problem.INVALID_REQUEST] if route.query or route.request_headers else []
     found += OF_A_BODY if route.body else []
-    # What is audited is written down before it is shown.
+    # The audit row of a look is written before the answer: a full disk refuses it.
     written = route.method != "GET" or TABLE[route.operation_id].audited is Audited.LOOK
     found += [Problem.STORAGE_FULL] if written else []
     return sorted({STATUS[problem] for problem in found})
@@ -203,7 +203,7 @@ def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> 
 
 
 def _content(media_type: str) -> dict[str, Any]:
-    """A body that is no JSON. OpenAPI 3.1 knows no schema for events: docs/events.md describes them."""
+    """The content of an answer that is not JSON. OpenAPI 3.1 has no schema for events: see docs/events.md."""
     if media_type == EVENTS:
         return {}
     return {"schema": {"type": "string", **({"format": "binary"} if media_type == BYTES else {})}}

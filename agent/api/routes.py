@@ -1,4 +1,4 @@
-"""The table of contents of the API. What is not here does not exist."""
+"""The route table: every call of the API."""
 
 from dataclasses import dataclass
 
@@ -17,18 +17,17 @@ from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
 from .calls import artifacts, events, jobs, logs, secrets
-from .server import requests
-from .server.requests import IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
+from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
 JSON_LINES = "application/x-ndjson"
-BYTES = "*/*"  # of whatever media type the file's name stands for
+BYTES = "*/*"  # the media type follows from the name of the file
 
 
 @dataclass(frozen=True)
 class Header:
-    """A header that a request may have or an answer has, and what its value looks like."""
+    """A header of a request, or of an answer, and the form of its value."""
 
     name: str
     pattern: str = ""
@@ -37,11 +36,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Route:
-    """One call. `answers` is a model, or the media types of a body that is no JSON.
+    """One call.
 
-    `also` are the status codes that a conditional or partial request is answered with, `refuses` the problems
-    that do not follow from what the call takes. `body` is a model, or the media type of a body that is taken
-    as it is.
+    `answers` is a model, or the media types of an answer that is not JSON. `also` are the status codes of the
+    answers to conditional and range requests. `refuses` are the problems of this call that do not follow from
+    its path, query and body. `body` is a model, or the media type of a body that is not parsed.
     """
 
     method: str
@@ -61,7 +60,7 @@ class Route:
 
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
 LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
-# An empty one is none.
+# An empty value counts as no header.
 LAST_LINE = Header("Last-Event-ID", f"^({EVENT_ID.pattern})?$")
 LAST_CHANGE = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
 REMOVED = (Problem.REMOVED_BY_RETENTION,)
@@ -160,7 +159,7 @@ ROUTES = (
         "setSecret",
         secrets.set_secret,
         SecretChange,
-        body=requests.BYTES,
+        body=BINARY,
         refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_SECRETS),
     ),
     Route(
@@ -185,10 +184,10 @@ ROUTES = (
 
 
 def add_to(app: web.Application, guard: Guard) -> None:
-    """Registers every route behind the guard; an artifact's path may have slashes in it."""
+    """Adds every route behind the guard. The path of an artifact may contain slashes."""
     for route in ROUTES:
         path = route.path.replace("{path}", "{path:.+}")
-        handler = guard.before(route.operation_id, route.handler)
+        handler = guard.guard(route.operation_id, route.handler)
         app.router.add_route(route.method, path, handler)
         if route.operation_id == "getArtifact":
             app.router.add_route("HEAD", path, handler)

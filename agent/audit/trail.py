@@ -16,27 +16,29 @@ log = logging.getLogger("ml-agent")
 
 Write = Callable[[Deed], Awaitable[None]]
 
-BURST = 20  # refusals of one actor that are written one after the other
-REFILL = 60.0  # seconds after which one more is
-MAX_ACTORS = 1000  # of whom it is known how many they had
-SAME_LOOK = 600.0  # seconds in which looking at the same thing again is the same look
-MAX_LOOKS = 10_000
+BURST = 20  # refusals of one actor that are recorded in a row
+REFILL = 60.0  # seconds after which one more is recorded
+MAX_ACTORS = 1000  # whose refusals are counted
+SAME_LOOK = 600.0  # seconds in which a repeated look is not recorded again
+MAX_LOOKS = 10_000  # that are remembered
 
 
 class Trail:
-    """`write` puts one row into the store, synced; `clock` is in seconds."""
+    """`write` commits one row to the store; `clock` counts seconds."""
 
     def __init__(self, write: Write, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
         self._clock = clock
-        self._full_at: OrderedDict[str, float] = OrderedDict()  # when an actor's budget is whole again
+        self._full_at: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # when the budget of an actor will be full again
         self._unwritten: Counter[str] = Counter()
         self._looks: OrderedDict[int, float] = OrderedDict()
 
     async def refused(self, caller: Caller, action: str, subject: str = "", **details: Detail) -> None:
-        """An attempt that came to nothing; written as far as the actor's budget goes, else counted.
+        """Records a refusal, as far as the actor's budget goes; further refusals are only counted.
 
-        A store that cannot be written to does not turn the refusal into something else.
+        A store that cannot be written to does not change the answer.
         """
         actor = caller.actor
         if not self._spend(actor):
@@ -47,7 +49,7 @@ class Trail:
         try:
             await self._write(caller.was_refused(action, subject, **details))
         except AgentError as error:
-            log.warning("audit: a refusal of %s to %s is not recorded: %s", action, actor, error)
+            log.warning("audit: the refusal of %s to %s cannot be recorded: %s", action, actor, error)
 
     def _spend(self, actor: str) -> bool:
         now = self._clock()
@@ -60,12 +62,12 @@ class Trail:
         return within
 
     async def shown(self, caller: Caller, action: str, subject: str, **details: Detail) -> None:
-        """A look at what is another's, written before it is shown: what cannot be written is not shown.
+        """Records a look at another user's job, before it is shown. The same look soon after has no new row.
 
-        Raises `AgentError` (storage-full, host). The same look again soon is no new row.
+        Raises `AgentError` (storage-full, host): what cannot be recorded is not shown.
         """
         deed, now = caller.was_shown(action, subject, **details), self._clock()
-        # By the whole details, of which the row has the beginning.
+        # Of the whole details: the row may have cut them.
         look = hash((deed.model_dump_json(exclude={"source"}), json.dumps(details, sort_keys=True)))
         if (before := self._looks.pop(look, None)) is not None and now < before + SAME_LOOK:
             self._looks[look] = before

@@ -180,7 +180,7 @@ async def test_a_route_without_a_row_cannot_be_served(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "TABLE", {name: row for name, row in TABLE.items() if name != "getHost"})
-    with pytest.raises(AgentError, match="getHost has no row"):
+    with pytest.raises(AgentError, match="does not have the call getHost"):
         await serve()
 
 
@@ -194,7 +194,7 @@ async def test_a_route_without_the_guard_cannot_be_served(
         app.router.add_route("GET", "/all", tell_all)
 
     monkeypatch.setattr(routes, "add_to", add_to)
-    with pytest.raises(AgentError, match="answers whoever asks"):
+    with pytest.raises(AgentError, match="has no guard"):
         await serve()
 
 
@@ -226,10 +226,10 @@ async def test_an_answer_that_goes_on_asks_the_table_for_who_its_client_is_by_no
     request[access.OPERATION], request[access.JOB] = "rerunJob", make_job(owner=owner)
     problem = {"analyst": "job-not-found", "operator": "forbidden"}.get(role)
     if owner == "caller" or problem is None:
-        await access.check_again(request)
+        await access.check_still_allowed(request)
         return
     with pytest.raises(AgentError) as refused:
-        await access.check_again(request)
+        await access.check_still_allowed(request)
     assert refused.value.problem == problem
 
 

@@ -246,7 +246,7 @@ async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
     download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
     async def held() -> int:
-        stuck = [each for each in served.connections._all() if each.writing_paused]
+        stuck = [each for each in served.connections.all() if each.writing_paused]
         assert all(each.transport is not None for each in stuck)
         return sum(each.transport.get_write_buffer_size() for each in stuck if each.transport)
 
@@ -323,7 +323,7 @@ async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connec
             await stack.enter_async_context(peer(served, alice, sent))
 
             async def stands() -> bool:
-                return all(each.stands_since is not None for each in served.connections._all())
+                return all(each.waiting_since is not None for each in served.connections.all())
 
             await until(stands)
         for _ in range(3):

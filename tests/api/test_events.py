@@ -360,8 +360,8 @@ async def test_the_store_is_read_only_while_somebody_watches(served: Served, ali
 async def test_one_who_does_not_read_is_cut_off_and_delays_nobody(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.3)
-    monkeypatch.setattr(streams, "LAST_WORD", 0.1)
+    monkeypatch.setattr(streams, "READ_TIMEOUT", 0.3)
+    monkeypatch.setattr(streams, "LAST_EVENT_TIMEOUT", 0.1)
     monkeypatch.setattr(changes_module, "HELD", 10)
     job = await served.jobs.registry.get((await alice.submit())["job_id"])
     # Large enough for the buffers between the two ends to be full after some of them.

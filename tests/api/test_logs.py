@@ -325,8 +325,8 @@ async def test_more_streams_than_there_may_be_are_refused_and_come_free_again(
 async def test_a_client_that_does_not_read_is_cut_off(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.2)
-    monkeypatch.setattr(streams, "LAST_WORD", 0.2)
+    monkeypatch.setattr(streams, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(streams, "LAST_EVENT_TIMEOUT", 0.2)
     job = await running(served, alice)
     served.log(*("x" * 1000 for _ in range(20_000)))
     context = alice.session.connector._ssl  # type: ignore[union-attr]
@@ -661,7 +661,7 @@ async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) ->
 async def test_a_client_that_begins_to_read_again_is_told_why_it_was_cut_off(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    monkeypatch.setattr(streams, "READ_TIMEOUT", 0.2)
     cut_off, reason = asyncio.Event(), streams._reason
 
     def noted(errors: ExceptionGroup[Exception]) -> AgentError:

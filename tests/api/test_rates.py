@@ -45,7 +45,7 @@ def test_one_is_not_charged_for_another() -> None:
 
 
 def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MAX_HOLDERS", 3)
+    monkeypatch.setattr(rates, "MAX_BUCKETS", 3)
     asked = Rates(10, 1, clock=Clock())
     for number in range(10):
         asked.take(f"user {number}")
@@ -57,7 +57,7 @@ def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals are answered at once."""
-    monkeypatch.setattr(rates, "HOLD", 0.0)
+    monkeypatch.setattr(rates, "REFUSAL_DELAY", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -1,4 +1,4 @@
-"""What a job left behind: the manifest, and the files with ranges and strong entity tags."""
+"""The calls about artifacts: the manifest, and each file with ranges and a strong entity tag."""
 
 import contextlib
 
@@ -7,20 +7,20 @@ from aiohttp import web
 from ...backend import ArtifactFile
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
-from ..access import JOB, check_again
+from ..access import JOB, check_still_allowed
 from ..keys import BACKEND
-from ..server.identity import Holder
+from ..server.identity import ClientCheck
 from ..server.problems import respond
-from .jobs import answer
+from ..server.responses import json_response
 
 
 async def list_artifacts(request: web.Request) -> web.Response:
-    """The manifest with sizes and SHA-256; final once the job has ended."""
-    return answer(await request.app[BACKEND].artifacts.manifest(request[JOB]))
+    """Lists the artifacts with their sizes and SHA-256. The list is final once the job has ended."""
+    return json_response(await request.app[BACKEND].artifacts.manifest(request[JOB]))
 
 
 async def get_artifact(request: web.Request) -> web.StreamResponse:
-    """One file: always an attachment, whatever its name says that it is."""
+    """Downloads one artifact, always as an attachment."""
     artifacts, path = request.app[BACKEND].artifacts, request.match_info["path"]
     async with artifacts.opened(request[JOB], path) as file:
         return await _serve(request, file)
@@ -35,15 +35,15 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
         "Content-Disposition": "attachment",
         "Cache-Control": "private, no-cache",
     }
-    # RFC 9110, section 13.2.2: in this order, and before ranges.
+    # In the order of RFC 9110, section 13.2.2, and before ranges.
     if request.if_match is not None and not any(
         each.value in (file.sha256, "*") and not each.is_weak for each in request.if_match
     ):
         return respond(
             AgentError(
                 Problem.PRECONDITION_FAILED,
-                "The artifact is not the one that If-Match names.",
-                "Leave the If-Match header out to get it as it is now.",
+                "The artifact is not the version that If-Match names.",
+                "Leave out the If-Match header to get the present version.",
             ),
             {"ETag": tag},
         )
@@ -54,8 +54,8 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
         return respond(
             AgentError(
                 Problem.RANGE_NOT_SATISFIABLE,
-                f"The artifact has {file.size} bytes, and none in this range.",
-                "Leave the Range header out to get all of it.",
+                f"The artifact has {file.size} bytes, and none of them is in this range.",
+                "Leave out the Range header to get the whole artifact.",
             ),
             {"Content-Range": f"bytes */{file.size}"},
         )
@@ -73,10 +73,10 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
 async def _send(
     request: web.Request, response: web.StreamResponse, file: ArtifactFile, start: int, stop: int
 ) -> None:
-    holder = Holder(request, check_again)
+    client = ClientCheck(request, check_still_allowed)
     async with contextlib.aclosing(file.read(start, stop)) as chunks:
         async for data in chunks:
-            await holder.check()
+            await client.check()
             await response.write(data)
             start += len(data)
     if start < stop:
@@ -85,9 +85,9 @@ async def _send(
 
 
 def _range(request: web.Request, size: int, tag: str) -> tuple[int, int]:
-    """The half-open range of bytes that is asked for; all of them without one single valid range."""
+    """The half-open range that the request asks for; the whole file unless it asks for one valid range."""
     if request.method != "GET":
-        return 0, size  # RFC 9110, section 14.2: no other method has ranges
+        return 0, size  # RFC 9110, section 14.2: Range is for GET alone
     if request.headers.get("If-Range", tag) != tag:
         return 0, size
     try:

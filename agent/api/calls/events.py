@@ -1,4 +1,4 @@
-"""Changes of jobs as server-sent events: of all jobs that one may see, and of one job to its end."""
+"""Changes of jobs as server-sent events: of all jobs that a client may see, or of one job until it ends."""
 
 import asyncio
 import contextlib
@@ -18,22 +18,22 @@ from ...model.event import Change, Current, History, JobMetric, JobProgress, Job
 from ...model.host import QueuePlace
 from ...model.job import Job, JobState, check_not_removed
 from ...model.metric import MetricPoint, Progress
-from ..access import JOB, whose
+from ..access import JOB, visible_owner
 from ..keys import BACKEND, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
+from ..server.responses import json_response
 from ..server.streams import EventStream, ServerSentEvents
-from .jobs import answer
 
 log = logging.getLogger("ml-agent")
 
 EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
-MAX_REPLAY = 2000  # changes; who missed more begins anew
-MAX_ENDED = 1000  # jobs that have ended, in a snapshot
-MAX_PLACES = 100  # waiting jobs whose place is told as it changes
-INTERVAL = 1.0  # seconds between two looks at the queue, and at what jobs say of their progress
-ANOTHER_RECORD = "The last event id is of another record of jobs, or of one who saw others of them."
+MAX_REPLAY = 2000  # changes; a client that missed more gets a snapshot
+MAX_ENDED = 1000  # ended jobs in a snapshot
+MAX_PLACES = 100  # waiting jobs whose changing places are sent
+INTERVAL = 1.0  # seconds between two looks at the queue and at the reports of jobs
+OTHER_VIEW = "The last event id is from another record of jobs, or from a client that sees other jobs."
 
 
 class EventQuery(Model):
@@ -43,7 +43,7 @@ class EventQuery(Model):
 
 
 class Watcher:
-    """What the two kinds of streams share: where the client is, who it is, and what it knows of the queue."""
+    """One client's stream of events, with what the client has been sent so far."""
 
     def __init__(self, request: web.Request, stream: EventStream, history: History) -> None:
         backend = request.app[BACKEND]
@@ -55,114 +55,112 @@ class Watcher:
         self._principal = request[PRINCIPAL]
         self._places: dict[str, QueuePlace] = {}
         self._followed: dict[str, tuple[contextlib.AsyncExitStack, Reported]] = {}
-        self._told: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
-        self._looked = asyncio.get_running_loop().time()
+        self._sent: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
+        self._looked_at = asyncio.get_running_loop().time()
 
     @property
     def owner(self) -> str | None:
-        """Whose jobs the client sees; None for all."""
-        return whose(self._request, self._principal)
+        """The user whose jobs the client sees; None for all users' jobs."""
+        return visible_owner(self._request, self._principal)
 
     @property
     def view(self) -> str:
-        """Of which record of jobs the client sees which: the part of its ids that numbers count within."""
+        """A hash of the record of jobs and of what the client sees of it; a part of each event id."""
         text = f"{self._history.epoch} {self.owner or ''}"
         return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
     def knows(self, seq: int, view: str) -> bool:
-        """Whether there was an event with this id, for one who saw the same jobs."""
+        """Whether a client with this view has been sent an event with this number."""
         return view == self.view and seq <= self._history.newest
 
     async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
-        """An event; with a number, one to continue behind."""
+        """Sends an event. Only an event with a number has an id that a client can resume behind."""
         event_id = f"{seq}-{self.view}" if seq is not None else ""
         await self._stream.send(name, data, event_id)
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
-        """A job as it is, with its place if it waits."""
+        """Sends a job, with its place in the queue if it waits."""
         placed = self.jobs.placed(job)
         if placed.queue is not None:
             self._places[job.job_id] = placed.queue
         await self.send("job", placed, seq=seq)
 
     async def send_change(self, change: Change) -> None:
-        """A job as it is now, or that it is no more."""
+        """Sends the job as it is now, or that it was removed."""
         if change.job is None:
             await self.send("removed", JobRemoved(job_id=change.job_id), seq=change.seq)
         else:
             await self.send_job(change.job, seq=change.seq)
 
     async def send_places(self, places: dict[str, QueuePlace]) -> None:
-        """What has changed of the places that the client knows."""
+        """Sends each place that differs from the one that the client knows."""
         for job_id, place in places.items():
             if self._places.get(job_id) != place:
                 await self.send("queue", JobQueuePlace(job_id=job_id, **place.model_dump()))
         self._places = places
 
     async def wait(self) -> bool:
-        """Until something may have changed. True where the client is no longer who it was."""
-        # A change that comes in this time is told together with its effect on the queue.
+        """Waits for the next change or look. Returns whether the client has another user or role now."""
         await self.changes.changed(self.seen, INTERVAL)
         before, self._principal = self._principal, self._request[PRINCIPAL]
         return before != self._principal
 
     async def follow(self, running: Iterable[Job]) -> None:
-        """Has the logs of these jobs read, and no others."""
+        """Follows the reports of these jobs, and no longer those of others."""
         wanted = {job.job_id: job for job in running}
         for job_id in self._followed.keys() - wanted.keys():
-            reading, _ = self._followed.pop(job_id)
-            self._told.pop(job_id, None)
-            await reading.aclose()
+            following, _ = self._followed.pop(job_id)
+            self._sent.pop(job_id, None)
+            await following.aclose()
         for job_id in wanted.keys() - self._followed.keys():
-            reading = contextlib.AsyncExitStack()
-            reported = await reading.enter_async_context(self.metrics.followed(wanted[job_id]))
-            self._followed[job_id] = reading, reported
+            following = contextlib.AsyncExitStack()
+            reported = await following.enter_async_context(self.metrics.followed(wanted[job_id]))
+            self._followed[job_id] = following, reported
 
-    async def send_progress(self, *, with_metrics: bool) -> None:
-        """What the followed jobs have said since they were last asked."""
+    async def send_new_reports(self, *, with_metrics: bool) -> None:
+        """Sends what the followed jobs have reported since the last call."""
         for job_id, (_, reported) in self._followed.items():
             newest = reported.newest if with_metrics else {}
-            await self.send_said(job_id, reported.progress, newest)
+            await self.send_report(job_id, reported.progress, newest)
 
-    async def send_said(
+    async def send_report(
         self, job_id: str, progress: Progress | None, newest: Mapping[str, MetricPoint]
     ) -> None:
-        """A job's progress and the newest points of its metrics, unless the client knows them."""
-        told_progress, told_points = self._told.get(job_id, (None, {}))
-        self._told[job_id] = progress, dict(newest)
-        if progress is not None and progress is not told_progress:
+        """Sends the progress and the newest point of each metric, unless the client has them already."""
+        sent_progress, sent_points = self._sent.get(job_id, (None, {}))
+        self._sent[job_id] = progress, dict(newest)
+        if progress is not None and progress is not sent_progress:
             await self.send("progress", JobProgress(job_id=job_id, **dict(progress)))
         for name, point in newest.items():
-            if point is not told_points.get(name):
+            if point is not sent_points.get(name):
                 await self.send("metric", JobMetric(job_id=job_id, name=name, **dict(point)))
 
-    async def send_last_words(self, job: Job) -> None:
-        """What a job that has ended said at last, unless its log cannot be read now: its end is no secret."""
+    async def send_last_report(self, job: Job) -> None:
+        """Sends the last report of a job that has ended. A log that cannot be read does not delay the end."""
         try:
-            said = await self.metrics.metrics(job)
+            reported = await self.metrics.metrics(job)
         except (AgentError, OSError) as error:
-            log.warning("job %s: its last metrics cannot be told: %s", job.job_id, error)
+            log.warning("job %s: its last metrics cannot be sent: %s", job.job_id, error)
             return
-        newest = {series.name: series.points[-1] for series in said.series}
-        progress, points = self._told.get(job.job_id, (None, {}))
-        # Read from a file, what is equal is not the same.
+        newest = {series.name: series.points[-1] for series in reported.series}
+        progress, points = self._sent.get(job.job_id, (None, {}))
+        # These were read from a file: replace each that equals one that was sent by that very object.
         known = {name: points[name] for name in newest.keys() & points.keys() if points[name] == newest[name]}
-        await self.send_said(
-            job.job_id, progress if progress == said.progress else said.progress, newest | known
-        )
+        same = progress == reported.progress
+        await self.send_report(job.job_id, progress if same else reported.progress, newest | known)
 
-    def due(self) -> bool:
-        """Whether it is time again to look at the queue and at what jobs say."""
+    def look_is_due(self) -> bool:
+        """Whether the interval since the last look is over; if so, a new interval begins."""
         now = asyncio.get_running_loop().time()
-        due = now - self._looked >= INTERVAL
+        due = now - self._looked_at >= INTERVAL
         if due:
-            self._looked = now
+            self._looked_at = now
         return due
 
 
 @contextlib.asynccontextmanager
 async def _watching(request: web.Request) -> AsyncIterator[tuple[Watcher, EventStream]]:
-    """A stream, and what is told on it."""
+    """An open stream, and the watcher that sends on it."""
     changes, streams, user = request.app[BACKEND].changes, request.app[STREAMS], request[PRINCIPAL].user
     async with streams.open(request, user, ServerSentEvents()) as stream, changes.watched():
         watcher = Watcher(request, stream, await changes.history())
@@ -173,50 +171,50 @@ async def _watching(request: web.Request) -> AsyncIterator[tuple[Watcher, EventS
 
 
 async def get_events(request: web.Request) -> web.StreamResponse:
-    """Every change of the jobs that one may see, as server-sent events, from the last event id on."""
+    """Streams every change of the jobs that you may see, as server-sent events, from the last event id on."""
     query, last = read_query(request, EventQuery), _last_event_id(request)
     async with _watching(request) as (watcher, stream):
-        await _replay(watcher, last, query)
+        await _catch_up(watcher, last, query)
         while True:
             if await watcher.wait():
-                await _begin_anew(watcher, "You may see other jobs than before.", query)
+                await _send_snapshot(watcher, "You may see other jobs than before.", query)
             await _send_changes(watcher)
-            if watcher.due():
+            if watcher.look_is_due():
                 await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
                 await watcher.follow(watcher.jobs.begun(watcher.owner))
-                await watcher.send_progress(with_metrics=False)
+                await watcher.send_new_reports(with_metrics=False)
     return stream.response
 
 
-async def _replay(watcher: Watcher, last: tuple[int, str] | None, query: EventQuery) -> None:
-    """Brings the client up to now: with what it missed, or where that is not known, with what there is."""
+async def _catch_up(watcher: Watcher, last: tuple[int, str] | None, query: EventQuery) -> None:
+    """Sends the changes that the client missed, or a snapshot if they are not known any more."""
     history = await watcher.changes.history()
     if last is None:
-        await _begin_anew(watcher, "No Last-Event-ID was sent.", query)
+        await _send_snapshot(watcher, "The request has no Last-Event-ID.", query)
         return
     seq, view = last
     if not watcher.knows(seq, view):
-        await _begin_anew(watcher, ANOTHER_RECORD, query)
+        await _send_snapshot(watcher, OTHER_VIEW, query)
         return
     if seq < history.forgotten:
-        await _begin_anew(watcher, "Jobs were removed since, and it is not known any more which.", query)
+        await _send_snapshot(watcher, "Jobs were removed since, and their ids are forgotten.", query)
         return
     if await watcher.changes.missed(seq, owner=watcher.owner, limit=MAX_REPLAY) >= MAX_REPLAY:
-        await _begin_anew(watcher, f"More than {MAX_REPLAY} jobs changed since.", query)
+        await _send_snapshot(watcher, f"More than {MAX_REPLAY} jobs have changed since.", query)
         return
     watcher.seen = seq
     await _send_changes(watcher)
     await watcher.send("current", Current(), seq=watcher.seen)
 
 
-async def _begin_anew(watcher: Watcher, why: str, query: EventQuery) -> None:
-    """All there is. Its jobs have no ids: a snapshot counts as received with its last event."""
+async def _send_snapshot(watcher: Watcher, why: str, query: EventQuery) -> None:
+    """Sends all jobs. Only the last event has an id: a client that is interrupted begins again."""
     history, portions = await watcher.changes.current(owner=watcher.owner, ended=query.ended)
     await watcher.send("reset", Reset(why=why))
     jobs = 0
     async for changes in portions:
         for change in changes:
-            # One that was removed since is told as such with the changes that follow.
+            # The removal of a job is sent with the changes that follow.
             if change.job is not None:
                 await watcher.send_job(change.job)
                 jobs += 1
@@ -233,11 +231,11 @@ async def _send_changes(watcher: Watcher) -> None:
 
 
 async def get_job_events(request: web.Request) -> web.StreamResponse:
-    """One job, as it is and with each change, as server-sent events until it has ended."""
+    """Streams one job as it is and with each change, as server-sent events, until it has ended."""
     job, last = request[JOB], _last_event_id(request)
     async with _watching(request) as (watcher, stream):
         if last is not None and not watcher.knows(*last):
-            await watcher.send("reset", Reset(why=ANOTHER_RECORD))
+            await watcher.send("reset", Reset(why=OTHER_VIEW))
             last = None
         watcher.seen = last[0] if last else 0
         await _follow_job(watcher, job)
@@ -253,21 +251,21 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
                 return
             job = change.job
         if job.status.terminal:
-            await watcher.send_last_words(job)
+            await watcher.send_last_report(job)
             await watcher.send("end", job)
             return
         await watcher.follow([job] if job.status is not JobState.PENDING else [])
-        if watcher.due():
+        if watcher.look_is_due():
             place = watcher.jobs.placed(job).queue
             await watcher.send_places({job.job_id: place} if place else {})
-            await watcher.send_progress(with_metrics=True)
+            await watcher.send_new_reports(with_metrics=True)
         if await watcher.wait() and watcher.owner not in (None, job.owner):
             await watcher.send("removed", JobRemoved(job_id=job.job_id))
             return
 
 
 def _last_event_id(request: web.Request) -> tuple[int, str] | None:
-    """Number and view of the last event that was received. Raises `AgentError` for what is none of ours."""
+    """Number and view of the last event that the client received. Raises `AgentError` for a malformed id."""
     text = header(request, "Last-Event-ID")
     if not text:
         return None
@@ -278,9 +276,9 @@ def _last_event_id(request: web.Request) -> tuple[int, str] | None:
 
 
 async def get_metrics(request: web.Request) -> web.Response:
-    """What the job has said of its progress and metrics, so far or ever."""
+    """Shows the progress and metrics that the job has reported so far."""
     backend, job = request.app[BACKEND], request[JOB]
     reported = await backend.metrics.metrics(job)
-    # After the metrics were read: what retention removes meanwhile must not be taken for a shorter answer.
+    # Checked afterwards: what retention removes meanwhile must not make the answer shorter.
     check_not_removed(await backend.jobs.get(job.job_id))
-    return answer(reported)
+    return json_response(reported)

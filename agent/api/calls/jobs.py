@@ -1,4 +1,4 @@
-"""The calls about jobs, scripts and one's own certificate: parse, ask, answer."""
+"""The calls about jobs, scripts, the host and the client's own certificate."""
 
 from typing import Annotated
 
@@ -9,10 +9,11 @@ from ...model.base import Model, Text, UserName
 from ...model.certificate import SigningRequest
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.script import Ref
-from ..access import JOB, check_owner, check_priority, whose
+from ..access import JOB, check_owner, check_priority, visible_owner
 from ..keys import BACKEND, CERTIFICATES
 from ..server.identity import CALLER, PRINCIPAL, peer_certificate
 from ..server.requests import idempotency_key, read_body, read_query
+from ..server.responses import json_response
 
 MAX_PAGE = 200
 
@@ -33,33 +34,18 @@ class ScriptQuery(Model):
     ref: Ref | None = None
 
 
-def answer(
-    model: Model, *, status: int = 200, location: str | None = None, headers: dict[str, str] | None = None
-) -> web.Response:
-    """A model as JSON; what is absent is left out, never null."""
-    response = web.Response(
-        status=status,
-        body=model.model_dump_json(exclude_none=True).encode(),
-        content_type="application/json",
-        headers=headers,
-    )
-    if location:
-        response.headers["Location"] = location
-    return response
-
-
 async def submit_job(request: web.Request) -> web.Response:
-    """Accepts a job; it is on disk when this answers 202."""
+    """Submits a job. It is on disk before the answer 202."""
     body, principal = await read_body(request, JobRequest), request[PRINCIPAL]
     check_priority(principal, body.priority)
     job = await request.app[BACKEND].submissions.submit(
         principal.user, body, idempotency_key=idempotency_key(request), by=request[CALLER]
     )
-    return answer(job, status=202, location=f"/jobs/{job.job_id}")
+    return json_response(job, status=202, location=f"/jobs/{job.job_id}")
 
 
 async def rerun_job(request: web.Request) -> web.Response:
-    """Runs a job again: the same code, image and parameters, or with changes; for whoever asks."""
+    """Runs a job again with the same code, image and parameters, apart from your changes."""
     changes = await read_body(request, Rerun) if await request.read() else Rerun()
     job = await request.app[BACKEND].submissions.rerun(
         request[PRINCIPAL].user,
@@ -68,13 +54,13 @@ async def rerun_job(request: web.Request) -> web.Response:
         idempotency_key=idempotency_key(request),
         by=request[CALLER],
     )
-    return answer(job, status=202, location=f"/jobs/{job.job_id}")
+    return json_response(job, status=202, location=f"/jobs/{job.job_id}")
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """Jobs, newest first: those that one may see, of one owner or of all."""
+    """Lists the jobs that you may see, newest first."""
     query = read_query(request, JobQuery)
-    return answer(
+    return json_response(
         await request.app[BACKEND].jobs.page(
             owner=check_owner(request, query.owner),
             status=query.status,
@@ -86,48 +72,48 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 
 async def get_job(request: web.Request) -> web.Response:
-    """One job."""
-    return answer(request[JOB])
+    """Shows one job."""
+    return json_response(request[JOB])
 
 
 async def cancel_job(request: web.Request) -> web.Response:
-    """SIGTERM, the grace of the unit, SIGKILL; a job that waits ends at once."""
+    """Cancels a job: SIGTERM and, after the grace period, SIGKILL. A waiting job ends at once."""
     job = await request.app[BACKEND].jobs.cancel(request[JOB].job_id, by=request[CALLER])
-    return answer(job, status=202)
+    return json_response(job, status=202)
 
 
 async def get_usage(request: web.Request) -> web.Response:
-    """What the job's unit uses now: CPU, memory, tasks."""
-    return answer(await request.app[BACKEND].host.usage(request[JOB]))
+    """Shows the CPU time, memory and tasks that the job uses now."""
+    return json_response(await request.app[BACKEND].host.usage(request[JOB]))
 
 
 async def pin_job(request: web.Request) -> web.Response:
-    """Keeps a job, its artifacts and its log for as long as it is pinned."""
+    """Pins a job: retention keeps it, its artifacts and its log."""
     return await _pin(request, pinned=True)
 
 
 async def unpin_job(request: web.Request) -> web.Response:
-    """Leaves a job to retention again."""
+    """Unpins a job: retention may remove it again."""
     return await _pin(request, pinned=False)
 
 
 async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
     job_id, by = request[JOB].job_id, request[CALLER]
-    return answer(await request.app[BACKEND].jobs.pin(job_id, pinned=pinned, by=by))
+    return json_response(await request.app[BACKEND].jobs.pin(job_id, pinned=pinned, by=by))
 
 
 async def get_host(request: web.Request) -> web.Response:
-    """Capacity, queue and versions; and the part in it of those whose jobs one may see."""
-    return answer(await request.app[BACKEND].host.overview(whose(request)))
+    """Shows capacity, use, queue and versions, and the share of each user visible_owner jobs you may see."""
+    return json_response(await request.app[BACKEND].host.overview(visible_owner(request)))
 
 
 async def list_scripts(request: web.Request) -> web.Response:
-    """What can be run, with its parameters."""
-    return answer(await request.app[BACKEND].scripts.scripts(read_query(request, ScriptQuery).ref))
+    """Lists the scripts that can be run, with their parameters."""
+    return json_response(await request.app[BACKEND].scripts.scripts(read_query(request, ScriptQuery).ref))
 
 
 async def renew_certificate(request: web.Request) -> web.Response:
-    """A new certificate for whoever asks, for a key of their own; the old one stays good until it ends."""
+    """Issues a new certificate for your key. The old certificate stays valid until it expires."""
     body = await read_body(request, SigningRequest)
     renewed = request.app[CERTIFICATES].renew(peer_certificate(request), body.csr, request[CALLER])
-    return answer(await renewed)
+    return json_response(await renewed)

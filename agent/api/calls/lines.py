@@ -1,6 +1,6 @@
-"""Lines and gaps of a log on their way to a client: which of them, and how they are written.
+"""Filters the lines and gaps of a log and writes them as events.
 
-Every line of every log comes through here: no model is made of one.
+Every line of every log passes through here, so no model is made of a line.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from ...model.log import LogGap
 from ..server.problems import invalid
 from ..server.streams import Form
 
-MAX_PATTERN = 128  # characters, with counts written out
-SLICE = 0.01  # seconds of matching after which others get as many
+MAX_PATTERN = 128  # characters, with counts written out: `a{3}` counts as `aaa`
+SLICE = 0.01  # seconds of matching, after which the event loop has as long for everything else
 
-# What an expression is made of, as far as counts go; behind `\p{` and `\x{` are characters like others.
+# The tokens of an expression, as far as counts need them. What follows `\p{` and `\x{` are plain characters.
 TOKEN = re.compile(r"\\[pPxuU]\{|\\.|\{(?P<counts>[0-9]+,?[0-9]*|,[0-9]+)\}|.", re.DOTALL)
 
 
 def pattern(expression: str) -> Callable[[str], bool]:
-    """Whether a text has a match of the regular expression. Raises `AgentError` (invalid-request).
+    """A function that tells whether a text matches. Raises `AgentError` (invalid-request).
 
-    In the syntax of Rust's regex crate, which pydantic brings: it takes time in proportion to the text and
-    to the expression, with its counts written out; within it, nobody else has a turn. Python's own may take
-    for ever.
+    The syntax is that of Rust's regex crate, which pydantic includes. Its time is proportional to the text
+    and to the expression with counts written out; the event loop waits for it. Python's `re` may take for
+    ever.
     """
     if _written_out(expression) > MAX_PATTERN:
         raise invalid(
@@ -41,15 +41,15 @@ def pattern(expression: str) -> Callable[[str], bool]:
         validator = SchemaValidator(core_schema.str_schema(pattern=expression, regex_engine="rust-regex"))
     except SchemaError as error:
         why = str(error).strip().splitlines()[-1].removeprefix("error: ")
-        raise invalid("grep", f"must be a regular expression of Rust's syntax: {why}") from error
+        raise invalid("grep", f"must be a regular expression in the syntax of Rust: {why}") from error
     return validator.isinstance_python
 
 
 def _written_out(expression: str) -> int:
-    """How many characters it has, at the most, where counts are written out: `ab{3}` is `abbb`.
+    """An upper bound of the length of the expression with counts written out: `ab{3}` is `abbb`.
 
-    Without a parser of Rust's syntax, whose comments and classes could lead one astray: a count behind what
-    may be more than one character, as behind a parenthesis, counts for all that is before it.
+    This is no parser: comments and classes could mislead it. A count behind anything that may be more than
+    one character, such as a parenthesis, therefore multiplies everything before it.
     """
     size, before = 0, ""
     for token in TOKEN.finditer(expression):
@@ -66,9 +66,9 @@ def _written_out(expression: str) -> int:
 
 
 class LineFilter:
-    """Those that were asked for. Times are milliseconds since 1970; a gap has no text, and passes `grep`.
+    """Keeps the items that a request asks for. A gap always passes `grep`.
 
-    Whoever looks for an expression takes turns with all others who do: `turn`.
+    Times are in milliseconds since 1970. All filters with an expression take turns by the lock `turn`.
     """
 
     def __init__(self, *, since: int | None, until: int | None, grep: str | None, turn: asyncio.Lock) -> None:
@@ -79,11 +79,11 @@ class LineFilter:
 
     @property
     def takes_all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every item passes."""
         return self._since is None and self._until is None and self._matches is None
 
     async def __call__(self, items: list[Item]) -> list[Item]:
-        """What is left of them."""
+        """The items that pass."""
         since, until = self._since, self._until
         if since is not None:
             items = [item for item in items if item.time >= since]
@@ -92,7 +92,7 @@ class LineFilter:
         return await self._matching(items, self._matches) if self._matches else items
 
     async def _matching(self, items: list[Item], matches: Callable[[str], bool]) -> list[Item]:
-        """Everybody else on the event loop has as much of its time as all expressions together."""
+        """Leaves as much time of the event loop to everything else as all expressions take together."""
         found, left, clock = [], iter(items), asyncio.get_running_loop().time
         while True:
             async with self._turn:
@@ -108,10 +108,10 @@ class LineFilter:
 
 
 def as_events(items: Iterable[Item], form: Form) -> bytes:
-    """Each as an event with its id, and with what `LogLine` or `LogGap` say as its data."""
+    """The items as events with ids; the data has the form of `LogLine` or `LogGap`."""
     texts = []
     for item in items:
-        # A gap before the first entry that is left has none that one could continue behind.
+        # A gap before the first remaining entry has no id: there is no entry to resume behind.
         event_id = str(item.position) if item.cursor else ""
         if isinstance(item, Line):
             texts.append(form.event("line", line_data(item), event_id))

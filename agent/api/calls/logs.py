@@ -1,4 +1,4 @@
-"""A job's log: as plain text, as lines of JSON, or as server-sent events; what there is, or to its end."""
+"""The log of a job as plain text, JSON lines or server-sent events: up to now, or followed to its end."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from ...logs.lines import EVENT_ID, Item, Line, Position, job_output
 from ...model.base import Model
 from ...model.job import Job, JobState
 from ...model.log import LogSource
-from ..access import JOB, check_again
+from ..access import JOB, check_still_allowed
 from ..keys import BACKEND, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.problems import invalid
@@ -26,13 +26,13 @@ from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents
 from .lines import MAX_PATTERN, LineFilter, as_events
 
 MAX_TAIL = 100_000  # lines
-MAX_ACCEPT = 8190  # characters that are looked at: one header can be as long
-QUEUE_LOOK = 1.0  # seconds between two looks at the place of a job that waits
+MAX_ACCEPT = 8190  # characters that are parsed: the longest single header
+QUEUE_LOOK = 1.0  # seconds between two looks at the place of a waiting job
 
-# RFC 3339, section 5.6; numbers, which pydantic takes for seconds since 1970, are none.
+# RFC 3339, section 5.6. pydantic alone would also take a number for seconds since 1970.
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
-# Where an Accept header leaves the choice, the first; of several that it names, the last.
+# If an Accept header leaves the choice, the first; of several that it names with equal weight, the last.
 FORMS: dict[str, Form | None] = {
     "text/plain": None,
     "application/x-ndjson": JsonLines(),
@@ -53,7 +53,7 @@ MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
 class LogQuery(Model):
-    """The query of `GET /jobs/{job_id}/logs`. `since` is an event id or a time, both RFC 3339."""
+    """The query of `GET /jobs/{job_id}/logs`. `since` is an event id or, as `until`, a time (RFC 3339)."""
 
     tail: Annotated[int, Field(ge=0, le=MAX_TAIL)] | None = None
     since: Annotated[str, Field(min_length=1, max_length=255)] | None = None
@@ -63,46 +63,49 @@ class LogQuery(Model):
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What of a log, in which form: `form` is None for plain text, `position` where to begin."""
+class LogRequest:
+    """Which part of a log, and how to write it.
+
+    `form` is None for plain text. The log begins behind `position`, and only what passes `filter` is sent.
+    """
 
     form: Form | None
     position: Position
-    only: LineFilter
+    filter: LineFilter
     tail: int | None
     follow: bool
 
     @property
     def all_as_text(self) -> bool:
-        """Whether it is the job's whole output, as it was printed so far."""
-        whole = self.only.takes_all and self.tail is None and not self.position.cursor
+        """Whether this is the whole output of the job so far, as it was printed."""
+        whole = self.filter.takes_all and self.tail is None and not self.position.cursor
         return whole and self.form is None and not self.follow
 
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
-    """The log in the form that the Accept header asks for; plain text where it asks for nothing else."""
-    job, wanted = request[JOB], _wanted(request)
+    """Sends the log in the form that the Accept header asks for, by default as plain text."""
+    job, asked = request[JOB], _parse(request)
     backend, user = request.app[BACKEND], request[PRINCIPAL].user
-    log = await backend.logs.reader(job, wanted.position)
-    async with request.app[STREAMS].open(request, user, wanted.form, check_again) as stream:
-        if wanted.follow and wanted.form:
-            stream.beside(_send_states(stream, backend.jobs, job))
-        if wanted.tail is not None:
-            await _send_tail(stream, log, wanted)
-        # Nothing comes after the tail of a job that has ended, nor where it is not followed.
-        if wanted.tail is None or (wanted.follow and not job.status.terminal):
-            await _send_lines(stream, log, job, wanted)
+    log = await backend.logs.reader(job, asked.position)
+    async with request.app[STREAMS].open(request, user, asked.form, check_still_allowed) as stream:
+        if asked.follow and asked.form:
+            stream.run_beside(_send_states(stream, backend.jobs, job))
+        if asked.tail is not None:
+            await _send_tail(stream, log, asked)
+        # Nothing follows the tail of a job that has ended, or of a log that is not followed.
+        if asked.tail is None or (asked.follow and not job.status.terminal):
+            await _send_lines(stream, log, job, asked)
         newest = await backend.jobs.get(job.job_id)
-        # Without `follow`, a job that ends meanwhile may have printed more than was read.
-        await stream.send("end" if job.status.terminal or wanted.follow else "pause", newest)
+        # Without `follow`, the job may have ended meanwhile and printed more than was read.
+        await stream.send("end" if job.status.terminal or asked.follow else "pause", newest)
     return stream.response
 
 
-def _wanted(request: web.Request) -> Wanted:
+def _parse(request: web.Request) -> LogRequest:
     query = read_query(request, LogQuery)
     form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
     if query.follow and query.until is not None:
-        raise invalid("until", "is for a log as it is now; leave out follow")
+        raise invalid("until", "must be left out of a log that is followed")
     position, since = Position(), None
     if query.since is not None:
         if EVENT_ID.fullmatch(query.since):
@@ -115,18 +118,18 @@ def _wanted(request: web.Request) -> Wanted:
     follow = query.follow
     if follow is None:
         follow = isinstance(form, ServerSentEvents) and until is None
-    return Wanted(
+    return LogRequest(
         form=form,
         position=position,
-        only=LineFilter(since=since, until=until, grep=query.grep, turn=request.app[STREAMS].turn),
-        # Who continues wants all that is new.
+        filter=LineFilter(since=since, until=until, grep=query.grep, turn=request.app[STREAMS].turn),
+        # A client that resumes asks for everything new.
         tail=None if last_id else query.tail,
         follow=follow,
     )
 
 
 def _form(accept: str) -> Form | None:
-    """The form that the header prefers: RFC 9110, section 12.5.1."""
+    """The form that the header prefers (RFC 9110, section 12.5.1)."""
     ranges = _media_ranges(accept)
 
     def preference(media_type: str) -> tuple[float, int]:
@@ -140,13 +143,13 @@ def _form(accept: str) -> Form | None:
         return FORMS[preferred]
     raise AgentError(
         Problem.NOT_ACCEPTABLE,
-        "The log is text/plain, application/x-ndjson or text/event-stream.",
-        "Send Accept: text/plain for what there is now, Accept: text/event-stream to follow.",
+        "The log can be text/plain, application/x-ndjson or text/event-stream.",
+        "Send Accept: text/plain for the log up to now, or Accept: text/event-stream to follow it.",
     )
 
 
 def _media_ranges(accept: str) -> dict[str, float]:
-    """Each media range of the header with its weight; other parameters make no difference."""
+    """Each media range of the header with its weight. Other parameters are ignored."""
     found: dict[str, float] = {}
     for element in QUOTED.sub("", accept).lower().split(","):
         media_range, *parameters = (part.strip() for part in element.split(";"))
@@ -166,7 +169,7 @@ def _milliseconds(since: str) -> int:
 
 
 async def _send_states(stream: EventStream, jobs: JobRecords, job: Job) -> None:
-    """Each state that the job comes to while it lives, and its place while it waits."""
+    """Sends each revision of the job until it has ended, and its place while it waits."""
     while not job.status.terminal:
         await stream.send("state", job)
         change = asyncio.create_task(jobs.changed(job))
@@ -178,7 +181,7 @@ async def _send_states(stream: EventStream, jobs: JobRecords, job: Job) -> None:
 
 
 async def _send_places(stream: EventStream, jobs: JobRecords, job: Job, change: asyncio.Task[Job]) -> None:
-    """The place of a job that waits, at once and whenever it is another, until the job itself changes."""
+    """Sends the place of a waiting job at once and whenever it changes, until the job itself changes."""
     place = None
     while job.status is JobState.PENDING and not change.done():
         if job.queue and job.queue != place:
@@ -188,37 +191,37 @@ async def _send_places(stream: EventStream, jobs: JobRecords, job: Job, change: 
         job = await jobs.get(job.job_id)
 
 
-async def _send_tail(stream: EventStream, log: LogReader, wanted: Wanted) -> None:
-    """Of what there is, the last lines; with `grep`, the last that match."""
-    kept: deque[Item] = deque(maxlen=wanted.tail)
-    # How many lines the tail needs is known only where none are filtered out.
-    newest = wanted.tail if wanted.only.takes_all else None
+async def _send_tail(stream: EventStream, log: LogReader, asked: LogRequest) -> None:
+    """Sends the last lines so far; with `grep`, the last lines that match."""
+    kept: deque[Item] = deque(maxlen=asked.tail)
+    # How many lines the tail needs is known only if none are filtered out.
+    newest = asked.tail if asked.filter.takes_all else None
     async with contextlib.aclosing(log.history(newest=newest)) as batches:
         async for items in batches:
-            kept += await _shown(wanted, items)
-    await _write(stream, wanted, list(kept))
+            kept += await _shown(asked, items)
+    await _write(stream, asked, list(kept))
 
 
-async def _send_lines(stream: EventStream, log: LogReader, job: Job, wanted: Wanted) -> None:
-    """Everything that the reader has not given yet."""
-    if job.status is JobState.RUNNING and wanted.all_as_text:
+async def _send_lines(stream: EventStream, log: LogReader, job: Job, asked: LogRequest) -> None:
+    """Sends everything that the reader has not read yet."""
+    if job.status is JobState.RUNNING and asked.all_as_text:
         async with contextlib.aclosing(log.output()) as chunks:
             async for chunk in chunks:
                 await stream.write(chunk)
         return
-    lines = log.history() if job.status.terminal or not wanted.follow else log.follow()
+    lines = log.history() if job.status.terminal or not asked.follow else log.follow()
     async with contextlib.aclosing(lines):
         async for items in lines:
-            await _write(stream, wanted, await _shown(wanted, items))
+            await _write(stream, asked, await _shown(asked, items))
 
 
-async def _shown(wanted: Wanted, items: list[Item]) -> list[Item]:
-    """Those that were asked for, of those that the form can show."""
-    items = await wanted.only(items)
-    if wanted.form is None:
+async def _shown(asked: LogRequest, items: list[Item]) -> list[Item]:
+    """The items that the client asked for and that the form can show."""
+    items = await asked.filter(items)
+    if asked.form is None:
         return [item for item in items if isinstance(item, Line) and item.source is LogSource.JOB]
     return items
 
 
-async def _write(stream: EventStream, wanted: Wanted, items: list[Item]) -> None:
-    await stream.write(as_events(items, wanted.form) if wanted.form else job_output(items))
+async def _write(stream: EventStream, asked: LogRequest, items: list[Item]) -> None:
+    await stream.write(as_events(items, asked.form) if asked.form else job_output(items))

@@ -1,4 +1,4 @@
-"""HTTP connections: how many there may be, and how long each may take to say something and to read."""
+"""HTTP connections: limits on their number, and on the time they take to send and to read."""
 
 import asyncio
 import contextlib
@@ -15,28 +15,28 @@ from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from .bounds import HttpBounds
 from .internals import RequestHandler
-from .problems import SERVER, respond
+from .problems import respond
 
 log = logging.getLogger("ml-agent")
 
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64
-WRITE_BUFFER = 64 * 1024  # bytes of an answer that wait for a client, before its handler does
-# Bytes of an answer that the kernel keeps besides, before they are on their way: without a bound, megabytes
-# for a client that does not read. What is on its way, and so how fast an answer may be, is TCP's affair.
+WRITE_BUFFER = 64 * 1024  # bytes of an answer that wait in the agent; then its handler waits
+# Bytes that wait in the kernel besides (TCP_NOTSENT_LOWAT). Without this bound, a client that does not read
+# would hold megabytes. Bytes in flight are not counted: the throughput of TCP stays the same.
 NOT_SENT = 64 * 1024
-PROGRESS = 16 * 1024  # bytes that a client must have read of them to be taken for one that reads
-GRACE = 2.0  # seconds that a client may take for a body or an answer before a new connection may oust it
-LINGER_SECONDS = 5.0  # for what a client still sends of a body that was refused
-# For a connection that is closed to send what is left in it. asyncio's own time for that is longer, and would
-# leave to the kernel what nobody reads.
+PROGRESS = 16 * 1024  # bytes that a client must read in the time limit to count as reading
+GRACE = 2.0  # seconds for a body or an answer before the connection may give way to a new one
+LINGER_SECONDS = 5.0  # to receive the rest of a body that was refused
+# For a closing connection to send what it has left. asyncio's own limit is longer, and would leave in the
+# kernel what the client does not read.
 CLOSING_SECONDS = 10.0
-LOOK_INTERVAL = 1.0  # seconds between two looks at all connections
-FIRST_REQUEST_LOOK = 0.01  # seconds between two looks at whether all connections have sent a request
+CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
+FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
 
 
 class Connection(RequestHandler):
-    """One connection behind its handshake: aiohttp's own, which by itself only ends those that are idle."""
+    """A connection after its handshake. aiohttp alone would only close idle connections."""
 
     def __init__(self, connections: "Connections", handshaken: Callable[[], None]) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class Connection(RequestHandler):
         self.last_request = self._clock()
         self._connections = connections
         self._handshaken = handshaken
-        self._held: asyncio.Transport | None = None
+        self._open_transport: asyncio.Transport | None = None
         self._header_since: float | None = None
         self._body_since: float | None = None
         self._paused_since: float | None = None
@@ -62,30 +62,30 @@ class Connection(RequestHandler):
         self._unread: tuple[float, int] | None = None
 
     @property
-    def fresh(self) -> bool:
-        """Whether no request has arrived whole so far."""
+    def unused(self) -> bool:
+        """Whether no request header has arrived whole so far."""
         return not self.request_count
 
     @property
-    def waits(self) -> bool:
-        """Whether it is open and has no request under way."""
-        if self._held is None or self._held.is_closing():
+    def idle(self) -> bool:
+        """Whether the connection is open and no request is under way."""
+        if self._open_transport is None or self._open_transport.is_closing():
             return False
         return self.awaits_request
 
     @property
-    def stands_since(self) -> float | None:
-        """Since when it has waited for its client: for a request, a body, or to be read. None: it has not."""
-        if self.waits:
+    def waiting_since(self) -> float | None:
+        """Since when the connection has waited for its client: to send a request or a body, or to read."""
+        if self.idle:
             return self.last_request
         since = self._body_since or self._paused_since
-        if since is None or self._held is None or self._held.is_closing():
+        if since is None or self._open_transport is None or self._open_transport.is_closing():
             return None
         return since if self._clock() - since >= GRACE else None
 
     @contextlib.contextmanager
     def awaiting_body(self) -> Iterator[None]:
-        """While a request's body is waited for."""
+        """Marks that the connection waits for a body."""
         self._body_since = self._clock()
         try:
             yield
@@ -93,36 +93,38 @@ class Connection(RequestHandler):
             self._body_since = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The handshake is over."""
+        """Called after the handshake."""
         super().connection_made(transport)
-        self._held = cast(asyncio.Transport, transport)
-        self._held.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._held.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT)
-        self.holder = _holder(self._held)
+        self._open_transport = cast(asyncio.Transport, transport)
+        self._open_transport.set_write_buffer_limits(high=WRITE_BUFFER)
+        self._open_transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT
+        )
+        self.holder = _holder(self._open_transport)
         self._handshaken()
         self._connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nothing of it is left."""
+        """Called when the connection is closed."""
         self._connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Notes when a header begins, and that one has arrived whole."""
+        """Notes when a request header begins and when it is complete."""
         before = self.request_count
         super().data_received(data)
         if self.request_count > before:
             self._header_since, self.last_request = None, self._clock()
-        elif self.waits and self._header_since is None:
+        elif self.idle and self._header_since is None:
             self._header_since = self._clock()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """Called when the client reads more slowly than it is answered."""
         super().pause_writing()
         self._paused_since = self._clock()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Called when the client has read."""
         super().resume_writing()
         self._paused_since = self._unread = None
 
@@ -133,10 +135,10 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, and to what failed outside of every handler."""
+        """The answer to malformed HTTP, and to a failure outside of all handlers."""
         if status >= 500:
             log.error("a request failed outside of its handler", exc_info=exc)
-            error = AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")
+            error = AgentError(Problem.INTERNAL, "The agent failed to answer. Its journal has the reason.")
         else:
             error = _malformed()
         if request.writer.output_size > 0:
@@ -146,7 +148,7 @@ class Connection(RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Sends an answer. What aiohttp refuses before it asks the application (Expect) is a problem, too."""
+        """Sends an answer. A refusal by aiohttp itself (Expect) becomes a problem document."""
         if isinstance(resp, web.HTTPException):
             error = AgentError(Problem.MALFORMED_REQUEST, f"The request is refused: {resp.reason}.")
             resp = _last(respond(error))
@@ -157,29 +159,29 @@ class Connection(RequestHandler):
         try:
             await super().start()
         except asyncio.CancelledError as error:
-            # The frames that it has passed keep the request's task, which keeps it and all that was at hand.
+            # The traceback and the request's task refer to each other, and to everything of the request.
             traceback.clear_frames(error.__traceback__)
             raise
 
-    def look(self, now: float) -> None:
-        """Ends what has taken too long."""
-        if self._held is None:
+    def enforce_time_limits(self, now: float) -> None:
+        """Closes the connection if it has taken too long."""
+        if self._open_transport is None:
             return
-        if self._held.is_closing():
+        if self._open_transport.is_closing():
             self._closing_since = self._closing_since or now
             if now - self._closing_since >= CLOSING_SECONDS:
-                break_off(self._held)
+                break_off(self._open_transport)
         elif self.writing_paused:
-            self._look_at_reader(now, self._held)
-        elif self.waits and now - (self._header_since or now) >= self._connections.bounds.header_seconds:
-            self._give_up_on_header(self._held)
+            self._enforce_read_progress(now, self._open_transport)
+        elif self.idle and now - (self._header_since or now) >= self._connections.bounds.header_seconds:
+            self._refuse_slow_header(self._open_transport)
 
-    def drop(self) -> None:
-        """Ends it at once."""
+    def reset(self) -> None:
+        """Closes the connection at once."""
         self._connections.remove(self)
-        break_off(self._held)
+        break_off(self._open_transport)
 
-    def _look_at_reader(self, now: float, transport: asyncio.Transport) -> None:
+    def _enforce_read_progress(self, now: float, transport: asyncio.Transport) -> None:
         left = transport.get_write_buffer_size()
         since, before = self._unread or (now, left)
         if left <= before - PROGRESS:
@@ -188,12 +190,12 @@ class Connection(RequestHandler):
         if now - since >= self._connections.bounds.unread_seconds:
             break_off(transport)
 
-    def _give_up_on_header(self, transport: asyncio.Transport) -> None:
+    def _refuse_slow_header(self, transport: asyncio.Transport) -> None:
         seconds = self._connections.bounds.header_seconds
         error = AgentError(
             Problem.REQUEST_TIMEOUT,
             f"The request's header was not complete within {seconds:g} seconds.",
-            "Send the request anew, in one piece.",
+            "Send the request again, in one piece.",
         )
         answer = _last(respond(error))
         head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
@@ -204,10 +206,10 @@ class Connection(RequestHandler):
 
 
 class Connections:
-    """All connections: makes them, and sees that they are not too many and that none takes too long.
+    """All connections, within their limits.
 
-    At a limit, the one that has waited for its client for longest gives way. Where the agent is at work for
-    all, the new one is answered one request, with what refuses it.
+    At the limit, the connection that has waited longest for its client gives way to the new one. If all are
+    at work, the first request on the new one is refused.
     """
 
     def __init__(self, server: web.Server, bounds: HttpBounds) -> None:
@@ -220,11 +222,11 @@ class Connections:
         return self._count
 
     def __call__(self, handshaken: Callable[[], None]) -> Connection:
-        """A connection's protocol; `handshaken` is called at the end of its handshake."""
+        """A new connection; it calls `handshaken` after its handshake."""
         return Connection(self, handshaken)
 
     def add(self, connection: Connection) -> None:
-        """Counts a connection, and makes room for it or refuses it."""
+        """Counts a connection, and makes room for it or marks it as refused."""
         mine = self._of.setdefault(connection.holder, {})
         if len(mine) >= self.bounds.connections_per_user and not _make_room(mine):
             connection.refusal = AgentError(
@@ -232,7 +234,7 @@ class Connections:
                 f"You have {self.bounds.connections_per_user} connections open already.",
                 "Close some, or use one for several requests.",
             )
-        elif self._count >= self.bounds.connections and not _make_room(self._all()):
+        elif self._count >= self.bounds.connections and not _make_room(self.all()):
             connection.refusal = AgentError(
                 Problem.BUSY,
                 f"The agent has {self.bounds.connections} connections open already.",
@@ -242,7 +244,7 @@ class Connections:
         self._count += 1
 
     def remove(self, connection: Connection) -> None:
-        """Counts it no more."""
+        """No longer counts a connection."""
         mine = self._of.get(connection.holder, {})
         if connection in mine:
             del mine[connection]
@@ -251,30 +253,32 @@ class Connections:
             self._of.pop(connection.holder, None)
 
     async def watch(self) -> None:
-        """Ends connections that take too long, for as long as it runs."""
+        """Closes connections that take too long, until it is cancelled."""
         shortest = min(self.bounds.header_seconds, self.bounds.unread_seconds)
         while True:
-            await asyncio.sleep(min(LOOK_INTERVAL, shortest / 4))
-            self._look(asyncio.get_running_loop().time())
+            await asyncio.sleep(min(CHECK_INTERVAL, shortest / 4))
+            self._enforce_time_limits(asyncio.get_running_loop().time())
 
-    async def begun(self, seconds: float) -> None:
-        """Waits until each connection has sent a first request, so long at the most."""
+    async def first_requests(self, seconds: float) -> None:
+        """Waits at most `seconds` until each connection has sent its first request."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(each.fresh for each in self._all()):  # noqa: ASYNC110
-                    await asyncio.sleep(FIRST_REQUEST_LOOK)
+                while any(each.unused for each in self.all()):  # noqa: ASYNC110
+                    await asyncio.sleep(FIRST_REQUEST_INTERVAL)
 
-    def _look(self, now: float) -> None:
-        for connection in self._all():
-            connection.look(now)
+    def _enforce_time_limits(self, now: float) -> None:
+        # Not in `watch`, whose loop variable would keep the last connection alive.
+        for connection in self.all():
+            connection.enforce_time_limits(now)
 
-    def _all(self) -> list[Connection]:
+    def all(self) -> list[Connection]:
+        """The open connections."""
         return [connection for mine in self._of.values() for connection in mine]
 
 
 @web.middleware
-async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers the one request of a connection that is one too many."""
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuses the request of a connection above the limit."""
     connection = request.protocol
     if isinstance(connection, Connection) and connection.refusal is not None:
         raise connection.refusal
@@ -282,36 +286,36 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def awaiting_body(request: web.BaseRequest) -> contextlib.AbstractContextManager[None]:
-    """While the body of a request is waited for."""
+    """Marks that the connection of a request waits for the body."""
     connection = request.protocol
     return connection.awaiting_body() if isinstance(connection, Connection) else contextlib.nullcontext()
 
 
 def _make_room(connections: Iterable[Connection]) -> bool:
-    """Closes the one that has waited for its client for longest, if there is one."""
-    standing = [(since, each) for each in connections if (since := each.stands_since) is not None]
-    if not standing:
+    """Closes the connection that has waited longest for its client; False if none waits."""
+    waiting = [(since, each) for each in connections if (since := each.waiting_since) is not None]
+    if not waiting:
         return False
-    min(standing, key=lambda found: found[0])[1].drop()
+    min(waiting, key=lambda found: found[0])[1].reset()
     return True
 
 
 def _holder(transport: asyncio.Transport) -> str:
-    """Whose certificate it is: its alternative names, that is, the user's URI, of whichever certificate."""
+    """Who holds the certificate: its alternative names, the same in each certificate of a user."""
     certificate = transport.get_extra_info("peercert") or {}
     return str(certificate.get("subjectAltName", ""))
 
 
 def _malformed() -> AgentError:
-    # What aiohttp says of it repeats what the client sent.
+    # aiohttp's own message repeats what the client sent.
     return AgentError(
         Problem.MALFORMED_REQUEST,
-        "The request cannot be read: it is not valid HTTP/1.1,"
-        f" has more than {MAX_HEADERS} headers, or a line of more than {MAX_LINE} bytes.",
+        f"The request is not valid HTTP/1.1, has more than {MAX_HEADERS} headers,"
+        f" or has a line of more than {MAX_LINE} bytes.",
     )
 
 
 def _last(response: web.Response) -> web.Response:
-    response.headers.update({"Server": SERVER, "Connection": "close"})
+    response.headers["Connection"] = "close"
     response.force_close()
     return response

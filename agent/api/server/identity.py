@@ -1,4 +1,4 @@
-"""Who is asking: decided for every request, from the certificate of its connection."""
+"""Who the client is: decided for each request, from the certificate of its connection."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,69 +16,72 @@ from ...model.certificate import Principal
 PRINCIPAL = web.RequestKey("principal", Principal)
 CALLER = web.RequestKey("caller", Caller)  # the same person, for the audit
 IdentifyAgain = Callable[[web.Request], Awaitable[Principal]]
-IDENTIFIED_AGAIN = web.RequestKey[IdentifyAgain]("identified_again")
+IDENTIFY_AGAIN = web.RequestKey[IdentifyAgain]("identify_again")
 
-INTERVAL = 2.0  # seconds after which an answer that goes on asks again whom it is for
+INTERVAL = 2.0  # seconds between two checks of the client of a long answer
 
-Allowed = Callable[[web.Request], Awaitable[object]]
+CheckAllowed = Callable[[web.Request], Awaitable[object]]
 
 
 def middleware(certificates: Certificates, trail: Trail) -> Middleware:
-    """Puts the principal into each request, or refuses it."""
+    """Puts the principal into each request, or refuses the request."""
 
-    async def asked(
+    async def identified(
         request: web.Request, certificate: bytes, identify: Callable[[bytes], Awaitable[Principal]]
     ) -> Principal:
         try:
             return await identify(certificate)
         except AgentError as error:
             if error.problem is Problem.CERTIFICATE_REFUSED:
-                await _note_refusal(request, trail, error)
+                await _audit_refusal(request, trail, error)
             raise
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         certificate = peer_certificate(request)
-        request[PRINCIPAL] = principal = await asked(request, certificate, certificates.identify)
-        # Not of this very request: that would be a cycle.
-        request[IDENTIFIED_AGAIN] = lambda request: asked(request, certificate, certificates.identify_again)
+        request[PRINCIPAL] = principal = await identified(request, certificate, certificates.identify)
+        # Not bound to this request: a reference of the request to itself would be a cycle.
+        request[IDENTIFY_AGAIN] = lambda request: identified(
+            request, certificate, certificates.identify_again
+        )
         request[CALLER] = Caller(actor=principal.user, role=principal.role, source=request.remote or "")
         return await handler(request)
 
     return authenticate
 
 
-class Holder:
-    """Whom an answer that goes on for long is for: certificates expire and are revoked meanwhile."""
+class ClientCheck:
+    """Checks the client of a long answer again and again: meanwhile certificates expire and are revoked."""
 
-    def __init__(self, request: web.Request, allowed: Allowed | None = None) -> None:
+    def __init__(self, request: web.Request, check_allowed: CheckAllowed | None = None) -> None:
+        """`check_allowed` raises if the client may not have the answer in its new role."""
         self._request = request
-        self._allowed = allowed
-        self._asked = asyncio.get_running_loop().time()
+        self._check_allowed = check_allowed
+        self._checked_at = asyncio.get_running_loop().time()
 
     async def check(self) -> None:
-        """Asks again where it is time to. The request has the principal as it is then.
+        """Checks the client if the interval is over, and puts its principal as it is now into the request.
 
-        Raises `AgentError`: certificate-refused, or what `allowed` raises for one in another role.
+        Raises `AgentError`: certificate-refused, or what `check_allowed` raises for another role.
         """
         time = asyncio.get_running_loop().time()
-        if time - self._asked < INTERVAL:
+        if time - self._checked_at < INTERVAL:
             return
-        self._asked = time
+        self._checked_at = time
         before = self._request[PRINCIPAL]
-        self._request[PRINCIPAL] = await self._request[IDENTIFIED_AGAIN](self._request)
-        if self._allowed and self._request[PRINCIPAL] != before:
-            await self._allowed(self._request)
+        self._request[PRINCIPAL] = await self._request[IDENTIFY_AGAIN](self._request)
+        if self._check_allowed and self._request[PRINCIPAL] != before:
+            await self._check_allowed(self._request)
 
     async def watch(self) -> None:
-        """Checks for as long as it is not cancelled."""
+        """Checks the client until it is cancelled."""
         while True:
             await asyncio.sleep(INTERVAL)
             await self.check()
 
 
 def peer_certificate(request: web.Request) -> bytes:
-    """The certificate (DER) that the connection's handshake has verified."""
+    """The certificate (DER) that the handshake of the connection has verified."""
     ssl_object: Any = request.get_extra_info("ssl_object")
     der: bytes | None = ssl_object.getpeercert(binary_form=True) if ssl_object else None
     if der is None:
@@ -86,11 +89,11 @@ def peer_certificate(request: web.Request) -> bytes:
     return der
 
 
-async def _note_refusal(request: web.Request, trail: Trail, error: AgentError) -> None:
-    """Whom the refused certificate names: our authority has signed that, and whoever has its key asks."""
+async def _audit_refusal(request: web.Request, trail: Trail, error: AgentError) -> None:
+    """Records whom the refused certificate names: our authority signed it, and the client has its key."""
     ssl_object: Any = request.get_extra_info("ssl_object")
-    read: dict[str, Any] = ssl_object.getpeercert() if ssl_object else {}
-    uris = [value for kind, value in read.get("subjectAltName", ()) if kind == "URI"]
+    certificate: dict[str, Any] = ssl_object.getpeercert() if ssl_object else {}
+    uris = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
     caller = Caller(actor=" ".join(uris).rpartition(":")[2][:64], role="refused", source=request.remote or "")
-    serial = str(read.get("serialNumber", "")).lower().lstrip("0")
+    serial = str(certificate.get("serialNumber", "")).lower().lstrip("0")
     await trail.refused(caller, "identify", serial, why=error.message)

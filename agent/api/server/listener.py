@@ -1,4 +1,4 @@
-"""Connections from the inherited sockets to the end of their handshakes, bounded in number and in time."""
+"""Accepts connections on the inherited sockets and makes their TLS handshakes, within bounds."""
 
 import asyncio
 import contextlib
@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 
 log = logging.getLogger("ml-agent")
 
-# Makes the protocol of a connection. It is given what is to be called once the handshake is over.
+# Makes the protocol of a connection. The protocol calls its argument when the handshake is over.
 Protocols = Callable[[Callable[[], None]], asyncio.Protocol]
 
-ACCEPTS = 16  # connections that are taken before requests have their turn again
-PAUSE = 1.0  # seconds without accepting where the machine has no room for another connection
-SHUTDOWN_SECONDS = 20.0  # for the other side's part of the end of TLS
-# accept(2) passes on what became of the connection on its way here. That says nothing about the socket.
-OF_THE_CONNECTION = frozenset(
+ACCEPTS = 16  # connections that are accepted in a row; then requests have a turn
+PAUSE = 1.0  # seconds without accepting after descriptors or memory ran out
+SHUTDOWN_SECONDS = 20.0  # for the client to answer the end of TLS
+# accept(2) also returns errors of the new connection, which say nothing about the listening socket.
+CONNECTION_ERRORS = frozenset(
     (
         errno.ECONNABORTED,
         errno.ENETDOWN,
@@ -37,10 +37,10 @@ OF_THE_CONNECTION = frozenset(
 
 
 class Listener:
-    """Accepts connections and sees to their handshakes; what comes then is the protocol's.
+    """Accepts connections and makes their handshakes. Then the protocol has the connection.
 
-    An honest handshake takes milliseconds. Where more are under way than `max_handshakes`, the oldest of the
-    network that has most of them is closed: who lets handshakes stall loses those, and others get in.
+    An honest handshake takes milliseconds. Above `max_handshakes`, the network with the most handshakes under
+    way loses its oldest one: whoever lets handshakes stall loses these, and other clients get in.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Listener:
         max_handshakes: int,
         handshake_seconds: float,
     ) -> None:
-        """`context` is asked for each connection, and never fails."""
+        """`context` is called for each connection; it must not raise."""
         self._sockets = sockets
         self._protocols = protocols
         self._context = context
         self._max_handshakes = max_handshakes
         self._handshake_seconds = handshake_seconds
         self._loop = asyncio.get_running_loop()
-        # Each with its network, oldest first.
+        # The task and the network of each handshake, oldest first.
         self._under_way: dict[socket.socket, tuple[asyncio.Task[None], str]] = {}
         self._settled = asyncio.Event()
         self._settled.set()
@@ -68,17 +68,17 @@ class Listener:
 
     @property
     def handshakes(self) -> int:
-        """How many are under way."""
+        """How many handshakes are under way."""
         return len(self._under_way)
 
     def start(self) -> None:
-        """Accepts from now on."""
+        """Begins to accept connections."""
         for listening in self._sockets:
             listening.setblocking(False)
             self._resume(listening)
 
     def stop(self) -> None:
-        """Accepts nothing new: what comes waits in systemd's own copy of the socket."""
+        """Accepts no more. New connections wait in systemd's copy of the socket."""
         sockets, self._sockets = self._sockets, ()
         for listening in sockets:
             self._loop.remove_reader(listening)
@@ -87,7 +87,7 @@ class Listener:
             listening.close()
 
     async def finish(self, seconds: float) -> None:
-        """Waits until no handshake is under way, so long at the most; then breaks them off."""
+        """Waits at most `seconds` for the handshakes under way, then cancels them."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
@@ -99,14 +99,14 @@ class Listener:
         self._loop.add_reader(listening, self._accept, listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        # Without a coroutine in between, nothing that was accepted can be lost to a cancellation.
+        # No coroutine runs here: a cancellation could lose a connection that was accepted.
         for _ in range(ACCEPTS):
             try:
                 accepted, peer = listening.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in OF_THE_CONNECTION:
+                if error.errno in CONNECTION_ERRORS:
                     continue
                 self._pause(listening, error)
                 return
@@ -115,9 +115,9 @@ class Listener:
             self._begin(accepted, _network(peer[0]))
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Descriptors or memory have run out: the connection stays where it is, and is looked for again."""
+        """Leaves the connection in the socket's queue and tries again later."""
         if not self._full:
-            log.warning("no connection can be accepted at present: %s", error)
+            log.warning("cannot accept connections: %s", error)
         self._full = True
         self._loop.remove_reader(listening)
         self._pauses[listening] = self._loop.call_later(PAUSE, self._resume, listening)
@@ -130,15 +130,15 @@ class Listener:
         self._settled.clear()
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._over(accepted)
-            # A task that is cancelled before its first step has not handed the socket on.
+            self._end_handshake(accepted)
+            # A task that was cancelled before its first step still owns the socket.
             if task.cancelled() or task.exception() is not None:
                 accepted.close()
 
         task.add_done_callback(ended)
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
-        protocol = self._protocols(lambda: self._over(accepted))
+        protocol = self._protocols(lambda: self._end_handshake(accepted))
         try:
             await self._loop.connect_accepted_socket(
                 lambda: protocol,
@@ -148,11 +148,11 @@ class Listener:
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except (OSError, asyncio.CancelledError) as error:
-            # asyncio tells a protocol of no end where it told of no beginning, and its frames keep the error,
-            # which keeps them.
+            # asyncio calls connection_lost() only after connection_made(). The error and the frames of its
+            # traceback refer to each other: without this they would wait for the garbage collector.
             protocol.connection_lost(None)
             traceback.clear_frames(error.__traceback__)
-            # What failed is the client's affair, which sees its connection closed.
+            # A failed handshake is the client's problem, and the client sees its connection closed.
             if not isinstance(error, OSError):
                 raise
 
@@ -160,17 +160,17 @@ class Listener:
         crowded = Counter(network for _, network in self._under_way.values()).most_common(1)[0][0]
         oldest = next(accepted for accepted, (_, network) in self._under_way.items() if network == crowded)
         task, _ = self._under_way[oldest]
-        self._over(oldest)
+        self._end_handshake(oldest)
         task.cancel()
 
-    def _over(self, accepted: socket.socket) -> None:
+    def _end_handshake(self, accepted: socket.socket) -> None:
         self._under_way.pop(accepted, None)
         if not self._under_way:
             self._settled.set()
 
 
 def _network(address: str) -> str:
-    """What one holder has of an address: the whole of an IPv4 address, the first half of an IPv6 address."""
+    """The network that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

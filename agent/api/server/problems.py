@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457), each with the status code that fits it."""
+"""Errors as problem documents (RFC 9457), each with its status code."""
 
 import logging
 import weakref
@@ -12,12 +12,11 @@ from ...model.problem import FieldProblem, ProblemDocument
 
 log = logging.getLogger("ml-agent")
 
-SERVER = "ml-agent"  # what answers call it, without the versions of what it is made of
-# An answer is what its type says, and no page, whatever somebody has made a log or an artifact of.
-NO_GUESSING = {"X-Content-Type-Options": "nosniff"}
+# The Server header, instead of aiohttp's own with its version; and no browser takes a log for a web page.
+COMMON_HEADERS = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
-# Weak: a response refers to its request.
+# A weak reference: a response refers to its request, and both would be a cycle.
 BEGUN = web.RequestKey[weakref.ReferenceType[web.StreamResponse]]("begun")
 
 STATUS = {
@@ -59,10 +58,10 @@ STATUS = {
     Problem.INTERNAL: 500,
 }
 RETRY_AFTER = {429: "10", 503: "5", 507: "60"}  # seconds
-# After these, the connection is of no more use.
+# The connection closes after these.
 LAST_ANSWERS = (Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_CONNECTIONS, Problem.BUSY)
 
-# What aiohttp itself refuses, before a handler is found or while it reads a body.
+# The problems of what aiohttp itself refuses: before it finds a handler, or while it reads a body.
 OF_STATUS = {
     404: Problem.NO_SUCH_ROUTE,
     405: Problem.METHOD_NOT_ALLOWED,
@@ -71,7 +70,7 @@ OF_STATUS = {
 
 
 def document(error: AgentError) -> ProblemDocument:
-    """What a client is told of an error."""
+    """The problem document of an error."""
     return ProblemDocument(
         type=TYPE_PREFIX + error.problem,
         title=error.problem.replace("-", " ").capitalize(),
@@ -83,13 +82,13 @@ def document(error: AgentError) -> ProblemDocument:
 
 
 def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Response:
-    """The response that carries the error."""
+    """The response with the problem document."""
     problem = document(error)
     response = web.Response(
         status=problem.status,
         text=problem.model_dump_json(exclude_none=True),
         content_type=CONTENT_TYPE,
-        headers={**NO_GUESSING, **(headers or {})},
+        headers={**COMMON_HEADERS, **(headers or {})},
     )
     if retry := RETRY_AFTER.get(problem.status):
         response.headers.setdefault("Retry-After", retry)
@@ -98,8 +97,13 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
     return response
 
 
-async def note_begun(request: web.Request, response: web.StreamResponse) -> None:
-    """Remembers that a response has begun; to be connected to `on_response_prepare`."""
+async def set_common_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Sets the headers of every response; a signal handler for `on_response_prepare`."""
+    response.headers.update(COMMON_HEADERS)
+
+
+async def remember_begun(request: web.Request, response: web.StreamResponse) -> None:
+    """Remembers that the response has begun; a signal handler for `on_response_prepare`."""
     request[BEGUN] = weakref.ref(response)
 
 
@@ -110,7 +114,7 @@ def _begun(request: web.Request) -> web.StreamResponse | None:
 def _respond_or_break_off(
     request: web.Request, error: AgentError, headers: dict[str, str] | None = None
 ) -> web.StreamResponse:
-    """The error's response; or, in the middle of a body, a break that nobody takes for the body's end."""
+    """The error's response. In the middle of a body, a reset: no client takes that for the end."""
     begun = _begun(request)
     if begun is None:
         return respond(error, headers)
@@ -120,7 +124,7 @@ def _respond_or_break_off(
 
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers every error of a handler as a problem document; the unforeseen ones are logged, not told."""
+    """Answers every error with a problem document. An unexpected error is logged and not shown."""
     try:
         return await handler(request)
     except AgentError as error:
@@ -132,28 +136,28 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         allow = error.headers.get("Allow")
         return _respond_or_break_off(
             request,
-            AgentError(problem, _REFUSALS.get(problem, error.reason), "GET /openapi.json lists every call."),
+            AgentError(problem, _REFUSALS.get(problem, error.reason), "GET /openapi.json has every call."),
             {"Allow": allow} if allow else None,
         )
     except Exception as error:
         begun = _begun(request)
         if isinstance(error, ConnectionError) and begun is not None:
-            return begun  # the client is gone, or was broken off: aiohttp ends what is left
+            return begun  # the client is gone, or its connection was reset: aiohttp cleans up
         log.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return _respond_or_break_off(
-            request, AgentError(Problem.INTERNAL, "The agent failed to answer; its journal says why.")
+            request, AgentError(Problem.INTERNAL, "The agent failed to answer. Its journal has the reason.")
         )
 
 
 _REFUSALS = {
     Problem.NO_SUCH_ROUTE: "There is nothing at this path.",
-    Problem.METHOD_NOT_ALLOWED: "This path does not take that method.",
+    Problem.METHOD_NOT_ALLOWED: "This path does not support this method.",
     Problem.BODY_TOO_LARGE: "The body is too large.",
 }
 
 
 def invalid(field: str, message: str) -> AgentError:
-    """One refused value of a request."""
+    """The error for one value of a request."""
     return AgentError(
         Problem.INVALID_REQUEST, "The request is not valid.", fields=(FieldError(field, message),)
     )

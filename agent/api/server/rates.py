@@ -1,4 +1,4 @@
-"""How often each user may ask: so many requests a second, and a burst of more."""
+"""Rate limits: for each user so many requests a second, and a burst."""
 
 import asyncio
 import math
@@ -12,53 +12,53 @@ from ...errors import AgentError, Problem
 from .identity import PRINCIPAL
 from .problems import respond
 
-MAX_HOLDERS = 10_000  # who are remembered; the one who has not asked for longest is forgotten
-# Seconds before the answer that refuses a request: who does not heed Retry-After asks no faster than this, on
-# each connection, and costs the others next to nothing.
-HOLD = 1.0
+MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago is forgotten first
+# A refusal is delayed: a client that ignores Retry-After sends no more than one request in this time on each
+# connection, and costs the others next to nothing.
+REFUSAL_DELAY = 1.0  # seconds
 
 
 class Rates:
-    """For each holder, when the requests that were taken from its bucket will have been filled in again."""
+    """Token buckets. For each one, this keeps the time at which it will be full again."""
 
     def __init__(
         self, per_second: float, burst: int, *, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        """`clock` counts nanoseconds: whole numbers, of which a full bucket has exactly `burst` requests."""
+        """`clock` counts nanoseconds: in whole numbers, a full bucket has exactly `burst` requests."""
         self._interval = round(1e9 / per_second)
         self._depth = burst * self._interval
         self._clock = clock
         self._full_at: dict[str, int] = {}
 
-    def take(self, holder: str) -> float:
-        """Takes one request. The seconds until there will be one, where there is none; else 0."""
+    def take(self, bucket: str) -> float:
+        """Takes one request from a bucket and returns 0; if it is empty, the seconds until the next one."""
         now = self._clock()
-        full_at = max(self._full_at.pop(holder, now), now)
+        full_at = max(self._full_at.pop(bucket, now), now)
         wait = full_at + self._interval - now - self._depth
-        # Last in the table is who has asked last.
-        self._full_at[holder] = full_at if wait > 0 else full_at + self._interval
-        if len(self._full_at) > MAX_HOLDERS:
+        # The bucket that was used last is last in the table.
+        self._full_at[bucket] = full_at if wait > 0 else full_at + self._interval
+        if len(self._full_at) > MAX_BUCKETS:
             del self._full_at[next(iter(self._full_at))]
         return max(0, wait) / 1e9
 
 
-def of_users(rates: Rates) -> Middleware:
-    """Counts the requests of whoever is known; to be put behind who-is-it. What fails counts, too."""
+def limit_users(rates: Rates) -> Middleware:
+    """Limits the requests of each user. Put it behind the identity. Failed requests count too."""
 
     @web.middleware
-    async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         if wait := rates.take(f"user {request[PRINCIPAL].user}"):
             return await _refuse(wait)
         return await handler(request)
 
-    return bounded
+    return limited
 
 
-def of_the_refused(rates: Rates) -> Middleware:
-    """Counts refusals of a certificate, apart from its user's requests; to be put before who-is-it."""
+def limit_refused_certificates(rates: Rates) -> Middleware:
+    """Limits the requests under each refused certificate. Put it before the identity."""
 
     @web.middleware
-    async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except AgentError as error:
@@ -69,17 +69,17 @@ def of_the_refused(rates: Rates) -> Middleware:
                 return await _refuse(wait)
             raise
 
-    return bounded
+    return limited
 
 
 async def _refuse(wait: float) -> web.Response:
-    await asyncio.sleep(HOLD)
+    await asyncio.sleep(REFUSAL_DELAY)
     seconds = str(max(1, math.ceil(wait)))
     return respond(
         AgentError(
             Problem.TOO_MANY_REQUESTS,
-            "You ask more often than you may.",
-            f"Ask again in {seconds} s, and follow events rather than poll.",
+            "Rate limit exceeded.",
+            f"Try again in {seconds} s. Follow events instead of polling.",
         ),
         {"Retry-After": seconds},
     )

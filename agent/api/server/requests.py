@@ -1,4 +1,4 @@
-"""What a client sent, parsed once, at the edge, into a model."""
+"""Parses a request into models, once, at the edge."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
 
-BYTES = "application/octet-stream"
-MAX_REPORTED = 20  # refused fields that one answer names
+BINARY = "application/octet-stream"
+MAX_REPORTED = 20  # refused fields in one answer
 MAX_IDEMPOTENCY_KEY = 255  # characters
-# Printable ASCII. Spaces around a header's value are not part of it (RFC 9110, section 5.5).
+# Printable ASCII. Spaces around the value of a header do not belong to it (RFC 9110, section 5.5).
 IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")
 
 
-def bodies(max_bytes: int, seconds: float) -> Middleware:
-    """Has a request's body there, whole and within bounds, before anything else looks at the request."""
+def middleware(max_bytes: int, seconds: float) -> Middleware:
+    """Reads the whole body, within bounds, before the handler runs."""
 
     @web.middleware
     async def complete(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -40,11 +40,12 @@ def bodies(max_bytes: int, seconds: float) -> Middleware:
                 raise AgentError(
                     Problem.REQUEST_TIMEOUT,
                     f"The request's body did not arrive within {seconds:g} seconds.",
-                    "Send the request anew.",
+                    "Send the request again.",
                 ) from error
             except web.RequestPayloadError as error:
                 raise AgentError(
-                    Problem.MALFORMED_REQUEST, "The body is not what its header says, or not in chunks."
+                    Problem.MALFORMED_REQUEST,
+                    "The body does not match its header, or its chunks are malformed.",
                 ) from error
         return await handler(request)
 
@@ -52,11 +53,11 @@ def bodies(max_bytes: int, seconds: float) -> Middleware:
 
 
 async def read_body(request: web.Request, model: type[M]) -> M:
-    """The JSON body as a model. Raises `AgentError` that names what is wrong with it."""
+    """The JSON body as a model. Raises `AgentError` that names each wrong field."""
     if request.content_type != "application/json":
         raise AgentError(
             Problem.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is {request.content_type}; this call takes application/json.",
+            f"The body is {request.content_type}, but this call expects application/json.",
             "Send the header Content-Type: application/json.",
         )
     values = _parse(await request.read())
@@ -66,27 +67,27 @@ async def read_body(request: web.Request, model: type[M]) -> M:
 
 
 def _nulls(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Where there is a member without a value, in the body or in an object of it."""
+    """The paths of null members of the body and of the objects in it."""
     for name, value in values.items():
         if value is None:
             yield (name,)
         elif isinstance(value, dict):
-            yield from ((name, inner) for inner, of_it in value.items() if of_it is None)
+            yield from ((name, member) for member, content in value.items() if content is None)
 
 
 async def read_bytes(request: web.Request) -> bytes:
-    """The body as it is. Raises `AgentError` that says nothing of what it contains."""
-    if request.content_type != BYTES:
+    """The body as bytes. Raises `AgentError` that does not repeat the content."""
+    if request.content_type != BINARY:
         raise AgentError(
             Problem.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is {request.content_type}; this call takes {BYTES}.",
-            f"Send the header Content-Type: {BYTES}.",
+            f"The body is {request.content_type}, but this call expects {BINARY}.",
+            f"Send the header Content-Type: {BINARY}.",
         )
     return await request.read()
 
 
 def read_query(request: web.Request, model: type[M]) -> M:
-    """The query string as a model; a repeated name is an error, as is an unknown one."""
+    """The query string as a model. Repeated and unknown names are errors."""
     values: dict[str, str] = {}
     for name, value in request.query.items():
         if name in values:
@@ -96,7 +97,7 @@ def read_query(request: web.Request, model: type[M]) -> M:
 
 
 def header(request: web.Request, name: str) -> str | None:
-    """A header's value, or None. Raises `AgentError` where there are two: one would be overlooked."""
+    """The value of a header, or None. Raises `AgentError` if the header is there twice."""
     values = request.headers.getall(name, ())
     if len(values) > 1:
         raise _refused((FieldError(name, "must not be given twice"),))
@@ -104,7 +105,7 @@ def header(request: web.Request, name: str) -> str | None:
 
 
 def idempotency_key(request: web.Request) -> str | None:
-    """The Idempotency-Key header, if there is one."""
+    """The value of the Idempotency-Key header, or None."""
     key = header(request, "Idempotency-Key")
     if key is not None and not (len(key) <= MAX_IDEMPOTENCY_KEY and IDEMPOTENCY_KEY.fullmatch(key)):
         raise _refused(
@@ -114,7 +115,7 @@ def idempotency_key(request: web.Request) -> str | None:
 
 
 def validate(model: type[M], values: Mapping[str, Any]) -> M:
-    """The values as a model. Raises `AgentError` (invalid-request) with a field error for each refusal."""
+    """The values as a model. Raises `AgentError` (invalid-request) with an error for each wrong field."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -126,15 +127,15 @@ def _parse(body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _no_json(f"it is not UTF-8 (byte {error.start})") from error
+        raise _not_json(f"it is not UTF-8 (byte {error.start})") from error
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except ValueError as error:
-        raise _no_json(str(error)) from error
+        raise _not_json(str(error)) from error
     except RecursionError as error:
-        raise _no_json("it is nested too deeply") from error
+        raise _not_json("it is nested too deeply") from error
     if not isinstance(value, dict):
-        raise _no_json("it must be an object")
+        raise _not_json("it must be an object")
     return value
 
 
@@ -148,10 +149,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
-def _no_json(why: str) -> AgentError:
+def _not_json(why: str) -> AgentError:
     return AgentError(
         Problem.INVALID_JSON,
         f"The body cannot be read as JSON: {why}.",
@@ -164,9 +165,9 @@ def _refused(errors: tuple[FieldError, ...]) -> AgentError:
 
 
 def _path(location: Location) -> str:
-    """`hyperparameters.depth`; "body" where the whole body is refused.
+    """`hyperparameters.depth`, or "body" for the whole body.
 
-    JSON can name a field with half a character (`"\\ud800"`), which no answer could repeat.
+    A name in JSON may have half of a surrogate pair (`"\\ud800"`), which no answer could repeat.
     """
     parts = [str(part)[:80] for part in location]
     return ".".join(parts).encode("utf-8", "backslashreplace").decode() or "body"

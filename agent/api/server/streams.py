@@ -1,4 +1,4 @@
-"""Answers that go on for as long as somebody follows: bounded in number, in memory and in patience."""
+"""Long answers, such as events and logs: bounded in number and memory, and ended for slow readers."""
 
 import asyncio
 import contextlib
@@ -11,29 +11,29 @@ from aiohttp import web
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from ...model.base import Model
-from .identity import Allowed, Holder
+from .identity import CheckAllowed, ClientCheck
 from .problems import RETRY_AFTER, document
 
-HEARTBEAT = 15.0  # seconds without an event after which a sign of life is sent
-PATIENCE = 15.0  # seconds that a client may take to read before it is cut off
-LAST_WORD = 5.0  # seconds more for the event that says so
+HEARTBEAT = 15.0  # seconds without an event, after which a heartbeat is sent
+READ_TIMEOUT = 15.0  # seconds for a client to read, before the stream ends
+LAST_EVENT_TIMEOUT = 5.0  # seconds more for the event that says why the stream ends
 
-CONTINUE = "Connect again with the last event id: nothing is lost."
+RESUME = "Connect again with the last event id: nothing is lost."
 
 
 class Form(Protocol):
-    """How events look on the wire. `media_type` is the Content-Type."""
+    """How events are written. `media_type` is the Content-Type."""
 
     media_type: str
     heartbeat: bytes
 
     def event(self, name: str, data: str, event_id: str = "", *, retry: int | None = None) -> str:
-        """An event with its data, which is JSON in one line; `retry` in milliseconds."""
+        """An event. `data` is JSON in one line, `retry` is in milliseconds."""
         ...
 
 
 class ServerSentEvents:
-    """WHATWG HTML, section 9.2."""
+    """Server-sent events: WHATWG HTML, section 9.2."""
 
     media_type = "text/event-stream; charset=utf-8"
     heartbeat = b": \n\n"
@@ -46,7 +46,7 @@ class ServerSentEvents:
 
 
 class JsonLines:
-    """The same events, each an object in a line of its own."""
+    """The same events, each as a JSON object in a line of its own."""
 
     media_type = "application/x-ndjson"
     heartbeat = b'{"event":"heartbeat"}\n'
@@ -59,27 +59,27 @@ class JsonLines:
 
 
 class EventStream:
-    """One client's stream. Whoever writes waits while the client does not keep up: nothing is queued here."""
+    """The stream of one client. A writer waits while the client does not read: nothing is queued here."""
 
     def __init__(self, response: web.StreamResponse, form: Form | None, group: asyncio.TaskGroup) -> None:
         self.response = response
         self._form = form
         self._group = group
-        self._turn = asyncio.Lock()
-        self._wrote = asyncio.get_running_loop().time()
-        self._beside: set[asyncio.Task[None]] = set()
+        self._writing = asyncio.Lock()
+        self._wrote_at = asyncio.get_running_loop().time()
+        self._tasks: set[asyncio.Task[None]] = set()
         if form is not None:
-            self.beside(self._keep_alive(form.heartbeat))
+            self.run_beside(self._keep_alive(form.heartbeat))
 
-    def beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs something until the stream ends; its failure ends the stream."""
+    def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs a coroutine until the stream ends. Its failure ends the stream."""
         task = self._group.create_task(work)
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def end(self) -> None:
-        """Ends what runs beside the stream."""
-        for task in self._beside:
+        """Cancels what runs beside the stream."""
+        for task in self._tasks:
             task.cancel()
 
     async def send(self, name: str, data: Model, event_id: str = "") -> None:
@@ -92,10 +92,10 @@ class EventStream:
         """Writes whole events. Raises `ConnectionError` for a client that is gone or does not read."""
         if not data:
             return
-        async with self._turn:
-            self._wrote = asyncio.get_running_loop().time()
+        async with self._writing:
+            self._wrote_at = asyncio.get_running_loop().time()
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(READ_TIMEOUT):
                     await self.response.write(data)
             except TimeoutError as error:
                 raise ConnectionResetError("the client does not read") from error
@@ -103,15 +103,15 @@ class EventStream:
     async def _keep_alive(self, heartbeat: bytes) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._wrote + HEARTBEAT - loop.time())
-            if self._wrote + HEARTBEAT <= loop.time():
+            await asyncio.sleep(self._wrote_at + HEARTBEAT - loop.time())
+            if self._wrote_at + HEARTBEAT <= loop.time():
                 await self.write(heartbeat)
 
 
 class Streams:
-    """All open streams, so that their number is bounded and a stopping agent can end them.
+    """All open streams: their number is bounded, and an agent that stops can end them.
 
-    `turn` is one stream's at a time, for work that keeps the event loop from others.
+    One stream at a time holds `turn`, for work that keeps the event loop busy.
     """
 
     def __init__(self, limit: int, limit_per_user: int) -> None:
@@ -124,20 +124,20 @@ class Streams:
 
     @property
     def open_now(self) -> int:
-        """How many there are."""
+        """The number of open streams."""
         return self._users.total()
 
     @contextlib.asynccontextmanager
     async def open(
-        self, request: web.Request, user: str, form: Form | None, allowed: Allowed | None = None
+        self, request: web.Request, user: str, form: Form | None, check_allowed: CheckAllowed | None = None
     ) -> AsyncIterator[EventStream]:
-        """Begins a stream, of plain text where there is no form; it ends with the body.
+        """Begins a stream that ends with the context; without a form, a stream of plain text.
 
-        It ends as well when its client's certificate is no longer good, and when `allowed`, which is asked
-        in case of another role, raises. An `AgentError`, the body's or these, becomes its last event, where
+        The stream also ends when the certificate of the client is no longer valid, or when `check_allowed`
+        raises, which is called when the client has another role. An `AgentError` becomes the last event, if
         the form has events. Raises `AgentError` (too-many-streams).
         """
-        self._check(user)
+        self._check_limits(user)
         self._users[user] += 1
         task = asyncio.current_task()
         assert task is not None
@@ -154,7 +154,7 @@ class Streams:
             try:
                 async with asyncio.TaskGroup() as group:
                     stream = EventStream(response, form, group)
-                    stream.beside(Holder(request, allowed).watch())
+                    stream.run_beside(ClientCheck(request, check_allowed).watch())
                     yield stream
                     stream.end()
             except ExceptionGroup as errors:
@@ -163,11 +163,11 @@ class Streams:
                 if not self._stopping:
                     raise
                 task.uncancel()
-                broken = AgentError(Problem.STOPPING, "The agent is stopping.", CONTINUE)
+                broken = AgentError(Problem.STOPPING, "The agent is stopping.", RESUME)
             if broken:
-                await _break_off(request, response, form, broken)
+                await _end_with(request, response, form, broken)
             else:
-                # A client that has seen the last event may be gone before the end of the body.
+                # A client that has seen the last event may close the connection before the body ends.
                 with contextlib.suppress(ConnectionError):
                     await response.write_eof()
         finally:
@@ -175,50 +175,50 @@ class Streams:
             self._users -= Counter([user])
 
     def end_all(self) -> None:
-        """Breaks every stream off; clients continue where they were with the agent that comes next."""
+        """Ends every stream. Clients resume with the next agent."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
 
-    def _check(self, user: str) -> None:
+    def _check_limits(self, user: str) -> None:
         if self.open_now >= self._limit:
             raise AgentError(
                 Problem.TOO_MANY_STREAMS,
-                f"{self._limit} streams are open already.",
-                "Try again in a while.",
+                f"{self._limit} streams are open, the limit of the agent.",
+                "Try again later.",
             )
         if self._users[user] >= self._limit_per_user:
             raise AgentError(
                 Problem.TOO_MANY_STREAMS,
-                f"You have {self._limit_per_user} streams open already.",
-                "Close some, or try again in a while.",
+                f"You have {self._limit_per_user} open streams, the limit for each user.",
+                "Close some of them, or try again later.",
             )
 
 
 def _reason(errors: ExceptionGroup[Exception]) -> AgentError:
-    """What ended a stream, as its client is told. Raises what nobody foresaw."""
+    """The error that the client is told. Raises unexpected errors."""
     if errors.subgroup(ConnectionError):
-        return AgentError(Problem.SLOW_READER, f"Nothing was read for {PATIENCE:g} seconds.", CONTINUE)
+        return AgentError(Problem.SLOW_READER, f"You have read nothing for {READ_TIMEOUT:g} seconds.", RESUME)
     for error in errors.exceptions:
         if isinstance(error, AgentError):
             return error
     raise errors
 
 
-async def _break_off(
+async def _end_with(
     request: web.Request, response: web.StreamResponse, form: Form | None, error: AgentError
 ) -> None:
-    """Says why, as far as the client still reads. Text has no way to say it: it is cut off, not ended."""
+    """Sends the error as the last event. Text has no events: the error breaks the connection off."""
     if form is None:
         raise error
     problem = document(error)
-    again = int(RETRY_AFTER.get(problem.status, "1")) * 1000
-    event = form.event("error", problem.model_dump_json(exclude_none=True), retry=again)
+    retry = int(RETRY_AFTER.get(problem.status, "1")) * 1000
+    event = form.event("error", problem.model_dump_json(exclude_none=True), retry=retry)
     try:
-        async with asyncio.timeout(LAST_WORD):
-            # aiohttp would wait once more for what the end of patience has cancelled, and end at once.
+        async with asyncio.timeout(LAST_EVENT_TIMEOUT):
+            # The wait for room in aiohttp's own buffer was cancelled, and aiohttp would not wait again.
             while request.protocol.writing_paused:  # noqa: ASYNC110
-                await asyncio.sleep(LAST_WORD / 50)
+                await asyncio.sleep(LAST_EVENT_TIMEOUT / 50)
             await response.write(event.encode("utf-8", "replace"))
             await response.write_eof()
     except (TimeoutError, ConnectionError):
