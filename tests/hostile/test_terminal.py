@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli.failure import Failure
-from agent.cli.job import render
+from agent.cli.job import artifacts, render, scripts
 from agent.cli.job.download import target
 from agent.cli.job.http import decode
 from agent.cli.terminal import Screen
@@ -71,11 +71,11 @@ def shown(screen: Screen, text: str) -> None:
     )
     render.job_table(screen, [named(text)])
     render.job_sheet(screen, named(text))
-    render.artifact_table(
+    artifacts.artifact_table(
         screen, ArtifactManifest(job_id="abcdefghijkl", complete=True, artifacts=[manifest])
     )
-    render.script_table(screen, ScriptList(commit="0" * 40, scripts=[script]))
-    render.script_sheet(screen, script, commit="0" * 40)
+    scripts.script_table(screen, ScriptList(commit="0" * 40, scripts=[script]))
+    scripts.script_sheet(screen, script, commit="0" * 40)
     screen.json({"name": text, text: "1"})
     screen.remark(text)
     screen.failure(Failure(text, text, fields=(FieldError(text, text),)))

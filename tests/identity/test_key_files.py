@@ -7,28 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError
-from agent.host import files
 from agent.identity import key_files, tls
 from agent.identity.authority import Authority, Issued
-
-
-class Crash(Exception):
-    """The program is gone."""
-
-
-def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets so many files be put in their places, and no more."""
-    sync, left = files.sync, steps
-
-    def sync_and_count(directory: Path) -> None:
-        nonlocal left
-        sync(directory)
-        left -= 1
-        if left == 0:
-            raise Crash
-
-    for module in (files, key_files):
-        monkeypatch.setattr(module, "sync", sync_and_count)
+from tests.support.crashing import Crash, crash_after
 
 
 @pytest.fixture(scope="module")

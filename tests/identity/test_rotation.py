@@ -11,7 +11,7 @@ from agent.identity import authority as authority_module
 from agent.identity import rotation, tls
 from agent.identity.authority import Authority
 from agent.model.certificate import Certificate, Role
-from tests.identity.test_key_files import Crash, crash_after
+from tests.support.crashing import Crash, crash_after
 
 
 @pytest.fixture

@@ -78,6 +78,11 @@ async def cut(request: web.Request) -> None:
     request.transport.abort()
 
 
+async def hang(_: web.Request) -> None:
+    """A step: nothing comes for as long as the client waits."""
+    await asyncio.Event().wait()
+
+
 @dataclass
 class StandIn:
     """What the agent will answer (`jobs`, `streams`, …) and what it was asked (`requests`)."""

@@ -1,4 +1,4 @@
-"""`ml-job artifacts`: what a job left behind, listed and fetched."""
+"""`ml-job artifacts`: the files that a job left, listed and fetched."""
 
 from functools import partial
 from pathlib import Path
@@ -7,23 +7,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ...model.artifact import ArtifactManifest
-from ..terminal import Screen
+from ...model.artifact import Artifact, ArtifactManifest
+from ..options import JsonOption
+from ..quantities import format_size
+from ..terminal import Column, Screen
 from ..text import visible
-from . import render
 from .download import download, select, target
 from .http import Api, decode
-from .invocation import JobArgument, JsonOption, resolve, run
+from .invocation import JobArgument, resolve, run
+from .render import warn
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+
+COLUMNS = (
+    Column("PATH", style="bold"),
+    Column("SIZE", justify="right"),
+    Column("TYPE"),
+    Column("SHA-256", style="dim"),
+)
 
 
 class ListByDefault(TyperGroup):
     """`artifacts JOB` means `artifacts list JOB`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Names the command that was left out; no job id is as short as `get`."""
+        """Adds the missing `list`. No job id is as short as `get`."""
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["list", *args]
         return super().parse_args(ctx, args)
@@ -34,7 +44,7 @@ app = typer.Typer(cls=ListByDefault, no_args_is_help=True)
 
 @app.command("list")
 def list_artifacts(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """List the files a job left in /artifacts; `ml-job artifacts JOB` does the same."""
+    """List the files that a job left in /artifacts. `ml-job artifacts JOB` does the same."""
 
     async def work(api: Api, screen: Screen) -> None:
         value = await api.get(f"/jobs/{await resolve(api, job)}/artifacts")
@@ -42,7 +52,7 @@ def list_artifacts(context: typer.Context, job: JobArgument, as_json: JsonOption
         if as_json:
             screen.json(value)
         else:
-            render.artifact_table(screen, manifest)
+            artifact_table(screen, manifest)
             _remark(screen, manifest)
 
     run(context, work)
@@ -54,21 +64,23 @@ def get_artifacts(
     job: JobArgument,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PATH]...", help="Files or directories; all if none is named."),
+        typer.Argument(metavar="[PATH]...", help="Files or directories to fetch; without any, all."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where to put them.", show_default="the job's id"),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Where to write them.", show_default="the job's id"
+        ),
     ] = None,
 ) -> None:
-    """Fetch a job's artifacts, each checked against its size and SHA-256."""
+    """Fetch a job's artifacts. Verifies the size and SHA-256 of each."""
 
     async def work(api: Api, screen: Screen) -> None:
         job_id = await resolve(api, job)
         manifest = decode(ArtifactManifest, await api.get(f"/jobs/{job_id}/artifacts"))
         directory = output or Path(job_id)
         artifacts = select(manifest, paths or [])
-        places = [target(directory, artifact.path) for artifact in artifacts]  # all, before the first byte
+        places = [target(directory, artifact.path) for artifact in artifacts]  # all before the first byte
         _remark(screen, manifest)
         with _progress(screen) as progress:
             for artifact, place in zip(artifacts, places, strict=True):
@@ -80,8 +92,22 @@ def get_artifacts(
     run(context, work)
 
 
+def artifact_table(screen: Screen, manifest: ArtifactManifest) -> None:
+    """One row per artifact; for a program, sizes in bytes and whole digests."""
+    screen.table(COLUMNS, [_row(artifact, person=screen.person) for artifact in manifest.artifacts])
+
+
+def _row(artifact: Artifact, *, person: bool) -> list[str]:
+    return [
+        artifact.path,
+        format_size(artifact.size) if person else str(artifact.size),
+        artifact.media_type,
+        artifact.sha256[:16] if person else artifact.sha256,
+    ]
+
+
 def _progress(screen: Screen) -> "Progress":
-    # Here, since every other command would load it for nothing.
+    # Slow to load, and no other command needs it.
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (
@@ -95,8 +121,8 @@ def _progress(screen: Screen) -> "Progress":
 
 def _remark(screen: Screen, manifest: ArtifactManifest) -> None:
     if not manifest.complete:
-        screen.remark("ml-job: the job has not ended; its artifacts may still change", style="yellow")
+        warn(screen, "the job has not ended; its artifacts may still change")
     elif not manifest.artifacts:
         screen.remark("ml-job: the job left no artifacts")
     for path in manifest.skipped:
-        screen.remark(f"ml-job: {path} was not published: only plain files are", style="yellow")
+        warn(screen, f"{path} was not published: only regular files are")

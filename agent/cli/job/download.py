@@ -1,4 +1,4 @@
-"""Artifacts from the agent into a directory: checked before they appear, and never outside it."""
+"""Artifacts written into a directory: never outside it, and complete and verified before they appear."""
 
 import asyncio
 import hashlib
@@ -14,17 +14,18 @@ from ..failure import EXIT_FAILURE, Failure
 from .http import Api
 
 CHUNK_BYTES = 256 * 1024
-ELSEWHERE = "Make room for it there, or name another place with --output."
+ELSEWHERE = "Choose another directory with --output."
+MAKE_ROOM = "Make room there, or choose another directory with --output."
 
 
 def select(manifest: ArtifactManifest, wanted: Iterable[str]) -> list[Artifact]:
-    """The artifacts that `wanted` names, each by its path or by a directory above it; all for none."""
+    """The artifacts whose path, or a directory above it, is in `wanted`; all if that is empty."""
     paths = [path.rstrip("/") for path in wanted]
     for path in paths:
         if not any(_within(artifact.path, path) for artifact in manifest.artifacts):
             raise Failure(
                 f"Job {manifest.job_id} has no artifact {path!r}.",
-                f"`ml-job artifacts {manifest.job_id}` lists what it has.",
+                f"`ml-job artifacts {manifest.job_id}` lists its artifacts.",
             )
     return [
         artifact
@@ -38,9 +39,9 @@ def _within(path: str, wanted: str) -> bool:
 
 
 def target(directory: Path, path: str) -> Path:
-    """Where an artifact belongs.
+    """The file that an artifact is written to.
 
-    Raises Failure if that is not below `directory`, links included, or if something else has its place.
+    Raises Failure if that is outside `directory`, also by way of links, or if something else is in its place.
     """
     parts = PurePosixPath(path).parts
     place = directory.joinpath(*parts)
@@ -51,28 +52,27 @@ def target(directory: Path, path: str) -> Path:
             f"The artifact {path!r} would be written outside {directory}.", exit_status=EXIT_FAILURE
         )
     if os.path.isdir(place) and not os.path.islink(place):
-        raise Failure(f"{place} is a directory, and {path!r} is a file.", ELSEWHERE)
+        raise Failure(f"{place} is a directory, but the artifact is a file.", ELSEWHERE)
     for above in place.parents[: len(parts)]:
         if os.path.lexists(above) and not os.path.isdir(above):
-            raise Failure(f"{above} is no directory.", ELSEWHERE)
+            raise Failure(f"{above} is not a directory.", ELSEWHERE)
     return place
 
 
 async def download(
     api: Api, job_id: str, artifact: Artifact, place: Path, *, progress: Callable[[int], None]
 ) -> None:
-    """Writes one artifact to `place`, whole or not at all; `progress` is told the bytes as they come.
+    """Writes one artifact to `place`, whole or not at all. Calls `progress` with the size of each chunk.
 
-    Raises Failure if the bytes are not those of the manifest or cannot be written, and leaves what was
-    there before.
+    Raises Failure, and leaves the earlier file, if the bytes do not match the manifest or cannot be written.
     """
     part = place.parent / f".ml-job-{secrets.token_hex(8)}.part"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         await _fetch(api, job_id, artifact, part, progress=progress)
         part.replace(place)
-    except OSError as exc:  # which names the part, or nothing
-        raise Failure(f"{place} cannot be written: {exc.strerror or exc}.", ELSEWHERE) from exc
+    except OSError as exc:  # its file name, if any, is the temporary one
+        raise Failure(f"{place} cannot be written: {exc.strerror or exc}.", MAKE_ROOM) from exc
     finally:
         with suppress(OSError):
             part.unlink()
@@ -96,7 +96,7 @@ async def _fetch(
         os.fsync(file.fileno())
     if size != artifact.size or digest.hexdigest() != artifact.sha256:
         raise Failure(
-            f"The artifact {artifact.path!r} did not arrive as the manifest describes it (size or SHA-256).",
-            "Nothing was written for it; try again.",
+            f"The artifact {artifact.path!r} does not match the manifest in size or SHA-256.",
+            "Nothing was written; try again.",
             exit_status=EXIT_FAILURE,
         )

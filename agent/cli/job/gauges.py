@@ -1,4 +1,4 @@
-"""Progress bars and sparklines, in characters."""
+"""Progress bars and sparklines, drawn with characters."""
 
 from collections.abc import Sequence
 
@@ -19,12 +19,17 @@ def bar(progress: Progress, length: int = BAR_LENGTH) -> str:
     return f"{'━' * full}{'─' * (length - full)} {part:4.0%}".replace("%", " %")
 
 
+def bar_or_blank(progress: Progress | None) -> str:
+    """The bar, or nothing for a job without progress."""
+    return "" if progress is None else bar(progress)
+
+
 def sparkline(values: Sequence[float], length: int = CURVE_LENGTH) -> str:
-    """`▁▂▅▇`: at most so many of the values, evenly spread, the last one at the end."""
+    """`▁▂▅▇`: at most `length` of the values, evenly spread, ending with the last one."""
     if len(values) > length:
         values = [values[-1 - (length - 1 - n) * (len(values) - 1) // (length - 1)] for n in range(length)]
     low, high = min(values), max(values)
-    # Divided first: the difference of two numbers may be larger than any number.
+    # Divided before they are subtracted: the difference of two floats may be infinite.
     scale = high / 2 - low / 2
     if scale == 0:
         return TICKS[0] * len(values)
@@ -32,27 +37,27 @@ def sparkline(values: Sequence[float], length: int = CURVE_LENGTH) -> str:
 
 
 class Gauge:
-    """What a job says of its progress and metrics in its log, as one line."""
+    """The progress and metrics that a job prints into its log, as one line."""
 
     def __init__(self) -> None:
-        self._said = Collector()
+        self._marks = Collector()
         self._goes_on = False
 
-    def take(self, line: LogLine) -> bool:
-        """Whether a line that the job printed is such a mark, and so need not be shown itself.
+    def consume(self, line: LogLine) -> bool:
+        """Takes a line that is a mark of progress or metrics; returns whether it was one.
 
-        What journald has cut off a long line is no line of the job's.
+        The rest of a line that journald has cut is never a mark.
         """
         rest, self._goes_on = self._goes_on, bool(line.continued)
         time = int(line.time.timestamp() * 1000)
-        return not rest and self._said.take(line.text.encode("utf-8", "replace"), time)
+        return not rest and self._marks.take(line.text.encode("utf-8", "replace"), time)
 
     def text(self) -> str:
-        """`━━━━━─────  50 %  30 of 60   loss 0.31 ▇▅▂▁`, or nothing as long as there is nothing."""
+        """`━━━━━─────  50 %  30 of 60   loss 0.31 ▇▅▂▁`; empty before the first mark."""
         parts = []
-        if progress := self._said.progress:
+        if progress := self._marks.progress:
             parts.append(f"{bar(progress)}  {progress.done:g} of {progress.total:g}")
-        for series in self._said.series()[:MAX_CURVES]:
+        for series in self._marks.series()[:MAX_CURVES]:
             values = [point.value for point in series.points]
             parts.append(f"{series.name} {values[-1]:.4g} {sparkline(values)}")
         return "   ".join(parts)

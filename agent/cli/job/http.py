@@ -1,4 +1,4 @@
-"""The agent's HTTP interface as the client speaks it: requests that are checked, decoded and repeated."""
+"""Requests to the agent: checked, decoded, and repeated where that is safe."""
 
 import asyncio
 import contextlib
@@ -17,20 +17,20 @@ from ... import __version__
 from ...errors import Problem
 from ...model.job import JobPage
 from ..failure import EXIT_FAILURE, Failure, Refused, Unreachable
-from .diagnosis import not_understood, refused, unreachable
+from .diagnosis import CHECK_SERVER, not_understood, refused, unreachable
 from .profile import Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 CONNECT_SECONDS = 10
-ANSWER_SECONDS = 60  # without a byte; an agent may have to start, or to hash artifacts, before it answers
+ANSWER_SECONDS = 60  # without a byte; the agent may have to start, or to hash artifacts, before it answers
 POST_ATTEMPTS = 5
 PAGE_LENGTH = 100  # jobs
 FIRST_DELAY, LAST_DELAY = 0.2, 10.0  # seconds between attempts
 
 
 def backoff() -> Iterator[float]:
-    """Seconds to wait: 0.2, 0.4, … 10, 10, …, a little less at random, lest clients march in step."""
+    """Seconds to wait: 0.2, 0.4, … 10, 10, …, randomly up to a quarter less, so that clients spread out."""
     delay = FIRST_DELAY
     while True:
         yield delay * random.uniform(0.75, 1)  # noqa: S311 (spreads load, guards nothing)
@@ -38,7 +38,7 @@ def backoff() -> Iterator[float]:
 
 
 def decode(model: type[ModelT], value: object) -> ModelT:
-    """A parsed JSON value as a model; members that only a newer agent knows are ignored."""
+    """A parsed JSON value as a model. Ignores members that only a newer agent knows."""
     try:
         return model.model_validate(value, extra="ignore")
     except ValidationError as exc:
@@ -51,12 +51,12 @@ def parse(text: bytes) -> Any:
         return json.loads(text)
     except ValueError as exc:
         raise Failure(
-            f"The agent's answer is no JSON: {exc}.", "See --server.", exit_status=EXIT_FAILURE
+            f"The agent's answer is not JSON: {exc}.", CHECK_SERVER, exit_status=EXIT_FAILURE
         ) from exc
 
 
 class Api:
-    """One agent, asked with one identity: an async context manager that owns the connections."""
+    """One agent, as one user: an async context manager that owns the connections."""
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
@@ -66,7 +66,7 @@ class Api:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=self._tls),
-            # An artifact's size and digest are those of its bytes as they are.
+            # Sizes and digests of artifacts are those of the bytes without compression.
             headers={"User-Agent": f"ml-job/{__version__}", "Accept-Encoding": "identity"},
             auto_decompress=False,
         )
@@ -92,12 +92,11 @@ class Api:
         silence: float = ANSWER_SECONDS,
         middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A successful response, its body still to be read. `path` is percent-encoded and starts with `/`.
+        """A successful response whose body is still unread. `path` is percent-encoded and starts with `/`.
 
-        The request carries `body` as JSON, or `data` as it is.
-
-        Raises Refused for an error status, and Unreachable when the connection cannot be made, breaks
-        (also while the block reads the body), or brings no byte for `silence` seconds.
+        Sends `body` as JSON, or `data` as it is. Raises Refused for an error status, and Unreachable if the
+        connection cannot be made, breaks (also while the block reads the body), or brings no byte for
+        `silence` seconds.
         """
         assert self._session is not None, "Api is used as an async context manager"
         try:
@@ -133,11 +132,11 @@ class Api:
         method: str = "POST",
         done: Problem | None = None,
     ) -> Any:
-        """The JSON answer to a POST, PUT or DELETE that may be repeated: by its nature, or by its `key`.
+        """The JSON answer to a POST, PUT or DELETE that is safe to repeat, by its nature or by its `key`.
 
-        A connection that breaks leaves open whether the agent took the request, so it is sent again; a
-        first attempt that finds nobody leaves nothing open. `done` is how a repeated one is refused where
-        an earlier one was taken: the answer, which was lost, is then None.
+        A broken connection leaves open whether the agent took the request, so it is sent again; a first
+        attempt that cannot connect fails at once. `done` is how the agent refuses a repeated request after
+        it took an earlier one, whose answer was lost: the result is then None.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
         sent = 0
@@ -145,7 +144,7 @@ class Api:
         async def count(
             request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
         ) -> aiohttp.ClientResponse:
-            # aiohttp repeats a PUT or DELETE once without a word.
+            # aiohttp itself may repeat a PUT or DELETE once.
             nonlocal sent
             sent += 1
             return await send(request)
@@ -162,14 +161,14 @@ class Api:
                     raise
                 return None
             except Unreachable as exc:
-                nobody = isinstance(exc.__cause__, aiohttp.ClientConnectorError)
-                if exc.final or attempt == POST_ATTEMPTS or (sent == 1 and nobody):
+                not_connected = isinstance(exc.__cause__, aiohttp.ClientConnectorError)
+                if exc.final or attempt == POST_ATTEMPTS or (sent == 1 and not_connected):
                     raise
             await asyncio.sleep(next(delays))
         raise AssertionError("the last attempt returns or raises")
 
     async def jobs(self, filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
-        """Jobs as the agent gives them, newest first, over all pages; `limit` at the most (None: all)."""
+        """Jobs as the agent gives them, newest first, over all pages; at most `limit` (None: all)."""
         cursor: dict[str, str] = {}
         left = limit
         while left is None or left > 0:

@@ -1,4 +1,4 @@
-"""What every `ml-job` command shares: its options, the agent it talks to, and how it ends."""
+"""What all `ml-job` commands share: options, the agent they talk to, and how they end."""
 
 import asyncio
 import os
@@ -10,54 +10,60 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from ...errors import AgentError
 from ...model.base import ID_LENGTH
-from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure, of_file
+from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure, of_error, of_file
 from ..secret_value import readable_by_others
 from ..terminal import Screen
 from .http import Api
 from .profile import Profile, config_directory
+from .render import warn
 
 LAST = "@last"
-PREFIX_LENGTH = 4  # characters; fewer would soon be ambiguous
+PREFIX_LENGTH = 4  # characters; shorter ones would soon be ambiguous
 RECENT_JOBS = 1000  # how far back a prefix is looked up
 ID_PATTERN = re.compile(r"[a-z2-7]+")
 
 JobArgument = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="A job's id, the first four or more characters of a recent one's, or @last."
+        metavar="JOB", help="A job's id, the first four or more characters of a recent one, or @last."
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON as the agent gave it.")]
+RefOption = Annotated[
+    str | None,
+    typer.Option("--ref", metavar="REF", help="A commit, tag or branch instead of the current commit."),
+]
 
 Work = Callable[[Api, Screen], Awaitable[int | None]]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What stands before the command's name, None where it was not given."""
+    """The options before the command's name; None where one was not given."""
 
     server: str | None
     identity: str | None
 
 
 def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoReturn:
-    """Does `work` with the agent that this invocation is for, and exits with the status it returns.
+    """Does `work` with the agent of this invocation, and exits with the status that it returns.
 
-    Says so before where the certificate ends soon or others can read its key, unless it is the one command
-    that mends both.
+    Warns first if the certificate expires soon or others can read its key, except when `renewing`, which
+    fixes both.
     """
     options = context.ensure_object(Options)
     screen = Screen()
     try:
         status = asyncio.run(_work(options, screen, work, renewing=renewing)) or 0
-    except Failure as failure:
+    except (Failure, AgentError) as error:
+        failure = error if isinstance(error, Failure) else of_error(error)
         screen.failure(failure)
         status = failure.exit_status
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has what it wanted. What Python still flushes at its end must not fail again.
+        # The reader has enough. Python flushes stdout at exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_BROKEN_PIPE
     except OSError as error:
@@ -71,28 +77,27 @@ def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoRetu
 async def _work(options: Options, screen: Screen, work: Work, *, renewing: bool) -> int | None:
     profile = Profile.load(config_directory(), server=options.server, identity=options.identity)
     async with Api(profile) as api:
-        if not renewing and (end := profile.ends_soon()):
-            screen.remark(
-                f"ml-job: {profile.certificate} ends at {end:%Y-%m-%d %H:%M} UTC; `ml-job renew` renews it",
-                style="yellow",
+        if not renewing and (end := profile.expires_soon()):
+            warn(
+                screen, f"{profile.certificate} expires at {end:%Y-%m-%d %H:%M} UTC; `ml-job renew` renews it"
             )
-        # A script cannot mend it, and may take any word on stderr for a failure.
+        # Not for a script, which cannot fix it and may take any output on stderr for a failure.
         if not renewing and screen.watched and (remark := readable_by_others(profile.key)):
-            screen.remark(f"ml-job: {remark}: `chmod 600` it.", style="yellow")
+            warn(screen, f"{remark}: `chmod 600` it.")
         return await work(api, screen)
 
 
 async def resolve(api: Api, text: str) -> str:
-    """The id of the job that a person means. Raises Failure where there is none, or more than one."""
+    """The id of the job that `text` means. Raises Failure where there is none, or more than one."""
     if text == LAST:
         async for job in api.jobs({"owner": api.profile.identity}, limit=1):
             return str(job["job_id"])
         raise Failure(f"{api.profile.identity} has no jobs yet.")
     if ID_PATTERN.fullmatch(text) is None or not PREFIX_LENGTH <= len(text) <= ID_LENGTH:
         raise Failure(
-            f"{text!r} is no job id: {ID_LENGTH} of the characters a-z and 2-7, or the first {PREFIX_LENGTH}"
-            " or more of them.",
-            "`ml-job list` shows them.",
+            f"{text!r} is not a job id: that is {ID_LENGTH} of the characters a-z and 2-7. The first"
+            f" {PREFIX_LENGTH} or more are enough.",
+            "`ml-job list` shows ids.",
         )
     if len(text) == ID_LENGTH:
         return text
@@ -102,10 +107,10 @@ async def resolve(api: Api, text: str) -> str:
         if str(job["job_id"]).startswith(text)
     ]
     if len(found) > 1:
-        raise Failure(f"{text} is the beginning of several jobs: {', '.join(found[:5])}.", "Type one more.")
+        raise Failure(f"Several jobs begin with {text}: {', '.join(found[:5])}.", "Type more characters.")
     if not found:
         raise Failure(
             f"None of the {RECENT_JOBS} newest jobs begins with {text}.",
-            "`ml-job list --all` shows every job.",
+            "`ml-job list --all` lists every job.",
         )
     return found[0]

@@ -1,21 +1,60 @@
-"""A job's log on the screen: the job's own lines on stdout, everything said about it on stderr."""
+"""`ml-job logs`: the job's own lines on stdout, everything about the job on stderr."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Annotated
+
+import typer
 
 from ...model.job import Job
 from ...model.log import LogGap, LogLine, LogSource
 from ..terminal import Screen
 from .gauges import Gauge
 from .http import Api, decode, parse
-from .render import STATE_STYLES, outcome
+from .invocation import JobArgument, resolve, run
+from .render import remark_outcome, warn
 from .stream import EventParser, connection, follow
+
+app = typer.Typer()
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    job: JobArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job ends.")] = False,
+    tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Start with the last N lines.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --follow: print each event as a line of JSON.")
+    ] = False,
+) -> None:
+    """Print a job's log to stdout.
+
+    Messages of the system about the job go to stderr: with --follow, or if the job has printed nothing.
+    """
+    if as_json and not follow:
+        raise typer.BadParameter(
+            "needs --follow, which ends at once if the job has ended", param_hint="--json"
+        )
+    params = {} if tail is None else {"tail": str(tail)}
+
+    async def work(api: Api, screen: Screen) -> None:
+        job_id = await resolve(api, job)
+        if not follow:
+            await print_log(api, screen, job_id, params=params)
+            return
+        # A missing job or agent is an error now. Once the stream runs, a lost agent is waited for.
+        await api.get(f"/jobs/{job_id}")
+        await follow_log(api, screen, job_id, params=params, as_json=as_json)
+
+    run(context, work)
 
 
 async def print_log(api: Api, screen: Screen, job_id: str, *, params: Mapping[str, str]) -> None:
-    """The log as it is now. For a program, the agent's bytes pass unchanged.
+    """Prints the log as it is now. For a program, the agent's bytes pass unchanged.
 
-    Where the job has printed nothing, people read why: what else there is of the log goes to stderr.
+    If the job has printed nothing, what the system says about it goes to stderr.
     """
     rest, printed = b"", False
     async with api.open(f"/jobs/{job_id}/logs", params=params, accept="text/plain") as response:
@@ -34,7 +73,7 @@ async def print_log(api: Api, screen: Screen, job_id: str, *, params: Mapping[st
 
 
 async def _print_remarks(api: Api, screen: Screen, job_id: str, *, params: Mapping[str, str]) -> None:
-    """What is said about a job, without its own lines: they come as text, faster and byte for byte."""
+    """Prints what the log says about the job, without its own lines, which come faster as plain text."""
     params = {**params, "follow": "false"}
     events = connection(api, f"/jobs/{job_id}/logs", params, EventParser())
     async with contextlib.aclosing(events):
@@ -55,18 +94,18 @@ async def follow_log(
     as_json: bool,
     known: Job | None = None,
 ) -> Job:
-    """The log as it grows, until the job has ended; returns how.
+    """Prints the log as it grows, until the job ends; returns the ended job.
 
-    `known` is what the reader has been told of the job already. With `as_json`, each event is a line
-    `{"event": …, "data": …}` on stdout instead. A person sees the job's progress and metrics below the log.
+    `known` is the job as the reader has seen it. With `as_json`, prints each event as a line
+    `{"event": …, "data": …}`. A person sees the job's progress and metrics below the log.
     """
     gauge = Gauge() if screen.redraws and screen.watched and not as_json else None
-    events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=lambda text: _notice(screen, text))
+    events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=partial(warn, screen))
     async with contextlib.aclosing(events), _status_ended(screen):
         async for event in events:
             value = parse(event.data)
             if event.name == "state":
-                # Every connection begins with the state as it is; people want to know of a new status alone.
+                # Every connection begins with the state. A person needs only a new status.
                 job = decode(Job, value)
                 seen, known = known, job
                 if job == seen or (not as_json and seen and job.status is seen.status):
@@ -87,7 +126,7 @@ async def follow_log(
 
 @contextlib.asynccontextmanager
 async def _status_ended(screen: Screen) -> AsyncIterator[None]:
-    """Leaves no line behind that is drawn no more or has no end, also where the reader has enough."""
+    """At the end, erases the status line and ends a log line that goes on."""
     try:
         yield
     finally:
@@ -96,13 +135,9 @@ async def _status_ended(screen: Screen) -> AsyncIterator[None]:
 
 
 def _measured(gauge: Gauge, value: object) -> bool:
-    """Whether the line is shown by the gauge."""
+    """Whether the gauge shows the line."""
     line = decode(LogLine, value)
-    return line.source is LogSource.JOB and gauge.take(line)
-
-
-def _notice(screen: Screen, text: str) -> None:
-    screen.remark(f"ml-job: {text}", style="yellow")
+    return line.source is LogSource.JOB and gauge.consume(line)
 
 
 def _show(screen: Screen, name: str, value: object) -> None:
@@ -116,9 +151,8 @@ def _show(screen: Screen, name: str, value: object) -> None:
         case "gap":
             gap = decode(LogGap, value)
             lines = "lines" if gap.count is None else f"{gap.count} lines"
-            _notice(screen, f"{lines} are missing after line {gap.after}: the journal dropped them")
+            warn(screen, f"{lines} are missing after line {gap.after}: the journal dropped them")
         case "state" | "end":
-            job = decode(Job, value)
-            screen.remark(f"ml-job: {outcome(job)}", style=STATE_STYLES[job.status])
+            remark_outcome(screen, decode(Job, value))
         case _:
-            pass  # a newer agent tells more
+            pass  # an event of a newer agent

@@ -1,4 +1,4 @@
-"""Who is asking, and which agent: `~/.config/ml-job/`, and the TLS context made of what is there."""
+"""Which user talks to which agent: the files in `~/.config/ml-job/`, and the TLS context made from them."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ DEFAULT_SERVER = "https://localhost:8443"
 AUTHORITY = "ca.crt"
 CONFIG = "config.toml"
 KEYS = ("server", "identity")
-ENDS_SOON = timedelta(days=7)  # the time to renew a certificate in
+EXPIRES_SOON = timedelta(days=7)  # the time to renew a certificate
 
 
 def config_directory() -> Path:
@@ -37,7 +37,7 @@ class Profile:
 
     @classmethod
     def load(cls, directory: Path, *, server: str | None, identity: str | None) -> Self:
-        """What the command line or the environment says, else `config.toml`, else what is there."""
+        """From the command line or the environment, else from `config.toml`, else from the files there."""
         config = _read_config(directory / CONFIG)
         name = _choose_identity(directory, identity or config.get("identity"))
         authority = directory / AUTHORITY
@@ -55,7 +55,7 @@ class Profile:
         )
 
     def tls_context(self) -> ssl.SSLContext:
-        """TLS 1.3, the agent's authority and no other, the server's name checked, our certificate shown."""
+        """TLS 1.3: trusts only the agent's authority, checks the server's name, shows our certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -64,7 +64,7 @@ class Profile:
         except (ssl.SSLError, OSError) as exc:
             raise Failure(f"{self.authority} cannot be used as a certificate authority: {exc}.") from exc
         try:
-            self._show_certificate(context)
+            self._load_certificate(context)
         except (ssl.SSLError, OSError) as exc:
             raise Failure(
                 f"{self.certificate} and {self.key.name} cannot be used: {exc}.",
@@ -72,8 +72,8 @@ class Profile:
             ) from exc
         return context
 
-    def _show_certificate(self, context: ssl.SSLContext) -> None:
-        # Where `ml-job renew` was interrupted, the certificate's key still waits to take the old one's place.
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        # An interrupted `ml-job renew` leaves the new certificate's key under its temporary name.
         waiting = self.key.with_name(f"{self.identity}.key.next")
         try:
             context.load_cert_chain(self.certificate, self.key)
@@ -82,18 +82,18 @@ class Profile:
                 raise
             context.load_cert_chain(self.certificate, waiting)
 
-    def ends_soon(self) -> datetime | None:
-        """When our own certificate ends, if that is within a week and has not come yet."""
+    def expires_soon(self) -> datetime | None:
+        """When our certificate expires, if that is within the next week."""
         from cryptography import x509
 
         try:
             end = x509.load_pem_x509_certificate(self.certificate.read_bytes()).not_valid_after_utc
         except ValueError:
-            return None  # what is wrong with it, the agent says
-        return end if timedelta() < end - datetime.now(UTC) < ENDS_SOON else None
+            return None  # the agent says what is wrong with it
+        return end if timedelta() < end - datetime.now(UTC) < EXPIRES_SOON else None
 
     def certificate_flaw(self) -> str:
-        """What makes our own certificate unacceptable, as the end of a sentence; empty if nothing is seen."""
+        """Why our certificate cannot be accepted, as the end of a sentence; empty if there is no reason."""
         from cryptography import x509  # slow to load, and `--help` does not need it
         from cryptography.exceptions import InvalidSignature
 
@@ -119,7 +119,7 @@ def _read_config(path: Path) -> dict[str, str]:
         raise Failure(f"{path} cannot be read: {exc}.") from exc
     for key, value in config.items():
         if key not in KEYS:
-            raise Failure(f"{path}: unknown key {key}.", f"It takes {' and '.join(KEYS)}.")
+            raise Failure(f"{path}: unknown key {key}.", f"The keys are {' and '.join(KEYS)}.")
         if not isinstance(value, str):
             raise Failure(f"{path}: {key} must be a string.")
     return config
@@ -146,7 +146,8 @@ def _choose_identity(directory: Path, wanted: str | None) -> str:
         )
     if wanted not in names:
         raise Failure(
-            f"There is no identity {wanted!r} in {directory} (a .crt and a .key).", f"There is: {listing}."
+            f"There is no identity {wanted!r} in {directory} (a .crt and a .key).",
+            f"Known identities: {listing}.",
         )
     return wanted
 
@@ -158,5 +159,8 @@ def _server(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise Failure(f"The server {text!r} is not of the form https://HOST:PORT.", "See --server.")
+        raise Failure(
+            f"The server {text!r} is not of the form https://HOST:PORT.",
+            "Check --server, ML_JOB_SERVER and config.toml.",
+        )
     return f"https://{parts.netloc}"

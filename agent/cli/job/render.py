@@ -1,19 +1,15 @@
-"""Jobs, artifacts and scripts as tables and sentences."""
+"""Jobs as tables, sheets and sentences, and remarks on them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from rich.text import Text
 
-from ...model.artifact import ArtifactManifest
-from ...model.base import ID_PREFIX_LENGTH, format_number, format_time, now
-from ...model.host import Host, UserQueue
+from ...model.base import ID_PREFIX_LENGTH, format_time, now
 from ...model.inputs import Limits
 from ...model.job import Attempt, Job, JobState
-from ...model.script import Parameter, Script, ScriptList
 from ..quantities import format_age, format_duration, format_moment, format_size
 from ..terminal import Column, Screen
-from ..text import visible
 
 STATE_STYLES = {
     JobState.PENDING: "yellow",
@@ -34,30 +30,10 @@ JOB_COLUMNS = (
     Column("CREATED"),
     Column("TIME", justify="right"),
 )
-ARTIFACT_COLUMNS = (
-    Column("PATH", style="bold"),
-    Column("SIZE", justify="right"),
-    Column("TYPE"),
-    Column("SHA-256", style="dim"),
-)
-SCRIPT_COLUMNS = (Column("SCRIPT", style="bold"), Column("PARAMETERS"), Column("DESCRIPTION"))
-USER_COLUMNS = (
-    Column("USER", style="bold"),
-    Column("WAITING", justify="right"),
-    Column("RUNNING", justify="right"),
-    Column("RECENT USE", justify="right"),
-)
-PARAMETER_COLUMNS = (
-    Column("PARAMETER", style="bold"),
-    Column("TYPE"),
-    Column("DEFAULT"),
-    Column("TAKES"),
-    Column("DESCRIPTION"),
-)
 
 
 def job_table(screen: Screen, jobs: Iterable[Job], *, head: bool = True) -> None:
-    """One row per job: short ids and ages for a person, full ids and exact times for a program."""
+    """One row per job: short ids and ages for a person, whole ids and exact times for a program."""
     screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs], head=head)
 
 
@@ -77,15 +53,15 @@ def job_row(job: Job, *, person: bool) -> list[Text | str]:
 
 
 def seconds_taken(job: Job) -> float | None:
-    """How long it has run, or ran; None where it has not begun."""
+    """How long the job has run, or ran; None where it has not started."""
     if job.started_at is None:
         return None
     return ((job.finished_at or now()) - job.started_at).total_seconds()
 
 
 def job_sheet(screen: Screen, job: Job) -> None:
-    """Everything about one job, a line each."""
-    _sheet(screen, _job_facts(job, person=screen.person))
+    """Everything about one job, one line per fact."""
+    screen.sheet(_job_facts(job, person=screen.person))
 
 
 def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
@@ -133,7 +109,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
 
 
 def _attempt(attempt: Attempt) -> str:
-    """How it ended, such as `interrupted: The host went down while the job ran.`"""
+    """How an attempt ended, such as `interrupted: The host went down while the job ran.`"""
     return ": ".join(filter(None, (attempt.reason or "success", attempt.message)))
 
 
@@ -143,46 +119,8 @@ def _moment(moment: datetime, *, person: bool) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z} ({format_age(moment)})"
 
 
-def _sheet(screen: Screen, facts: Iterable[tuple[str, Text | str]]) -> None:
-    for title, value in facts:
-        if not str(value):
-            continue
-        if screen.person:
-            shown = value if isinstance(value, Text) else Text(visible(value))
-            screen.text(Text.assemble((f"{title:<15}", "dim"), shown))
-        else:
-            screen.write(f"{title}\t{visible(str(value))}\n".encode())
-
-
-def host_sheet(screen: Screen, host: Host) -> None:
-    """Capacity and queue, then a row per user; recent use is in seconds of the whole host."""
-    capacity, taken = host.capacity, host.in_use
-    versions = (f"{name} {version}" for name, version in host.versions.model_dump(exclude_none=True).items())
-    memory = f"{format_size(taken.memory_bytes)} of {format_size(capacity.memory_bytes)}"
-    facts = [
-        ("versions", ", ".join(versions)),
-        ("running", f"{taken.jobs} of {capacity.jobs}"),
-        ("CPUs", f"{taken.cpus:g} of {capacity.cpus:g}"),
-        ("memory", memory),
-        ("waiting", str(host.waiting)),
-    ]
-    _sheet(screen, facts)
-    if host.users:
-        screen.table(USER_COLUMNS, [_user_row(user, person=screen.person) for user in host.users])
-
-
-def _user_row(user: UserQueue, *, person: bool) -> list[Text | str]:
-    used = user.recent_use_seconds
-    return [
-        user.user,
-        str(user.waiting),
-        str(user.running),
-        format_duration(used) if person else f"{used:.1f}",
-    ]
-
-
 def limits_text(limits: Limits) -> str:
-    """`2.0 GiB memory, 1.5 CPUs, 512 tasks, 30 min`: those that are set."""
+    """The limits that are set, such as `2.0 GiB memory, 1.5 CPUs, 512 tasks, 30 min`."""
     parts = []
     if limits.memory_bytes is not None:
         parts.append(f"{format_size(limits.memory_bytes)} memory")
@@ -211,68 +149,11 @@ def outcome(job: Job) -> str:
     return f"{sentence}: {job.message}" if job.message else sentence
 
 
-def artifact_table(screen: Screen, manifest: ArtifactManifest) -> None:
-    """One row per artifact; sizes in bytes and whole digests for a program."""
-    screen.table(
-        ARTIFACT_COLUMNS,
-        [
-            [
-                artifact.path,
-                format_size(artifact.size) if screen.person else str(artifact.size),
-                artifact.media_type,
-                artifact.sha256[:16] if screen.person else artifact.sha256,
-            ]
-            for artifact in manifest.artifacts
-        ],
-    )
+def remark_outcome(screen: Screen, job: Job) -> None:
+    """Prints a job's state on stderr."""
+    screen.remark(f"ml-job: {outcome(job)}", style=STATE_STYLES[job.status])
 
 
-def script_table(screen: Screen, scripts: ScriptList) -> None:
-    """One row per script."""
-    screen.table(
-        SCRIPT_COLUMNS,
-        [[script.script_name, _parameter_names(script), script.description] for script in scripts.scripts],
-    )
-
-
-def _parameter_names(script: Script) -> str:
-    return "any" if script.any_parameters else ", ".join(parameter.name for parameter in script.parameters)
-
-
-def script_sheet(screen: Screen, script: Script, *, commit: str) -> None:
-    """One script with its parameters."""
-    facts = [
-        ("script", script.script_name),
-        ("description", script.description),
-        ("commit", commit),
-        ("secrets", ", ".join(script.secrets)),
-        ("network", script.network),
-        ("limits", limits_text(script.limits)),
-        ("parameters", "any" if script.any_parameters else ""),
-    ]
-    _sheet(screen, facts)
-    if script.parameters:
-        screen.table(
-            PARAMETER_COLUMNS,
-            [
-                [
-                    parameter.name,
-                    parameter.type,
-                    parameter.default or "",
-                    _takes(parameter),
-                    parameter.description,
-                ]
-                for parameter in script.parameters
-            ],
-        )
-
-
-def _takes(parameter: Parameter) -> str:
-    parts = ["required"] if parameter.required else []
-    if parameter.choices:
-        parts.append(" | ".join(parameter.choices))
-    if parameter.minimum is not None:
-        parts.append(f"≥ {format_number(parameter.minimum)}")
-    if parameter.maximum is not None:
-        parts.append(f"≤ {format_number(parameter.maximum)}")
-    return ", ".join(parts)
+def warn(screen: Screen, text: str) -> None:
+    """Prints a warning on stderr."""
+    screen.remark(f"ml-job: {text}", style="yellow")

@@ -1,4 +1,4 @@
-"""`ml-job renew`: a new key and a certificate for it, which take the place of the old ones once they work."""
+"""`ml-job renew`: a new key and certificate, which replace the old ones once they work."""
 
 import asyncio
 import dataclasses
@@ -6,22 +6,45 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import typer
+from rich.text import Text
+
 from ...model.certificate import RenewedCertificate
 from ..failure import EXIT_FAILURE, Failure, Unreachable
+from ..options import JsonOption
+from ..terminal import Screen
 from .http import Api, decode
+from .invocation import run
 from .profile import Profile
 
-TRIED = "/host"  # asked with the new certificate before the old one is given up
-TRIALS, BETWEEN_TRIALS = 3, 1.0  # seconds; an agent may take one to know that it has another authority
+TRIED = "/host"  # requested with the new certificate before the old one is replaced
+TRIALS, BETWEEN_TRIALS = 3, 1.0  # seconds; the agent may take one to notice another authority
+
+app = typer.Typer()
+
+
+@app.command("renew")
+def renew_certificate(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Renew your certificate. Replaces your certificate, your key and ca.crt."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        value = await renew(api)
+        if as_json:
+            screen.json(value)
+        else:
+            answer = decode(RenewedCertificate, value)
+            until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
+            screen.text(Text(f"{api.profile.certificate} is valid until {until} UTC, serial {answer.serial}"))
+
+    run(context, work, renewing=True)
 
 
 async def renew(api: Api) -> Any:
-    """Asks for a certificate, tries it, and replaces the files; returns the agent's answer.
+    """Requests a certificate, tries it, and replaces the files; returns the agent's answer.
 
-    Raises Failure, and leaves everything as it was, where the answer is not what was asked for, or does not
-    work.
+    Raises Failure, and replaces nothing, if the answer is not a certificate for the new key or does not work.
     """
-    from cryptography import x509  # slow to load, and no other command needs all of this
+    from cryptography import x509  # slow to load, and few commands need it
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import NameOID
@@ -33,7 +56,7 @@ async def renew(api: Api) -> Any:
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    # Before anything is asked for: what cannot be kept would count against the user's certificates.
+    # Made before the request: a certificate that cannot be kept would count against the user's limit.
     with tempfile.TemporaryDirectory(prefix=".renewal.", dir=api.profile.certificate.parent) as trial:
         value = await api.post("/certificate", {"csr": pem})
         answer = decode(RenewedCertificate, value)
@@ -42,21 +65,23 @@ async def renew(api: Api) -> Any:
         except ValueError:
             theirs = None
         if theirs != key.public_key():
-            raise Failure("The agent's answer is no certificate for the new key.", exit_status=EXIT_FAILURE)
+            raise Failure(
+                "The agent's answer is not a certificate for the new key.", exit_status=EXIT_FAILURE
+            )
         await _try(api.profile, Path(trial), answer, key_pem)
-    _replace(api.profile, answer, key_pem)
+    replace_files(api.profile, answer, key_pem)
     return value
 
 
 async def _try(profile: Profile, directory: Path, answer: RenewedCertificate, key: bytes) -> None:
-    """A request with the new files, in that directory: what fails must fail before the old ones are gone."""
+    """Makes a request with the new files, in another directory, before the old ones are replaced."""
     trial = dataclasses.replace(
         profile,
         authority=directory / profile.authority.name,
         certificate=directory / profile.certificate.name,
         key=directory / profile.key.name,
     )
-    _replace(trial, answer, key)
+    replace_files(trial, answer, key)
     for left in reversed(range(TRIALS)):
         try:
             async with Api(trial) as api:
@@ -68,10 +93,11 @@ async def _try(profile: Profile, directory: Path, answer: RenewedCertificate, ke
         await asyncio.sleep(BETWEEN_TRIALS)
 
 
-def _replace(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
+def replace_files(profile: Profile, answer: RenewedCertificate, key: bytes) -> None:
+    """Replaces the files of `profile`; a crash leaves the old ones or the new ones."""
     from ...host.files import write_file
     from ...identity.key_files import replace_pair
 
-    # The authorities first: they have the one that the agent's certificate is from at any time.
+    # The authorities first: the new file always includes the one that signed the agent's certificate.
     write_file(profile.authority, answer.ca_certificates.encode(), mode=0o644, replace=True)
     replace_pair(profile.certificate.parent, profile.identity, answer.certificate.encode(), key)

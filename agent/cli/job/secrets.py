@@ -1,42 +1,38 @@
-"""`ml-job secret`: one's own secrets, set, listed and removed. Nothing shows a value."""
+"""`ml-job secret`: the user's own secrets, set, listed and removed. Nothing shows a value."""
 
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from ...errors import AgentError, Problem
+from ...errors import Problem
 from ...model.secret import SecretChange, SecretEntry, SecretList
 from .. import secret_value
-from ..failure import Failure
+from ..options import JsonOption
 from ..quantities import format_moment
 from ..terminal import Column, Screen
 from ..text import visible
 from .http import Api, decode
-from .invocation import JsonOption, run
+from .invocation import run
 
 COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"))
 
 app = typer.Typer(no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As scripts declare it.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name that scripts declare.")]
 
 
 @app.command("set")
 def set_secret(
     context: typer.Context,
     name: NameArgument,
-    file: Annotated[
-        Path | None,
-        typer.Option("--file", metavar="FILE", help="Where the value is; else standard input, or typed."),
-    ] = None,
+    file: secret_value.FileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a secret for your own jobs, in place of an earlier value."""
+    """Set a secret for your own jobs, replacing an earlier value."""
 
     async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(_path(name), data=_read_value(file), method="PUT")
+        value = await api.post(_path(name), data=secret_value.read_value(file), method="PUT")
         change = decode(SecretChange, value)
         if as_json:
             screen.json(value)
@@ -51,7 +47,7 @@ def set_secret(
 
 @app.command("list")
 def list_secrets(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List the secrets that your jobs can get: your own, and those for everybody."""
+    """List the secrets that your jobs can get: your own and everybody's."""
 
     async def work(api: Api, screen: Screen) -> None:
         value = await api.get("/secrets")
@@ -66,11 +62,11 @@ def list_secrets(context: typer.Context, as_json: JsonOption = False) -> None:
 
 @app.command("rm")
 def remove_secret(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
-    """Remove a secret of your own; jobs that run keep what they were given."""
+    """Remove one of your secrets. Running jobs keep the value they were given."""
 
     async def work(api: Api, screen: Screen) -> None:
         value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
-        if value is None:  # the answer was lost, and with it when it was set
+        if value is None:  # the answer was lost, and with it the times
             value = {"name": name, "user": api.profile.identity}
         else:
             decode(SecretEntry, value)
@@ -84,13 +80,6 @@ def remove_secret(context: typer.Context, name: NameArgument, as_json: JsonOptio
 
 def _path(name: str) -> str:
     return f"/secrets/{quote(name, safe='')}"
-
-
-def _read_value(file: Path | None) -> bytes:
-    try:
-        return secret_value.read_value(file)
-    except AgentError as error:
-        raise Failure(error.message, error.hint) from error
 
 
 def _row(one: SecretEntry, *, person: bool) -> list[Any]:

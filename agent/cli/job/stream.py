@@ -1,4 +1,4 @@
-"""A job's event stream, continued over lost connections so that each event arrives once and in order."""
+"""An event stream that is continued over lost connections: each event arrives once and in order."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,8 @@ from ..failure import Failure, Refused, Unreachable
 from .diagnosis import problem
 from .http import LAST_DELAY, Api, backoff, decode, parse
 
-SILENCE_SECONDS = 45  # the agent sends a comment every 15 s: three of them missing is a lost connection
+SILENCE_SECONDS = 45  # three of the comments that the agent sends every 15 s
+RECONNECTED = "Connected again."
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Event:
 class EventParser:
     """Bytes of a `text/event-stream` in, events out (WHATWG HTML, section 9.2.6).
 
-    Of the line endings that the format allows, the agent uses LF; CR LF is taken too. `last_id` is the id
-    of the last *whole* event: an event cut off before its blank line was never received.
+    Of the line endings in the format, LF and CR LF are accepted; the agent uses LF. `last_id` is the id of
+    the last *whole* event: an event that is cut off before its blank line does not count.
     """
 
     last_id: str = ""
@@ -37,7 +38,7 @@ class EventParser:
     _data: list[bytes] = field(default_factory=list)
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that `chunk` completes. `last_id` is right for each when it is yielded."""
+        """The events that `chunk` completes. `last_id` is each one's id when it is yielded."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             line = line.removesuffix(b"\r")
@@ -47,7 +48,7 @@ class EventParser:
                 yield event
 
     def reset(self) -> None:
-        """Forget a half-received event: the connection is a new one."""
+        """Forgets a partial event, for a new connection."""
         self._rest, self._id, self._name, self._data = b"", self.last_id, "", []
 
     def _field(self, line: bytes) -> None:
@@ -71,11 +72,11 @@ class EventParser:
 async def follow(
     api: Api, path: str, *, params: Mapping[str, str], notice: Callable[[str], None]
 ) -> AsyncGenerator[Event, None]:
-    """The events at `path` up to and including `end`, which alone ends the stream.
+    """The events at `path` up to and including `end`.
 
-    `params` say where to begin. A stream that breaks, or that the agent breaks off with an `error` event,
-    is continued behind the last event received, however long that takes; `notice` is told when it breaks
-    and when it goes on. Raises Refused and Unreachable where asking again cannot help.
+    `params` say where to begin. A stream that breaks, or that the agent ends with an `error` event, is
+    continued after the last whole event, however long that takes; `notice` is called when it breaks and when
+    it goes on. Raises Refused and Unreachable where a repetition cannot help.
     """
     parser = EventParser()
     delays = backoff()
@@ -86,7 +87,7 @@ async def follow(
             async with contextlib.aclosing(connection(api, path, params, parser)) as events:
                 async for event in events:
                     if lost:
-                        notice("Connected again.")
+                        notice(RECONNECTED)
                     lost = False
                     yield event
                     if event.name == "end":
@@ -103,7 +104,7 @@ async def follow(
         if not lost:
             notice(f"{failure.message} Continuing …")
         lost = True
-        # A connection that brought something, or that held, shows that the agent is well.
+        # The agent is well if the connection brought an event or lasted for a while.
         if parser.last_id != known_id or time.monotonic() - opened > LAST_DELAY:
             delays = backoff()
         await asyncio.sleep(max(failure.retry_after, next(delays)))
@@ -112,7 +113,7 @@ async def follow(
 async def connection(
     api: Api, path: str, params: Mapping[str, str], parser: EventParser
 ) -> AsyncGenerator[Event, None]:
-    """The events of one connection; an `error` event is raised as the Refused that it describes."""
+    """The events of one connection. Raises an `error` event as the Refused that it describes."""
     parser.reset()
     async with api.open(
         path,

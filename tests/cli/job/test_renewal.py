@@ -1,9 +1,13 @@
 """`ml-job renew` against the real application: new files that work, or the old ones as they were."""
 
+# ruff: noqa: F811  (fixtures are arguments of the same name)
+
 import asyncio
 import errno
 import os
+import shutil
 import stat
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,44 +15,61 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent.api.keys import CERTIFICATES
 from agent.cli.job import renewal
 from agent.cli.job.main import app
+from agent.host.files import write_file
 from agent.identity import authority, rotation
 from agent.identity.certificates import recorded
+from agent.identity.key_files import certificates
+from agent.model.base import now
 from agent.model.certificate import Principal, Role
-from tests.api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
-from tests.identity.test_key_files import Crash, crash_after
+from tests.api.conftest import Authorities, Served, document, repository, serve, served  # noqa: F401
+from tests.api.conftest import authorities as shared_authorities  # noqa: F401
+from tests.support.crashing import Crash, crash_after
+
+
+@pytest.fixture
+def authorities(shared_authorities: Authorities, tmp_path: Path) -> Authorities:
+    """A copy of the host's authorities, which a test may replace."""
+    directory = tmp_path / "authorities"
+    shutil.copytree(shared_authorities.directory, directory)
+    return Authorities(directory, shared_authorities.own, shared_authorities.foreign)
 
 
 class Home:
     """A client's configuration directory, and `ml-job` with it."""
 
-    def __init__(self, served: Served, path: Path) -> None:  # noqa: F811
+    def __init__(self, served: Served, path: Path) -> None:
         self.served = served
+        self.store = served.scene.store
+        self.authorities = served.authorities.directory
         self.path = path
 
     async def add(self, days: float) -> None:
-        """Puts a certificate of alice's there that is good for so long."""
+        """Puts a certificate of alice's there that is valid for so long."""
         issued = self.served.authorities.own.issue_client("alice", timedelta(days=days))
         row = recorded(issued.certificate, issued.issuer, Principal(user="alice", role=Role.ANALYST))
-        await self.served.scene.store.certificates.add(row)
+        await self.store.certificates.add(row)
         for name, data in (("alice.crt", issued.certificate_pem()), ("alice.key", issued.key_pem())):
-            authority.write_file(self.path / name, data, mode=0o600, replace=True)
+            write_file(self.path / name, data, mode=0o600, replace=True)
 
     async def run(self, *arguments: str) -> Result:
+        """Runs `ml-job` beside the agent."""
         return await asyncio.to_thread(CliRunner().invoke, app, arguments)
 
     def files(self) -> dict[str, bytes]:
+        """What the files there hold."""
         return {path.name: path.read_bytes() for path in self.path.iterdir()}
 
     @property
     def serial(self) -> str:
-        return f"{authority.certificates(self.path / 'alice.crt')[0].serial_number:x}"
+        """The serial number of alice's certificate."""
+        return f"{certificates(self.path / 'alice.crt')[0].serial_number:x}"
 
 
 @pytest.fixture
-async def home(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:  # noqa: F811
+async def home(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Alice's configuration directory, with a certificate for 30 days."""
     path = tmp_path / "config/ml-job"
     path.mkdir(parents=True)
     (path / "ca.crt").write_bytes((served.authorities.directory / "ca.crt").read_bytes())
@@ -59,7 +80,7 @@ async def home(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return made
 
 
-async def test_renewing_replaces_key_and_certificate_and_both_certificates_are_good(home: Home) -> None:
+async def test_renewing_replaces_key_and_certificate_and_both_certificates_are_valid(home: Home) -> None:
     before, old = home.files(), home.serial
     result = await home.run("renew")
     assert result.exit_code == 0, result.stderr
@@ -70,34 +91,30 @@ async def test_renewing_replaces_key_and_certificate_and_both_certificates_are_g
     assert after["ca.crt"] == before["ca.crt"]
     assert stat.S_IMODE((home.path / "alice.key").stat().st_mode) == 0o600
     assert (await home.run("list")).exit_code == 0
-    rows = {each.serial: each for each in await home.served.scene.store.certificates.all()}
+    rows = {each.serial: each for each in await home.store.certificates.all()}
     assert rows[home.serial].renews == old
     assert rows[home.serial].used_at is not None
     assert rows[old].revoked_at is None
 
 
-async def test_in_an_overlap_renewing_brings_both_authorities(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_during_a_rotation_renewing_brings_both_authorities(
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = home.served.authorities
-    directory = tmp_path / "pki"
-    directory.mkdir()
-    for name in ("ca.crt", "ca.key", "server.crt", "server.key"):
-        (directory / name).write_bytes((known.directory / name).read_bytes())
-    rotation.begin(directory, "the next CA")
-    home.served.app[CERTIFICATES]._directory = directory
-    monkeypatch.setenv("ML_JOB_SERVER", await home.served.listen(directory))
+    rotation.begin(home.authorities, "the next CA")
+    monkeypatch.setenv("ML_JOB_SERVER", await home.served.listen(home.authorities))
     assert (await home.run("renew", "--json")).exit_code == 0
-    assert authority.certificates(home.path / "ca.crt") == authority.authorities(directory)
+    assert certificates(home.path / "ca.crt") == authority.authorities(home.authorities)
+    assert len(authority.authorities(home.authorities)) == 2
     assert (await home.run("list")).exit_code == 0
 
 
 async def test_a_certificate_that_does_not_work_replaces_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As from an agent that issues by an authority which it does not trust yet itself."""
+    """As from an agent that issues with an authority which it does not trust yet itself."""
     monkeypatch.setattr(renewal, "BETWEEN_TRIALS", 0.01)
-    home.served.app[CERTIFICATES]._directory = home.served.authorities.directory / "foreign"
+    for name in ("ca.crt", "ca.key"):
+        shutil.copy(home.authorities / "foreign" / name, home.authorities / name)
     before = home.files()
     result = await home.run("renew")
     assert result.exit_code == 69, result.stderr
@@ -105,35 +122,35 @@ async def test_a_certificate_that_does_not_work_replaces_nothing(
     assert (await home.run("list")).exit_code == 0
 
 
-async def test_nothing_is_asked_for_that_could_not_be_kept(
+async def test_no_certificate_is_requested_that_could_not_be_kept(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(home.path))
 
-    known = await home.served.scene.store.certificates.all()
-    monkeypatch.setattr(renewal.tempfile, "TemporaryDirectory", refuse)
+    known = await home.store.certificates.all()
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
     result = await home.run("renew")
     assert result.exit_code == 2
     assert f"{home.path} cannot be used: Read-only file system" in " ".join(result.stderr.split())
-    assert len(await home.served.scene.store.certificates.all()) == len(known)
+    assert len(await home.store.certificates.all()) == len(known)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-async def test_after_a_crash_while_files_are_replaced_the_client_goes_on(
+async def test_after_a_crash_while_files_are_replaced_the_client_still_works(
     home: Home, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = renewal._replace
+    replace_files = renewal.replace_files
 
     def crashing(profile: Any, *arguments: Any) -> None:
         if profile.certificate.parent != home.path:
-            return replace(profile, *arguments)
+            return replace_files(profile, *arguments)
         with monkeypatch.context() as patch:
             crash_after(steps, patch)
-            replace(profile, *arguments)
+            replace_files(profile, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(renewal, "_replace", crashing)
+        patch.setattr(renewal, "replace_files", crashing)
         result = await home.run("renew")
     assert isinstance(result.exception, Crash)
     assert (await home.run("list")).exit_code == 0
@@ -142,20 +159,20 @@ async def test_after_a_crash_while_files_are_replaced_the_client_goes_on(
     assert (await home.run("list")).exit_code == 0
 
 
-async def test_a_command_says_once_that_the_certificate_ends_within_a_week(home: Home) -> None:
-    assert "ends at" not in (await home.run("list")).stderr
+async def test_a_certificate_that_expires_within_a_week_is_reported_once(home: Home) -> None:
+    assert "expires at" not in (await home.run("list")).stderr
     await home.add(6)
     said = await home.run("list")
     assert said.exit_code == 0
     assert " ".join(said.stderr.split()).count("`ml-job renew` renews it") == 1
-    assert "ends at" not in said.stdout
+    assert "expires at" not in said.stdout
     renewed = await home.run("renew")
     assert (renewed.exit_code, renewed.stderr) == (0, "")
-    assert (await home.run("list")).stderr.count("ends at") == 0
+    assert (await home.run("list")).stderr.count("expires at") == 0
 
 
-async def test_a_revoked_certificate_is_not_renewed_and_the_reason_is_told(home: Home) -> None:
-    await home.served.scene.store.certificates.revoke([home.serial], authority.datetime.now(authority.UTC))
+async def test_a_revoked_certificate_is_not_renewed_and_the_reason_is_printed(home: Home) -> None:
+    await home.store.certificates.revoke([home.serial], now())
     before = home.files()
     result = await home.run("renew")
     assert result.exit_code == 2

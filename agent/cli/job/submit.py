@@ -1,0 +1,193 @@
+"""`ml-job submit` and `rerun`: a new job, followed to its end where that is asked for."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from typing import Annotated, get_args
+
+import typer
+from rich.text import Text
+
+from ...model.base import ID_PREFIX_LENGTH
+from ...model.job import RETRY_ON, Job, RetryReason
+from ..options import JsonOption
+from ..quantities import parse_duration, parse_size
+from ..terminal import Screen
+from .http import Api, decode
+from .invocation import JobArgument, RefOption, resolve, run
+from .logs import follow_log
+from .render import remark_outcome
+from .wait import exit_status
+
+app = typer.Typer()
+
+
+def _retry_reason(text: str) -> str:
+    reasons = [str(reason) for reason in get_args(RetryReason)]
+    if text not in reasons:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(reasons)}")
+    return text
+
+
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a hyperparameter; repeatable."),
+]
+MemoryOption = Annotated[
+    int | None, typer.Option(parser=parse_size, metavar="SIZE", help="Limit memory, such as 512M or 2G.")
+]
+CpusOption = Annotated[float | None, typer.Option(metavar="NUMBER", help="Limit CPUs, such as 1.5.")]
+TimeOption = Annotated[
+    int | None,
+    typer.Option(parser=parse_duration, metavar="TIME", help="Limit the run time, such as 90s or 1h30m."),
+]
+GraceOption = Annotated[
+    int | None,
+    typer.Option(parser=parse_duration, metavar="TIME", help="Time to end after SIGTERM, such as 2m."),
+]
+AttemptsOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=10, metavar="N", help="Run it at most N times, while --retry-on applies."),
+]
+RetryOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="REASON",
+        parser=_retry_reason,
+        help=f"Run it again after this reason; repeatable. Without any: {', '.join(RETRY_ON)}.",
+    ),
+]
+FollowOption = Annotated[
+    bool, typer.Option("--follow", "-f", help="Show the log until the job ends; exit with its status.")
+]
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A script that `ml-job scripts` lists.")],
+    parameters: ParametersOption = None,
+    ref: RefOption = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Give the job a name.")] = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Add a label; repeatable.")
+    ] = None,
+    memory: MemoryOption = None,
+    cpus: CpusOption = None,
+    time: TimeOption = None,
+    grace: GraceOption = None,
+    priority: Annotated[
+        int, typer.Option(min=-10, max=10, metavar="N", help="Below 0, other users' jobs go first.")
+    ] = 0,
+    max_attempts: AttemptsOption = None,
+    retry_on: RetryOption = None,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Submit a job. Prints its id, or with --follow its log."""
+    optional: dict[str, object] = {
+        "ref": ref,
+        "name": name,
+        "labels": _pairs(labels, "--label"),
+        "limits": _limits(memory, cpus, time, grace),
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "retry_on": retry_on,
+    }
+    request = {
+        "script_name": script,
+        "hyperparameters": _pairs(parameters, "--parameter"),
+        **{key: value for key, value in optional.items() if value},
+    }
+
+    async def work(api: Api, screen: Screen) -> int:
+        value = await _post(api, screen, "/jobs", request)
+        return await _show(api, screen, value, follow=follow, as_json=as_json)
+
+    run(context, work)
+
+
+@app.command()
+def rerun(
+    context: typer.Context,
+    job: JobArgument,
+    parameters: ParametersOption = None,
+    memory: MemoryOption = None,
+    cpus: CpusOption = None,
+    time: TimeOption = None,
+    grace: GraceOption = None,
+    max_attempts: AttemptsOption = None,
+    retry_on: RetryOption = None,
+    follow: FollowOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job again. Takes its commit, image, parameters and limits, except for those given here."""
+    optional = {
+        "hyperparameters": _pairs(parameters, "--parameter"),
+        "limits": _limits(memory, cpus, time, grace),
+        "max_attempts": max_attempts,
+        "retry_on": retry_on,
+    }
+    changes: dict[str, object] = {key: value for key, value in optional.items() if value}
+
+    async def work(api: Api, screen: Screen) -> int:
+        value = await _post(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
+        return await _show(api, screen, value, follow=follow, as_json=as_json)
+
+    run(context, work)
+
+
+def _limits(memory: int | None, cpus: float | None, time: int | None, grace: int | None) -> dict[str, object]:
+    given = {"memory_bytes": memory, "cpus": cpus, "run_time_seconds": time, "grace_seconds": grace}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts or ():
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"{text!r} is not of the form name=value", param_hint=option)
+        if name in pairs:
+            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
+async def _post(api: Api, screen: Screen, path: str, request: dict[str, object]) -> object:
+    try:
+        return await api.post(path, request, key=secrets.token_urlsafe(18))
+    except asyncio.CancelledError:
+        screen.remark(
+            "ml-job: interrupted before the agent answered; `ml-job list` shows whether it has the job"
+        )
+        raise
+
+
+async def _show(api: Api, screen: Screen, value: object, *, follow: bool, as_json: bool) -> int:
+    job = decode(Job, value)
+    if follow:
+        return await _follow(api, screen, job, value, as_json=as_json)
+    if as_json:
+        screen.json(value)
+    elif screen.person:
+        screen.text(Text.assemble("Submitted as job ", (job.job_id, "bold")))
+        screen.remark(f"ml-job logs -f {job.job_id[:ID_PREFIX_LENGTH]} follows it", style="dim")
+    else:
+        screen.write(f"{job.job_id}\n".encode())
+    return 0
+
+
+async def _follow(api: Api, screen: Screen, job: Job, value: object, *, as_json: bool) -> int:
+    if as_json:
+        screen.json_line({"event": "state", "data": value})
+    else:
+        remark_outcome(screen, job)
+    try:
+        return exit_status(await follow_log(api, screen, job.job_id, params={}, as_json=as_json, known=job))
+    except asyncio.CancelledError:
+        screen.remark(
+            f"ml-job: detached, the job goes on; `ml-job logs -f {job.job_id}` follows it again,"
+            f" `ml-job cancel {job.job_id}` ends it"
+        )
+        raise

@@ -1,0 +1,172 @@
+"""`ml-job top`: what the running jobs use."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.text import Text
+
+from ...model.base import ID_PREFIX_LENGTH
+from ...model.host import Usage
+from ...model.job import Job, JobState
+from ...model.metric import JobMetrics, Progress
+from ..failure import Failure
+from ..options import JsonOption
+from ..quantities import format_duration, format_size
+from ..terminal import Column, Screen
+from .gauges import bar_or_blank
+from .http import Api, decode
+from .invocation import run
+from .job_list import JobList
+from .live import events_of_jobs, live_view
+from .render import seconds_taken
+
+FIRST_SAMPLE_SECONDS = 1.0  # between the first two samples, from which a CPU share is computed
+COLUMNS = (
+    Column("ID", style="bold"),
+    Column("SCRIPT"),
+    Column("NAME"),
+    Column("OWNER"),
+    Column("TIME", justify="right"),
+    Column("CPU", justify="right"),
+    Column("MEMORY", justify="right"),
+    Column("PROGRESS"),
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def top(
+    context: typer.Context,
+    interval: Annotated[
+        float, typer.Option(min=0.5, max=60, metavar="SECONDS", help="Seconds between two samples.")
+    ] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the running jobs use, until Ctrl-C. In a pipe or with --json, prints it once."""
+
+    async def work(api: Api, screen: Screen) -> None:
+        if as_json or not screen.redraws:
+            await _print_once(api, screen, as_json=as_json)
+        else:
+            await _show_live(api, screen, interval)
+
+    run(context, work)
+
+
+@dataclass
+class UsageSampler:
+    """What each job uses, and its CPU share between the last two samples: 1.0 is one CPU."""
+
+    used: dict[str, Usage] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+
+    async def sample(self, api: Api, jobs: Iterable[Job]) -> None:
+        """Asks for the usage of each job. Skips a job that has just ended, and an agent that is away."""
+        found = await asyncio.gather(*(_usage(api, job) for job in jobs))
+        before, self.used = self.used, {usage.job_id: usage for usage in found if usage is not None}
+        self.shares = {
+            job_id: share
+            for job_id, usage in self.used.items()
+            if job_id in before and (share := _share(before[job_id], usage)) is not None
+        }
+
+
+async def _usage(api: Api, job: Job) -> Usage | None:
+    with contextlib.suppress(Failure):
+        return decode(Usage, await api.get(f"/jobs/{job.job_id}/usage"))
+    return None
+
+
+def _share(before: Usage, after: Usage) -> float | None:
+    seconds = (after.at - before.at).total_seconds()
+    if before.cpu_seconds is None or after.cpu_seconds is None or seconds <= 0:
+        return None
+    return max(0.0, after.cpu_seconds - before.cpu_seconds) / seconds
+
+
+async def _show_live(api: Api, screen: Screen, interval: float) -> None:
+    jobs, sampler = JobList(), UsageSampler()
+
+    def view() -> RenderableType:
+        running = jobs.running()
+        if not running:
+            return Text("nothing runs" if jobs.complete else "…", style="dim")
+        rows = [_row(job, sampler, jobs.progress.get(job.job_id), person=True) for job in running]
+        return screen.rich_table(COLUMNS, rows)
+
+    async def sample() -> None:
+        while True:
+            await sampler.sample(api, jobs.running())
+            await asyncio.sleep(interval)
+
+    async with live_view(screen, view) as notice:
+        sampling = asyncio.create_task(sample())
+        try:
+            async for event in events_of_jobs(api, "/events?ended=0", jobs, notice):
+                jobs.apply(event)
+        finally:
+            sampling.cancel()
+
+
+async def _print_once(api: Api, screen: Screen, *, as_json: bool) -> None:
+    values = [value async for value in api.jobs({"status": JobState.RUNNING}, limit=None)]
+    jobs, sampler = [decode(Job, value) for value in values], UsageSampler()
+    await sampler.sample(api, jobs)
+    if jobs:
+        await asyncio.sleep(FIRST_SAMPLE_SECONDS)
+        await sampler.sample(api, jobs)
+    progress = await asyncio.gather(*(_progress(api, job) for job in jobs))
+    if as_json:
+        each = zip(values, jobs, progress, strict=True)
+        screen.json([_document(value, job, sampler, done) for value, job, done in each])
+    else:
+        rows = zip(jobs, progress, strict=True)
+        screen.table(COLUMNS, [_row(job, sampler, done, person=screen.person) for job, done in rows])
+
+
+async def _progress(api: Api, job: Job) -> Progress | None:
+    with contextlib.suppress(Failure):
+        return decode(JobMetrics, await api.get(f"/jobs/{job.job_id}/metrics")).progress
+    return None
+
+
+def _row(job: Job, sampler: UsageSampler, progress: Progress | None, *, person: bool) -> list[Text | str]:
+    share, used = sampler.shares.get(job.job_id), sampler.used.get(job.job_id)
+    memory = used.memory_bytes if used else None
+    taken = seconds_taken(job)
+    names: list[Text | str] = [job.script_name, job.name or "", job.owner]
+    if person:
+        return [
+            job.job_id[:ID_PREFIX_LENGTH],
+            *names,
+            "" if taken is None else format_duration(taken),
+            "" if share is None else f"{share:.0%}".replace("%", " %"),
+            "" if memory is None else format_size(memory),
+            bar_or_blank(progress),
+        ]
+    return [
+        job.job_id,
+        *names,
+        "" if taken is None else f"{taken:.3f}",
+        "" if share is None else f"{share:.3f}",
+        "" if memory is None else str(memory),
+        "" if progress is None else f"{progress.done / progress.total:.4f}",
+    ]
+
+
+def _document(value: Any, job: Job, sampler: UsageSampler, progress: Progress | None) -> dict[str, Any]:
+    """A job as the agent gave it, with its usage and progress as far as they are known."""
+    known: dict[str, Any] = {"job": value}
+    if job.job_id in sampler.used:
+        known["usage"] = sampler.used[job.job_id].model_dump(mode="json", exclude_none=True)
+    if job.job_id in sampler.shares:
+        known["cpus_used"] = round(sampler.shares[job.job_id], 3)
+    if progress is not None:
+        known["progress"] = progress.model_dump(mode="json")
+    return known

@@ -1,0 +1,98 @@
+"""`ml-job list`, `show`, `cancel`, `pin` and `unpin`."""
+
+import json
+
+from tests.support.ml_job import Home, at_a_terminal, ml_job
+from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, job
+
+
+def test_a_person_sees_a_table_with_short_ids(agent: StandIn) -> None:
+    agent.jobs = [job(name="\x1b[2Jfirst", reason=None)]
+    shown = at_a_terminal("list")
+    assert "STATUS" in shown
+    assert "abcdefgh\x1b" in shown
+    assert "COMPLETED" in shown
+    assert "^[[2Jfirst" in shown
+
+
+def test_a_program_gets_whole_values_separated_by_tabs(agent: StandIn) -> None:
+    times = {"started_at": "2026-01-01T00:00:01.000Z", "finished_at": "2026-01-01T00:00:03.500Z"}
+    agent.jobs = [job(status="FAILED", reason="exit-code", **times)]
+    row = ml_job("list").stdout
+    when = "2026-01-01T00:00:00.000Z"
+    assert row == f"{JOB_ID}\tFAILED\texit-code\ttrain.py\t\talice\t{when}\t2.500\n"
+
+
+def test_filters_and_limit_are_sent(agent: StandIn) -> None:
+    ml_job("list", "--status", "running", "--script", "a b.py", "--owner", "bob", "-n", "7")
+    assert agent.paths() == ["/jobs?status=RUNNING&script=a+b.py&owner=bob&limit=7"]
+
+
+def test_an_unknown_status_is_refused_with_the_known_ones(home: Home) -> None:
+    result = ml_job("list", "--status", "FOO")
+    assert result.exit_code == 2
+    assert "'--status': 'FOO' is not one of PENDING, CREATED, RUNNING, " in result.stderr
+
+
+def test_all_reads_every_page(agent: StandIn) -> None:
+    agent.jobs = [
+        job(f"{letter}{other}aaaaaaaaaa") for letter in "abcdefghijklmnop" for other in "abcdefghijklmnop"
+    ]
+    listed = json.loads(ml_job("list", "--all", "--json").stdout)
+    assert listed == agent.jobs
+    assert len(agent.requests) == 3
+
+
+def test_a_limit_beyond_a_page_reads_as_many_pages_as_it_needs(agent: StandIn) -> None:
+    agent.jobs = [job()] * 250
+    assert len(json.loads(ml_job("list", "-n", "130", "--json").stdout)) == 130
+    assert agent.paths() == ["/jobs?limit=100", "/jobs?cursor=100&limit=30"]
+
+
+def test_show_omits_unknown_facts(agent: StandIn) -> None:
+    agent.jobs = [job()]
+    lines = ml_job("show", JOB_ID).stdout.splitlines()
+    assert f"unit\tml-job@{JOB_ID}.service" in lines
+    assert "parameter\tdepth=3" in lines
+    assert "limits\t2.0 GiB memory" in lines
+    assert not any(text.startswith(("reason", "exit status", "container")) for text in lines)
+
+
+def test_show_prints_the_queue_place_of_a_waiting_job(agent: StandIn) -> None:
+    place = {"position": 2, "waits_for": "4 GiB of memory"}
+    agent.jobs = [job(status="PENDING", queue=place, priority=-3)]
+    lines = ml_job("show", JOB_ID).stdout.splitlines()
+    assert "queue\t2 in line; waits for 4 GiB of memory" in lines
+    assert "priority\t-3" in lines
+
+
+def test_show_prints_what_retention_removed(agent: StandIn) -> None:
+    agent.jobs = [job(removed={"at": CREATED, "rule": "age"})]
+    assert f"removed\tartifacts and log, {CREATED}\n" in ml_job("show", JOB_ID).stdout
+
+
+def test_an_answer_that_breaks_the_contract_is_a_failure_that_names_the_member(agent: StandIn) -> None:
+    agent.jobs = [job(created_at="yesterday")]
+    result = ml_job("show", JOB_ID)
+    assert result.exit_code == 1
+    assert "not understood (Job.created_at" in result.stderr
+
+
+def test_cancel_prints_the_jobs_state(agent: StandIn) -> None:
+    agent.jobs = [job(status="RUNNING", cancel_requested=True)]
+    result = ml_job("cancel", JOB_ID)
+    assert result.stdout == f"job {JOB_ID} is RUNNING, to be cancelled\n"
+    assert agent.paths("POST") == [f"/jobs/{JOB_ID}/cancel"]
+
+
+def test_cancel_prints_the_attempt_of_a_job_with_several(agent: StandIn) -> None:
+    agent.jobs = [job(status="RUNNING", attempt=2, max_attempts=3)]
+    assert ml_job("cancel", JOB_ID).stdout == f"job {JOB_ID} is RUNNING, attempt 2 of 3\n"
+
+
+def test_pin_and_unpin_print_whether_the_job_is_pinned(agent: StandIn) -> None:
+    agent.jobs = [job()]
+    assert ml_job("pin", JOB_ID).stdout == f"job {JOB_ID} is pinned\n"
+    assert "pinned\tyes\n" in ml_job("show", JOB_ID).stdout
+    assert ml_job("unpin", JOB_ID).stdout == f"job {JOB_ID} is not pinned\n"
+    assert agent.paths("PUT") == agent.paths("DELETE") == [f"/jobs/{JOB_ID}/pin"]

@@ -1,0 +1,70 @@
+"""`ml-job top`: usage and progress of the running jobs."""
+
+import json
+
+import pytest
+from aiohttp import web
+
+from agent.cli.job import top
+from tests.support.ml_job import Terminal, at_a_terminal, ml_job
+from tests.support.sample_events import OTHER, REVOKED, SNAPSHOT
+from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, job
+
+
+def usage(second: int, cpu: float) -> web.Response:
+    at = f"2026-01-01T00:00:0{second}.000Z"
+    return web.json_response({"job_id": JOB_ID, "at": at, "cpu_seconds": cpu, "memory_bytes": 2**20})
+
+
+@pytest.fixture
+def busy(agent: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """An agent with a job that used half a CPU between two samples, and is half done."""
+    monkeypatch.setattr(top, "FIRST_SAMPLE_SECONDS", 0.01)
+    agent.jobs = [job(status="RUNNING", started_at=CREATED)]
+    agent.answers[f"GET /jobs/{JOB_ID}/usage"] = [usage(1, 10.0), usage(3, 11.0)]
+    said = {"job_id": JOB_ID, "complete": False, "progress": {"done": 1, "total": 2, "time": CREATED}}
+    agent.answers[f"GET /jobs/{JOB_ID}/metrics"] = [web.json_response(said)]
+    return agent
+
+
+def test_a_program_gets_a_row_for_each_running_job(busy: StandIn) -> None:
+    [row] = ml_job("top").stdout.splitlines()
+    cells = row.split("\t")
+    assert (cells[0], cells[5:]) == (JOB_ID, ["0.500", str(2**20), "0.5000"])
+    assert busy.paths()[0].startswith("/jobs?status=RUNNING")
+
+
+def test_json_has_the_job_its_usage_and_its_progress(busy: StandIn) -> None:
+    [value] = json.loads(ml_job("top", "--json").stdout)
+    assert value["job"] == busy.jobs[0]
+    assert (value["cpus_used"], value["progress"]["done"]) == (0.5, 1.0)
+    assert value["usage"]["memory_bytes"] == 2**20
+
+
+def test_without_running_jobs_nothing_is_printed(agent: StandIn) -> None:
+    result = ml_job("top")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert json.loads(ml_job("top", "--json").stdout) == []
+
+
+def test_a_job_that_has_just_ended_has_no_usage(busy: StandIn) -> None:
+    busy.answers[f"GET /jobs/{JOB_ID}/usage"] = []
+    [row] = ml_job("top").stdout.splitlines()
+    assert row.split("\t")[5:] == ["", "", "0.5000"]
+
+
+@pytest.mark.usefixtures("dumb")
+def test_a_dumb_terminal_gets_one_table(busy: StandIn) -> None:
+    head, row = at_a_terminal("top").splitlines()
+    assert (head.split()[0], row.split()[0]) == ("ID", JOB_ID[:8])
+    assert "50 %" in row
+
+
+def test_a_person_sees_usage_as_it_changes(agent: StandIn) -> None:
+    agent.answers[f"GET /jobs/{JOB_ID}/usage"] = [usage(1, 10.0), usage(3, 11.0)]
+    terminal = Terminal()
+    agent.streams = [[*SNAPSHOT, terminal.shows("50 %"), REVOKED]]
+    shown = terminal.run("top", "--interval", "0.5")
+    assert "50 %" in shown
+    assert "1.0 MiB" in shown
+    assert OTHER[:8] not in shown
