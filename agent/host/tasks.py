@@ -50,6 +50,10 @@ async def finish(work: Coroutine[Any, Any, None]) -> None:
             del cancelled  # its traceback refers to this frame
 
 
+class StoppedError(Exception):
+    """Work in a thread ends, because it was told that its caller no longer waits."""
+
+
 async def in_thread(
     work: Callable[[threading.Event], T],
     *,

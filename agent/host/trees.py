@@ -13,14 +13,12 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
+from .tasks import StoppedError
+
 BLOCK = 512  # bytes; the unit of st_blocks, whatever the file system's own is
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OWNERS = stat.S_IRWXU
-
-
-class StoppedError(Exception):
-    """Nobody waits for the result any more."""
 
 
 def measure(root: Path, stop: threading.Event) -> int:
@@ -65,7 +63,7 @@ def measure(root: Path, stop: threading.Event) -> int:
 def _survey(directory: int, seen: set[int], stop: threading.Event) -> tuple[int, list[str]]:
     """The bytes of what is in a directory, and the names of the directories in it."""
     total, names = 0, []
-    with _opened(directory) as descriptor, os.scandir(descriptor) as entries:
+    with opened(".", directory) as descriptor, os.scandir(descriptor) as entries:
         for entry in entries:
             if stop.is_set():
                 raise StoppedError
@@ -102,15 +100,13 @@ def remove(root: Path, limit: int) -> bool:
     a tree that the next one goes on with. Raises `OSError` where something does not let itself be deleted.
     """
     try:
-        with _looked_at(root) as looked:
-            _open_up(looked)
-            with _opened(looked) as top:
-                for name in _names(top, limit):
-                    if limit <= 0:
-                        return False
-                    limit -= _remove_entry(top, name, limit)
-                if _names(top, 1):
+        with entered(root) as top:
+            for name in _names(top, limit):
+                if limit <= 0:
                     return False
+                limit -= _remove_entry(top, name, limit)
+            if _names(top, 1):
+                return False
         root.rmdir()
     except FileNotFoundError:
         pass  # never made, or somebody else was faster
@@ -123,12 +119,10 @@ def _remove_entry(top: int, name: str, limit: int) -> int:
     """Deletes one name of the top directory, or empties it as far as the limit goes; how many it deleted."""
     done = 0
     try:
-        with _looked_at(name, top) as looked:
-            _open_up(looked)
-            with _opened(looked) as directory:
-                for inner in _names(directory, limit):
-                    _move_up(directory, inner, top)
-                    done += 1
+        with entered(name, top) as directory:
+            for inner in _names(directory, limit):
+                _move_up(directory, inner, top)
+                done += 1
         if done < limit:
             os.rmdir(name, dir_fd=top)
     except NotADirectoryError:
@@ -181,10 +175,22 @@ def _looked_at(path: Path | str, parent: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def _opened(looked: int) -> Iterator[int]:
-    """The same directory, open for reading."""
-    descriptor = os.open(".", OPEN, dir_fd=looked)
+def opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
+    """A directory, open for reading. A link is `NotADirectoryError`."""
+    descriptor = os.open(path, OPEN, dir_fd=parent)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def entered(path: Path | str, parent: int | None = None) -> Iterator[int]:
+    """The same, although its owner may have taken away their own permissions on it: they have them inside."""
+    with _looked_at(path, parent) as looked:
+        mode = _open_up(looked)
+        try:
+            with opened(".", looked) as descriptor:
+                yield descriptor
+        finally:
+            _restore(looked, mode)

@@ -9,9 +9,9 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from ..errors import AgentError, Problem
 from ..host.files import write_file
-from ..host.tasks import in_thread
+from ..host.tasks import StoppedError, in_thread
+from ..host.trees import opened
 from ..model.artifact import Artifact, ArtifactManifest
 from ..model.base import Model
 from ..model.paths import AttemptPaths
@@ -41,7 +42,6 @@ REQUESTS = ThreadPoolExecutor(2, "artifacts")
 ENDS = ThreadPoolExecutor(2, "artifacts-at-ends")
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-OPEN_DIRECTORY = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 MEDIA_TYPES = {
@@ -126,10 +126,6 @@ class _Survey:
                 os.fsync(descriptor)
 
 
-class _StoppedError(Exception):
-    """The caller no longer waits for the result."""
-
-
 async def manifest(
     job_id: str,
     attempt: AttemptPaths,
@@ -179,7 +175,7 @@ def _manifest(
 ) -> ArtifactManifest:
     survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
     try:
-        with _opened(attempt.artifacts, OPEN_DIRECTORY) as descriptor:
+        with opened(attempt.artifacts) as descriptor:
             _walk(survey, descriptor, PurePosixPath())
     except FileNotFoundError:
         pass  # the job never began
@@ -225,7 +221,7 @@ def _descend(survey: _Survey, parent: int, path: PurePosixPath) -> None:
         survey.skipped.append(f"{path}/")
         return
     try:
-        with _opened(path.name, OPEN_DIRECTORY, parent) as descriptor:
+        with opened(path.name, parent) as descriptor:
             _walk(survey, descriptor, path)
     except FileNotFoundError:
         pass  # deleted meanwhile
@@ -291,9 +287,9 @@ def _open_beneath(directory: Path, path: str) -> BinaryIO:
     if odd or len(parents) >= MAX_DEPTH:
         raise ValueError("not a path beneath the directory")
     with ExitStack() as stack:
-        descriptor = stack.enter_context(_opened(directory, OPEN_DIRECTORY))
+        descriptor = stack.enter_context(opened(directory))
         for part in parents:
-            descriptor = stack.enter_context(_opened(part, OPEN_DIRECTORY, descriptor))
+            descriptor = stack.enter_context(opened(part, descriptor))
         return _open_regular(name, descriptor)
 
 
@@ -306,22 +302,13 @@ def _open_regular(name: str, parent: int) -> BinaryIO:
     raise OSError("not a regular file")
 
 
-@contextmanager
-def _opened(path: Path | str, flags: int, parent: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, flags, dir_fd=parent)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
     """The number of bytes and the SHA-256 of the first `size` bytes: the file may grow without end."""
     digest = hashlib.sha256()
     done = 0
     while done < size and (chunk := file.read(min(CHUNK_BYTES, size - done))):
         if stop.is_set():
-            raise _StoppedError
+            raise StoppedError
         digest.update(chunk)
         done += len(chunk)
     return done, digest.hexdigest()

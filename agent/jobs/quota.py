@@ -11,12 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..host.tasks import StoppedError
+from ..host.trees import BLOCK, entered
 from ..model.inputs import ResolvedLimits
 
-BLOCK = 512  # bytes; the unit of st_blocks on every file system
 MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
-LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -26,10 +25,6 @@ class Taken:
     bytes: int = 0
     files: int = 0
     excess: str = ""
-
-
-class StoppedError(Exception):
-    """The caller no longer waits for the result."""
 
 
 class _ExcessError(Exception):
@@ -58,23 +53,7 @@ class _Count:
         """Counts the content of a directory, opened relative to its parent: no link leads out of the tree."""
         if depth > MAX_DEPTH:
             raise _ExcessError(f"The job left directories in /artifacts that are nested {MAX_DEPTH} deep.")
-        looked = os.open(name, LOOK, dir_fd=parent)
-        try:
-            mode = stat.S_IMODE(os.fstat(looked).st_mode)
-            # The job may take away its permissions, and still fill it through a descriptor that is open.
-            if mode & stat.S_IRWXU != stat.S_IRWXU:
-                os.chmod(f"/proc/self/fd/{looked}", mode | stat.S_IRWXU)
-            try:
-                self._look_into(looked, depth)
-            finally:
-                if mode & stat.S_IRWXU != stat.S_IRWXU:
-                    os.chmod(f"/proc/self/fd/{looked}", mode)
-        finally:
-            os.close(looked)
-
-    def _look_into(self, looked: int, depth: int) -> None:
-        directory = os.open(".", OPEN, dir_fd=looked)
-        try:
+        with entered(name, parent) as directory:
             inner = []
             with os.scandir(directory) as entries:
                 for entry in entries:
@@ -85,8 +64,6 @@ class _Count:
             for name in inner:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     self.descend(directory, name, depth + 1)
-        finally:
-            os.close(directory)
 
 
 def measure(directory: Path, limits: ResolvedLimits, stop: threading.Event) -> Taken:

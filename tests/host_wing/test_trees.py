@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.trees import StoppedError, measure, remove
+from agent.host.tasks import StoppedError
+from agent.host.trees import measure, remove
 
 MANY = 1_000_000
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.host.tasks import StoppedError
 from agent.jobs import quota
-from agent.jobs.quota import StoppedError, Taken, measure
+from agent.jobs.quota import Taken, measure
 from agent.model.inputs import ResolvedLimits
 
 MIB = 2**20
