@@ -130,11 +130,6 @@ class Registry:
                 return newest
             await waiter.wait()
 
-    async def ended(self, job: Job) -> None:
-        """Returns when the job has ended."""
-        while not job.status.terminal:
-            job = await self.changed(job)
-
     @property
     def idle(self) -> bool:
         """Whether every job has ended."""

@@ -25,7 +25,7 @@ from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.job import Job
 from agent.model.log import LogLine, LogSource
 from agent.model.paths import CLAIMED, ENDED, STARTED
-from tests.support.job_scene import driving
+from tests.support.job_scene import driving, end_of
 from tests.support.waiting import until
 
 from .conftest import Client, Served
@@ -72,7 +72,7 @@ async def end(served: Served, job: Any) -> None:
         served.scene.mark(known, mark)
     served.scene.mark(known, ENDED, f"success exited 0 {'0' * 32}")
     async with driving(served.jobs) as jobs:
-        await jobs.registry.ended(known)
+        await end_of(jobs, known)
 
 
 async def somebody_reads(served: Served) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
+from tests.support.job_scene import end_of
 
 from .conftest import Client, Served
 
@@ -115,6 +116,6 @@ async def test_what_runs_is_charged_to_its_user_and_survives_the_agent(
     alice = await served.known("alice")
     job = await alice.submit()
     await alice.post(f"/jobs/{job['job_id']}/cancel")
-    await served.jobs.registry.ended(await served.jobs.registry.get(job["job_id"]))
+    await end_of(served.jobs, await served.jobs.registry.get(job["job_id"]))
     (use,) = await served.scene.store.jobs.uses()
     assert use.owner == "alice"

@@ -56,7 +56,7 @@ async def refused(directory: Path, path: str) -> str:
     return caught.value.message
 
 
-async def test_a_manifest_gives_each_file_its_size_digest_and_media_type_sorted_by_path(
+async def test_manifest_lists_files_by_path_with_size_digest_and_media_type(
     directory: Path,
 ) -> None:
     (directory / "sub").mkdir()
@@ -72,15 +72,13 @@ async def test_a_manifest_gives_each_file_its_size_digest_and_media_type_sorted_
     assert (found.job_id, found.complete, found.skipped) == (JOB, False, [])
 
 
-async def test_a_directory_that_is_not_there_is_empty(tmp_path: Path) -> None:
+async def test_manifest_of_a_missing_directory_is_empty(tmp_path: Path) -> None:
     found = await manifest(JOB, at(tmp_path / "job/artifacts"), complete=True)
     assert (found.complete, found.artifacts, found.skipped) == (True, [], [])
     await refused(tmp_path / "job/artifacts", "model")
 
 
-async def test_links_fifos_and_sockets_are_skipped_and_cannot_be_opened(
-    directory: Path, tmp_path: Path
-) -> None:
+async def test_links_fifos_and_sockets_are_skipped_and_not_served(directory: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("password")
     (directory / "file").write_text("kept")
@@ -96,7 +94,7 @@ async def test_links_fifos_and_sockets_are_skipped_and_cannot_be_opened(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
-async def test_devices_are_skipped_and_cannot_be_opened(directory: Path) -> None:
+async def test_devices_are_skipped_and_not_served(directory: Path) -> None:
     try:
         os.mknod(directory / "zero", 0o020666, os.makedev(1, 5))
     except PermissionError:
@@ -132,7 +130,7 @@ async def test_devices_are_skipped_and_cannot_be_opened(directory: Path) -> None
         "a" * 5000,
     ],
 )
-async def test_a_path_is_found_only_as_the_manifest_writes_it(directory: Path, path: str) -> None:
+async def test_only_the_exact_path_of_the_manifest_is_served(directory: Path, path: str) -> None:
     (directory.parent / "secret").write_text("password")
     (directory / "sub").mkdir()
     (directory / "file").write_text("x")
@@ -141,7 +139,7 @@ async def test_a_path_is_found_only_as_the_manifest_writes_it(directory: Path, p
     assert await read(directory, "sub/file") == b"y"
 
 
-async def test_names_that_are_no_printable_text_are_skipped_and_written_escaped(directory: Path) -> None:
+async def test_unprintable_names_are_skipped_and_shown_escaped(directory: Path) -> None:
     for name in (b"plain \xc3\xa9", b"line\nbreak", b"\x1b[31mred", b"\xff\xfe", "left\u202eright".encode()):
         (directory / os.fsdecode(name)).touch()
     assert await listed(directory) == (
@@ -151,7 +149,7 @@ async def test_names_that_are_no_printable_text_are_skipped_and_written_escaped(
     await refused(directory, "line\nbreak")
 
 
-async def test_what_is_too_deep_is_named_and_left_out(
+async def test_directories_beyond_the_depth_limit_are_named_and_skipped(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts, "MAX_DEPTH", 3)
@@ -161,7 +159,7 @@ async def test_what_is_too_deep_is_named_and_left_out(
     assert await listed(directory) == (["a/b/file"], ["a/b/c/"])
 
 
-async def test_a_flood_of_files_is_cut_off_where_the_manifest_says_so(
+async def test_too_many_files_end_the_walk_and_the_manifest_names_the_directory(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts, "MAX_ENTRIES", 5)
@@ -172,7 +170,7 @@ async def test_a_flood_of_files_is_cut_off_where_the_manifest_says_so(
 
 
 @pytest.mark.parametrize("name", [b"n" * 100, b"\xff" * 17])
-async def test_a_flood_of_long_names_is_cut_off_by_what_they_would_take_in_the_manifest(
+async def test_long_names_end_the_walk_at_the_limit_of_characters(
     directory: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
 ) -> None:
     monkeypatch.setattr(artifacts, "MAX_CHARACTERS", 520)
@@ -183,21 +181,21 @@ async def test_a_flood_of_long_names_is_cut_off_by_what_they_would_take_in_the_m
     assert "./" in skipped
 
 
-async def test_no_more_is_published_than_is_asked_for(directory: Path) -> None:
+async def test_at_most_max_bytes_are_published(directory: Path) -> None:
     for name in ("a", "b", "c"):
         make_sparse(directory / name, 2**20)
     found = await manifest("abcdefghij23", at(directory), complete=False, max_bytes=2 * 2**20)
     assert (len(found.artifacts), len(found.skipped)) == (2, 1)
 
 
-async def test_a_sparse_file_of_a_terabyte_is_skipped_and_a_small_one_is_read(directory: Path) -> None:
+async def test_a_huge_sparse_file_is_skipped_and_a_small_one_is_read(directory: Path) -> None:
     for name, size in (("huge", 2**40), ("small", 2**21)):
         make_sparse(directory / name, size)
     assert await listed(directory) == (["small"], ["huge"])
     assert await read(directory, "small") == bytes(2**21)
 
 
-def test_a_file_that_shrinks_or_grows_has_the_size_that_was_hashed(directory: Path) -> None:
+def test_size_is_the_number_of_hashed_bytes_if_the_file_changes_meanwhile(directory: Path) -> None:
     (directory / "log").write_bytes(b"0123456789")
     stop = threading.Event()
     with open(directory / "log", "rb") as file:
@@ -206,7 +204,7 @@ def test_a_file_that_shrinks_or_grows_has_the_size_that_was_hashed(directory: Pa
         assert artifacts._hash(file, 99, stop) == (10, sha256(b"0123456789"))
 
 
-async def test_a_file_swapped_for_a_link_between_listing_and_opening_is_not_followed(directory: Path) -> None:
+async def test_a_link_that_replaces_a_listed_file_is_not_followed(directory: Path) -> None:
     (directory.parent / "secret").write_text("password")
     for number in range(50):
         (directory / f"file{number}").write_text("x")
@@ -231,9 +229,7 @@ async def test_a_file_swapped_for_a_link_between_listing_and_opening_is_not_foll
         swapper.join()
 
 
-async def test_what_a_complete_manifest_publishes_is_on_disk(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_complete_manifest_syncs_its_files(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (directory / "sub").mkdir()
     (directory / "sub/model.joblib").write_bytes(b"model")
     flushed: list[str] = []
@@ -250,7 +246,7 @@ async def test_what_a_complete_manifest_publishes_is_on_disk(
     assert {str(directory), str(directory / "sub"), str(directory / "sub/model.joblib")} <= set(flushed)
 
 
-async def test_a_complete_manifest_is_made_once_and_kept_beside_the_directory(directory: Path) -> None:
+async def test_a_complete_manifest_is_made_once_and_kept(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
     first = await manifest(JOB, at(directory), complete=True)
     (directory / "late").write_bytes(b"late")
@@ -260,7 +256,7 @@ async def test_a_complete_manifest_is_made_once_and_kept_beside_the_directory(di
     assert await read(directory, "model") == b"model"
 
 
-async def test_a_file_that_changed_after_the_end_of_its_job_is_not_served(directory: Path) -> None:
+async def test_a_file_that_changed_after_the_job_ended_is_not_served(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
     await manifest(JOB, at(directory), complete=True)
     status = (directory / "model").stat()
@@ -277,7 +273,7 @@ async def test_a_file_restored_with_the_same_bytes_is_served(directory: Path) ->
     assert await read(directory, "model") == b"model"
 
 
-async def test_a_manifest_that_cannot_be_read_is_made_again(directory: Path) -> None:
+async def test_a_damaged_manifest_is_made_again(directory: Path) -> None:
     (directory / "model").write_bytes(b"model")
     (at(directory).manifest).write_text('{"manifest": {')
     first = await manifest(JOB, at(directory), complete=True)
@@ -285,7 +281,7 @@ async def test_a_manifest_that_cannot_be_read_is_made_again(directory: Path) -> 
     assert await manifest(JOB, at(directory), complete=True) == first
 
 
-async def test_a_manifest_that_cannot_be_kept_is_still_given(
+async def test_a_manifest_that_cannot_be_written_is_still_returned(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
@@ -298,14 +294,14 @@ async def test_a_manifest_that_cannot_be_kept_is_still_given(
     assert [path.name for path in directory.parent.iterdir()] == ["artifacts"]
 
 
-async def test_a_running_jobs_file_is_served_as_it_is_now(directory: Path) -> None:
+async def test_a_file_of_a_running_job_is_served_in_its_current_state(directory: Path) -> None:
     (directory / "log").write_bytes(b"one")
     await manifest(JOB, at(directory), complete=False)
     (directory / "log").write_bytes(b"one two")
     assert await read(directory, "log") == b"one two"
 
 
-async def test_hashing_stops_when_nobody_waits_any_more(
+async def test_hashing_stops_when_the_caller_is_cancelled(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_sparse(directory / "big", 2**34)

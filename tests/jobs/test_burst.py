@@ -16,6 +16,7 @@ from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest, JobState
 from agent.model.paths import ENDED, STARTED
 from tests.support.job_host import real_parts
+from tests.support.job_scene import end_of
 from tests.support.small_site import import_image, make_repository, make_settings
 from tests.support.waiting import run
 
@@ -45,10 +46,9 @@ async def test_a_burst_of_three_users_shares_the_host(settings: Settings) -> Non
         sampler = asyncio.create_task(sample(samples))
         try:
             submitted = await asyncio.gather(*submissions)
-            await asyncio.gather(*(jobs.registry.ended(job) for job in submitted))
+            ended = await asyncio.gather(*(end_of(jobs, job, seconds=60 + 3 * JOBS) for job in submitted))
         finally:
             sampler.cancel()
-        ended = [await jobs.registry.get(job.job_id) for job in submitted]
 
     assert {job.status for job in ended} == {JobState.COMPLETED}
     together, shares = at_once(settings, ended), starts_while_all_wait(settings, ended)

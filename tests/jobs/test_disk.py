@@ -1,6 +1,5 @@
 """Jobs that take too much of the disk, and jobs that wait for room on it."""
 
-import asyncio
 import shutil
 from collections import namedtuple
 
@@ -10,7 +9,7 @@ from agent.host.systemd import UnitState
 from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
-from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again, submit
+from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
 from tests.support.small_site import with_jobs
 from tests.support.waiting import until
 
@@ -59,7 +58,7 @@ async def runs(scene: Scene, jobs: JobParts) -> Job:
     return job
 
 
-async def test_a_job_that_takes_too_much_is_stopped_killed_and_says_why(scene: Scene) -> None:
+async def test_a_job_over_its_quota_is_stopped_then_killed_and_says_why(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await runs(scene, jobs)
         jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
@@ -67,7 +66,7 @@ async def test_a_job_that_takes_too_much_is_stopped_killed_and_says_why(scene: S
         await ends_for_its_quota(scene, jobs, job)
 
 
-async def test_a_later_agent_goes_on_ending_a_job_that_takes_too_much(scene: Scene) -> None:
+async def test_the_next_agent_continues_to_end_a_job_over_its_quota(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await runs(scene, jobs)
     jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
@@ -76,18 +75,17 @@ async def test_a_later_agent_goes_on_ending_a_job_that_takes_too_much(scene: Sce
         await ends_for_its_quota(scene, later, job)
 
 
-async def test_what_an_earlier_attempt_took_ends_no_later_one(soon: Scene) -> None:
+async def test_the_excess_of_an_earlier_attempt_does_not_end_the_next(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
         job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
-        fail(soon, job)
-        jobs.reconciler.look_at(job.unit)
+        soon.ends(jobs, job, FAILURE)
         second = await starts_again(soon, jobs, job)
         jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
         assert not (soon.attempt(second).mark(OVER)).exists()
 
 
-async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when_there_is(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+async def test_a_job_starts_once_the_disk_has_enough_free_bytes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     scene.settings = with_jobs(scene.settings, min_free_bytes=1000)
@@ -95,11 +93,7 @@ async def test_a_job_does_not_begin_while_there_is_too_little_room_and_does_when
     monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**6, 0, free))
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
-        await asyncio.sleep(0.1)
+        await until(lambda: caplog.text.count("It waits until") > 2)
         assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
         free = 1000
-
-        async def asked() -> bool:
-            return job.unit in scene.units.started
-
-        await until(asked)
+        await until(lambda: job.unit in scene.units.started)

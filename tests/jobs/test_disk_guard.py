@@ -93,21 +93,19 @@ def look(scene: Scene) -> Look:
     return guard(scene).look
 
 
-async def test_a_job_above_its_quota_is_ended_for_that(scene: Scene, look: Look) -> None:
+async def test_a_job_over_its_quota_is_ended(scene: Scene, look: Look) -> None:
     scene.taken_[OLD] = Taken(1, 1, "too much")
     await look()
     assert scene.ended == [(OLD, Reason.ARTIFACT_QUOTA)]
 
 
-async def test_nobody_is_ended_while_there_is_room(scene: Scene, look: Look) -> None:
+async def test_no_job_is_ended_while_there_is_room(scene: Scene, look: Look) -> None:
     scene.taken_[OLD] = Taken(50 * MIB, 1)
     await look()
     assert scene.ended == []
 
 
-async def test_who_grew_most_since_the_last_look_is_ended_and_not_who_has_most(
-    scene: Scene, look: Look
-) -> None:
+async def test_the_job_that_grew_most_since_the_last_look_is_ended(scene: Scene, look: Look) -> None:
     scene.taken_ = {OLD: Taken(500 * MIB, 1), NEW: Taken(1 * MIB, 1)}
     await look()
     scene.free = 99 * MIB
@@ -116,7 +114,7 @@ async def test_who_grew_most_since_the_last_look_is_ended_and_not_who_has_most(
     assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
 
 
-async def test_what_is_deleted_and_open_is_known_by_what_the_kernel_counts(scene: Scene, look: Look) -> None:
+async def test_deleted_open_files_count_by_the_kernels_figure(scene: Scene, look: Look) -> None:
     scene.taken_ = {NEW: Taken(5 * MIB, 1)}
     await look()
     scene.free = 99 * MIB
@@ -126,9 +124,7 @@ async def test_what_is_deleted_and_open_is_known_by_what_the_kernel_counts(scene
     assert scene.ended == [(OLD, Reason.STORAGE_FULL)]
 
 
-async def test_an_agent_that_has_just_begun_holds_nothing_earlier_against_a_job(
-    scene: Scene, look: Look
-) -> None:
+async def test_growth_before_the_first_look_does_not_count(scene: Scene, look: Look) -> None:
     scene.free = 90 * MIB
     scene.taken_ = {OLD: Taken(500 * MIB, 1)}
     await look()
@@ -138,7 +134,7 @@ async def test_an_agent_that_has_just_begun_holds_nothing_earlier_against_a_job(
     assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
 
 
-async def test_where_nobody_is_seen_to_write_only_half_of_the_floor_ends_the_last_one(
+async def test_without_visible_growth_the_newest_job_is_ended_below_half_of_the_floor(
     scene: Scene, look: Look
 ) -> None:
     await look()
@@ -151,7 +147,7 @@ async def test_where_nobody_is_seen_to_write_only_half_of_the_floor_ends_the_las
     assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
 
 
-async def test_a_disk_that_cannot_be_looked_at_ends_nobody_and_is_looked_at_again(
+async def test_an_error_while_looking_ends_no_job_and_is_retried(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class EnoughError(Exception):

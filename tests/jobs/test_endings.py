@@ -20,7 +20,7 @@ from tests.support.waiting import run, until
 
 
 @pytest.mark.host
-async def test_a_job_that_succeeds_leaves_its_log_its_artifacts_and_no_container(host: Host) -> None:
+async def test_a_successful_job_leaves_log_and_artifacts_and_no_container(host: Host) -> None:
     job = await host.submit("succeed.py")
     ended = await host.end_of(job)
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.COMPLETED, None, 0)
@@ -40,19 +40,21 @@ async def test_a_job_that_succeeds_leaves_its_log_its_artifacts_and_no_container
     ("script", "reason", "status"),
     [("fail.py", Reason.EXIT_CODE, 3), ("crash.py", Reason.SIGNAL, 128 + signal.SIGSEGV)],
 )
-async def test_a_job_that_fails_says_how(host: Host, script: str, reason: Reason, status: int) -> None:
+async def test_a_failed_job_has_reason_and_exit_status(
+    host: Host, script: str, reason: Reason, status: int
+) -> None:
     ended = await host.end_of(await host.submit(script))
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
 
 
 @pytest.mark.host
-async def test_a_job_past_its_run_time_is_ended(host: Host) -> None:
+async def test_a_job_beyond_its_run_time_is_ended(host: Host) -> None:
     ended = await host.end_of(await host.submit("run.py", limits=RequestedLimits(run_time_seconds=1)))
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.TIMEOUT)
 
 
 @pytest.mark.host
-async def test_a_job_whose_image_is_missing_fails_to_start_with_podmans_words_in_its_log(
+async def test_a_missing_image_fails_the_start_and_podmans_message_is_in_the_log(
     host_settings: Settings,
 ) -> None:
     async with real_host(with_jobs(host_settings, image="localhost/absent:latest")) as host:
@@ -64,7 +66,7 @@ async def test_a_job_whose_image_is_missing_fails_to_start_with_podmans_words_in
 
 
 @pytest.mark.host
-async def test_a_running_job_is_known_by_its_container_and_ends_when_it_is_cancelled(host: Host) -> None:
+async def test_a_running_job_has_a_container_id_and_can_be_cancelled(host: Host) -> None:
     job = await host.submit("run.py")
     running = await host.running(job)
     assert (running.status, len(running.container_id)) == (JobState.RUNNING, 64)
@@ -76,7 +78,7 @@ async def test_a_running_job_is_known_by_its_container_and_ends_when_it_is_cance
 
 
 @pytest.mark.host
-async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) -> None:
+async def test_a_job_can_be_cancelled_while_it_starts(host: Host) -> None:
     for pause in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3):
         job = await host.submit("run.py")
         await asyncio.sleep(pause)
@@ -87,7 +89,7 @@ async def test_a_job_that_is_cancelled_while_it_starts_is_cancelled(host: Host) 
 
 
 @pytest.mark.host
-async def test_an_image_that_is_built_anew_leaves_waiting_jobs_and_reruns_theirs(tmp_path: Path) -> None:
+async def test_waiting_jobs_and_reruns_keep_their_image_when_it_is_rebuilt(tmp_path: Path) -> None:
     await asyncio.to_thread(import_image)
     make_repository(tmp_path / "repository")
     settings = make_settings(tmp_path, runtime=Path(os.environ["XDG_RUNTIME_DIR"]), max_running=1)
@@ -117,7 +119,7 @@ async def test_an_image_that_is_built_anew_leaves_waiting_jobs_and_reruns_theirs
 
 
 @pytest.mark.host
-async def test_a_unit_that_is_stopped_while_it_waits_in_the_queue_never_begins(host: Host) -> None:
+async def test_a_unit_stopped_in_systemds_queue_never_begins(host: Host) -> None:
     blocker = f"ml-agent-test-{new_job_id()}.service"
     drop_in = host.settings.policy_directories[0] / "ml-job@.container.d/20-wait.conf"
     drop_in.write_text(f"[Unit]\nAfter={blocker}\n")
@@ -139,7 +141,7 @@ async def test_a_unit_that_is_stopped_while_it_waits_in_the_queue_never_begins(h
 
 
 @pytest.mark.host
-async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) -> None:
+async def test_a_job_that_ignores_sigterm_is_killed_after_the_grace(host: Host) -> None:
     job = await host.submit("ignore.py")
     await host.running(job)
     await host.jobs.registry.cancel(job.job_id)
@@ -149,15 +151,10 @@ async def test_a_job_that_ignores_sigterm_is_killed_after_its_grace(host: Host) 
 
 
 @pytest.mark.host
-async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Host) -> None:
+async def test_an_operators_stop_during_the_start_is_recorded_as_stopped(host: Host) -> None:
     for pause in (0.02, 0.05, 0.1, 0.15):
         job = await host.submit("run.py")
-        mark = host.attempt(job).mark(CLAIMED)
-
-        async def claimed(mark: Path = mark) -> bool:
-            return mark.exists()
-
-        await until(claimed)
+        await until(host.attempt(job).mark(CLAIMED).exists)
         await asyncio.sleep(pause)
         await run("systemctl", "--user", "stop", job.unit)
         ended = await host.end_of(job)
@@ -166,7 +163,7 @@ async def test_a_job_that_an_operator_stops_while_it_starts_was_stopped(host: Ho
 
 
 @pytest.mark.host
-async def test_a_job_that_an_operator_stops_was_stopped(host: Host) -> None:
+async def test_an_operators_stop_is_recorded_as_stopped(host: Host) -> None:
     job = await host.submit("run.py")
     await host.running(job)
     await run("systemctl", "--user", "stop", job.unit)
@@ -175,7 +172,7 @@ async def test_a_job_that_an_operator_stops_was_stopped(host: Host) -> None:
 
 
 @pytest.mark.host
-async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
+async def test_a_unit_runs_once_even_if_it_is_started_again(host: Host) -> None:
     job = await host.submit("count.py")
     ended = await host.end_of(job)
     for _ in range(3):
@@ -185,7 +182,7 @@ async def test_a_unit_runs_once_however_often_it_is_started(host: Host) -> None:
 
 
 @pytest.mark.host
-async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_hand(host: Host) -> None:
+async def test_a_cancelled_waiting_job_cannot_be_started_by_hand(host: Host) -> None:
     job = await host.submit("count.py")
     await host.jobs.registry.cancel(job.job_id)
     await host.end_of(job)
@@ -194,7 +191,7 @@ async def test_a_job_that_was_cancelled_before_it_began_cannot_be_started_by_han
 
 
 @pytest.mark.host
-async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> None:
+async def test_a_job_that_closes_its_artifacts_directory_ends_normally(host: Host) -> None:
     ended = await host.end_of(await host.submit("hide.py"))
     assert ended.status is JobState.COMPLETED
     assert (await host.jobs.results.manifest(ended)).artifacts == []
@@ -202,7 +199,7 @@ async def test_a_job_that_hides_its_artifacts_ends_all_the_same(host: Host) -> N
 
 
 @pytest.mark.host
-async def test_a_restarted_bus_and_a_reexecuted_manager_lose_no_outcome(host: Host) -> None:
+async def test_no_outcome_is_lost_when_bus_and_manager_restart(host: Host) -> None:
     jobs = [await host.submit("run.py", limits=RequestedLimits(run_time_seconds=4)) for _ in range(2)]
     for job in jobs:
         await host.running(job)
@@ -215,7 +212,7 @@ async def test_a_restarted_bus_and_a_reexecuted_manager_lose_no_outcome(host: Ho
 
 
 @pytest.mark.host
-async def test_limits_are_properties_of_the_unit(host: Host) -> None:
+async def test_limits_become_properties_of_the_unit(host: Host) -> None:
     limits = RequestedLimits(memory_bytes=32 * 2**20, cpus=0.5, tasks=50, run_time_seconds=30)
     job = await host.submit("run.py", limits=limits)
     await host.running(job)
@@ -234,7 +231,7 @@ async def test_limits_are_properties_of_the_unit(host: Host) -> None:
 
 
 @pytest.mark.host
-async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_log(
+async def test_attempts_have_own_invocations_and_artifacts_and_share_one_log(
     host_settings: Settings,
 ) -> None:
     async with real_host(with_jobs(host_settings, retry_delay_seconds=0.1)) as host:
@@ -265,7 +262,7 @@ async def test_each_attempt_is_an_invocation_with_artifacts_of_its_own_in_one_lo
 
 
 @pytest.mark.host
-async def test_an_operators_stop_ends_a_job_that_has_attempts_left(host: Host) -> None:
+async def test_an_operators_stop_is_not_retried(host: Host) -> None:
     job = await host.submit("run.py", max_attempts=3)
     await host.running(job)
     await run("systemctl", "--user", "stop", job.unit)
@@ -283,7 +280,7 @@ async def test_an_operators_stop_ends_a_job_that_has_attempts_left(host: Host) -
         ("succeed.py", Reason.INTERRUPTED, None),
     ],
 )
-async def test_without_a_record_the_journal_says_how_a_job_failed(
+async def test_without_an_exit_record_the_journal_tells_how_a_job_failed(
     host_settings: Settings, tmp_path: Path, script: str, reason: Reason, status: int | None
 ) -> None:
     hooks = tmp_path / "hooks"

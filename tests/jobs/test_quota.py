@@ -36,12 +36,12 @@ def write(path: Path, size: int) -> None:
     path.write_bytes(b"x" * size)
 
 
-def test_a_directory_that_is_not_there_or_is_empty_takes_nothing(tmp_path: Path) -> None:
+def test_missing_and_empty_directories_count_as_nothing(tmp_path: Path) -> None:
     assert taken(tmp_path / "absent") == Taken()
     assert taken(tmp_path) == Taken()
 
 
-def test_files_directories_and_links_count_as_names_and_files_by_their_size(tmp_path: Path) -> None:
+def test_every_name_counts_and_files_count_with_their_size(tmp_path: Path) -> None:
     write(tmp_path / "a", MIB)
     write(tmp_path / "b/c", MIB)
     (tmp_path / "link").symlink_to("/usr")
@@ -52,26 +52,26 @@ def test_files_directories_and_links_count_as_names_and_files_by_their_size(tmp_
 
 
 @pytest.mark.parametrize(("size", "excess"), [(2 * MIB, False), (2 * MIB + 1, True)])
-def test_the_quota_is_exceeded_by_one_byte_and_not_by_none(tmp_path: Path, size: int, excess: bool) -> None:
+def test_the_quota_is_exceeded_by_its_first_byte_too_many(tmp_path: Path, size: int, excess: bool) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(size)
     assert bool(taken(tmp_path, limits(2 * MIB, 1)).excess) is excess
 
 
-def test_a_sparse_file_counts_by_its_size(tmp_path: Path) -> None:
+def test_a_sparse_file_counts_with_its_size(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(2**40)
     assert taken(tmp_path).excess == f"The job left more than {8 * MIB} bytes in /artifacts."
 
 
-def test_a_file_with_several_names_counts_with_each(tmp_path: Path) -> None:
+def test_a_file_counts_once_for_each_of_its_names(tmp_path: Path) -> None:
     write(tmp_path / "a", 3 * MIB)
     for name in ("b", "c"):
         os.link(tmp_path / "a", tmp_path / name)
     assert "bytes" in taken(tmp_path).excess
 
 
-def test_too_many_names_are_an_excess_and_are_not_all_looked_at(tmp_path: Path) -> None:
+def test_the_count_of_names_stops_at_the_limit(tmp_path: Path) -> None:
     for number in range(50):
         (tmp_path / f"directory-{number}").mkdir()
     found = taken(tmp_path)
@@ -79,7 +79,7 @@ def test_too_many_names_are_an_excess_and_are_not_all_looked_at(tmp_path: Path) 
     assert found.files == 21
 
 
-def test_what_is_in_a_closed_directory_counts_and_it_is_closed_again(tmp_path: Path) -> None:
+def test_directories_without_permissions_are_counted_and_keep_their_mode(tmp_path: Path) -> None:
     write(tmp_path / "closed/inside", 9 * MIB)
     for mode in (0, 0o300, 0o400):
         (tmp_path / "closed").chmod(mode)
@@ -88,7 +88,7 @@ def test_what_is_in_a_closed_directory_counts_and_it_is_closed_again(tmp_path: P
     (tmp_path / "closed").chmod(0o700)
 
 
-def test_directories_that_are_nested_too_deep_are_an_excess(tmp_path: Path) -> None:
+def test_directories_nested_too_deep_are_an_excess(tmp_path: Path) -> None:
     place = tmp_path
     for _ in range(quota.MAX_DEPTH + 1):
         place = place / "d"
@@ -96,7 +96,7 @@ def test_directories_that_are_nested_too_deep_are_an_excess(tmp_path: Path) -> N
     assert "nested" in taken(tmp_path, limits(2**30, 1000)).excess
 
 
-def test_a_link_in_the_place_of_the_directory_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_replaces_the_directory_is_not_followed(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere/file", 9 * MIB)
     (tmp_path / "artifacts").symlink_to("elsewhere")
     found = taken(tmp_path / "artifacts")
@@ -111,7 +111,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_the_count_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_the_count_ends_when_it_is_told_to_stop(tmp_path: Path) -> None:
     write(tmp_path / "a", 1)
     stop = threading.Event()
     stop.set()

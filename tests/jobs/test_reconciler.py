@@ -1,8 +1,8 @@
 """From marks, units and managers to the state of a job."""
 
-import asyncio
 import os
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -10,14 +10,14 @@ from agent.errors import AgentError, Problem
 from agent.host.systemd import NoSuchUnitError, UnitState
 from agent.model.base import now
 from agent.model.job import JobState, Reason
-from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
+from agent.model.paths import CLAIMED, ENDED, OVER, STARTED
 from agent.runtime.outcome import ExitRecord
 from tests.support.job_scene import INVOCATION, Scene, driving, end_of, submit
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
 
 
-async def test_no_more_jobs_start_than_there_is_room_for_and_the_oldest_first(scene: Scene) -> None:
+async def test_jobs_start_oldest_first_and_only_while_there_is_room(scene: Scene) -> None:
     scene.settings = make_settings(
         scene.settings.state_directory.parent / "small",
         runtime=scene.settings.runtime_directory,
@@ -26,32 +26,18 @@ async def test_no_more_jobs_start_than_there_is_room_for_and_the_oldest_first(sc
     )
     async with driving(scene.jobs()) as jobs:
         waiting = [await submit(jobs) for _ in range(5)]
-
-        async def two() -> bool:
-            return len(scene.units.started) == 2
-
-        await until(two)
-        await asyncio.sleep(0.1)
-        assert scene.units.started == [job.unit for job in waiting[:2]]
-        scene.mark(waiting[0], CLAIMED)
-        scene.mark(waiting[0], STARTED)
-        scene.mark(waiting[0], ENDED, f"success exited 0 {INVOCATION}")
-        jobs.reconciler.look_at(waiting[0].unit)
-
-        async def three() -> bool:
-            return len(scene.units.started) == 3
-
-        await until(three)
-        assert scene.units.started[2] == waiting[2].unit
+        await until(lambda: len(scene.units.started) == 2)
+        await until(lambda: not jobs.registry.wake.is_set())  # the next to start has been decided
+        assert {job.unit for job in jobs.registry.begun(None)} == {job.unit for job in waiting[:2]}
+        scene.ends(jobs, waiting[0])
+        await until(lambda: len(scene.units.started) == 3)
+        assert scene.units.started == [job.unit for job in waiting[:3]]
 
 
-async def test_the_record_says_all_that_the_marks_say(scene: Scene) -> None:
+async def test_exit_record_and_marks_reach_the_jobs_record(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
-        scene.mark(job, CLAIMED)
-        scene.mark(job, STARTED)
-        scene.mark(job, ENDED, f"exit-code exited 3 {INVOCATION}")
-        jobs.reconciler.look_at(job.unit)
+        scene.ends(jobs, job, "exit-code exited 3")
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
     assert ended.invocation_id == INVOCATION
@@ -62,7 +48,7 @@ async def test_the_record_says_all_that_the_marks_say(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("started", "ended"), [(timedelta(hours=1), timedelta()), (-timedelta(hours=1), -timedelta(hours=1))]
 )
-async def test_a_clock_that_was_set_back_makes_no_time_negative(
+async def test_times_stay_in_order_when_the_clock_is_set_back(
     scene: Scene, started: timedelta, ended: timedelta
 ) -> None:
     async with driving(scene.jobs()) as jobs:
@@ -82,7 +68,7 @@ async def test_a_clock_that_was_set_back_makes_no_time_negative(
     assert over.created_at <= over.started_at <= over.finished_at
 
 
-async def test_an_agent_that_comes_later_reads_the_outcome_from_the_record(scene: Scene) -> None:
+async def test_the_next_agent_reads_the_outcome_from_the_exit_record(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
     scene.mark(job, CLAIMED)
@@ -92,7 +78,7 @@ async def test_an_agent_that_comes_later_reads_the_outcome_from_the_record(scene
         assert (await end_of(jobs, job)).status is JobState.COMPLETED
 
 
-async def test_a_job_that_vanished_without_record_is_never_completed(scene: Scene) -> None:
+async def test_a_job_without_exit_record_and_journal_entry_is_interrupted(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.mark(job, CLAIMED)
@@ -115,7 +101,7 @@ async def test_a_job_that_vanished_without_record_is_never_completed(scene: Scen
         (("success", "exited", "0"), Reason.INTERRUPTED, 0),
     ],
 )
-async def test_without_a_record_a_job_failed_as_the_journal_says_and_is_never_completed(
+async def test_without_an_exit_record_the_journal_decides_but_never_on_completed(
     scene: Scene, words: tuple[str, str, str], reason: Reason, status: int | None
 ) -> None:
     scene.journalled = ExitRecord(*words, INVOCATION, now())
@@ -129,7 +115,7 @@ async def test_without_a_record_a_job_failed_as_the_journal_says_and_is_never_co
     assert ended.invocation_id == INVOCATION
 
 
-async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(scene: Scene) -> None:
+async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_restarted(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
     scene.units.identity = "boot:2"
@@ -140,7 +126,7 @@ async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_started_again(sce
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_a_script_that_began_before_a_boot_was_interrupted(scene: Scene, cancelled: bool) -> None:
+async def test_a_script_that_ran_before_a_boot_is_interrupted(scene: Scene, cancelled: bool) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.mark(job, STARTED)  # the claim went with the boot
@@ -154,7 +140,7 @@ async def test_a_script_that_began_before_a_boot_was_interrupted(scene: Scene, c
     assert ended.message == "The host went down while the job ran."
 
 
-async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene) -> None:
+async def test_a_reconnection_during_a_step_interrupts_no_job(scene: Scene) -> None:
     jobs = scene.jobs()
     scene.units.while_looked_at = lambda: None if scene.units.started else jobs.reconciler.look_at(None)
     async with driving(jobs):
@@ -162,7 +148,7 @@ async def test_a_reload_in_the_middle_of_a_look_interrupts_nothing(scene: Scene)
         assert (await jobs.registry.get(job.job_id)).status is JobState.CREATED
 
 
-async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_hand_was_not(
+async def test_a_stop_by_shutdown_is_interrupted_and_a_stop_by_hand_is_stopped(
     scene: Scene,
 ) -> None:
     async with driving(scene.jobs()) as jobs:
@@ -172,15 +158,12 @@ async def test_a_job_stopped_with_its_host_was_interrupted_and_one_stopped_by_ha
         ):
             job = await scene.begun(jobs)
             scene.units.stopping = stopping
-            for mark, text in ((CLAIMED, ""), (STARTED, ""), (STOPPING, "success")):
-                scene.mark(job, mark, text)
-            scene.mark(job, ENDED, f"success exited 143 {INVOCATION}")
-            jobs.reconciler.look_at(job.unit)
+            scene.ends(jobs, job, "success exited 143", stopping="success")
             ended = await end_of(jobs, job)
             assert (ended.status, ended.reason) == (status, reason)
 
 
-async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_bars_the_unit(
+async def test_a_start_that_systemd_refuses_fails_the_job_and_bars_its_unit(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
@@ -190,10 +173,10 @@ async def test_a_start_that_systemd_refuses_fails_the_job_in_systemds_words_and_
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
     assert "Unit is masked." in (ended.message or "")
-    assert (scene.attempt(job).mark(CLAIMED)).exists()
+    assert scene.attempt(job).mark(CLAIMED).exists()
 
 
-async def test_a_job_that_is_stopped_by_hand_before_it_began_is_not_started_again(scene: Scene) -> None:
+async def test_a_stop_by_hand_before_the_start_is_final(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.units.calls_off.add(job.unit)
@@ -203,7 +186,7 @@ async def test_a_job_that_is_stopped_by_hand_before_it_began_is_not_started_agai
     assert scene.units.started == [job.unit]
 
 
-async def test_a_shutdown_that_calls_a_waiting_start_off_interrupts_the_job(scene: Scene) -> None:
+async def test_a_shutdown_before_the_start_interrupts_the_job(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.units.calls_off.add(job.unit)
@@ -213,7 +196,7 @@ async def test_a_shutdown_that_calls_a_waiting_start_off_interrupts_the_job(scen
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.INTERRUPTED)
 
 
-async def test_a_damaged_exit_record_is_none_and_never_a_reason_to_begin_anew(scene: Scene) -> None:
+async def test_a_damaged_exit_record_interrupts_the_job_and_does_not_restart_it(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.mark(job, ENDED, " " * 1024)
@@ -224,19 +207,24 @@ async def test_a_damaged_exit_record_is_none_and_never_a_reason_to_begin_anew(sc
     assert scene.units.started == [job.unit]
 
 
-async def test_a_start_that_waits_in_systemds_queue_is_not_asked_for_again(scene: Scene) -> None:
+def looked(scene: Scene, times: int) -> bool:
+    """Whether the unit was looked at so often."""
+    return scene.units.looks >= times
+
+
+async def test_a_start_in_systemds_queue_is_not_requested_again(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.units.states[job.unit] = UnitState(queued=True)
-        for _ in range(10):
+        for looks in range(scene.units.looks + 1, scene.units.looks + 10):
             jobs.reconciler.look_at(job.unit)
-            await asyncio.sleep(0.01)
+            await until(partial(looked, scene, looks))
         assert scene.units.started == [job.unit]
         assert (await jobs.registry.get(job.job_id)).invocation_id is None
 
 
 @pytest.mark.parametrize("problem", [Problem.CONFIGURATION, Problem.SECRET_MISSING])
-async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
+async def test_a_unit_that_cannot_be_compiled_fails_the_job_with_the_reason(
     scene: Scene, problem: Problem
 ) -> None:
     scene.compiler.refuses = AgentError(problem, "The drop-in is no good.")
@@ -255,18 +243,14 @@ async def test_a_unit_that_cannot_be_compiled_fails_the_job_and_says_why(
         KeyError("x"),
     ],
 )
-async def test_an_error_that_is_not_the_jobs_fault_is_tried_again_and_ends_nobody(
+async def test_errors_that_are_not_the_jobs_fault_are_retried(
     scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     scene.compiler.refuses = error
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
-        await asyncio.sleep(0.2)
+        await until(lambda: scene.compiler.refused > 2)
         scene.compiler.refuses = None
-
-        async def asked() -> list[str]:
-            return scene.units.started
-
-        await until(asked)
+        await until(lambda: scene.units.started)
         assert (await jobs.registry.get(job.job_id)).status is JobState.CREATED

@@ -1,61 +1,58 @@
 """Changes of jobs: who makes them, who is told."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from agent.host.systemd import UnitState
+from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobState, Reason
-from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING
-from tests.support.job_scene import INVOCATION, Scene, driving, end_of, fail, starts_again, submit
+from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
 from tests.support.waiting import until
 
 
-async def test_a_cancellation_whose_client_hung_up_does_not_stop_the_jobs_record(
+async def test_a_cancellation_is_recorded_although_its_client_hangs_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs)
         scene.units.states[job.unit] = UnitState(active_state="active", invocation_id=INVOCATION)
-        committing, update_job = asyncio.Event(), scene.store.jobs.update
+        committing, cancelled, update_job = asyncio.Event(), asyncio.Event(), scene.store.jobs.update
 
         async def slow(changed: Job, **options: Any) -> bool:
             committing.set()
-            await asyncio.sleep(0.05)
+            await cancelled.wait()
             return await update_job(changed, **options)
 
         monkeypatch.setattr(scene.store.jobs, "update", slow)
+        known = await jobs.registry.get(job.job_id)
         call = asyncio.create_task(jobs.registry.cancel(job.job_id))
         await committing.wait()
         call.cancel()
-
-        async def recorded() -> bool:
-            return (await jobs.registry.get(job.job_id)).cancel_requested
-
-        await until(recorded)
-        scene.mark(job, CLAIMED)
-        scene.mark(job, STARTED)
-        scene.mark(job, STOPPING, "success")
-        scene.mark(job, ENDED, f"success exited 143 {INVOCATION}")
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        cancelled.set()
+        assert (await jobs.registry.changed(known)).cancel_requested
         scene.units.states[job.unit] = UnitState()
-        jobs.reconciler.look_at(job.unit)
+        scene.ends(jobs, job, "success exited 143", stopping="success")
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason) == (JobState.CANCELLED, Reason.CANCELLED)
 
 
-async def test_a_waiting_job_that_is_cancelled_never_starts(scene: Scene) -> None:
+async def test_a_cancelled_waiting_job_never_starts(scene: Scene) -> None:
     jobs = scene.jobs()
     job = await submit(jobs)
     cancelled = await jobs.registry.cancel(job.job_id)
     assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
     assert await jobs.registry.cancel(job.job_id) == cancelled
-    async with driving(scene.jobs()):
-        await asyncio.sleep(0.1)
-    assert scene.units.started == []
+    async with driving(scene.jobs()) as later:
+        other = await scene.begun(later)
+    assert scene.units.started == [other.unit]
 
 
-async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
+async def test_everybody_who_waits_for_a_change_learns_of_the_end(scene: Scene) -> None:
     jobs = scene.jobs()
     job = await submit(jobs)
     waiting = [asyncio.create_task(jobs.registry.changed(job)) for _ in range(3)]
@@ -66,21 +63,18 @@ async def test_who_waits_for_a_change_is_told_of_the_end(scene: Scene) -> None:
     assert jobs.registry._waiters == {}
 
 
-async def test_each_attempts_use_is_charged_once(soon: Scene) -> None:
-    charged: list[float] = []
-    update_job = soon.store.jobs.update
+async def ended_attempts(jobs: JobParts, job: Job, number: int) -> bool:
+    """Whether so many attempts have ended."""
+    return len((await jobs.registry.get(job.job_id)).attempts) == number
 
-    async def noted(changed: Job, **options: Any) -> bool:
-        if options["use"] is not None:
-            charged.append(options["use"].seconds)
-        return await update_job(changed, **options)
 
-    soon.store.jobs.update = noted  # type: ignore[method-assign]
+async def test_the_use_of_each_attempt_is_charged_once(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
         job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        charged = []
         for number in (1, 2):
-            fail(soon, await starts_again(soon, jobs, job, number))
-            jobs.reconciler.look_at(job.unit)
-        await end_of(jobs, job)
-    assert len(charged) == 2
-    assert charged[1] == pytest.approx(2 * charged[0], rel=0.01)
+            soon.ends(jobs, await starts_again(soon, jobs, job, number), FAILURE)
+            await until(partial(ended_attempts, jobs, job, number))
+            charged += await soon.store.jobs.uses()
+    assert [use.owner for use in charged] == ["alice", "alice"]
+    assert charged[1].seconds == pytest.approx(2 * charged[0].seconds, rel=0.01)

@@ -8,14 +8,13 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
-from agent.runtime.unit import JobUnit
 from tests.support.git_repository import drop_last_commit
 from tests.support.job_scene import DIGEST, Scene, driving, end_of, submit
 from tests.support.small_site import IMAGE
 from tests.support.waiting import run, until
 
 
-async def test_a_job_records_what_runs(scene: Scene) -> None:
+async def test_a_job_records_commit_image_and_limits(scene: Scene) -> None:
     jobs = scene.jobs()
     job = await submit(jobs, hyperparameters={"a": "1"})
     assert (job.status, job.owner, job.container_id) == (JobState.PENDING, "alice", "")
@@ -53,7 +52,7 @@ async def test_a_job_records_what_runs(scene: Scene) -> None:
         ),
     ],
 )
-async def test_what_is_refused_leaves_no_row_and_no_directory(
+async def test_a_refused_request_leaves_no_row_and_no_directory(
     scene: Scene, request_: JobRequest, problem: Problem, name: str
 ) -> None:
     jobs = scene.jobs()
@@ -65,19 +64,16 @@ async def test_what_is_refused_leaves_no_row_and_no_directory(
     assert jobs.registry.idle
 
 
-async def test_the_grace_that_is_asked_for_reaches_the_unit(scene: Scene) -> None:
+async def test_the_requested_grace_reaches_the_unit(scene: Scene) -> None:
     request = JobRequest(script_name="succeed.py", limits=RequestedLimits(grace_seconds=90))
     async with driving(scene.jobs()) as jobs:
         job = await jobs.submission.submit("alice", request)
 
-        async def planned() -> list[JobUnit]:
-            return scene.compiler.plans
-
-        (plan,) = await until(planned)
+        (plan,) = await until(lambda: scene.compiler.compiled)
     assert (job.limits.grace_seconds, plan.limits.grace_seconds) == (90, 90)
 
 
-async def test_a_secret_that_is_not_set_is_missed_before_the_job_is_accepted(scene: Scene) -> None:
+async def test_a_missing_secret_is_refused_at_submission(scene: Scene) -> None:
     scene.podman.secrets = frozenset()
     with pytest.raises(AgentError) as caught:
         await submit(scene.jobs(), "declared.py")
@@ -85,7 +81,7 @@ async def test_a_secret_that_is_not_set_is_missed_before_the_job_is_accepted(sce
     assert "ml-agent secret set warehouse" in caught.value.hint
 
 
-async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene: Scene) -> None:
+async def test_a_repeated_key_returns_the_same_job_even_if_the_script_is_gone(scene: Scene) -> None:
     jobs, request = scene.jobs(), JobRequest(script_name="succeed.py")
     job = await jobs.submission.submit("alice", request, idempotency_key="k")
     repository = scene.settings.scripts.repository
@@ -96,23 +92,17 @@ async def test_a_repeated_key_is_the_same_job_even_when_the_script_is_gone(scene
     assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
 
 
-async def test_a_job_runs_again_although_the_repository_has_dropped_its_commit(scene: Scene) -> None:
+async def test_a_rerun_works_although_the_repository_has_dropped_the_commit(scene: Scene) -> None:
     job = await submit(scene.jobs())
     drop_last_commit(scene.settings.scripts.repository)
     again = await scene.jobs().submission.rerun("alice", job, Rerun())
     assert (again.commit, again.script_sha256) == (job.commit, job.script_sha256)
     async with driving(scene.jobs()):
-
-        async def both() -> bool:
-            return {job.unit, again.unit} == set(scene.units.started)
-
-        await until(both)
+        await until(lambda: {job.unit, again.unit} == set(scene.units.started))
 
 
 @pytest.mark.parametrize("later", [False, True])
-async def test_a_job_whose_commit_is_gone_for_good_says_so_in_words_of_its_own(
-    scene: Scene, later: bool
-) -> None:
+async def test_a_job_whose_commit_is_gone_says_so(scene: Scene, later: bool) -> None:
     first = scene.jobs()
     job = await submit(first)
     drop_last_commit(scene.settings.scripts.repository)
@@ -129,15 +119,15 @@ async def test_a_job_whose_commit_is_gone_for_good_says_so_in_words_of_its_own(
     assert (ended.reason, ended.message) == (Reason.START_FAILED, str(caught.value))
 
 
-async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
+async def test_a_job_runs_although_its_client_hangs_up_during_the_commit(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    committing = asyncio.Event()
+    committing, cancelled = asyncio.Event(), asyncio.Event()
     add_job = scene.store.jobs.add
 
     async def slow(*arguments: Any, **options: Any) -> Job:
         committing.set()
-        await asyncio.sleep(0.05)
+        await cancelled.wait()
         return await add_job(*arguments, **options)
 
     monkeypatch.setattr(scene.store.jobs, "add", slow)
@@ -145,24 +135,19 @@ async def test_a_job_runs_although_its_client_hung_up_while_it_was_committed(
         call = asyncio.create_task(submit(jobs))
         await committing.wait()
         call.cancel()
-
-        async def started() -> list[str]:
-            return scene.units.started
-
-        (unit,) = await until(started)
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        cancelled.set()
+        (unit,) = await until(lambda: scene.units.started)
         assert [job.unit for job in (await jobs.registry.page()).jobs] == [unit]
 
 
-async def test_client_values_reach_the_jobs_input_file_and_nothing_else(scene: Scene) -> None:
+async def test_client_values_reach_the_input_file_and_not_the_unit(scene: Scene) -> None:
     values = {"a": '$(id) %n \\x41 "; [Service]', "b": "ä\u202e"}
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs, hyperparameters=values)
-
-        async def asked() -> list[str]:
-            return scene.units.started
-
-        await until(asked)
+        await until(lambda: scene.units.started)
     attempt = scene.attempt(job)
     assert '"hyperparameters"' in attempt.description.read_text()
-    (plan,) = scene.compiler.plans
-    assert not any(value in repr(plan) for value in values.values())
+    (unit,) = scene.compiler.compiled
+    assert not any(value in repr(unit) for value in values.values())

@@ -65,13 +65,9 @@ async def test_a_job_that_ended_while_no_agent_ran_has_its_outcome_and_its_artif
 async def test_jobs_that_wait_start_from_the_earlier_snapshot(scene: Scene) -> None:
     starting = {JOBS[kind].unit for kind in ("created", "waiting")}
     async with driving(scene.jobs()):
-
-        async def asked() -> bool:
-            return starting <= set(scene.units.started)
-
-        await until(asked)
+        await until(lambda: starting <= set(scene.units.started))
     snapshot = scene.settings.snapshots_directory / JOBS["waiting"].commit
-    assert {plan.snapshot for plan in scene.compiler.plans} == {snapshot}
+    assert {plan.snapshot for plan in scene.compiler.compiled} == {snapshot}
 
 
 async def test_a_repeated_key_is_answered_with_the_earlier_agents_job(scene: Scene) -> None:

@@ -50,7 +50,7 @@ def refused(**body: object) -> list[str]:
     return [".".join(map(str, error["loc"])) for error in caught.value.errors()]
 
 
-def test_the_documents_name_every_reason() -> None:
+def test_the_documentation_names_every_reason() -> None:
     docs = Path(__file__).parents[2] / "docs"
     api = (docs / "api.md").read_text("utf-8")
     sentence = re.search(r"`reason` says why a job failed or was cancelled:([^.]*)", api)
@@ -67,18 +67,18 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
     assert json.loads(a_job().model_dump_json())["created_at"] == "2026-01-02T03:04:05.678Z"
 
 
-def test_the_current_time_is_the_same_after_it_was_stored() -> None:
+def test_now_survives_a_round_trip() -> None:
     time = now()
     assert datetime.fromisoformat(format_time(time)) == time
 
 
-def test_job_ids_are_twelve_characters_of_base_32_and_differ_early() -> None:
+def test_job_ids_have_twelve_base_32_characters_and_distinct_prefixes() -> None:
     ids = [new_job_id() for _ in range(1000)]
     assert all(len(job_id) == 12 and set(job_id) <= set(ID_ALPHABET) for job_id in ids)
     assert len({job_id[:ID_PREFIX_LENGTH] for job_id in ids}) == 1000
 
 
-def test_a_unit_name_leads_back_to_its_job() -> None:
+def test_job_id_of_reverses_unit_name() -> None:
     job_id = new_job_id()
     assert unit_name(job_id) == f"ml-job@{job_id}.service"
     assert job_id_of(unit_name(job_id)) == job_id
@@ -98,7 +98,7 @@ def test_a_unit_name_leads_back_to_its_job() -> None:
         "",
     ],
 )
-def test_other_units_are_no_jobs(unit: str) -> None:
+def test_other_units_have_no_job_id(unit: str) -> None:
     assert job_id_of(unit) is None
 
 
@@ -106,7 +106,7 @@ def test_three_states_are_terminal() -> None:
     assert {state for state in JobState if state.terminal} == {"COMPLETED", "FAILED", "CANCELLED"}
 
 
-def test_limits_lie_over_the_defaults() -> None:
+def test_limits_override_the_defaults() -> None:
     defaults = Limits(memory_bytes=2**30, cpus=1, tasks=512, run_time_seconds=60)
     assert Limits(cpus=2).over(defaults) == Limits(memory_bytes=2**30, cpus=2, tasks=512, run_time_seconds=60)
     assert Limits().over(defaults) == defaults
@@ -129,11 +129,11 @@ def test_limits_lie_over_the_defaults() -> None:
         ("gpus", 1),
     ],
 )
-def test_a_limit_must_be_one_that_a_unit_can_have(name: str, value: object) -> None:
+def test_limits_out_of_range_are_refused(name: str, value: object) -> None:
     assert refused(limits={name: value}) == [f"limits.{name}"]
 
 
-def test_the_first_clients_request_is_valid() -> None:
+def test_the_request_of_the_first_client_version_is_valid() -> None:
     body = (
         b'{"script_name": "train_churn_model.py", "hyperparameters": {"n_estimators": "50", "MAX_DEPTH": ""}}'
     )
@@ -143,14 +143,14 @@ def test_the_first_clients_request_is_valid() -> None:
 
 
 @pytest.mark.parametrize("ref", ["main", "v1.0", "feature/one_two-3", "0" * 40, "a" * 255])
-def test_a_ref_is_a_plain_name(ref: str) -> None:
+def test_plain_refs_are_accepted(ref: str) -> None:
     assert JobRequest(script_name="train.py", ref=ref).ref == ref
 
 
 @pytest.mark.parametrize(
     "ref", ["", "-h", "--help", "a b", "a@{0}", "a^", "a~1", "a:b", "a\n", "ä", "a" * 256]
 )
-def test_a_ref_that_is_none_is_refused(ref: str) -> None:
+def test_other_refs_are_refused(ref: str) -> None:
     assert refused(ref=ref) == ["ref"]
 
 
@@ -158,27 +158,27 @@ def test_a_ref_that_is_none_is_refused(ref: str) -> None:
     "name",
     ["", "1x", "_x", "a-b", "a.b", "a b", "a=b", "a\n", "a\0", "ä", "A\u0430", "$a", "a" * 65],
 )
-def test_a_parameters_name_must_be_part_of_a_variables_name(name: str) -> None:
+def test_parameter_names_must_fit_into_a_variable_name(name: str) -> None:
     assert refused(hyperparameters={name: "1"}) == [f"hyperparameters.{name}.[key]"]
 
 
 @pytest.mark.parametrize("value", ["\0", "a\nb", "a\rb", "\x1b[31m", "\x7f", "\x85", "\ud800", "a" * 4097])
-def test_a_parameters_value_must_be_one_line_of_text(value: str) -> None:
+def test_parameter_values_must_be_one_line(value: str) -> None:
     assert refused(hyperparameters={"x": value}) == ["hyperparameters.x"]
 
 
 @pytest.mark.parametrize("value", ["", " ", "'\"`$(id)%n\\", "naïve 模型 🙂", "\u202e", "-x", "a" * 4096])
-def test_any_other_text_is_a_parameters_value_as_it_is(value: str) -> None:
+def test_other_text_is_accepted_unchanged(value: str) -> None:
     assert JobRequest(script_name="a", hyperparameters={"x": value}).hyperparameters == {"x": value}
 
 
 @pytest.mark.parametrize("value", [1, 0.5, True])
-def test_a_number_is_refused_with_the_string_to_write(value: object) -> None:
+def test_a_number_is_refused_with_the_string_to_write_instead(value: object) -> None:
     with pytest.raises(ValidationError, match=f'must be a string; write "{value}" in quotes'):
         JobRequest.model_validate({"script_name": "a", "hyperparameters": {"x": value}})
 
 
-def test_parameters_that_would_be_one_variable_are_refused() -> None:
+def test_parameters_that_share_a_variable_are_refused() -> None:
     with pytest.raises(ValidationError, match="depth and Depth would both be HP_DEPTH"):
         JobRequest(script_name="a", hyperparameters={"depth": "1", "Depth": "2"})
 
@@ -202,12 +202,12 @@ def test_parameters_that_would_be_one_variable_are_refused() -> None:
         ({"labels": {f"l{n}": "" for n in range(MAX_LABELS + 1)}}, "labels"),
     ],
 )
-def test_what_is_out_of_bounds_is_named(body: dict[str, object], place: str) -> None:
+def test_fields_out_of_bounds_are_named(body: dict[str, object], place: str) -> None:
     assert refused(**body) == [place]
 
 
 @given(st.dictionaries(st.text(max_size=70), st.text(max_size=20), max_size=5))
-def test_what_is_taken_is_one_variable_each(hyperparameters: dict[str, str]) -> None:
+def test_accepted_parameters_have_distinct_variables(hyperparameters: dict[str, str]) -> None:
     try:
         request = JobRequest(script_name="a", hyperparameters=hyperparameters)
     except ValidationError:
@@ -218,17 +218,17 @@ def test_what_is_taken_is_one_variable_each(hyperparameters: dict[str, str]) -> 
     assert not any({"\0", "\n"} & set(value) for value in variables.values())
 
 
-def test_a_job_has_the_strings_that_the_first_client_decodes_from_its_first_moment() -> None:
+def test_a_new_job_has_the_strings_that_the_first_client_version_decodes() -> None:
     body = json.loads(a_job().model_dump_json())
     assert [type(body[key]) for key in ("job_id", "container_id", "status")] == [str, str, str]
     assert body["status"] == "PENDING"
 
 
-def test_a_job_is_the_same_after_it_was_stored() -> None:
+def test_a_job_survives_a_round_trip() -> None:
     job = a_job(created_at=now(), exit_status=3, secrets=["snowflake"])
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
-def test_milliseconds_are_written_as_every_time() -> None:
+def test_format_milliseconds_agrees_with_format_time() -> None:
     for moment in (TIME, TIME.replace(microsecond=0)):
         assert format_milliseconds(int(moment.timestamp() * 1000)) == format_time(moment)

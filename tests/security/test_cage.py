@@ -24,6 +24,7 @@ from agent.logs.metrics_reader import MetricsReader
 from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.log import LogSource
+from tests.support import job_scene
 from tests.support.job_host import Host
 from tests.support.waiting import run
 
@@ -149,9 +150,7 @@ async def attempts_of(host: Host, job: Job, *, given: str = "") -> list[dict[str
 
 
 async def end_of(host: Host, job: Job) -> Job:
-    async with asyncio.timeout(300):
-        await host.jobs.registry.ended(job)
-    return await host.jobs.registry.get(job.job_id)
+    return await job_scene.end_of(host.jobs, job, seconds=300)
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from agent.model.paths import AttemptPaths
 from agent.runtime.quadlet import TEMPLATE, Compiler
 from agent.scripts.snapshots import Snapshots
 from agent.store.store import Store
-from tests.support.job_scene import driving
+from tests.support.job_scene import driving, end_of
 from tests.support.waiting import run, until
 
 
@@ -37,9 +37,7 @@ class Host:
         return job
 
     async def end_of(self, job: Job) -> Job:
-        async with asyncio.timeout(60):
-            await self.jobs.registry.ended(job)
-        return await self.jobs.registry.get(job.job_id)
+        return await end_of(self.jobs, job, seconds=60)
 
     async def running(self, job: Job) -> Job:
         """The job once its script has begun, and the record says so."""

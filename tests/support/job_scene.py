@@ -12,7 +12,7 @@ from agent.host.podman import Image
 from agent.host.systemd import UnitState, UnitUsage
 from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest
-from agent.model.paths import CLAIMED, ENDED, STARTED, AttemptPaths
+from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 from agent.runtime.outcome import ExitRecord
 from agent.runtime.unit import JobUnit
 from agent.scripts.snapshots import Snapshots
@@ -21,11 +21,12 @@ from tests.support.waiting import until
 
 DIGEST = "sha256:" + "d" * 64
 INVOCATION = "0123456789abcdef" * 2
+FAILURE = "exit-code exited 3"
 
 
 @dataclass
 class StandInUnits:
-    """A manager whose units do what the test says."""
+    """A manager whose units have the states that the test gives them."""
 
     states: dict[str, UnitState] = field(default_factory=dict)
     usages: dict[str, UnitUsage] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class StandInUnits:
     forgotten: list[str] = field(default_factory=list)
     refuses: AgentError | None = None
     while_looked_at: Callable[[], None] = lambda: None
+    looks: int = 0  # how often a unit's state was asked for
 
     async def start(self, name: str) -> None:
         if self.refuses:
@@ -50,6 +52,7 @@ class StandInUnits:
         self.forgotten.append(name)
 
     async def state(self, name: str) -> UnitState:
+        self.looks += 1
         self.while_looked_at()
         return self.states.get(name, UnitState())
 
@@ -93,22 +96,24 @@ class StandInPodman:
 
 
 class StandInCompiler:
-    """A compiler that notes what it was asked for."""
+    """A compiler that remembers the units."""
 
     def __init__(self) -> None:
-        self.plans: list[JobUnit] = []
+        self.compiled: list[JobUnit] = []
         self.refuses: Exception | None = None
+        self.refused = 0
 
-    async def compile(self, plan: JobUnit) -> str:
+    async def compile(self, unit: JobUnit) -> str:
         if self.refuses:
+            self.refused += 1
             raise self.refuses
-        self.plans.append(plan)
+        self.compiled.append(unit)
         return "[Service]\n"
 
 
 @dataclass
 class Scene:
-    """`Jobs` among stand-ins, over a real store and real snapshots."""
+    """The parts of `agent.jobs` between stand-ins, over a real store and real snapshots."""
 
     settings: Settings
     store: Store
@@ -121,16 +126,16 @@ class Scene:
     async def exit_of(
         self, unit: str, invocation_id: str | None, others: Collection[str]
     ) -> ExitRecord | None:
-        """What the journal says of the only unit that it is asked about."""
+        """What the journal has about the unit."""
         return self.journalled
 
     def snapshots(self) -> Snapshots:
-        """The scripts of the site, as a new agent sees them."""
+        """The site's scripts, as a new agent reads them."""
         scripts = self.settings.scripts
         return Snapshots(scripts.repository, scripts.directory, self.settings.snapshots_directory)
 
     def jobs(self) -> JobParts:
-        """A new agent's view of the same store."""
+        """The parts of a new agent over the same store."""
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
         return JobParts(
             settings=self.settings,
@@ -146,7 +151,7 @@ class Scene:
         return self.settings.paths_of(job.job_id).attempt(job.attempt)
 
     def mark(self, job: Job, name: str, text: str = "") -> None:
-        """Leaves a mark as the job's unit would."""
+        """Leaves a mark as the job's unit does."""
         path = self.attempt(job).mark(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink():
@@ -157,17 +162,28 @@ class Scene:
     async def begun(self, jobs: JobParts, **fields: Any) -> Job:
         """A job that systemd was asked to start."""
         job = await submit(jobs, **fields)
-
-        async def asked() -> bool:
-            return job.unit in self.units.started
-
-        await until(asked)
+        await until(lambda: job.unit in self.units.started)
         return job
+
+    def ends(
+        self,
+        jobs: JobParts,
+        job: Job,
+        words: str = "success exited 0",
+        invocation: str = INVOCATION,
+        *,
+        stopping: str = "",
+    ) -> None:
+        """Leaves the marks of an attempt that began and ended, and has the agent look at it."""
+        marks = {CLAIMED: "", STARTED: ""} | ({STOPPING: stopping} if stopping else {})
+        for name, text in (marks | {ENDED: f"{words} {invocation}"}).items():
+            self.mark(job, name, text)
+        jobs.reconciler.look_at(job.unit)
 
 
 @contextlib.asynccontextmanager
 async def driving(jobs: JobParts) -> AsyncIterator[JobParts]:
-    """Runs what drives the jobs."""
+    """Runs the reconciler."""
     await jobs.reconciler.load()
     task = asyncio.create_task(jobs.reconciler.run())
     try:
@@ -180,28 +196,19 @@ async def driving(jobs: JobParts) -> AsyncIterator[JobParts]:
 
 
 async def submit(jobs: JobParts, script_name: str = "succeed.py", **fields: Any) -> Job:
-    """A new job of alice's."""
+    """Submits a job of alice."""
     return await jobs.submission.submit("alice", JobRequest(script_name=script_name, **fields))
 
 
-async def end_of(jobs: JobParts, job: Job) -> Job:
-    async with asyncio.timeout(10):
-        await jobs.registry.ended(job)
-    return await jobs.registry.get(job.job_id)
+async def end_of(jobs: JobParts, job: Job, *, seconds: float = 10) -> Job:
+    """The job once it has ended. Raises `TimeoutError` after so many seconds."""
+    async with asyncio.timeout(seconds):
+        while not job.status.terminal:
+            job = await jobs.registry.changed(job)
+    return job
 
 
 async def starts_again(scene: Scene, jobs: JobParts, job: Job, times: int = 2) -> Job:
-    """The job when systemd was asked so often to start it."""
-
-    async def asked() -> bool:
-        return scene.units.started.count(job.unit) == times
-
-    await until(asked)
+    """The job once systemd was asked so often to start it."""
+    await until(lambda: scene.units.started.count(job.unit) == times)
     return await jobs.registry.get(job.job_id)
-
-
-def fail(scene: Scene, job: Job, words: str = "exit-code exited 3", invocation: str = INVOCATION) -> None:
-    """Leaves the marks of a job that ran and failed."""
-    for mark in (CLAIMED, STARTED):
-        scene.mark(job, mark)
-    scene.mark(job, ENDED, f"{words} {invocation}")

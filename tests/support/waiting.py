@@ -1,20 +1,30 @@
-"""Waiting for something to become true on a system that owes nobody a notification."""
+"""Waiting for a condition of which nobody sends a notification."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from inspect import isawaitable
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 INTERVAL = 0.02  # seconds between two looks
 
 
-async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 20) -> T:
-    """The first true value that `look` returns. Raises `TimeoutError` after so many seconds."""
+@overload
+async def until(look: Callable[[], Awaitable[T]], *, seconds: float = 20) -> T: ...
+@overload
+async def until(look: Callable[[], T], *, seconds: float = 20) -> T: ...
+async def until(look: Callable[[], Any], *, seconds: float = 20) -> Any:
+    """The first true value that `look` returns or, if it is asynchronous, awaits.
+
+    Raises `TimeoutError` after so many seconds.
+    """
     async with asyncio.timeout(seconds):
-        while not (value := await look()):  # noqa: ASYNC110
+        while True:
+            value = look()
+            if value := await value if isawaitable(value) else value:
+                return value
             await asyncio.sleep(INTERVAL)
-    return value
 
 
 async def run(*command: str, check: bool = True) -> str:

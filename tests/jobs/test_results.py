@@ -1,0 +1,116 @@
+"""What a job has left, while it runs, once it has ended, and once retention has removed it."""
+
+import asyncio
+import shutil
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.jobs import results
+from agent.jobs.parts import JobParts
+from agent.model.base import now
+from agent.model.job import Job, JobState, Removal, RetentionRule
+from tests.support.job_scene import Scene, driving, end_of, submit
+from tests.support.small_site import with_jobs
+from tests.support.waiting import until
+
+
+async def ended_job(scene: Scene, jobs: JobParts) -> Job:
+    """A job that has ended and left `result.txt`."""
+    job = await scene.begun(jobs)
+    (scene.attempt(job).artifacts / "result.txt").write_text("done")
+    scene.ends(jobs, job)
+    return await end_of(jobs, job)
+
+
+async def test_the_manifest_is_final_once_the_job_has_ended(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        running = await scene.begun(jobs)
+        (scene.attempt(running).artifacts / "early").touch()
+        manifest = await jobs.results.manifest(await jobs.registry.get(running.job_id))
+        assert ([each.path for each in manifest.artifacts], manifest.complete) == (["early"], False)
+        job = await ended_job(scene, jobs)
+        manifest = await jobs.results.manifest(job)
+        assert ([each.path for each in manifest.artifacts], manifest.complete) == (["result.txt"], True)
+        assert scene.attempt(job).manifest.is_file()
+
+
+async def test_a_waiting_job_has_no_artifacts(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await submit(jobs)
+    assert (await jobs.results.manifest(job)).artifacts == []
+    assert (await jobs.results.taken(job)).files == 0
+
+
+async def test_an_opened_artifact_is_closed_at_the_end_of_the_context(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await ended_job(scene, jobs)
+        async with jobs.results.opened(job, "result.txt") as published:
+            assert [chunk async for chunk in published.read(1, 4)] == [b"one"]
+        assert published.file.closed
+
+
+async def test_removed_files_are_not_an_empty_list_nor_a_missing_artifact(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await ended_job(scene, jobs)
+    await scene.store.jobs.mark_archived(job.job_id)
+    removal = Removal(at=now(), rule=RetentionRule.AGE)
+    assert await scene.store.retention.remove_files({job.job_id: removal}) == [job.job_id]
+    shutil.rmtree(scene.settings.paths_of(job.job_id).directory)
+    with pytest.raises(AgentError) as caught:
+        async with jobs.results.opened(job, "result.txt"):
+            pass
+    assert caught.value.problem is Problem.REMOVED_BY_RETENTION
+    with pytest.raises(AgentError) as caught:
+        await jobs.results.manifest(job)
+    assert caught.value.problem is Problem.REMOVED_BY_RETENTION
+
+
+async def test_what_a_job_has_taken_is_measured_against_its_limits(scene: Scene) -> None:
+    limits = scene.settings.jobs.default_limits.model_copy(update={"artifact_files": 2})
+    scene.settings = with_jobs(scene.settings, default_limits=limits)
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        for number in range(3):
+            (scene.attempt(job).artifacts / str(number)).touch()
+        taken = await jobs.results.taken(job)
+    assert (taken.files, taken.excess) == (3, "The job left more than 2 files in /artifacts.")
+
+
+async def test_a_successful_job_over_its_quota_fails(scene: Scene) -> None:
+    limits = scene.settings.jobs.default_limits.model_copy(update={"artifact_files": 1})
+    scene.settings = with_jobs(scene.settings, default_limits=limits)
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.begun(jobs)
+        for number in range(2):
+            (scene.attempt(job).artifacts / str(number)).touch()
+        scene.ends(jobs, job)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.message) == (
+        JobState.FAILED,
+        "The job left more than 1 files in /artifacts.",
+    )
+
+
+async def test_running_jobs_of_one_owner_are_hashed_one_at_a_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashing, most, hash_ = 0, 0, results.manifest
+    go_on = asyncio.Event()
+
+    async def slow(*arguments: object, **options: object) -> object:
+        nonlocal hashing, most
+        hashing += 1
+        most = max(most, hashing)
+        await go_on.wait()
+        hashing -= 1
+        return await hash_(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(results, "manifest", slow)
+    async with driving(scene.jobs()) as jobs:
+        job = await jobs.registry.get((await scene.begun(jobs)).job_id)
+        asked = [asyncio.create_task(jobs.results.manifest(job)) for _ in range(3)]
+        await until(lambda: hashing)
+        go_on.set()
+        await asyncio.gather(*asked)
+    assert most == 1
