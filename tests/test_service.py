@@ -19,7 +19,7 @@ import pytest
 
 from agent.audit.chain import Caller
 from agent.config import Settings
-from agent.identity import authority as authority_module
+from agent.host.files import write_file
 from agent.identity.authority import Authority
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
@@ -106,10 +106,8 @@ async def site(tmp_path: Path, free_port: int) -> AsyncIterator[Site]:
     authority = Authority.create(settings.pki_directory, "test CA")
     server, client = authority.issue_server(["localhost"]), authority.issue_client("alice")
     for name, issued in (("server", server), ("client", client)):
-        authority_module.write_file(
-            settings.pki_directory / f"{name}.crt", issued.certificate_pem(), mode=0o600
-        )
-        authority_module.write_file(settings.pki_directory / f"{name}.key", issued.key_pem(), mode=0o600)
+        write_file(settings.pki_directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        write_file(settings.pki_directory / f"{name}.key", issued.key_pem(), mode=0o600)
     expires = client.certificate.not_valid_after_utc.astimezone(UTC)
     known = {"serial": client.serial, "user": "alice", "role": Role.ANALYST}
     await _record(settings, Certificate(**known, issued_at=now(), expires_at=expires))
@@ -238,7 +236,7 @@ async def test_the_servers_certificate_is_replaced_without_a_dropped_connection(
     reader, writer = await connect()
     issued = Authority.load(site.settings.pki_directory).issue_server(["localhost"])
     for name, data in (("server.crt", issued.certificate_pem()), ("server.key", issued.key_pem())):
-        authority_module.write_file(site.settings.pki_directory / name, data, mode=0o600, replace=True)
+        write_file(site.settings.pki_directory / name, data, mode=0o600, replace=True)
     await until(is_new)
     writer.write(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     async with asyncio.timeout(20):

@@ -6,11 +6,8 @@ is `ca.key.next`, and behind it the old one with `ca.key`, which all clients tru
 certificate is from: `rotation.py`.
 """
 
-import ipaddress
 import logging
-import re
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,14 +15,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from ..errors import AgentError, Problem
 from ..host.files import refuse_to_overwrite
-from ..host.files import write_file as write_file
-from .key_files import certificates as certificates
-from .key_files import key_file, read_key, replace_pair, reread
+from .issued import Issued, key_pem
+from .key_files import certificates, key_file, read_key, replace_pair, reread
+from .server_names import general_name
 from .subject import URI_PREFIX, fingerprint
 
 log = logging.getLogger("ml-agent")
@@ -36,49 +32,6 @@ CLIENT_LIFETIME = timedelta(days=30)
 CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is good at once where the clock is a little late
 
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
-_HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
-_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 (32 characters that nobody confuses)
-
-
-@dataclass(frozen=True)
-class Issued:
-    """A certificate with its private key, and the authority that signed it."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-    issuer: x509.Certificate
-
-    @property
-    def serial(self) -> str:
-        """The serial number in lowercase hexadecimal."""
-        return f"{self.certificate.serial_number:x}"
-
-    def certificate_pem(self) -> bytes:
-        """The certificate alone; who checks it has the authority's."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def key_pem(self) -> bytes:
-        """The private key, unencrypted PKCS#8."""
-        return _key_pem(self.key)
-
-    def pkcs12(self, name: str, password: str, authorities: Sequence[x509.Certificate] = ()) -> bytes:
-        """Certificate, key and authorities (else the issuer) as one file that every macOS keychain imports.
-
-        The algorithms are the oldest that still import everywhere: the keychain refuses the modern ones on
-        releases in use, and any empty password. What protects the file is the password's own entropy.
-        """
-        if not password:
-            raise ValueError("a PKCS#12 file needs a password")
-        encryption = (
-            serialization.PrivateFormat.PKCS12.encryption_builder()
-            .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
-            .hmac_hash(hashes.SHA1())  # noqa: S303
-            .build(password.encode())
-        )
-        return pkcs12.serialize_key_and_certificates(
-            name.encode(), self.key, self.certificate, authorities or [self.issuer], encryption
-        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +88,7 @@ class Authority:
 
     def key_pem(self) -> bytes:
         """The private key, unencrypted PKCS#8."""
-        return _key_pem(self.key)
+        return key_pem(self.key)
 
     def issue_server(self, names: Sequence[str]) -> Issued:
         """A certificate for the HTTPS server; `names` are DNS names and IP addresses, at least one.
@@ -143,7 +96,7 @@ class Authority:
         Raises `AgentError` (configuration) naming the first that is neither, or if the authority has ended.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        alternative = x509.SubjectAlternativeName([general_name(name) for name in names])
         usage = ExtendedKeyUsageOID.SERVER_AUTH
         certificate = self._certify(names[0], alternative, usage, SERVER_LIFETIME, key.public_key())
         return Issued(certificate, key, self.certificate)
@@ -203,31 +156,6 @@ def authority_id(certificate: x509.Certificate) -> str:
     return fingerprint(certificate)[:16]
 
 
-def pem(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Certificates as the content of a PEM file."""
-    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
-
-
-def server_name(name: str) -> str | None:
-    """The normal form of a DNS name or an IP address, None where it is neither."""
-    try:
-        return str(ipaddress.ip_address(name))
-    except ValueError:
-        return name.lower() if len(name) <= 253 and _HOST_NAME.fullmatch(name) else None
-
-
-def server_names(certificate: x509.Certificate) -> list[str]:
-    """The DNS names and IP addresses a server certificate is for, as `Authority.issue_server` takes them."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(name.value) for name in names]
-
-
-def new_password() -> str:
-    """A password of 100 random bits in groups that can be typed: `xxxxx-xxxxx-xxxxx-xxxxx`."""
-    groups = ("".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(5)) for _ in range(4))
-    return "-".join(groups)
-
-
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
@@ -263,23 +191,3 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 def _name(common_name: str) -> x509.Name:
     # X.520 ends a common name at 64 characters; whoever checks a certificate reads the alternative names.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
-
-
-def _general_name(name: str) -> x509.GeneralName:
-    normal = server_name(name)
-    if normal is None:
-        raise AgentError(
-            Problem.CONFIGURATION,
-            f"{name!r} is neither a DNS name nor an IP address.",
-            "Write international names in their xn-- form.",
-        )
-    try:
-        return x509.IPAddress(ipaddress.ip_address(normal))
-    except ValueError:
-        return x509.DNSName(normal)
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )

@@ -14,7 +14,8 @@ from ..model.base import format_time, now
 from ..model.certificate import Certificate, Principal, RenewedCertificate
 from ..store.certificates import CertificateStore
 from . import signing_request
-from .authority import Authority, ClientKey, authorities, authority_id, pem
+from .authority import Authority, ClientKey, authorities, authority_id
+from .issued import pem
 from .subject import Subject, fingerprint, identify
 
 FRESH = 1.0  # seconds for which one look at the record serves all streams of a certificate

@@ -15,8 +15,9 @@ from cryptography import x509
 from ..host.files import alone, write_file
 from ..model.base import now
 from ..model.certificate import Certificate
-from .authority import Authority, Issued, authorities, authority_id, certificates, pem
-from .key_files import next_key, replace_pair, settle, take_key, unreadable
+from .authority import Authority, authorities, authority_id
+from .issued import Issued, pem
+from .key_files import certificates, next_key, replace_pair, settle, take_key, unreadable
 
 
 @contextlib.contextmanager

@@ -10,9 +10,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import AgentError, Problem
-from ..host.files import write_file as write_file
 from ..model.base import UserName
-from .key_files import certificates as certificates
 
 URI_PREFIX = "urn:ml-job:user:"
 

@@ -6,9 +6,7 @@ import time
 from pathlib import Path
 
 from ..errors import AgentError, Problem
-from ..host.files import write_file as write_file
-from .key_files import certificates as certificates
-from .key_files import key_file, reread
+from .key_files import certificates, key_file, reread
 
 log = logging.getLogger("ml-agent")
 

@@ -20,11 +20,13 @@ from agent.api.app import build
 from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
 from agent.backend import Backend
+from agent.host.files import write_file
 from agent.host.podman import Podman
 from agent.host.tasks import background
-from agent.identity import authority, tls
-from agent.identity.authority import Authority, Issued
+from agent.identity import tls
+from agent.identity.authority import Authority
 from agent.identity.certificates import Certificates
+from agent.identity.issued import Issued
 from agent.jobs.changes import Changes
 from agent.jobs.parts import JobParts
 from agent.logs.job_log import JobLogs
@@ -69,8 +71,8 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
     directory = tmp_path_factory.mktemp("pki")
     own = Authority.create(directory, "test CA")
     server = own.issue_server(["localhost", "127.0.0.1"])
-    authority.write_file(directory / "server.crt", server.certificate_pem(), mode=0o644)
-    authority.write_file(directory / "server.key", server.key_pem(), mode=0o600)
+    write_file(directory / "server.crt", server.certificate_pem(), mode=0o644)
+    write_file(directory / "server.key", server.key_pem(), mode=0o600)
     return Authorities(directory, own, Authority.create(directory / "foreign", "foreign CA"))
 
 
@@ -165,8 +167,8 @@ class Served:
         context = ssl.create_default_context(cafile=self.authorities.directory / "ca.crt")
         if issued is not None:
             directory = self.journal_file.parent
-            authority.write_file(directory / "client.crt", issued.certificate_pem(), mode=0o600, replace=True)
-            authority.write_file(directory / "client.key", issued.key_pem(), mode=0o600, replace=True)
+            write_file(directory / "client.crt", issued.certificate_pem(), mode=0o600, replace=True)
+            write_file(directory / "client.key", issued.key_pem(), mode=0o600, replace=True)
             context.load_cert_chain(directory / "client.crt", directory / "client.key")
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=context, force_close=False), auto_decompress=False

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.identity import subject
-from agent.identity.authority import Issued
+from agent.identity.issued import Issued
 from tests.identity.test_signing_request import pem
 
 from .conftest import Client, Served

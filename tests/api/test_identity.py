@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.identity.authority import Issued
+from agent.identity.issued import Issued
 
 from .conftest import Client, Served
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import aiohttp
 
-from agent.identity import authority as authority_module
+from agent.host.files import write_file
 from agent.identity.authority import Authority
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
@@ -140,8 +140,8 @@ def prepare(base: Path, port: int) -> ssl.SSLContext:
     authority = Authority.create(directory, "bench")
     server, client = authority.issue_server(["localhost"]), authority.issue_client("alice")
     for name, issued in (("server", server), ("client", client)):
-        authority_module.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
-        authority_module.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
+        write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
     (base / "serial").write_text(client.serial)
     context = ssl.create_default_context(cafile=directory / "ca.crt")
     context.load_cert_chain(directory / "client.crt", directory / "client.key")

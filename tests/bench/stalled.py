@@ -29,7 +29,7 @@ import aiohttp
 
 from agent.config import Settings
 from agent.config_files import load
-from agent.identity import authority as authority_module
+from agent.host.files import write_file
 from agent.identity.authority import Authority
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
@@ -168,8 +168,8 @@ async def issue_others(settings: Settings, directory: Path) -> list[tuple[str, s
                 )
             )
             files = directory / f"{user}.crt", directory / f"{user}.key"
-            authority_module.write_file(files[0], issued.certificate_pem(), mode=0o600)
-            authority_module.write_file(files[1], issued.key_pem(), mode=0o600)
+            write_file(files[0], issued.certificate_pem(), mode=0o600)
+            write_file(files[1], issued.key_pem(), mode=0o600)
             pairs.append((str(files[0]), str(files[1])))
     return pairs
 

@@ -17,9 +17,12 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agent.errors import AgentError, Problem
+from agent.host.files import write_file
 from agent.identity import authority as authority_module
 from agent.identity import subject as subject_module
 from agent.identity import tls as tls_module
+from agent.identity.issued import Issued, new_password
+from agent.identity.server_names import server_names
 
 
 @pytest.fixture
@@ -35,18 +38,16 @@ def authority(directory: Path) -> authority_module.Authority:
     return authority_module.Authority.load(directory)
 
 
-def _save(directory: Path, name: str, issued: authority_module.Issued) -> None:
-    authority_module.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o644)
-    authority_module.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
+def _save(directory: Path, name: str, issued: Issued) -> None:
+    write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o644)
+    write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600)
 
 
-def _der(issued: authority_module.Issued) -> bytes:
+def _der(issued: Issued) -> bytes:
     return issued.certificate.public_bytes(serialization.Encoding.DER)
 
 
-def _forged(
-    authority: authority_module.Authority, like: authority_module.Issued, **changes: object
-) -> authority_module.Issued:
+def _forged(authority: authority_module.Authority, like: Issued, **changes: object) -> Issued:
     """`like`, signed anew by its authority with other extensions or another validity.
 
     `changes`: an extension's class name and its new value (None leaves it out), `start` and `end`.
@@ -139,7 +140,7 @@ def test_a_server_certificate_is_no_client_certificate(authority: authority_modu
 
 def test_the_servers_names_come_back_as_they_were_given(authority: authority_module.Authority) -> None:
     names = ["ml.example.org", "*.example.org", "192.0.2.7", "2001:db8::1"]
-    assert authority_module.server_names(authority.issue_server(names).certificate) == names
+    assert server_names(authority.issue_server(names).certificate) == names
 
 
 @pytest.mark.parametrize("name", ["", "with space", "a/b", "münchen", "-x", "a..b", "a" * 64, "x\n"])
@@ -191,7 +192,7 @@ def test_a_pkcs12_file_holds_certificate_key_and_authority_behind_its_password(
     authority: authority_module.Authority,
 ) -> None:
     alice = authority.issue_client("alice")
-    password = authority_module.new_password()
+    password = new_password()
     data = alice.pkcs12("alice", password)
     key, certificate, others = pkcs12.load_key_and_certificates(data, password.encode())
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -207,7 +208,7 @@ def test_a_pkcs12_file_without_a_password_is_never_made(authority: authority_mod
 
 
 def test_passwords_differ_and_can_be_typed() -> None:
-    passwords = {authority_module.new_password() for _ in range(100)}
+    passwords = {new_password() for _ in range(100)}
     assert len(passwords) == 100
     assert all(len(password) == 23 and password.isascii() for password in passwords)
 
@@ -325,9 +326,9 @@ def looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_module, "LOOK_INTERVAL", 0.0)
 
 
-def _replace(directory: Path, name: str, issued: authority_module.Issued) -> None:
-    authority_module.write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o644, replace=True)
-    authority_module.write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600, replace=True)
+def _replace(directory: Path, name: str, issued: Issued) -> None:
+    write_file(directory / f"{name}.crt", issued.certificate_pem(), mode=0o644, replace=True)
+    write_file(directory / f"{name}.key", issued.key_pem(), mode=0o600, replace=True)
 
 
 @pytest.mark.usefixtures("looked_at_each_time")
@@ -356,13 +357,13 @@ def test_files_that_cannot_be_used_change_nothing_and_are_said_once(
     current = tls_module.CurrentContext(directory)
     before = current()
     issued = authority.issue_server(["localhost"])
-    authority_module.write_file(directory / "server.crt", issued.certificate_pem(), mode=0o644, replace=True)
+    write_file(directory / "server.crt", issued.certificate_pem(), mode=0o644, replace=True)
     for _ in range(3):
         assert current() is before
     assert [str(directory) in record.message for record in caplog.records] == [True]
     (directory / "server.key").unlink()
     assert current() is before
-    authority_module.write_file(directory / "server.key", issued.key_pem(), mode=0o600)
+    write_file(directory / "server.key", issued.key_pem(), mode=0o600)
     assert current() is not before
     assert current() is current()
 

@@ -10,6 +10,8 @@ import pytest
 from agent.identity import authority as authority_module
 from agent.identity import rotation, tls
 from agent.identity.authority import Authority
+from agent.identity.key_files import certificates
+from agent.identity.server_names import server_names
 from agent.model.certificate import Certificate, Role
 from tests.support.crashing import Crash, crash_after
 
@@ -25,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
 def servers_issuer(directory: Path) -> str:
     """Which authority the server's certificate is from; it must be one that is trusted."""
     tls.server_context(directory)  # raises where it cannot be served
-    certificate = authority_module.certificates(directory / "server.crt")[0]
+    certificate = certificates(directory / "server.crt")[0]
     for authority in authority_module.authorities(directory):
         if certificate.issuer == authority.subject:
             certificate.verify_directly_issued_by(authority)
@@ -52,10 +54,7 @@ def test_after_the_second_step_there_is_one_authority_and_the_old_key_is_gone(di
     assert authority_module.authorities(directory) == [new.certificate]
     assert Authority.load(directory).certificate == new.certificate
     assert servers_issuer(directory) == "CN=the second CA"
-    assert (
-        authority_module.server_names(authority_module.certificates(directory / "server.crt")[0])[1]
-        == "ml.example.org"
-    )
+    assert server_names(certificates(directory / "server.crt")[0])[1] == "ml.example.org"
     assert sorted(path.name for path in directory.iterdir()) == [
         "ca.crt",
         "ca.key",

@@ -29,6 +29,8 @@ from agent.identity import rotation, subject
 from agent.identity import subject as subject_module
 from agent.identity import tls as tls_module
 from agent.identity.authority import Authority
+from agent.identity.issued import Issued
+from agent.identity.key_files import certificates
 from agent.model.certificate import Role
 from tests.api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
 from tests.api.test_logs import running
@@ -111,7 +113,7 @@ REFUSED_IN_THE_HANDSHAKE: dict[str, tuple[Callable[[Site], Shown | None], str]] 
 }
 
 
-def _of(issued: authority_module.Issued) -> Shown:
+def _of(issued: Issued) -> Shown:
     return Shown(issued.certificate, issued.key)
 
 
@@ -469,7 +471,7 @@ async def test_rotated_every_stage_answers_whom_it_should(rotating: Rotating) ->
         assert await outcome(site, late, base=overlap, trust=trust_of_old) == "answered as alice"
         new = await rotating.renew(early, overlap)
         trust_of_new = directory / "renewed"
-        assert len(authority_module.certificates(trust_of_new / "ca.crt")) == 2
+        assert len(certificates(trust_of_new / "ca.crt")) == 2
         # In the overlap the old one, the new one, and who has both go on.
         assert await outcome(site, early, base=overlap, trust=trust_of_old) == "answered as alice"
         assert await outcome(site, new, base=overlap, trust=trust_of_new) == "answered as alice"

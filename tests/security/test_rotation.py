@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from agent.identity import authority
+from agent.identity.key_files import certificates
 from agent.store.store import Store
 from tests.support.jobs import old_job
 from tests.support.waiting import until
@@ -75,7 +76,7 @@ async def test_connections_and_streams_outlive_a_rotation_and_who_renewed_is_ans
         await host.administer("rotate-ca")
         assert "alice has not renewed" in (await host.run(ADMIN, "rotate-ca", "--finish"))[1]
         await host.ml_job("renew")
-        assert len(authority.certificates(host.files / "ca.crt")) == 2
+        assert len(certificates(host.files / "ca.crt")) == 2
         await host.administer("rotate-ca", "--finish")
         assert authority.authorities(host.directory) != [old]
 

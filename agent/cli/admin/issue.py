@@ -17,9 +17,10 @@ from ...config_files import load
 from ...errors import AgentError, Problem
 from ...host.files import write_file
 from ...identity import rotation
-from ...identity.authority import Authority, authorities, certificates, new_password, pem
+from ...identity.authority import Authority, authorities
 from ...identity.certificates import recorded
-from ...identity.key_files import move_into
+from ...identity.issued import new_password, pem
+from ...identity.key_files import certificates, move_into
 from ...model.base import format_time
 from ...model.certificate import Certificate, Principal, Role
 from ...store.store import Store

@@ -11,7 +11,9 @@ from cryptography.exceptions import InvalidSignature
 
 from ...config import Settings
 from ...identity import rotation
-from ...identity.authority import Authority, certificates, server_name, server_names
+from ...identity.authority import Authority
+from ...identity.key_files import certificates
+from ...identity.server_names import server_name, server_names
 
 RENEWED_BEFORE = timedelta(days=30)  # `init` renews a server certificate that has less left
 LOOPBACK = ("localhost", "127.0.0.1", "::1")

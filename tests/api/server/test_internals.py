@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from agent.api.server.internals import TLS_READ_BUFFER, RequestHandler, limit_tls_read_buffers
-from agent.identity import authority as authority_module
+from agent.host.files import write_file
 from agent.identity import tls
 from agent.identity.authority import Authority
 from tests.support.waiting import until
@@ -53,8 +53,8 @@ async def test_a_tls_connection_reads_into_a_small_buffer(
 ) -> None:
     monkeypatch.setattr(sslproto.SSLProtocol, "max_size", sslproto.SSLProtocol.max_size)
     issued = Authority.create(tmp_path, "test CA").issue_server(["localhost"])
-    authority_module.write_file(tmp_path / "server.crt", issued.certificate_pem(), mode=0o600)
-    authority_module.write_file(tmp_path / "server.key", issued.key_pem(), mode=0o600)
+    write_file(tmp_path / "server.crt", issued.certificate_pem(), mode=0o600)
+    write_file(tmp_path / "server.key", issued.key_pem(), mode=0o600)
     context = tls.server_context(tmp_path)
     context.verify_mode = ssl.CERT_NONE
     served: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()

@@ -15,6 +15,7 @@ import pytest
 
 from agent.api.server import listener as listener_module
 from agent.api.server.listener import Listener
+from agent.host.files import write_file
 from agent.identity import authority as authority_module
 from agent.identity import tls
 from tests.support.waiting import until
@@ -73,8 +74,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("server", authority.issue_server(["localhost"])),
         ("client", authority.issue_client("alice")),
     ):
-        authority_module.write_file(path / f"{name}.crt", issued.certificate_pem(), mode=0o600)
-        authority_module.write_file(path / f"{name}.key", issued.key_pem(), mode=0o600)
+        write_file(path / f"{name}.crt", issued.certificate_pem(), mode=0o600)
+        write_file(path / f"{name}.key", issued.key_pem(), mode=0o600)
     return path
 
 

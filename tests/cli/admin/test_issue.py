@@ -11,7 +11,8 @@ import pytest
 from agent.cli.failure import EXIT_CONFIGURATION
 from agent.config_files import load
 from agent.errors import AgentError, Problem
-from agent.identity.authority import authorities, certificates
+from agent.identity.authority import authorities
+from agent.identity.key_files import certificates
 from agent.model.base import now
 from agent.model.certificate import Role
 from agent.store.certificates import CertificateStore

@@ -9,8 +9,8 @@ import pytest
 from agent.cli.failure import EXIT_CONFIGURATION
 from agent.config_files import load
 from agent.identity import authority as authority_module
-from agent.identity.authority import Authority, authorities, authority_id, certificates
-from agent.identity.key_files import replace_pair
+from agent.identity.authority import Authority, authorities, authority_id
+from agent.identity.key_files import certificates, replace_pair
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.store.store import Store

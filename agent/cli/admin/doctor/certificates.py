@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from ....config import Settings
 from ....errors import AgentError
 from ....identity import authority, rotation
-from ....identity.key_files import key_file
+from ....identity.key_files import certificates, key_file
 from ....store.store import Store
 from ..provision import RENEWED_BEFORE
 from .findings import AUTHORITY_WARN, Finding, Level, expiring_clients, judge, rotation_under_way
@@ -22,7 +22,7 @@ def server(settings: Settings) -> Iterable[Finding]:
     )
     for subject, name, early, remedy in kinds:
         try:
-            certificate = authority.certificates(directory / f"{name}.crt")[0]
+            certificate = certificates(directory / f"{name}.crt")[0]
             key_file(directory, name, certificate)
         except AgentError as error:
             yield Finding(subject, Level.FAIL, error.message, error.hint)
