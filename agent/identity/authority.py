@@ -1,9 +1,9 @@
-"""The private certificate authority: what it issues, what the server accepts, who a certificate names.
+"""The private certificate authority, and what it issues.
 
-In the PKI directory: `ca.crt` (the authorities that are trusted, the issuing one first), `ca.key`,
-`server.crt`, `server.key`. While one authority replaces another, `ca.crt` has the two: the new one, whose key
-is `ca.key.next`, and behind it the old one with `ca.key`, which all clients trust and which the server's
-certificate is from: `rotation.py`.
+Files in the PKI directory: `ca.crt` (the trusted authorities, the issuing one first), `ca.key`, `server.crt`
+and `server.key`. During a rotation (`rotation.py`), `ca.crt` has two authorities: first the new one, with the
+key `ca.key.next`, then the old one, with the key `ca.key`. All clients trust the old one, so it issued the
+server's certificate.
 """
 
 import logging
@@ -27,9 +27,9 @@ from .subject import URI_PREFIX, fingerprint
 log = logging.getLogger("ml-agent")
 
 CA_LIFETIME = timedelta(days=3650)
-SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept 825 at the most (Apple, HT210176)
+SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept at most 825 (Apple, HT210176)
 CLIENT_LIFETIME = timedelta(days=30)
-CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is good at once where the clock is a little late
+CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is valid even where the clock is a little late
 
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -43,7 +43,7 @@ class Authority:
 
     @classmethod
     def make(cls, common_name: str) -> "Authority":
-        """A new one, in memory."""
+        """A new authority, in memory."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(common_name)
         public = key.public_key()
@@ -58,7 +58,7 @@ class Authority:
 
     @classmethod
     def create(cls, directory: Path, common_name: str) -> "Authority":
-        """Makes `ca.key` and `ca.crt`; raises `AgentError` where either is there already."""
+        """Makes `ca.key` and `ca.crt`. Raises `AgentError` (configuration) if either exists."""
         refuse_to_overwrite(directory / "ca.key", directory / "ca.crt")
         authority = cls.make(common_name)
         replace_pair(directory, "ca", authority.certificate_pem(), authority.key_pem())
@@ -66,10 +66,9 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path, *, eldest: bool = False) -> "Authority":
-        """The one that issues; or the `eldest`, which issues the server's certificate: all trust it.
+        """The authority that issues to clients; or the `eldest`, which all clients trust.
 
-        They are the same but while one replaces the other. Raises `AgentError` (configuration) where a file
-        cannot be read.
+        They differ only during a rotation. Raises `AgentError` (configuration) if a file cannot be read.
         """
 
         def read() -> Authority:
@@ -83,17 +82,17 @@ class Authority:
         return reread(read)
 
     def certificate_pem(self) -> bytes:
-        """The authority's own certificate: the one thing a client has to trust."""
+        """The authority's own certificate in PEM, which clients must trust."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def key_pem(self) -> bytes:
-        """The private key, unencrypted PKCS#8."""
+        """The private key in PEM, as unencrypted PKCS#8."""
         return key_pem(self.key)
 
     def issue_server(self, names: Sequence[str]) -> Issued:
         """A certificate for the HTTPS server; `names` are DNS names and IP addresses, at least one.
 
-        Raises `AgentError` (configuration) naming the first that is neither, or if the authority has ended.
+        Raises `AgentError` (configuration) if a name is neither, or if the authority has expired.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternative = x509.SubjectAlternativeName([general_name(name) for name in names])
@@ -102,15 +101,15 @@ class Authority:
         return Issued(certificate, key, self.certificate)
 
     def issue_client(self, user: str, lifetime: timedelta = CLIENT_LIFETIME) -> Issued:
-        """A certificate that names `user` (a valid `UserName`) in its one URI, and a key for it.
+        """A key, and a certificate for it that names `user` (a valid `UserName`) in its only URI.
 
-        Raises `AgentError` (configuration) where the authority has ended.
+        Raises `AgentError` (configuration) if the authority has expired.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         return Issued(self.certify_client(user, key.public_key(), lifetime), key, self.certificate)
 
     def certify_client(self, user: str, key: ClientKey, lifetime: timedelta) -> x509.Certificate:
-        """The same for a key that its holder keeps."""
+        """The same for a key whose private half its holder keeps."""
         alternative = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(URI_PREFIX + user)])
         return self._certify(user, alternative, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, key)
 
@@ -127,10 +126,10 @@ class Authority:
         if last <= _now():
             raise AgentError(
                 Problem.CONFIGURATION,
-                f"The certificate authority ended at {last:%Y-%m-%d %H:%M} UTC, and issues nothing any more.",
-                "`ml-agent rotate-ca` makes the next one, and `ml-agent rotate-ca --finish` ends this one.",
+                f"The certificate authority expired at {last:%Y-%m-%d %H:%M} UTC and issues nothing.",
+                "`ml-agent rotate-ca` makes a new one, and `ml-agent rotate-ca --finish` removes this one.",
             )
-        # None outlives its authority: it would look good and be refused.
+        # A certificate that outlived its authority would look valid and be refused.
         end = min(_now() + lifetime, last)
         builder = (
             _builder(_name(common_name), self.certificate.subject, key, end)
@@ -147,12 +146,12 @@ class Authority:
 
 
 def authorities(directory: Path) -> list[x509.Certificate]:
-    """Those that are trusted: the one that issues first, and behind it the one that it replaces."""
+    """The trusted authorities: the issuing one first, then the one that it replaces, if any."""
     return certificates(directory / "ca.crt")
 
 
 def authority_id(certificate: x509.Certificate) -> str:
-    """What an authority is called in the record: the first 16 digits of its SHA-256 fingerprint."""
+    """The authority's name in the store: the first 16 digits of its SHA-256 fingerprint."""
     return fingerprint(certificate)[:16]
 
 
@@ -189,5 +188,5 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _name(common_name: str) -> x509.Name:
-    # X.520 ends a common name at 64 characters; whoever checks a certificate reads the alternative names.
+    # X.520 limits a common name to 64 characters. Nobody checks it: the alternative names count.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])

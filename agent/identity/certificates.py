@@ -1,4 +1,4 @@
-"""Clients' certificates as the record knows them: who holds one, and a new one for who does."""
+"""Client certificates: who holds one according to the store, and how the holder renews it."""
 
 import asyncio
 import contextlib
@@ -18,11 +18,11 @@ from .authority import Authority, ClientKey, authorities, authority_id
 from .issued import pem
 from .subject import Subject, fingerprint, identify
 
-FRESH = 1.0  # seconds for which one look at the record serves all streams of a certificate
+FRESH = 1.0  # seconds for which one lookup serves all streams of a certificate
 
 
 class Certificates:
-    """Decides who is asking, and renews a certificate for its holder."""
+    """Identifies clients by their certificates, and renews certificates."""
 
     def __init__(
         self, store: CertificateStore, directory: Path, *, lifetime: timedelta, max_per_user: int
@@ -36,26 +36,26 @@ class Certificates:
         self._turn = asyncio.Lock()
 
     async def identify(self, der: bytes) -> Principal:
-        """Who a certificate's holder is: by its own word, and in the role that the record gives it now.
+        """The holder of a certificate, with the role that the store has now.
 
-        Raises `AgentError` (certificate-refused) that says why it is nobody.
+        Raises `AgentError` (certificate-refused) that says why.
         """
         subject = identify(der)
         certificate = await self._store.get(subject.serial)
         principal = _principal(subject, certificate)
         if certificate is not None and certificate.used_at is None:
-            # On a full disk it stays unknown that it is in use; that is no reason to refuse its holder.
+            # A full disk is no reason to refuse the holder. The first use is then not recorded.
             with contextlib.suppress(AgentError):
                 await self._store.mark_used(subject.serial, now())
         return principal
 
     async def identify_again(self, der: bytes) -> Principal:
-        """The same as of a second ago at the most, so that many streams cost one look at the record.
+        """The same as of at most a second ago, so that many streams cost one lookup.
 
-        Whether the certificate has expired is a matter of this moment all the same.
+        Whether the certificate has expired is checked now.
         """
         subject = identify(der)
-        async with self._turn:  # who waits here finds the answer
+        async with self._turn:  # the others wait for the one who looks it up
             if time.monotonic() - self._recent_since > FRESH:
                 self._recent.clear()
                 self._recent_since = time.monotonic()
@@ -65,10 +65,10 @@ class Certificates:
         return _principal(subject, certificate)
 
     async def renew(self, der: bytes, csr: str, caller: Caller) -> RenewedCertificate:
-        """A certificate for the same user in the same role, and for the key of a signing request.
+        """A certificate for the same user and role, and for the key of a signing request.
 
-        The one that it is asked for under stays good until it ends. Raises `AgentError`: invalid-request
-        where the request cannot be taken, certificate-refused, too-many-certificates.
+        The old certificate stays valid until it expires. Raises `AgentError`: invalid-request if the signing
+        request is refused, certificate-refused, too-many-certificates.
         """
         principal = await self.identify(der)
         key = await asyncio.to_thread(signing_request.public_key, csr)
@@ -85,7 +85,7 @@ class Certificates:
         )
 
     def _certify(self, user: str, key: ClientKey) -> tuple[x509.Certificate, list[x509.Certificate]]:
-        """The certificate, and the authorities that are to be trusted, its own one first."""
+        """The certificate, and the authorities to trust, with its own first."""
         authority = Authority.load(self._directory)
         others = [each for each in authorities(self._directory) if each != authority.certificate]
         return authority.certify_client(user, key, self._lifetime), [authority.certificate, *others]
@@ -98,7 +98,7 @@ def recorded(
     *,
     renews: str | None = None,
 ) -> Certificate:
-    """A certificate as the record has it."""
+    """A certificate as the store has it."""
     return Certificate(
         serial=f"{certificate.serial_number:x}",
         user=holder.user,
@@ -112,8 +112,8 @@ def recorded(
 
 
 def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
-    if certificate is None or not _is_the_recorded(certificate, subject):
-        why = "is not one that this host issued"
+    if certificate is None or not _matches(certificate, subject):
+        why = "was not issued by this host"
     elif certificate.revoked_at is not None:
         why = "was revoked"
     else:
@@ -125,6 +125,6 @@ def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
     )
 
 
-def _is_the_recorded(certificate: Certificate, subject: Subject) -> bool:
+def _matches(certificate: Certificate, subject: Subject) -> bool:
     same = certificate.fingerprint in ("", subject.fingerprint)
     return same and certificate.user == subject.user

@@ -26,18 +26,18 @@ class Issued:
         return f"{self.certificate.serial_number:x}"
 
     def certificate_pem(self) -> bytes:
-        """The certificate alone; who checks it has the authority's."""
+        """The certificate in PEM, without the authority's, which everyone who checks it has."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def key_pem(self) -> bytes:
-        """The private key, unencrypted PKCS#8."""
+        """The private key in PEM, as unencrypted PKCS#8."""
         return key_pem(self.key)
 
     def pkcs12(self, name: str, password: str, authorities: Sequence[x509.Certificate] = ()) -> bytes:
-        """Certificate, key and authorities (else the issuer) as one file that every macOS keychain imports.
+        """Certificate, key and authorities (default: the issuer) as one file for the macOS keychain.
 
-        The algorithms are the oldest that still import everywhere: the keychain refuses the modern ones on
-        releases in use, and any empty password. What protects the file is the password's own entropy.
+        The algorithms are old, because the keychain of macOS releases in use refuses modern ones. It also
+        refuses an empty password. The entropy of the password protects the file.
         """
         if not password:
             raise ValueError("a PKCS#12 file needs a password")
@@ -53,12 +53,12 @@ class Issued:
 
 
 def pem(certificates: Iterable[x509.Certificate]) -> bytes:
-    """Certificates as the content of a PEM file."""
+    """The content of a PEM file with these certificates."""
     return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
 
 
 def new_password() -> str:
-    """A password of 100 random bits in groups that can be typed: `xxxxx-xxxxx-xxxxx-xxxxx`."""
+    """A password of 100 random bits in four groups that are easy to type: `xxxxx-xxxxx-xxxxx-xxxxx`."""
     groups = ("".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(5)) for _ in range(4))
     return "-".join(groups)
 

@@ -1,8 +1,8 @@
-"""Files of certificates and keys: each whole or not at all, and no certificate ever without its key.
+"""Files of certificates and keys, such that no crash leaves a certificate without its key.
 
-A certificate and its key are two files, and a crash may come between two renames. So the new key is laid down
-as NAME.key.next, then the certificate is replaced, and then the key takes its place. At every moment the key
-of NAME.crt is in one of the two, and `key_file` says in which.
+A certificate and its key are two files, and a crash may come between two renames. So the new key is written
+to NAME.key.next, then NAME.crt is replaced, then NAME.key. At every moment, the key of NAME.crt is in one of
+the two key files, and `key_file` finds out in which.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,47 +18,47 @@ from ..host.files import sync, write_file
 
 T = TypeVar("T")
 
-LOOKS = 5  # at files that are replaced while they are read; a replacement has fewer steps
+LOOKS = 5  # attempts to read files while they are being replaced, which takes fewer steps
 
 
 def next_key(directory: Path, name: str) -> Path:
-    """Where a key waits for its certificate."""
+    """The file in which a new key waits until its certificate is in place."""
     return directory / f"{name}.key.next"
 
 
 def replace_pair(directory: Path, name: str, certificate: bytes, key: bytes) -> None:
-    """Replaces NAME.crt and NAME.key (both PEM) so that a crash leaves the old pair or the new one."""
+    """Replaces NAME.crt and NAME.key (PEM) such that a crash leaves the old pair or the new one."""
     write_file(next_key(directory, name), key, mode=0o600, replace=True)
     write_file(directory / f"{name}.crt", certificate, mode=0o644, replace=True)
-    take_key(directory, name)
+    install_key(directory, name)
 
 
 def move_into(directory: Path, files: Iterable[Path]) -> None:
-    """Puts files of the same file system there, durably, under their own names and in the place of others."""
+    """Moves files of the same file system into a directory, durably; replaces files of the same name."""
     for file in files:
         file.replace(directory / file.name)
     sync(directory)
 
 
-def take_key(directory: Path, name: str) -> None:
-    """Puts the key that waits in its place, which is the end of the one that was there."""
+def install_key(directory: Path, name: str) -> None:
+    """Replaces NAME.key with the key that waits."""
     next_key(directory, name).replace(directory / f"{name}.key")
     sync(directory)
 
 
 def settle(directory: Path, name: str, certificate: x509.Certificate) -> None:
-    """Ends a replacement that was interrupted: the key that waits is the certificate's, or is of no use."""
+    """Completes an interrupted replacement: the waiting key is the certificate's, or it is removed."""
     waiting = next_key(directory, name)
     if not waiting.exists():
         return
     if read_key(waiting).public_key() == certificate.public_key():
-        take_key(directory, name)
+        install_key(directory, name)
     else:
         waiting.unlink()
 
 
 def key_file(directory: Path, name: str, certificate: x509.Certificate) -> Path:
-    """The file with the certificate's key. Raises `AgentError` (configuration) where neither has it."""
+    """The file that has the certificate's key. Raises `AgentError` (configuration) if there is none."""
     usual = directory / f"{name}.key"
     candidates = [path for path in (usual, next_key(directory, name)) if path.exists()]
     for path in candidates or [usual]:
@@ -72,7 +72,7 @@ def key_file(directory: Path, name: str, certificate: x509.Certificate) -> Path:
 
 
 def read_key(path: Path) -> PrivateKeyTypes:
-    """A PEM file's private key. Raises `AgentError` (configuration) where it cannot be read."""
+    """The private key in a PEM file. Raises `AgentError` (configuration) if it cannot be read."""
     try:
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
@@ -80,7 +80,7 @@ def read_key(path: Path) -> PrivateKeyTypes:
 
 
 def certificates(path: Path) -> list[x509.Certificate]:
-    """The certificates of a PEM file, at least one; raises `AgentError` (configuration) naming the file."""
+    """The certificates in a PEM file, at least one. Raises `AgentError` (configuration)."""
     try:
         return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -88,7 +88,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
 
 
 def reread(read: Callable[[], T]) -> T:
-    """What `read` returns; where it finds files that do not belong together, they may just be replaced."""
+    """What `read` returns. It is called again if it fails: the files may just be being replaced."""
     for _ in range(LOOKS - 1):
         try:
             return read()
@@ -98,7 +98,7 @@ def reread(read: Callable[[], T]) -> T:
 
 
 def unreadable(path: Path, error: Exception) -> AgentError:
-    """The error of a file that is missing or damaged."""
+    """The error for a file that is missing or damaged."""
     return AgentError(
         Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "`ml-agent init` makes what is missing."
     )

@@ -1,9 +1,8 @@
-"""One authority replaces another, in two steps between which clients renew.
+"""Rotation: a new authority replaces the old one in two steps, between which clients renew.
 
-Between the steps `ca.crt` has both. The new one issues, so whoever renews has a certificate of it, and is
-given both to trust. The server keeps its certificate of the old one, since who has not renewed trusts no
-other. With the second step the server's is from the new one, which all who renewed trust, and the old one
-ends.
+After the first step, `ca.crt` has both. The new authority issues: a client that renews gets a certificate of
+it, and trusts both. The server keeps its certificate of the old authority, which is the only one that other
+clients trust. The second step gives the server a certificate of the new authority and removes the old one.
 """
 
 import contextlib
@@ -17,12 +16,12 @@ from ..model.base import now
 from ..model.certificate import Certificate
 from .authority import Authority, authorities, authority_id
 from .issued import Issued, pem
-from .key_files import certificates, next_key, replace_pair, settle, take_key, unreadable
+from .key_files import certificates, install_key, next_key, replace_pair, settle, unreadable
 
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """One command at a time changes the files; what an interrupted one left half done is ended first."""
+    """Serialises commands that change the files, and first completes what an interrupted one left."""
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(alone(directory))
@@ -33,7 +32,7 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 
 def _mend(directory: Path) -> None:
-    # The keys of two authorities are both needed.
+    # During a rotation, the keys of both authorities are needed.
     if (directory / "ca.crt").exists() and len(trusted := authorities(directory)) == 1:
         settle(directory, "ca", trusted[0])
     if (directory / "server.crt").exists():
@@ -41,14 +40,14 @@ def _mend(directory: Path) -> None:
 
 
 def under_way(directory: Path) -> bool:
-    """Whether there are two authorities."""
+    """Whether a rotation is under way: there are two authorities."""
     return len(authorities(directory)) > 1
 
 
 def begin(directory: Path, common_name: str) -> Authority:
-    """Makes an authority that issues from now on, beside the only one there is, which stays trusted.
+    """The first step: makes an authority that issues from now on. The old one stays trusted.
 
-    `ca.crt` is what decides: until it is replaced nothing has happened, and then everything has.
+    The step is atomic, because it takes effect when `ca.crt` is replaced.
     """
     (old,) = authorities(directory)
     new = Authority.make(common_name)
@@ -58,32 +57,32 @@ def begin(directory: Path, common_name: str) -> Authority:
 
 
 def finish(directory: Path, names: Sequence[str]) -> Authority:
-    """Gives the server a certificate of the new authority, for `names`, and ends the old one with its key."""
+    """The second step: a certificate of the new authority for the server; the old one and its key go."""
     new = Authority.load(directory)
     replace_server(directory, new.issue_server(names))
     write_file(directory / "ca.crt", new.certificate_pem(), mode=0o644, replace=True)
-    take_key(directory, "ca")
+    install_key(directory, "ca")
     return new
 
 
 def replace_server(directory: Path, issued: Issued) -> None:
-    """Replaces the server's certificate and key: who connects from then on sees the new one."""
+    """Replaces the server's certificate and key. New connections see the new certificate."""
     replace_pair(directory, "server", issued.certificate_pem(), issued.key_pem())
 
 
 def of_trusted(known: Iterable[Certificate], trusted: Iterable[x509.Certificate]) -> list[Certificate]:
-    """Those that an authority of `trusted` has issued: nobody gets in with another one's."""
-    # Recorded while there had been only one ever, it has no authority's name.
+    """The certificates that a trusted authority issued. No other certificate is accepted."""
+    # A certificate that was recorded before there were rotations has no authority.
     names = {"", *map(authority_id, trusted)}
     return [certificate for certificate in known if certificate.authority in names]
 
 
 def not_renewed(known: Iterable[Certificate], trusted: Sequence[x509.Certificate]) -> list[Certificate]:
-    """The good certificates whose holders would be cut off if only the first of `trusted` were left.
+    """The valid certificates whose holders would lose access if only the first of `trusted` were left.
 
-    Those of the others that no certificate of its own has taken the place of: one that was renewed from them,
-    directly or by way of others, and has been used. An answer may get lost; a certificate that was used is
-    its holder's.
+    These are certificates of the other authorities without a successor: a certificate of the first one that
+    was renewed from it, in one step or several, and has been used. An unused one may never have reached its
+    holder.
     """
     by_serial = {certificate.serial: certificate for certificate in known}
     name, moment = authority_id(trusted[0]), now()

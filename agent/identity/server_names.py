@@ -12,7 +12,7 @@ _HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 
 
 def server_name(name: str) -> str | None:
-    """The normal form of a DNS name or an IP address, None where it is neither."""
+    """The normal form of a DNS name or an IP address; None if it is neither."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
@@ -20,18 +20,19 @@ def server_name(name: str) -> str | None:
 
 
 def server_names(certificate: x509.Certificate) -> list[str]:
-    """The DNS names and IP addresses a server certificate is for, as `Authority.issue_server` takes them."""
+    """The DNS names and IP addresses of a server certificate, as `Authority.issue_server` takes them."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in names]
 
 
 def general_name(name: str) -> x509.GeneralName:
+    """A name as certificates have it. Raises `AgentError` (configuration) if it is not valid."""
     normal = server_name(name)
     if normal is None:
         raise AgentError(
             Problem.CONFIGURATION,
             f"{name!r} is neither a DNS name nor an IP address.",
-            "Write international names in their xn-- form.",
+            "Write international names in the xn-- form.",
         )
     try:
         return x509.IPAddress(ipaddress.ip_address(normal))

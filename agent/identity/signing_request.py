@@ -1,4 +1,4 @@
-"""A PKCS#10 signing request from a client (RFC 2986): its key, and nothing else of it, is taken."""
+"""PKCS#10 signing requests from clients (RFC 2986), of which only the key is used."""
 
 import base64
 import binascii
@@ -13,19 +13,19 @@ from .authority import ClientKey
 
 CURVES = (ec.SECP256R1, ec.SECP384R1)
 RSA_BITS = range(2048, 4097)
-RSA_EXPONENT = 65537  # what every tool makes; a small one weakens the key, a large one costs us time
+RSA_EXPONENT = 65537  # the default of all tools; a small one weakens the key, a large one costs time
 DIGESTS = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 PEM = "-----BEGIN"
 
-# Ed25519 is left out: the macOS keychain has no identities of that kind.
+# Not Ed25519: the macOS keychain has no identities of that kind.
 KEYS = "an EC key on P-256 or P-384, or an RSA key of 2048 to 4096 bits"
 
 
 def public_key(text: str) -> ClientKey:
-    """The key of a request in PEM, or in the base64 of its DER, whose sender has the private half of it.
+    """The key of a request in PEM or in base64 of DER. The sender has proved to have the private key.
 
-    Raises `AgentError` (invalid-request) that names the field `csr`.
+    Raises `AgentError` (invalid-request) for the field `csr`.
     """
     try:
         request = _parse(text)
@@ -33,8 +33,8 @@ def public_key(text: str) -> ClientKey:
         digest = request.signature_hash_algorithm
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _refused("must be a PKCS#10 signing request, as `openssl req -new` makes it") from error
-    # The bounds come first: what a signature costs to check is up to the key.
-    if not _is_bounded(key):
+    # First the bounds: the key determines how long the check of the signature takes.
+    if not is_accepted(key):
         raise _refused(f"must be of {KEYS}")
     if not isinstance(digest, DIGESTS):
         raise _refused("must be signed with SHA-256, SHA-384 or SHA-512")
@@ -58,7 +58,8 @@ def _parse(text: str) -> x509.CertificateSigningRequest:
         raise ValueError(str(error)) from error
 
 
-def _is_bounded(key: object) -> bool:
+def is_accepted(key: object) -> bool:
+    """Whether a key is of one of the accepted kinds and sizes."""
     if isinstance(key, ec.EllipticCurvePublicKey):
         return isinstance(key.curve, CURVES)
     if isinstance(key, rsa.RSAPublicKey):
@@ -68,5 +69,5 @@ def _is_bounded(key: object) -> bool:
 
 def _refused(why: str) -> AgentError:
     return AgentError(
-        Problem.INVALID_REQUEST, "The signing request is not taken.", fields=(FieldError("csr", why),)
+        Problem.INVALID_REQUEST, "The signing request is refused.", fields=(FieldError("csr", why),)
     )

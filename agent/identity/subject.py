@@ -1,4 +1,4 @@
-"""Who a client certificate names."""
+"""The user that a client certificate names."""
 
 import functools
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _USER_NAME: TypeAdapter[str] = TypeAdapter(UserName)
 
 @dataclass(frozen=True)
 class Subject:
-    """Who a client certificate names; `serial` and `fingerprint` are as in `models.Certificate`."""
+    """The user that a certificate names; `serial` and `fingerprint` are as in `model.certificate`."""
 
     user: str
     serial: str
@@ -27,17 +27,17 @@ class Subject:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """The SHA-256 of a certificate, in lowercase hexadecimal."""
+    """The SHA-256 fingerprint of a certificate, in lowercase hexadecimal."""
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def identify(der: bytes) -> Subject:
-    """Whom a verified peer certificate names, by rules that are stricter than OpenSSL's.
+    """The user of a client certificate that the handshake has verified.
 
-    The handshake has shown that our authority signed it. Here it must also be a leaf (`CA:FALSE`), be made
-    for clients (`clientAuth`; OpenSSL takes a certificate without any extended key usage), name exactly one
-    user, and be valid now: a connection may outlive its certificate, so this is asked for each request.
-    Whether the serial number is known, not revoked, and in what role, is the store's to say.
+    The rules are stricter than OpenSSL's: the certificate must be a leaf (`CA:FALSE`), be for clients
+    (`clientAuth`; OpenSSL accepts a certificate without extended key usage), name exactly one user, and be
+    valid now. A connection may outlive its certificate, so this is checked for each request. Whether the
+    certificate is known and not revoked, and the user's role, are in the store.
 
     Raises `AgentError` (certificate-refused) that says why.
     """
@@ -50,9 +50,9 @@ def identify(der: bytes) -> Subject:
     return subject
 
 
-@functools.lru_cache(maxsize=1024)  # streams ask every couple of seconds
+@functools.lru_cache(maxsize=1024)  # each stream asks every few seconds
 def _read(der: bytes) -> tuple[Subject, datetime, datetime]:
-    """What does not change of a certificate: whom it names, and from when to when it is valid."""
+    """The constant part of a certificate: the user it names, and the start and end of its validity."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
@@ -64,7 +64,7 @@ def _read(der: bytes) -> tuple[Subject, datetime, datetime]:
     except ValueError as error:
         raise _refused("it cannot be read") from error
     if constraints.ca:
-        raise _refused("it is a certificate authority's, not a client's")
+        raise _refused("it belongs to a certificate authority, not to a client")
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
         raise _refused("its extended key usage is not clientAuth")
     subject = Subject(_user_of(names), f"{certificate.serial_number:x}", fingerprint(certificate))

@@ -1,4 +1,4 @@
-"""TLS contexts of the server, replaced when their files change."""
+"""The server's TLS context, which is replaced when its files change."""
 
 import logging
 import ssl
@@ -10,17 +10,17 @@ from .key_files import certificates, key_file, reread
 
 log = logging.getLogger("ml-agent")
 
-LOOK_INTERVAL = 1.0  # seconds between two looks at the files of the server's context
+LOOK_INTERVAL = 1.0  # seconds between two checks of the files
 
 SERVER_FILES = ("ca.crt", "server.crt", "server.key")
 Stamp = tuple[int, int, int] | None  # inode, size and time of a file; None without it
 
 
 def server_context(directory: Path) -> ssl.SSLContext:
-    """TLS 1.3 with a client certificate of an authority in `ca.crt`, and no other way in.
+    """A context that requires TLS 1.3 and a client certificate of an authority in `ca.crt`.
 
-    Right also while the files are being replaced. Raises `AgentError` (configuration) where one is missing
-    or wrong.
+    It may be called while the files are being replaced. Raises `AgentError` (configuration) if a file is
+    missing or wrong.
     """
     return reread(lambda: _server_context(directory))
 
@@ -30,7 +30,7 @@ def _server_context(directory: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    # A resumed session would skip the look at the certificate's expiry.
+    # A resumed session would skip the check of the certificate's expiry.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     chain = directory / "server.crt"
@@ -48,11 +48,11 @@ def _server_context(directory: Path) -> ssl.SSLContext:
 
 
 class CurrentContext:
-    """The server's context for each new connection, made anew when its files have changed.
+    """The server's context for each new connection, made again when its files have changed.
 
-    So the server's certificate and the authority are replaced without a restart; connections that stand keep
-    what they have. Files that cannot be used, such as half of a new set, are said once and change nothing.
-    Raises `AgentError` (configuration) where there is none to begin with.
+    So the server's certificate and the authority can be replaced without a restart. Open connections keep
+    their context. Files that cannot be used, such as an incomplete new set, are logged once and ignored.
+    Raises `AgentError` (configuration) if there is no usable set at the start.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -63,7 +63,7 @@ class CurrentContext:
         self._looked = time.monotonic()
 
     def __call__(self) -> ssl.SSLContext:
-        """The context now; looks at the files about once a second."""
+        """The current context. Checks the files about once a second."""
         if time.monotonic() - self._looked >= LOOK_INTERVAL:
             self._looked = time.monotonic()
             self._look()
@@ -76,11 +76,11 @@ class CurrentContext:
             self._context = server_context(self._directory)
         except AgentError as error:
             if stamps != self._refused:
-                log.error("%s Connections go on with the one before.", error.message)
+                log.error("%s New connections use the previous certificate.", error.message)
             self._refused = stamps
             return
         self._used = stamps
-        log.info("new connections are made with the new certificates in %s", self._directory)
+        log.info("new connections use the new certificates in %s", self._directory)
 
     def _stamps(self) -> list[Stamp]:
         return [_stamp(self._directory / name) for name in SERVER_FILES]

@@ -19,8 +19,8 @@ from agent.api.server.identity import PRINCIPAL
 from agent.audit.chain import Result
 from agent.errors import AgentError
 from agent.model.certificate import Principal, Role
-from tests.identity.test_signing_request import pem
 from tests.support.jobs import make_job
+from tests.support.pki import signing_request
 
 from . import authorisation
 from .conftest import Client, Served
@@ -29,7 +29,7 @@ PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
 PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
 BODIES = {
     "submitJob": {"script_name": "succeed.py"},
-    "renewCertificate": {"csr": pem(ec.generate_private_key(ec.SECP256R1()))},
+    "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
 }
 BYTES = {"setSecret": b"a value"}
 EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.identity import subject
 from agent.identity.issued import Issued
-from tests.identity.test_signing_request import pem
+from tests.support.pki import signing_request
 
 from .conftest import Client, Served
 
@@ -23,7 +23,7 @@ def key() -> ec.EllipticCurvePrivateKey:
 async def test_a_holder_gets_a_certificate_for_a_new_key_and_the_authorities_to_trust(
     served: Served, alice: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
-    answer = await alice.post("/certificate", {"csr": pem(key)})
+    answer = await alice.post("/certificate", {"csr": signing_request(key)})
     assert answer.status == 200
     assert answer.json.keys() == {"certificate", "ca_certificates", "serial", "expires_at"}
     certificate = x509.load_pem_x509_certificate(answer.json["certificate"].encode())
@@ -66,14 +66,14 @@ async def test_a_body_that_is_no_json_or_too_large_is_refused(alice: Client) -> 
 async def test_one_more_than_a_user_may_have_is_a_conflict(
     alice: Client, bob: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
-    statuses = [(await alice.post("/certificate", {"csr": pem(key)})).status for _ in range(5)]
+    statuses = [(await alice.post("/certificate", {"csr": signing_request(key)})).status for _ in range(5)]
     assert statuses == [200] * 4 + [409]
-    assert (await bob.post("/certificate", {"csr": pem(key)})).status == 200
+    assert (await bob.post("/certificate", {"csr": signing_request(key)})).status == 200
 
 
 async def test_the_answer_names_nobody_but_the_holder(
     served: Served, alice: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
-    answer = await alice.post("/certificate", {"csr": pem(key)})
+    answer = await alice.post("/certificate", {"csr": signing_request(key)})
     certificate = x509.load_pem_x509_certificate(answer.json["certificate"].encode())
     assert subject.identify(certificate.public_bytes(Encoding.DER)).user == "alice"

@@ -1,4 +1,4 @@
-"""Who holds a certificate, asked often and cheaply; and what renewing records."""
+"""Who holds a certificate, and what a renewal records."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,12 +14,13 @@ from agent.audit.chain import Caller
 from agent.errors import AgentError, Problem
 from agent.identity import authority
 from agent.identity import certificates as certificates_module
-from agent.identity.authority import Authority
+from agent.identity import signing_request as request_module
+from agent.identity.authority import Authority, ClientKey
 from agent.identity.certificates import Certificates, recorded
 from agent.model.base import now
 from agent.model.certificate import Certificate, Principal, Role
 from agent.store.store import Store
-from tests.identity.test_signing_request import pem
+from tests.support.pki import signing_request
 
 CAROL = Principal(user="carol", role=Role.ADMINISTRATOR)
 CALLER = Caller(actor="carol", role="administrator", source="127.0.0.1")
@@ -54,10 +55,10 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @pytest.fixture(scope="module")
 def csr() -> str:
-    return pem(ec.generate_private_key(ec.SECP256R1()))
+    return signing_request(ec.generate_private_key(ec.SECP256R1()))
 
 
-async def test_the_first_request_with_a_certificate_is_recorded_and_no_other(site: Site) -> None:
+async def test_only_the_first_use_of_a_certificate_is_recorded(site: Site) -> None:
     assert (await site.known()).used_at is None
     assert await site.certificates.identify(site.der) == CAROL
     first = (await site.known()).used_at
@@ -75,7 +76,7 @@ async def test_a_full_disk_refuses_nobody(site: Site, monkeypatch: pytest.Monkey
     assert await site.certificates.identify(site.der) == CAROL
 
 
-async def test_many_streams_of_a_certificate_cost_one_look_at_the_record(
+async def test_many_streams_of_a_certificate_cost_one_lookup(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
@@ -97,14 +98,14 @@ async def test_many_streams_of_a_certificate_cost_one_look_at_the_record(
     assert len(looks) == 2
 
 
-async def test_an_answer_that_is_kept_for_streams_does_not_hold_for_requests(site: Site) -> None:
+async def test_requests_do_not_get_a_cached_answer(site: Site) -> None:
     await site.certificates.identify_again(site.der)
     await site.store.certificates.revoke([site.row.serial], now())
     with pytest.raises(AgentError, match="was revoked"):
         await site.certificates.identify(site.der)
 
 
-async def test_renewing_records_for_whom_under_what_and_by_which_authority(site: Site, csr: str) -> None:
+async def test_a_renewal_records_holder_predecessor_and_authority(site: Site, csr: str) -> None:
     answer = await site.certificates.renew(site.der, csr, CALLER)
     renewed = await site.store.certificates.get(answer.serial)
     assert renewed is not None
@@ -118,26 +119,24 @@ async def test_renewing_records_for_whom_under_what_and_by_which_authority(site:
     assert (await site.known()).revoked_at is None
 
 
-async def test_nothing_is_renewed_from_what_is_revoked_meanwhile(
+async def test_a_certificate_that_is_revoked_meanwhile_is_not_renewed(
     site: Site, csr: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certify = site.certificates._certify
+    loop, read = asyncio.get_running_loop(), request_module.public_key
 
-    def slowly(*arguments: object) -> object:
-        asyncio.run_coroutine_threadsafe(
-            site.store.certificates.revoke([site.row.serial], now()), loop
-        ).result()
-        return certify(*arguments)  # type: ignore[arg-type]
+    def read_and_revoke(text: str) -> ClientKey:
+        revocation = site.store.certificates.revoke([site.row.serial], now())
+        asyncio.run_coroutine_threadsafe(revocation, loop).result()
+        return read(text)
 
-    loop = asyncio.get_running_loop()
-    monkeypatch.setattr(site.certificates, "_certify", slowly)
+    monkeypatch.setattr(request_module, "public_key", read_and_revoke)
     with pytest.raises(AgentError, match="was revoked") as caught:
         await site.certificates.renew(site.der, csr, CALLER)
     assert caught.value.problem is Problem.CERTIFICATE_REFUSED
     assert [each.serial for each in await site.store.certificates.all()] == [site.row.serial]
 
 
-async def test_a_user_gets_so_many_good_certificates_and_no_more(site: Site, csr: str) -> None:
+async def test_the_valid_certificates_of_a_user_are_bounded(site: Site, csr: str) -> None:
     for _ in range(2):
         await site.certificates.renew(site.der, csr, CALLER)
     with pytest.raises(AgentError) as caught:
@@ -146,7 +145,7 @@ async def test_a_user_gets_so_many_good_certificates_and_no_more(site: Site, csr
     assert len(await site.store.certificates.all()) == 3
 
 
-async def test_a_revocation_takes_the_line_below_with_it_and_nothing_else(site: Site, csr: str) -> None:
+async def test_a_revocation_includes_the_renewals_of_a_certificate(site: Site, csr: str) -> None:
     child = await site.certificates.renew(site.der, csr, CALLER)
     der = x509.load_pem_x509_certificate(child.certificate.encode()).public_bytes(Encoding.DER)
     grandchild = await site.certificates.renew(der, csr, CALLER)

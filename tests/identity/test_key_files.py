@@ -1,4 +1,4 @@
-"""Certificates and keys on the disk: whole, together, and after a crash at any step."""
+"""Certificates and keys on the disk: complete, matching, and after a crash at any step."""
 
 import ssl
 import stat
@@ -31,9 +31,7 @@ def shown(directory: Path) -> Issued | None:
     return certificate
 
 
-def test_a_replaced_pair_leaves_two_files_and_the_key_to_its_owner(
-    tmp_path: Path, pairs: list[Issued]
-) -> None:
+def test_a_replaced_pair_leaves_two_files_with_their_modes(tmp_path: Path, pairs: list[Issued]) -> None:
     for issued in pairs:
         put(tmp_path, issued)
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {
@@ -59,7 +57,7 @@ def test_a_crash_at_any_step_leaves_the_old_pair_or_the_new_one(
     assert shown(tmp_path) == (old if steps == 1 else new).certificate
 
 
-def test_a_key_of_another_certificate_is_named(tmp_path: Path, pairs: list[Issued]) -> None:
+def test_a_key_that_does_not_match_is_named(tmp_path: Path, pairs: list[Issued]) -> None:
     put(tmp_path, pairs[0])
     (tmp_path / "server.key").write_bytes(pairs[1].key_pem())
     with pytest.raises(AgentError, match=r"server\.key is not the key of the certificate"):
@@ -69,7 +67,7 @@ def test_a_key_of_another_certificate_is_named(tmp_path: Path, pairs: list[Issue
         shown(tmp_path)
 
 
-def test_files_that_are_replaced_between_two_reads_are_read_again(
+def test_files_that_are_replaced_while_they_are_read_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority.create(tmp_path, "test CA")

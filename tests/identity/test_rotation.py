@@ -1,4 +1,4 @@
-"""One authority replaces another: who is cut off, and what a crash at any step leaves."""
+"""One authority replaces another: what a crash at any step leaves, and which clients lose access."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ def servers_issuer(directory: Path) -> str:
     raise AssertionError("nobody trusts the server")
 
 
-def test_between_the_steps_both_are_trusted_the_new_one_issues_and_the_old_one_vouches_for_the_server(
+def test_during_a_rotation_the_new_authority_issues_and_the_server_has_the_old_one(
     directory: Path,
 ) -> None:
     old = Authority.load(directory)
@@ -47,7 +47,7 @@ def test_between_the_steps_both_are_trusted_the_new_one_issues_and_the_old_one_v
     assert servers_issuer(directory) == "CN=the first CA"
 
 
-def test_after_the_second_step_there_is_one_authority_and_the_old_key_is_gone(directory: Path) -> None:
+def test_after_a_rotation_only_the_new_authority_is_left(directory: Path) -> None:
     old_key = (directory / "ca.key").read_bytes()
     new = rotation.begin(directory, "the second CA")
     rotation.finish(directory, ["localhost", "ml.example.org"])
@@ -65,7 +65,7 @@ def test_after_the_second_step_there_is_one_authority_and_the_old_key_is_gone(di
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_beginning_that_crashes_has_begun_or_not_and_can_be_run_again(
+def test_the_first_step_can_be_repeated_after_a_crash(
     directory: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -84,7 +84,7 @@ def test_a_beginning_that_crashes_has_begun_or_not_and_can_be_run_again(
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_an_end_that_crashes_leaves_an_agent_that_starts_and_can_be_run_again(
+def test_the_second_step_can_be_repeated_after_a_crash(
     directory: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = rotation.begin(directory, "the second CA")
@@ -108,7 +108,7 @@ def test_an_end_that_crashes_leaves_an_agent_that_starts_and_can_be_run_again(
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_first_authority_whose_making_crashed_is_there_or_is_made_again(
+def test_the_first_authority_can_be_made_after_a_crash(
     tmp_path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -122,7 +122,7 @@ def test_a_first_authority_whose_making_crashed_is_there_or_is_made_again(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.crt", "ca.key"]
 
 
-def test_one_command_at_a_time_changes_the_files(directory: Path) -> None:
+def test_commands_that_change_the_files_exclude_each_other(directory: Path) -> None:
     other = os.open(directory, os.O_RDONLY)
     try:
         with rotation.exclusive(directory), pytest.raises(BlockingIOError):
@@ -139,10 +139,10 @@ def test_no_client_outlives_its_authority(directory: Path, monkeypatch: pytest.M
     assert client.not_valid_after_utc == authority.certificate.not_valid_after_utc
 
 
-# --- who would be cut off -----------------------------------------------------------------------------
+# --- clients that would lose access --------------------------------------------------------------------
 
 
-def test_who_has_not_renewed_would_be_cut_off() -> None:
+def test_clients_that_have_not_renewed_are_found() -> None:
     trusted = [Authority.make(f"the {which} CA").certificate for which in ("third", "second")]
     ended = authority_module.authority_id(Authority.make("the first CA").certificate)
     new, old = map(authority_module.authority_id, trusted)
@@ -153,26 +153,26 @@ def test_who_has_not_renewed_would_be_cut_off() -> None:
         known = {"serial": serial, "user": "alice", "role": Role.ANALYST, "authority": authority}
         return Certificate.model_validate({**known, **times, "renews": renews, **more})
 
-    def cut_off(*rows: Certificate) -> list[str]:
+    def losing(*rows: Certificate) -> list[str]:
         return [each.serial for each in rotation.not_renewed(rows, trusted)]
 
-    assert cut_off(row("a", old)) == ["a"]
-    assert cut_off(row("a", "")) == ["a"]  # recorded while there had been only one
-    assert cut_off(row("a", new)) == []
-    assert cut_off(row("a", old, expires_at=moment - timedelta(days=1))) == []
-    assert cut_off(row("a", old, revoked_at=moment)) == []
-    # Who has a certificate of one that has ended was cut off then.
-    assert cut_off(row("a", ended)) == []
+    assert losing(row("a", old)) == ["a"]
+    assert losing(row("a", "")) == ["a"]  # recorded when there was only one authority
+    assert losing(row("a", new)) == []
+    assert losing(row("a", old, expires_at=moment - timedelta(days=1))) == []
+    assert losing(row("a", old, revoked_at=moment)) == []
+    # The authority of this one has ended: its holder has lost access already.
+    assert losing(row("a", ended)) == []
     # Another certificate of the same user may be on another machine.
-    assert cut_off(row("a", old), row("b", new, used_at=moment)) == ["a"]
-    # A renewal whose answer was lost is none.
-    assert cut_off(row("a", old), row("b", new, renews="a")) == ["a"]
-    assert cut_off(row("a", old), row("b", new, renews="a", used_at=moment)) == []
-    # Renewed before, by way of another.
+    assert losing(row("a", old), row("b", new, used_at=moment)) == ["a"]
+    # A renewal that was never used may have been lost on its way.
+    assert losing(row("a", old), row("b", new, renews="a")) == ["a"]
+    assert losing(row("a", old), row("b", new, renews="a", used_at=moment)) == []
+    # Renewed in two steps.
     chain = (
         row("a", old),
         row("b", old, renews="a", used_at=moment),
         row("c", new, renews="b", used_at=moment),
     )
-    assert cut_off(*chain) == []
-    assert cut_off(*chain[:2]) == ["a", "b"]
+    assert losing(*chain) == []
+    assert losing(*chain[:2]) == ["a", "b"]

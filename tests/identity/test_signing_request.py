@@ -1,29 +1,15 @@
-"""What is taken of a signing request, and what is not."""
+"""Which signing requests are accepted."""
 
 import base64
-from typing import Any
 
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import NameOID
 
 from agent.errors import AgentError, Problem
-from agent.identity import signing_request
-
-SHA256 = hashes.SHA256()
-
-
-def make(key: Any, digest: Any = SHA256) -> x509.CertificateSigningRequest:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
-    return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, digest)
-
-
-def pem(key: Any, digest: Any = SHA256) -> str:
-    return make(key, digest).public_bytes(Encoding.PEM).decode()
-
+from agent.identity.signing_request import is_accepted, public_key
+from tests.support.pki import make_signing_request, signing_request
 
 KEYS = {
     "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
@@ -33,18 +19,22 @@ KEYS = {
 
 
 @pytest.mark.parametrize("kind", KEYS)
-def test_the_key_of_a_request_is_taken_from_pem_and_from_base64(kind: str) -> None:
+def test_the_key_is_read_from_pem_and_from_base64(kind: str) -> None:
     key = KEYS[kind]()
-    request = make(key)
+    request = make_signing_request(key)
     text = base64.b64encode(request.public_bytes(Encoding.DER)).decode()
     wrapped = "\n".join(text[start : start + 64] for start in range(0, len(text), 64))
     for form in (request.public_bytes(Encoding.PEM).decode(), text, wrapped + "\n"):
-        assert signing_request.public_key(form) == key.public_key()
+        assert public_key(form) == key.public_key()
+
+
+def rsa_request(exponent: int, bits: int) -> str:
+    return signing_request(rsa.generate_private_key(exponent, bits))
 
 
 def _forged() -> str:
     """Signed with one key, naming another."""
-    hers, his = (make(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+    hers, his = (make_signing_request(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
     der = hers.public_bytes(Encoding.DER)
     point = [
         each.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for each in (hers, his)
@@ -61,30 +51,30 @@ REFUSED = {
     ),
     "a PEM of something else": (lambda: "-----BEGIN PUBLIC KEY-----\nAAAA\n", "must be a PKCS#10"),
     "DER that ends early": (lambda: base64.b64encode(b"\x30\x82\xff\xff").decode(), "must be a PKCS#10"),
-    "P-521": (lambda: pem(ec.generate_private_key(ec.SECP521R1())), "must be of an EC key"),
-    "secp256k1": (lambda: pem(ec.generate_private_key(ec.SECP256K1())), "must be of an EC key"),
-    "Ed25519": (lambda: pem(ed25519.Ed25519PrivateKey.generate(), None), "must be of an EC key"),
-    "RSA of 1024 bits": (lambda: pem(rsa.generate_private_key(65537, 1024)), "must be of an EC key"),
-    "RSA with an exponent of 3": (lambda: pem(rsa.generate_private_key(3, 2048)), "must be of an EC key"),
+    "P-521": (lambda: signing_request(ec.generate_private_key(ec.SECP521R1())), "must be of an EC key"),
+    "secp256k1": (lambda: signing_request(ec.generate_private_key(ec.SECP256K1())), "must be of an EC key"),
+    "Ed25519": (lambda: signing_request(ed25519.Ed25519PrivateKey.generate(), None), "must be of an EC key"),
+    "RSA of 1024 bits": (lambda: rsa_request(65537, 1024), "must be of an EC key"),
+    "RSA with an exponent of 3": (lambda: rsa_request(3, 2048), "must be of an EC key"),
     "signed with another key": (_forged, "signed with the key that it names"),
     "SHA-224": (
-        lambda: pem(ec.generate_private_key(ec.SECP256R1()), hashes.SHA224()),
+        lambda: signing_request(ec.generate_private_key(ec.SECP256R1()), hashes.SHA224()),
         "must be signed with SHA-256",
     ),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_is_not_taken_is_refused_by_the_name_of_the_field(kind: str) -> None:
+def test_a_refused_request_names_the_field(kind: str) -> None:
     text, why = REFUSED[kind]
     with pytest.raises(AgentError) as caught:
-        signing_request.public_key(text())
+        public_key(text())
     assert caught.value.problem is Problem.INVALID_REQUEST
     (error,) = caught.value.fields
     assert error.field == "csr"
     assert why in error.message
 
 
-def test_a_key_that_is_too_large_is_refused_before_anything_is_computed_with_it() -> None:
+def test_a_key_that_is_too_large_is_not_accepted() -> None:
     large = rsa.RSAPublicNumbers(65537, (1 << 8191) + 1).public_key()
-    assert not signing_request._is_bounded(large)
+    assert not is_accepted(large)

@@ -106,7 +106,7 @@ def test_an_expired_authority_issues_nothing_and_can_be_replaced(
     for command in (("issue", "alice"), ("renew",), ("init", "--san", "new.example.org")):
         refused = ready(*command)
         assert refused.status == EXIT_CONFIGURATION
-        assert "authority ended at" in refused.err
+        assert "authority expired at" in refused.err
         assert "`ml-agent rotate-ca`" in refused.err
     assert certificates_of(ready) == []
     assert ready("rotate-ca").status == 0
