@@ -1,0 +1,98 @@
+"""Jobs and their idempotency keys: written once, read back, filtered and paged."""
+
+from pathlib import Path
+
+import pytest
+
+from agent.errors import AgentError, Problem
+from agent.model.job import JobState
+from agent.store.jobs import IdTaken
+from agent.store.store import Store
+from tests.support.jobs import make_job
+
+
+async def test_a_job_reads_back_after_the_file_is_reopened(path: Path) -> None:
+    job = make_job()
+    async with Store.open(path) as store:
+        await store.jobs.add(job, max_waiting=10)
+    async with Store.open(path) as store:
+        assert await store.jobs.get(job.job_id) == job
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_same_key_and_body_return_the_same_job(store: Store) -> None:
+    first = await store.jobs.add(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    again = await store.jobs.add(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    assert again == first
+    assert len((await store.jobs.page()).jobs) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(store: Store) -> None:
+    await store.jobs.add(make_job(), idempotency_key="k", fingerprint="f", max_waiting=10)
+    with pytest.raises(AgentError) as caught:
+        await store.jobs.add(make_job(), idempotency_key="k", fingerprint="g", max_waiting=10)
+    assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
+async def test_keys_belong_to_their_owner(store: Store) -> None:
+    await store.jobs.add(make_job(owner="alice"), idempotency_key="k", fingerprint="f", max_waiting=10)
+    job = await store.jobs.add(make_job(owner="bob"), idempotency_key="k", fingerprint="g", max_waiting=10)
+    assert job.owner == "bob"
+
+
+async def test_a_repeated_key_is_answered_although_the_owner_has_too_many_jobs(store: Store) -> None:
+    first = await store.jobs.add(make_job(), idempotency_key="k", fingerprint="f", max_waiting=1)
+    assert await store.jobs.add(make_job(), idempotency_key="k", fingerprint="f", max_waiting=1) == first
+    with pytest.raises(AgentError) as caught:
+        await store.jobs.add(make_job(), max_waiting=1)
+    assert caught.value.problem is Problem.TOO_MANY_JOBS
+
+
+async def test_no_two_ids_share_their_first_eight_characters(store: Store) -> None:
+    await store.jobs.add(make_job(job_id="abcdefgh2222"), max_waiting=10)
+    with pytest.raises(IdTaken):
+        await store.jobs.add(make_job(job_id="abcdefgh3333"), max_waiting=10)
+
+
+async def test_a_terminal_state_is_written_once(store: Store) -> None:
+    job = await store.jobs.add(make_job(), max_waiting=10)
+    done = job.model_copy(update={"status": JobState.COMPLETED, "revision": 2})
+    assert await store.jobs.update(done)
+    assert not await store.jobs.update(done.model_copy(update={"status": JobState.FAILED, "revision": 3}))
+    assert (await store.jobs.get(job.job_id)) == done
+    assert await store.jobs.active() == []
+
+
+async def test_an_update_from_an_outdated_revision_changes_nothing(store: Store) -> None:
+    job = await store.jobs.add(make_job(), max_waiting=10)
+    newer = job.model_copy(update={"status": JobState.CREATED, "revision": 2})
+    assert await store.jobs.update(newer, manager="boot:1")
+    assert not await store.jobs.update(job.model_copy(update={"cancel_requested": True, "revision": 2}))
+    assert await store.jobs.get(job.job_id) == newer
+    assert await store.jobs.manager_of(job.job_id) == "boot:1"
+
+
+async def test_pages_are_newest_first_without_gap_or_overlap(store: Store) -> None:
+    jobs = [await store.jobs.add(make_job(), max_waiting=10) for _ in range(5)]
+    first = await store.jobs.page(limit=2)
+    second = await store.jobs.page(limit=2, cursor=first.next_cursor)
+    third = await store.jobs.page(limit=2, cursor=second.next_cursor)
+    assert [job.job_id for page in (first, second, third) for job in page.jobs] == [
+        job.job_id for job in reversed(jobs)
+    ]
+    assert third.next_cursor is None
+
+
+async def test_a_page_is_filtered_by_owner_status_and_script(store: Store) -> None:
+    wanted = await store.jobs.add(make_job(owner="alice", script_name="a.py"), max_waiting=10)
+    await store.jobs.add(make_job(owner="bob", script_name="a.py"), max_waiting=10)
+    await store.jobs.add(make_job(owner="alice", script_name="b.py"), max_waiting=10)
+    page = await store.jobs.page(owner="alice", script="a.py", status=JobState.PENDING)
+    assert page.jobs == [wanted]
+
+
+@pytest.mark.parametrize("cursor", ["", "-1", "1;--", "x", "1" * 19, "²"])
+async def test_a_cursor_that_was_never_issued_is_refused(store: Store, cursor: str) -> None:
+    with pytest.raises(AgentError) as caught:
+        await store.jobs.page(cursor=cursor)
+    assert caught.value.fields[0].field == "cursor"
