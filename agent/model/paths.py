@@ -8,6 +8,10 @@ from pathlib import Path
 
 from .base import unit_name
 
+# In the runtime directory:
+UNITS = "systemd/user"  # the directory of compiled units
+LEFT = "ml-job@*.left"  # made by ExecStopPost=: it could not remove the job's container
+
 # Marks: files in an attempt's directory. They are the agent's only proof of what happened to the attempt.
 CLAIMED = "claimed"  # a link to the unit's RuntimeDirectory=, which systemd makes when the unit begins
 STARTED = "input/started"  # made by ExecStartPost=: the container runs. The launcher waits for it.
@@ -84,7 +88,7 @@ class JobPaths:
     @property
     def unit_file(self) -> Path:
         """The compiled unit."""
-        return self.runtime_directory / "systemd/user" / unit_name(self.job_id)
+        return self.runtime_directory / UNITS / unit_name(self.job_id)
 
     @property
     def container_id(self) -> Path:

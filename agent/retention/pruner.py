@@ -25,6 +25,7 @@ from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
 from ..model.job import Removal, RetentionRule
+from ..model.paths import LEFT, UNITS
 from ..model.retention import Totals
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
@@ -37,7 +38,6 @@ INTERVAL = 30.0  # seconds from the end of one round to the next
 UNITS_ALONE = 19  # rounds between two that are about everything
 STEP_JOBS = 25  # jobs of a transaction
 STEP_NAMES = 2000  # names deleted before others have their turn
-LEFT = "ml-job@*.left"  # beside the bus: units/ml-job-ended makes it where a container is still there
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
@@ -199,7 +199,7 @@ class Pruner:
 
     async def _units_due(self, at: datetime) -> list[Due]:
         """By the unit files that are there: a boot has removed them all."""
-        directory = self._settings.runtime_directory / "systemd/user"
+        directory = self._settings.runtime_directory / UNITS
         try:
             names = await asyncio.to_thread(os.listdir, directory)
         except FileNotFoundError:
