@@ -1,16 +1,13 @@
-"""Which addresses a job may reach."""
+"""Which hosts and addresses a job may reach, according to the site's configuration. Pure."""
 
-import contextlib
 import ipaddress
-import socket
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from ..config import EgressSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Where clouds tell a machine its credentials: also what a site calls its own network does not lead there.
+# Where clouds give a machine its credentials. No job reaches these, not even through a site's own networks.
 METADATA = frozenset(
     map(
         ipaddress.ip_address,
@@ -29,8 +26,8 @@ METADATA = frozenset(
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
-# The public Internet is what IANA has given out of IPv6, and all of IPv4, without what its registries of
-# special addresses have. What Python takes for global differs with its version.
+# The public Internet: all of IPv4 and the part of IPv6 that IANA has allocated, without IANA's registries of
+# special addresses. (What Python's ipaddress calls global depends on its version.)
 UNICAST6 = ipaddress.ip_network("2000::/3")
 SPECIAL = tuple(
     map(
@@ -59,39 +56,31 @@ SPECIAL = tuple(
 
 
 @dataclass(frozen=True)
-class RefusedError(Exception):
-    """What the client asked for is not done; it is told why."""
-
-    status: HTTPStatus
-    why: str
-
-
-@dataclass(frozen=True)
 class Policy:
-    """What a site's `[egress.<name>]` says. Pure."""
+    """The rules of one `[egress.<name>]`."""
 
     rules: EgressSettings
 
     def allows(self, host: str, port: int) -> bool:
-        """Whether the site lists the name, or a `*.` above it, with this port."""
+        """Whether the site lists the name with this port, or a `*.` pattern that includes it."""
         parents = [host, *(f"*{host[place:]}" for place, letter in enumerate(host) if letter == ".")]
         return any(f"{name}:{port}" in self.rules.allow for name in parents)
 
-    def leads_to(self, address: Address) -> bool:
-        """Whether an address that a listed name has may be connected to."""
-        held = _embedded(address)
-        # A translator may have any prefix; the address it leads to stands at the end, as a rule (RFC 6052).
+    def permits(self, address: Address) -> bool:
+        """Whether a job may connect to this address of a listed name."""
+        held = embedded(address)
+        # A translator may have any prefix. The IPv4 address is usually at the end (RFC 6052).
         if held in METADATA or _last_bits(address) in METADATA:
             return False
         return any(held in network for network in self.rules.private) or _is_public(held)
 
-    def names(self, address: Address) -> bool:
-        """Whether the site has named this very address, and not only a network that has it."""
-        return ipaddress.ip_network(_embedded(address)) in self.rules.private
+    def names_exactly(self, address: Address) -> bool:
+        """Whether the site names this very address, and not only a network that includes it."""
+        return ipaddress.ip_network(embedded(address)) in self.rules.private
 
 
-def _embedded(address: Address) -> Address:
-    """The IPv4 address within one of IPv6 that a gateway or the kernel would turn into it."""
+def embedded(address: Address) -> Address:
+    """The IPv4 address to which a gateway or the kernel would translate an IPv6 address; else the address."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in NAT64:
             return _last_bits(address)
@@ -104,15 +93,5 @@ def _last_bits(address: Address) -> ipaddress.IPv4Address:
 
 
 def _is_public(address: Address) -> bool:
-    given_out = address.version == 4 or address in UNICAST6
-    return given_out and not any(address in network for network in SPECIAL)
-
-
-def _is_the_hosts(address: Address) -> bool:
-    """Whether the host has the address, or the one within it: only its own can be bound to."""
-    for each in {address, _embedded(address)}:
-        family = socket.AF_INET if each.version == 4 else socket.AF_INET6
-        with contextlib.suppress(OSError), socket.socket(family) as own:
-            own.bind((str(each), 0))
-            return True
-    return False
+    allocated = address.version == 4 or address in UNICAST6
+    return allocated and not any(address in network for network in SPECIAL)

@@ -87,10 +87,7 @@ async def test_a_thread_is_told_that_its_caller_was_cancelled_and_its_result_is_
     with pytest.raises(asyncio.CancelledError):
         await caller
 
-    async def was_discarded() -> bool:
-        return discarded == ["result"]
-
-    await until(was_discarded)
+    await until(lambda: discarded == ["result"])
 
 
 async def test_a_thread_returns_its_result_to_a_caller_that_waits() -> None:

@@ -62,12 +62,9 @@ async def at_work(one: Archiver) -> AsyncIterator[None]:
     await one.load()
     task = asyncio.create_task(one.run())
 
-    async def idle() -> bool:
-        return one.idle
-
     try:
         yield
-        await until(idle)
+        await until(lambda: one.idle)
         assert not task.done()
     finally:
         task.cancel()

@@ -79,10 +79,7 @@ async def test_a_follower_from_before_the_start_sees_every_line_to_the_last() ->
     unit, tail = Unit(), Tail()
     follower = asyncio.create_task(followed(unit, tail))
 
-    async def is_followed() -> bool:
-        return unit.name in tail.units
-
-    await until(is_followed)
+    await until(lambda: unit.name in tail.units)
     await unit.start("seq 1 3000")
     assert await follower == [b"%d" % number for number in range(1, 3001)]
 

@@ -53,13 +53,10 @@ async def test_the_journal_is_read_once_for_all_and_only_while_somebody_follows(
 ) -> None:
     reader = Tail(journal.open)
 
-    async def closed() -> bool:
-        return journal.open_now == 0
-
     for times in (1, 2):
         async with reader.subscribe(UNIT), reader.subscribe(UNIT), reader.subscribe(OTHER):
             assert journal.opened == 2 * times  # one for what is printed, one for what was dropped
-        await until(closed)
+        await until(lambda: journal.open_now == 0)
 
 
 async def test_what_journald_dropped_comes_before_the_line_that_came_after_it(
@@ -176,12 +173,8 @@ async def test_an_account_without_any_entry_yet_gets_its_first() -> None:
     # Of a match that nothing has yet, sd_journal_next(3) would leave out the first entry behind the end.
     reader = tail.NewEntries(b"SYSLOG_IDENTIFIER=" + (name := secrets.token_hex(8).encode()))
     await run("systemd-cat", "-t", name.decode(), "echo", "first")
-
-    async def there() -> bool:
-        return reader.next()
-
     try:
-        await until(there)
+        await until(reader.next)
         assert reader.field(b"MESSAGE") == b"first"
         assert reader.field(b"_UID") == b"%d" % os.getuid()
         assert reader.field(b"NO_SUCH_FIELD") is None
