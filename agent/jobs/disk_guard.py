@@ -16,7 +16,7 @@ log = logging.getLogger("ml-agent")
 
 INTERVAL = 3.0  # seconds between two looks; a job may overshoot by what it can write in two of them
 MIN_GROWTH = 2**20  # bytes between two looks; a job that has written less did not take the room
-FULL = "The disk was about to be full, and the job was writing the most to it."
+FULL = "The disk was almost full, and this job was writing the most to it."
 
 
 class DiskGuard:
@@ -79,5 +79,5 @@ class DiskGuard:
             if disk.free >= floor / 2:
                 return
             most = max(running, key=lambda job: job.started_at or job.created_at)
-        log.warning("only %d bytes are free: job %s is ended", disk.free, most.job_id)
+        log.warning("only %d bytes are free: ending job %s", disk.free, most.job_id)
         self._reconciler.end(most, Reason.STORAGE_FULL, FULL)

@@ -1,4 +1,4 @@
-"""From a job's record to the plan of its unit: what the unit says is looked up when the attempt starts."""
+"""Prepares an attempt: its files, and everything that its unit contains."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from .attempt import AttemptFiles
 
 
 class Preparation:
-    """Plans units. `hooks` is the directory of the programs that leave a unit's marks."""
+    """Looks up what units contain. `hooks` is the directory of the programs that leave their marks."""
 
     def __init__(self, settings: Settings, snapshots: Snapshots, podman: Podman, hooks: Path) -> None:
         self._settings = settings
@@ -24,7 +24,7 @@ class Preparation:
         self._hooks = hooks
 
     async def prepare(self, job: Job) -> JobUnit:
-        """Lays out the files of the job's attempt, and plans its unit.
+        """Lays out the files of the job's attempt, and returns the values of its unit.
 
         Raises `AgentError`: configuration, ref-not-found, secret-missing, storage-full, host.
         """
@@ -34,13 +34,13 @@ class Preparation:
         network = settings.network(job.network)
         if network is None:
             raise AgentError(
-                Problem.CONFIGURATION, f"The site's configuration has no network {job.network} any more."
+                Problem.CONFIGURATION, f"The site's configuration no longer has the network {job.network}."
             )
         with scripts_of(job):
             snapshot = await self._snapshots.tree(job.commit)
         return JobUnit(
             job_id=job.job_id,
-            # Without a digest the image was not there; Podman will say so in the job's log.
+            # The digest is empty if the image was missing. Podman says so in the job's log.
             image=image_of(job) if job.image_digest else job.image,
             network=network,
             limits=settings.jobs.resolve(job.limits),
@@ -83,7 +83,7 @@ async def mounted_secrets(podman: Podman, names: Iterable[str], owner: str) -> l
 
 @contextlib.contextmanager
 def scripts_of(job: Job) -> Iterator[None]:
-    """Says in its own words that a job's commit is gone: the client that runs it again named no `ref`."""
+    """Rewords ref-not-found for a job whose commit is gone: the client has named no `ref`."""
     try:
         yield
     except AgentError as error:
@@ -91,6 +91,6 @@ def scripts_of(job: Job) -> Iterator[None]:
             raise
         raise AgentError(
             Problem.REF_NOT_FOUND,
-            f"The scripts of job {job.job_id}, at commit {job.commit}, cannot be found any more.",
-            "Submit the script anew: the job will run the commit of today.",
+            f"The scripts of job {job.job_id}, at commit {job.commit}, can no longer be found.",
+            "Submit the script as a new job, which runs the current commit.",
         ) from error

@@ -173,12 +173,12 @@ class Reconciler:
         """Commits the start before systemd hears of it. Raises `AgentError` if the job must wait."""
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
-            raise AgentError(Problem.HOST, "The host is shutting down; the next boot tries the job again.")
+            raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
         disk = shutil.disk_usage(self._settings.state_directory)
         if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
             raise AgentError(
                 Problem.STORAGE_FULL,
-                f"It waits until {self._settings.state_directory} has {floor} bytes free.",
+                f"The job waits until {self._settings.state_directory} has {floor} bytes free.",
             )
         await self._registry.change(active, _admission, manager=manager)
 
@@ -186,7 +186,7 @@ class Reconciler:
         """Makes the job's unit and asks systemd to start it. A unit that was claimed never starts again."""
         job = active.job
         if active.start_requests >= MAX_START_REQUESTS:
-            message = f"systemd did not begin to start the unit. {active.refusal}".rstrip()
+            message = f"systemd did not start the unit. {active.refusal}".rstrip()
             await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, message))
             return
         try:
@@ -256,7 +256,7 @@ class Reconciler:
         if told is None and state.result == "oom-kill":
             result = Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
         elif told is None:
-            result = interrupted(f"The unit ended ({state.result}) and left no record of how the script did.")
+            result = interrupted(f"The unit ended ({state.result}) without a record of how the script ended.")
         else:
             result = _without_record(self._outcome(job, files, told), told)
         facts = {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
@@ -339,6 +339,6 @@ def _without_record(result: Outcome, told: ExitRecord) -> Outcome:
     ):
         return result
     return interrupted(
-        f"The unit's exit record is missing; systemd's journal has its result, {told.result}, and not"
+        f"The unit's exit record is missing. systemd's journal has the unit's result, {told.result}, but not"
         " how the script ended."
     )

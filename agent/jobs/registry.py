@@ -222,7 +222,7 @@ class Registry:
         async with self._charging if gives_back else contextlib.nullcontext():
             use = self._queue.use_after(changed) if gives_back else None
             if not await self._store.update(changed, manager=manager, use=use, deed=deed):
-                raise AgentError(Problem.INTERNAL, f"Job {changed.job_id} was changed by another agent.")
+                raise AgentError(Problem.INTERNAL, f"Another agent has changed job {changed.job_id}.")
             if use is not None:
                 self._queue.charge(use)
 

@@ -1,4 +1,4 @@
-"""What it takes to accept a job: a new one, or one that is run again."""
+"""Accepts jobs: new ones, and reruns of earlier ones."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from .registry import Registry
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 
-# What a job that is run again takes over from the one before it, whatever its request changes.
+# Fields that a rerun takes over from the earlier job, whatever its request changes.
 RERUN_AS_IT_WAS = (
     "script_name",
     "name",
@@ -98,10 +98,10 @@ class Submission:
         idempotency_key: str | None = None,
         by: Caller | None = None,
     ) -> Job:
-        """A new job of `owner` that runs what `earlier` ran: commit, image, parameters, limits, or `changes`.
+        """A new job of `owner` with the commit, image, parameters and limits of `earlier`, except `changes`.
 
-        Its secrets are the owner's, its priority is never above 0. Raises what `submit` raises, and
-        `AgentError` (image-missing) where the image with that digest is not on the host any more.
+        It gets the secrets of `owner`, and a priority of 0 at most. Raises what `submit` raises, and
+        `AgentError` (image-missing) if the image with that digest is no longer on the host.
         """
         fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
         if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
@@ -148,8 +148,8 @@ class Submission:
         if job.image_digest and await self._podman.image(image_of(job)) is None:
             raise AgentError(
                 Problem.IMAGE_MISSING,
-                f"The image that job {job.job_id} ran, {image_of(job)}, is not on the host any more.",
-                "Submit the script anew: the job will run the image of today.",
+                f"The image that job {job.job_id} ran, {image_of(job)}, is no longer on the host.",
+                "Submit the script as a new job, which runs the current image.",
             )
 
     def _limits(self, wanted: Limits) -> Limits:
@@ -172,7 +172,9 @@ class Submission:
             if value is not None and value > maximum[name]
         )
         if errors:
-            raise AgentError(Problem.INVALID_REQUEST, "The job asks for too much.", fields=errors)
+            raise AgentError(
+                Problem.INVALID_REQUEST, "The job requests more than this host allows.", fields=errors
+            )
         return limits
 
 
@@ -204,21 +206,26 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     if twice := same_variable(hyperparameters):
         raise AgentError(
             Problem.INVALID_REQUEST,
-            "Two hyperparameters would be one environment variable.",
-            "Write each as the job that is run again has it.",
-            (FieldError(f"hyperparameters.{twice[1]}", f"is {twice[0]} of job {earlier.job_id}"),),
+            "Two hyperparameters would set the same environment variable.",
+            "Write each name exactly as the earlier job does.",
+            (
+                FieldError(
+                    f"hyperparameters.{twice[1]}",
+                    f"sets the same variable as {twice[0]} of job {earlier.job_id}",
+                ),
+            ),
         )
     try:
         PARAMETERS.validate_python(hyperparameters)
     except ValidationError as error:
         raise AgentError(
             Problem.INVALID_REQUEST,
-            f"With those of job {earlier.job_id} they are too many hyperparameters, or too large.",
-            "Submit a new job with those that it needs.",
+            f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
+            "Submit a new job with only the hyperparameters that it needs.",
             (
                 FieldError(
                     "hyperparameters",
-                    f"must be {MAX_PARAMETERS} at most, of {MAX_PARAMETERS_SIZE} bytes together",
+                    f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together",
                 ),
             ),
         ) from error

@@ -93,7 +93,7 @@ async def test_a_job_starts_once_the_disk_has_enough_free_bytes(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**6, 0, free))
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
-        await until(lambda: caplog.text.count("It waits until") > 2)
+        await until(lambda: caplog.text.count("The job waits until") > 2)
         assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
         free = 1000
         await until(lambda: job.unit in scene.units.started)

@@ -150,7 +150,7 @@ async def test_no_attempt_starts_while_the_host_shuts_down(
         job = await soon.begun(jobs, max_attempts=2)
         soon.units.stopping = True
         soon.ends(jobs, job, "success exited 143", stopping="success")
-        await until(lambda: caplog.text.count("The host is shutting down; the next boot tries") > 2)
+        await until(lambda: caplog.text.count("The host shuts down; the job is retried") > 2)
         waiting = await jobs.registry.get(job.job_id)
         assert (waiting.status, waiting.attempt) == (JobState.PENDING, 2)
     soon.units.stopping, soon.units.identity = False, "boot:2"

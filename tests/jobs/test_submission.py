@@ -112,7 +112,7 @@ async def test_a_job_whose_commit_is_gone_says_so(scene: Scene, later: bool) -> 
         await jobs.submission.rerun("alice", job, Rerun())
     assert (caught.value.problem, caught.value.fields) == (Problem.REF_NOT_FOUND, ())
     assert job.commit in caught.value.message
-    assert "Submit the script anew" in caught.value.hint
+    assert "Submit the script as a new job" in caught.value.hint
     assert len((await jobs.registry.page()).jobs) == 1
     async with driving(jobs):
         ended = await end_of(jobs, job)
