@@ -1,16 +1,16 @@
-"""What the agent says of itself on stderr, which systemd hands on to the journal: a line for each record."""
+"""The agent's own log on stderr, which systemd passes to the journal: one line for each record."""
 
 import logging
 from types import TracebackType
 
-# A line break in somebody's words would begin a line that the agent never said; the others drive terminals.
+# A line break in a client's text would look like a line of the agent's. The others control terminals.
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class Formatter(logging.Formatter):
-    """The message on one line, and below it the lines of a traceback, which nobody takes for a message."""
+    """The message on one line, and the indented lines of a traceback below it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The message without control characters."""
@@ -23,7 +23,7 @@ class Formatter(logging.Formatter):
 
 
 def configure() -> None:
-    """Sends everything from INFO on to stderr."""
+    """Sends records of level INFO and above to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

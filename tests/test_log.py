@@ -12,17 +12,17 @@ def said(message: str, *arguments: object, error: BaseException | None = None) -
 
 
 @pytest.mark.parametrize("text", ["\n", "\r", "\x1b[2J", "\0", "\x7f", "\x85", "\x9b", "\u2028"])
-def test_a_message_is_one_line_that_drives_no_terminal(text: str) -> None:
+def test_a_message_is_one_printable_line(text: str) -> None:
     (line,) = said("GET %s: refused", f"/a{text}job x: COMPLETED")
     assert line.isprintable()
     assert line.startswith("GET /a\\x")
 
 
-def test_what_is_no_control_is_said_as_it_is() -> None:
+def test_printable_text_is_unchanged() -> None:
     assert said("M\u00fcnchen \u6771\u4eac: 50 %%") == ["M\u00fcnchen \u6771\u4eac: 50 %%"]
 
 
-def test_a_traceback_has_no_line_that_could_be_a_message() -> None:
+def test_the_lines_of_a_traceback_do_not_look_like_messages() -> None:
     try:
         raise ValueError("a\njob x: COMPLETED\x1b[2J")
     except ValueError as caught:

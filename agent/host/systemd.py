@@ -104,7 +104,7 @@ class Units:
         bus = MessageBus(bus_address=self._address)
         try:
             await bus.connect()
-            bus.add_message_handler(lambda message: self._hear(watch, message))
+            bus.add_message_handler(lambda message: self.handle_signal(message, watch))
             for rule in MATCHES:
                 await _call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "AddMatch", "s", [rule])
             await _call(bus, MANAGER, MANAGER_PATH, "Subscribe")
@@ -115,7 +115,8 @@ class Units:
         finally:
             bus.disconnect()
 
-    def _hear(self, watch: Callable[[str | None], None], message: Message) -> None:
+    def handle_signal(self, message: Message, watch: Callable[[str | None], None]) -> None:
+        """Calls `watch` if a message from the bus is a signal that concerns a unit; see `run`."""
         if message.message_type is not MessageType.SIGNAL:
             return
         if message.member == "PropertiesChanged":

@@ -1,6 +1,6 @@
-"""How a job ended: from the marks that its unit left to the state that is true. Pure but for reading them.
+"""How a job ended: from the marks that its unit left to its terminal state.
 
-`units/ml-job-ended` and `units/ml-job-stopping` write the marks with systemd's own words (systemd.exec(5)).
+`units/ml-job-ended` and `units/ml-job-stopping` write the marks in systemd's terms (systemd.exec(5)).
 """
 
 import os
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from ..model.job import JobState, Reason
 
-MAX_MARK = 1024  # bytes, as the agent sets them aside; a record is about 70
+MAX_MARK = 1024  # bytes, which the agent reserves; a record has about 70
 STOP_SIGNALS = (128 + signal.SIGTERM, 128 + signal.SIGKILL)  # exit statuses of a job that systemd stopped
 
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """systemd's word: `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` ("-" where no main process ended)."""
+    """What systemd recorded: `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` ("-" without a main process)."""
 
     result: str
     code: str
@@ -27,7 +27,7 @@ class ExitRecord:
 
     @property
     def exit_status(self) -> int | None:
-        """The main process' exit status, 128 + n after signal n, None where there was no process."""
+        """The exit status of the main process: 128 + n after signal n, None if there was no process."""
         if self.code == "exited" and self.status.isdigit():
             return int(self.status)
         number = getattr(signal, f"SIG{self.status}", None)
@@ -36,7 +36,7 @@ class ExitRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A terminal state, why, and a sentence for people."""
+    """A terminal state, its reason, and a sentence for people."""
 
     status: JobState
     reason: Reason | None = None
@@ -44,7 +44,7 @@ class Outcome:
 
 
 def read_mark(path: Path) -> tuple[str, datetime] | None:
-    """A mark's text and the time when it was made, or None where there is none."""
+    """The text of a mark and the time when it was made; None if there is no mark."""
     try:
         with open(path, "rb", buffering=0) as file:
             text = file.read(MAX_MARK).decode("ascii", "replace")
@@ -63,7 +63,7 @@ def _modified(state: os.stat_result) -> datetime:
 
 
 def read_record(path: Path) -> ExitRecord | None:
-    """The exit record, or None where there is none, or one that is damaged."""
+    """The exit record; None if it is missing or damaged."""
     mark = read_mark(path)
     if mark is None:
         return None
@@ -76,12 +76,12 @@ def read_record(path: Path) -> ExitRecord | None:
 
 
 def read_excess(path: Path) -> Outcome | None:
-    """Why the agent itself stopped the job: a reason and a sentence; None where it did not."""
+    """Why the agent itself stopped the job; None if it did not."""
     mark = read_mark(path)
     if mark is None:
         return None
     reason, _, message = mark[0].partition(" ")
-    if reason not in list(Reason):  # its name was on the disk before its text, and the power was cut
+    if reason not in list(Reason):  # a power cut came after the name was on the disk, and before the text
         return None
     return Outcome(JobState.FAILED, Reason(reason), message)
 
@@ -89,13 +89,12 @@ def read_excess(path: Path) -> Outcome | None:
 def outcome(
     record: ExitRecord, *, started: bool, stopping: str | None, cancelled: bool, excess: Outcome | None = None
 ) -> Outcome:
-    """The state that the record proves.
+    """The terminal state that an exit record proves.
 
-    `started` tells whether the container was ever up, `stopping` what ExecStop= noted ("success" where
-    somebody asked systemd to stop a live job), `cancelled` whether it was a client who asked, `excess` for
-    what the agent did.
+    `started`: the container ran. `stopping`: what ExecStop= wrote, "success" if somebody asked systemd to
+    stop the running job. `cancelled`: a client asked for the end. `excess`: why the agent stopped the job.
     """
-    # systemd kills a unit that it is told to stop while it starts, without ExecStop=.
+    # A unit that is stopped while it starts is killed, and ExecStop= does not run.
     killed_in_start = record.result in ("success", "exit-code", "signal") and (
         record.exit_status in STOP_SIGNALS and stopping is None
     )
@@ -124,12 +123,12 @@ def outcome(
 
 
 def stopped_by_hand() -> Outcome:
-    """The end of a job whose unit somebody told systemd to stop."""
+    """The end of a job whose unit somebody stopped."""
     return Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
 
 
 def interrupted(message: str) -> Outcome:
-    """The end of a job whose processes are gone and that left no record of how."""
+    """The end of a job whose processes have gone without an exit record."""
     return Outcome(JobState.FAILED, Reason.INTERRUPTED, message)
 
 

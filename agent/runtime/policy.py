@@ -1,7 +1,7 @@
-"""The floor under every job's cage: what its `podman run` must have, and what a drop-in may add to it. Pure.
+"""The isolation that every job must have: options of its `podman run` that are required, allowed or refused.
 
-An option that is not in these tables is refused, whatever it does: nobody has looked at it.
-`docs/cage.md` says the same in plain words; podman-run(1) is the source of the names.
+A site's drop-in may add to the options within these rules. An option that is not in these tables is refused.
+`docs/cage.md` explains the rules; the options are those of podman-run(1). Pure.
 """
 
 import os.path
@@ -18,10 +18,10 @@ ON, OFF = r"true", r"false"
 # Before `run`, podman(1).
 GLOBAL_OPTIONS = {"--events-backend": ANY, "--log-level": ANY}
 
-# Options without a value, unless `=true` or `=false` follows.
+# Options that have no value, unless `=true` or `=false` follows.
 FLAGS = ("-d", "--detach", "--rm", "--replace", "--init", "--read-only", "--read-only-tmpfs", "--http-proxy")
 
-# What each option's value must match. Volumes are looked at besides.
+# What each option's value must match. Volumes have further rules.
 OPTIONS = {
     "-d": ON,
     "--detach": ON,
@@ -47,9 +47,9 @@ OPTIONS = {
     "--tmpfs": ANY,
     "--shm-size": ANY,
     "--secret": r"(?!.*type=env).*",
-    # A bare name would be copied from Podman's own environment.
+    # Podman copies a name without a value from its own environment.
     "--env": r"[^=]+=(.|\n)*",
-    # By a name that the host's root has given it (CDI), such as a GPU's; never by a path.
+    # A name that root has given to a device such as a GPU (CDI), never a path.
     "--device": r"[a-z0-9][a-z0-9.-]*/[a-z0-9_-]+=[A-Za-z0-9:._-]+",
     "-v": ANY,
     "--volume": ANY,
@@ -70,7 +70,7 @@ OPTIONS = {
     "--pids-limit": ANY,
 }
 
-# For the sake of what is said of them: the word behind one of these is not the image.
+# Refused options with a value. They are listed so that the value is not taken for the image.
 REFUSED_WITH_A_VALUE = (
     *("--cap-add", "--pid", "--ipc", "--net", "--uts", "--cgroupns", "--mount", "--group-add"),
     *("--env-file", "--volumes-from", "--pod"),
@@ -88,25 +88,25 @@ MUST = (
     ("--hosts-file", "none"),
 )
 
-# No path of these, below or above them leads into a job: what runs the host, and other jobs' sockets.
+# The host's own paths, with other jobs' sockets. No volume may be one of these, or be below or above one.
 HOSTS_OWN = tuple(map(Path, ("/proc", "/sys", "/dev", "/run", "/var/run")))
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the agent itself has asked for; everything else on the command line is the site's."""
+    """What the agent itself asks for. Everything else on the command line is the site's."""
 
     image: str
     network: str
     seccomp: Path
     volumes: Sequence[str]
     secrets: Sequence[str]  # podman's names
-    state: Path  # the agent's own directory
-    home: Path  # the account's
+    state: Path  # the agent's state directory
+    home: Path  # the account's home directory
 
 
 def objections(command: str, terms: Terms) -> list[str]:
-    """What is wrong with the command line of a job's container, as clauses; none where it is fit to start."""
+    """What is wrong with the command line of a job's container, as clauses; empty if it may start."""
     try:
         words = shlex.split(command)
         place = words.index("run")
@@ -116,7 +116,7 @@ def objections(command: str, terms: Terms) -> list[str]:
     wrong = [f"it has {name}" for name, _, _ in before if name not in GLOBAL_OPTIONS]
     options, image = _options(words[place + 1 :])
     wrong += [f"it lacks {_written(*each)}" for each in _wanted(terms) if not _has(options, *each)]
-    wrong += [f"it has {_written(*each)}" for each in options if not _taken(*each, terms)]
+    wrong += [f"it has {_written(*each)}" for each in options if not _is_allowed(*each, terms)]
     if [name for name, _ in options].count("--network") > 1:
         wrong.append("it has more than one --network")
     wrong += [f"it mounts {place} twice" for place in _mounted_twice(options)]
@@ -126,7 +126,7 @@ def objections(command: str, terms: Terms) -> list[str]:
 
 
 def _mounted_twice(options: Iterable[tuple[str, str]]) -> list[str]:
-    """Places in the container that Podman would refuse to mount at again."""
+    """Places in the container with two mounts, which Podman refuses."""
     places = [value.split(":")[0] for name, value in options if name == "--tmpfs"]
     places += [value.split(":")[1] for name, value in options if name in ("-v", "--volume") and ":" in value]
     counted = Counter(map(os.path.normpath, places))
@@ -144,7 +144,7 @@ def _wanted(terms: Terms) -> Iterator[tuple[str, str]]:
 
 
 def _has(options: Iterable[tuple[str, str]], name: str, value: str) -> bool:
-    """Whether an option is there; of a secret or a mapping, whatever else its value says."""
+    """Whether an option is there. Of a secret and a user mapping, only the first part of the value counts."""
     whole = name not in ("--secret", "--userns")
     return any(
         option == name and (given == value or (not whole and re.split("[,:]", given)[0] == value))
@@ -153,7 +153,7 @@ def _has(options: Iterable[tuple[str, str]], name: str, value: str) -> bool:
 
 
 def _options(words: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
-    """The options in front of the image, and the image. What is not known is taken to have no value."""
+    """The options before the image, and the image. An unknown option is taken to have no value."""
     options: list[tuple[str, str]] = []
     rest = iter(words)
     for word in rest:
@@ -167,7 +167,7 @@ def _options(words: Sequence[str]) -> tuple[list[tuple[str, str]], str]:
     return options, ""
 
 
-def _taken(name: str, value: str, terms: Terms) -> bool:
+def _is_allowed(name: str, value: str, terms: Terms) -> bool:
     pattern = OPTIONS.get(name)
     if pattern is None or not re.fullmatch(pattern, value):
         return False
@@ -181,7 +181,7 @@ def _taken(name: str, value: str, terms: Terms) -> bool:
 
 
 def _may_be_mounted(volume: str, terms: Terms) -> bool:
-    """A site's own volume: read-only, as all jobs have the same, and nothing that belongs to the host."""
+    """Whether a site may mount a volume: read-only, as all jobs share it, and not the host's own."""
     source, _, rest = volume.partition(":")
     _, _, options = rest.partition(":")
     if "ro" not in options.split(",") or "%" in source:

@@ -1,4 +1,4 @@
-"""The user manager over D-Bus. Only the translation of names is pure; the rest asks a real manager."""
+"""The user manager over D-Bus: the translation of its signals, and the host's own manager."""
 
 import asyncio
 import contextlib
@@ -53,14 +53,14 @@ def test_an_object_path_names_its_unit(label: str, name: str) -> None:
     assert unit_of_path(UNIT_PATH_PREFIX + label) == name
 
 
-def test_a_start_that_is_called_off_is_known_until_the_unit_is_asked_for_again() -> None:
+def test_a_start_that_was_cancelled_is_remembered() -> None:
     manager = Units("unix:path=/nowhere")
     for name in (JOB, "other.service"):
-        manager._hear(lambda _: None, removed(name, "canceled"))
-    assert manager.called_off(JOB)
-    assert manager.called_off(JOB)
-    assert manager._called_off == {JOB}
-    manager._hear(lambda _: None, removed(JOB, "done"))
+        manager.handle_signal(removed(name, "canceled"), lambda _: None)
+    for _ in range(2):
+        assert manager.called_off(JOB)
+    assert not manager.called_off("other.service")
+    manager.handle_signal(removed(JOB, "done"), lambda _: None)
     assert manager.called_off(JOB)
 
 
@@ -76,7 +76,7 @@ def test_a_start_that_is_called_off_is_known_until_the_unit_is_asked_for_again()
         ("a state of a later systemd", False, False),
     ],
 )
-def test_a_unit_has_ended_when_nothing_of_it_runs_or_will(
+def test_a_unit_has_ended_when_nothing_runs_and_nothing_is_queued(
     active_state: str, queued: bool, ended: bool
 ) -> None:
     assert UnitState(active_state=active_state, queued=queued).ended == ended
@@ -94,17 +94,17 @@ def test_a_unit_has_ended_when_nothing_of_it_runs_or_will(
         ({"ActiveState": "deactivating"}, False),
     ],
 )
-def test_a_unit_that_changes_is_told_of_unless_it_is_on_its_way(changed: dict[str, str], told: bool) -> None:
+def test_a_change_is_reported_unless_the_state_is_transient(changed: dict[str, str], told: bool) -> None:
     heard: list[str | None] = []
     properties = {name: Variant("s", value) for name, value in changed.items()}
     signal = Message.new_signal(
         UNIT_PATH_PREFIX + "a_2eservice", PROPERTIES, "PropertiesChanged", "sa{sv}as", [UNIT, properties, []]
     )
-    Units("unix:path=/nonexistent")._hear(heard.append, signal)
+    Units("unix:path=/nonexistent").handle_signal(signal, heard.append)
     assert heard == (["a.service"] if told else [])
 
 
-async def test_a_bus_that_is_not_there_is_an_error_with_a_remedy(
+async def test_a_missing_bus_is_an_error_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(systemd, "CALL_TIMEOUT", 0.1)
@@ -126,18 +126,18 @@ async def _running(manager: Units, watch: Callable[[str | None], None]) -> Async
             await task
 
 
-# --- the real one -------------------------------------------------------------------------------------
+# --- the account's own manager -------------------------------------------------------------------------
 
 
 @dataclass
 class Real:
-    """The account's manager, and what it told."""
+    """The account's manager, and what it reported."""
 
     manager: Units
     told: list[str | None] = field(default_factory=list)
 
     async def state_is(self, name: str, active_state: str) -> UnitState:
-        """The unit's state once it is that one and the manager is done with the request that led to it."""
+        """Waits until the unit is in that state and nothing is queued for it."""
 
         async def look() -> UnitState | None:
             state = await self.manager.state(name)
@@ -148,12 +148,8 @@ class Real:
         return state
 
     async def is_told(self, name: str | None, since: int = 0) -> None:
-        """Returns when `watch` was told of the unit."""
-
-        async def look() -> bool:
-            return name in self.told[since:]
-
-        await until(look)
+        """Returns when `watch` was called for the unit."""
+        await until(lambda: name in self.told[since:])
 
 
 @pytest.fixture
@@ -199,7 +195,7 @@ async def test_a_new_unit_starts_without_a_reload_and_stops(real: Real, place: P
 
 
 @pytest.mark.host
-async def test_signals_tell_of_a_unit_that_starts_and_of_one_that_ends(real: Real, place: Place) -> None:
+async def test_signals_report_the_start_and_the_end_of_a_unit(real: Real, place: Place) -> None:
     name = await place("ExecStart=/bin/sleep 0.3")
     await real.manager.start(name)
     await real.state_is(name, "active")
@@ -217,13 +213,13 @@ async def test_a_failed_unit_keeps_its_result(real: Real, place: Place) -> None:
 
 
 @pytest.mark.host
-async def test_a_unit_that_nobody_knows_is_inactive_and_stopped_already(real: Real) -> None:
+async def test_an_unknown_unit_is_inactive_and_can_be_stopped(real: Real) -> None:
     assert await real.manager.state("ml-agent-test-absent.service") == UnitState()
     await real.manager.stop("ml-agent-test-absent.service")
 
 
 @pytest.mark.host
-async def test_a_refusal_is_an_error_in_systemds_words(real: Real, place: Place) -> None:
+async def test_a_refusal_quotes_systemd(real: Real, place: Place) -> None:
     with pytest.raises(NoSuchUnitError, match=r"ml-agent-test-absent\.service not found"):
         await real.manager.start("ml-agent-test-absent.service")
     broken = await place("ExecStart=")
@@ -232,7 +228,7 @@ async def test_a_refusal_is_an_error_in_systemds_words(real: Real, place: Place)
 
 
 @pytest.mark.host
-async def test_a_unit_that_waits_for_its_turn_has_not_ended(real: Real, place: Place) -> None:
+async def test_a_queued_unit_has_not_ended(real: Real, place: Place) -> None:
     slow = await place("Type=oneshot\nExecStart=/bin/sleep 60")
     waiting = await place(f"ExecStart=/bin/true\n[Unit]\nAfter={slow}")
     await real.manager.start(slow)
@@ -256,7 +252,7 @@ async def test_the_managers_identity_survives_a_reexec(real: Real, place: Place)
 
 
 @pytest.mark.host
-async def test_a_reload_is_told_as_a_change_of_anything(real: Real) -> None:
+async def test_a_reload_is_reported_as_a_change_of_anything(real: Real) -> None:
     await real.is_told(None)
     since = len(real.told)
     await run("systemctl", "--user", "daemon-reload")
@@ -264,7 +260,7 @@ async def test_a_reload_is_told_as_a_change_of_anything(real: Real) -> None:
 
 
 @pytest.mark.host
-async def test_a_bus_that_was_restarted_is_found_again_and_told(real: Real, place: Place) -> None:
+async def test_a_restarted_bus_is_connected_again_and_reported(real: Real, place: Place) -> None:
     await real.is_told(None)
     since = len(real.told)
     await run("systemctl", "--user", "restart", "dbus.service")
@@ -284,7 +280,7 @@ async def test_the_manager_is_not_stopping_while_it_runs(real: Real) -> None:
 
 @pytest.mark.host
 @pytest.mark.parametrize("referred", [False, True], ids=["unloaded", "kept loaded"])
-async def test_a_failed_unit_that_is_forgotten_starts_from_its_new_file(
+async def test_a_failed_unit_starts_from_its_new_file_after_forget(
     real: Real, place: Place, tmp_path: Path, referred: bool
 ) -> None:
     name = await place("Type=oneshot\nExecStart=/bin/false")
@@ -297,13 +293,9 @@ async def test_a_failed_unit_that_is_forgotten_starts_from_its_new_file(
     file.write_text(f"[Service]\nType=oneshot\nExecStart=/usr/bin/touch {tmp_path}/new\n")
     await real.manager.forget(name)
     await real.manager.start(name)
-
-    async def ran() -> bool:
-        return (tmp_path / "new").exists()
-
-    await until(ran)
+    await until((tmp_path / "new").exists)
 
 
 @pytest.mark.host
-async def test_a_unit_that_systemd_does_not_know_is_forgotten_already(real: Real) -> None:
+async def test_forgetting_an_unknown_unit_is_no_error(real: Real) -> None:
     await real.manager.forget("ml-agent-test-absent.service")

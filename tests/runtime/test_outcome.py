@@ -41,7 +41,7 @@ def record(result: str, code: str, status: str) -> ExitRecord:
 
 
 def expected(words: tuple[str, str, str], started: bool, stopping: str | None, cancelled: bool) -> object:
-    """The table in words: a stop that was asked for counts first, then a failed start, then the record."""
+    """The rules: a requested stop counts first, then a failed start, then the record."""
     if stopping == "success":
         return (CANCELLED, Reason.CANCELLED if cancelled else Reason.STOPPED)
     if not started:
@@ -67,7 +67,7 @@ def test_only_a_started_job_that_exited_with_0_and_was_not_stopped_is_completed(
             assert stopping != "success"
 
 
-def test_a_job_that_ended_by_itself_just_before_it_was_cancelled_is_completed() -> None:
+def test_a_job_that_ended_just_before_it_was_cancelled_is_completed() -> None:
     result = outcome(record("success", "exited", "0"), started=True, stopping=None, cancelled=True)
     assert result == Outcome(COMPLETED)
 
@@ -81,7 +81,7 @@ def test_a_job_that_ended_by_itself_just_before_it_was_cancelled_is_completed() 
         ("timeout", False, None),
     ],
 )
-def test_a_job_that_the_agent_itself_stopped_says_why_unless_it_ended_otherwise(
+def test_the_agents_own_reason_counts_unless_the_job_ended_otherwise(
     tmp_path: Path, stopping: str | None, cancelled: bool, ends: Reason | None
 ) -> None:
     (tmp_path / "over").write_text(f"artifact-quota The job left too much.{' ' * 900}")
@@ -120,7 +120,7 @@ def test_an_exit_status_is_a_number_as_a_shell_gives_it(code: str, status: str, 
     assert record("x", code, status).exit_status == number
 
 
-def test_a_record_is_read_with_the_time_at_which_it_was_written(tmp_path: Path) -> None:
+def test_a_record_has_the_time_when_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "ended"
     path.write_text("exit-code exited 3 0123456789abcdef0123456789abcdef\n")
     os.utime(path, ns=(0, 1_767_225_600_123_999_999))
@@ -129,7 +129,7 @@ def test_a_record_is_read_with_the_time_at_which_it_was_written(tmp_path: Path) 
     )
 
 
-def test_a_record_that_is_not_there_is_none_and_not_an_error(tmp_path: Path) -> None:
+def test_a_missing_record_is_none(tmp_path: Path) -> None:
     assert read_record(tmp_path / "ended") is None
     assert read_mark(tmp_path / "stopping") is None
 
@@ -142,7 +142,7 @@ def test_a_damaged_record_proves_nothing(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " " * 1024, "no-such-reason text"])
-def test_a_damaged_mark_of_an_excess_is_none(tmp_path: Path, text: str) -> None:
+def test_a_damaged_reason_of_the_agent_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "over"
     path.write_text(text)
     assert read_excess(path) is None
