@@ -16,8 +16,8 @@ COMMANDS = (
     "ruff format --check",
     "mypy",
     "mypy tests/host/systemd_host",
-    "mypy --explicit-package-bases --exclude tests/security/hostile"
-    " tests/bench tests/faults tests/hostile tests/security",
+    "mypy --explicit-package-bases --exclude tests/security/hostile|earlier_state"
+    " tests/bench tests/faults tests/hostile tests/security tests/support",
 )
 
 

@@ -203,7 +203,9 @@ class Served:
             file.write("".join(f"{line}\n" for line in lines))
 
     def artifacts(self, job: Any) -> Path:
-        directory = self.scene.settings.state_directory / "jobs" / job["job_id"] / "attempts/1/artifacts"
+        directory: Path = (
+            self.scene.settings.state_directory / "jobs" / job["job_id"] / "attempts/1/artifacts"
+        )
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 

@@ -629,7 +629,12 @@ async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: 
 
     async def look(name: str) -> list[Item]:
         only = LineFilter(since=None, until=None, grep="x", turn=turn)
-        only._matches = lambda text: matched.append(name) is None and text == "x"
+
+        def matches(text: str) -> bool:
+            matched.append(name)
+            return text == "x"
+
+        only._matches = matches
         items: list[Item] = [Line(n, n, LogSource.JOB, (b"x", b"y")[n % 2], f"c{n}") for n in range(10)]
         return await only(items)
 

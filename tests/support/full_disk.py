@@ -18,7 +18,7 @@ from agent.errors import AgentError
 from agent.host import podman
 from agent.host.podman import LABEL_NAME, Podman, podman_name
 from agent.secrets import secrets
-from agent.secrets.secrets import Credentials
+from agent.secrets.secrets import Secrets
 from tests.support.waiting import until
 
 SIZE = "100m"  # more than must be free, less than what a container's image leaves of it with a file more
@@ -81,7 +81,7 @@ def fill(directory: Path, *, but: int = 0) -> None:
         file.truncate((directory / "fill").stat().st_size - but)
 
 
-async def tried(kept: Credentials) -> list[str]:
+async def tried(kept: Secrets) -> list[str]:
     """A new secret, another value, a removal."""
     return [
         await problem_of(kept.set("new", None, b"x" * 100_000, running=[])),
@@ -94,7 +94,7 @@ async def main(directory: Path) -> dict[str, object]:
     """What happened, in order."""
     told: dict[str, object] = {}
     async with served(directory) as socket, Podman(socket) as client:
-        kept = Credentials(client, runtime_directory=directory, state_directory=directory)
+        kept = Secrets(client, runtime_directory=directory, state_directory=directory)
         for name in NAMES:
             await kept.set(name, None, value(name), running=[])
         fill(directory)
@@ -106,8 +106,8 @@ async def main(directory: Path) -> dict[str, object]:
         told["values afterwards"] = values(directory)
         told["with room again"] = await problem_of(kept.set("first", None, value("first"), running=[]))
         # What it is for: the same without looking first.
-        podman.FREE_BYTES_FOR_SECRETS = 0
-        secrets.FREE_BYTES_FOR_SECRETS = 1
+        for module, least in ((podman, 0), (secrets, 1)):
+            setattr(module, "FREE_BYTES_FOR_SECRETS", least)  # noqa: B010 (each module has a name of its own for it)
         fill(directory, but=4096)
         told["unguarded"] = await problem_of(kept.set("new", None, b"x" * 100_000, running=[]))
         told["values unguarded"] = values(directory)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
@@ -31,7 +32,7 @@ def make_job(owner: str = "alice", **fields: object) -> Job:
     return Job.model_validate(usual | fields)
 
 
-def old_job(**fields: object) -> Job:
+def old_job(**fields: Any) -> Job:
     """A job of alice's that ended a hundred days ago."""
     ended = now() - timedelta(days=100)
     return make_job(status=JobState.CANCELLED, created_at=ended, finished_at=ended, **fields)
