@@ -1,8 +1,7 @@
 """The audit: who did what, when, from where, with what result. Rows are only ever appended.
 
-Each row has the SHA-256 over its number, the hash of the row before it, and its own text, so that none can be
-changed, removed, moved or put in later without breaking every row behind it. Functions with a connection are
-called inside a transaction of the store: a deed and its row are committed together or not at all.
+The hash of a row is the SHA-256 of its number, the hash of the row before it, and its own text. So no row can
+be changed, removed, moved or inserted without breaking every row behind it.
 """
 
 import hashlib
@@ -17,14 +16,14 @@ from pydantic import Field
 
 from ..model.base import Model
 
-MAX_TEXT = 300  # characters of one value in a row; what is longer is cut
+MAX_TEXT = 300  # characters of one value in a row; longer values are cut
 MAX_LIST = 100  # values in a list
 
 Detail = str | int | list[str]
 
 
 class Result(StrEnum):
-    """How it went: something was changed, was shown, or was refused."""
+    """Whether something was changed, shown or refused."""
 
     DONE = "done"
     SHOWN = "shown"
@@ -32,7 +31,7 @@ class Result(StrEnum):
 
 
 class Deed(Model):
-    """What somebody did, or was refused. `details` hold no secret and no hyperparameter's value."""
+    """What somebody did or was refused. `details` never hold a secret or the value of a hyperparameter."""
 
     actor: str
     role: str
@@ -43,27 +42,27 @@ class Deed(Model):
     details: dict[str, Detail] = Field(default_factory=dict)
 
     def about(self, subject: str) -> Self:
-        """The same of another subject, such as a job whose id was not known before."""
+        """The same deed about another subject, such as a job whose id was not known before."""
         return self.model_copy(update={"subject": subject})
 
 
 class Caller(Model):
-    """Who acts, and from where: a certificate's user in a role, or an account of this host."""
+    """Who acts, and from where: the user of a certificate in a role, or an account of this host."""
 
     actor: str
     role: str
     source: str
 
     def did(self, action: str, subject: str = "", /, **details: Detail) -> Deed:
-        """A deed that changes something; recorded in the transaction that does."""
+        """A deed that changes something. It is recorded in the transaction of the change."""
         return self._deed(Result.DONE, action, subject, details)
 
     def was_shown(self, action: str, subject: str = "", /, **details: Detail) -> Deed:
-        """A look at what is another's."""
+        """A look at something that belongs to another user."""
         return self._deed(Result.SHOWN, action, subject, details)
 
     def was_refused(self, action: str, subject: str = "", /, **details: Detail) -> Deed:
-        """An attempt that came to nothing, as the caller may not do it."""
+        """An attempt that was refused because the caller lacks the right."""
         return self._deed(Result.REFUSED, action, subject, details)
 
     def _deed(self, result: Result, action: str, subject: str, details: dict[str, Detail]) -> Deed:
@@ -80,7 +79,7 @@ def _bounded(value: Detail) -> Detail:
 
 @dataclass(frozen=True)
 class Link:
-    """A row's number and hash. That of the newest row, the head, stands for the whole chain."""
+    """A row's number and hash. The newest row's link, the head, identifies the whole chain."""
 
     seq: int
     hash: str
@@ -90,14 +89,14 @@ class Link:
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """The inverse of `str`, None for what is none."""
+        """The inverse of `str`; None where the text is no link."""
         match = re.fullmatch(r"([0-9]{1,18}):([0-9a-f]{64})", text)
         return cls(int(match[1]), match[2]) if match else None
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """A row as it is stored; `entry` is one JSON object in a line."""
+    """A row as it is stored; `entry` is a JSON object in one line."""
 
     seq: int
     entry: str
@@ -105,11 +104,11 @@ class AuditRow:
 
     @property
     def link(self) -> Link:
-        """What the next row has to follow."""
+        """The link that the next row must follow."""
         return Link(self.seq, self.hash)
 
     def content(self) -> dict[str, Any]:
-        """`at` and the members of `Deed`; empty where somebody has made it unreadable."""
+        """`at` and the members of `Deed`; empty if somebody made the entry unreadable."""
         try:
             content = json.loads(self.entry)
         except ValueError:
@@ -119,7 +118,7 @@ class AuditRow:
 
 @dataclass
 class Broken(Exception):
-    """The first row that does not follow from the one before it, and what can be said of that."""
+    """The first row that does not follow the one before it, and why."""
 
     seq: int
     why: str
@@ -129,23 +128,23 @@ class Broken(Exception):
 
 
 def follow(before: Link, row: AuditRow) -> Link:
-    """The link that the row makes behind `before`. Raises `Broken` where it does not follow."""
+    """The row's link, if the row follows `before`; otherwise raises `Broken`."""
     if row.seq != before.seq + 1:
-        raise Broken(before.seq + 1, f"it is missing; behind row {before.seq} comes row {row.seq}")
+        raise Broken(before.seq + 1, f"it is missing; row {row.seq} comes after row {before.seq}")
     if row.hash != seal(before, row.entry):
-        raise Broken(row.seq, f"it was changed, or is not the one that was written behind row {before.seq}")
+        raise Broken(row.seq, f"it was changed, or was not written after row {before.seq}")
     return row.link
 
 
 def write_archive(anchor: Link, rows: Iterable[AuditRow]) -> bytes:
-    """The rows as lines of JSON behind a line with what the first one follows."""
+    """The rows as lines of JSON, after a line with the link that the first row follows."""
     lines: list[dict[str, object]] = [{"anchor": str(anchor)}]
     lines += [{"row": row.seq, "entry": row.entry, "hash": row.hash} for row in rows]
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
 
 def read_archive(data: bytes) -> tuple[Link, list[AuditRow]]:
-    """The inverse of `write_archive`. Raises `Broken` where the text is none."""
+    """The inverse of `write_archive`. Raises `Broken` where the data is no archive."""
     try:
         first, *rest = (json.loads(line) for line in data.splitlines())
         anchor = Link.parse(first["anchor"])
@@ -153,9 +152,9 @@ def read_archive(data: bytes) -> tuple[Link, list[AuditRow]]:
             raise ValueError
         return anchor, [AuditRow(int(line["row"]), str(line["entry"]), str(line["hash"])) for line in rest]
     except (ValueError, KeyError, TypeError) as error:
-        raise Broken(0, "this is no archive of an audit") from error
+        raise Broken(0, "this is not an archive of an audit") from error
 
 
 def seal(before: Link, entry: str) -> str:
-    """The hash of a row with this entry behind `before`."""
+    """The hash of the row with this entry that follows `before`."""
     return hashlib.sha256(f"{before.seq + 1}\n{before.hash}\n{entry}".encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Carries out retention: measures finished jobs, and removes what `retention` says is due, in small steps.
+"""Carries out retention: measures finished jobs, and removes what `rules` say is due, in small steps.
 
-Of each job the record comes first: it says "removed" before the first file goes, and names the directory as
-`leaving` until the last one has gone. Whoever is killed in between leaves the rest to the next one. The agent
-and `ml-agent prune` may be at it at the same time: each step is one transaction that looks again.
+The record changes before the files do: a removal is committed together with a pending deletion of the job's
+directory, which stays until the last file is deleted. After a crash the next run goes on with the pending
+deletions. The agent and `ml-agent prune` may run at once: each step is one transaction that checks again.
 """
 
 import asyncio
@@ -33,18 +33,18 @@ from .rules import Due, files_due, records_due, units_due
 
 log = logging.getLogger("ml-agent")
 
-START_DELAY = 5.0  # seconds after the agent's start, which somebody waits for
+START_DELAY = 5.0  # seconds; a client may be waiting for the agent to start
 INTERVAL = 30.0  # seconds from the end of one round to the next
-UNITS_ALONE = 19  # rounds between two that are about everything
-STEP_JOBS = 25  # jobs of a transaction
-STEP_NAMES = 2000  # names deleted before others have their turn
+UNIT_ROUNDS = 19  # rounds that remove only units, between two that remove everything
+STEP_JOBS = 25  # jobs in one transaction
+STEP_NAMES = 2000  # names deleted without a pause
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
 class Stage(StrEnum):
-    """What of a job goes: systemd's memory of it, its artifacts and log, or all of it.
+    """What is removed: a job's unit, its artifacts and log, or its record.
 
-    Or what jobs of the record need: a snapshot, an image that its name has gone from.
+    Or what no recorded job needs any more: a snapshot of the scripts, an image that has lost its name.
     """
 
     UNIT = "unit"
@@ -56,7 +56,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Pruned:
-    """Something that goes, or went: `name` is a job's id, a snapshot's commit, or an image's digest."""
+    """Something removed or due: `name` is a job's id, a snapshot's commit, or an image's digest."""
 
     stage: Stage
     name: str
@@ -66,33 +66,34 @@ class Pruned:
 
 
 class Pruner:
-    """`plan` says what is due, `prune` removes it, `run` does that again and again."""
+    """`plan` lists what is due, `prune` removes it, `run` prunes again and again."""
 
     def __init__(
         self, settings: Settings, store: Store, units: Units, snapshots: Snapshots, podman: Podman
     ) -> None:
         self._settings = settings
         self._rules = settings.retention
-        self._store = store
+        self._jobs = store.jobs
+        self._records = store.retention
         self._units = units
         self._snapshots = snapshots
         self._podman = podman
-        self._stuck: set[str] = set()  # left to the next agent, and told once
+        self._stuck: set[str] = set()  # jobs whose directories cannot be deleted: each is logged once
 
     @property
     def idle(self) -> bool:
-        """Whether no container of a job that has ended is left: it has copies of the job's secrets."""
-        return not self._left()
+        """Whether no container of an ended job is left: it would hold copies of the job's secrets."""
+        return not self._left_containers()
 
     async def run(self) -> None:
-        """Prunes until it is cancelled; where the host does not let it, it tries again.
+        """Prunes until it is cancelled. An error ends only the round.
 
-        Most rounds are about units: each file of one costs systemd some microseconds whenever a job starts.
+        Most rounds remove only units: each unit file costs systemd some microseconds whenever a job starts.
         """
         await asyncio.sleep(START_DELAY)
         while True:
             await self._round(self.prune())
-            for _ in range(UNITS_ALONE):
+            for _ in range(UNIT_ROUNDS):
                 await asyncio.sleep(INTERVAL)
                 await self._round(self._remove_units())
             await asyncio.sleep(INTERVAL)
@@ -104,29 +105,29 @@ class Pruner:
                 async for one in removed:
                     count, freed = count + 1, freed + one.bytes
         except Exception as error:
-            # What nobody foresaw here must not end the agent: nobody waits for this.
+            # Pruning is never urgent: an unforeseen error must not end the agent.
             log.warning("retention: %s", error, exc_info=None if isinstance(error, AgentError) else error)
         if count:
-            log.info("retention removed %d things of finished jobs, %d bytes", count, freed)
+            log.info("retention removed %d items of finished jobs, %d bytes", count, freed)
 
     async def plan(self) -> list[Pruned]:
-        """What `prune` would remove now. Measures what was not measured, and changes nothing else."""
+        """What `prune` would remove now. Measures jobs that were not measured, and changes nothing else."""
         await self._measure()
-        at, kept = now(), await self._store.retention.totals()
-        oldest = await self._store.retention.oldest_removable(-1, with_files=False)
+        at, kept = now(), await self._records.totals()
+        oldest = await self._records.oldest_removable(-1, with_files=False)
         jobs = records_due(oldest, self._rules, count=kept.jobs, now=at)
         gone = {due.job.job_id for due in jobs}
-        with_files = await self._store.retention.oldest_removable(-1, with_files=True)
+        with_files = await self._records.oldest_removable(-1, with_files=True)
         freed = sum(job.bytes for job in with_files if job.job_id in gone)
         files = files_due(
             (job for job in with_files if job.job_id not in gone),
             self._rules,
-            surplus=kept.bytes - freed - self._max_bytes(),
+            surplus=kept.bytes - freed - byte_limit(self._settings),
             now=at,
         )
         gone |= {due.job.job_id for due in files}
         units = [due for due in await self._units_due(at) if due.job.job_id not in gone]
-        found = await self._store.retention.images_used_only_by([due.job.job_id for due in jobs])
+        found = await self._records.images_used_only_by([due.job.job_id for due in jobs])
         images = [each for each in found if await self._podman.is_only_kept(*each)]
         return [
             *(_pruned(Stage.UNIT, due) for due in units),
@@ -136,12 +137,12 @@ class Pruner:
         ]
 
     async def kept(self) -> Totals:
-        """What there is now."""
-        return await self._store.retention.totals()
+        """What finished jobs take now."""
+        return await self._records.totals()
 
     async def prune(self) -> AsyncGenerator[Pruned]:
-        """Removes what is due and says what went; a step is bounded, and may be the last one."""
-        await self._delete_leaving()
+        """Removes what is due, and yields what was removed. The caller may stop after any item."""
+        await self._delete_directories()
         await self._measure()
         async for one in self._remove_jobs():
             yield one
@@ -153,10 +154,10 @@ class Pruner:
             yield one
 
     async def _measure(self) -> None:
-        while job_ids := await self._store.retention.unmeasured(STEP_JOBS):
+        while job_ids := await self._records.unmeasured(STEP_JOBS):
             began = time.monotonic()
             sizes = {job_id: await self._size(job_id) for job_id in job_ids}
-            await self._store.retention.record_sizes(sizes)
+            await self._records.record_sizes(sizes)
             await _pause(began)
 
     async def _size(self, job_id: str) -> int:
@@ -175,19 +176,19 @@ class Pruner:
                 yield _pruned(Stage.UNIT, due)
 
     async def _remove_containers(self) -> None:
-        """Removes what units could not remove when their jobs ended, as there was no room on the disk."""
-        for mark, job_id in self._left():
-            job = await self._store.jobs.get(job_id)
+        """Removes containers that their units could not remove, because the disk was full."""
+        for mark, job_id in self._left_containers():
+            job = await self._jobs.get(job_id)
             if job is not None and not job.status.terminal:
-                continue  # its next attempt replaces it
+                continue  # the job's next attempt replaces it
             try:
                 await self._podman.remove_container(f"ml-job-{job_id}")
                 mark.unlink(missing_ok=True)
             except (AgentError, OSError) as error:
                 log.warning("retention: the container of job %s stays for now: %s", job_id, error)
 
-    def _left(self) -> list[tuple[Path, str]]:
-        """The marks of containers that are left, and whose; another agent's jobs are not this one's."""
+    def _left_containers(self) -> list[tuple[Path, str]]:
+        """The mark and the job id of each container that is left, without those of another agent's jobs."""
         found = [
             (mark, job_id_of(f"{mark.stem}.service")) for mark in self._settings.runtime_directory.glob(LEFT)
         ]
@@ -198,21 +199,21 @@ class Pruner:
         ]
 
     async def _units_due(self, at: datetime) -> list[Due]:
-        """By the unit files that are there: a boot has removed them all."""
+        """Looks at the unit files that exist: a boot removes them all."""
         directory = self._settings.runtime_directory / UNITS
         try:
             names = await asyncio.to_thread(os.listdir, directory)
         except FileNotFoundError:
             return []
         job_ids = [job_id for name in names if (job_id := job_id_of(name))]
-        # Units of another agent of this account are not in this one's store.
-        jobs = await self._store.retention.removable(job_ids)
+        # This agent's store does not know the units of another agent of the same account.
+        jobs = await self._records.removable(job_ids)
         return units_due(jobs, self._rules, count=len(jobs), now=at)
 
     async def _forget_unit(self, job_id: str) -> bool:
-        """Removes a unit file, and systemd's memory of a failure before that; False where it has to wait.
+        """Resets the unit's failure in systemd, then removes its file; False if that must wait.
 
-        In this order, as only the file tells that there is something to forget.
+        In this order, because only the file shows that there is something to reset.
         """
         unit = unit_name(job_id)
         file = self._settings.paths_of(job_id).unit_file
@@ -233,20 +234,20 @@ class Pruner:
     async def _remove_jobs(self) -> AsyncGenerator[Pruned]:
         while True:
             began = time.monotonic()
-            oldest = await self._store.retention.oldest_removable(STEP_JOBS, with_files=False)
+            oldest = await self._records.oldest_removable(STEP_JOBS, with_files=False)
             found = records_due(oldest, self._rules, count=0, now=now())
-            if len(found) < len(oldest):  # to count them takes longer than to find the old ones
-                count = (await self._store.retention.totals()).jobs
+            if len(found) < len(oldest):  # counting all takes longer than finding the old ones
+                count = (await self._records.totals()).jobs
                 found = records_due(oldest, self._rules, count=count, now=now())
             due = await self._without_units(found)
             if not due:
                 return
             job_ids = [each.job.job_id for each in due]
-            images = await self._store.retention.images_used_only_by(job_ids)
-            done = set(await self._store.retention.remove_jobs(job_ids))
+            images = await self._records.images_used_only_by(job_ids)
+            done = set(await self._records.remove_jobs(job_ids))
             if not done:
                 return
-            await self._delete_leaving()
+            await self._delete_directories()
             for each in due:
                 if each.job.job_id in done:
                     yield _pruned(Stage.JOB, each)
@@ -258,30 +259,30 @@ class Pruner:
     async def _remove_files(self) -> AsyncGenerator[Pruned]:
         while True:
             began, at = time.monotonic(), now()
-            oldest = await self._store.retention.oldest_removable(STEP_JOBS, with_files=True)
+            oldest = await self._records.oldest_removable(STEP_JOBS, with_files=True)
             found = files_due(oldest, self._rules, surplus=0, now=at)
             if len(found) < len(oldest):
-                surplus = (await self._store.retention.totals()).bytes - self._max_bytes()
+                surplus = (await self._records.totals()).bytes - byte_limit(self._settings)
                 found = files_due(oldest, self._rules, surplus=surplus, now=at)
             due = await self._without_units(found)
             removals = {each.job.job_id: Removal(at=at, rule=each.rule) for each in due}
-            done = set(await self._store.retention.remove_files(removals)) if due else set()
+            done = set(await self._records.remove_files(removals)) if due else set()
             if not done:
                 return
-            await self._delete_leaving()
+            await self._delete_directories()
             for each in due:
                 if each.job.job_id in done:
                     yield _pruned(Stage.FILES, each)
             await _pause(began)
 
     async def _without_units(self, due: Sequence[Due]) -> list[Due]:
-        """Those that have no unit any more: its file leads to marks that go with the job's files."""
+        """Those that have no unit any more: the unit's file refers to files that are removed with the job."""
         return [each for each in due if await self._forget_unit(each.job.job_id)]
 
-    async def _delete_leaving(self) -> None:
-        """Deletes the directories of jobs whose record says that they are gone, or is gone itself."""
+    async def _delete_directories(self) -> None:
+        """Carries out the pending deletions."""
         done = []
-        for job_id in set(await self._store.retention.pending_deletions()) - self._stuck:
+        for job_id in set(await self._records.pending_deletions()) - self._stuck:
             directory = self._settings.paths_of(job_id).directory
             try:
                 began = time.monotonic()
@@ -290,16 +291,16 @@ class Pruner:
                     began = time.monotonic()
                 done.append(job_id)
             except OSError as error:
-                # Another user's, say, where the site's drop-ins have a user namespace of another kind.
+                # It may belong to another user, if the site's drop-ins use another kind of user namespace.
                 self._stuck.add(job_id)
                 log.warning(
                     "retention: %s cannot be deleted (%s); try `podman unshare rm -r`", directory, error
                 )
         if done:
-            await self._store.retention.confirm_deleted(done)
+            await self._records.confirm_deleted(done)
 
     async def _remove_images(self, images: Iterable[tuple[str, str]]) -> AsyncGenerator[Pruned]:
-        """Of images that no job in the record ran those that are there for its sake alone."""
+        """Removes those of the images that only the agent's own name keeps."""
         for name, digest in images:
             try:
                 if await self._podman.is_only_kept(name, digest):
@@ -310,15 +311,17 @@ class Pruner:
 
     async def _remove_snapshots(self) -> AsyncGenerator[Pruned]:
         for commit in await asyncio.to_thread(self._snapshots.commits):
-            if await self._store.retention.retire_unused(commit, partial(self._snapshots.retire, commit)):
+            if await self._records.retire_unused(commit, partial(self._snapshots.retire, commit)):
                 yield Pruned(Stage.SNAPSHOT, commit)
         await self._snapshots.sweep()
 
-    def _max_bytes(self) -> int:
-        if self._rules.max_bytes is not None:
-            return self._rules.max_bytes
-        system = os.statvfs(self._settings.state_directory)
-        return system.f_blocks * system.f_frsize // 2
+
+def byte_limit(settings: Settings) -> int:
+    """How many bytes finished jobs' files may take: by default, half of the state's file system."""
+    if settings.retention.max_bytes is not None:
+        return settings.retention.max_bytes
+    system = os.statvfs(settings.state_directory)
+    return system.f_blocks * system.f_frsize // 2
 
 
 def _pruned(stage: Stage, due: Due) -> Pruned:
@@ -327,5 +330,5 @@ def _pruned(stage: Stage, due: Due) -> Pruned:
 
 
 async def _pause(began: float) -> None:
-    """Lets others have as much time as the step took."""
+    """Leaves the disk and the store to others for as long as the step took."""
     await asyncio.sleep(min(time.monotonic() - began, MAX_PAUSE))

@@ -1,7 +1,7 @@
-"""What of the finished jobs is due to go: a function of what there is and of the site's rules.
+"""Which finished jobs are due for removal: pure functions of the jobs and the site's rules.
 
-A job goes in three stages, each with an age and one more bound: its unit (systemd's memory of it), its files
-(artifacts and log), its record. `docs/retention.md` says why.
+A job is removed in three stages: its unit (what systemd remembers of it), its files (artifacts and log) and
+its record. Each stage has an age and one more bound. `docs/retention.md` says why.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from ..model.retention import FinishedJob
 
 @dataclass(frozen=True)
 class Due:
-    """A job of which a stage is to go, and the rule that says so."""
+    """A job that is due for a stage of removal, and the rule that applies."""
 
     job: FinishedJob
     rule: RetentionRule
@@ -24,9 +24,9 @@ class Due:
 def units_due(
     oldest: Iterable[FinishedJob], rules: RetentionSettings, *, count: int, now: datetime
 ) -> list[Due]:
-    """Which of the `count` finished jobs that still have a unit are to lose it; `oldest` come first.
+    """Which of the `count` finished jobs with a unit lose it. `oldest` are in order, oldest first.
 
-    `at_least_hours` is for what a job made; a unit of a job that has ended is worth less than what many cost.
+    `at_least_hours` does not protect units: they hold nothing that a job made, and many of them cost time.
     """
     age = timedelta(hours=rules.unit_hours)
     return _due(oldest, None, now - age, RetentionRule.COUNT, surplus=count - rules.max_units)
@@ -35,7 +35,7 @@ def units_due(
 def files_due(
     oldest: Iterable[FinishedJob], rules: RetentionSettings, *, surplus: int, now: datetime
 ) -> list[Due]:
-    """Which jobs are to lose their files, so that `surplus` bytes (of all that is not pinned) are freed."""
+    """Which jobs lose their files, so that at least `surplus` bytes are freed."""
     age = timedelta(days=rules.files_days)
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.BYTES, surplus=surplus)
 
@@ -43,7 +43,7 @@ def files_due(
 def records_due(
     oldest: Iterable[FinishedJob], rules: RetentionSettings, *, count: int, now: datetime
 ) -> list[Due]:
-    """Which of the `count` finished jobs that are not pinned are to be forgotten altogether."""
+    """Which of the `count` finished, unpinned jobs lose their record."""
     age, surplus = timedelta(days=rules.record_days), count - rules.max_jobs
     return _due(oldest, _untouchable(rules, now), now - age, RetentionRule.COUNT, surplus=surplus)
 
@@ -60,9 +60,9 @@ def _due(
     *,
     surplus: int,
 ) -> list[Due]:
-    """From the oldest on: what ended at `expired` or before, and as many more as make up the surplus.
+    """The jobs that ended at `expired` or before, then more, oldest first, until the surplus is gone.
 
-    But nothing that ended after `untouchable`.
+    None that ended after `untouchable`.
     """
     due = []
     for job in oldest:

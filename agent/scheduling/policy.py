@@ -1,8 +1,8 @@
-"""Whose turn it is: pure functions of what the host gives, what runs and what waits.
+"""Which waiting job starts next: pure functions of the host's capacity, the running and the waiting jobs.
 
-Order: priority, then the user who had least of the host of late, then age. The first job that does not fit
-gets a reservation; a job behind it may pass only where that does not delay it (EASY backfill: Lifka, "The
-ANL/IBM SP Scheduling System", 1995). Times are seconds since the epoch.
+Order: priority, then the user with the least recent use of the host, then age. The first job that does not
+fit gets a reservation. A job behind it may start only if that does not delay the reservation (EASY backfill:
+Lifka, "The ANL/IBM SP Scheduling System", 1995). Times are seconds since the epoch.
 """
 
 import heapq
@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
 
-# What a job counts for at the least. To start one costs the host, however short it is; and since it counts
-# from its start on, users whose jobs start together take turns.
+# The least that a job counts for. Starting a job costs the host, however short the job is. And because it
+# counts as soon as it starts, users whose jobs start together take turns.
 LEAST_SECONDS = 10.0
-# A lowered priority comes one step nearer to 0 each time the job has waited so long: it waits, not for ever.
+# A lowered priority rises one step towards 0 each time the job has waited this long, so it starts some day.
 AGEING_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """An amount of each thing that jobs take. CPUs are thousandths: sums of them must be exact."""
+    """An amount of each resource that jobs take. CPUs are in thousandths, so that sums are exact."""
 
     jobs: int
     millicpus: int
@@ -31,7 +31,7 @@ class Room:
 
     @classmethod
     def of(cls, *, cpus: float, memory_bytes: int, jobs: int = 1) -> "Room":
-        """The room of one job, or of as many as given."""
+        """The room of one job, or of `jobs` jobs."""
         return cls(jobs, round(cpus * 1000), memory_bytes)
 
     def __add__(self, other: "Room") -> "Room":
@@ -45,7 +45,7 @@ class Room:
         )
 
     def holds(self, other: "Room") -> bool:
-        """Whether there is enough of everything."""
+        """Whether there is enough of each resource."""
         return (
             self.jobs >= other.jobs
             and self.millicpus >= other.millicpus
@@ -53,10 +53,10 @@ class Room:
         )
 
     def share_of(self, capacity: "Room") -> float:
-        """The part of the host that this keeps from others: that of the thing it takes most of.
+        """The share of the host that this takes: the largest of its shares of each resource.
 
-        Dominant resource fairness (Ghodsi and others, NSDI 2011): whoever takes all memory leaves no CPU
-        to anybody either.
+        Dominant resource fairness (Ghodsi and others, NSDI 2011): a job that takes all memory leaves no CPU
+        that others could use.
         """
         return max(
             self.jobs / capacity.jobs,
@@ -67,9 +67,9 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job in the queue. `sequence` is the order of acceptance, `since` when it was accepted.
+    """A job in the queue. `sequence` is the order of acceptance, `since` the time of acceptance.
 
-    `longest` is the most seconds that it can have its room: besides its run time, to start and to stop.
+    `longest` is the most seconds that it can hold its room: to start, to run and to stop.
     """
 
     job_id: str
@@ -82,7 +82,7 @@ class Waiting:
     longest: float = math.inf
 
     def level(self, now: float) -> int:
-        """The priority, a lowered one aged."""
+        """The priority; a lowered one rises with age."""
         if self.priority >= 0:
             return self.priority
         return min(0, self.priority + int(max(0.0, now - self.since) // AGEING_SECONDS))
@@ -90,9 +90,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A job that takes room since `since`, until `ends_by` at the latest: its run-time limit.
+    """A job that has held room since `since`, and must end by `ends_by`, its run-time limit.
 
-    Where the clock was set on, it counts for `longest` seconds at the most.
+    It counts for at most `longest` seconds, even if the clock was set forward.
     """
 
     job_id: str
@@ -103,16 +103,16 @@ class Running:
     longest: float = math.inf
 
     def had(self, now: float) -> float:
-        """How many seconds it has had its room."""
+        """How many seconds it has held its room."""
         return min(now - self.since, self.longest)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that a decision rests on.
+    """Everything that a decision depends on.
 
-    `used` is what each user had of late, in seconds of the whole host, decayed to `now`, without what runs.
-    `reserved` is the job that the last decision kept room for.
+    `used` is each user's recent use without running jobs, in seconds of the whole host, decayed to `now`.
+    `reserved` is the job that the last decision reserved room for.
     """
 
     now: float
@@ -126,7 +126,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Who starts now, in this order, and which job room is kept for."""
+    """The jobs that start now, in this order, and the job that room is reserved for."""
 
     start: tuple[str, ...]
     reserved: str | None
@@ -134,7 +134,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A waiting job's place, from 1, and what it waits for as the end of a sentence."""
+    """A waiting job's place, from 1, and what it waits for: a text that completes "it waits for"."""
 
     position: int
     waits_for: str
@@ -142,7 +142,7 @@ class Turn:
 
 @dataclass(slots=True)
 class _Reservation:
-    """Room kept for a job: what it lacks, when that is surely free, and what else is free by then."""
+    """Room reserved for a job: what it lacks now, by when that is free, and what else is free then."""
 
     job: Waiting
     lacks: str
@@ -151,7 +151,7 @@ class _Reservation:
 
 
 def decide(snapshot: Snapshot) -> Decision:
-    """The waiting jobs that start now. Deterministic; never over the capacity or a user's limit."""
+    """The waiting jobs that start now. Deterministic; never exceeds the capacity or a user's limit."""
     walk = _Walk(snapshot)
     start = []
     if walk.free.jobs > 0:
@@ -175,10 +175,10 @@ def explain(snapshot: Snapshot) -> dict[str, Turn]:
 
 
 def in_order(snapshot: Snapshot) -> Iterator[Waiting]:
-    """The line: by priority, then by what each user had, then by age.
+    """The waiting jobs in order: by priority, then by each user's use, then by age.
 
-    Each job that goes before counts for its user, so that users take turns. The job that room is kept for
-    stays ahead of its priority: otherwise small jobs of others could push it back for ever.
+    Each job further ahead counts for its user, so that users take turns. The job with the reservation stays
+    first in its priority: otherwise other users' small jobs could push it back for ever.
     """
     now = snapshot.now
     loads = defaultdict(float, snapshot.used)
@@ -191,7 +191,7 @@ def in_order(snapshot: Snapshot) -> Iterator[Waiting]:
 
 
 def _take_turns(snapshot: Snapshot, loads: dict[str, float], jobs: Sequence[Waiting]) -> Iterator[Waiting]:
-    """Jobs of one priority, oldest first, so that whoever has the least load goes next; adds to `loads`."""
+    """Orders jobs of one priority, given oldest first, by their owners' loads, and adds to these."""
     queues: dict[str, list[Waiting]] = defaultdict(list)
     for job in reversed(jobs):
         if job.job_id == snapshot.reserved:
@@ -214,12 +214,12 @@ def _take_turns(snapshot: Snapshot, loads: dict[str, float], jobs: Sequence[Wait
 
 
 def cost(room: Room, capacity: Room, seconds: float = 0.0) -> float:
-    """What a job that has run so long counts for, in seconds of the whole host."""
+    """What a job that has run for so long counts for, in seconds of the whole host."""
     return room.share_of(capacity) * max(seconds, LEAST_SECONDS)
 
 
 class _Walk:
-    """One walk along the line: what is still free, and for whom room is kept."""
+    """One pass over the waiting jobs in order: what is still free, and who has the reservation."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -231,7 +231,7 @@ class _Walk:
         self.reservation: _Reservation | None = None
 
     def obstacle(self, job: Waiting) -> str | None:
-        """What keeps the job from starting now, in words; None lets it start."""
+        """What keeps the job from starting now, in words; None if it starts."""
         snapshot, kept = self._snapshot, self.reservation
         if not snapshot.capacity.holds(job.room):
             wanted = _difference(job.room, snapshot.capacity)
@@ -259,14 +259,14 @@ class _Walk:
         return None
 
     def _at_limit(self, job: Waiting) -> bool:
-        """Whether the user runs as many jobs as a user may, one place kept for a job with a reservation."""
+        """Whether the user is at the limit of running jobs; a reserved job of the user counts as running."""
         limit, kept = self._snapshot.max_running_per_user, self.reservation
         if limit is None:
             return False
         return self._counts[job.owner] + (kept is not None and kept.job.owner == job.owner) >= limit
 
     def _reserve(self, job: Waiting) -> _Reservation:
-        """Goes forward in time, from one running job's latest end to the next, until the job fits."""
+        """Goes from one running job's latest end to the next, until the job fits."""
         free, at = self.free, self._snapshot.now
         lacks = _difference(job.room, free)
         ending = sorted(self._running, key=lambda running: (max(at, running.ends_by), running.job_id))
@@ -279,7 +279,7 @@ class _Walk:
 
 
 def _difference(wanted: Room, free: Room) -> str:
-    """What of `wanted` there is not enough of, such as `4 GiB of memory and 2 CPUs`."""
+    """The resources that are short, such as `4 GiB of memory and 2 CPUs`."""
     parts = []
     if wanted.memory_bytes > free.memory_bytes:
         parts.append(f"{_size(wanted.memory_bytes)} of memory")

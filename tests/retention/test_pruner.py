@@ -1,10 +1,11 @@
-"""Retention carried out: over a real store, real directories and real snapshots; systemd is stood in for."""
+"""The pruner over a real store, real directories and real snapshots; systemd and Podman are stand-ins."""
 
 import asyncio
 import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +23,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState, Reason, RetentionRule
 from agent.retention import pruner as pruner_module
-from agent.retention.pruner import Pruned, Pruner, Stage
+from agent.retention.pruner import Pruned, Pruner, Stage, byte_limit
 from agent.scripts.snapshots import Snapshots
 from agent.store.store import Store
 from tests.support.git_repository import commit
@@ -76,7 +77,7 @@ class StandInUnits:
 
 @dataclass
 class StandInPodman:
-    """A Podman with images that have no name any more but the one that keeps them."""
+    """A Podman whose images have only the name that the agent gave them."""
 
     kept: set[str] = field(default_factory=set)
     removed: list[str] = field(default_factory=list)
@@ -98,7 +99,7 @@ class StandInPodman:
 
 @dataclass
 class Scene:
-    """FinishedJob jobs by the hour."""
+    """Finished jobs of any age."""
 
     settings: Settings
     store: Store
@@ -126,7 +127,7 @@ class Scene:
     async def job(
         self, hours: float, *, size: int = 0, ended: bool = True, archived: bool = True, **values: Any
     ) -> Job:
-        """A job that ended so many hours ago, with its unit file and its directory."""
+        """A job that ended this many hours ago, with its unit file and its directory."""
         job_id = new_job_id()
         job = Job(
             job_id=job_id,
@@ -158,7 +159,7 @@ class Scene:
         return job
 
     async def state(self, job: Job) -> str:
-        """What there is of a job."""
+        """What is left of a job."""
         known = await self.store.jobs.get(job.job_id)
         parts = {
             "unit": self.unit_file(job).exists(),
@@ -207,7 +208,7 @@ async def test_a_job_goes_in_stages(scene: Scene) -> None:
     assert removed.model_copy(update={"removed": None, "revision": 2}) == files
 
 
-async def test_with_the_record_goes_the_idempotency_key_and_not_before(scene: Scene) -> None:
+async def test_the_idempotency_key_is_removed_with_the_record(scene: Scene) -> None:
     files, record = await scene.job(91 * DAY), await scene.job(366 * DAY)
     await pruned(scene.pruner())
     assert await scene.store.jobs.by_key("alice", record.job_id, "f") is None
@@ -216,7 +217,7 @@ async def test_with_the_record_goes_the_idempotency_key_and_not_before(scene: Sc
     assert known.job_id == files.job_id
 
 
-async def test_the_oldest_files_go_until_the_rest_fits(scene: Scene) -> None:
+async def test_the_oldest_files_are_removed_until_the_rest_fits(scene: Scene) -> None:
     jobs = [await scene.job(hours, size=1_000_000) for hours in (4, 3, 2, 1)]
     pruner = scene.pruner(max_bytes=2_200_000)
     went = await pruned(pruner)
@@ -227,7 +228,7 @@ async def test_the_oldest_files_go_until_the_rest_fits(scene: Scene) -> None:
     assert await pruned(pruner) == []
 
 
-async def test_more_jobs_than_are_to_be_kept_go_oldest_first(scene: Scene) -> None:
+async def test_surplus_jobs_are_removed_oldest_first(scene: Scene) -> None:
     jobs = [await scene.job(hours) for hours in range(40, 0, -1)]
     await pruned(scene.pruner(max_jobs=3, max_units=2, unit_hours=100))
     assert [await scene.state(job) for job in jobs] == [""] * 37 + ["files record"] + [ALL] * 2
@@ -236,27 +237,25 @@ async def test_more_jobs_than_are_to_be_kept_go_oldest_first(scene: Scene) -> No
 @pytest.mark.parametrize(
     "values", [{"ended": False}, {"archived": False}, {"pinned": True}], ids=lambda v: next(iter(v))
 )
-async def test_what_has_not_ended_is_pinned_or_has_its_log_in_the_journal_alone_stays(
-    scene: Scene, values: dict[str, bool]
-) -> None:
+async def test_active_pinned_and_unarchived_jobs_are_kept(scene: Scene, values: dict[str, bool]) -> None:
     job = await scene.job(1000 * DAY, size=10_000, **values)
     rules = {"max_jobs": 0, "max_bytes": 0, "max_units": 0, "files_days": 0, "record_days": 0}
     assert await pruned(scene.pruner(**rules)) == []
     assert await scene.state(job) == ALL
 
 
-async def test_nothing_goes_in_the_first_hours(scene: Scene) -> None:
+async def test_only_the_unit_is_removed_in_the_first_hours(scene: Scene) -> None:
     job = await scene.job(2, size=10_000)
     rules = {"max_jobs": 0, "max_bytes": 0, "files_days": 0, "record_days": 0}
     assert await pruned(scene.pruner(at_least_hours=3, **rules)) == []
     assert await scene.state(job) == ALL
-    # But for its unit, which systemd reads of whenever another job starts.
+    # Its unit is not protected: systemd reads the file whenever another job starts.
     await pruned(scene.pruner(at_least_hours=3, max_units=0, **rules))
     assert await scene.state(job) == "files record"
     assert len(await pruned(scene.pruner(at_least_hours=1, **rules))) == 1
 
 
-async def test_the_plan_is_what_then_goes_and_changes_nothing(scene: Scene) -> None:
+async def test_the_plan_lists_what_is_removed_then_and_changes_nothing(scene: Scene) -> None:
     jobs = [await scene.job(hours * DAY, size=500_000) for hours in (400, 300, 80, 3, 2, 0.5)]
     pruner = scene.pruner(max_bytes=1_100_000)
     plan = await pruner.plan()
@@ -265,7 +264,7 @@ async def test_the_plan_is_what_then_goes_and_changes_nothing(scene: Scene) -> N
     assert [await scene.state(job) for job in jobs] == ["", *["removed record"] * 3, "files record", ALL]
 
 
-async def test_a_pinned_job_that_is_unpinned_is_left_to_retention_again(scene: Scene) -> None:
+async def test_an_unpinned_job_is_subject_to_retention_again(scene: Scene) -> None:
     job = await scene.job(100 * DAY)
     await scene.store.jobs.pin(job.job_id, pinned=True, limit=1)
     await pruned(scene.pruner())
@@ -275,7 +274,7 @@ async def test_a_pinned_job_that_is_unpinned_is_left_to_retention_again(scene: S
     assert await scene.state(job) == "removed record"
 
 
-async def test_a_job_that_is_pinned_while_it_is_about_to_go_stays(
+async def test_a_job_pinned_just_before_its_removal_is_kept(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await scene.job(100 * DAY)
@@ -297,7 +296,7 @@ async def test_a_unit_that_has_not_ended_keeps_its_job(scene: Scene) -> None:
     assert await scene.state(job) == ALL
 
 
-async def test_without_a_manager_what_has_a_unit_waits_and_the_rest_goes(scene: Scene) -> None:
+async def test_without_a_manager_only_jobs_without_a_unit_are_removed(scene: Scene) -> None:
     waits, goes = await scene.job(100 * DAY), await scene.job(100 * DAY)
     scene.unit_file(goes).unlink()
     scene.units.refuses = AgentError(Problem.HOST, "The user manager does not answer on D-Bus.")
@@ -314,7 +313,7 @@ async def test_units_of_other_agents_are_left_alone(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("hours", [100 * DAY, 400 * DAY])
-async def test_what_a_killed_agent_has_begun_to_remove_is_removed_by_the_next_one(
+async def test_the_next_agent_finishes_a_removal_that_a_killed_one_began(
     scene: Scene, hours: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await scene.job(hours)
@@ -326,14 +325,14 @@ async def test_what_a_killed_agent_has_begun_to_remove_is_removed_by_the_next_on
         patch.setattr(pruner_module, "remove", killed)
         with pytest.raises(RuntimeError):
             await pruned(scene.pruner())
-    # The record says it although the files are still there.
+    # The record has changed, and the files are still there.
     assert await scene.state(job) in ("files", "files removed record")
     await pruned(scene.pruner())
     assert not scene.files(job).exists()
     assert await scene.store.retention.pending_deletions() == []
 
 
-async def test_what_cannot_be_deleted_holds_nothing_else_up(
+async def test_a_directory_that_cannot_be_deleted_delays_no_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, goes = await scene.job(101 * DAY), await scene.job(100 * DAY)
@@ -353,14 +352,14 @@ async def test_what_cannot_be_deleted_holds_nothing_else_up(
     assert not scene.files(stays).exists()
 
 
-async def test_two_at_the_same_time_do_it_once(scene: Scene) -> None:
+async def test_two_pruners_at_once_remove_each_job_once(scene: Scene) -> None:
     jobs = [await scene.job(100 * DAY) for _ in range(60)]
     went = await asyncio.gather(*(pruned(scene.pruner()) for _ in range(2)))
     files = [one.name for each in went for one in each if one.stage is Stage.FILES]
     assert sorted(files) == sorted(job.job_id for job in jobs)
 
 
-async def test_an_image_goes_with_the_last_job_that_ran_it_if_nothing_else_keeps_it(scene: Scene) -> None:
+async def test_an_image_is_removed_with_the_last_job_that_ran_it(scene: Scene) -> None:
     old, shared, current = (f"sha256:{digit * 64}" for digit in "abc")
     for digest in (old, old, shared, current):
         await scene.job(366 * DAY, image_digest=digest)
@@ -374,7 +373,7 @@ async def test_an_image_goes_with_the_last_job_that_ran_it_if_nothing_else_keeps
     assert scene.podman.kept == {shared}
 
 
-async def test_a_container_that_its_unit_could_not_remove_is_removed_when_podman_can(scene: Scene) -> None:
+async def test_a_container_that_its_unit_left_is_removed_once_podman_can(scene: Scene) -> None:
     ended, runs = await scene.job(1), await scene.job(1, ended=False)
     directory = scene.settings.runtime_directory
     marks = [directory / f"ml-job@{job_id}.left" for job_id in (ended.job_id, runs.job_id, new_job_id(), "x")]
@@ -393,7 +392,7 @@ async def test_a_container_that_its_unit_could_not_remove_is_removed_when_podman
     assert scene.pruner().idle
 
 
-async def test_where_podman_does_not_answer_jobs_go_and_their_image_stays(
+async def test_without_podman_jobs_are_removed_and_their_image_is_kept(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = await scene.job(366 * DAY, image_digest=f"sha256:{'a' * 64}")
@@ -403,7 +402,7 @@ async def test_where_podman_does_not_answer_jobs_go_and_their_image_stays(
     assert "localhost/image:kept-aaaaaaaaaaaa stays" in caplog.text
 
 
-async def test_a_snapshot_goes_with_the_last_job_that_ran_it(scene: Scene) -> None:
+async def test_a_snapshot_is_removed_with_the_last_job_that_ran_it(scene: Scene) -> None:
     snapshots, repository = scene.snapshots, scene.settings.scripts.repository
     first = await snapshots.resolve()
     (repository / "scripts/another.py").touch()
@@ -418,37 +417,37 @@ async def test_a_snapshot_goes_with_the_last_job_that_ran_it(scene: Scene) -> No
     assert os.listdir(scene.settings.state_directory / "snapshots") == [second]
 
 
-async def test_the_agents_own_rounds_survive_what_goes_wrong(
+async def test_an_error_ends_only_the_round(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = await scene.job(100 * DAY)
     monkeypatch.setattr(pruner_module, "START_DELAY", 0)
     monkeypatch.setattr(pruner_module, "INTERVAL", 0)
-    pruner, failed = scene.pruner(), asyncio.Event()
-    measure = pruner._measure
+    measure, calls = pruner_module.measure, 0
 
-    async def fails_once() -> None:
-        if not failed.is_set():
-            failed.set()
+    def fails_once(root: Path, stop: threading.Event) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
             raise RuntimeError("out of luck")
-        await measure()
+        return measure(root, stop)
 
-    monkeypatch.setattr(pruner, "_measure", fails_once)
+    monkeypatch.setattr(pruner_module, "measure", fails_once)
 
     async def gone() -> bool:
         return await scene.state(job) == "removed record"
 
-    async with background(pruner.run()):
+    async with background(scene.pruner().run()):
         await until(gone)
     assert "out of luck" in caplog.text
 
 
-async def test_units_go_between_two_rounds_about_everything(
+async def test_units_are_removed_between_two_full_rounds(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruner_module, "START_DELAY", 0)
     monkeypatch.setattr(pruner_module, "INTERVAL", 0.01)
-    monkeypatch.setattr(pruner_module, "UNITS_ALONE", sys.maxsize)
+    monkeypatch.setattr(pruner_module, "UNIT_ROUNDS", sys.maxsize)
     pruner, rounds = scene.pruner(max_units=1), 0
     prune = pruner.prune
 
@@ -474,10 +473,11 @@ async def test_units_go_between_two_rounds_about_everything(
     assert rounds == 1
 
 
-async def test_half_of_the_file_system_is_for_jobs_where_nothing_is_said(scene: Scene) -> None:
+async def test_files_may_take_half_of_the_file_system_by_default(scene: Scene) -> None:
     status = os.statvfs(scene.settings.state_directory)
-    assert scene.pruner()._max_bytes() == status.f_blocks * status.f_frsize // 2
-    assert scene.pruner(max_bytes=0)._max_bytes() == 0
+    assert byte_limit(scene.settings) == status.f_blocks * status.f_frsize // 2
+    none = scene.settings.model_copy(update={"retention": RetentionSettings(max_bytes=0)})
+    assert byte_limit(none) == 0
 
 
 async def at_work(scene: Scene, process: asyncio.subprocess.Process, left_to_it: set[str]) -> bool:
@@ -485,7 +485,7 @@ async def at_work(scene: Scene, process: asyncio.subprocess.Process, left_to_it:
     return process.returncode is not None or not pending <= left_to_it
 
 
-async def test_whoever_is_killed_while_removing_leaves_no_job_with_half_of_its_files(
+async def test_a_killed_pruner_leaves_no_recorded_job_with_half_of_its_files(
     scene: Scene,
 ) -> None:
     jobs = [await scene.job(hours * DAY, size=10) for hours in (400, 100) for _ in range(50)]
@@ -504,7 +504,7 @@ async def test_whoever_is_killed_while_removing_leaves_no_job_with_half_of_its_f
     while code != 0:
         process = await asyncio.create_subprocess_exec(*PRUNE, env=environment)
         if kills < 6:
-            # It is at work where a directory is to go that was not left to it by the one before it.
+            # It is at work once there is a pending deletion that its predecessor did not leave.
             await until(partial(at_work, scene, process, leaving))
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

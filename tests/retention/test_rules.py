@@ -1,4 +1,4 @@
-"""What is due to go: never the young, the oldest first, no more than must, and the bounds hold afterwards."""
+"""The rules remove the oldest first, no more than they must, and the bounds hold afterwards."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ rules = st.builds(
     max_jobs=st.integers(0, 12),
     at_least_hours=st.integers(0, 48),
 )
-# Oldest first, as the store gives them; some in the future, as after a clock that was wrong.
+# Oldest first, as the store returns them; some in the future, as after a wrong clock.
 jobs = st.lists(st.tuples(st.integers(-10, 400), st.integers(0, 100)), max_size=12).map(
     lambda ages: [
         FinishedJob(f"job-{number}", NOW - timedelta(hours=hours), size)
@@ -32,12 +32,12 @@ jobs = st.lists(st.tuples(st.integers(-10, 400), st.integers(0, 100)), max_size=
 
 
 def untouchable(retention: RetentionSettings) -> datetime:
-    """What ended later keeps its files and its record."""
+    """Jobs that ended later keep their files and their record."""
     return NOW - timedelta(hours=retention.at_least_hours)
 
 
 def check(finished: list[FinishedJob], due: list[Due], expired: datetime, kept: datetime = FUTURE) -> None:
-    """What holds for each stage; nothing goes that ended after `kept`."""
+    """What holds for each stage; no job that ended after `kept` is due."""
     assert [each.job for each in due] == finished[: len(due)]
     assert all(each.job.finished_at <= kept for each in due)
     for job in finished[len(due) :]:
@@ -47,7 +47,7 @@ def check(finished: list[FinishedJob], due: list[Due], expired: datetime, kept: 
 
 
 @given(jobs, rules)
-def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
+def test_units_are_due_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
     due = units_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(hours=retention.unit_hours))
     kept = finished[len(due) :]
@@ -57,7 +57,7 @@ def test_units_go_by_age_and_count(finished: list[FinishedJob], retention: Reten
 
 
 @given(jobs, rules)
-def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
+def test_records_are_due_by_age_and_count(finished: list[FinishedJob], retention: RetentionSettings) -> None:
     due = records_due(finished, retention, count=len(finished), now=NOW)
     check(finished, due, NOW - timedelta(days=retention.record_days), untouchable(retention))
     kept = finished[len(due) :]
@@ -68,7 +68,7 @@ def test_records_go_by_age_and_count(finished: list[FinishedJob], retention: Ret
 
 
 @given(jobs, rules, st.integers(0, 600))
-def test_files_go_by_age_and_bytes(
+def test_files_are_due_by_age_and_bytes(
     finished: list[FinishedJob], retention: RetentionSettings, maximum: int
 ) -> None:
     surplus = sum(job.bytes for job in finished) - maximum
@@ -82,7 +82,7 @@ def test_files_go_by_age_and_bytes(
 
 
 @given(jobs, rules, st.integers(1, 5))
-def test_in_steps_the_same_goes_as_at_once(
+def test_the_same_jobs_are_due_in_steps_and_at_once(
     finished: list[FinishedJob], retention: RetentionSettings, step: int
 ) -> None:
     at_once = [each.job for each in records_due(finished, retention, count=len(finished), now=NOW)]

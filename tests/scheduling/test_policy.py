@@ -32,7 +32,7 @@ job_ids = st.integers(0, 10**6).map(str)
 
 
 def waiting(job_id: str, owner: str = "alice", room: Room = SMALL, **fields: float) -> Waiting:
-    """A job of an hour at most; its age is that of its id where nothing else is said."""
+    """A job of at most an hour; its age follows its id unless given."""
     facts = {"run_time": 3600.0, "priority": 0, "sequence": int(job_id, 36), "since": NOW} | fields
     return Waiting(job_id, owner, room, **facts)  # type: ignore[arg-type]  # int and float, as named
 
@@ -47,7 +47,7 @@ def snapshot(waits: list[Waiting], runs: list[Running] | None = None, **fields: 
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Anything that may be met: also more running than there is room for, and ends that are overdue."""
+    """Any state that may occur: even more running jobs than fit, and overdue ends."""
     ids = draw(st.lists(job_ids, unique=True, max_size=24))
     split = draw(st.integers(0, min(5, len(ids))))
     times = st.floats(NOW - 5_000, NOW + 5_000)
@@ -68,7 +68,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
 
 
 @given(snapshots())
-def test_what_runs_is_never_more_than_the_capacity_nor_than_a_user_may(given_: Snapshot) -> None:
+def test_decisions_never_exceed_the_capacity_or_a_users_limit(given_: Snapshot) -> None:
     by_id = {job.job_id: job for job in given_.waiting}
     free, counts = HOST, Counter(job.owner for job in given_.running)
     for job in given_.running:
@@ -81,9 +81,7 @@ def test_what_runs_is_never_more_than_the_capacity_nor_than_a_user_may(given_: S
 
 
 @given(snapshots(), st.randoms(use_true_random=False))
-def test_the_same_facts_give_the_same_answer_in_whatever_order_they_come(
-    given_: Snapshot, random: object
-) -> None:
+def test_decisions_do_not_depend_on_the_order_of_the_input(given_: Snapshot, random: object) -> None:
     waits, runs = list(given_.waiting), list(given_.running)
     random.shuffle(waits)  # type: ignore[attr-defined]  # a random.Random, which hypothesis does not say
     random.shuffle(runs)  # type: ignore[attr-defined]
@@ -93,7 +91,7 @@ def test_the_same_facts_give_the_same_answer_in_whatever_order_they_come(
 
 
 @given(snapshots())
-def test_everyone_has_a_place_of_their_own_and_is_told_what_they_wait_for(given_: Snapshot) -> None:
+def test_every_waiting_job_has_its_own_place_and_a_reason(given_: Snapshot) -> None:
     turns = explain(given_)
     assert turns.keys() == {job.job_id for job in given_.waiting}
     assert sorted(turn.position for turn in turns.values()) == list(range(1, len(turns) + 1))
@@ -101,22 +99,22 @@ def test_everyone_has_a_place_of_their_own_and_is_told_what_they_wait_for(given_
 
 
 @given(snapshots())
-def test_who_starts_is_who_is_told_so(given_: Snapshot) -> None:
+def test_the_jobs_that_start_are_those_that_are_told_so(given_: Snapshot) -> None:
     told = {job_id for job_id, turn in explain(given_).items() if "about to start it" in turn.waits_for}
     assert set(decide(given_).start) == told
 
 
 @given(snapshots())
-def test_the_first_who_fits_starts(given_: Snapshot) -> None:
-    """An empty host never idles while somebody waits whose job it can run."""
+def test_the_first_job_that_fits_starts(given_: Snapshot) -> None:
+    """An empty host never idles while a job waits that it can run."""
     idle = replace(given_, running=())
     if any(HOST.holds(job.room) for job in idle.waiting):
         assert decide(idle).start
 
 
 @given(snapshots())
-def test_a_reservation_is_not_delayed_by_who_passes(given_: Snapshot) -> None:
-    """With the new jobs running to their limits, the kept room is there when it was promised."""
+def test_jobs_that_pass_do_not_delay_the_reservation(given_: Snapshot) -> None:
+    """The reserved room is free when promised, even if the new jobs run to their limits."""
     by_id = {job.job_id: job for job in given_.waiting}
     decision = decide(given_)
     if decision.reserved is None or decision.reserved not in by_id:
@@ -130,7 +128,7 @@ def test_a_reservation_is_not_delayed_by_who_passes(given_: Snapshot) -> None:
 
 
 def decide_again(given_: Snapshot, start: list[str]) -> Snapshot:
-    """The snapshot a moment later: these have started."""
+    """The snapshot after these jobs have started."""
     by_id = {job.job_id: job for job in given_.waiting}
     started = [
         Running(i, by_id[i].owner, by_id[i].room, given_.now, given_.now + by_id[i].run_time) for i in start
@@ -140,7 +138,7 @@ def decide_again(given_: Snapshot, start: list[str]) -> Snapshot:
 
 
 def fits_at(given_: Snapshot, job: Waiting) -> float:
-    """When the job fits if everything that runs takes all its time."""
+    """When the job fits if every running job takes all its time."""
     moments = sorted({given_.now, *(max(given_.now, each.ends_by) for each in given_.running)})
     for moment in moments:
         free = given_.capacity
@@ -152,7 +150,7 @@ def fits_at(given_: Snapshot, job: Waiting) -> float:
     return float("inf")
 
 
-def test_priority_goes_before_use_and_use_before_age() -> None:
+def test_priority_precedes_use_and_use_precedes_age() -> None:
     line = [
         waiting("1", "alice"),
         waiting("2", "bob"),
@@ -163,12 +161,12 @@ def test_priority_goes_before_use_and_use_before_age() -> None:
     assert [job.job_id for job in in_order(given_)] == ["3", "2", "1", "4"]
 
 
-def test_users_whose_jobs_came_in_bursts_take_turns() -> None:
+def test_users_who_submit_in_bursts_take_turns() -> None:
     burst = [waiting(f"{n}", owner) for n, owner in enumerate(["alice"] * 3 + ["bob"] * 3)]
     assert [job.owner for job in in_order(snapshot(burst))] == ["alice", "bob"] * 3
 
 
-def test_whoever_takes_more_of_the_host_has_fewer_turns() -> None:
+def test_users_with_larger_jobs_get_fewer_turns() -> None:
     large = replace(SMALL, memory_bytes=8 * GIB)  # half the memory counts as half the host
     line = [waiting(f"{n}", "alice", large) for n in range(3)]
     line += [waiting(f"{n}", "bob", replace(SMALL, millicpus=100)) for n in range(3, 9)]
@@ -176,13 +174,13 @@ def test_whoever_takes_more_of_the_host_has_fewer_turns() -> None:
     assert order == ["alice", "bob", "bob", "alice", "bob", "bob", "alice", "bob", "bob"]
 
 
-def test_what_runs_counts_for_its_user() -> None:
+def test_running_jobs_count_for_their_user() -> None:
     line = [waiting("1", "alice"), waiting("2", "bob")]
     given_ = snapshot(line, [running("r", "alice")])
     assert [job.owner for job in in_order(given_)] == ["bob", "alice"]
 
 
-def test_a_lowered_priority_is_forgotten_with_the_hours_and_never_becomes_a_raised_one() -> None:
+def test_a_lowered_priority_rises_with_age_and_never_above_zero() -> None:
     job = waiting("1", priority=-2)
     levels = [job.level(NOW + hours * AGEING_SECONDS) for hours in (0, 1, 2, 9)]
     assert levels == [-2, -1, 0, 0]
@@ -199,7 +197,7 @@ def test_a_small_job_passes_a_large_one_that_it_does_not_delay() -> None:
     assert decide(given_) == Decision(start=("2",), reserved="1")
 
 
-def test_a_small_job_that_ends_too_late_passes_only_into_room_that_the_large_one_leaves() -> None:
+def test_a_small_job_that_ends_late_passes_only_into_spare_room() -> None:
     half = replace(HALF, memory_bytes=5 * GIB)
     line = [waiting("1", "alice", LARGE), waiting("2", "bob", half), waiting("3", "bob", SMALL)]
     given_ = snapshot(line, [running("r", "carol", HALF, ends_by=NOW + 600)])
@@ -209,38 +207,38 @@ def test_a_small_job_that_ends_too_late_passes_only_into_room_that_the_large_one
     )
 
 
-def test_what_a_large_job_waits_for_is_named_with_the_time_when_it_is_surely_free() -> None:
+def test_a_large_jobs_reason_names_the_lacking_room_and_its_time() -> None:
     given_ = snapshot([waiting("1", "alice", LARGE)], [running("r", "bob", HALF, ends_by=NOW + 600)])
     expected = Turn(1, "12 GiB of memory, free at the latest at 1970-01-12T13:56:40Z")
     assert explain(given_)["1"] == expected
 
 
-def test_a_job_that_should_have_ended_may_end_at_any_moment() -> None:
+def test_an_overdue_job_may_end_at_any_moment() -> None:
     given_ = snapshot([waiting("1", "alice", LARGE)], [running("r", "bob", HALF, ends_by=NOW - 5)])
     assert explain(given_)["1"].waits_for == "12 GiB of memory, free at any moment"
 
 
-def test_a_job_that_room_is_kept_for_stays_the_first_of_its_priority() -> None:
+def test_the_job_with_the_reservation_stays_first_in_its_priority() -> None:
     line = [waiting("1", "alice", LARGE), waiting("2", "bob"), waiting("3", "carol", priority=1)]
     given_ = snapshot(line, used={"alice": 1e6}, reserved="1")
     assert [job.job_id for job in in_order(given_)] == ["3", "1", "2"]
 
 
-def test_the_place_of_a_user_whose_large_job_waits_is_not_taken_by_the_users_own_small_ones() -> None:
+def test_a_users_small_jobs_do_not_take_the_place_of_the_users_reserved_job() -> None:
     line = [waiting("1", "alice", LARGE), waiting("2", "alice", run_time=1.0)]
     runs = [running("r", "alice"), running("s", "bob", HALF)]
     assert decide(snapshot(line, runs, max_running_per_user=2)) == Decision(start=(), reserved="1")
 
 
-def test_a_user_at_the_limit_lets_the_others_pass() -> None:
+def test_a_user_at_the_limit_is_passed_by_others() -> None:
     line = [waiting("1", "alice"), waiting("2", "bob")]
     given_ = snapshot(line, [running("r", "alice")], max_running_per_user=1, used={"bob": 1e6})
     assert decide(given_) == Decision(start=("2",), reserved=None)
     assert explain(given_)["1"].waits_for == "one of alice's jobs to end: a user may run 1 at a time"
 
 
-def test_a_job_that_no_longer_fits_the_host_holds_up_nobody_and_is_told_why() -> None:
-    """An administrator may have made the capacity smaller since the job was accepted."""
+def test_a_job_larger_than_the_host_delays_nobody_and_has_a_reason() -> None:
+    """An administrator may have lowered the capacity since the job was accepted."""
     line = [waiting("1", "alice", Room.of(cpus=9, memory_bytes=GIB)), waiting("2", "bob")]
     assert decide(snapshot(line)) == Decision(start=("2",), reserved=None)
     assert explain(snapshot(line))["1"].waits_for.startswith("9 CPUs, which is more than this host gives")
@@ -255,7 +253,7 @@ def test_fractions_of_cpus_add_up_exactly() -> None:
 
 @dataclass
 class Simulation:
-    """A host in simulated time: jobs come, run for as long as they do, and are charged."""
+    """A host in simulated time: jobs arrive, run, and are charged."""
 
     capacity: Room = HOST
     used: dict[str, float] = field(default_factory=dict)
@@ -272,7 +270,7 @@ class Simulation:
         return job_id
 
     def step(self, *, takes: float = 1.0) -> None:
-        """Starts what is due, then goes on to the next end; jobs take that part of their run time."""
+        """Starts the next jobs, then goes on to the next end; jobs take this part of their run time."""
         runs = tuple(run for run, _ in self.runs.values())
         decision = decide(
             Snapshot(self.now, self.capacity, runs, tuple(self.waits), self.used, None, self.reserved)
@@ -292,7 +290,7 @@ class Simulation:
 
 
 @pytest.mark.parametrize("seconds", [0.2, 30.0, 600.0])
-def test_three_users_with_bursts_get_equal_shares_while_all_wait(seconds: float) -> None:
+def test_three_users_with_bursts_get_equal_shares(seconds: float) -> None:
     host = Simulation()
     for owner in ("alice", "bob", "carol"):
         for _ in range(100):
@@ -303,7 +301,7 @@ def test_three_users_with_bursts_get_equal_shares_while_all_wait(seconds: float)
     assert max(starts.values()) - min(starts.values()) <= 3
 
 
-def test_a_user_with_longer_jobs_gets_the_same_time_and_not_the_same_number() -> None:
+def test_a_user_with_longer_jobs_gets_the_same_time_in_fewer_jobs() -> None:
     host = Simulation()
     for _ in range(300):
         host.submit("alice", run_time=100)
