@@ -1,16 +1,16 @@
-"""Becomes the job that /run/ml-job/job.json describes:
+"""Executes the script that /run/ml-job/job.json describes, in place of itself:
 
     {"job_id": "…", "script_name": "train.py", "hyperparameters": {"n_estimators": "50"},
      "starts_after": "/run/ml-job/started", "proxy": "/run/ml-egress/proxy"}
 
-`starts_after`, if it is there, is a file that appears when systemd watches this container; a script that
-ended before would leave no exit status. The script begins when that file is there (ml_start.py).
+The script gets JOB_ID and HP_<NAME> in its environment. No shell, unit file or command line has these values.
+The exit status is 78 (EX_CONFIG of sysexits.h) if the description is missing or malformed.
 
-The script gets JOB_ID and HP_<NAME> in its environment. Values are data: no shell, no unit file and no
-command line sees them. Exits with 78 (EX_CONFIG of sysexits.h) when the description is missing or malformed.
+`starts_after` (optional) is a file that appears when systemd watches this container. The script starts after
+that (ml_start.py): if it ended earlier, systemd would not see its exit status.
 
-`proxy`, if it is there, is the socket of the only way out. It is forwarded to from a port of the job's own
-loopback, and HTTPS_PROXY says so; plain HTTP has no way out.
+`proxy` (optional) is the socket of the job's proxy. A port of the job's own loopback is forwarded to it, and
+HTTPS_PROXY names that port. There is no proxy for plain HTTP.
 """
 
 import os
@@ -25,7 +25,7 @@ CHUNK = 1 << 16  # bytes
 
 
 class MalformedError(Exception):
-    """The description is not what it should be; the message says where."""
+    """The description is malformed; the message says where."""
 
 
 def text(name: str, value: object) -> str:
@@ -36,7 +36,7 @@ def text(name: str, value: object) -> str:
 
 
 class Options:
-    """What json's scanner is told: the defaults of `json.loads`."""
+    """The options of json's scanner: the defaults of `json.loads`."""
 
     strict = True
     object_hook = object_pairs_hook = None
@@ -48,7 +48,7 @@ class Options:
 def parsed(text: str) -> object:
     """The JSON value in the text. Raises ValueError.
 
-    To import json takes as long as to start Python; its scanner alone, which is built in, takes nothing.
+    Importing json takes as long as starting Python. Its scanner is built in and costs nothing.
     """
     try:
         from _json import make_scanner
@@ -57,14 +57,14 @@ def parsed(text: str) -> object:
         if end == len(text):
             return value
     except (ImportError, AttributeError, StopIteration, SystemError):
-        pass  # it cannot say what is wrong, or how to use it has changed
+        pass  # the scanner cannot say what is wrong, or its interface has changed
     import json
 
     return json.loads(text)
 
 
 def read(job: object) -> tuple[str, dict[bytes, bytes]]:
-    """The path of the script, and its variables in UTF-8, whatever the locale."""
+    """The path of the script, and its environment variables in UTF-8, whatever the locale."""
     if not isinstance(job, dict):
         raise MalformedError("must be an object")
     for key in ("job_id", "script_name", "hyperparameters"):
@@ -80,8 +80,11 @@ def read(job: object) -> tuple[str, dict[bytes, bytes]]:
 
 
 def forward(path: str) -> dict[bytes, bytes]:
-    """Starts what forwards to the proxy's socket, as no child of the script; the variables that say so."""
-    import socket  # most jobs need neither this nor what follows
+    """Starts a process that forwards to the proxy's socket. Returns the variables that name its port.
+
+    The process is not a child of the script.
+    """
+    import socket  # here, because most jobs do not need it
 
     listener = socket.create_server(("127.0.0.1", PROXY_PORT), backlog=BACKLOG)
     sys.stdout.flush()
@@ -101,7 +104,7 @@ def forward(path: str) -> dict[bytes, bytes]:
 
 
 async def carry(listener: int, path: str) -> None:
-    """Carries bytes between each connection and one of its own to the socket, until the job ends."""
+    """Carries bytes between each connection and a connection to the socket, until the job ends."""
     import asyncio
     import socket
 
@@ -112,7 +115,7 @@ async def carry(listener: int, path: str) -> None:
                 await writer.drain()
             writer.write_eof()
         except OSError:
-            writer.close()  # the other direction ends, too
+            writer.close()  # so that the other direction ends too
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -129,7 +132,7 @@ async def carry(listener: int, path: str) -> None:
 
 
 def main() -> None:
-    """Never returns: it is the script from here on, or it exits."""
+    """Executes the script, or exits."""
     try:
         with open(JOB, encoding="utf-8") as file:
             job = parsed(file.read())
@@ -138,9 +141,9 @@ def main() -> None:
         if "proxy" in job:
             variables |= forward(text("proxy", job["proxy"]))
         if "starts_after" in job:
-            # Not here: Python starts meanwhile (ml_start.py).
+            # ml_start.py waits for it, while Python starts.
             variables[b"ML_STARTS_AFTER"] = text("starts_after", job["starts_after"]).encode()
-        # -u: a line is in the log when it is printed, not when a buffer is full.
+        # -u: each line is in the log as soon as it is printed.
         command = [sys.executable, "-u", script]
         os.execve(command[0], command, dict(os.environb) | variables)  # noqa: S606 (no shell on purpose)
     except OSError as error:

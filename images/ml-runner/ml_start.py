@@ -1,6 +1,6 @@
-"""Lets a script wait for its start when its Python is up: ml_start.pth imports this before any script.
+"""Waits until the script may start. ml_start.pth imports this when Python starts, before the script runs.
 
-The launcher says in the environment which file is waited for; the script does not see that any more.
+The launcher names the file to wait for in an environment variable, which is removed before the script runs.
 """
 
 import os
@@ -9,6 +9,6 @@ import time
 PAUSE = 0.001  # seconds between two looks
 
 if path := os.environb.pop(b"ML_STARTS_AFTER", None):
-    # systemd ends what waits too long (TimeoutStartSec=).
+    # There is no timeout here: systemd has one (TimeoutStartSec=).
     while not os.path.exists(path):
         time.sleep(PAUSE)

@@ -1,7 +1,7 @@
-"""A made-up telecommunications provider's customers: who left, and what each was worth.
+"""Customers of an invented telecommunications provider: who left, and the value of each.
 
-Ten thousand rows from a fixed seed, so that models trained on them can be compared. Standard library only:
-`python3 dataset.py > customers.csv` writes the same rows for a real Snowflake account to load.
+Ten thousand rows from a fixed seed, so that models can be compared. It needs only the standard library:
+`python3 dataset.py > customers.csv` writes the same rows, which a real Snowflake account can load.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import NamedTuple
 ROWS = 10_000
 SEED = 20_240_229
 
-# The share of customers who have each.
+# The shares of the customers.
 CONTRACTS = {"month-to-month": 0.55, "one-year": 0.25, "two-year": 0.20}
 INTERNET = {"dsl": 0.35, "fiber": 0.45, "none": 0.20}
 PAYMENTS = {"electronic-check": 0.34, "mailed-check": 0.22, "bank-transfer": 0.22, "credit-card": 0.22}
@@ -27,8 +27,8 @@ MEAN_USAGE = {"none": 0.0, "dsl": 140.0, "fiber": 280.0}  # gigabytes a month
 BASE_RISK = -2.5
 CONTRACT_RISK = {"month-to-month": 1.7, "one-year": -0.7, "two-year": -2.3}
 INTERNET_RISK = {"dsl": 0.0, "fiber": 0.9, "none": -0.9}
-SHARPNESS = 1.9  # the larger, the less is left to chance
-NOISE = 0.55  # standard deviation of what no column explains: no model reaches 100 %
+SHARPNESS = 1.9  # the larger, the less chance decides
+NOISE = 0.55  # standard deviation of what no column explains, so that no model reaches 100 %
 
 
 class Customer(NamedTuple):
@@ -55,7 +55,7 @@ def _pick(random: Random, shares: dict[str, float]) -> str:
 
 
 def _count(random: Random, mean: float) -> int:
-    """A Poisson draw (Knuth's method): how often something happened that happens `mean` times a year."""
+    """A Poisson draw (Knuth's method) with the given mean."""
     threshold, draws, product = math.exp(-mean), 0, random.random()
     while product > threshold:
         draws += 1
@@ -87,7 +87,7 @@ def _traits(random: Random, customer_id: int) -> Customer:
 
 
 def _risk(customer: Customer) -> float:
-    """The log-odds of leaving, as far as the columns tell."""
+    """The log-odds of leaving that the columns explain."""
     return (
         BASE_RISK
         + CONTRACT_RISK[customer.contract]
@@ -112,7 +112,7 @@ def _outcome(random: Random, customer: Customer) -> Customer:
 
 
 def customers(rows: int = ROWS, seed: int = SEED) -> Iterator[Customer]:
-    """The first `rows` customers of `seed`; always the same ones."""
+    """The first `rows` customers for a seed, always the same."""
     random = Random(seed)  # noqa: S311 (a data set, no key)
     for customer_id in range(100_001, 100_001 + rows):
         yield _outcome(random, _traits(random, customer_id))

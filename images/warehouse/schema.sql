@@ -1,4 +1,4 @@
--- The demo's tables and views. Snowflake's own dialect: a real account takes this file as it is.
+-- The demo's tables and views, in Snowflake's dialect: a real account accepts this file unchanged.
 
 CREATE DATABASE IF NOT EXISTS ML_DEMO;
 
@@ -27,7 +27,7 @@ SELECT CUSTOMER_ID, AGE, TENURE_MONTHS, CONTRACT, INTERNET_SERVICE, PAYMENT_METH
        DATA_USAGE_GB, SUPPORT_CALLS, DROPPED_CALLS, LATE_PAYMENTS, HAS_TECH_SUPPORT, CHURNED
 FROM ML_DEMO.TELECOM.CUSTOMERS;
 
--- The same customers, and what each is worth over the whole relation, in dollars.
+-- The same customers, with the value of each over the whole relationship, in dollars.
 CREATE VIEW IF NOT EXISTS ML_DEMO.TELECOM.LIFETIME_VALUE_VIEW AS
 SELECT CUSTOMER_ID, AGE, TENURE_MONTHS, CONTRACT, INTERNET_SERVICE, PAYMENT_METHOD, MONTHLY_CHARGES,
        DATA_USAGE_GB, SUPPORT_CALLS, DROPPED_CALLS, LATE_PAYMENTS, HAS_TECH_SUPPORT, LIFETIME_VALUE

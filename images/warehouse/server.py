@@ -1,7 +1,7 @@
-"""The demo's warehouse: fakesnow's server, filled with `dataset.py`, behind a login.
+"""The demo's warehouse: fakesnow's server with the customers of `dataset.py`, behind a login.
 
-It listens on the socket that systemd hands over (`LISTEN_FDS`), or on `PORT` where there is none, and tells
-systemd when it answers (`NOTIFY_SOCKET`): see sd_listen_fds(3) and sd_notify(3).
+It listens on the socket that systemd passes (`LISTEN_FDS`, sd_listen_fds(3)), or on `PORT` without one, and
+tells systemd when it is ready (`NOTIFY_SOCKET`, sd_notify(3)).
 """
 
 import hmac
@@ -32,18 +32,18 @@ WRONG_LOGIN = "390100"  # Snowflake's code for "Incorrect username or password w
 
 
 def read_logins(file: Path) -> dict[str, str]:
-    """User to password, from every connection of the file. Raises SystemExit with a remedy."""
+    """The password of each user, from all connections in the file. Raises SystemExit with a remedy."""
     try:
         connections = tomllib.loads(file.read_text())
         return {connection["user"]: connection["password"] for connection in connections.values()}
     except FileNotFoundError:
         sys.exit(f"{file} is missing; run: podman secret create ml-warehouse connections.toml")
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        sys.exit(f"{file} is no connections.toml with a user and a password in each section: {error!r}")
+        sys.exit(f"{file} is not a connections.toml with user and password in each section: {error!r}")
 
 
 def fill(warehouse: fakesnow.server.FakeSnow) -> None:
-    """Makes the tables by Snowflake's own statements and loads the customers, all in memory."""
+    """Makes the tables with Snowflake's statements and loads the customers, all in memory."""
     connection = warehouse.connect()
     connection.execute_string(SCHEMA.read_text())
     rows = pyarrow.Table.from_pylist([customer._asdict() for customer in dataset.customers()])
@@ -53,14 +53,14 @@ def fill(warehouse: fakesnow.server.FakeSnow) -> None:
 
 
 def tell_systemd(state: str) -> None:
-    """Sends one sd_notify datagram; does nothing where nobody listens."""
+    """Sends an sd_notify datagram, if systemd waits for one."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
 
 
 def application(logins: dict[str, str]) -> Starlette:
-    """fakesnow's routes. It takes any user and password itself; here a login must be one of `logins`."""
+    """fakesnow's routes, with a check of the login. fakesnow itself accepts any user and password."""
 
     async def login(request: Request) -> Response:
         body = await request.body()
@@ -79,7 +79,7 @@ def application(logins: dict[str, str]) -> Starlette:
         yield
         tell_systemd("STOPPING=1")
 
-    # The first route that matches is taken: this login stands before fakesnow's own.
+    # The first matching route counts, so this one replaces fakesnow's own.
     checked = Route("/session/v1/login-request", login, methods=["POST"])
     return Starlette(routes=[checked, *fakesnow.server.routes], lifespan=lifespan)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.config import shipped
 
-MARK = "# The cage."  # the comment from which on the unit's lines are the cage
+MARK = "# Sandbox."  # the lines of the unit behind this comment are the sandbox
 PATIENCE = 120.0  # seconds for a service that runs for a moment
 PLANTED = Path("/tmp/ml-agent-cage-probe")  # a file of the test's own; holds the name of its UTS namespace
 KEY = b"ml-agent-cage-probe"  # in the session keyring of the manager
