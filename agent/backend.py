@@ -83,10 +83,6 @@ class JobRecords(Protocol):
         """The places of the first `limit` waiting jobs, by job id, in order."""
         ...
 
-    async def changed(self, job: Job) -> Job:
-        """Waits until there is a newer revision than this one, or the job has ended; returns the newest."""
-        ...
-
 
 class HostState(Protocol):
     """The machine, or machines, that the jobs run on."""
@@ -192,7 +188,7 @@ class Metrics(Protocol):
 
 
 class ChangeFeed(Protocol):
-    """Every change of every job, numbered. Read it inside `watched`."""
+    """Every change of every job, numbered. Read `after` and `of`, and await `changed`, inside `watched`."""
 
     def watched(self) -> AbstractAsyncContextManager[None]:
         """Changes are collected while anybody is inside the context."""
@@ -219,7 +215,15 @@ class ChangeFeed(Protocol):
         ...
 
     async def changed(self, seen: int, seconds: float) -> None:
-        """Returns when there is a change after `seen`, or after so many seconds."""
+        """Waits for a change of any job after `seen`, but at most so many seconds."""
+        ...
+
+    async def newer(self, job: Job) -> Job:
+        """Waits until the job has a newer revision, or has ended; returns its newest revision."""
+        ...
+
+    async def ended(self, job: Job) -> Job:
+        """Waits until the job has ended; returns its last revision."""
         ...
 
 

@@ -127,7 +127,8 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
             on_end=archiver.add,
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
-        logs = JobLogs(journal, jobs.registry, settings.paths_of)
+        changes = Changes(store.changes)
+        logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
         await archiver.load()
         await jobs.reconciler.load()
         async with (
@@ -152,7 +153,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
                         artifacts=jobs.results,
                         logs=logs,
                         metrics=MetricsReader(logs, settings.paths_of),
-                        changes=Changes(store.changes),
+                        changes=changes,
                         secrets=UserSecrets(
                             Secrets(
                                 podman,

@@ -1,29 +1,31 @@
-"""Changes of jobs for all who watch: one reader of the store, which reads only while somebody watches.
+"""The change feed: one reader of the store for all watchers, which reads only while somebody watches.
 
-What changed lately is held here once, for everybody: of each job the newest change alone. A watcher says up
-to where it has seen, so that one who is slow costs no memory, skips what was overtaken meanwhile, and delays
-nobody. One who is further behind is served from the store.
+The newest changes are held here once, for everybody: of each job only the newest change. A watcher says up to
+which number it has seen changes. A slow watcher therefore costs no memory, delays nobody, and skips changes
+that a newer one has replaced. A watcher that is further behind reads from the store.
 """
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from weakref import WeakValueDictionary
 
 from ..errors import AgentError
 from ..model.event import Change, History
+from ..model.job import Job, no_such_job
 from ..store.changes import ChangeStore
 
 log = logging.getLogger("ml-agent")
 
-HELD = 1000  # changes
-PAGE = 500  # changes that are read at once, for all who watch
-WATCHERS_PAGE = 25  # for one of them: while it does not read, it holds them
-LOOK = 2.0  # seconds between two looks for what another process has written, as `ml-agent prune` does
+HELD = 1000  # changes that are held
+PAGE = 500  # changes that are read at once, for all watchers
+WATCHERS_PAGE = 25  # changes that are read at once for one watcher, which holds them until its client reads
+LOOK = 2.0  # seconds between two looks for changes by another process, such as `ml-agent prune`
 
 
 class Changes:
-    """Read by `after`, with `changed` to wait for more, inside `watched`."""
+    """Read with `after` or `of`, and wait with `changed`, inside `watched`."""
 
     def __init__(self, store: ChangeStore) -> None:
         self._store = store
@@ -33,11 +35,12 @@ class Changes:
         self._following = False
         self._reader: asyncio.Task[None] | None = None
         self._written = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._wake = asyncio.Event()  # set, and replaced, with each change
+        self._wake_of = WeakValueDictionary[str, asyncio.Event]()  # the same for one job
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """While anybody is in here, changes are read."""
+        """Changes are read while anybody is inside the context."""
         self._watchers += 1
         try:
             if self._reader is None:
@@ -56,9 +59,9 @@ class Changes:
         return await self._store.history()
 
     async def current(self, *, owner: str | None, ended: int) -> tuple[History, AsyncIterator[list[Change]]]:
-        """The jobs that have not ended and the newest others, by their newest change, in portions.
+        """The newest change of each job that has not ended and of the `ended` newest others, in portions.
 
-        A job that is removed meanwhile has no `job`, or is left out.
+        The change of a job that is removed meanwhile has no `job`, or is left out.
         """
         history, job_ids = await self._store.current(owner=owner, ended=ended)
         return history, self._portions(job_ids)
@@ -74,9 +77,9 @@ class Changes:
     async def after(
         self, seq: int, *, owner: str | None = None, limit: int = WATCHERS_PAGE
     ) -> tuple[int, list[Change]]:
-        """Changes after `seq` in their order, of one owner's jobs or of all, and up to where they are whole.
+        """The changes after `seq` in order, and the number up to which they are complete.
 
-        Where there are more than `limit`, the first ones.
+        They are of the jobs of one owner or, with None, of all. The store reads at most `limit` at once.
         """
         if self._holds_all_after(seq):
             found = []
@@ -92,7 +95,7 @@ class Changes:
         return (last if len(stored) == limit else max(newest, last)), stored
 
     async def of(self, job_id: str, seq: int) -> tuple[int, Change | None]:
-        """The newest change of one job, if it is after `seq`, and up to where that is so."""
+        """The newest change of one job, if it is after `seq`, and the number up to which this holds."""
         if self._holds_all_after(seq):
             newest, change = self._newest, self._held.get(job_id)
         else:
@@ -103,7 +106,7 @@ class Changes:
         return max(newest, change.seq), change
 
     async def changed(self, seen: int, seconds: float) -> None:
-        """Returns when there is something after `seen`, or after so long."""
+        """Waits for a change after `seen`, but at most so many seconds."""
         wake = self._wake
         if self._newest > seen:
             return
@@ -111,11 +114,41 @@ class Changes:
             async with asyncio.timeout(seconds):
                 await wake.wait()
 
+    async def newer(self, job: Job) -> Job:
+        """Waits until the job has a newer revision, or has ended; returns its newest revision.
+
+        Raises `AgentError` (job-not-found) if the job was removed.
+        """
+        seen = 0
+        async with self.watched():
+            while True:
+                change = await self._next_of(job.job_id, seen)
+                if change.job is None:
+                    raise no_such_job()
+                if change.job.revision > job.revision or change.job.status.terminal:
+                    return change.job
+                seen = change.seq
+
+    async def ended(self, job: Job) -> Job:
+        """Waits until the job has ended; returns its last revision. Raises what `newer` raises."""
+        while not job.status.terminal:
+            job = await self.newer(job)
+        return job
+
+    async def _next_of(self, job_id: str, seen: int) -> Change:
+        while True:
+            # Before the look: what comes after the look sets this event.
+            wake = self._wake_of.setdefault(job_id, asyncio.Event())
+            seen, change = await self.of(job_id, seen)
+            if change is not None:
+                return change
+            await wake.wait()
+
     def _holds_all_after(self, seq: int) -> bool:
         return self._following and seq >= self._complete_after
 
     async def _read(self) -> None:
-        """Reads for as long as somebody watches; a store that cannot be read now is asked again."""
+        """Reads until it is cancelled. A store that cannot be read is tried again."""
         while True:
             try:
                 with self._store.on_commit(self._written.set):
@@ -128,14 +161,17 @@ class Changes:
         if not self._following:
             self._newest = self._complete_after = (await self._store.history()).newest
             self._following = True
+            # A watcher that looked before now may have missed a change: it is not among those that follow.
+            self._wake_all()
+            for job_id in list(self._wake_of):
+                self._wake_watchers_of(job_id)
         while True:
             self._written.clear()
             found = await self._store.after(self._newest, limit=PAGE)
             for change in found:
                 self._hold(change)
             if found:
-                self._wake.set()
-                self._wake = asyncio.Event()
+                self._wake_all()
             if len(found) < PAGE:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK):
@@ -145,6 +181,15 @@ class Changes:
         self._held.pop(change.job_id, None)
         self._held[change.job_id] = change
         self._newest = change.seq
+        self._wake_watchers_of(change.job_id)
         while len(self._held) > HELD:
             oldest = next(iter(self._held))
             self._complete_after = self._held.pop(oldest).seq
+
+    def _wake_all(self) -> None:
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    def _wake_watchers_of(self, job_id: str) -> None:
+        if wake := self._wake_of.pop(job_id, None):
+            wake.set()

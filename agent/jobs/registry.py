@@ -52,7 +52,6 @@ class Registry:
         self._on_end = on_end
         self._active: dict[str, ActiveJob] = {}
         self._charging = asyncio.Lock()
-        self._waiters: dict[str, asyncio.Event] = {}
         self.wake = asyncio.Event()
 
     async def load(self) -> None:
@@ -117,18 +116,6 @@ class Registry:
             job = await self._store.pin(job_id, pinned=pinned, limit=self._max_pinned_per_user, deed=deed)
             if active and job:
                 active.job = job
-        self._tell(job_id)
-
-    async def changed(self, job: Job) -> Job:
-        """Waits for a revision newer than the one given, and returns the newest."""
-        while True:
-            waiter = self._waiters.setdefault(job.job_id, asyncio.Event())
-            newest = await self.get(job.job_id)
-            if newest.status.terminal:
-                self._waiters.pop(job.job_id, None)
-            if newest.revision > job.revision or newest.status.terminal:
-                return newest
-            await waiter.wait()
 
     @property
     def idle(self) -> bool:
@@ -213,7 +200,6 @@ class Registry:
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
                 self._on_end(changed)
-        self._tell(job.job_id)
 
     async def _record(self, changed: Job, manager: str | None, deed: Deed | None) -> None:
         """Writes the revision; with one that gives room back, also what its owner has used of the host."""
@@ -225,10 +211,6 @@ class Registry:
                 raise AgentError(Problem.INTERNAL, f"Another agent has changed job {changed.job_id}.")
             if use is not None:
                 self._queue.charge(use)
-
-    def _tell(self, job_id: str) -> None:
-        if waiter := self._waiters.pop(job_id, None):
-            waiter.set()
 
 
 def not_before(job: Job, moment: datetime) -> datetime:

@@ -25,8 +25,12 @@ class Records(Protocol):
         """The newest revision of a job."""
         ...
 
-    async def changed(self, job: Job) -> Job:
-        """Waits until there is a newer revision than this one, or the job has ended; returns the newest."""
+
+class Ends(Protocol):
+    """What is asked of the change feed."""
+
+    async def ended(self, job: Job) -> Job:
+        """Waits until the job has ended; returns its last revision."""
         ...
 
 
@@ -37,10 +41,17 @@ class JobLog:
     """
 
     def __init__(
-        self, journal: Journal, records: Records, file: Path, job: Job, numbering: LineNumbering
+        self,
+        journal: Journal,
+        records: Records,
+        ends: Ends,
+        file: Path,
+        job: Job,
+        numbering: LineNumbering,
     ) -> None:
         self._journal = journal
         self._records = records
+        self._ends = ends
         self._file = file
         self._job = job
         self._numbering = numbering
@@ -88,10 +99,7 @@ class JobLog:
 
     async def _ended(self) -> bool:
         """Waits until the job has ended; whether it ever ran."""
-        job = self._job
-        while not job.status.terminal:
-            job = await self._records.changed(job)
-        return job.invocation_id is not None
+        return (await self._ends.ended(self._job)).invocation_id is not None
 
     async def _unborn(self) -> bool:
         """Whether there is nothing to read yet: an event id, or an earlier attempt, says that there is."""
@@ -102,9 +110,12 @@ class JobLog:
 class JobLogs:
     """The logs of all jobs, whose files `paths_of` finds by the job id."""
 
-    def __init__(self, journal: Journal, records: Records, paths_of: Callable[[str], JobPaths]) -> None:
+    def __init__(
+        self, journal: Journal, records: Records, ends: Ends, paths_of: Callable[[str], JobPaths]
+    ) -> None:
         self._journal = journal
         self._records = records
+        self._ends = ends
         self._paths_of = paths_of
 
     async def reader(self, job: Job, after: Position) -> JobLog:
@@ -114,7 +125,8 @@ class JobLogs:
 
     def resumed(self, job: Job, numbering: LineNumbering) -> JobLog:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
-        return JobLog(self._journal, self._records, self._paths_of(job.job_id).log, job, numbering)
+        file = self._paths_of(job.job_id).log
+        return JobLog(self._journal, self._records, self._ends, file, job, numbering)
 
 
 async def read_journal(

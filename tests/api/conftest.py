@@ -203,9 +203,7 @@ class Served:
             file.write("".join(f"{line}\n" for line in lines))
 
     def artifacts(self, job: Any) -> Path:
-        directory: Path = (
-            self.scene.settings.state_directory / "jobs" / job["job_id"] / "attempts/1/artifacts"
-        )
+        directory = self.scene.settings.paths_of(job["job_id"]).attempt(1).artifacts
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
@@ -270,7 +268,8 @@ async def serve(
             )
             tail = Tail(lambda *matches: journal.open(*matches))
             journal = JournalFile(tmp_path / "journal", lambda: iter(tail.units))
-            logs = JobLogs(Journal(tail), jobs.registry, settings.paths_of)
+            changes = Changes(store.changes)
+            logs = JobLogs(Journal(tail), jobs.registry, changes, settings.paths_of)
             backend = Backend(
                 submissions=jobs.submission,
                 scripts=scene.snapshots(),
@@ -279,7 +278,7 @@ async def serve(
                 artifacts=jobs.results,
                 logs=logs,
                 metrics=MetricsReader(logs, settings.paths_of),
-                changes=Changes(store.changes),
+                changes=changes,
                 secrets=UserSecrets(
                     secrets,
                     begun=jobs.registry.begun,

@@ -15,7 +15,6 @@ from agent.api.keys import STREAMS
 from agent.api.server import identity, streams
 from agent.host.systemd import UnitUsage
 from agent.jobs import changes as changes_module
-from agent.jobs.changes import Changes
 from agent.logs import metrics_reader
 from agent.logs.archiver import Archiver
 from agent.logs.journal import Journal
@@ -566,36 +565,7 @@ async def test_the_use_of_a_unit_is_what_systemd_counts(served: Served, alice: C
     assert "tasks" not in used
 
 
-# --- who is held, and who is behind ---------------------------------------------------------------------
-
-
 async def changed(store: Store, job: Job, revision: int) -> Job:
     newer = job.model_copy(update={"revision": revision})
     assert await store.jobs.update(newer)
     return newer
-
-
-async def test_one_who_is_behind_what_is_held_is_served_from_the_store(
-    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(changes_module, "HELD", 2)
-    jobs = [await served.jobs.registry.get((await alice.submit())["job_id"]) for _ in range(4)]
-    store = served.scene.store
-    changes = Changes(store.changes)
-    async with changes.watched():
-        start = (await changes.history()).newest
-        await changes.changed(start, 0.1)
-        for job in jobs:
-            await changed(store, job, 2)
-        await changed(store, jobs[3].model_copy(update={"revision": 2}), 3)
-
-        async def all_read() -> bool:
-            seen, found = await changes.after(start)
-            return seen == start + 5 and [change.job_id for change in found] == [job.job_id for job in jobs]
-
-        await until(all_read)
-        assert len(changes._held) == 2
-        seen, found = await changes.after(start + 3)
-        assert (seen, [change.job.revision for change in found if change.job]) == (start + 5, [3])
-        assert await changes.of(jobs[0].job_id, start + 1) == (start + 5, None)
-        assert (await changes.of(jobs[0].job_id, start))[1] is not None

@@ -242,6 +242,17 @@ async def test_a_stream_begins_while_the_job_waits(served: Served, alice: Client
         assert last == ("end", "CANCELLED")
 
 
+async def test_the_place_of_a_waiting_job_is_sent_as_soon_as_another_job_moves_it(alice: Client) -> None:
+    first, second = await alice.submit(), await alice.submit()
+    # Sooner than a look without a change would be.
+    async with asyncio.timeout(5), alice.stream(f"/jobs/{second['job_id']}/logs") as response:
+        stream = events(response)
+        assert [(await anext(stream))[0] for _ in range(2)] == ["state", "waiting"]
+        await alice.post(f"/jobs/{first['job_id']}/cancel", b"")
+        name, place, _ = await anext(stream)
+    assert (name, place["position"]) == ("waiting", 1)
+
+
 async def test_a_stream_resumes_with_the_very_next_line(served: Served, alice: Client) -> None:
     job = await alice.submit()
     served.log(*(f"line {number}" for number in range(1, 11)), "END")

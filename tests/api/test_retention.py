@@ -48,7 +48,7 @@ async def test_a_pinned_job_that_lives_goes_on_from_the_new_revision(served: Ser
 
 async def test_who_follows_a_job_is_told_that_it_was_pinned(served: Served, alice: Client) -> None:
     job = await served.jobs.registry.get((await alice.submit())["job_id"])
-    waits = asyncio.create_task(served.jobs.registry.changed(job))
+    waits = asyncio.create_task(served.backend.changes.newer(job))
     await asyncio.sleep(0)
     await alice("PUT", f"/jobs/{job.job_id}/pin")
     async with asyncio.timeout(5):

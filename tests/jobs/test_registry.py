@@ -9,7 +9,16 @@ import pytest
 from agent.host.systemd import UnitState
 from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobState, Reason
-from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
+from tests.support.job_scene import (
+    FAILURE,
+    INVOCATION,
+    Scene,
+    driving,
+    end_of,
+    next_revision,
+    starts_again,
+    submit,
+)
 from tests.support.waiting import until
 
 
@@ -34,7 +43,7 @@ async def test_a_cancellation_is_recorded_although_its_client_hangs_up(
         with pytest.raises(asyncio.CancelledError):
             await call
         cancelled.set()
-        assert (await jobs.registry.changed(known)).cancel_requested
+        assert (await next_revision(jobs, known)).cancel_requested
         scene.units.states[job.unit] = UnitState()
         scene.ends(jobs, job, "success exited 143", stopping="success")
         ended = await end_of(jobs, job)
@@ -50,17 +59,6 @@ async def test_a_cancelled_waiting_job_never_starts(scene: Scene) -> None:
     async with driving(scene.jobs()) as later:
         other = await scene.begun(later)
     assert scene.units.started == [other.unit]
-
-
-async def test_everybody_who_waits_for_a_change_learns_of_the_end(scene: Scene) -> None:
-    jobs = scene.jobs()
-    job = await submit(jobs)
-    waiting = [asyncio.create_task(jobs.registry.changed(job)) for _ in range(3)]
-    await asyncio.sleep(0)
-    await jobs.registry.cancel(job.job_id)
-    assert {(await task).status for task in waiting} == {JobState.CANCELLED}
-    assert (await jobs.registry.changed(job)).status is JobState.CANCELLED
-    assert jobs.registry._waiters == {}
 
 
 async def ended_attempts(jobs: JobParts, job: Job, number: int) -> bool:

@@ -9,7 +9,7 @@ from agent.model.base import now
 from agent.model.job import JobState, Reason, RetryReason
 from agent.model.paths import CLAIMED, STARTED, STOPPING
 from agent.runtime.outcome import ExitRecord
-from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again
+from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, next_revision, starts_again
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
 
@@ -85,7 +85,7 @@ async def test_a_job_that_waits_for_its_retry_frees_its_room_and_can_be_cancelle
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         scene.ends(jobs, job, FAILURE)
-        waiting = await jobs.registry.changed(await jobs.registry.get(job.job_id))
+        waiting = await next_revision(jobs, await jobs.registry.get(job.job_id))
         assert (waiting.status, waiting.attempt) == (JobState.PENDING, 2)
         assert waiting.queue is not None
         assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
@@ -101,7 +101,7 @@ async def test_the_delay_before_a_retry_survives_a_restart(scene: Scene) -> None
     async with driving(scene.jobs()) as jobs:
         job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         scene.ends(jobs, job, FAILURE)
-        waiting = await jobs.registry.changed(await jobs.registry.get(job.job_id))
+        waiting = await next_revision(jobs, await jobs.registry.get(job.job_id))
     async with driving(scene.jobs()) as jobs:
         other = await scene.begun(jobs)
         assert await jobs.registry.get(job.job_id) == waiting

@@ -69,19 +69,22 @@ class WaysToRead(Journal):
 
 
 class OneRecord:
-    """A record of one job; `changed` goes through the later revisions."""
+    """A record of one job, and a change feed that tells its last revision."""
 
-    def __init__(self, job: Job, *later: Job) -> None:
+    def __init__(self, job: Job, last: Job | None = None) -> None:
         self.job = job
-        self._later = list(later)
+        self._last = last
 
     async def get(self, job_id: str) -> Job:
         assert job_id == self.job.job_id
         return self.job
 
-    async def changed(self, job: Job) -> Job:
-        self.job = self._later.pop(0)
-        return self.job
+    async def ended(self, job: Job) -> Job:
+        assert self._last
+        return self._last
+
+    def logs(self, directory: Path) -> JobLogs:
+        return JobLogs(WaysToRead(), self, self, paths_below(directory))
 
 
 async def texts(batches: AsyncIterator[list[Item]]) -> list[str]:
@@ -133,7 +136,7 @@ async def archived(directory: Path, job: Job, *lines: Line) -> None:
 async def test_an_archived_log_is_read_from_its_file_and_continued_there(tmp_path: Path) -> None:
     job = ended_job()
     await archived(tmp_path, job, line(1, "one"), line(2, "two"), line(3, "three"))
-    logs = JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path))
+    logs = OneRecord(job).logs(tmp_path)
     log = await logs.reader(job, Position(1, CURSOR))
     assert await texts(log.history()) == ["two", "three"]
     assert await texts(log.history()) == []
@@ -143,14 +146,14 @@ async def test_an_archived_log_is_read_from_its_file_and_continued_there(tmp_pat
 async def test_the_file_of_a_job_that_is_tried_again_is_not_its_log(tmp_path: Path) -> None:
     job = make_job(status=JobState.RUNNING)
     await archived(tmp_path, job, line(1, "one"))
-    log = await JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path)).reader(job, Position())
+    log = await OneRecord(job).logs(tmp_path).reader(job, Position())
     assert await texts(log.history()) == ["history"]
 
 
 async def test_a_log_that_retention_removed_is_not_looked_for_in_the_journal(tmp_path: Path) -> None:
     job = ended_job()
     records = OneRecord(job)
-    logs = JobLogs(WaysToRead(), records, paths_below(tmp_path))
+    logs = records.logs(tmp_path)
     log = await logs.reader(job, Position())
     records.job = job.model_copy(update={"removed": Removal(at=now(), rule=RetentionRule.AGE)})
     for read in (logs.reader(job, Position()), texts(log.history())):
@@ -171,20 +174,19 @@ async def test_a_follower_reads_the_journal_first_unless_the_job_has_not_begun(
     tmp_path: Path, fields: dict[str, object], after: Position, seen: str
 ) -> None:
     job = make_job(**fields)
-    later = [job.model_copy(update={"revision": 2}), ended_job(job_id=job.job_id)]
-    log = await JobLogs(WaysToRead(), OneRecord(job, *later), paths_below(tmp_path)).reader(job, after)
+    log = await OneRecord(job, ended_job(job_id=job.job_id)).logs(tmp_path).reader(job, after)
     assert await texts(log.follow()) == [seen, "ran"]
 
 
 async def test_a_follower_is_told_where_a_job_ended_without_having_run(tmp_path: Path) -> None:
     job = make_job()
-    later = ended_job(job_id=job.job_id, status=JobState.CANCELLED, invocation_id=None)
-    log = await JobLogs(WaysToRead(), OneRecord(job, later), paths_below(tmp_path)).reader(job, Position())
+    last = ended_job(job_id=job.job_id, status=JobState.CANCELLED, invocation_id=None)
+    log = await OneRecord(job, last).logs(tmp_path).reader(job, Position())
     assert await texts(log.follow()) == ["unborn", "never ran"]
 
 
 async def test_the_output_is_lines_first_and_then_what_journalctl_prints(tmp_path: Path) -> None:
     job = make_job(status=JobState.RUNNING)
-    log = await JobLogs(WaysToRead(), OneRecord(job), paths_below(tmp_path)).reader(job, Position())
+    log = await OneRecord(job).logs(tmp_path).reader(job, Position())
     chunks = [chunk.decode() async for chunk in log.output()]
     assert chunks == [f"history up to {CURSOR}\n", f"output after {CURSOR}"]

@@ -226,7 +226,9 @@ async def test_forged_lines_are_the_jobs_own_and_floods_are_bounded(host: Host, 
     assert not any("aaaaaaaaaaaa" in text for text in systems)
     assert ("the last line", LogSource.JOB) in lines
     paths_of = host.settings.paths_of
-    reader = MetricsReader(JobLogs(Journal(), host.jobs.registry, paths_of), paths_of)
+    reader = MetricsReader(
+        JobLogs(Journal(), host.jobs.registry, job_scene.Ends(host.jobs), paths_of), paths_of
+    )
     metrics = await reader.metrics(ended)
     assert len(metrics.series) <= 100
     assert metrics.refused > 0

@@ -201,11 +201,37 @@ async def submit(jobs: JobParts, script_name: str = "succeed.py", **fields: Any)
 
 
 async def end_of(jobs: JobParts, job: Job, *, seconds: float = 10) -> Job:
-    """The job once it has ended. Raises `TimeoutError` after so many seconds."""
-    async with asyncio.timeout(seconds):
-        while not job.status.terminal:
-            job = await jobs.registry.changed(job)
-    return job
+    """The job once it has ended."""
+
+    async def ended() -> Job | None:
+        known = await jobs.registry.get(job.job_id)
+        return known if known.status.terminal else None
+
+    known = await until(ended, seconds=seconds)
+    assert known
+    return known
+
+
+@dataclass
+class Ends:
+    """In the place of the change feed, for a reader of logs."""
+
+    jobs: JobParts
+
+    async def ended(self, job: Job) -> Job:
+        return await end_of(self.jobs, job, seconds=300)
+
+
+async def next_revision(jobs: JobParts, job: Job) -> Job:
+    """The job once it has changed."""
+
+    async def changed() -> Job | None:
+        known = await jobs.registry.get(job.job_id)
+        return known if known.revision > job.revision else None
+
+    known = await until(changed)
+    assert known
+    return known
 
 
 async def starts_again(scene: Scene, jobs: JobParts, job: Job, times: int = 2) -> Job:

@@ -1,6 +1,5 @@
 """The log of a job as plain text, JSON lines or server-sent events: up to now, or followed to its end."""
 
-import asyncio
 import contextlib
 import re
 from collections import deque
@@ -11,7 +10,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 
-from ...backend import JobRecords, LogReader
+from ...backend import Backend, LogReader
 from ...errors import AgentError, Problem
 from ...logs.lines import EVENT_ID, Item, Line, Position, job_output
 from ...model.base import Model
@@ -27,7 +26,7 @@ from .lines import MAX_PATTERN, LineFilter, as_events
 
 MAX_TAIL = 100_000  # lines
 MAX_ACCEPT = 8190  # characters that are parsed: the longest single header
-QUEUE_LOOK = 1.0  # seconds between two looks at the place of a waiting job
+PLACE_INTERVAL = 10.0  # seconds after which the place of a waiting job is looked at without a change
 
 # RFC 3339, section 5.6. pydantic alone would also take a number for seconds since 1970.
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
@@ -89,15 +88,18 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     log = await backend.logs.reader(job, asked.position)
     async with request.app[STREAMS].open(request, user, asked.form, check_still_allowed) as stream:
         if asked.follow and asked.form:
-            stream.run_beside(_send_states(stream, backend.jobs, job))
+            stream.run_beside(_send_states(stream, backend, job))
         if asked.tail is not None:
             await _send_tail(stream, log, asked)
         # Nothing follows the tail of a job that has ended, or of a log that is not followed.
         if asked.tail is None or (asked.follow and not job.status.terminal):
             await _send_lines(stream, log, job, asked)
-        newest = await backend.jobs.get(job.job_id)
+        if asked.follow and not job.status.terminal:
+            await stream.send("end", await backend.changes.ended(job))
+            return stream.response
         # Without `follow`, the job may have ended meanwhile and printed more than was read.
-        await stream.send("end" if job.status.terminal or asked.follow else "pause", newest)
+        newest = await backend.jobs.get(job.job_id)
+        await stream.send("end" if job.status.terminal else "pause", newest)
     return stream.response
 
 
@@ -168,27 +170,29 @@ def _milliseconds(since: str) -> int:
         ) from error
 
 
-async def _send_states(stream: EventStream, jobs: JobRecords, job: Job) -> None:
+async def _send_states(stream: EventStream, backend: Backend, job: Job) -> None:
     """Sends each revision of the job until it has ended, and its place while it waits."""
     while not job.status.terminal:
-        await stream.send("state", job)
-        change = asyncio.create_task(jobs.changed(job))
-        try:
-            await _send_places(stream, jobs, job, change)
-            job = await change
-        finally:
-            change.cancel()
+        await stream.send("state", backend.jobs.placed(job))
+        if job.status is JobState.PENDING:
+            await _send_places(stream, backend, job)
+        job = await backend.changes.newer(job)
 
 
-async def _send_places(stream: EventStream, jobs: JobRecords, job: Job, change: asyncio.Task[Job]) -> None:
+async def _send_places(stream: EventStream, backend: Backend, job: Job) -> None:
     """Sends the place of a waiting job at once and whenever it changes, until the job itself changes."""
-    place = None
-    while job.status is JobState.PENDING and not change.done():
-        if job.queue and job.queue != place:
-            place = job.queue
-            await stream.send("waiting", place)
-        await asyncio.wait([change], timeout=QUEUE_LOOK)
-        job = await jobs.get(job.job_id)
+    changes, seen, sent = backend.changes, 0, None
+    async with changes.watched():
+        while True:
+            place = backend.jobs.placed(job).queue
+            if place and place != sent:
+                sent = place
+                await stream.send("waiting", place)
+            seen, change = await changes.of(job.job_id, seen)
+            if change and (change.job is None or change.job.revision > job.revision):
+                return
+            # Changes of other jobs move this one.
+            await changes.changed(seen, PLACE_INTERVAL)
 
 
 async def _send_tail(stream: EventStream, log: LogReader, asked: LogRequest) -> None:
