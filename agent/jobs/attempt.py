@@ -116,7 +116,7 @@ def _description(job: Job, *, proxied: bool) -> str:
 
 def put(path: Path, text: str) -> None:
     """Writes a file that another program reads next: whole or not at all, and not for the next boot."""
-    write_file(path, text.encode(), mode=0o644, replace=True, durable=False)
+    write_file(path, text.encode(), mode=0o600, replace=True, durable=False)
 
 
 @contextlib.contextmanager
