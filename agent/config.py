@@ -26,7 +26,7 @@ SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
 
 
 def _xdg(variable: str, fallback: str) -> Path:
-    """A base directory as the XDG specification defines it (relative values are ignored)."""
+    """A base directory of the XDG specification, which ignores relative values."""
     value = Path(os.environ.get(variable, ""))
     return value if value.is_absolute() else Path.home() / fallback
 
@@ -49,7 +49,7 @@ def _default_state_directory() -> Path:
 
 
 def default_runtime_directory() -> Path:
-    """`$XDG_RUNTIME_DIR`, or what it is for a session of the account."""
+    """`$XDG_RUNTIME_DIR`, or its value in a session of the account."""
     return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
 
 
@@ -63,14 +63,14 @@ def _egress_target(target: str) -> str:
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
-# What podman's Network= may say. No space, quote, specifier or line break can be part of it.
+# A value of Podman's Network=: without a space, quote, specifier or line break.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
 EGRESS_TARGET = re.compile(r"(\*\.)?[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*:[1-9][0-9]{0,4}")
 EgressTarget = Annotated[str, Field(max_length=260), AfterValidator(_egress_target)]
 ImageName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._:/-]*$", max_length=255)]
 
 
-# What a job gets where nothing is said, and what none may ask for more of: no more than the machine has.
+# The limits of a job by default and at most, where the site sets none: no more than the machine has.
 CPUS = os.cpu_count() or 1
 MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 MEMORY_FOR_JOBS = MEMORY_BYTES * 4 // 5  # the rest is for the system, the agent and the file cache
@@ -88,13 +88,13 @@ MAXIMUM_LIMITS = Limits(
     tasks=4096,
     run_time_seconds=24 * 3600,
     grace_seconds=300,
-    # What a manifest takes at the most.
+    # The most that a manifest can have.
     artifact_bytes=64 * 2**30,
     artifact_files=10_000,
 )
-# What jobs leave free for the agent's own record, where the site says nothing.
+# What jobs must leave free for the agent's own record, by default.
 MIN_FREE_BYTES = 2**30
-MIN_FREE_SHARE = 20  # at the most one part in so many of a small file system
+MIN_FREE_SHARE = 20  # of a small file system, at most one part in this many
 
 
 class _Section(BaseModel):
@@ -102,14 +102,14 @@ class _Section(BaseModel):
 
 
 class ScriptSettings(_Section):
-    """Where the reviewed training scripts are: a git repository and a directory in it."""
+    """The reviewed training scripts: a git repository and a directory in it."""
 
     repository: AbsolutePath
     directory: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")] = "scripts"
 
 
 class JobSettings(_Section):
-    """What jobs may have together, with what image they run, and what each gets: by default and at the most.
+    """The image of jobs, what all jobs together may have, and the limits of each by default and at most.
 
     `cpus` and `memory_bytes` bound the sum of the running jobs' limits.
     """
@@ -137,7 +137,7 @@ class JobSettings(_Section):
         return ResolvedLimits.model_validate(limits.over(self.default_limits).model_dump())
 
     def free_floor(self, total_bytes: int) -> int:
-        """What jobs have to leave free of a file system of that size."""
+        """How many bytes jobs must leave free of a file system of that size."""
         if self.min_free_bytes is not None:
             return self.min_free_bytes
         return min(MIN_FREE_BYTES, total_bytes // MIN_FREE_SHARE)
@@ -155,10 +155,10 @@ class JobSettings(_Section):
 
 
 class EgressSettings(_Section):
-    """Where the jobs of scripts with this network may connect to; `docs/egress.md` says how it is enforced.
+    """Where jobs with this network may connect to; `docs/egress.md` says how that is enforced.
 
-    `allow` has `name:port` and `*.name:port`, which is every name below it. `private` are networks, beside
-    the public Internet, to which these names may lead.
+    `allow` lists `name:port`, and `*.name:port` for every name below it. The names may resolve to addresses
+    of the public Internet and of the `private` networks.
     """
 
     allow: Annotated[list[EgressTarget], Field(min_length=1, max_length=1000)]
@@ -166,9 +166,9 @@ class EgressSettings(_Section):
 
 
 class RetentionSettings(_Section):
-    """How long finished jobs are kept, and how much of them; `docs/retention.md` says what goes with what.
+    """How long finished jobs are kept, and how many; `docs/retention.md` says what is removed when.
 
-    Without `max_bytes` it is half of the file system that holds the state directory.
+    `max_bytes` is by default half of the file system that holds the state directory.
     """
 
     unit_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 24.0
@@ -184,8 +184,8 @@ class RetentionSettings(_Section):
     def _in_order(self) -> Self:
         if self.files_days > self.record_days:
             raise ValueError(
-                f"files_days is {self.files_days:g} and record_days {self.record_days:g}: a job's files go"
-                " with its record at the latest; lower files_days, or raise record_days"
+                f"files_days is {self.files_days:g} and record_days {self.record_days:g}: a job's files"
+                " cannot outlive its record; lower files_days, or raise record_days"
             )
         return self
 
@@ -194,7 +194,7 @@ Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
 
 
 class HttpSettings(_Section):
-    """The HTTPS server's bounds; times in seconds, sizes in bytes. `docs/limits.md` says what clients see."""
+    """The HTTPS server's bounds. `docs/limits.md` says what clients see of them."""
 
     port: Annotated[int, Field(ge=1, le=65535)] = 8443
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 256 * 2**10
@@ -215,17 +215,17 @@ class HttpSettings(_Section):
 
     @property
     def connections(self) -> int:
-        """How many connections there may be: by default, room for requests beside all followers."""
+        """The most connections: by default, followers and some room for requests."""
         return self.max_connections or self.max_followers + 1000
 
     @property
     def connections_per_user(self) -> int:
-        """The same for each user."""
+        """The most connections of one user."""
         return self.max_connections_per_user or self.max_followers_per_user + 50
 
 
 class CertificateSettings(_Section):
-    """How long clients' certificates are good, in days, and how many good ones a user may get by renewing."""
+    """How many days clients' certificates are valid, and how many valid ones a user may have by renewing."""
 
     client_days: Annotated[int, Field(ge=1, le=825)] = 30
     max_client_days: Annotated[int, Field(ge=1, le=825)] = 365
@@ -242,7 +242,7 @@ class CertificateSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """Everything the agent may be told. Environment over the user's file over `/etc/ml-agent/config.toml`."""
+    """The whole configuration. The environment overrides the user's file, and that the system's."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENVIRONMENT_PREFIX,
@@ -271,7 +271,7 @@ class Settings(BaseSettings):
         cls, egress: dict[str, EgressSettings], info: ValidationInfo
     ) -> dict[str, EgressSettings]:
         if twice := sorted((info.data.get("networks", {}).keys() | {"none"}) & egress.keys()):
-            raise ValueError(f"another network has the name {twice[0]} already")
+            raise ValueError(f"another network already has the name {twice[0]}")
         return egress
 
     @classmethod
@@ -283,7 +283,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first; the files come in as keyword arguments, already merged."""
+        """The environment overrides keyword arguments, which are the merged files."""
         return (env_settings, init_settings)
 
     @property
@@ -311,11 +311,11 @@ class Settings(BaseSettings):
         return JobPaths(self.state_directory / "jobs", self.runtime_directory, job_id)
 
     def network(self, name: str) -> str | None:
-        """The podman network behind a script's `network`, or None where the site has none of that name."""
+        """The Podman network for a script's `network`; None if the site has none of that name."""
         return "none" if name == "none" or name in self.egress else self.networks.get(name)
 
     def egress_directory(self, name: str) -> Path:
-        """Where the proxy of an `[egress.<name>]` has its socket, as its socket unit says."""
+        """Where the proxy of an `[egress.<name>]` has its socket, as the socket unit says."""
         return self.runtime_directory / "ml-egress" / name
 
 

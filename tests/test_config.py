@@ -44,7 +44,7 @@ def refused(layered: Load, system: str, user: str = "") -> FieldError:
     return only
 
 
-def test_a_repository_is_all_that_must_be_set(layered: Load, tmp_path: Path) -> None:
+def test_only_the_repository_is_required(layered: Load, tmp_path: Path) -> None:
     settings = layered()
     assert settings.scripts.repository == Path("/srv/training")
     assert settings.state_directory == tmp_path / "home/.local/state/ml-agent"
@@ -67,7 +67,7 @@ def test_limits_are_resolved_over_the_sites_and_then_over_the_packages_defaults(
     assert jobs.resolve(Limits(cpus=3, grace_seconds=9)).grace_seconds == 9
 
 
-def test_a_default_that_no_job_may_have_is_told_with_all_its_digits(layered: Load) -> None:
+def test_a_default_above_the_capacity_is_refused_with_all_digits(layered: Load) -> None:
     text = REQUIRED + "[jobs]\nmemory_bytes = 20221198336\ndefault_limits = { memory_bytes = 20221198337 }\n"
     why = "memory_bytes is 20221198336: no room for default_limits.memory_bytes, 20221198337"
     assert why in refused(layered, text).message
@@ -78,18 +78,18 @@ def test_a_misspelt_variable_is_named(layered: Load, monkeypatch: pytest.MonkeyP
     assert refused(layered, REQUIRED).field == "environment variable ML_AGENT_HTPP__PORT"
 
 
-def test_a_variable_that_is_no_json_is_refused(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_json_is_refused(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_AGENT_NETWORKS", "{bad")
     assert "networks" in refused(layered, REQUIRED).message
 
 
-def test_files_that_are_not_there_are_no_layers(tmp_path: Path) -> None:
+def test_missing_files_are_skipped(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(REQUIRED)
     assert load([tmp_path / "nothing.toml", file]).scripts.repository == Path("/srv/training")
 
 
-def test_a_higher_layer_wins_key_by_key(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_higher_layer_overrides_key_by_key(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_AGENT_HTTP__MAX_FOLLOWERS", "3")
     settings = layered(
         REQUIRED + "[http]\nport = 1\nmax_followers = 1\nidle_exit_seconds = 1\n",
@@ -99,7 +99,7 @@ def test_a_higher_layer_wins_key_by_key(layered: Load, monkeypatch: pytest.Monke
     assert (http.idle_exit_seconds, http.port, http.max_followers) == (1, 2, 3)
 
 
-def test_connections_leave_room_beside_followers_unless_their_number_is_said(layered: Load) -> None:
+def test_connections_leave_room_beside_followers_by_default(layered: Load) -> None:
     http = layered(REQUIRED + "[http]\nmax_followers = 30\nmax_followers_per_user = 20\n").http
     assert (http.connections, http.connections_per_user) == (1030, 70)
     http = layered(REQUIRED + "[http]\nmax_connections = 3\nmax_connections_per_user = 2\n").http
@@ -111,19 +111,19 @@ def test_a_list_of_a_higher_layer_replaces_the_lower_one(layered: Load) -> None:
     assert settings.policy_directories == [Path("/c")]
 
 
-def test_a_list_of_targets_is_a_network_with_nothing_in_it_but_a_way_to_its_proxy(layered: Load) -> None:
+def test_an_egress_network_is_no_podman_network_and_has_a_proxy(layered: Load) -> None:
     settings = layered(REQUIRED + '[egress.db]\nallow = ["db.example.com:443"]\nprivate = ["10.0.0.0/8"]\n')
     assert settings.network("db") == "none"
     assert settings.egress_directory("db") == settings.runtime_directory / "ml-egress/db"
 
 
 @pytest.mark.parametrize(("total", "floor"), [(2**40, 2**30), (2**30, 2**30 // 20), (0, 0)])
-def test_jobs_leave_a_gibibyte_free_or_a_part_of_a_small_disk(layered: Load, total: int, floor: int) -> None:
+def test_jobs_leave_a_gibibyte_free_or_a_share_of_a_small_disk(layered: Load, total: int, floor: int) -> None:
     assert layered().jobs.free_floor(total) == floor
     assert layered(REQUIRED + "[jobs]\nmin_free_bytes = 7\n").jobs.free_floor(total) == 7
 
 
-def test_networks_of_all_layers_are_known_and_none_always_is(layered: Load) -> None:
+def test_networks_of_all_layers_are_known_and_none_always_exists(layered: Load) -> None:
     settings = layered(
         REQUIRED + '[networks]\nwarehouse = "pasta:-T,8085"\n', '[networks]\nlan = "lan.network"\n'
     )
@@ -136,7 +136,7 @@ def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert load([]).scripts.repository == tmp_path / "home/training"
 
 
-def test_base_directories_are_those_of_the_xdg_specification(
+def test_base_directories_follow_the_xdg_specification(
     monkeypatch: pytest.MonkeyPatch, layered: Load
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
@@ -148,7 +148,7 @@ def test_base_directories_are_those_of_the_xdg_specification(
     assert user_file() == Path("/config/ml-agent/config.toml")
 
 
-def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_can_name_another_users_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_AGENT_CONFIG", "/demo/config.toml")
     assert user_file() == Path("/demo/config.toml")
 
@@ -192,7 +192,7 @@ def test_the_users_file_can_be_another_one(monkeypatch: pytest.MonkeyPatch) -> N
         (
             REQUIRED + '[networks]\ndb = "pasta"\n[egress.db]\nallow = ["db.example.com:443"]\n',
             "egress",
-            "another network has the name db already",
+            "another network already has the name db",
         ),
         (REQUIRED + '[networks]\n"A B" = "none"\n', "networks.A B", "should match pattern"),
         (
@@ -215,7 +215,7 @@ def test_a_refused_value_is_named_with_the_file_that_set_it(layered: Load, tmp_p
     assert error.field == f"{tmp_path}/user.toml: http.port"
 
 
-def test_before_a_configuration_is_made_it_is_told_how_to_make_it(tmp_path: Path) -> None:
+def test_without_a_configuration_the_hint_is_how_to_create_it(tmp_path: Path) -> None:
     system, user = tmp_path / "system.toml", tmp_path / "user.toml"
     system.write_text("[http]\nport = 9000\n")
     with pytest.raises(AgentError) as caught:
@@ -225,7 +225,7 @@ def test_before_a_configuration_is_made_it_is_told_how_to_make_it(tmp_path: Path
     assert caught.value.fields == ()
 
 
-def test_a_missing_value_is_named_with_the_file_to_put_it_into(layered: Load, tmp_path: Path) -> None:
+def test_a_missing_value_is_named_with_the_file_it_belongs_in(layered: Load, tmp_path: Path) -> None:
     assert refused(layered, "") == FieldError(f"{tmp_path}/user.toml: scripts", "is missing")
 
 
@@ -247,14 +247,14 @@ def test_a_refused_value_is_named_with_its_environment_variable(
     assert message in error.message
 
 
-def test_everything_that_is_wrong_is_said_at_once(layered: Load) -> None:
+def test_all_errors_are_reported_at_once(layered: Load) -> None:
     with pytest.raises(AgentError) as caught:
         layered("state_directory = 1\n[http]\nport = 0\nmax_followers = 0\n")
     assert len(caught.value.fields) == 4
 
 
 @pytest.mark.parametrize("content", [b"port = ", b"a = 1\na = 2\n", b"\xff"])
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "config.toml"
     file.write_bytes(content)
     with pytest.raises(AgentError, match=f"{file} cannot be read") as caught:
@@ -269,5 +269,5 @@ def test_settings_are_frozen(layered: Load) -> None:
 
 
 @pytest.mark.parametrize("directory", ["units", "quadlets", "images"])
-def test_what_is_shipped_is_found_in_a_checkout(directory: str) -> None:
+def test_shipped_files_are_found_in_a_checkout(directory: str) -> None:
     assert shipped(directory).is_dir()

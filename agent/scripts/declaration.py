@@ -1,7 +1,7 @@
-"""What a script declares about itself, and whether a request fits it. Pure: a script is never run here.
+"""What a script declares about itself, and whether a request matches that. No script is run here.
 
-The declaration is a comment block in the form of PEP 723 (`# /// TYPE`, lines of TOML behind `# `, `# ///`)
-of type `ml-job`; its keys are those of `Metadata`.
+The declaration is a comment block in the form of PEP 723 (`# /// ml-job`, lines of TOML after `# `, `# ///`).
+Its keys are the fields of `Declaration`.
 """
 
 import difflib
@@ -21,20 +21,20 @@ from ..model.script import Parameter, ParameterType, Script
 
 # The reference implementation's expression for one type of block (PEP 723).
 BLOCK = re.compile(r"(?m)^# /// ml-job$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
-# A first line that is meant as one: misspelt, it must not turn a declaration into a comment.
+# A line meant to open a block. If it is misspelt, the block must be refused, not taken for a comment.
 OPENING = re.compile(r"(?m)^#[ \t]*///[ \t]*ml-job[ \t]*$")
-HEAD_CHARACTERS = 64 * 1024  # where in a script a block may be
+HEAD_CHARACTERS = 64 * 1024  # of a script: the part that is searched for a block
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 NUMBER = re.compile(r"[+-]?([0-9]{1,100}(\.[0-9]{0,100})?|\.[0-9]{1,100})([eE][+-]?[0-9]{1,4})?")
 
 
-class MetadataError(ValueError):
-    """A block that is not well formed; the message says in which line, or under which key, and why."""
+class DeclarationError(ValueError):
+    """A malformed block; the message names the line or the key, and the reason."""
 
 
-class Metadata(Model):
-    """The keys of an `ml-job` block. In TOML a `default` and `choices` may be numbers and booleans too."""
+class Declaration(Model):
+    """The keys of an `ml-job` block. In TOML, `default` and `choices` may also be numbers and booleans."""
 
     description: str = ""
     parameters: list[Parameter] = Field(default_factory=list)
@@ -43,47 +43,42 @@ class Metadata(Model):
     limits: Limits = Limits()
 
 
-def parse_block(text: str) -> Metadata | None:
-    """A script's declaration, or None where it has none. Raises `MetadataError`."""
+def parse_block(text: str) -> Declaration | None:
+    """The declaration in a script's text, or None. Raises `DeclarationError`."""
     head = text[:HEAD_CHARACTERS].replace("\r\n", "\n")
     openings = [_line(head, match.start()) for match in OPENING.finditer(head)]
     if not openings:
         return None
     if len(openings) > 1:
-        raise MetadataError(f"line {openings[1]}: there may be one ml-job block only")
+        raise DeclarationError(f"line {openings[1]}: only one ml-job block is allowed")
     block = BLOCK.search(head)
     if block is None:
-        raise MetadataError(
-            f"line {openings[0]}: the block must begin with `# /// ml-job`, go on with lines that begin with "
-            "`# `, and end with `# ///`"
+        raise DeclarationError(
+            f"line {openings[0]}: the block must begin with `# /// ml-job`, continue with lines that begin "
+            "with `# `, and end with `# ///`"
         )
-    return _metadata(_table(block["content"], openings[0] + 1))
+    return _declaration(_table(block["content"], openings[0] + 1))
 
 
 def describe(script_name: str, data: bytes) -> Script:
-    """A script from its name and its bytes. Raises `MetadataError`."""
+    """A script from its name and its bytes. Raises `DeclarationError`."""
     try:
-        metadata = parse_block(data.decode("utf-8-sig"))
+        declaration = parse_block(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise MetadataError(f"byte {error.start}: a script must be UTF-8 text") from error
-    declared = metadata or Metadata()
+        raise DeclarationError(f"byte {error.start}: a script must be UTF-8 text") from error
     return Script(
         script_name=script_name,
         sha256=hashlib.sha256(data).hexdigest(),
-        any_parameters=metadata is None,
-        description=declared.description,
-        parameters=declared.parameters,
-        secrets=declared.secrets,
-        network=declared.network,
-        limits=declared.limits,
+        any_parameters=declaration is None,
+        **vars(declaration or Declaration()),
     )
 
 
 def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
-    """Whether a request's hyperparameters are what the script declares; names are matched exactly.
+    """Checks that a request's hyperparameters are what the script declares. Names must match exactly.
 
-    Raises `AgentError` (invalid request) with one field per refused or missing value. Defaults are the
-    script's to apply: a job records what it was given, so that it can be given the same again.
+    Raises `AgentError` (invalid-request) with a field error for each refused or missing value. The script
+    itself applies defaults: a job records only what it was given, so that a rerun gets the same.
     """
     if script.any_parameters:
         return
@@ -100,7 +95,7 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
         raise AgentError(
             Problem.INVALID_REQUEST,
             f"{script.script_name} does not take these hyperparameters.",
-            "GET /scripts, or `ml-job scripts SCRIPT`, shows which it takes.",
+            "See which it takes: GET /scripts, or `ml-job scripts SCRIPT`.",
             fields,
         )
 
@@ -110,31 +105,31 @@ def _line(text: str, position: int) -> int:
 
 
 def _table(content: str, first_line: int) -> dict[str, Any]:
-    """The block's TOML. Blank lines in front give the parser's messages the file's own line numbers."""
+    """The block's TOML. Blank lines before it make the parser's line numbers those of the file."""
     lines = [line.removeprefix("#").removeprefix(" ") for line in content.split("\n")]
     try:
         return parse("\n" * (first_line - 1) + "\n".join(lines))
     except ValueError as error:
-        raise MetadataError(re.sub(r", column \d+", "", str(error))) from error
+        raise DeclarationError(re.sub(r", column \d+", "", str(error))) from error
 
 
-def _metadata(table: dict[str, Any]) -> Metadata:
+def _declaration(table: dict[str, Any]) -> Declaration:
     try:
         tables = table.get("parameters")
         if isinstance(tables, list):
             table = table | {"parameters": [_with_text(entry) for entry in tables]}
-        metadata = Metadata.model_validate(table)
+        declaration = Declaration.model_validate(table)
     except ValidationError as error:
         refused = refusals(error, unknown="is no key of an ml-job block")
-        raise MetadataError("; ".join(f"{_key(loc, table)}: {why}" for loc, why in refused)) from error
-    except ValueError as error:  # an integer literal with more digits than Python writes
-        raise MetadataError(f"parameters: {error}") from error
-    _check_declarations(metadata.parameters)
-    return metadata
+        raise DeclarationError("; ".join(f"{_key(loc, table)}: {why}" for loc, why in refused)) from error
+    except ValueError as error:  # an integer with more digits than Python converts to text
+        raise DeclarationError(f"parameters: {error}") from error
+    _check_declarations(declaration.parameters)
+    return declaration
 
 
 def _with_text(parameter: object) -> object:
-    """A parameter's table with the values that are text on the wire written as scripts will read them."""
+    """A parameter's table whose `default` and `choices` are text, as scripts read them."""
     if not isinstance(parameter, dict):
         return parameter
     text = dict(parameter)
@@ -152,7 +147,7 @@ def _as_text(value: object) -> object:
 
 
 def _key(loc: Location, table: dict[str, Any]) -> str:
-    """`parameters.depth.minimum`: a parameter by its name where it has one, else by its place from 1."""
+    """`parameters.depth.minimum`: a parameter by its name, or by its place from 1 if it has none."""
     parts = [str(part) for part in loc]
     if len(loc) > 1 and loc[0] == "parameters" and isinstance(loc[1], int):
         parameter = table["parameters"][loc[1]]
@@ -166,30 +161,32 @@ def _check_declarations(parameters: list[Parameter]) -> None:
     for parameter in parameters:
         variable = f"HP_{parameter.name.upper()}"
         if variable in owners:
-            raise MetadataError(f"parameters.{parameter.name}: {variable} is {owners[variable]}'s variable")
+            raise DeclarationError(
+                f"parameters.{parameter.name}: {variable} is already the variable of {owners[variable]}"
+            )
         owners[variable] = parameter.name
         _check_declaration(parameter)
 
 
 def _check_declaration(parameter: Parameter) -> None:
-    """A declaration must not contradict itself: what it offers, it takes."""
+    """Checks that a parameter accepts its own default and choices, and that its bounds make sense."""
     key = f"parameters.{parameter.name}"
     bounds = [bound for bound in (parameter.minimum, parameter.maximum) if bound is not None]
     if bounds and parameter.type not in (ParameterType.INTEGER, ParameterType.NUMBER):
-        raise MetadataError(f"{key}: only an integer or a number has a minimum and a maximum")
+        raise DeclarationError(f"{key}: only an integer or a number may have a minimum or a maximum")
     if not all(math.isfinite(bound) for bound in bounds) or bounds != sorted(bounds):
-        raise MetadataError(f"{key}: minimum and maximum must be finite, and in order")
+        raise DeclarationError(f"{key}: minimum and maximum must be finite, and in order")
     if parameter.required and parameter.default is not None:
-        raise MetadataError(f"{key}.default: a required parameter has none")
+        raise DeclarationError(f"{key}.default: a required parameter cannot have one")
     for choice in parameter.choices:
         if objection := _objection(parameter, choice):
-            raise MetadataError(f"{key}.choices: {choice} {objection}")
+            raise DeclarationError(f"{key}.choices: {choice} {objection}")
     if parameter.default is not None and (objection := _objection(parameter, parameter.default)):
-        raise MetadataError(f"{key}.default: {parameter.default} {objection}")
+        raise DeclarationError(f"{key}.default: {parameter.default} {objection}")
 
 
 def _objection(parameter: Parameter, value: str) -> str | None:
-    """What a value must be and is not, or None where the parameter takes it."""
+    """What is wrong with a value, or None if the parameter accepts it."""
     match parameter.type:
         case ParameterType.INTEGER:
             if not INTEGER.fullmatch(value):

@@ -1,7 +1,7 @@
-"""Read-only plumbing over a git repository that may belong to somebody else.
+"""Read-only plumbing over a git repository that may belong to another user.
 
-Nothing that the repository's own configuration names is run: plumbing commands know no hook, filter, pager
-or attribute, and transports are switched off. Blobs are therefore the very bytes that were committed.
+Nothing that the repository's configuration names is run: plumbing commands use no hook, filter, pager or
+attribute, and transports are switched off. So blobs are exactly the bytes that were committed.
 """
 
 import contextlib
@@ -17,19 +17,19 @@ from pathlib import Path
 from ..errors import AgentError, Problem
 
 COMMIT_PATTERN = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-# A name, nothing of the revision syntax (`^ ~ : @{} ..`), and nothing that could be an option.
+# A plain name: no revision syntax (`^ ~ : @{} ..`), and nothing that could be an option.
 REF_PATTERN = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,254}")
 
-# What HEAD says of the branch that is checked out, where that can be a file below the repository's own.
+# What HEAD says while a branch is checked out whose name is safe as a path below the repository.
 BRANCH = re.compile(r"ref: (refs/heads(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+)")
 MAX_LINE = 4096  # bytes
 
-TIMEOUT = 60.0  # seconds for one answer of git's; it only fires where a file system hangs
+TIMEOUT = 60.0  # seconds for one answer from git; exceeded only if a file system hangs
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of `git ls-tree -r -l`: `mode` is octal as git writes it, `size` 0 for what is no blob.
+    """One line of `git ls-tree -r -l`. `mode` is octal, as git writes it; `size` is 0 if it is no blob.
 
     `path` is relative to the listed directory, decoded as Python decodes file names.
     """
@@ -41,9 +41,9 @@ class Entry:
 
 
 class Repository:
-    """The repository whose work tree, or bare directory, is exactly `path`. Every method blocks.
+    """The repository whose work tree or bare directory is `path` itself. Every method blocks.
 
-    All raise `AgentError` (host) where the repository cannot be read.
+    All methods raise `AgentError` (host) if the repository cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,28 +51,28 @@ class Repository:
         self._head: str | None = None
 
     def commit(self, ref: str) -> str | None:
-        """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id means, or None.
+        """The id of the commit that a branch, a tag, `HEAD` or a (short) commit id refers to, or None.
 
-        Of `HEAD`, git is asked where its files do not plainly say that it is the one of the last time.
+        For `HEAD`, git is not run again while the repository's files plainly name the same commit.
         """
         if ref != "HEAD":
-            return self._named(ref)
-        commit = self._plain_head()
+            return self._resolve(ref)
+        commit = self.plain_head()
         if commit is None or commit != self._head:
-            commit = self._head = self._named(ref)
+            commit = self._head = self._resolve(ref)
         return commit
 
-    def _plain_head(self) -> str | None:
-        """The commit id in HEAD, or in the file of the branch that it names (gitrepository-layout(5))."""
+    def plain_head(self) -> str | None:
+        """The commit id in HEAD, or in its branch's file (gitrepository-layout(5)); None if in neither."""
         directory = self._path / ".git"
         if not os.path.lexists(directory):
             directory = self._path
-        said = _line(directory / "HEAD")
-        if branch := BRANCH.fullmatch(said):
-            said = _line(directory / branch[1])
-        return said if COMMIT_PATTERN.fullmatch(said) else None
+        line = _read_line(directory / "HEAD")
+        if branch := BRANCH.fullmatch(line):
+            line = _read_line(directory / branch[1])
+        return line if COMMIT_PATTERN.fullmatch(line) else None
 
-    def _named(self, ref: str) -> str | None:
+    def _resolve(self, ref: str) -> str | None:
         if not REF_PATTERN.fullmatch(ref):
             return None
         found = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
@@ -83,7 +83,7 @@ class Repository:
         return None
 
     def entries(self, commit: str, directory: str) -> list[Entry] | None:
-        """Everything below a directory at a commit, directories themselves left out; None if not there."""
+        """Everything below a directory at a commit, except directories; None if it does not exist."""
         if not COMMIT_PATTERN.fullmatch(commit):
             return None
         tree = f"{commit}:{directory.strip('/')}"
@@ -94,9 +94,9 @@ class Repository:
         return [_entry(record) for record in listed.stdout.split(b"\0") if record]
 
     def blobs(self, oids: Iterable[str]) -> Generator[bytes]:
-        """The bytes of blobs, in the order asked, each in memory only while it is the current one.
+        """The bytes of these blobs, in order; one blob at a time is in memory.
 
-        What is done with one before the next is asked for may take as long as it does.
+        The caller may take as long as it likes between two blobs.
         """
         wanted = list(oids)
         if not wanted:
@@ -130,19 +130,19 @@ class Repository:
             raise AgentError(Problem.HOST, "git is not installed.", "Install the package git.") from error
 
     def _environment(self) -> dict[str, str]:
-        """A whole environment, so that no GIT_DIR, configuration or replacement of the caller's applies."""
+        """A complete environment: no GIT_DIR, configuration or replacement of the caller applies."""
         path = self._path.resolve()
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C",
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
-            # The administrator has named this repository: that is the consent git asks for.
+            # Git asks for consent to read another user's repository: the administrator named this one.
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": str(path),
-            "GIT_CEILING_DIRECTORIES": str(path.parent),  # never a repository that happens to lie around it
-            "GIT_NO_REPLACE_OBJECTS": "1",  # a commit's id is its content
+            "GIT_CEILING_DIRECTORIES": str(path.parent),  # never a repository that encloses it
+            "GIT_NO_REPLACE_OBJECTS": "1",  # a commit id stands for its content
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_NO_LAZY_FETCH": "1",
             "GIT_ALLOW_PROTOCOL": "none",
@@ -150,7 +150,7 @@ class Repository:
         }
 
     def _require(self) -> None:
-        """Tells "no such ref" from "no such repository"."""
+        """Raises `AgentError` (host) if not the ref but the repository is missing."""
         probe = self._run("rev-parse", "--git-dir")
         if probe.returncode != 0:
             raise self._unreadable(probe.stderr.decode("utf-8", "replace").strip().split("\n")[0])
@@ -163,8 +163,8 @@ class Repository:
         )
 
 
-def _line(path: Path) -> str:
-    """The line that a regular file consists of, or nothing."""
+def _read_line(path: Path) -> str:
+    """The single line of a regular file; empty if there is none."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
@@ -174,7 +174,7 @@ def _line(path: Path) -> str:
 
 
 def _entry(record: bytes) -> Entry:
-    """`<mode> <type> <object> <size>\\t<path>`, the size padded, or `-` for a submodule (git-ls-tree(1))."""
+    """`<mode> <type> <object> <size>\\t<path>`: the size padded, or `-` for a submodule (git-ls-tree(1))."""
     head, _, path = record.partition(b"\t")
     mode, _, oid, size = head.decode("ascii").split()
     return Entry(os.fsdecode(path), mode, oid, int(size) if size != "-" else 0)
@@ -194,7 +194,7 @@ def _exchange(process: subprocess.Popen[bytes], oid: str) -> bytes:
     """Asks for one object and reads it: `<object> <type> <size>\\n<bytes>\\n` (git-cat-file(1))."""
     assert process.stdin is not None
     assert process.stdout is not None
-    # Past the buffer: what a git that is gone has not taken would be in the way of closing the pipe.
+    # Unbuffered: if git is gone, unwritten bytes in a buffer would make closing the pipe fail.
     os.write(process.stdin.fileno(), f"{oid}\n".encode("ascii"))
     head = process.stdout.readline().split()
     if len(head) != 3 or head[1] != b"blob":

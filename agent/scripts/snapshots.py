@@ -1,7 +1,7 @@
-"""The script repository: a commit becomes a catalogue of runnable scripts and an immutable tree of files.
+"""Snapshots of the scripts' repository: for each commit, a catalogue of scripts and a read-only tree.
 
-A snapshot holds regular files only. A symbolic link to a file of the same directory becomes a copy of it;
-links elsewhere and submodules are left out, so no tree leads anywhere outside itself.
+A tree has only regular files. A symbolic link to a file in the scripts' directory becomes a copy of the file.
+Other links and submodules are left out, so that nothing in a tree refers to anything outside it.
 """
 
 import asyncio
@@ -25,30 +25,30 @@ from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
 from ..host.tasks import to_its_end
 from ..model.script import Script, ScriptList
-from .declaration import MetadataError, describe
+from .declaration import DeclarationError, describe
 from .git import COMMIT_PATTERN, Entry, Repository
 
 T = TypeVar("T")
 
-# No part begins with `.` or `_`: those are a script's helpers, not scripts.
+# No part begins with `.` or `_`: such files are helpers of scripts.
 SCRIPT_NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\.py")
 
 MAX_FILES = 20_000
-MAX_FILE_BYTES = 32 * 2**20  # one is in memory at a time
+MAX_FILE_BYTES = 32 * 2**20  # one file at a time is in memory
 MAX_TREE_BYTES = 256 * 2**20
 MAX_LINK_BYTES = 4096  # PATH_MAX
-MAX_CATALOGUES = 32  # commits whose catalogue is kept in memory
+MAX_CATALOGUES = 32  # kept in memory
 
 MODE_LINK = "120000"
 MODE_EXECUTABLE = "100755"
 MODE_FILES = ("100644", "100664", MODE_EXECUTABLE)  # 100664: from before git 1.0
 
-PARTIAL = ".partial-"  # how a directory is named that is being made, or deleted
+PARTIAL = ".partial-"  # the prefix of a directory that is being written or deleted
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """The files of a snapshot by path, and the links that are left out of it."""
+    """The files of a snapshot by path, and the links that it leaves out."""
 
     files: dict[str, Entry]
     links: frozenset[str]
@@ -56,7 +56,7 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Catalogue:
-    """The scripts of a commit by name, why some cannot be run, and the links that are left out."""
+    """The scripts of a commit by name, why some cannot be run, and the links that it leaves out."""
 
     scripts: dict[str, Script]
     malformed: dict[str, str]
@@ -64,11 +64,10 @@ class _Catalogue:
 
 
 class Snapshots:
-    """Snapshots of `directory` of the git repository at `repository`, kept below `root` by commit id.
+    """Snapshots of `directory` in the git repository at `repository`, kept below `root` by commit id.
 
-    Commits are full ids as `resolve` returns them. Methods raise `AgentError` (host) where the
-    repository cannot be read, (storage full) where a tree cannot be written. What has a tree is known by
-    it when the repository has dropped the commit.
+    Commits are full ids as `resolve` returns them. Methods raise `AgentError`: host if the repository cannot
+    be read, storage-full if a tree cannot be written. A commit that git has dropped works if it has a tree.
     """
 
     def __init__(self, repository: Path, directory: str, root: Path) -> None:
@@ -80,9 +79,9 @@ class Snapshots:
         self._extracting = asyncio.Lock()
 
     async def resolve(self, ref: str | None = None) -> str:
-        """The full id of the commit that `ref` means; without one, the repository's HEAD.
+        """The full id of the commit that `ref` refers to; by default, the repository's HEAD.
 
-        Raises `AgentError` (ref not found).
+        Raises `AgentError` (ref-not-found).
         """
         commit = await asyncio.to_thread(self._repository.commit, "HEAD" if ref is None else ref)
         if commit is None and ref is None:
@@ -92,7 +91,7 @@ class Snapshots:
         return commit
 
     async def tree(self, commit: str) -> Path:
-        """The read-only directory with the files of a commit, made the first time it is asked for.
+        """The read-only directory with the files of a commit; the first call writes it.
 
         It appears complete and synced, or not at all. Directories have mode 0555, files 0444 or 0555.
         """
@@ -108,14 +107,14 @@ class Snapshots:
         return sorted(path.name for path in self._root.iterdir() if COMMIT_PATTERN.fullmatch(path.name))
 
     def retire(self, commit: str) -> None:
-        """Takes a commit's tree out of use, at once; `sweep` deletes it, `tree` makes it again."""
-        # A deletion that is cut short must not leave half a tree under a commit's name.
+        """Takes a commit's tree out of use, at once. `sweep` deletes it; `tree` would write it again."""
+        # An interrupted deletion must not leave half a tree under the commit's name.
         name = f"{PARTIAL}{_checked(commit)}-{secrets.token_hex(4)}"
         with suppress(FileNotFoundError):
             (self._root / commit).rename(self._root / name)
 
     async def sweep(self) -> None:
-        """Deletes the trees that were retired, and what a crash has left."""
+        """Deletes retired trees and the remains of a crash."""
         await _in_turn(self._extracting, self._sweep)
 
     async def scripts(self, ref: str | None) -> ScriptList:
@@ -128,13 +127,13 @@ class Snapshots:
         return ScriptList(commit=commit, scripts=list(catalogue.scripts.values()))
 
     async def malformed(self, commit: str) -> dict[str, str]:
-        """Why a script is not in the catalogue of a commit, by its name."""
+        """The malformed scripts of a commit: by name, why each is not in the catalogue."""
         return (await self._catalogue(commit)).malformed
 
     async def script(self, commit: str, script_name: str) -> Script:
-        """A script by the name it has in the catalogue: the name is looked up, never made into a path.
+        """A script by its name in the catalogue. The name is looked up, and never becomes a path.
 
-        Raises `AgentError` (script not found), or (invalid request) where its ml-job block is malformed.
+        Raises `AgentError`: script-not-found, invalid-request if its ml-job block is malformed.
         """
         catalogue = await self._catalogue(commit)
         if script := catalogue.scripts.get(script_name):
@@ -143,17 +142,17 @@ class Snapshots:
             raise AgentError(
                 Problem.INVALID_REQUEST,
                 f"{script_name} cannot be run: its ml-job block is malformed.",
-                "Mend the block in the repository, or ask for another commit.",
+                "Correct the block in the repository, or use another commit.",
                 (FieldError("script_name", why),),
             )
         raise _no_script(catalogue, script_name)
 
     async def _catalogue(self, commit: str) -> _Catalogue:
         if (known := self._catalogues.get(commit)) is None:
-            known = await _in_turn(self._reading, partial(self._learn_catalogue, commit))
+            known = await _in_turn(self._reading, partial(self._remember_catalogue, commit))
         return known
 
-    def _learn_catalogue(self, commit: str) -> _Catalogue:
+    def _remember_catalogue(self, commit: str) -> _Catalogue:
         if (known := self._catalogues.get(commit)) is None:
             known = self._read_catalogue(commit)
             if len(self._catalogues) >= MAX_CATALOGUES:
@@ -164,7 +163,7 @@ class Snapshots:
     def _read_catalogue(self, commit: str) -> _Catalogue:
         tree = self._root / _checked(commit)
         if tree.is_dir() and self._repository.commit(commit) is None:
-            # No ref led to it any more, and git has dropped it: what has run can be run again all the same.
+            # Git has dropped the commit, but a script that has run must be able to run again.
             with _storage("read"):
                 sizes = _sizes(tree)
                 _check_bounds(sizes)
@@ -184,7 +183,7 @@ class Snapshots:
         targets = self._repository.blobs(link.oid for link in links)
         copies: dict[str, Entry] = {}
         for link, target in zip(links, targets, strict=True):
-            # A lookup by name among the regular files, so a link to a link, or out of here, finds nothing.
+            # The lookup is among regular files: a link to a link, or out of the directory, finds nothing.
             place = posixpath.join(posixpath.dirname(link.path), os.fsdecode(target))
             if source := files.get(posixpath.normpath(place)):
                 copies[link.path] = replace(source, path=link.path)
@@ -228,9 +227,9 @@ class Snapshots:
 
 
 async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
-    """Does work on a thread, which has the lock until it ends, also where its caller is cancelled before.
+    """Runs work on a thread, which holds the lock until it ends, even if the caller is cancelled first.
 
-    Whoever asks again meanwhile waits for the lock, and takes no other thread to wait on.
+    Other callers wait for the lock without occupying a thread.
     """
 
     async def locked() -> T:
@@ -253,13 +252,13 @@ def _described(names: list[str], contents: Iterable[bytes], links: frozenset[str
     for name, data in zip(names, contents, strict=True):
         try:
             scripts[name] = describe(name, data)
-        except MetadataError as error:
+        except DeclarationError as error:
             malformed[name] = str(error)
     return _Catalogue(scripts, malformed, links)
 
 
 def _sizes(tree: Path) -> dict[str, int]:
-    """The regular files of a snapshot, and how many bytes each has. Raises `OSError` if it goes meanwhile."""
+    """The size in bytes of each regular file of a tree. Raises `OSError` if the tree is retired meanwhile."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -283,8 +282,8 @@ def _checked(commit: str) -> str:
 def _no_commit(why: str) -> AgentError:
     return AgentError(
         Problem.REF_NOT_FOUND,
-        "There is nothing to run at this ref.",
-        "Leave `ref` out to run the current commit.",
+        "There are no scripts at this ref.",
+        "Leave `ref` out to use the current commit.",
         (FieldError("ref", why),),
     )
 
@@ -294,11 +293,11 @@ def _no_script(catalogue: _Catalogue, name: str) -> AgentError:
     near = difflib.get_close_matches(name.casefold(), folded, n=3)
     hint = f"Did you mean {' or '.join(folded[match] for match in near)}?" if near else ""
     if name in catalogue.links:
-        hint = "It is a symbolic link to something that is no file of the scripts' directory."
+        hint = "It is a symbolic link to something other than a file in the scripts' directory."
     return AgentError(
         Problem.SCRIPT_NOT_FOUND,
         f"There is no script {name!a} at this commit.",  # !a: a look-alike shows
-        hint or "GET /scripts, or `ml-job scripts`, shows what can be run.",
+        hint or "See which scripts there are: GET /scripts, or `ml-job scripts`.",
         (FieldError("script_name", "is no script of the repository"),),
     )
 
@@ -308,50 +307,50 @@ def _check_bounds(sizes: dict[str, int]) -> None:
     largest = max(sizes, key=lambda path: sizes[path], default=None)
     problem = None
     if len(sizes) > MAX_FILES:
-        problem = f"has {len(sizes)} files below the scripts' directory; at most {MAX_FILES} are taken"
+        problem = f"has {len(sizes)} files below the scripts' directory; at most {MAX_FILES} are allowed"
     elif total > MAX_TREE_BYTES:
-        problem = f"has {total} bytes below the scripts' directory; at most {MAX_TREE_BYTES} are taken"
+        problem = f"has {total} bytes below the scripts' directory; at most {MAX_TREE_BYTES} are allowed"
     elif largest is not None and sizes[largest] > MAX_FILE_BYTES:
-        problem = f"has {largest!a} with {sizes[largest]} bytes; at most {MAX_FILE_BYTES} are taken"
+        problem = f"has {largest!a} with {sizes[largest]} bytes; at most {MAX_FILE_BYTES} are allowed"
     elif unsafe := next((path for path in sizes if not _is_beneath(path)), None):
         problem = f"names a file outside its directory: {unsafe!a}"
     if problem:
         raise AgentError(
             Problem.INVALID_REQUEST,
             "The scripts of this commit cannot be used.",
-            "Keep data out of the scripts' directory, and ask for another commit.",
+            "Keep data out of the scripts' directory, and use another commit.",
             (FieldError("ref", problem),),
         )
 
 
 def _is_beneath(path: str) -> bool:
-    """Git writes no such trees, but an object made by hand can hold any name."""
+    """Git itself writes no other paths, but a tree object made by hand can have any."""
     return not {"", ".", ".."} & set(path.split("/"))
 
 
 @contextmanager
 def _exclusive(root: Path) -> Iterator[None]:
-    """One process, and one thread, at a time changes what is below `root`, which is made if need be."""
+    """Lets one process and one thread at a time change what is below `root`; creates it if it is missing."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(root):
         yield
 
 
 @contextmanager
-def _storage(done: str = "written") -> Iterator[None]:
+def _storage(action: str = "written") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise AgentError(
             Problem.STORAGE_FULL if full else Problem.HOST,
-            f"The snapshot of the scripts cannot be {done}: {error.strerror}.",
+            f"The snapshot of the scripts cannot be {action}: {error.strerror}.",
             "Make room in the agent's state directory." if full else "Check the agent's state directory.",
         ) from error
 
 
 def _sweep(root: Path) -> None:
-    """Deletes what a crash left. Whoever holds the lock knows that nobody is at work on it."""
+    """Deletes the remains of a crash. The caller holds the lock, so no other process is using them."""
     for path in root.glob(f"{PARTIAL}*"):
         _delete(path)
 

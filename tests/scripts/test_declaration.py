@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, Problem
 from agent.model.inputs import Limits
 from agent.model.script import Parameter, ParameterType, Script
-from agent.scripts.declaration import Metadata, MetadataError, check_parameters, describe, parse_block
+from agent.scripts.declaration import Declaration, DeclarationError, check_parameters, describe, parse_block
 
 INVALID = Problem.INVALID_REQUEST
 HEAD = '#!/usr/bin/env python3\n"""Trains."""\n'
@@ -20,7 +20,7 @@ def block(toml: str) -> str:
 
 
 def malformed(text: str) -> str:
-    with pytest.raises(MetadataError) as caught:
+    with pytest.raises(DeclarationError) as caught:
         parse_block(text)
     return str(caught.value)
 
@@ -37,7 +37,7 @@ def objections(script: Script, hyperparameters: dict[str, str]) -> dict[str, str
     return {}
 
 
-def test_a_block_declares_all_there_is_to_declare() -> None:
+def test_a_block_may_declare_every_key() -> None:
     text = HEAD + block("""
         description = "Predicts who leaves."
         secrets = ["snowflake"]
@@ -59,7 +59,7 @@ def test_a_block_declares_all_there_is_to_declare() -> None:
         memory_bytes = 1_073_741_824
         cpus = 2
     """)
-    assert parse_block(text) == Metadata(
+    assert parse_block(text) == Declaration(
         description="Predicts who leaves.",
         secrets=["snowflake"],
         network="warehouse",
@@ -81,21 +81,21 @@ def test_a_script_without_a_block_declares_nothing(text: str) -> None:
     assert parse_block(text) is None
 
 
-def test_a_block_may_be_anywhere_in_the_head_and_stand_beside_one_of_another_type() -> None:
+def test_a_block_may_follow_other_text_and_a_block_of_another_type() -> None:
     text = "# /// script\n# dependencies = []\n# ///\n\n" + HEAD + block('description = "x"') + "print(1)\n"
-    assert parse_block(text) == Metadata(description="x")
+    assert parse_block(text) == Declaration(description="x")
 
 
-def test_windows_line_ends_and_a_byte_order_mark_are_no_matter() -> None:
+def test_windows_line_ends_and_a_byte_order_mark_are_accepted() -> None:
     text = block('description = "x"').replace("\n", "\r\n")
     assert describe("a.py", b"\xef\xbb\xbf" + text.encode()).description == "x"
 
 
-def test_text_of_several_lines_keeps_its_lines() -> None:
-    assert parse_block(block('description = """\none\n\n  two"""')) == Metadata(description="one\n\n  two")
+def test_text_of_several_lines_keeps_its_line_breaks() -> None:
+    assert parse_block(block('description = """\none\n\n  two"""')) == Declaration(description="one\n\n  two")
 
 
-def test_the_values_of_a_parameter_may_be_written_as_toml_writes_them() -> None:
+def test_defaults_and_choices_may_be_toml_numbers_and_booleans() -> None:
     found = parse_block(
         block("""
         [[parameters]]
@@ -124,7 +124,7 @@ def test_the_values_of_a_parameter_may_be_written_as_toml_writes_them() -> None:
         ("# /// ml-job\nx = 1\n# ///\n", "line 1: the block must begin with"),
         ("#/// ml-job\n# x = 1\n# ///\n", "line 1: the block must begin with"),
         ("# /// ml-job\n#x = 1\n# ///\n", "line 1: the block must begin with"),
-        (block("") + "\n" + block(""), "line 5: there may be one ml-job block only"),
+        (block("") + "\n" + block(""), "line 5: only one ml-job block is allowed"),
         (HEAD + block("description = "), "Invalid value (at line 4)"),
         (block('a = 1\nb = "'), 'line 3)'),
         (block("x = " + "[" * 20_000), "nested too deeply"),
@@ -132,7 +132,7 @@ def test_the_values_of_a_parameter_may_be_written_as_toml_writes_them() -> None:
         (block('[[parameters]]\nname = "x"\ndefault = 0x' + "f" * 5_000), "digits"),
     ],
 )  # fmt: skip
-def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) -> None:
+def test_a_malformed_block_is_refused_with_its_line(text: str, complaint: str) -> None:
     assert complaint in malformed(text)
 
 
@@ -151,9 +151,15 @@ def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) ->
         ("[[parameters]]\nname = 'LD-X'", "parameters.LD-X.name: should match pattern"),
         ("[[parameters]]\nname = 'x'\ntype = 'float'", "parameters.x.type: Input should be 'string'"),
         ("[[parameters]]\nname = 'x'\nmin = 1", "parameters.x.min: is no key of an ml-job block"),
-        ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'X'", "parameters.X: HP_X is x's variable"),
-        ("[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'x'", "parameters.x: HP_X is x's variable"),
-        ("[[parameters]]\nname = 'x'\nminimum = 1", "parameters.x: only an integer or a number has a"),
+        (
+            "[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'X'",
+            "parameters.X: HP_X is already the variable of x",
+        ),
+        (
+            "[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'x'",
+            "parameters.x: HP_X is already the variable of x",
+        ),
+        ("[[parameters]]\nname = 'x'\nminimum = 1", "parameters.x: only an integer or a number may have a"),
         ("[[parameters]]\nname = 'x'\ntype = 'number'\nminimum = nan", "parameters.x: minimum and maximum"),
         (
             "[[parameters]]\nname = 'x'\ntype = 'number'\nminimum = 2\nmaximum = 1",
@@ -161,7 +167,7 @@ def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) ->
         ),
         (
             "[[parameters]]\nname = 'x'\nrequired = true\ndefault = 'a'",
-            "parameters.x.default: a required parameter has none",
+            "parameters.x.default: a required parameter cannot have one",
         ),
         (
             "[[parameters]]\nname = 'x'\nchoices = ['a']\ndefault = 'b'",
@@ -177,7 +183,7 @@ def test_what_is_no_block_is_refused_with_its_line(text: str, complaint: str) ->
         ),
     ],
 )
-def test_a_declaration_that_is_wrong_is_refused_with_its_key(toml: str, complaint: str) -> None:
+def test_a_wrong_declaration_is_refused_with_its_key(toml: str, complaint: str) -> None:
     assert complaint in malformed(block(toml))
 
 
@@ -187,8 +193,8 @@ def test_a_script_is_described_by_its_bytes() -> None:
     assert (found.script_name, found.any_parameters, found.network) == ("a.py", True, "none")
 
 
-def test_a_script_that_is_no_utf8_text_is_refused() -> None:
-    with pytest.raises(MetadataError, match="byte 2: a script must be UTF-8 text"):
+def test_a_script_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="byte 2: a script must be UTF-8 text"):
         describe("a.py", b"# \xff\n")
 
 
@@ -197,21 +203,21 @@ def test_any_text_has_a_block_or_none_or_is_refused(text: str) -> None:
     for candidate in (text, "# /// ml-job\n# " + text.replace("\n", "\n# ") + "\n# ///\n"):
         try:
             parse_block(candidate)
-        except MetadataError:
+        except DeclarationError:
             continue
 
 
-def test_a_script_without_a_block_takes_any_parameters() -> None:
+def test_a_script_without_a_block_accepts_any_parameters() -> None:
     check_parameters(describe("a.py", b""), {"anything": "at all"})
 
 
-def test_a_script_with_a_block_takes_only_what_it_declares() -> None:
+def test_a_script_with_a_block_accepts_only_declared_parameters() -> None:
     assert objections(describe("a.py", block("description = 'x'").encode()), {"depth": "3"}) == {
         "hyperparameters.depth": "is no parameter of this script"
     }
 
 
-def test_a_name_that_is_nearly_right_is_refused_with_the_right_one() -> None:
+def test_a_misspelt_parameter_is_refused_with_the_right_name() -> None:
     declared = script(Parameter(name="n_estimators"))
     for name in ("n_estimator", "N_ESTIMATORS"):
         assert objections(declared, {name: "3"}) == {
@@ -219,7 +225,7 @@ def test_a_name_that_is_nearly_right_is_refused_with_the_right_one() -> None:
         }
 
 
-def test_every_refused_value_is_named_at_once() -> None:
+def test_all_refused_values_are_named_at_once() -> None:
     declared = script(
         Parameter(name="depth", type=ParameterType.INTEGER),
         Parameter(name="target", required=True),
@@ -248,7 +254,7 @@ def test_every_refused_value_is_named_at_once() -> None:
         (ParameterType.BOOLEAN, ["true", "false"], ["", "True", "1", "yes", "true ", "0"]),
     ],
 )
-def test_a_value_must_read_as_its_type_and_lie_within_its_bounds(
+def test_a_value_must_match_its_type_and_lie_within_its_bounds(
     kind: ParameterType, taken: list[str], refused: list[str]
 ) -> None:
     bounds = {} if kind is ParameterType.BOOLEAN else {"minimum": -3.0, "maximum": 10.0}
@@ -257,7 +263,7 @@ def test_a_value_must_read_as_its_type_and_lie_within_its_bounds(
     assert [value for value in refused if not objections(declared, {"x": value})] == []
 
 
-def test_bounds_and_choices_are_told_as_the_script_wrote_them() -> None:
+def test_messages_show_bounds_and_choices_as_the_script_wrote_them() -> None:
     declared = script(
         Parameter(name="n", type=ParameterType.INTEGER, minimum=1, maximum=1_000_000),
         Parameter(name="rate", type=ParameterType.NUMBER, minimum=0.001),
@@ -271,13 +277,13 @@ def test_bounds_and_choices_are_told_as_the_script_wrote_them() -> None:
 
 
 @given(st.integers(-(2**70), 2**70))
-def test_an_integer_is_taken_exactly_within_its_bounds(value: int) -> None:
+def test_an_integer_is_accepted_exactly_within_its_bounds(value: int) -> None:
     declared = script(Parameter(name="x", type=ParameterType.INTEGER, minimum=-5, maximum=2**53))
     assert bool(objections(declared, {"x": str(value)})) is not (-5 <= value <= 2**53)
 
 
 @given(st.text(max_size=50))
-def test_any_value_of_a_number_is_refused_or_reads_as_one(value: str) -> None:
+def test_any_text_for_a_number_is_refused_or_reads_as_a_number(value: str) -> None:
     declared = script(Parameter(name="x", type=ParameterType.NUMBER))
     if not objections(declared, {"x": value}):
         float(value)

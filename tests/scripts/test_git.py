@@ -1,5 +1,6 @@
-import contextlib
 import os
+import shutil
+import subprocess
 import threading
 from pathlib import Path
 
@@ -66,27 +67,44 @@ def test_branches_tags_and_short_ids_are_refs(work_tree: Path) -> None:
         "a" * 256,
     ],
 )
-def test_what_is_no_plain_name_of_a_commit_is_no_ref(work_tree: Path, ref: str) -> None:
+def test_only_plain_names_of_commits_are_refs(work_tree: Path, ref: str) -> None:
     assert Repository(work_tree).commit(ref) is None
 
 
+def put_before_git(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Makes a shell script the first git of the PATH; it finds the real one as $GIT."""
+    git_program = shutil.which("git")
+    directory.mkdir()
+    wrapper = directory / "git"
+    wrapper.touch(mode=0o755)
+    wrapper.write_text(f"#!/bin/sh\nGIT={git_program}\n{script}\n")
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+class ResolvedRefs:
+    """The refs that git itself was asked to resolve, in a file that the wrapper appends to."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        file.touch()
+
+    def take(self) -> list[str]:
+        """Those since the last call."""
+        lines = [line for line in self.file.read_text().splitlines() if "rev-parse --verify" in line]
+        self.file.write_text("")
+        return [line.rpartition(" ")[2].removesuffix("^{commit}") for line in lines]
+
+
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What git itself was asked to name."""
-    refs = []
-    ask = Repository._named
-
-    def noted(self: Repository, ref: str) -> str | None:
-        refs.append(ref)
-        return ask(self, ref)
-
-    monkeypatch.setattr(Repository, "_named", noted)
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResolvedRefs:
+    refs = ResolvedRefs(tmp_path / "asked")
+    put_before_git(tmp_path / "bin", monkeypatch, f'echo "$*" >> {refs.file}\nexec "$GIT" "$@"')
     return refs
 
 
 @pytest.mark.parametrize("bare", [False, True])
-def test_the_head_is_looked_up_by_git_once_for_each_commit(
-    work_tree: Path, tmp_path: Path, asked: list[str], *, bare: bool
+def test_git_resolves_the_head_once_for_each_commit(
+    work_tree: Path, tmp_path: Path, asked: ResolvedRefs, *, bare: bool
 ) -> None:
     first = git(work_tree, "rev-parse", "HEAD")
     path = work_tree
@@ -96,15 +114,15 @@ def test_the_head_is_looked_up_by_git_once_for_each_commit(
         git(work_tree, "push", "-q", str(path), "main")
     repository = Repository(path)
     assert [repository.commit("HEAD") for _ in range(3)] == [first] * 3
-    assert asked == ["HEAD"]
+    assert asked.take() == ["HEAD"]
     second = commit(work_tree)
     if bare:
         git(work_tree, "push", "-q", str(path), "main")
     assert [repository.commit("HEAD") for _ in range(3)] == [second] * 3
-    assert asked == ["HEAD"] * 2
+    assert asked.take() == ["HEAD"]
 
 
-def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, asked: list[str]) -> None:
+def test_the_head_is_found_however_it_is_stored(work_tree: Path, tmp_path: Path, asked: ResolvedRefs) -> None:
     first = git(work_tree, "rev-parse", "HEAD")
     second = commit(work_tree)
     repository = Repository(work_tree)
@@ -114,12 +132,12 @@ def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, as
     assert repository.commit("HEAD") == first
     git(work_tree, "checkout", "-q", "--detach", second)
     assert repository.commit("HEAD") == second
-    # Not a file of its own any more: git says it each time.
+    # The branch has no file of its own any more: git resolves it each time.
     git(work_tree, "checkout", "-q", "main")
     git(work_tree, "pack-refs", "--all")
-    asked.clear()
+    asked.take()
     assert [repository.commit("HEAD") for _ in range(2)] == [second] * 2
-    assert asked == ["HEAD"] * 2
+    assert asked.take() == ["HEAD"] * 2
     git(work_tree, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
     git(work_tree, "symbolic-ref", "HEAD", "refs/heads/alias")
     assert repository.commit("HEAD") == second
@@ -127,28 +145,33 @@ def test_the_head_follows_each_way_to_say_it(work_tree: Path, tmp_path: Path, as
     assert Repository(tmp_path / "linked").commit("HEAD") == first
 
 
-@pytest.mark.parametrize(
-    "head", ["ref: refs/heads/nothing\n", "ref: refs/heads/../../main\n", "ref: HEAD\n", ""]
-)
-def test_a_head_that_names_no_commit_is_gits_to_judge(work_tree: Path, head: str) -> None:
+@pytest.mark.parametrize("head", ["ref: refs/heads/nothing\n", "ref: refs/heads/../../main\n"])
+def test_a_head_without_a_commit_is_none(work_tree: Path, head: str) -> None:
     (work_tree / "main").write_text("0" * 40 + "\n")
     repository = Repository(work_tree)
     assert repository.commit("HEAD") is not None
     (work_tree / ".git/HEAD").write_text(head)
-    with contextlib.suppress(AgentError):
-        assert repository.commit("HEAD") is None
+    assert repository.commit("HEAD") is None
 
 
-def test_a_branch_that_is_a_pipe_is_not_waited_for(work_tree: Path) -> None:
-    assert Repository(work_tree)._plain_head() == git(work_tree, "rev-parse", "HEAD")
+@pytest.mark.parametrize("head", ["ref: HEAD\n", ""])
+def test_a_repository_without_a_head_is_unreadable(work_tree: Path, head: str) -> None:
+    repository = Repository(work_tree)
+    assert repository.commit("HEAD") is not None
+    (work_tree / ".git/HEAD").write_text(head)
+    assert "not a git repository" in unreadable(repository)
+
+
+def test_a_branch_that_is_a_pipe_or_a_link_is_not_read(work_tree: Path) -> None:
+    assert Repository(work_tree).plain_head() == git(work_tree, "rev-parse", "HEAD")
     branch = work_tree / ".git/refs/heads/main"
     branch.unlink()
     os.mkfifo(branch)
-    assert Repository(work_tree)._plain_head() is None
+    assert Repository(work_tree).plain_head() is None
     branch.unlink()
     branch.symlink_to(work_tree / "commit")
     (work_tree / "commit").write_text("0" * 40 + "\n")
-    assert Repository(work_tree)._plain_head() is None
+    assert Repository(work_tree).plain_head() is None
 
 
 def test_a_tag_of_a_tree_is_no_commit(work_tree: Path) -> None:
@@ -156,31 +179,37 @@ def test_a_tag_of_a_tree_is_no_commit(work_tree: Path) -> None:
     assert Repository(work_tree).commit("tree") is None
 
 
-def test_a_bare_repository_serves_as_well(work_tree: Path, tmp_path: Path) -> None:
+def test_a_bare_repository_works_too(work_tree: Path, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", "--bare", str(work_tree), "bare.git")
     assert Repository(tmp_path / "bare.git").commit("HEAD") == git(work_tree, "rev-parse", "HEAD")
 
 
-def test_a_directory_inside_another_repository_is_none(work_tree: Path, tmp_path: Path) -> None:
+def test_a_directory_inside_a_repository_is_no_repository(work_tree: Path, tmp_path: Path) -> None:
     assert "not a git repository" in unreadable(Repository(work_tree / "scripts"))
     assert "No such file" in unreadable(Repository(tmp_path / "nowhere"))
 
 
-def test_a_host_without_git_is_told_to_install_it(work_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_the_hint_is_to_install_it(work_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(work_tree))
     with pytest.raises(AgentError, match="Install the package git"):
         Repository(work_tree).commit("HEAD")
 
 
-def test_a_repository_of_another_user_is_read(work_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Git's own switch for its tests: it then believes that whatever it sees is somebody else's.
-    foreign = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
-    environment = Repository._environment
-    monkeypatch.setattr(Repository, "_environment", lambda self: environment(self) | foreign)
+def test_a_repository_of_another_user_is_read(
+    work_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Git's own switch for its tests: it then takes every repository for another user's.
+    foreign = "GIT_TEST_ASSUME_DIFFERENT_OWNER=1"
+    put_before_git(tmp_path / "bin", monkeypatch, f'{foreign} exec "$GIT" "$@"')
     assert Repository(work_tree).commit("HEAD")
-    with monkeypatch.context() as patched:
-        patched.setattr(Repository, "_environment", lambda self: foreign | {"PATH": os.environ["PATH"]})
-        assert "dubious ownership" in unreadable(Repository(work_tree))
+    without_consent = subprocess.run(
+        ["git", "-C", str(work_tree), "rev-parse", "HEAD"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "dubious ownership" in without_consent.stderr
 
 
 def test_the_callers_git_environment_does_not_apply(
@@ -228,7 +257,7 @@ def test_a_submodule_is_an_entry_without_a_size(work_tree: Path) -> None:
 
 
 @pytest.mark.parametrize("directory", ["nothing", "scripts/train.py", "../scripts", "scripts/../scripts"])
-def test_what_is_no_directory_of_the_commit_has_no_entries(work_tree: Path, directory: str) -> None:
+def test_only_a_directory_of_a_commit_has_entries(work_tree: Path, directory: str) -> None:
     repository = Repository(work_tree)
     assert repository.entries(git(work_tree, "rev-parse", "HEAD"), directory) is None
     assert repository.entries("0" * 40, "scripts") is None
@@ -241,7 +270,7 @@ def test_a_repository_that_lacks_a_blob_is_unreadable(work_tree: Path) -> None:
     assert caught.value.problem is Problem.HOST
 
 
-def test_git_is_gone_when_only_some_blobs_are_read(work_tree: Path) -> None:
+def test_git_ends_when_only_some_blobs_are_read(work_tree: Path) -> None:
     blob = git(work_tree, "rev-parse", "HEAD:scripts/train.py")
     blobs = Repository(work_tree).blobs([blob] * 3)
     assert next(blobs) == b"print(1)\n"
@@ -250,20 +279,20 @@ def test_git_is_gone_when_only_some_blobs_are_read(work_tree: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) < before
 
 
-def test_git_is_not_given_up_while_a_blob_that_it_gave_is_put_to_use(
+def test_the_timeout_does_not_count_while_the_caller_uses_a_blob(
     work_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(git_module, "TIMEOUT", 3)
     blob = git(work_tree, "rev-parse", "HEAD:scripts/train.py")
     for _ in Repository(work_tree).blobs([blob] * 3):
-        # Longer than git's own time, if any of it is still counted.
+        # Waits out whatever part of git's timeout still runs.
         for timer in [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]:
             timer.join()
 
 
 @pytest.fixture
 def false_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that is taken for git, for the test to write."""
+    """The first git of the PATH, for the test to write."""
     path = tmp_path / "bin/git"
     path.parent.mkdir()
     path.touch(mode=0o755)
@@ -271,7 +300,7 @@ def false_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_git_that_does_not_answer_is_given_up(
+def test_a_git_that_does_not_answer_times_out(
     work_tree: Path, false_git: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     false_git.write_text("#!/bin/sh\nexec sleep 60\n")
@@ -283,7 +312,7 @@ def test_a_git_that_does_not_answer_is_given_up(
         repository.entries("1" * 40, "scripts")
 
 
-def test_a_git_that_is_gone_before_the_next_question_ended_early(work_tree: Path, false_git: Path) -> None:
+def test_a_git_that_exits_before_the_next_blob_ended_early(work_tree: Path, false_git: Path) -> None:
     false_git.write_text("#!/bin/sh\nread oid\nexec <&-\nprintf '%s blob 1\\nx\\n' $oid\n")
     blobs = Repository(work_tree).blobs(["1" * 40] * 2)
     assert next(blobs) == b"x"

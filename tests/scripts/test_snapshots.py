@@ -49,7 +49,7 @@ async def names(snapshots: Snapshots) -> list[str]:
     return [script.script_name for script in found.scripts]
 
 
-async def test_a_ref_is_a_commit_and_no_ref_is_the_current_one(
+async def test_a_ref_resolves_to_a_commit_and_no_ref_to_the_current_one(
     snapshots: Snapshots, repository: Path
 ) -> None:
     first = await snapshots.resolve()
@@ -60,7 +60,7 @@ async def test_a_ref_is_a_commit_and_no_ref_is_the_current_one(
 
 
 @pytest.mark.parametrize("ref", ["nothing", "", "--help", "main..main"])
-async def test_a_ref_that_is_no_commit_is_refused_by_its_field(snapshots: Snapshots, ref: str) -> None:
+async def test_a_ref_that_is_no_commit_is_refused_with_its_field(snapshots: Snapshots, ref: str) -> None:
     with pytest.raises(AgentError) as caught:
         await snapshots.resolve(ref)
     assert caught.value.problem is Problem.REF_NOT_FOUND
@@ -74,7 +74,7 @@ async def test_a_repository_without_a_commit_is_the_hosts_fault(tmp_path: Path) 
     assert caught.value.problem is Problem.HOST
 
 
-async def test_a_tree_is_the_directory_at_the_commit_and_nothing_else(
+async def test_a_tree_has_the_directory_at_the_commit_and_nothing_else(
     snapshots: Snapshots, repository: Path, root: Path
 ) -> None:
     first = await snapshots.resolve()
@@ -90,9 +90,7 @@ async def test_a_tree_is_the_directory_at_the_commit_and_nothing_else(
     assert [path.name for path in root.iterdir()] == [first]
 
 
-async def test_a_tree_is_read_only_and_keeps_executable_files_so(
-    snapshots: Snapshots, repository: Path
-) -> None:
+async def test_a_tree_is_read_only_and_keeps_executable_modes(snapshots: Snapshots, repository: Path) -> None:
     (repository / "scripts/run").touch(0o755)
     commit(repository)
     tree = await snapshots.tree(await snapshots.resolve())
@@ -107,7 +105,7 @@ async def test_a_tree_is_read_only_and_keeps_executable_files_so(
     assert stat.S_IMODE(tree.stat().st_mode) == 0o555
 
 
-async def test_bytes_are_those_committed_whatever_the_attributes_say(
+async def test_files_have_the_committed_bytes_despite_attributes_and_filters(
     snapshots: Snapshots, repository: Path
 ) -> None:
     (repository / "scripts/.gitattributes").write_text(
@@ -124,7 +122,7 @@ async def test_bytes_are_those_committed_whatever_the_attributes_say(
     assert contents(tree).items() >= expected.items()
 
 
-async def test_a_link_to_a_file_of_the_directory_becomes_a_copy_and_any_other_is_left_out(
+async def test_only_links_to_files_of_the_directory_become_copies(
     snapshots: Snapshots, repository: Path
 ) -> None:
     links = {
@@ -200,7 +198,7 @@ async def test_a_commit_past_a_bound_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     "made_up", ["main", "HEAD", "../x", "0" * 39, "0" * 40, "g" * 40, "A" * 40, "0" * 40 + "\n"]
 )
-async def test_only_a_full_id_of_a_commit_has_a_tree(snapshots: Snapshots, root: Path, made_up: str) -> None:
+async def test_only_a_full_commit_id_has_a_tree(snapshots: Snapshots, root: Path, made_up: str) -> None:
     for call in (snapshots.tree, snapshots.catalogue):
         with pytest.raises(AgentError) as caught:
             await call(made_up)
@@ -208,7 +206,7 @@ async def test_only_a_full_id_of_a_commit_has_a_tree(snapshots: Snapshots, root:
     assert not root.exists() or list(root.iterdir()) == []
 
 
-async def test_a_commit_without_the_directory_has_nothing_to_run(repository: Path, root: Path) -> None:
+async def test_a_commit_without_the_directory_has_no_scripts(repository: Path, root: Path) -> None:
     elsewhere = Snapshots(repository, "training", root)
     with pytest.raises(AgentError, match="has no directory training") as caught:
         await elsewhere.catalogue(await elsewhere.resolve())
@@ -233,7 +231,7 @@ async def test_concurrent_callers_share_one_extraction(
     assert reads == [current]
 
 
-async def test_what_a_crash_left_is_no_tree_and_is_cleared_away(snapshots: Snapshots, root: Path) -> None:
+async def test_the_remains_of_a_crash_are_no_tree_and_are_deleted(snapshots: Snapshots, root: Path) -> None:
     left = root / f"{PARTIAL}crash" / "sub"
     left.mkdir(parents=True)
     (left / "file").touch(0o444)
@@ -243,7 +241,7 @@ async def test_what_a_crash_left_is_no_tree_and_is_cleared_away(snapshots: Snaps
     assert [path.name for path in root.iterdir()] == [current]
 
 
-async def test_a_failed_extraction_leaves_nothing_and_can_be_repeated(
+async def test_a_failed_extraction_leaves_nothing_and_can_be_retried(
     snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
@@ -259,7 +257,7 @@ async def test_a_failed_extraction_leaves_nothing_and_can_be_repeated(
     assert (await snapshots.tree(current)).is_dir()
 
 
-async def test_a_cancelled_caller_does_not_spoil_the_tree_of_the_next(
+async def test_a_cancelled_caller_does_not_disturb_the_next(
     snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
@@ -283,7 +281,7 @@ async def test_a_cancelled_caller_does_not_spoil_the_tree_of_the_next(
 
 
 @pytest.mark.parametrize("method", ["tree", "catalogue"])
-async def test_callers_who_hang_up_one_after_the_other_keep_one_thread_busy(
+async def test_cancelled_callers_occupy_only_one_thread(
     snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     reads: list[str] = []
@@ -310,14 +308,14 @@ async def test_callers_who_hang_up_one_after_the_other_keep_one_thread_busy(
             caller.cancel()
             await asyncio.wait([caller])
         async with asyncio.timeout(10):
-            await asyncio.to_thread(int)  # what else the agent has for a thread
+            await asyncio.to_thread(int)  # other work still finds a thread
     finally:
         go_on.set()
     await call(current)
     assert reads == [current]
 
 
-async def test_a_retired_tree_is_gone_and_can_be_made_again(snapshots: Snapshots, root: Path) -> None:
+async def test_a_retired_tree_is_gone_and_can_be_written_again(snapshots: Snapshots, root: Path) -> None:
     current = await snapshots.resolve()
     assert snapshots.commits() == []
     tree = await snapshots.tree(current)
@@ -332,7 +330,7 @@ async def test_a_retired_tree_is_gone_and_can_be_made_again(snapshots: Snapshots
     assert list(root.iterdir()) == []
 
 
-async def test_a_catalogue_lists_scripts_and_leaves_no_file(
+async def test_a_catalogue_lists_scripts_and_writes_no_file(
     snapshots: Snapshots, repository: Path, root: Path
 ) -> None:
     for name in (
@@ -389,7 +387,7 @@ async def test_a_commit_that_git_has_dropped_is_catalogued_from_its_tree(
     drop_last_commit(repository)
     later = Snapshots(repository, "scripts", root)
     assert await later.catalogue(current) == known
-    with pytest.raises(AgentError, match="one ml-job block only"):
+    with pytest.raises(AgentError, match="only one ml-job block"):
         await later.script(current, "bad.py")
     monkeypatch.setattr(snapshots_module, "MAX_FILES", 2)
     with pytest.raises(AgentError, match="at most 2"):
@@ -400,7 +398,7 @@ async def test_a_commit_that_git_has_dropped_is_catalogued_from_its_tree(
     assert caught.value.problem is Problem.REF_NOT_FOUND
 
 
-async def test_a_tree_that_goes_while_it_is_read_is_no_shorter_catalogue(
+async def test_a_tree_retired_while_it_is_read_gives_no_partial_catalogue(
     snapshots: Snapshots, repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     current = await snapshots.resolve()
@@ -444,7 +442,7 @@ async def test_a_tree_that_goes_while_it_is_read_is_no_shorter_catalogue(
         "-c",
     ],
 )
-async def test_a_name_that_is_not_in_the_catalogue_is_refused_by_its_field(
+async def test_a_name_that_is_not_in_the_catalogue_is_refused_with_its_field(
     snapshots: Snapshots, root: Path, name: str
 ) -> None:
     with pytest.raises(AgentError) as caught:
@@ -456,15 +454,13 @@ async def test_a_name_that_is_not_in_the_catalogue_is_refused_by_its_field(
 
 
 @pytest.mark.parametrize("name", ["train_churn_modle.py", "TRAIN_CHURN_MODEL.py", "train_churn_model"])
-async def test_a_name_that_is_nearly_right_is_refused_with_the_right_one(
-    snapshots: Snapshots, name: str
-) -> None:
+async def test_a_misspelt_name_is_refused_with_the_right_one(snapshots: Snapshots, name: str) -> None:
     with pytest.raises(AgentError) as caught:
         await snapshots.script(await snapshots.resolve(), name)
     assert caught.value.hint == "Did you mean train_churn_model.py?"
 
 
-async def test_a_script_with_a_malformed_block_is_not_listed_and_says_what_is_wrong(
+async def test_a_script_with_a_malformed_block_is_not_listed_and_the_reason_is_given(
     snapshots: Snapshots, repository: Path
 ) -> None:
     (repository / "scripts/bad.py").write_text('"""Bad."""\n# /// ml-job\n# descripton = "x"\n# ///\n')
