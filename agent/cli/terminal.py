@@ -1,4 +1,4 @@
-"""Results on stdout and remarks on stderr, for a person at a terminal or for a program behind a pipe."""
+"""Results on stdout and remarks on stderr, for a person at a terminal or for a program in a pipe."""
 
 import asyncio
 import json
@@ -30,9 +30,10 @@ class Column:
 
 
 class Screen:
-    """Where output goes. `person` says whether somebody looks at stdout, `watched` likewise for stderr.
+    """Where output goes.
 
-    `redraws` says whether what stands on stdout can be replaced: a dumb terminal takes only lines.
+    `person`: stdout is a terminal. `watched`: stderr is one. `redraws`: what is on stdout can be replaced,
+    which a dumb terminal cannot do. `colours`: colours of a job's log may pass.
     """
 
     def __init__(self) -> None:
@@ -42,14 +43,14 @@ class Screen:
         self.err = Console(stderr=True, highlight=False)
         self.redraws = self.person and not self.out.is_dumb_terminal
         self.colours = self.redraws and not os.environ.get("NO_COLOR")
-        self._goes_on = False  # the last line of a log, which a person still sees without its end
+        self._goes_on = False  # a person sees the beginning of a log line that has not ended
         self._status = ""
         self._drawn = False
         self._drawn_at = 0.0
         self._drawing: asyncio.TimerHandle | None = None
 
     def status(self, text: str) -> None:
-        """Keeps a line below everything else, where somebody looks at both outputs; an empty one ends it."""
+        """Keeps a line below all other output, at a terminal; an empty text removes it."""
         if not (self.redraws and self.watched):
             return
         self._status = text
@@ -59,7 +60,7 @@ class Screen:
             self._erase()
 
     def _draw_soon(self) -> None:
-        """Draws now, or when the last time was not just now: a log may be faster than any eye."""
+        """Draws at once, or after a pause since the last drawing: a log may be faster than any eye."""
         if self._drawing is None:
             rest = max(0.0, self._drawn_at + STATUS_INTERVAL - time.monotonic())
             self._drawing = asyncio.get_running_loop().call_later(rest, self._draw)
@@ -67,13 +68,13 @@ class Screen:
     def _draw(self) -> None:
         self._drawing = None
         if self._goes_on:
-            return  # that line's end makes room
+            return  # the end of that line draws it
         self._drawn_at, self._drawn = time.monotonic(), True
         sys.stderr.write(f"\r{ERASE}{self._status[: self.err.width - 1]}")
         sys.stderr.flush()
 
     def _erase(self) -> None:
-        """Makes room for other output; the line is drawn again below it."""
+        """Removes the status line for other output, and draws it again below that."""
         if self._drawn:
             self._drawn = False
             sys.stderr.write(f"\r{ERASE}")
@@ -85,48 +86,48 @@ class Screen:
             self._drawing = None
 
     def json(self, value: object) -> None:
-        """One JSON value: indented for a person, on one line for a program."""
+        """Prints a JSON value: indented for a person, on one line for a program."""
         self._json(value, indent=2 if self.person else None)
 
     def json_line(self, value: object) -> None:
-        """One JSON value on one line, as one of many."""
+        """Prints a JSON value on one line, as one of many."""
         self._json(value, indent=None)
 
     def _json(self, value: object, *, indent: int | None) -> None:
-        # Escaped, no control or bidirectional character reaches a terminal.
+        # At a terminal everything but ASCII is escaped: no control or bidirectional character gets through.
         text = json.dumps(value, indent=indent, ensure_ascii=self.person)
         self.write(f"{text}\n".encode(errors="backslashreplace"))
 
     def log(self, text: str, *, continued: bool = False) -> None:
-        """A line of a job's log: as it is for a program, harmless for a terminal.
+        """Prints a line of a job's log: unchanged for a program, made harmless for a terminal.
 
-        `continued` where the next one goes on with it: it is not ended yet.
+        `continued`: the next line continues this one, which does not end yet.
         """
         if "\r" in text:
-            self.end_line()  # with another drawing of a progress bar
+            self.end_line()  # before another drawing of a progress bar
         shown = shown_line(text, colours=self.colours) if self.person else text
         self.write((shown if continued else f"{shown}\n").encode())
         self._goes_on = continued and self.person
 
     def end_line(self) -> None:
-        """Ends a line that goes on, for a person, before something else is said."""
+        """At a terminal, ends a line that goes on, before other output."""
         if self._goes_on:
             self._goes_on = False
             self.write(b"\n")
 
     def write(self, data: bytes) -> None:
-        """Bytes to stdout, at once."""
+        """Writes bytes to stdout at once."""
         self._erase()
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
     def text(self, text: Text) -> None:
-        """A result for a person."""
+        """Prints a result for a person."""
         self.out.print(text, soft_wrap=True)
 
     def remark(self, text: str, *, style: str = "") -> None:
-        """Something about the work, to stderr."""
+        """Prints a remark on stderr."""
         self.end_line()
         self._erase()
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
@@ -134,7 +135,7 @@ class Screen:
     def table(
         self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, head: bool = True
     ) -> None:
-        """An aligned table with a head for a person; for a program, tab-separated values and no head."""
+        """Prints a table: aligned, with a head, for a person; tab-separated, without one, for a program."""
         if not self.person:
             for row in rows:
                 cells = (visible(str(cell)).replace("\t", "^I") for cell in row)
@@ -154,7 +155,7 @@ class Screen:
         return table
 
     def sheet(self, facts: Iterable[tuple[str, Text | str]]) -> None:
-        """A line for each fact that has a value: aligned for a person, tab-separated for a program."""
+        """Prints a line for each fact that has a value: aligned for a person, tab-separated for a program."""
         for title, value in facts:
             if not str(value):
                 continue
@@ -165,7 +166,7 @@ class Screen:
                 self.write(f"{title}\t{visible(str(value))}\n".encode())
 
     def failure(self, failure: Failure) -> None:
-        """What went wrong, each refused value, and the way out."""
+        """Prints what went wrong, each refused value, and what helps."""
         self.err.print(Text.assemble(("error: ", "bold red"), visible(failure.message)), soft_wrap=True)
         for error in failure.fields:
             self.err.print(

@@ -55,21 +55,23 @@ def show_audit(
         bool, typer.Option(help="With --verify: compare with the heads that journald has.")
     ] = True,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Rows since a time, or a duration such as 2d ago.")
+        str | None, typer.Option(metavar="TIME", help="Rows since this time, or of the last 2d, for example.")
     ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="NAME", help="Rows of this user or account, refusals included.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest rows, this many.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="At most this many rows, the newest.")
+    ] = 100,
     archive: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Move the rows from before --before into a new file.")
     ] = None,
     before: Annotated[
-        str, typer.Option(metavar="TIME", help="With --archive: a time, or a duration ago.")
+        str, typer.Option(metavar="TIME", help="With --archive: a time, or how long ago.")
     ] = "365d",
     as_json: JsonOption = False,
 ) -> None:
-    """Show who did what, when, from where and with what result; or verify the record (--verify)."""
+    """Show who did what, when and from where. --verify checks that the record is unchanged."""
     screen = Screen()
     if verify:
         heads = [parse_head(text) for text in head or []]

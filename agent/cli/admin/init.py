@@ -42,7 +42,7 @@ def initialise(
         int | None, typer.Option(min=1, max=65535, metavar="PORT", help="The port to listen on (8443).")
     ] = None,
 ) -> None:
-    """Create what is missing: the configuration, the certificate authority, the server certificate."""
+    """Create the configuration, the authority and the server certificate, where missing."""
     done = [configure(scripts, port)]
     done += provision.prepare(load(), names or [])
     if made := [line.what for line in done if line.made]:

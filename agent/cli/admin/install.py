@@ -33,7 +33,7 @@ def install(
         str | None,
         typer.Option(
             metavar="IMAGE",
-            help="The image to build the runner's image on.",
+            help="The base image of the runner's image.",
             show_default=f"as before, or {installation.DEFAULT_BASE}",
         ),
     ] = None,

@@ -32,7 +32,7 @@ JobArgument = Annotated[
 ]
 RefOption = Annotated[
     str | None,
-    typer.Option("--ref", metavar="REF", help="A commit, tag or branch instead of the current commit."),
+    typer.Option("--ref", metavar="REF", help="Use this commit, tag or branch, not the current commit."),
 ]
 
 Work = Callable[[Api, Screen], Awaitable[int | None]]

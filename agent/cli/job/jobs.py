@@ -95,7 +95,7 @@ def pin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -
 
 @app.command()
 def unpin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Let retention remove a job again."""
+    """Unpin a job: retention may remove it."""
     _pin(context, job, "DELETE", as_json=as_json)
 
 

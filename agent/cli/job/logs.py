@@ -31,7 +31,7 @@ def logs(
 ) -> None:
     """Print a job's log to stdout.
 
-    Messages of the system about the job go to stderr: with --follow, or if the job has printed nothing.
+    With --follow, or if the job has printed nothing, messages of the system about it go to stderr.
     """
     if as_json and not follow:
         raise typer.BadParameter(

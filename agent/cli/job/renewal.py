@@ -25,7 +25,7 @@ app = typer.Typer()
 
 @app.command("renew")
 def renew_certificate(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Renew your certificate. Replaces your certificate, your key and ca.crt."""
+    """Renew your certificate. Replaces it, its key and ca.crt."""
 
     async def work(api: Api, screen: Screen) -> None:
         value = await renew(api)

@@ -47,14 +47,14 @@ GraceOption = Annotated[
 ]
 AttemptsOption = Annotated[
     int | None,
-    typer.Option(min=1, max=10, metavar="N", help="Run it at most N times, while --retry-on applies."),
+    typer.Option(min=1, max=10, metavar="N", help="Run it at most N times, while --retry-on matches."),
 ]
 RetryOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="REASON",
         parser=_retry_reason,
-        help=f"Run it again after this reason; repeatable. Without any: {', '.join(RETRY_ON)}.",
+        help=f"A reason to run it again; repeatable. Without any: {', '.join(RETRY_ON)}.",
     ),
 ]
 FollowOption = Annotated[
@@ -77,7 +77,7 @@ def submit(
     time: TimeOption = None,
     grace: GraceOption = None,
     priority: Annotated[
-        int, typer.Option(min=-10, max=10, metavar="N", help="Below 0, other users' jobs go first.")
+        int, typer.Option(min=-10, max=10, metavar="N", help="Below 0 lets other users' jobs go first.")
     ] = 0,
     max_attempts: AttemptsOption = None,
     retry_on: RetryOption = None,
@@ -121,7 +121,7 @@ def rerun(
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a job again. Takes its commit, image, parameters and limits, except for those given here."""
+    """Run a job again, with its commit, image, parameters and limits, except for those given here."""
     optional = {
         "hyperparameters": _pairs(parameters, "--parameter"),
         "limits": _limits(memory, cpus, time, grace),

@@ -30,8 +30,8 @@ def test_every_placeholder_of_the_units_is_filled_in(ready: Run, home: Path) -> 
 
 
 def test_an_upgrade_keeps_the_base_of_the_image(ready: Run, home: Path) -> None:
-    def base(**options: str) -> bytes:
-        content = installation.of_user(load(), **options).files[placed]
+    def base(option: str | None = None) -> bytes:
+        content = installation.of_user(load(), base=option).files[placed]
         assert content is not None
         return content.partition(b"BASE=")[2].split()[0]
 
@@ -43,7 +43,7 @@ def test_an_upgrade_keeps_the_base_of_the_image(ready: Run, home: Path) -> None:
     )
     assert base() == b"registry.example.com/python:3.13"
     assert b"registry.example.com/python:3.13" in ready("install", "--dry-run").out.encode()
-    assert base(base="localhost/other:1") == b"localhost/other:1"
+    assert base("localhost/other:1") == b"localhost/other:1"
 
 
 def test_the_socket_is_stopped_only_if_its_port_changes(ready: Run, home: Path) -> None:

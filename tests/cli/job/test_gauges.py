@@ -3,15 +3,15 @@
 import pytest
 
 from agent.cli.job.gauges import bar, sparkline
+from agent.model.base import now
 from agent.model.metric import Progress
-from tests.support.stand_in_agent import CREATED
 
 
 @pytest.mark.parametrize(
     ("done", "shown"), [(0, "──────────   0 %"), (5, "━━━━━─────  50 %"), (10, "━━━━━━━━━━ 100 %")]
 )
 def test_a_bar(done: float, shown: str) -> None:
-    assert bar(Progress(done=done, total=10, time=CREATED), 10) == shown  # type: ignore[arg-type]
+    assert bar(Progress(done=done, total=10, time=now()), 10) == shown
 
 
 @pytest.mark.parametrize(

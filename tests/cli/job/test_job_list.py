@@ -29,19 +29,17 @@ def test_a_snapshot_takes_effect_when_it_is_complete() -> None:
 
 def test_running_waiting_and_ended_jobs_are_in_their_order() -> None:
     jobs = JobList()
-    for number, (status, more) in enumerate(
-        [
-            ("COMPLETED", {"finished_at": "2026-01-01T00:00:01.000Z"}),
-            ("FAILED", {"finished_at": "2026-01-01T00:00:02.000Z"}),
-            ("PENDING", {"queue": {"position": 2, "waits_for": "x"}}),
-            ("PENDING", {"queue": {"position": 1, "waits_for": "x"}}),
-            ("RUNNING", {"started_at": CREATED}),
-        ]
-    ):
-        apply(jobs, "job", job(f"{'abcde'[number]}" * 12, status=status, **more))
-    assert [each.job_id[0] for each in (*jobs.running(), *jobs.waiting(), *jobs.ended(9))] == list(
-        "edcba"[0:1] + "dc" + "ba"
-    )
+    states: dict[str, dict[str, Any]] = {
+        "a": {"status": "COMPLETED", "finished_at": "2026-01-01T00:00:01.000Z"},
+        "b": {"status": "FAILED", "finished_at": "2026-01-01T00:00:02.000Z"},
+        "c": {"status": "PENDING", "queue": {"position": 2, "waits_for": "x"}},
+        "d": {"status": "PENDING", "queue": {"position": 1, "waits_for": "x"}},
+        "e": {"status": "RUNNING", "started_at": CREATED},
+    }
+    for letter, state in states.items():
+        apply(jobs, "job", job(letter * 12) | state)
+    shown = (*jobs.running(), *jobs.waiting(), *jobs.ended(9))
+    assert [each.job_id[0] for each in shown] == ["e", "d", "c", "b", "a"]
     assert [each.job_id[0] for each in jobs.ended(1)] == ["b"]
     apply(jobs, "queue", {"job_id": "c" * 12, "position": 1, "waits_for": "y"})
     apply(jobs, "removed", {"job_id": "d" * 12})

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.ml_job import at_a_terminal, ml_job
 from tests.support.sample_events import OTHER, REVOKED, SNAPSHOT, THIRD
-from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, cut, event, job
+from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, Step, cut, event, job
 
 
 def test_a_pipe_gets_the_jobs_and_then_a_row_for_each_change(agent: StandIn) -> None:
@@ -63,8 +63,12 @@ def test_a_dumb_terminal_gets_a_row_for_each_change(agent: StandIn) -> None:
 
 
 def test_a_snapshot_that_was_cut_off_is_discarded(agent: StandIn) -> None:
-    # Who sees less for a moment, and then all there is again, goes on where the last whole list was.
-    less = [event("reset", {"why": "You may see other jobs than before."}), event("job", job(THIRD)), cut]
+    # A user who sees fewer jobs for a moment goes on with the last whole list.
+    less: list[Step] = [
+        event("reset", {"why": "You may see other jobs than before."}),
+        event("job", job(THIRD)),
+        cut,
+    ]
     change = event("job", job(OTHER, status="CANCELLED"), "8-00000000")
     agent.streams = [[*SNAPSHOT, *less], [change, event("current", {}, "8-00000000"), REVOKED]]
     shown = at_a_terminal("watch")
