@@ -27,6 +27,11 @@ class Failure(Exception):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return False
+
 
 def of_error(error: AgentError) -> Failure:
     """What a person is told about an error of the agent's own modules."""
@@ -50,6 +55,10 @@ class Unreachable(Failure):
     exit_status: int = field(default=EXIT_UNREACHABLE, kw_only=True)
     final: bool = field(default=False, kw_only=True)
 
+    @property
+    def passing(self) -> bool:
+        return not self.final
+
 
 @dataclass(eq=False)
 class Refused(Failure):
@@ -60,5 +69,4 @@ class Refused(Failure):
 
     @property
     def passing(self) -> bool:
-        """Whether the same request may succeed later."""
         return self.status == 429 or self.status >= 500

@@ -14,7 +14,6 @@ from ...config import Settings
 from ...config_files import load
 from ...host.files import write_file
 from ...model.base import format_time, now
-from ...store.store import Store
 from ..failure import EXIT_FAILURE
 from ..options import JsonOption
 from ..quantities import parse_duration
@@ -80,10 +79,14 @@ def show_audit(
             raise typer.Exit(EXIT_FAILURE)
         return
     if archive is not None:
-        asyncio.run(move_to_archive(load(), archive, parse_time(before)))
+        move_to_archive(load(), archive, parse_time(before))
         return
     from_then = parse_time(since) if since else None
-    asyncio.run(show(load(), screen, since=from_then, user=user, limit=limit, as_json=as_json))
+    rows = deeds.in_store(load(), lambda store: store.audit.newest(since=from_then, actor=user, limit=limit))
+    if as_json:
+        screen.json([{"row": row.seq, **row.content(), "hash": row.hash} for row in rows])
+    else:
+        screen.table(COLUMNS, [_cells(row) for row in rows])
 
 
 def parse_time(text: str) -> datetime:
@@ -102,18 +105,6 @@ def parse_head(text: str) -> Link:
     return link
 
 
-async def show(
-    settings: Settings, screen: Screen, *, since: datetime | None, user: str | None, limit: int, as_json: bool
-) -> None:
-    """Prints the newest matching rows, oldest first, one line each."""
-    async with Store.open(settings.database) as store:
-        rows = await store.audit.newest(since=since, actor=user, limit=limit)
-    if as_json:
-        screen.json([{"row": row.seq, **row.content(), "hash": row.hash} for row in rows])
-    else:
-        screen.table(COLUMNS, [_cells(row) for row in rows])
-
-
 def _cells(row: AuditRow) -> list[str]:
     content = row.content()
     names = ("at", "actor", "role", "source", "action", "subject", "result")
@@ -127,14 +118,14 @@ def _value(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-async def move_to_archive(settings: Settings, path: Path, before: datetime) -> None:
+def move_to_archive(settings: Settings, path: Path, before: datetime) -> None:
     """Moves the rows from before that time into a new file. The rows that stay still follow from them.
 
     Raises `AgentError` (configuration), and moves nothing, where the file exists.
     """
     deed = deeds.account().did("archiveAudit", file=str(path.absolute()))
-    async with Store.open(settings.database) as store:
-        count, link = await store.audit.archive(before, partial(write_file, path, mode=0o600), deed)
+    write = partial(write_file, path, mode=0o600)
+    count, link = deeds.in_store(settings, lambda store: store.audit.archive(before, write, deed))
     if count:
         typer.echo(f"{path} has {count} rows, up to {link}.")
     else:

@@ -1,9 +1,8 @@
-"""`ml-agent renew`, `revoke` and `list`: certificates after they were issued."""
+"""`ml-agent renew`, `revoke`, `list` and `rotate-ca`: certificates after they were issued."""
 
-import asyncio
 import contextlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -14,10 +13,9 @@ from ...errors import AgentError, Problem
 from ...identity import authority, rotation
 from ...model.base import format_time, now
 from ...model.certificate import Certificate
-from ...store.store import Store
 from ..options import JsonOption
 from ..terminal import Column, Screen
-from . import deeds, provision
+from . import deeds, init
 
 COLUMNS = (
     Column("USER", style="bold"),
@@ -38,7 +36,7 @@ app = typer.Typer()
 def renew() -> None:
     """Renew the server certificate now. Clients renew theirs with `ml-job renew`."""
     settings = load()
-    typer.echo(f"made  {provision.renew_server(settings).what}")
+    typer.echo(f"made  {init.renew_server(settings).what}")
     deeds.record(settings, "renewServerCertificate")
 
 
@@ -55,7 +53,7 @@ def revoke(
     """Revoke a certificate and those renewed from it. Takes effect within seconds; cannot be undone."""
     if (serial is None) == (user is None):
         raise typer.BadParameter("name a serial number, or a user with --user, not both")
-    revoked, left = asyncio.run(_revoke(load(), serial and _normal(serial), user))
+    revoked, left = _revoke(load(), serial and _normal(serial), user)
     for each in revoked:
         typer.echo(f"revoked  {each.user}, {each.role}, serial {each.serial}")
     if not revoked:
@@ -71,7 +69,7 @@ def list_certificates(
 ) -> None:
     """List client certificates. AUTHORITY is the id of the authority that signed one."""
     settings = load()
-    shown = [each for each in asyncio.run(known(settings)) if everything or each.expires_at > now()]
+    shown = [each for each in _known(settings) if everything or each.expires_at > now()]
     screen = Screen()
     if as_json:
         screen.json([each.model_dump(mode="json", exclude_none=True) for each in shown])
@@ -80,35 +78,30 @@ def list_certificates(
     screen.table(COLUMNS, [_row(each, trusted, person=screen.person) for each in shown])
 
 
-async def known(settings: Settings) -> list[Certificate]:
-    """Every certificate on record."""
-    async with Store.open(settings.database) as store:
-        return await store.certificates.all()
-
-
-async def _revoke(
+def _revoke(
     settings: Settings, serial: str | None, user: str | None
 ) -> tuple[list[Certificate], list[Certificate]]:
     """What was revoked, and what the same users still have. Raises `AgentError` where nothing matches."""
-    async with Store.open(settings.database) as store:
-        known = await store.certificates.all()
-        chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
-        if not chosen:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
-                f"There is no certificate with serial {serial}." if serial else f"{user} has no certificate.",
-                "`ml-agent list --all` lists all certificates.",
-            )
-        deed = deeds.account().did("revokeCertificate")
-        revoked = await store.certificates.revoke([each.serial for each in chosen], now(), deed=deed)
-        users, moment = {each.user for each in chosen}, now()
-        left = [
-            each for each in await store.certificates.all() if each.user in users and each.good_at(moment)
-        ]
+    known = _known(settings)
+    chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
+    if not chosen:
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"There is no certificate with serial {serial}." if serial else f"{user} has no certificate.",
+            "`ml-agent list --all` lists all certificates.",
+        )
+    deed, serials = deeds.account().did("revokeCertificate"), [each.serial for each in chosen]
+    revoked = deeds.in_store(settings, lambda store: store.certificates.revoke(serials, now(), deed=deed))
+    users, moment = {each.user for each in chosen}, now()
+    left = [each for each in _known(settings) if each.user in users and each.good_at(moment)]
     # The revocation is reported even if ca.crt is damaged.
     with contextlib.suppress(AgentError):
         left = rotation.of_trusted(left, authority.authorities(settings.pki_directory))
     return revoked, left
+
+
+def _known(settings: Settings) -> list[Certificate]:
+    return deeds.in_store(settings, lambda store: store.certificates.all())
 
 
 def _meant(known: list[Certificate], serial: str) -> list[Certificate]:
@@ -157,3 +150,77 @@ def _authority(certificate: Certificate, trusted: list[str], *, person: bool) ->
     name = certificate.authority or trusted[-1]  # recorded before there was a second authority
     state = "" if name == trusted[0] else " old" if name in trusted else " ended"
     return (name[:SHOWN_DIGITS] if person else name) + state
+
+
+@app.command("rotate-ca")
+def rotate_authority(
+    finish: Annotated[bool, typer.Option("--finish", help="End the old authority.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --finish: cut off the clients that have not renewed.")
+    ] = False,
+) -> None:
+    """Replace the certificate authority. When every client has renewed, run it again with --finish."""
+    if force and not finish:
+        raise typer.BadParameter("--force needs --finish")
+    settings = load()
+    if finish:
+        _finish(settings, force=force)
+    else:
+        _begin(settings)
+
+
+def _begin(settings: Settings) -> None:
+    directory = settings.pki_directory
+    with rotation.exclusive(directory):
+        begun = not rotation.under_way(directory)
+        if begun:
+            (old,) = authority.authorities(directory)
+            old_id = authority.authority_id(old)
+            deeds.in_store(settings, lambda store: store.certificates.set_missing_authority(old_id))
+            # A keychain would not tell two authorities of one name apart.
+            rotation.begin(directory, f"{init.authority_name()}, {datetime.now(UTC):%Y-%m-%d}")
+        new, old = authority.authorities(directory)
+        if begun:
+            deeds.record(settings, "rotateAuthority", authority.authority_id(new))
+        waiting = _not_renewed(settings)
+    typer.echo(
+        f"{'made' if begun else 'kept'}  authority {authority.authority_id(new)}, which issues from now on"
+    )
+    typer.echo(f"kept  authority {authority.authority_id(old)}, which stays trusted for now")
+    for each in waiting:
+        typer.echo(f"      {_describe(each)}")
+    typer.echo("Next, every client renews with `ml-job renew`.")
+    typer.echo("Then `ml-agent rotate-ca --finish` ends the old authority.")
+
+
+def _finish(settings: Settings, *, force: bool) -> None:
+    directory = settings.pki_directory
+    with rotation.exclusive(directory):
+        if not rotation.under_way(directory):
+            typer.echo("kept  There is one authority, and nothing to finish.")
+            return
+        waiting = _not_renewed(settings)
+        if waiting and not force:
+            raise AgentError(
+                Problem.INVALID_REQUEST,
+                f"{len(waiting)} certificates would stop working: {'; '.join(map(_describe, waiting))}.",
+                "Let their holders run `ml-job renew`, revoke unused ones with `ml-agent revoke`,"
+                " or cut them off with --force.",
+            )
+        new = rotation.finish(directory, init.served_names(directory))
+        cut_off = [each.serial for each in waiting]
+        deeds.record(settings, "finishRotation", authority.authority_id(new.certificate), cut_off=cut_off)
+    typer.echo(f"kept  authority {authority.authority_id(new.certificate)}, the only one now")
+    typer.echo(f"made  {directory / 'server.crt'}, issued by this authority")
+    for each in waiting:
+        typer.echo(f"cut off  {_describe(each)}")
+
+
+def _not_renewed(settings: Settings) -> list[Certificate]:
+    """The certificates that stop working when only the newest authority is left."""
+    return rotation.not_renewed(_known(settings), authority.authorities(settings.pki_directory))
+
+
+def _describe(certificate: Certificate) -> str:
+    until = f"{certificate.expires_at:%Y-%m-%d}"
+    return f"{certificate.user} has not renewed {certificate.serial}, valid until {until}"

@@ -1,12 +1,16 @@
-"""The audit rows that these commands write: who ran a command, and what it did."""
+"""The account's database as commands use it, and the audit rows that they write."""
 
 import asyncio
 import os
 import pwd
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from ...audit.chain import Caller, Deed, Detail
+from ...audit.chain import Caller, Detail
 from ...config import Settings
 from ...store.store import Store
+
+T = TypeVar("T")
 
 MAX_SUDO_USER = 64  # characters
 
@@ -22,11 +26,17 @@ def account() -> Caller:
     return Caller(actor=name, role="account", source=f"sudo of {sudo}" if sudo else "this host")
 
 
+def in_store(settings: Settings, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+    """What `work` does with the account's database."""
+
+    async def opened() -> T:
+        async with Store.open(settings.database) as store:
+            return await work(store)
+
+    return asyncio.run(opened())
+
+
 def record(settings: Settings, action: str, subject: str = "", /, **details: Detail) -> None:
     """Writes what a command has done. For a deed with no transaction of its own in the store."""
-
-    async def write(deed: Deed) -> None:
-        async with Store.open(settings.database) as store:
-            await store.audit.append(deed)
-
-    asyncio.run(write(account().did(action, subject, **details)))
+    deed = account().did(action, subject, **details)
+    in_store(settings, lambda store: store.audit.append(deed))

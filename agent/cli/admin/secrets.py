@@ -42,7 +42,8 @@ def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value
     deeds.record(load(), "setSecret", name, owner=user or "")
     for line in secret_value.describe_change(change):
         typer.echo(line)
-    if user and not asyncio.run(_had_certificate(user)):
+    known = deeds.in_store(load(), lambda store: store.certificates.all()) if user else []
+    if user not in (None, *(certificate.user for certificate in known)):
         typer.echo(f"{user} never had a certificate of this host: is the name right?", err=True)
     if remark := secret_value.remark_on(file):
         typer.echo(remark, err=True)
@@ -96,8 +97,3 @@ async def _active_jobs() -> list[Job]:
         return []
     async with Store.open(database) as store:
         return await store.jobs.active()
-
-
-async def _had_certificate(user: str) -> bool:
-    async with Store.open(load().database) as store:
-        return any(each.user == user for each in await store.certificates.all())

@@ -14,7 +14,7 @@ from ..terminal import Column, Screen
 from ..text import visible
 from .download import download, select, target
 from .http import Api, decode
-from .invocation import JobArgument, resolve, run
+from .invocation import JobArgument, command, resolve
 from .render import warn
 
 if TYPE_CHECKING:
@@ -42,25 +42,22 @@ class ListByDefault(TyperGroup):
 app = typer.Typer(cls=ListByDefault, no_args_is_help=True)
 
 
-@app.command("list")
-def list_artifacts(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+@command(app, "list")
+async def list_artifacts(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
     """List the files that a job left in /artifacts. `ml-job artifacts JOB` does the same."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.get(f"/jobs/{await resolve(api, job)}/artifacts")
-        manifest = decode(ArtifactManifest, value)
-        if as_json:
-            screen.json(value)
-        else:
-            artifact_table(screen, manifest)
-            _remark(screen, manifest)
-
-    run(context, work)
+    value = await api.get(f"/jobs/{await resolve(api, job)}/artifacts")
+    manifest = decode(ArtifactManifest, value)
+    if as_json:
+        screen.json(value)
+    else:
+        artifact_table(screen, manifest)
+        _remark(screen, manifest)
 
 
-@app.command("get")
-def get_artifacts(
-    context: typer.Context,
+@command(app, "get")
+async def get_artifacts(
+    api: Api,
+    screen: Screen,
     job: JobArgument,
     paths: Annotated[
         list[str] | None,
@@ -74,22 +71,18 @@ def get_artifacts(
     ] = None,
 ) -> None:
     """Fetch a job's artifacts. Verifies the size and SHA-256 of each."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        job_id = await resolve(api, job)
-        manifest = decode(ArtifactManifest, await api.get(f"/jobs/{job_id}/artifacts"))
-        directory = output or Path(job_id)
-        artifacts = select(manifest, paths or [])
-        places = [target(directory, artifact.path) for artifact in artifacts]  # all before the first byte
-        _remark(screen, manifest)
-        with _progress(screen) as progress:
-            for artifact, place in zip(artifacts, places, strict=True):
-                task = progress.add_task(visible(artifact.path), total=artifact.size)
-                await download(api, job_id, artifact, place, progress=partial(progress.advance, task))
-        for place in places:
-            screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
-
-    run(context, work)
+    job_id = await resolve(api, job)
+    manifest = decode(ArtifactManifest, await api.get(f"/jobs/{job_id}/artifacts"))
+    directory = output or Path(job_id)
+    artifacts = select(manifest, paths or [])
+    places = [target(directory, artifact.path) for artifact in artifacts]  # all before the first byte
+    _remark(screen, manifest)
+    with _progress(screen) as progress:
+        for artifact, place in zip(artifacts, places, strict=True):
+            task = progress.add_task(visible(artifact.path), total=artifact.size)
+            await download(api, job_id, artifact, place, progress=partial(progress.advance, task))
+    for place in places:
+        screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
 
 
 def artifact_table(screen: Screen, manifest: ArtifactManifest) -> None:

@@ -8,7 +8,7 @@ from ..options import JsonOption
 from ..quantities import format_duration, format_size
 from ..terminal import Column, Screen
 from .http import Api, decode
-from .invocation import run
+from .invocation import command
 
 USER_COLUMNS = (
     Column("USER", style="bold"),
@@ -20,18 +20,14 @@ USER_COLUMNS = (
 app = typer.Typer()
 
 
-@app.command("host")
-def show_host(context: typer.Context, as_json: JsonOption = False) -> None:
+@command(app, "host")
+async def show_host(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
     """Show the host's capacity, what is in use, and who waits."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.get("/host")
-        if as_json:
-            screen.json(value)
-        else:
-            host_sheet(screen, decode(Host, value))
-
-    run(context, work)
+    value = await api.get("/host")
+    if as_json:
+        screen.json(value)
+    else:
+        host_sheet(screen, decode(Host, value))
 
 
 def host_sheet(screen: Screen, host: Host) -> None:

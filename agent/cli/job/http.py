@@ -162,7 +162,7 @@ class Api:
                 return None
             except Unreachable as exc:
                 not_connected = isinstance(exc.__cause__, aiohttp.ClientConnectorError)
-                if exc.final or attempt == POST_ATTEMPTS or (sent == 1 and not_connected):
+                if not exc.passing or attempt == POST_ATTEMPTS or (sent == 1 and not_connected):
                     raise
             await asyncio.sleep(next(delays))
         raise AssertionError("the last attempt returns or raises")

@@ -1,12 +1,14 @@
 """What all `ml-job` commands share: options, the agent they talk to, and how they end."""
 
 import asyncio
+import functools
+import inspect
 import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -36,6 +38,7 @@ RefOption = Annotated[
 ]
 
 Work = Callable[[Api, Screen], Awaitable[int | None]]
+CommandT = TypeVar("CommandT", bound=Callable[..., Awaitable[int | None]])
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,27 @@ class Options:
 
     server: str | None
     identity: str | None
+
+
+def command(
+    app: typer.Typer, name: str | None = None, *, renewing: bool = False
+) -> Callable[[CommandT], CommandT]:
+    """Makes a coroutine function a command. It gets the API, the screen and its own options; see `run`."""
+
+    def register(work: CommandT) -> CommandT:
+        def invoke(context: typer.Context, **options: Any) -> None:
+            run(context, functools.partial(work, **options), renewing=renewing)
+
+        # typer reads the options from the signature, which does not have the first two parameters.
+        context, _ = inspect.signature(invoke).parameters.values()
+        parameters = [context, *list(inspect.signature(work).parameters.values())[2:]]
+        invoke.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        invoke.__annotations__ = {each.name: each.annotation for each in parameters}
+        invoke.__name__, invoke.__doc__ = work.__name__, work.__doc__
+        app.command(name)(invoke)
+        return work
+
+    return register
 
 
 def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoReturn:

@@ -11,7 +11,7 @@ from ..terminal import Screen
 from ..text import visible
 from . import render
 from .http import Api, decode
-from .invocation import JobArgument, resolve, run
+from .invocation import JobArgument, command, resolve
 
 app = typer.Typer()
 
@@ -24,9 +24,10 @@ def _state(text: str) -> JobState:
         raise typer.BadParameter(f"{text!r} is not one of {', '.join(JobState)}") from error
 
 
-@app.command("list")
-def list_jobs(
-    context: typer.Context,
+@command(app, "list")
+async def list_jobs(
+    api: Api,
+    screen: Screen,
     status: Annotated[
         JobState | None,
         typer.Option(
@@ -45,67 +46,52 @@ def list_jobs(
     """List jobs, newest first. With --json, prints one array."""
     given = {"status": status, "script": script, "owner": owner}
     filters = {key: str(value) for key, value in given.items() if value is not None}
-
-    async def work(api: Api, screen: Screen) -> None:
-        values = [job async for job in api.jobs(filters, limit=None if everything else limit)]
-        if as_json:
-            screen.json(values)
-        elif values or not screen.person:
-            render.job_table(screen, [decode(Job, value) for value in values])
-        else:
-            screen.remark("ml-job: no such jobs" if filters else "ml-job: no jobs yet")
-
-    run(context, work)
+    values = [job async for job in api.jobs(filters, limit=None if everything else limit)]
+    if as_json:
+        screen.json(values)
+    elif values or not screen.person:
+        render.job_table(screen, [decode(Job, value) for value in values])
+    else:
+        screen.remark("ml-job: no such jobs" if filters else "ml-job: no jobs yet")
 
 
-@app.command()
-def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+@command(app)
+async def show(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show everything about one job."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.get(f"/jobs/{await resolve(api, job)}")
-        if as_json:
-            screen.json(value)
-        else:
-            render.job_sheet(screen, decode(Job, value))
-
-    run(context, work)
+    value = await api.get(f"/jobs/{await resolve(api, job)}")
+    if as_json:
+        screen.json(value)
+    else:
+        render.job_sheet(screen, decode(Job, value))
 
 
-@app.command()
-def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+@command(app)
+async def cancel(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
     """Cancel a job. It gets SIGTERM, then SIGKILL if it does not end; an ended job stays as it is."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(f"/jobs/{await resolve(api, job)}/cancel")
-        answer = decode(Job, value)
-        if as_json:
-            screen.json(value)
-        else:
-            screen.text(Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status]))
-
-    run(context, work)
+    value = await api.post(f"/jobs/{await resolve(api, job)}/cancel")
+    answer = decode(Job, value)
+    if as_json:
+        screen.json(value)
+    else:
+        screen.text(Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status]))
 
 
-@app.command()
-def pin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+@command(app)
+async def pin(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
     """Keep a job, its artifacts and its log until it is unpinned."""
-    _pin(context, job, "PUT", as_json=as_json)
+    await _pin(api, screen, job, "PUT", as_json=as_json)
 
 
-@app.command()
-def unpin(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+@command(app)
+async def unpin(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
     """Unpin a job: retention may remove it."""
-    _pin(context, job, "DELETE", as_json=as_json)
+    await _pin(api, screen, job, "DELETE", as_json=as_json)
 
 
-def _pin(context: typer.Context, job: str, method: str, *, as_json: bool) -> None:
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(f"/jobs/{await resolve(api, job)}/pin", method=method)
-        answer = decode(Job, value)
-        if as_json:
-            screen.json(value)
-        else:
-            screen.text(Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned"))
-
-    run(context, work)
+async def _pin(api: Api, screen: Screen, job: str, method: str, *, as_json: bool) -> None:
+    value = await api.post(f"/jobs/{await resolve(api, job)}/pin", method=method)
+    answer = decode(Job, value)
+    if as_json:
+        screen.json(value)
+    else:
+        screen.text(Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned"))

@@ -1,4 +1,4 @@
-"""`ml-job logs`: the job's own lines on stdout, everything about the job on stderr."""
+"""`ml-job logs` and `wait`: a job's own lines on stdout, everything about the job on stderr."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -7,48 +7,54 @@ from typing import Annotated
 
 import typer
 
-from ...model.job import Job
+from ...model.job import Job, JobState
 from ...model.log import LogGap, LogLine, LogSource
+from ..failure import EXIT_CANCELLED, EXIT_FAILURE
+from ..options import JsonOption
 from ..terminal import Screen
 from .gauges import Gauge
 from .http import Api, decode, parse
-from .invocation import JobArgument, resolve, run
+from .invocation import JobArgument, command, resolve
 from .render import remark_outcome, warn
 from .stream import EventParser, connection, follow
 
 app = typer.Typer()
 
 
-@app.command()
-def logs(
-    context: typer.Context,
+def _needs_follow(context: typer.Context, as_json: bool) -> bool:
+    if as_json and not context.params.get("follow"):
+        raise typer.BadParameter("needs --follow, which ends at once if the job has ended")
+    return as_json
+
+
+@command(app)
+async def logs(
+    api: Api,
+    screen: Screen,
     job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", is_eager=True, help="Continue until the job ends.")
+    ] = False,
     tail: Annotated[int | None, typer.Option(min=0, metavar="N", help="Start with the last N lines.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="With --follow: print each event as a line of JSON.")
+        bool,
+        typer.Option(
+            "--json", callback=_needs_follow, help="With --follow: print each event as a line of JSON."
+        ),
     ] = False,
 ) -> None:
     """Print a job's log to stdout.
 
     With --follow, or if the job has printed nothing, messages of the system about it go to stderr.
     """
-    if as_json and not follow:
-        raise typer.BadParameter(
-            "needs --follow, which ends at once if the job has ended", param_hint="--json"
-        )
     params = {} if tail is None else {"tail": str(tail)}
-
-    async def work(api: Api, screen: Screen) -> None:
-        job_id = await resolve(api, job)
-        if not follow:
-            await print_log(api, screen, job_id, params=params)
-            return
-        # A missing job or agent is an error now. Once the stream runs, a lost agent is waited for.
-        await api.get(f"/jobs/{job_id}")
-        await follow_log(api, screen, job_id, params=params, as_json=as_json)
-
-    run(context, work)
+    job_id = await resolve(api, job)
+    if not follow:
+        await print_log(api, screen, job_id, params=params)
+        return
+    # A missing job or agent is an error now. Once the stream runs, a lost agent is waited for.
+    await api.get(f"/jobs/{job_id}")
+    await follow_log(api, screen, job_id, params=params, as_json=as_json)
 
 
 async def print_log(api: Api, screen: Screen, job_id: str, *, params: Mapping[str, str]) -> None:
@@ -156,3 +162,39 @@ def _show(screen: Screen, name: str, value: object) -> None:
             remark_outcome(screen, decode(Job, value))
         case _:
             pass  # an event of a newer agent
+
+
+@command(app)
+async def wait(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> int:
+    """Wait until a job ends, and exit with its status. Ctrl-C does not affect the job."""
+    value = await _ended(api, screen, await resolve(api, job))
+    ended = decode(Job, value)
+    if as_json:
+        screen.json(value)
+    else:
+        remark_outcome(screen, ended)
+    return exit_status(ended)
+
+
+def exit_status(job: Job) -> int:
+    """What `submit --follow` and `wait` exit with: the script's own status where it has one."""
+    match job.status:
+        case JobState.COMPLETED:
+            return 0
+        case JobState.CANCELLED:
+            return EXIT_CANCELLED
+        case _:
+            return job.exit_status if job.exit_status and 0 < job.exit_status < 256 else EXIT_FAILURE
+
+
+async def _ended(api: Api, screen: Screen, job_id: str) -> object:
+    # A missing job or agent is an error now. Once the stream runs, a lost agent is waited for.
+    value = await api.get(f"/jobs/{job_id}")
+    if decode(Job, value).status.terminal:
+        return value
+    events = follow(api, f"/jobs/{job_id}/events", params={}, notice=partial(warn, screen))
+    async with contextlib.aclosing(events):
+        async for event in events:
+            if event.name == "end":
+                return parse(event.data)
+    raise AssertionError("a stream ends with its end event")

@@ -14,7 +14,7 @@ from ..failure import EXIT_FAILURE, Failure, Unreachable
 from ..options import JsonOption
 from ..terminal import Screen
 from .http import Api, decode
-from .invocation import run
+from .invocation import command
 from .profile import Profile
 
 TRIED = "/host"  # requested with the new certificate before the old one is replaced
@@ -23,20 +23,16 @@ TRIALS, BETWEEN_TRIALS = 3, 1.0  # seconds; the agent may take one to notice ano
 app = typer.Typer()
 
 
-@app.command("renew")
-def renew_certificate(context: typer.Context, as_json: JsonOption = False) -> None:
+@command(app, "renew", renewing=True)
+async def renew_certificate(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
     """Renew your certificate. Replaces it, its key and ca.crt."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await renew(api)
-        if as_json:
-            screen.json(value)
-        else:
-            answer = decode(RenewedCertificate, value)
-            until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
-            screen.text(Text(f"{api.profile.certificate} is valid until {until} UTC, serial {answer.serial}"))
-
-    run(context, work, renewing=True)
+    value = await renew(api)
+    if as_json:
+        screen.json(value)
+    else:
+        answer = decode(RenewedCertificate, value)
+        until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
+        screen.text(Text(f"{api.profile.certificate} is valid until {until} UTC, serial {answer.serial}"))
 
 
 async def renew(api: Api) -> Any:

@@ -11,7 +11,7 @@ from ..failure import Failure
 from ..options import JsonOption
 from ..terminal import Column, Screen
 from .http import Api, decode
-from .invocation import RefOption, run
+from .invocation import RefOption, command
 from .render import limits_text
 
 SCRIPT_COLUMNS = (Column("SCRIPT", style="bold"), Column("PARAMETERS"), Column("DESCRIPTION"))
@@ -26,9 +26,10 @@ PARAMETER_COLUMNS = (
 app = typer.Typer()
 
 
-@app.command("scripts")
-def show_scripts(
-    context: typer.Context,
+@command(app, "scripts")
+async def show_scripts(
+    api: Api,
+    screen: Screen,
     name: Annotated[
         str | None, typer.Argument(metavar="[SCRIPT]", help="Show this script and its parameters.")
     ] = None,
@@ -36,23 +37,19 @@ def show_scripts(
     as_json: JsonOption = False,
 ) -> None:
     """List the scripts that jobs can run, or show one."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.get("/scripts", {} if ref is None else {"ref": ref})
-        listing = decode(ScriptList, value)
-        if name is None:
-            if as_json:
-                screen.json(value)
-            else:
-                script_table(screen, listing)
-            return
-        script = _find(listing, name)
+    value = await api.get("/scripts", {} if ref is None else {"ref": ref})
+    listing = decode(ScriptList, value)
+    if name is None:
         if as_json:
-            screen.json(value["scripts"][listing.scripts.index(script)])
+            screen.json(value)
         else:
-            script_sheet(screen, script, commit=listing.commit)
-
-    run(context, work)
+            script_table(screen, listing)
+        return
+    script = _find(listing, name)
+    if as_json:
+        screen.json(value["scripts"][listing.scripts.index(script)])
+    else:
+        script_sheet(screen, script, commit=listing.commit)
 
 
 def _find(listing: ScriptList, name: str) -> Script:

@@ -13,7 +13,7 @@ from ..quantities import format_moment
 from ..terminal import Column, Screen
 from ..text import visible
 from .http import Api, decode
-from .invocation import run
+from .invocation import command
 
 COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"))
 
@@ -22,60 +22,49 @@ app = typer.Typer(no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name that scripts declare.")]
 
 
-@app.command("set")
-def set_secret(
-    context: typer.Context,
+@command(app, "set")
+async def set_secret(
+    api: Api,
+    screen: Screen,
     name: NameArgument,
     file: secret_value.FileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set a secret for your own jobs, replacing an earlier value."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(_path(name), data=secret_value.read_value(file), method="PUT")
-        change = decode(SecretChange, value)
-        if as_json:
-            screen.json(value)
-        else:
-            for line in secret_value.describe_change(change):
-                screen.write(f"{visible(line)}\n".encode())
-        if remark := secret_value.remark_on(file):
-            screen.remark(f"ml-job: {remark}")
-
-    run(context, work)
+    value = await api.post(_path(name), data=secret_value.read_value(file), method="PUT")
+    change = decode(SecretChange, value)
+    if as_json:
+        screen.json(value)
+    else:
+        for line in secret_value.describe_change(change):
+            screen.write(f"{visible(line)}\n".encode())
+    if remark := secret_value.remark_on(file):
+        screen.remark(f"ml-job: {remark}")
 
 
-@app.command("list")
-def list_secrets(context: typer.Context, as_json: JsonOption = False) -> None:
+@command(app, "list")
+async def list_secrets(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
     """List the secrets that your jobs can get: your own and everybody's."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.get("/secrets")
-        listing = decode(SecretList, value)
-        if as_json:
-            screen.json(value)
-        else:
-            screen.table(COLUMNS, [_row(one, person=screen.person) for one in listing.secrets])
-
-    run(context, work)
+    value = await api.get("/secrets")
+    listing = decode(SecretList, value)
+    if as_json:
+        screen.json(value)
+    else:
+        screen.table(COLUMNS, [_row(one, person=screen.person) for one in listing.secrets])
 
 
-@app.command("rm")
-def remove_secret(context: typer.Context, name: NameArgument, as_json: JsonOption = False) -> None:
+@command(app, "rm")
+async def remove_secret(api: Api, screen: Screen, name: NameArgument, as_json: JsonOption = False) -> None:
     """Remove one of your secrets. Running jobs keep the value they were given."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
-        if value is None:  # the answer was lost, and with it the times
-            value = {"name": name, "user": api.profile.identity}
-        else:
-            decode(SecretEntry, value)
-        if as_json:
-            screen.json(value)
-        else:
-            screen.write(f"Removed {value['name']} of {value['user']}.\n".encode())
-
-    run(context, work)
+    value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
+    if value is None:  # the answer was lost, and with it the times
+        value = {"name": name, "user": api.profile.identity}
+    else:
+        decode(SecretEntry, value)
+    if as_json:
+        screen.json(value)
+    else:
+        screen.write(f"Removed {value['name']} of {value['user']}.\n".encode())
 
 
 def _path(name: str) -> str:

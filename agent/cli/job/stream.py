@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...model.problem import ProblemDocument
-from ..failure import Failure, Refused, Unreachable
+from ..failure import Failure, Unreachable
 from .diagnosis import problem
 from .http import LAST_DELAY, Api, backoff, decode, parse
 
@@ -76,7 +76,7 @@ async def follow(
 
     `params` say where to begin. A stream that breaks, or that the agent ends with an `error` event, is
     continued after the last whole event, however long that takes; `notice` is called when it breaks and when
-    it goes on. Raises Refused and Unreachable where a repetition cannot help.
+    it goes on. Raises a Failure that will not pass.
     """
     parser = EventParser()
     delays = backoff()
@@ -93,11 +93,7 @@ async def follow(
                     if event.name == "end":
                         return
             failure: Failure = Unreachable("The stream ended early.")
-        except Unreachable as exc:
-            if exc.final:
-                raise
-            failure = exc
-        except Refused as exc:
+        except Failure as exc:
             if not exc.passing:
                 raise
             failure = exc

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import Iterable
 from typing import Annotated, get_args
 
 import typer
@@ -14,10 +13,9 @@ from ..options import JsonOption
 from ..quantities import parse_duration, parse_size
 from ..terminal import Screen
 from .http import Api, decode
-from .invocation import JobArgument, RefOption, resolve, run
-from .logs import follow_log
+from .invocation import JobArgument, RefOption, command, resolve
+from .logs import exit_status, follow_log
 from .render import remark_outcome
-from .wait import exit_status
 
 app = typer.Typer()
 
@@ -29,9 +27,27 @@ def _retry_reason(text: str) -> str:
     return text
 
 
+def _check_pairs(texts: list[str] | None) -> list[str] | None:
+    names: list[str] = []
+    for text in texts or ():
+        name, separator, _ = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"{text!r} is not of the form name=value")
+        if name in names:
+            raise typer.BadParameter(f"{name} is given twice")
+        names.append(name)
+    return texts
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts or ())
+
+
 ParametersOption = Annotated[
     list[str] | None,
-    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a hyperparameter; repeatable."),
+    typer.Option(
+        "--parameter", "-p", metavar="NAME=VALUE", callback=_check_pairs, help="A hyperparameter; repeatable."
+    ),
 ]
 MemoryOption = Annotated[
     int | None, typer.Option(parser=parse_size, metavar="SIZE", help="Limit memory, such as 512M or 2G.")
@@ -62,15 +78,17 @@ FollowOption = Annotated[
 ]
 
 
-@app.command()
-def submit(
-    context: typer.Context,
+@command(app)
+async def submit(
+    api: Api,
+    screen: Screen,
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A script that `ml-job scripts` lists.")],
     parameters: ParametersOption = None,
     ref: RefOption = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Give the job a name.")] = None,
     labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Add a label; repeatable.")
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", callback=_check_pairs, help="Add a label; repeatable."),
     ] = None,
     memory: MemoryOption = None,
     cpus: CpusOption = None,
@@ -83,12 +101,12 @@ def submit(
     retry_on: RetryOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Submit a job. Prints its id, or with --follow its log."""
     optional: dict[str, object] = {
         "ref": ref,
         "name": name,
-        "labels": _pairs(labels, "--label"),
+        "labels": _pairs(labels),
         "limits": _limits(memory, cpus, time, grace),
         "priority": priority,
         "max_attempts": max_attempts,
@@ -96,20 +114,17 @@ def submit(
     }
     request = {
         "script_name": script,
-        "hyperparameters": _pairs(parameters, "--parameter"),
+        "hyperparameters": _pairs(parameters),
         **{key: value for key, value in optional.items() if value},
     }
-
-    async def work(api: Api, screen: Screen) -> int:
-        value = await _post(api, screen, "/jobs", request)
-        return await _show(api, screen, value, follow=follow, as_json=as_json)
-
-    run(context, work)
+    value = await _post(api, screen, "/jobs", request)
+    return await _show(api, screen, value, follow=follow, as_json=as_json)
 
 
-@app.command()
-def rerun(
-    context: typer.Context,
+@command(app)
+async def rerun(
+    api: Api,
+    screen: Screen,
     job: JobArgument,
     parameters: ParametersOption = None,
     memory: MemoryOption = None,
@@ -120,38 +135,22 @@ def rerun(
     retry_on: RetryOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
-) -> None:
+) -> int:
     """Run a job again, with its commit, image, parameters and limits, except for those given here."""
     optional = {
-        "hyperparameters": _pairs(parameters, "--parameter"),
+        "hyperparameters": _pairs(parameters),
         "limits": _limits(memory, cpus, time, grace),
         "max_attempts": max_attempts,
         "retry_on": retry_on,
     }
     changes: dict[str, object] = {key: value for key, value in optional.items() if value}
-
-    async def work(api: Api, screen: Screen) -> int:
-        value = await _post(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
-        return await _show(api, screen, value, follow=follow, as_json=as_json)
-
-    run(context, work)
+    value = await _post(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
+    return await _show(api, screen, value, follow=follow, as_json=as_json)
 
 
 def _limits(memory: int | None, cpus: float | None, time: int | None, grace: int | None) -> dict[str, object]:
     given = {"memory_bytes": memory, "cpus": cpus, "run_time_seconds": time, "grace_seconds": grace}
     return {key: value for key, value in given.items() if value is not None}
-
-
-def _pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts or ():
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"{text!r} is not of the form name=value", param_hint=option)
-        if name in pairs:
-            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
-        pairs[name] = value
-    return pairs
 
 
 async def _post(api: Api, screen: Screen, path: str, request: dict[str, object]) -> object:

@@ -20,10 +20,10 @@ from ..quantities import format_duration, format_size
 from ..terminal import Column, Screen
 from .gauges import bar_or_blank
 from .http import Api, decode
-from .invocation import run
+from .invocation import command
 from .job_list import JobList
-from .live import events_of_jobs, live_view
 from .render import seconds_taken
+from .watch import events_of_jobs, live_view
 
 FIRST_SAMPLE_SECONDS = 1.0  # between the first two samples, from which a CPU share is computed
 COLUMNS = (
@@ -40,23 +40,20 @@ COLUMNS = (
 app = typer.Typer()
 
 
-@app.command()
-def top(
-    context: typer.Context,
+@command(app)
+async def top(
+    api: Api,
+    screen: Screen,
     interval: Annotated[
         float, typer.Option(min=0.5, max=60, metavar="SECONDS", help="Seconds between two samples.")
     ] = 2.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show what the running jobs use, until Ctrl-C. In a pipe or with --json, prints it once."""
-
-    async def work(api: Api, screen: Screen) -> None:
-        if as_json or not screen.redraws:
-            await _print_once(api, screen, as_json=as_json)
-        else:
-            await _show_live(api, screen, interval)
-
-    run(context, work)
+    if as_json or not screen.redraws:
+        await _print_once(api, screen, as_json=as_json)
+    else:
+        await _show_live(api, screen, interval)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from ....errors import AgentError
 from ....identity import authority, rotation
 from ....identity.key_files import certificates, key_file
 from ....store.store import Store
-from ..provision import RENEWED_BEFORE
+from ..init import RENEWED_BEFORE
 from .findings import AUTHORITY_WARN, Finding, Level, expiring_clients, judge, rotation_under_way
 
 

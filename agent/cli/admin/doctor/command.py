@@ -1,6 +1,7 @@
 """`ml-agent doctor`: every check in turn, printed as it is made."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 
 import typer
@@ -27,7 +28,7 @@ def doctor(as_json: JsonOption = False) -> None:
     screen = Screen()
     findings = asyncio.run(_examine(None if as_json else screen))
     if as_json:
-        screen.json([finding.document() for finding in findings])
+        screen.json([dataclasses.asdict(finding) for finding in findings])
     if any(finding.level is Level.FAIL for finding in findings):
         raise typer.Exit(EXIT_FAILURE)
 

@@ -32,10 +32,6 @@ class Finding:
     seen: str
     remedy: str = ""
 
-    def document(self) -> dict[str, str]:
-        """The finding as a JSON object."""
-        return {"subject": self.subject, "level": self.level, "seen": self.seen, "remedy": self.remedy}
-
 
 def judge(subject: str, *, good: bool, seen: str, remedy: str, otherwise: Level = Level.FAIL) -> Finding:
     """A finding that is ok where `good`, else has the level `otherwise` and the remedy."""

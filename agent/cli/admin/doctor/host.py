@@ -1,5 +1,6 @@
 """The doctor's checks of the host and the account: systemd, journald, clock, disk and the agent's socket."""
 
+import asyncio
 import getpass
 import grp
 import os
@@ -10,9 +11,9 @@ from pathlib import Path
 from ....config import Settings
 from ..installation import JOURNAL_GROUP, SOCKET
 from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
-from .program import output
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
+TIMEOUT = 20.0  # seconds that a program may take
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
 
 
@@ -137,3 +138,27 @@ async def socket(settings: Settings) -> Finding:
         seen=f"{SOCKET} is {state or 'unknown'}{where}",
         remedy="`ml-agent install` places the units and starts it.",
     )
+
+
+async def output(*command: str, errors: bool = False) -> str:
+    """What a command prints, with `errors` its stderr too; empty where it cannot be run or takes too long.
+
+    Its exit status does not matter.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except OSError:
+        return ""
+    try:
+        printed, _ = await asyncio.wait_for(process.communicate(), TIMEOUT)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    return printed.decode(errors="replace")

@@ -14,7 +14,7 @@ from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import JobUnit
 from ....scripts.snapshots import Snapshots
 from .findings import Finding, Level, declared_secrets, ignored_lines, judge, undefined_networks, version_of
-from .program import output
+from .host import output
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.admin.doctor import host, program
+from agent.cli.admin.doctor import host
 from agent.config_files import load
 from tests.support.ml_agent import Run, put_on_path
 
@@ -36,8 +36,8 @@ def test_a_program_that_is_missing_or_too_slow_prints_nothing(
 ) -> None:
     put_on_path(tmp_path / "bin", "slow", "echo begun; exec sleep 60", monkeypatch)
     put_on_path(tmp_path / "bin", "failing", "echo said; echo why >&2; exit 3", monkeypatch)
-    monkeypatch.setattr(program, "TIMEOUT", 0.2)
-    assert asyncio.run(program.output("slow")) == ""
-    assert asyncio.run(program.output("not-a-program")) == ""
-    assert asyncio.run(program.output("failing")) == "said\n"
-    assert asyncio.run(program.output("failing", errors=True)) == "said\nwhy\n"
+    monkeypatch.setattr(host, "TIMEOUT", 0.2)
+    assert asyncio.run(host.output("slow")) == ""
+    assert asyncio.run(host.output("not-a-program")) == ""
+    assert asyncio.run(host.output("failing")) == "said\n"
+    assert asyncio.run(host.output("failing", errors=True)) == "said\nwhy\n"
