@@ -1,4 +1,4 @@
-"""The agent as a service: settings → parts → HTTPS on the inherited socket, until there is nothing to do."""
+"""The agent as a service: assembles all parts, and serves HTTPS until there is nothing left to do."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 from aiohttp import web
@@ -43,33 +44,31 @@ from .store.store import Store
 log = logging.getLogger("ml-agent")
 
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
-# What was accepted before the agent stops was refused nothing so far, and has so many seconds: for the rest
-# of its handshake, and then for its first request.
-LAST_HANDSHAKES_TIMEOUT = 2.0
-FIRST_REQUEST_TIMEOUT = 1.0
-SHUTDOWN_TIMEOUT = 5.0  # seconds for requests under way when the agent stops
-HEAD_INTERVAL = 600.0  # seconds between two times that the audit's head is told
-IDLE_LOOKS = 10  # how often, within the idle time, it is looked whether there is anything to do
+# At shutdown: time to finish the handshake, then to send a first request, then to answer requests under way.
+LAST_HANDSHAKES_TIMEOUT = 2.0  # seconds
+FIRST_REQUEST_TIMEOUT = 1.0  # seconds
+SHUTDOWN_TIMEOUT = 5.0  # seconds
+HEAD_INTERVAL = 600.0  # seconds between two log lines with the head of the audit
+IDLE_LOOKS = 10  # looks within the idle time
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM, SIGINT or idleness. Raises `errors.AgentError` where it cannot begin."""
+    """Serves until SIGTERM, SIGINT or idleness. Raises `errors.AgentError` if it cannot start."""
     configure()
     asyncio.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
     limit_tls_read_buffers()
-    async with _parts(settings) as (jobs, archiver, pruner, app), asyncio.TaskGroup() as group:
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    async with _parts(settings) as parts:
+        runner = web.AppRunner(parts.app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
-        await _reconcile(jobs.reconciler)
+        await _reconcile(parts.reconciler)
         assert runner.server is not None
         connections = Connections(runner.server, settings.http)
         listener = Listener(
@@ -79,38 +78,42 @@ async def _serve(settings: Settings) -> None:
             max_handshakes=settings.http.max_handshakes,
             handshake_seconds=settings.http.handshake_seconds,
         )
-        # What the program is made of stays: the collector, which stops everything, need not look at it again.
+        # The collector stops everything: let it skip what stays for as long as the program runs.
         gc.freeze()
         listener.start()
 
         def idle() -> bool:
-            at_work = not (jobs.registry.idle and archiver.idle and pruner.idle)
-            return not at_work and not connections and not listener.handshakes
+            return parts.idle() and not connections and not listener.handshakes
 
-        watchers = [
-            group.create_task(_feed_watchdog()),
-            group.create_task(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
-            group.create_task(connections.watch()),
-        ]
-        notify("READY=1")
-        await stop.wait()
-        notify("STOPPING=1")
-        await _leave(listener, connections, runner)
-        for watcher in watchers:
-            watcher.cancel()
+        async with (
+            background(_feed_watchdog()),
+            background(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
+            background(connections.watch()),
+        ):
+            notify("READY=1")
+            await stop.wait()
+            notify("STOPPING=1")
+            await _shut_down(listener, connections, runner)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the server needs. `idle` says whether no job, log or file needs the agent."""
+
+    app: web.Application
+    reconciler: Reconciler
+    idle: Callable[[], bool]
 
 
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, Pruner, web.Application]]:
-    """Everything that the server needs, running; ended in the reverse order."""
+async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
+    """Makes all parts and runs them. They end in the reverse order."""
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
         archiver = Archiver(store.jobs, journal, settings.paths_of)
         snapshots = Snapshots(
-            settings.scripts.repository,
-            settings.scripts.directory,
-            settings.snapshots_directory,
+            settings.scripts.repository, settings.scripts.directory, settings.snapshots_directory
         )
         jobs = JobParts(
             settings=settings,
@@ -127,103 +130,114 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[JobParts, Archiver, 
             on_end=archiver.add,
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
-        changes = Changes(store.changes)
-        logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
         await archiver.load()
         await jobs.reconciler.load()
+        backend = _backend(settings, store, podman, snapshots, jobs, journal)
+        app = build(backend, _certificates(settings, store), store.audit.append, settings.http)
+
+        def idle() -> bool:
+            return jobs.registry.idle and archiver.idle and pruner.idle
+
         async with (
             background(units.run(jobs.reconciler.look_at)),
             background(jobs.reconciler.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
-            # Nothing waits for what is old: what it has not come to, the next agent does.
+            # Pruning is never urgent: the next agent resumes it.
             background(pruner.run()),
-            background(_tell_audit_head(store)),
+            background(_log_audit_head(store)),
         ):
-            yield (
-                jobs,
-                archiver,
-                pruner,
-                build(
-                    Backend(
-                        submissions=jobs.submission,
-                        scripts=snapshots,
-                        jobs=jobs.registry,
-                        host=jobs.status,
-                        artifacts=jobs.results,
-                        logs=logs,
-                        metrics=MetricsReader(logs, settings.paths_of),
-                        changes=changes,
-                        secrets=UserSecrets(
-                            Secrets(
-                                podman,
-                                runtime_directory=settings.runtime_directory,
-                                state_directory=settings.state_directory,
-                            ),
-                            begun=jobs.registry.begun,
-                            write_audit=store.audit.append,
-                            limit=settings.http.max_secrets_per_user,
-                        ),
-                    ),
-                    Certificates(
-                        store.certificates,
-                        settings.pki_directory,
-                        lifetime=timedelta(days=settings.certificates.client_days),
-                        max_per_user=settings.certificates.max_per_user,
-                    ),
-                    store.audit.append,
-                    settings.http,
-                ),
-            )
+            yield _Parts(app, jobs.reconciler, idle)
+
+
+def _backend(
+    settings: Settings,
+    store: Store,
+    podman: Podman,
+    snapshots: Snapshots,
+    jobs: JobParts,
+    journal: Journal,
+) -> Backend:
+    changes = Changes(store.changes)
+    logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
+    secrets = Secrets(
+        podman,
+        runtime_directory=settings.runtime_directory,
+        state_directory=settings.state_directory,
+    )
+    return Backend(
+        submissions=jobs.submission,
+        scripts=snapshots,
+        jobs=jobs.registry,
+        host=jobs.status,
+        artifacts=jobs.results,
+        logs=logs,
+        metrics=MetricsReader(logs, settings.paths_of),
+        changes=changes,
+        secrets=UserSecrets(
+            secrets,
+            begun=jobs.registry.begun,
+            write_audit=store.audit.append,
+            limit=settings.http.max_secrets_per_user,
+        ),
+    )
+
+
+def _certificates(settings: Settings, store: Store) -> Certificates:
+    return Certificates(
+        store.certificates,
+        settings.pki_directory,
+        lifetime=timedelta(days=settings.certificates.client_days),
+        max_per_user=settings.certificates.max_per_user,
+    )
 
 
 async def _reconcile(reconciler: Reconciler) -> None:
-    """Makes the record true before anybody is answered, or begins without where the host does not answer."""
+    """Makes the record true before the first answer, unless the host does not answer in time."""
     try:
         async with asyncio.timeout(RECONCILE_TIMEOUT):
             await reconciler.reconciled()
     except TimeoutError:
-        log.warning("not every job that was begun could be looked at within %g s", RECONCILE_TIMEOUT)
+        log.warning("not every running job could be looked at within %g s", RECONCILE_TIMEOUT)
 
 
-async def _tell_audit_head(store: Store) -> None:
-    """Tells journald the audit's head now and then, and at last: who changes the store cannot change that."""
-    told = 0
+async def _log_audit_head(store: Store) -> None:
+    """Logs the head of the audit now and then, and at the end: a changed store does not match the log."""
+    logged = 0
     try:
         while True:
-            told = await _told_head(store, told)
+            logged = await _log_head(store, logged)
             await asyncio.sleep(HEAD_INTERVAL)
     finally:
-        await _told_head(store, told)
+        await _log_head(store, logged)
 
 
-async def _told_head(store: Store, told: int) -> int:
-    """Tells the head unless it was told, and with it the oldest row's link; returns the head's number.
+async def _log_head(store: Store, logged: int) -> int:
+    """Logs the links of the oldest and the newest row, unless they were logged; returns the newest number.
 
-    The oldest row says which record it is, whatever name the store has for it and however much of its end
-    is gone.
+    The oldest row identifies the record, even if the store was renamed or its end was cut off.
     """
     try:
         (anchor, head), history = await store.audit.links(), await store.changes.history()
         oldest = await store.audit.rows(anchor.seq, 1)
     except AgentError as error:
-        log.warning("the audit's head cannot be read: %s", error)
-        return told
-    if head.seq != told:
+        log.warning("the head of the audit cannot be read: %s", error)
+        return logged
+    if head.seq != logged:
         for link in dict.fromkeys([*(row.link for row in oldest), head]):
             log.info("audit head %s of record %s", link, history.epoch)
     return head.seq
 
 
 async def _feed_watchdog() -> None:
-    """Tells systemd that the event loop turns, twice as often as it must."""
+    """Tells systemd that the event loop runs, twice as often as systemd demands."""
     while seconds := watchdog_seconds():
         notify("WATCHDOG=1")
         await asyncio.sleep(seconds / 2)
 
 
 async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asyncio.Event) -> None:
-    """Stops the agent when for so long there was no connection, and no job or log to see to its end."""
+    """Stops the agent when it has been idle at each look within so many seconds."""
     looks = 0
     while looks < IDLE_LOOKS:
         await asyncio.sleep(seconds / IDLE_LOOKS)
@@ -232,10 +246,10 @@ async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asynci
     stop.set()
 
 
-async def _leave(listener: Listener, connections: Connections, runner: web.AppRunner) -> None:
-    """Accepts nothing new (systemd's own socket keeps what comes) and ends what is under way."""
+async def _shut_down(listener: Listener, connections: Connections, runner: web.AppRunner) -> None:
+    """Accepts no more connections, which wait in systemd's socket, and ends those that are open."""
     listener.stop()
     await listener.finish(LAST_HANDSHAKES_TIMEOUT)
-    # The runner closes a connection that has sent no request yet.
+    # The runner would close a connection that has not sent a request yet.
     await connections.first_requests(FIRST_REQUEST_TIMEOUT)
     await runner.cleanup()
