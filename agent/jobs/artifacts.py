@@ -236,7 +236,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
             if survey.total + status.st_size > survey.max_bytes:
                 survey.skipped.append(str(path))
                 return
-            size, sha256 = _hash(file, status.st_size, survey.stop)
+            size, sha256 = hash_file(file, status.st_size, survey.stop)
             survey.flushed(file.fileno())
     except FileNotFoundError:
         pass  # deleted meanwhile
@@ -266,7 +266,7 @@ def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.
                 return None
             else:
                 # After a restore from a backup, for example, the stamp differs and the bytes do not.
-                size, sha256 = _hash(file, status.st_size, stop)
+                size, sha256 = hash_file(file, status.st_size, stop)
         except (OSError, ValueError) as error:
             raise _not_found(path) from error
         if kept and sha256 != kept.sha256:
@@ -302,7 +302,7 @@ def _open_regular(name: str, parent: int) -> BinaryIO:
     raise OSError("not a regular file")
 
 
-def _hash(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
+def hash_file(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
     """The number of bytes and the SHA-256 of the first `size` bytes: the file may grow without end."""
     digest = hashlib.sha256()
     done = 0

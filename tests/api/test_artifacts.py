@@ -79,7 +79,7 @@ async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
     for job in (running, other, ended):
         (served.artifacts(job) / "model.bin").write_bytes(CONTENT)
     await served.finish(ended)
-    hashed, stalled = agent.jobs.artifacts._hash, list[BinaryIO]()
+    hashed, stalled = agent.jobs.artifacts.hash_file, list[BinaryIO]()
     inode = (served.artifacts(running) / "model.bin").stat().st_ino
     begun, go_on = threading.Event(), threading.Event()
 
@@ -90,7 +90,7 @@ async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
             go_on.wait(20)
         return hashed(file, size, stop)
 
-    monkeypatch.setattr(agent.jobs.artifacts, "_hash", hash_)
+    monkeypatch.setattr(agent.jobs.artifacts, "hash_file", hash_)
     try:
         async with asyncio.TaskGroup() as group:
             asked = [

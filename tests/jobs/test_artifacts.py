@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -199,9 +200,9 @@ def test_size_is_the_number_of_hashed_bytes_if_the_file_changes_meanwhile(direct
     (directory / "log").write_bytes(b"0123456789")
     stop = threading.Event()
     with open(directory / "log", "rb") as file:
-        assert artifacts._hash(file, 4, stop) == (4, sha256(b"0123"))
+        assert artifacts.hash_file(file, 4, stop) == (4, sha256(b"0123"))
         file.seek(0)
-        assert artifacts._hash(file, 99, stop) == (10, sha256(b"0123456789"))
+        assert artifacts.hash_file(file, 99, stop) == (10, sha256(b"0123456789"))
 
 
 async def test_a_link_that_replaces_a_listed_file_is_not_followed(directory: Path) -> None:
@@ -306,16 +307,16 @@ async def test_hashing_stops_when_the_caller_is_cancelled(
 ) -> None:
     make_sparse(directory / "big", 2**34)
     started, stopped = threading.Event(), threading.Event()
-    hash_ = artifacts._hash
+    hash_ = artifacts.hash_file
 
-    def observed(file: artifacts.BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
+    def observed(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
         started.set()
         try:
             return hash_(file, size, stop)
         finally:
             stopped.set()
 
-    monkeypatch.setattr(artifacts, "_hash", observed)
+    monkeypatch.setattr(artifacts, "hash_file", observed)
     task = asyncio.create_task(open_artifact(at(directory), "big"))
     await asyncio.to_thread(started.wait, 10)
     task.cancel()

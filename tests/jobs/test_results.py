@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.jobs import results
+from agent.jobs.artifacts import manifest
 from agent.jobs.parts import JobParts
 from agent.model.base import now
 from agent.model.job import Job, JobState, Removal, RetentionRule
@@ -27,11 +27,11 @@ async def test_the_manifest_is_final_once_the_job_has_ended(scene: Scene) -> Non
     async with driving(scene.jobs()) as jobs:
         running = await scene.begun(jobs)
         (scene.attempt(running).artifacts / "early").touch()
-        manifest = await jobs.results.manifest(await jobs.registry.get(running.job_id))
-        assert ([each.path for each in manifest.artifacts], manifest.complete) == (["early"], False)
+        found = await jobs.results.manifest(await jobs.registry.get(running.job_id))
+        assert ([each.path for each in found.artifacts], found.complete) == (["early"], False)
         job = await ended_job(scene, jobs)
-        manifest = await jobs.results.manifest(job)
-        assert ([each.path for each in manifest.artifacts], manifest.complete) == (["result.txt"], True)
+        found = await jobs.results.manifest(job)
+        assert ([each.path for each in found.artifacts], found.complete) == (["result.txt"], True)
         assert scene.attempt(job).manifest.is_file()
 
 
@@ -95,7 +95,7 @@ async def test_a_successful_job_over_its_quota_fails(scene: Scene) -> None:
 async def test_running_jobs_of_one_owner_are_hashed_one_at_a_time(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashing, most, hash_ = 0, 0, results.manifest
+    hashing, most = 0, 0
     go_on = asyncio.Event()
 
     async def slow(*arguments: object, **options: object) -> object:
@@ -104,9 +104,9 @@ async def test_running_jobs_of_one_owner_are_hashed_one_at_a_time(
         most = max(most, hashing)
         await go_on.wait()
         hashing -= 1
-        return await hash_(*arguments, **options)  # type: ignore[arg-type]
+        return await manifest(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(results, "manifest", slow)
+    monkeypatch.setattr("agent.jobs.results.manifest", slow)
     async with driving(scene.jobs()) as jobs:
         job = await jobs.registry.get((await scene.begun(jobs)).job_id)
         asked = [asyncio.create_task(jobs.results.manifest(job)) for _ in range(3)]
