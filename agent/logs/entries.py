@@ -35,15 +35,14 @@ def fields_of(reader: EntryReader) -> Fields:
 
 def sequence_number(cursor: bytes) -> int:
     """journald's number of an entry, which counts across all its files."""
-    return int(cursor.partition(b";i=")[2].partition(b";")[0], 16)
+    return _number(cursor, b";i=")
 
 
 def is_newer(cursor: bytes, other: bytes) -> bool:
     """Whether one entry came after another: by journald's number, or by time if the numbers began anew."""
-    if cursor.partition(b";")[0] == other.partition(b";")[0]:
-        return sequence_number(cursor) > sequence_number(other)
-    return _time(cursor) > _time(other)
+    part = b";i=" if cursor.partition(b";")[0] == other.partition(b";")[0] else b";t="
+    return _number(cursor, part) > _number(other, part)
 
 
-def _time(cursor: bytes) -> int:
-    return int(cursor.partition(b";t=")[2].partition(b";")[0], 16)
+def _number(cursor: bytes, part: bytes) -> int:
+    return int(cursor.partition(part)[2].partition(b";")[0], 16)

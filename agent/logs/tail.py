@@ -12,7 +12,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,7 @@ LOOK_INTERVAL = 0.003  # seconds between two looks at the journal; 1 % of a CPU
 BATCH_ENTRIES = 500  # entries that are handed over together
 WRITING_LOOKS = 20  # how often an entry without a message is tried
 WRITING_PAUSE = 0.002  # seconds between two tries
+JOURNALDS_MESSAGES = tuple(b"MESSAGE_ID=" + each for each in JOURNALDS_OWN)
 REOPEN_DELAY = 1.0  # seconds before a journal that could not be read is opened again
 
 
@@ -118,7 +119,12 @@ class _Reading(threading.Thread):
         """Reads until it is stopped. A failure loses entries, and the journal is opened again."""
         while not self._stopped.is_set():
             try:
-                with self._readers() as (own, dropped):
+                # journald's messages about itself are in another file. One reader of both would skip an entry
+                # of one file after it has read a later one of the other.
+                with (
+                    contextlib.closing(self._open_reader(b"_UID=%d" % os.getuid())) as own,
+                    contextlib.closing(self._open_reader(b"_UID=0", *JOURNALDS_MESSAGES)) as dropped,
+                ):
                     self._call(self._begin)
                     self._read(own, dropped)
             except Exception as error:
@@ -127,19 +133,6 @@ class _Reading(threading.Thread):
                 log.warning("the journal is opened again: %s", error, exc_info=None if expected else error)
                 self._call(self._fail, str(error))
                 self._stopped.wait(REOPEN_DELAY)
-
-    @contextlib.contextmanager
-    def _readers(self) -> Iterator[tuple[Reader, Reader]]:
-        """The account's own entries, and journald's messages about itself, which are in another file.
-
-        A single reader would skip an entry of one file after it has read a later one of the other.
-        """
-        with contextlib.ExitStack() as stack:
-            own = self._open_reader(b"_UID=%d" % os.getuid())
-            stack.callback(own.close)
-            dropped = self._open_reader(b"_UID=0", *(b"MESSAGE_ID=" + each for each in JOURNALDS_OWN))
-            stack.callback(dropped.close)
-            yield own, dropped
 
     def _read(self, own: Reader, dropped: Reader) -> None:
         changed: set[int] = set()

@@ -21,54 +21,38 @@ GLOBAL_OPTIONS = {"--events-backend": ANY, "--log-level": ANY}
 # Options that have no value, unless `=true` or `=false` follows.
 FLAGS = ("-d", "--detach", "--rm", "--replace", "--init", "--read-only", "--read-only-tmpfs", "--http-proxy")
 
-# What each option's value must match. Volumes have further rules.
+# Allowed options, and what their values must match. Volumes have further rules.
 OPTIONS = {
     "-d": ON,
     "--detach": ON,
     "--rm": ON,
     "--replace": ON,
-    "--init": ANY,
     "--read-only": ON,
     "--read-only-tmpfs": OFF,
     "--http-proxy": OFF,
     "--hosts-file": r"none",
-    "--name": ANY,
-    "--cidfile": ANY,
     "--cgroups": r"split",
-    "--log-driver": ANY,
     "--pull": r"never",
     "--sdnotify": r"conmon",
-    "--network": ANY,
-    "--cap-drop": ANY,
     "--security-opt": r"no-new-privileges([:=]true)?|seccomp[=:]/.+|mask=.+|label=.+",
     "--userns": r"keep-id(:.*)?",
     "--user": r"[1-9][0-9]*(:[1-9][0-9]*)?",
-    "--ulimit": ANY,
-    "--tmpfs": ANY,
-    "--shm-size": ANY,
     "--secret": r"(?!.*type=env).*",
     # Podman copies a name without a value from its own environment.
     "--env": r"[^=]+=(.|\n)*",
     # A name that root has given to a device such as a GPU (CDI), never a path.
     "--device": r"[a-z0-9][a-z0-9.-]*/[a-z0-9_-]+=[A-Za-z0-9:._-]+",
-    "-v": ANY,
-    "--volume": ANY,
-    "--label": ANY,
-    "--annotation": ANY,
-    "--hostname": ANY,
-    "--add-host": ANY,
-    "--dns": ANY,
-    "--dns-option": ANY,
-    "--dns-search": ANY,
-    "--tz": ANY,
-    "--umask": ANY,
-    "--entrypoint": ANY,
-    "--workdir": ANY,
-    "--stop-signal": ANY,
-    "--stop-timeout": ANY,
-    "--memory": ANY,
-    "--pids-limit": ANY,
 }
+# Allowed options with any value.
+OPTIONS |= dict.fromkeys(
+    (
+        *("--name", "--cidfile", "--label", "--annotation", "--init", "--entrypoint", "--workdir"),
+        *("--network", "--hostname", "--add-host", "--dns", "--dns-option", "--dns-search"),
+        *("-v", "--volume", "--tmpfs", "--shm-size", "--cap-drop", "--ulimit", "--memory", "--pids-limit"),
+        *("--log-driver", "--tz", "--umask", "--stop-signal", "--stop-timeout"),
+    ),
+    ANY,
+)
 
 # Refused options with a value. They are listed so that the value is not taken for the image.
 REFUSED_WITH_A_VALUE = (

@@ -136,20 +136,19 @@ def record_section(unit: JobUnit) -> str:
 
 def _check_paths(unit: JobUnit) -> None:
     paths = [unit.snapshot, unit.attempt.directory, unit.hooks, unit.seccomp]
-    for path in [*paths, unit.egress.directory] if unit.egress else paths:
-        if not PATH_TOKEN.fullmatch(str(path)):
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"The path {str(path)!r} cannot be written into a unit file.",
-                "Use directories of letters, digits and @._=/+- only.",
-            )
+    paths += [unit.egress.directory] if unit.egress else []
+    for path in map(str, paths):
+        if not PATH_TOKEN.fullmatch(path):
+            raise _unwritable(f"The path {path!r}", "directories of letters, digits and @._=/+-")
 
 
 def _check_tokens(values: Iterable[str]) -> None:
     for value in values:
         if not TOKEN.fullmatch(value):
-            raise AgentError(
-                Problem.CONFIGURATION,
-                f"{value!r} cannot be written into a unit file.",
-                "Use directories and names of letters, digits and @._:,=/+- only.",
-            )
+            raise _unwritable(repr(value), "directories and names of letters, digits and @._:,=/+-")
+
+
+def _unwritable(what: str, usable: str) -> AgentError:
+    return AgentError(
+        Problem.CONFIGURATION, f"{what} cannot be written into a unit file.", f"Use only {usable}."
+    )

@@ -19,6 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import AgentError, Problem
 from ..host.files import alone
+from ..host.tasks import to_its_end
 from .migrations import migrate
 
 T = TypeVar("T")
@@ -72,9 +73,7 @@ class Database:
                 loop.call_soon_threadsafe(self._notify)
             return result
 
-        # A cancelled caller must not learn less than the disk: the transaction runs to its end.
-        future = loop.run_in_executor(self._thread, transaction)
-        return await asyncio.shield(future)
+        return await to_its_end(loop.run_in_executor(self._thread, transaction))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` on the caller's thread: one statement that ends within a few steps of an index."""
