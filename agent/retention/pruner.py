@@ -144,14 +144,9 @@ class Pruner:
         """Removes what is due, and yields what was removed. The caller may stop after any item."""
         await self._delete_directories()
         await self._measure()
-        async for one in self._remove_jobs():
-            yield one
-        async for one in self._remove_files():
-            yield one
-        async for one in self._remove_units():
-            yield one
-        async for one in self._remove_snapshots():
-            yield one
+        for stage in (self._remove_jobs, self._remove_files, self._remove_units, self._remove_snapshots):
+            async for one in stage():
+                yield one
 
     async def _measure(self) -> None:
         while job_ids := await self._records.unmeasured(STEP_JOBS):

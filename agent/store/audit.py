@@ -80,8 +80,10 @@ class AuditStore(Tables):
         return [AuditRow(*row) for row in db.execute(query, values)][::-1]
 
 
-def append_row(db: Connection, deed: Deed) -> None:
-    """Appends a row to the chain, in a transaction that already holds the write lock."""
+def append_row(db: Connection, deed: Deed | None) -> None:
+    """Appends a row about the deed, if there is one, in a transaction that already holds the write lock."""
+    if deed is None:
+        return
     before = _head(db)
     entry = json.dumps({"at": format_time(now()), **deed.model_dump()}, separators=(",", ":"))
     values = (before.seq + 1, entry, seal(before, entry))

@@ -11,16 +11,17 @@ from ..model.certificate import Certificate
 from . import audit
 from .database import Tables, quick_read, transaction
 
-_CERTIFICATES = (
-    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
-    " FROM certificates"
+# The columns have the names of the model's fields.
+_CERTIFICATES = f"SELECT {', '.join(Certificate.model_fields)} FROM certificates"  # noqa: S608
+_INSERT = (
+    f"INSERT INTO certificates ({', '.join(Certificate.model_fields)})"  # noqa: S608
+    f" VALUES ({', '.join(f':{name}' for name in Certificate.model_fields)})"
 )
 # A certificate and those that were renewed from it, directly or through others.
 _LINE = (
-    "WITH RECURSIVE line (serial) AS ("
+    "WITH RECURSIVE line (serial) AS ("  # noqa: S608
     "VALUES (?) UNION SELECT c.serial FROM certificates c JOIN line ON c.renews = line.serial) "
-    "SELECT serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint"
-    " FROM certificates NATURAL JOIN line"
+    f"{_CERTIFICATES} NATURAL JOIN line"
 )
 
 
@@ -30,9 +31,8 @@ class CertificateStore(Tables):
     @transaction
     def add(self, db: Connection, certificate: Certificate, *, deed: Deed | None = None) -> None:
         """Records an issued certificate; the agent accepts no certificate that is not recorded."""
-        _insert_certificate(db, certificate)
-        if deed is not None:
-            audit.append_row(db, deed)
+        db.execute(_INSERT, certificate.model_dump(mode="json"))
+        audit.append_row(db, deed)
 
     @transaction
     def renew(self, db: Connection, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
@@ -55,9 +55,8 @@ class CertificateStore(Tables):
                 f"{renewed.user} has {len(held)} valid certificates; the limit is {limit}.",
                 "Use the newest of them, or ask this host's administrator (`ml-agent revoke`).",
             )
-        _insert_certificate(db, renewed)
-        if deed is not None:
-            audit.append_row(db, deed)
+        db.execute(_INSERT, renewed.model_dump(mode="json"))
+        audit.append_row(db, deed)
 
     @quick_read
     def get(self, db: Connection, serial: str) -> Certificate | None:
@@ -95,9 +94,8 @@ class CertificateStore(Tables):
                     (format_time(at), each.serial),
                 )
                 revoked += [each] if each.good_at(at) else []
-        if deed is not None:
-            for each in revoked:
-                audit.append_row(db, deed.about(each.serial))
+        for each in revoked:
+            audit.append_row(db, deed and deed.about(each.serial))
         return revoked
 
     @transaction
@@ -108,16 +106,6 @@ class CertificateStore(Tables):
 
 def _certificate(row: tuple[str | None, ...]) -> Certificate:
     return Certificate.model_validate(dict(zip(Certificate.model_fields, row, strict=True)))
-
-
-def _insert_certificate(db: Connection, certificate: Certificate) -> None:
-    db.execute(
-        "INSERT INTO certificates"
-        " (serial, user, role, issued_at, expires_at, revoked_at, authority, renews, used_at, fingerprint)"
-        " VALUES (:serial, :user, :role, :issued_at, :expires_at, :revoked_at, :authority, :renews, :used_at,"
-        " :fingerprint)",
-        certificate.model_dump(mode="json"),
-    )
 
 
 def _held(db: Connection, user: str, at: datetime) -> list[Certificate]:

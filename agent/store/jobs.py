@@ -55,14 +55,13 @@ class JobStore(Tables):
                 f"You already have {waiting} jobs waiting.",
                 "Try again when some of them have started, or cancel some.",
             )
-        _insert(db, job)
+        insert(db, job)
         if idempotency_key is not None:
             db.execute(
                 "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
                 (job.owner, idempotency_key, fingerprint, job.job_id),
             )
-        if deed is not None:
-            audit.append_row(db, deed)
+        audit.append_row(db, deed)
         return job
 
     @quick_read
@@ -94,27 +93,20 @@ class JobStore(Tables):
         `manager` is the identity of the systemd manager that is asked to start the unit, `use` what the owner
         has had of the host including this job, `deed` the audit's row for the revision.
         """
+        ended = job.status.terminal
         cursor = db.execute(
             "UPDATE jobs SET status = ?, active = ?, manager = coalesce(?, manager), document = ?"
             " WHERE id = ? AND active AND json_extract(document, '$.revision') = ?",
-            (
-                job.status,
-                not job.status.terminal,
-                manager,
-                to_json(job),
-                job.job_id,
-                job.revision - 1,
-            ),
+            (job.status, not ended, manager, to_json(job), job.job_id, job.revision - 1),
         )
         if cursor.rowcount != 1:
             return False
-        if job.status.terminal:
+        if ended:
             db.execute("INSERT OR IGNORE INTO unarchived (job_id) VALUES (?)", (job.job_id,))
         if use is not None:
             values = (use.owner, use.seconds, format_time(use.at))
             db.execute("INSERT OR REPLACE INTO uses (owner, seconds, at) VALUES (?, ?, ?)", values)
-        if deed is not None:
-            audit.append_row(db, deed)
+        audit.append_row(db, deed)
         return True
 
     @transaction
@@ -165,8 +157,7 @@ class JobStore(Tables):
             )
         job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
         db.execute("UPDATE jobs SET document = ? WHERE id = ?", (to_json(job), job_id))
-        if deed is not None:
-            audit.append_row(db, deed)
+        audit.append_row(db, deed)
         return job
 
     @transaction
@@ -204,21 +195,14 @@ def to_json(job: Job) -> str:
     return job.model_dump_json(exclude_none=True, exclude={"queue"})
 
 
-def _insert(db: Connection, job: Job) -> None:
-    prefix = job.job_id[:ID_PREFIX_LENGTH]
+def insert(db: Connection, job: Job) -> None:
+    """Adds a row for the job. Raises `IdTaken`."""
+    prefix, active = job.job_id[:ID_PREFIX_LENGTH], not job.status.terminal
     try:
         db.execute(
             "INSERT INTO jobs (id, prefix, owner, script, status, active, document)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                job.job_id,
-                prefix,
-                job.owner,
-                job.script_name,
-                job.status,
-                not job.status.terminal,
-                to_json(job),
-            ),
+            (job.job_id, prefix, job.owner, job.script_name, job.status, active, to_json(job)),
         )
     except sqlite3.IntegrityError as error:
         raise IdTaken(job.job_id) from error

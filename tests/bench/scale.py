@@ -29,7 +29,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
-from agent.store.jobs import IdTaken, _insert
+from agent.store.jobs import IdTaken, insert
 from agent.store.store import Store
 
 CHECKOUT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ async def fill(store: Store, status: JobState, count: int) -> None:
         left = count
         while left:
             with contextlib.suppress(IdTaken):
-                _insert(db, stored_job(status))  # type: ignore[arg-type]  # the store's connection
+                insert(db, stored_job(status))  # type: ignore[arg-type]  # the store's connection
                 left -= 1
         # As the agent has left it that saw them end: what they take on the disk is known.
         db.execute("UPDATE jobs SET bytes = 0 WHERE NOT active")  # type: ignore[attr-defined]
