@@ -1,6 +1,6 @@
 """What the example scripts share: parameters, data, progress, artifacts.
 
-The leading underscore keeps this file from being offered as a job.
+The agent does not offer files with a leading underscore as jobs.
 """
 
 import json
@@ -26,10 +26,10 @@ BOOLEANS = {"true": True, "false": False}
 
 
 def hyperparameters(script: str) -> dict[str, Any]:
-    """Every parameter that the block at the head of `script` declares, by name.
+    """The parameters that the block at the head of `script` declares, by name.
 
-    The value is `HP_<NAME>` or else the declared default, read as its declared type; None where there is
-    neither. Exits with status 2 and one line when a value is not what the block allows.
+    A value is `HP_<NAME>`, else the declared default, converted to the declared type; None if there is
+    neither. Exits with status 2 and one line if the block does not allow a value.
     """
     block = BLOCK.search(Path(script).read_text())
     if block is None:
@@ -52,7 +52,7 @@ def _value(declared: dict[str, Any]) -> Any:
     if declared.get("choices") and text not in declared["choices"]:
         raise ValueError(f"{name} must be one of {', '.join(declared['choices'])}, not {text!r}")
     value = _read(name, declared.get("type", "string"), text)
-    # Written so that NaN, which compares with nothing, is refused too.
+    # `not >=` instead of `<`: NaN, for which every comparison is false, is refused too.
     if "minimum" in declared and not value >= declared["minimum"]:
         raise ValueError(f"{name} must be at least {declared['minimum']}, not {text}")
     if "maximum" in declared and not value <= declared["maximum"]:
@@ -76,7 +76,7 @@ def _read(name: str, kind: str, text: str) -> Any:
 
 
 def stop_on_sigterm() -> None:
-    """Makes a cancelled job end at once, with the status that says why (143)."""
+    """Ends a cancelled job at once, with the status of SIGTERM (143)."""
 
     def stop(*_: object) -> None:
         print("Stopped by SIGTERM", flush=True)
@@ -87,7 +87,7 @@ def stop_on_sigterm() -> None:
 
 def query(statement: str) -> "pd.DataFrame":
     """The rows of one SELECT, through the `[default]` connection of $SNOWFLAKE_HOME/connections.toml."""
-    import snowflake.connector  # a second to import: only for those who ask
+    import snowflake.connector  # takes a second, and not every script needs it
 
     try:
         with snowflake.connector.connect(connection_name="default") as connection:
@@ -102,15 +102,15 @@ def milestones(total: int, steps: int = 10) -> list[int]:
 
 
 def progress(done: int, total: int) -> None:
-    """Tells whoever watches how far the job is."""
+    """Reports how far the job is."""
     print("::progress", json.dumps({"done": done, "total": total}))
 
 
 def metric(name: str, value: float, step: int) -> None:
-    """Tells whoever watches how a number moves while the model learns."""
+    """Reports a number that changes while the model learns."""
     print("::metric", json.dumps({"name": name, "value": round(value, 6), "step": step}))
 
 
 def write_json(name: str, value: dict[str, Any]) -> None:
-    """Writes /artifacts/`name`, indented, in the order given."""
+    """Writes /artifacts/`name` as indented JSON, in the given order."""
     (ARTIFACTS / name).write_text(json.dumps(value, indent=2) + "\n")

@@ -1,5 +1,5 @@
 # /// ml-job
-# description = "Says hello: for trying out how a job is sent, watched and cancelled"
+# description = "Says hello, to try out how a job is submitted, watched and cancelled"
 #
 # [limits]
 # memory_bytes = 134217728
@@ -36,7 +36,7 @@
 # minimum = 0
 # maximum = 255
 # ///
-"""Prints a few lines, leaves hello.txt in /artifacts and exits with the status it was asked for."""
+"""Prints some lines, writes /artifacts/hello.txt and exits with the given status."""
 
 import sys
 import time

@@ -20,7 +20,7 @@
 # [[parameters]]
 # name = "max_depth"
 # type = "integer"
-# description = "Depth of a tree, at the most"
+# description = "Maximum depth of a tree"
 # default = "12"
 # minimum = 1
 # maximum = 64
@@ -28,7 +28,7 @@
 # [[parameters]]
 # name = "min_samples_leaf"
 # type = "integer"
-# description = "Customers in a leaf, at the least"
+# description = "Minimum number of customers in a leaf"
 # default = "3"
 # minimum = 1
 # maximum = 1000
@@ -36,7 +36,7 @@
 # [[parameters]]
 # name = "test_size"
 # type = "number"
-# description = "Share of the customers held out to judge the model by"
+# description = "Share of the customers held out to evaluate the model"
 # default = "0.25"
 # minimum = 0.05
 # maximum = 0.5
@@ -49,10 +49,10 @@
 # minimum = 0
 # maximum = 4294967295
 # ///
-"""Trains a random forest on the customers of TRAINING_DATA_VIEW and shows how good it is.
+"""Trains a random forest on the customers of TRAINING_DATA_VIEW and evaluates it.
 
-Leaves in /artifacts: churn_model.joblib (a scikit-learn pipeline that takes the view's columns as they are),
-metrics.json, holdout.parquet (the customers it was judged by) and churn_model.png.
+Writes to /artifacts: churn_model.joblib (a scikit-learn pipeline that takes the view's columns unchanged),
+metrics.json, holdout.parquet (the customers held out for the evaluation) and churn_model.png.
 """
 
 import platform
@@ -95,7 +95,7 @@ WORDS = ["CONTRACT", "INTERNET_SERVICE", "PAYMENT_METHOD"]
 
 
 def read_customers() -> pd.DataFrame:
-    """All customers in a fixed order, so that a seed means the same split every time."""
+    """All customers in a fixed order, so that a seed always gives the same split."""
     columns = ", ".join([KEY, *NUMBERS, *WORDS, TARGET])
     customers = query(f"SELECT {columns} FROM TRAINING_DATA_VIEW ORDER BY {KEY}")
     # NUMBER columns arrive as Decimal, which scikit-learn refuses.
@@ -103,13 +103,13 @@ def read_customers() -> pd.DataFrame:
 
 
 def pipeline(chosen: dict[str, Any]) -> Pipeline:
-    """What turns a customer's columns into the probability of leaving; nothing is fitted yet."""
+    """An unfitted pipeline from a customer's columns to the probability of leaving."""
     forest = RandomForestClassifier(
         n_estimators=chosen["n_estimators"],
         max_depth=chosen["max_depth"],
         min_samples_leaf=chosen["min_samples_leaf"],
         random_state=chosen["random_state"],
-        warm_start=True,  # each fit adds trees to those that are there
+        warm_start=True,  # each fit adds trees to the existing ones
         n_jobs=-1,
     )
     columns = ColumnTransformer([("numbers", "passthrough", NUMBERS), ("words", OneHotEncoder(), WORDS)])
@@ -117,7 +117,7 @@ def pipeline(chosen: dict[str, Any]) -> Pipeline:
 
 
 def train(model: Pipeline, known: pd.DataFrame, holdout: pd.DataFrame) -> None:
-    """Grows the forest step by step and tells after each how well it does so far."""
+    """Grows the forest in steps, and reports its quality after each."""
     forest = model["forest"]
     features = model["columns"].fit_transform(known)
     total = forest.n_estimators
@@ -127,12 +127,12 @@ def train(model: Pipeline, known: pd.DataFrame, holdout: pd.DataFrame) -> None:
         print(f"Grew {trees} of {total} trees: ROC AUC {auc:.4f}")
         progress(trees, total)
         metric("roc_auc", auc, step=trees)
-    # One thread adds up the trees' votes in one order: whoever scores this model again gets the same bits.
+    # One thread sums the trees' votes in a fixed order, so that every evaluation gives the same bits.
     forest.set_params(n_jobs=1)
 
 
-def judge(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
-    """How good the model is on customers it has not seen."""
+def evaluate(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
+    """The model's scores on the held-out customers."""
     leaves, predicted = holdout[TARGET], model.predict(holdout)
     return {
         "accuracy": metrics.accuracy_score(leaves, predicted),
@@ -145,7 +145,7 @@ def judge(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
 
 
 def draw(model: Pipeline, holdout: pd.DataFrame) -> None:
-    """The two pictures that tell how good a classifier is, side by side."""
+    """Draws the ROC curve and the confusion matrix side by side."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     metrics.RocCurveDisplay.from_estimator(
         model, holdout, holdout[TARGET], name="forest", plot_chance_level=True, ax=left
@@ -161,12 +161,12 @@ def draw(model: Pipeline, holdout: pd.DataFrame) -> None:
         ax=right,
     )
     right.set(title="Confusion matrix", xlabel="predicted", ylabel="true")
-    figure.suptitle(f"Churn model, judged by {len(holdout):,} customers it has not seen")
+    figure.suptitle(f"Churn model, evaluated on {len(holdout):,} held-out customers")
     figure.savefig(ARTIFACTS / "churn_model.png", dpi=120)
 
 
 def main() -> None:
-    """The whole job, in the order in which its log tells it."""
+    """The whole job, in the order of its log."""
     stop_on_sigterm()
     chosen = hyperparameters(__file__)
 
@@ -183,7 +183,7 @@ def main() -> None:
     model = pipeline(chosen)
     train(model, known, holdout)
 
-    scores = judge(model, holdout)
+    scores = evaluate(model, holdout)
     print(f"Accuracy {scores['accuracy']:.4f}, ROC AUC {scores['roc_auc']:.4f} on {len(holdout):,} customers")
 
     joblib.dump(model, ARTIFACTS / "churn_model.joblib", compress=3)

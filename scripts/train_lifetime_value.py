@@ -12,7 +12,7 @@
 # [[parameters]]
 # name = "n_estimators"
 # type = "integer"
-# description = "Trees, each of which mends what those before it got wrong"
+# description = "Trees; each corrects the errors of those before it"
 # default = "200"
 # minimum = 1
 # maximum = 5000
@@ -20,7 +20,7 @@
 # [[parameters]]
 # name = "learning_rate"
 # type = "number"
-# description = "How much of its correction a tree may make"
+# description = "Share of a tree's correction that is applied"
 # default = "0.1"
 # minimum = 0.001
 # maximum = 1
@@ -28,14 +28,14 @@
 # [[parameters]]
 # name = "max_depth"
 # type = "integer"
-# description = "Depth of a tree, at the most"
+# description = "Maximum depth of a tree"
 # default = "4"
 # minimum = 1
 # maximum = 16
 #
 # [[parameters]]
 # name = "loss"
-# description = "What the trees make small; huber minds outliers less"
+# description = "Loss that the trees minimise; huber is less sensitive to outliers"
 # default = "squared_error"
 # choices = ["squared_error", "absolute_error", "huber"]
 #
@@ -47,10 +47,10 @@
 # minimum = 0
 # maximum = 4294967295
 # ///
-"""Boosts regression trees on the customers of LIFETIME_VALUE_VIEW and shows how they learn.
+"""Boosts regression trees on the customers of LIFETIME_VALUE_VIEW and evaluates them.
 
-Leaves in /artifacts: lifetime_value.joblib (a scikit-learn pipeline that takes the view's columns as they
-are), metrics.json, holdout.parquet (the customers it was judged by) and lifetime_value.png.
+Writes to /artifacts: lifetime_value.joblib (a scikit-learn pipeline that takes the view's columns unchanged),
+metrics.json, holdout.parquet (the customers held out for the evaluation) and lifetime_value.png.
 """
 
 import platform
@@ -85,7 +85,7 @@ HOLDOUT_SHARE = 0.25
 
 
 def read_customers() -> pd.DataFrame:
-    """All customers in a fixed order, so that a seed means the same split every time."""
+    """All customers in a fixed order, so that a seed always gives the same split."""
     columns = ", ".join([KEY, *NUMBERS, *WORDS, TARGET])
     customers = query(f"SELECT {columns} FROM LIFETIME_VALUE_VIEW ORDER BY {KEY}")
     # NUMBER columns arrive as Decimal, which scikit-learn refuses.
@@ -93,21 +93,21 @@ def read_customers() -> pd.DataFrame:
 
 
 def pipeline(chosen: dict[str, Any]) -> Pipeline:
-    """What turns a customer's columns into dollars; nothing is fitted yet."""
+    """An unfitted pipeline from a customer's columns to dollars."""
     trees = GradientBoostingRegressor(
         n_estimators=chosen["n_estimators"],
         learning_rate=chosen["learning_rate"],
         max_depth=chosen["max_depth"],
         loss=chosen["loss"],
         random_state=chosen["random_state"],
-        warm_start=True,  # each fit adds trees to those that are there
+        warm_start=True,  # each fit adds trees to the existing ones
     )
     columns = ColumnTransformer([("numbers", "passthrough", NUMBERS), ("words", OneHotEncoder(), WORDS)])
     return Pipeline([("columns", columns), ("trees", trees)])
 
 
 def train(model: Pipeline, known: pd.DataFrame, holdout: pd.DataFrame) -> dict[int, float]:
-    """Boosts step by step; returns how many dollars the model was off, on average, by number of trees."""
+    """Boosts in steps; returns the mean absolute error in dollars by number of trees."""
     boosted = model["trees"]
     features = model["columns"].fit_transform(known)
     total = boosted.n_estimators
@@ -121,8 +121,8 @@ def train(model: Pipeline, known: pd.DataFrame, holdout: pd.DataFrame) -> dict[i
     return errors
 
 
-def judge(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
-    """How good the model is on customers it has not seen; errors in dollars."""
+def evaluate(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
+    """The model's scores on the held-out customers; errors in dollars."""
     true, predicted = holdout[TARGET], model.predict(holdout)
     return {
         "mae": metrics.mean_absolute_error(true, predicted),
@@ -133,19 +133,19 @@ def judge(model: Pipeline, holdout: pd.DataFrame) -> dict[str, Any]:
 
 
 def draw(model: Pipeline, holdout: pd.DataFrame, errors: dict[int, float]) -> None:
-    """How the error fell as trees were added, and every held-out customer: predicted against true."""
+    """Draws the error by number of trees, and the predicted against the true values."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     left.plot(list(errors), list(errors.values()), marker="o")
     left.set(title="Learning", xlabel="trees", ylabel="mean absolute error, $", ylim=(0, None))
     right.scatter(holdout[TARGET], model.predict(holdout), s=6, alpha=0.4)
     right.axline((0, 0), slope=1, color="black", linewidth=1, linestyle="--")
     right.set(title="Every held-out customer", xlabel="true value, $", ylabel="predicted value, $")
-    figure.suptitle(f"Lifetime value, judged by {len(holdout):,} customers it has not seen")
+    figure.suptitle(f"Lifetime value, evaluated on {len(holdout):,} held-out customers")
     figure.savefig(ARTIFACTS / "lifetime_value.png", dpi=120)
 
 
 def main() -> None:
-    """The whole job, in the order in which its log tells it."""
+    """The whole job, in the order of its log."""
     stop_on_sigterm()
     chosen = hyperparameters(__file__)
 
@@ -157,7 +157,7 @@ def main() -> None:
     model = pipeline(chosen)
     errors = train(model, known, holdout)
 
-    scores = judge(model, holdout)
+    scores = evaluate(model, holdout)
     print(f"Off by ${scores['mae']:,.2f} on average, R² {scores['r2']:.4f} on {len(holdout):,} customers")
 
     joblib.dump(model, ARTIFACTS / "lifetime_value.joblib", compress=3)

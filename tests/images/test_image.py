@@ -1,4 +1,4 @@
-"""The images as Podman runs them: the jobs' image in a job's cage, and training on the demo's warehouse."""
+"""The images as Podman runs them: the jobs' image in a job's sandbox, and training on the warehouse."""
 
 import json
 import shutil
@@ -16,8 +16,8 @@ WAREHOUSE = "localhost/ml-warehouse:latest"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PATIENCE = 180  # seconds
 
-# How a job runs (quadlets/ml-job@.container), but for what belongs to systemd.
-CAGE = (
+# How a job runs (quadlets/ml-job@.container), without what systemd does.
+SANDBOX = (
     *("--rm", "--init", "--read-only", "--read-only-tmpfs=false", "--cap-drop=all"),
     *("--security-opt=no-new-privileges", "--userns=keep-id:uid=1000,gid=1000"),
     *("--tmpfs", "/tmp:rw,nosuid,nodev,size=1g,mode=1777"),
@@ -94,9 +94,9 @@ def podman(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def python(code: str, *arguments: str, options: tuple[str, ...] = ("--network=none",)) -> str:
-    """What a snippet prints in a job's cage; warnings are errors."""
+    """What a snippet prints in a job's sandbox; warnings are errors."""
     ran = podman(
-        "run", *CAGE, *options, "--entrypoint=python3", RUNNER, "-W", "error", "-c", code, *arguments
+        "run", *SANDBOX, *options, "--entrypoint=python3", RUNNER, "-W", "error", "-c", code, *arguments
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -105,7 +105,7 @@ def python(code: str, *arguments: str, options: tuple[str, ...] = ("--network=no
 
 @pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A warehouse without a way out, by the name of its container; jobs join its network."""
+    """The container of a warehouse without network access; jobs join its network."""
     if missing(WAREHOUSE):
         pytest.skip(f"there is no image {WAREHOUSE} (ml-warehouse-build.service makes it)")
     logins = tmp_path_factory.mktemp("warehouse") / "connections.toml"
@@ -130,7 +130,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def train(
     tmp_path: Path, warehouse: str, script_name: str, *, password: str = "right", **hyperparameters: str
 ) -> tuple[subprocess.CompletedProcess[str], Path]:
-    """Runs a script of `scripts/` as a job, but for systemd; returns how it went and its artifacts."""
+    """Runs a script of `scripts/` as a job, but without systemd; returns the process and the artifacts."""
     for directory in ("job", "artifacts", "secret"):
         (tmp_path / directory).mkdir(exist_ok=True)
     job = {"job_id": "abcdefghij23", "script_name": script_name, "hyperparameters": hyperparameters}
@@ -140,7 +140,7 @@ def train(
     secret.write_text(CONNECTION.format(password=password))
     secret.chmod(0o400)
     ran = podman(
-        *("run", *CAGE, f"--network=container:{warehouse}"),
+        *("run", *SANDBOX, f"--network=container:{warehouse}"),
         *("--volume", f"{SCRIPTS}:/scripts:ro", "--volume", f"{tmp_path}/job:/run/ml-job:ro"),
         *(
             "--volume",
@@ -153,7 +153,7 @@ def train(
     return ran, tmp_path / "artifacts"
 
 
-def test_everything_that_scripts_import_works_without_a_writable_root_or_a_network() -> None:
+def test_what_scripts_import_works_without_a_writable_root_or_a_network() -> None:
     packages = (
         "joblib, matplotlib.pyplot, numpy, pandas, pyarrow.parquet, sklearn.ensemble, snowflake.connector"
     )
@@ -174,16 +174,16 @@ specs = [module.__spec__ for module in sys.modules.values() if getattr(module, "
 files = [spec.cached for spec in specs if spec.has_location and spec.cached]
 print(len(files) > 500, [file for file in files if not os.path.exists(file)])
 """
-    ran = podman("run", *CAGE, "--network=none", f"--entrypoint={interpreter}", image, "-c", code)
+    ran = podman("run", *SANDBOX, "--network=none", f"--entrypoint={interpreter}", image, "-c", code)
     assert (ran.returncode, ran.stdout) == (0, "True []\n"), ran.stderr
 
 
-def test_matplotlib_finds_its_list_of_fonts_ready() -> None:
+def test_matplotlib_finds_its_font_list_ready() -> None:
     code = "import os; print(sum(name.startswith('fontlist-') for name in os.listdir('/tmp/matplotlib')))"
     assert python(code) == "1\n"
 
 
-def test_a_job_is_nobody_special_and_writes_to_tmp_alone() -> None:
+def test_a_job_is_unprivileged_and_can_write_only_to_tmp() -> None:
     code = """
 import os, pathlib
 assert os.getuid() == os.getgid() == 1000
@@ -199,15 +199,15 @@ def test_there_is_no_package_installer_in_the_jobs_environment() -> None:
     assert python("import importlib.util as u; print(u.find_spec('pip'))") == "None\n"
 
 
-def test_without_a_description_of_its_job_a_container_says_so_and_exits_with_78() -> None:
-    ran = podman("run", *CAGE, "--network=none", RUNNER)
+def test_without_a_job_description_a_container_says_so_and_exits_with_78() -> None:
+    ran = podman("run", *SANDBOX, "--network=none", RUNNER)
     assert (ran.returncode, ran.stderr) == (
         78,
         "ml-runner: /run/ml-job/job.json: No such file or directory\n",
     )
 
 
-def test_the_churn_model_scores_as_its_metrics_say(tmp_path: Path, warehouse: str) -> None:
+def test_the_churn_model_reproduces_its_metrics(tmp_path: Path, warehouse: str) -> None:
     ran, artifacts = train(tmp_path, warehouse, "train_churn_model.py", n_estimators="40")
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -230,7 +230,7 @@ def test_the_same_seed_trains_the_same_model(tmp_path: Path, warehouse: str) -> 
     assert seen[0] == seen[1]
 
 
-def test_the_regression_scores_as_its_metrics_say(tmp_path: Path, warehouse: str) -> None:
+def test_the_regression_reproduces_its_metrics(tmp_path: Path, warehouse: str) -> None:
     ran, artifacts = train(tmp_path, warehouse, "train_lifetime_value.py", n_estimators="40")
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -241,16 +241,14 @@ def test_the_regression_scores_as_its_metrics_say(tmp_path: Path, warehouse: str
     assert again == {name: metrics[name] for name in again}
 
 
-def test_a_wrong_hyperparameter_costs_no_training(tmp_path: Path, warehouse: str) -> None:
+def test_a_wrong_hyperparameter_ends_the_job_before_training(tmp_path: Path, warehouse: str) -> None:
     ran, artifacts = train(tmp_path, warehouse, "train_churn_model.py", n_estimators="none")
     assert ran.returncode == 2
     assert ran.stderr == "wrong hyperparameter: n_estimators must be of type integer, not 'none'\n"
     assert list(artifacts.iterdir()) == []
 
 
-def test_a_wrong_password_is_refused_in_one_line_that_does_not_show_it(
-    tmp_path: Path, warehouse: str
-) -> None:
+def test_a_wrong_password_is_one_line_that_does_not_show_it(tmp_path: Path, warehouse: str) -> None:
     ran, _ = train(tmp_path, warehouse, "train_churn_model.py", password="wrong-canary")
     assert ran.returncode == 1
     assert "Snowflake: " in ran.stderr.splitlines()[-1]
@@ -258,10 +256,10 @@ def test_a_wrong_password_is_refused_in_one_line_that_does_not_show_it(
     assert "canary" not in ran.stdout + ran.stderr
 
 
-def test_the_warehouses_network_leads_to_one_port_of_the_host_and_nowhere_else() -> None:
+def test_the_warehouses_network_reaches_one_port_of_the_host_and_nothing_else() -> None:
     with socket.create_server(("127.0.0.1", 0)) as allowed, socket.create_server(("127.0.0.1", 0)) as other:
         port, closed = allowed.getsockname()[1], other.getsockname()[1]
-        # Podman's and pasta's own names for the host, which would lead to its loopback.
+        # The last address is Podman's own for the host, which would reach its loopback.
         targets = [("127.0.0.1", port), ("127.0.0.1", closed), ("::1", port), ("169.254.1.2", closed)]
         network = f"--network={WAREHOUSE_NETWORK.format(port=port)}"
         seen = json.loads(python(REACH, json.dumps(targets), options=(network,)))

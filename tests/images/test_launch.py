@@ -1,4 +1,4 @@
-"""The launcher of the jobs' image, as a process of its own: it becomes the script."""
+"""The launcher of the jobs' image, as a process: it becomes the script."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ class Container:
         self.launcher.write_text(text)
 
     def start(self, description: object) -> subprocess.CompletedProcess[str]:
-        """Launches what is described, as the image's entry point does."""
+        """Launches the described job, as the image's entry point does."""
         text = description if isinstance(description, str) else json.dumps(description)
         self.job.write_text(text)
         return self.launch()
@@ -69,7 +69,7 @@ def job(script_name: str = "report.py", **hyperparameters: str) -> dict[str, Any
     return {"job_id": "abcdefghij23", "script_name": script_name, "hyperparameters": hyperparameters}
 
 
-def test_the_script_gets_its_job_and_hyperparameters_and_keeps_the_rest_of_the_environment(
+def test_the_job_and_its_hyperparameters_are_added_to_the_environment(
     container: Container,
 ) -> None:
     ran = container.start(job(n_estimators="50", Max_Depth="3"))
@@ -96,23 +96,23 @@ def test_the_script_gets_its_job_and_hyperparameters_and_keeps_the_rest_of_the_e
         "x" * 4096,
     ],
 )
-def test_a_value_arrives_as_it_was_sent(container: Container, value: str) -> None:
+def test_a_value_arrives_unchanged(container: Container, value: str) -> None:
     ran = container.start(job(value=value))
     assert json.loads(ran.stdout)["variables"]["HP_VALUE"] == value
 
 
-def test_a_hundred_of_the_longest_values_fit(container: Container) -> None:
+def test_a_hundred_values_of_the_maximum_length_fit(container: Container) -> None:
     longest = "🌲" * 4096
     ran = container.start(job(**{f"p{number}": longest for number in range(100)}))
     assert json.loads(ran.stdout)["variables"]["HP_P99"] == longest
 
 
-def test_a_description_may_have_blanks_around_it(container: Container) -> None:
+def test_a_description_may_have_white_space_around_it(container: Container) -> None:
     assert container.start(f"\n {json.dumps(job(), indent=2)} \n").returncode == 7
 
 
-def test_the_json_module_is_imported_where_it_is_needed_alone(container: Container) -> None:
-    """It takes as long as starting Python does, for each job."""
+def test_the_json_module_is_not_imported_for_a_valid_description(container: Container) -> None:
+    """Importing it would take as long as starting Python, for each job."""
     container.job.write_text(json.dumps(job(value="grün 🌲")))
     ran = container.launch("-X", "importtime")
     assert json.loads(ran.stdout)["variables"]["HP_VALUE"] == "grün 🌲"
@@ -125,15 +125,13 @@ def test_the_exit_status_is_the_scripts(container: Container) -> None:
     assert container.start(job()).returncode == 7
 
 
-def test_a_script_runs_in_the_scripts_directory_wherever_it_is_itself(container: Container) -> None:
+def test_a_script_in_a_subdirectory_runs_in_the_scripts_directory(container: Container) -> None:
     report = json.loads(container.start(job("team/report.py")).stdout)
     assert report["directory"] == str(container.scripts)
     assert report["arguments"] == [str(container.scripts / "team/report.py")]
 
 
-def test_a_script_begins_when_the_file_that_it_waits_for_is_there(
-    container: Container, tmp_path: Path
-) -> None:
+def test_a_script_starts_when_the_file_that_it_waits_for_exists(container: Container, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv/bin/python3"
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(tmp_path / "venv")}))
@@ -152,7 +150,7 @@ def test_a_script_begins_when_the_file_that_it_waits_for_is_there(
     assert not any("START" in name for name in variables)
 
 
-def test_a_missing_description_is_one_clear_line_and_status_78(container: Container) -> None:
+def test_a_missing_description_is_one_line_and_status_78(container: Container) -> None:
     ran = container.launch()
     assert ran.returncode == EX_CONFIG
     assert ran.stderr == f"ml-runner: {container.job}: No such file or directory\n"
@@ -175,7 +173,7 @@ def test_a_missing_description_is_one_clear_line_and_status_78(container: Contai
         (job(n="a\0b"), "embedded null byte"),
     ],
 )
-def test_a_malformed_description_is_one_clear_line_and_status_78(
+def test_a_malformed_description_is_one_line_and_status_78(
     container: Container, description: object, reason: str
 ) -> None:
     ran = container.start(description)

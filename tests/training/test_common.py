@@ -1,4 +1,4 @@
-"""What the example scripts share, and what each declares at its head."""
+"""What the example scripts share, and what each declares."""
 
 import importlib.util
 import json
@@ -62,7 +62,7 @@ def script(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_without_variables_a_script_gets_its_declared_defaults(common: ModuleType, script: str) -> None:
+def test_without_variables_the_declared_defaults_apply(common: ModuleType, script: str) -> None:
     assert common.hyperparameters(script) == {
         "trees": 100,
         "rate": None,
@@ -72,7 +72,7 @@ def test_without_variables_a_script_gets_its_declared_defaults(common: ModuleTyp
     }
 
 
-def test_variables_are_read_as_the_types_that_are_declared(
+def test_variables_are_converted_to_the_declared_types(
     common: ModuleType, script: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {"TREES": "7", "RATE": "0.25", "VERBOSE": "True", "LOSS": "squared", "LABEL": "é $x"}
@@ -136,11 +136,13 @@ def test_a_required_parameter_without_a_value_ends_the_script(
         (7, 2, [4, 7]),
     ],
 )
-def test_milestones_end_at_the_total(common: ModuleType, total: int, steps: int, expected: list[int]) -> None:
+def test_milestones_end_with_the_total(
+    common: ModuleType, total: int, steps: int, expected: list[int]
+) -> None:
     assert common.milestones(total, steps) == expected
 
 
-def test_progress_and_metrics_are_lines_of_json_behind_their_mark(
+def test_progress_and_metrics_are_lines_of_a_mark_and_json(
     common: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common.progress(3, 10)
@@ -157,7 +159,7 @@ def declaration(name: str) -> Script:
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_every_script_says_what_it_does_and_what_it_takes(name: str) -> None:
+def test_every_script_describes_itself_and_its_parameters(name: str) -> None:
     script = declaration(name)
     assert script.description
     assert script.parameters
@@ -174,7 +176,7 @@ def test_the_agent_accepts_every_scripts_own_defaults(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RUNNABLE)
-def test_a_script_and_the_agent_read_the_same_declaration(name: str, common: ModuleType) -> None:
+def test_a_script_and_the_agent_read_the_same_parameters(name: str, common: ModuleType) -> None:
     declared = {parameter.name for parameter in declaration(name).parameters}
     assert set(common.hyperparameters(str(SCRIPTS / name))) == declared
 
@@ -188,7 +190,7 @@ def run_hello(artifacts: Path, **variables: str) -> "subprocess.Popen[str]":
     )
 
 
-def test_hello_greets_leaves_an_artifact_and_exits_as_it_is_told(tmp_path: Path) -> None:
+def test_hello_prints_writes_an_artifact_and_exits_with_the_given_status(tmp_path: Path) -> None:
     with run_hello(tmp_path, HP_NAME="Zoë", HP_LINES="2", HP_STATUS="3") as hello:
         output, _ = hello.communicate()
     assert output == "Hello, Zoë! (1 of 2)\nHello, Zoë! (2 of 2)\n"
