@@ -71,15 +71,15 @@ class JobRecords(Protocol):
         """Protects a job from retention, or no longer does."""
         ...
 
-    def placed(self, job: Job) -> Job:
+    def with_place(self, job: Job) -> Job:
         """The job with its place in the queue, if it waits."""
         ...
 
-    def begun(self, owner: str | None) -> list[Job]:
+    def started(self, owner: str | None) -> list[Job]:
         """The jobs that were started and have not ended."""
         ...
 
-    def line(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, by job id, in order."""
         ...
 

@@ -176,7 +176,7 @@ def _backend(
         changes=changes,
         secrets=UserSecrets(
             secrets,
-            begun=jobs.registry.begun,
+            started=jobs.registry.started,
             write_audit=store.audit.append,
             limit=settings.http.max_secrets_per_user,
         ),
@@ -196,7 +196,7 @@ async def _reconcile(reconciler: Reconciler) -> None:
     """Makes the record true before the first answer, unless the host does not answer in time."""
     try:
         async with asyncio.timeout(RECONCILE_TIMEOUT):
-            await reconciler.reconciled()
+            await reconciler.wait_until_reconciled()
     except TimeoutError:
         log.warning("not every running job could be looked at within %g s", RECONCILE_TIMEOUT)
 

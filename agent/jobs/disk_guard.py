@@ -43,12 +43,12 @@ class DiskGuard:
 
     async def look(self) -> None:
         """Looks once. Raises `AgentError` or `OSError` where something cannot be looked at."""
-        running = [job for job in self._registry.begun(None) if job.status is JobState.RUNNING]
+        running = [job for job in self._registry.started(None) if job.status is JobState.RUNNING]
         grown: dict[str, int] = {}
         for job in running:
-            taken = await self._results.taken(job)
+            taken = await self._results.measure(job)
             if taken.excess:
-                self._reconciler.end(job, Reason.ARTIFACT_QUOTA, taken.excess)
+                self._reconciler.order_end(job, Reason.ARTIFACT_QUOTA, taken.excess)
             # A file that is deleted and still open is in no directory; only the kernel counts it, if asked.
             grown[job.job_id] = max(taken.bytes, await self._written(job))
         before, self._known = self._known, grown
@@ -80,4 +80,4 @@ class DiskGuard:
                 return
             most = max(running, key=lambda job: job.started_at or job.created_at)
         log.warning("only %d bytes are free: ending job %s", disk.free, most.job_id)
-        self._reconciler.end(most, Reason.STORAGE_FULL, FULL)
+        self._reconciler.order_end(most, Reason.STORAGE_FULL, FULL)

@@ -76,7 +76,7 @@ class Reconciler:
         self._begun = [each for each in active if each.job.status is not JobState.PENDING]
         self._taken_up = list(self._begun)
 
-    async def reconciled(self) -> None:
+    async def wait_until_reconciled(self) -> None:
         """Returns when each job that an earlier agent began has been looked at: its record is true again."""
         for active in self._taken_up:
             await active.looked.wait()
@@ -102,7 +102,7 @@ class Reconciler:
         elif (job_id := job_id_of(unit)) and (one := self._registry.active(job_id)):
             one.hint.set()
 
-    def end(self, job: Job, reason: Reason, message: str) -> None:
+    def order_end(self, job: Job, reason: Reason, message: str) -> None:
         """Ends a running job because of what it takes of the disk. A later agent goes on with it.
 
         Does nothing where the job's attempt is over. Raises `OSError`.
@@ -274,7 +274,7 @@ class Reconciler:
         """
         job, files = active.job, self._files(active.job)
         files.bar()
-        if result.status is JobState.COMPLETED and (taken := await self._results.taken(job)).excess:
+        if result.status is JobState.COMPLETED and (taken := await self._results.measure(job)).excess:
             result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = result.message

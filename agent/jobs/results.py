@@ -51,7 +51,7 @@ class Results:
         with contextlib.closing(published.file):
             yield published
 
-    async def taken(self, job: Job) -> Taken:
+    async def measure(self, job: Job) -> Taken:
         """How much the job's attempt has in /artifacts now, and whether that exceeds its limits."""
         limits = self._settings.jobs.resolve(job.limits)
         return await in_thread(partial(measure, self._attempt(job).artifacts, limits))

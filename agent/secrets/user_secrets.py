@@ -17,12 +17,12 @@ class UserSecrets:
         self,
         secrets: Secrets,
         *,
-        begun: Callable[[str], Iterable[Job]],
+        started: Callable[[str], Iterable[Job]],
         write_audit: Callable[[Deed], Awaitable[None]],
         limit: int,
     ) -> None:
         self._secrets = secrets
-        self._begun = begun
+        self._started = started
         self._write_audit = write_audit
         self._limit = limit
 
@@ -34,7 +34,7 @@ class UserSecrets:
         """Sets a secret of the caller's own. Raises what `Secrets.set` raises."""
 
         async def change() -> SecretChange:
-            running = self._begun(by.actor)
+            running = self._started(by.actor)
             changed = await self._secrets.set(name, by.actor, value, running=running, limit=self._limit)
             await self._write_audit(by.did("setSecret", name))
             return changed

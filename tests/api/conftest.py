@@ -281,7 +281,7 @@ async def serve(
                 changes=changes,
                 secrets=UserSecrets(
                     secrets,
-                    begun=jobs.registry.begun,
+                    started=jobs.registry.started,
                     write_audit=store.audit.append,
                     limit=http.max_secrets_per_user,
                 ),

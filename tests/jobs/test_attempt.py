@@ -110,7 +110,7 @@ def test_a_barred_attempt_has_a_claim_that_stays_on_disk(files: AttemptFiles) ->
 
 async def test_the_claim_of_an_ended_attempt_moves_from_memory_to_disk(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.ends(jobs, job)
         await end_of(jobs, job)
     claimed = scene.attempt(job).mark(CLAIMED)

@@ -45,7 +45,7 @@ async def ends_for_its_quota(scene: Scene, jobs: JobParts, job: Job) -> None:
 
 
 async def runs(scene: Scene, jobs: JobParts) -> Job:
-    job = await scene.begun(jobs)
+    job = await scene.start(jobs)
     for mark in (CLAIMED, STARTED):
         scene.mark(job, mark)
     scene.units.states[job.unit] = UnitState("active", invocation_id=INVOCATION)
@@ -61,15 +61,15 @@ async def runs(scene: Scene, jobs: JobParts) -> Job:
 async def test_a_job_over_its_quota_is_stopped_then_killed_and_says_why(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await runs(scene, jobs)
-        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
-        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took still more.")
+        jobs.reconciler.order_end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        jobs.reconciler.order_end(job, Reason.ARTIFACT_QUOTA, "It took still more.")
         await ends_for_its_quota(scene, jobs, job)
 
 
 async def test_the_next_agent_continues_to_end_a_job_over_its_quota(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
         job = await runs(scene, jobs)
-    jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+    jobs.reconciler.order_end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
     scene.units.stopped.clear()
     async with driving(scene.jobs()) as later:
         await ends_for_its_quota(scene, later, job)
@@ -77,10 +77,10 @@ async def test_the_next_agent_continues_to_end_a_job_over_its_quota(scene: Scene
 
 async def test_the_excess_of_an_earlier_attempt_does_not_end_the_next(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await soon.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         soon.ends(jobs, job, FAILURE)
         second = await starts_again(soon, jobs, job)
-        jobs.reconciler.end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
+        jobs.reconciler.order_end(job, Reason.ARTIFACT_QUOTA, "It took too much.")
         assert not (soon.attempt(second).mark(OVER)).exists()
 
 

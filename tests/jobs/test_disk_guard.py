@@ -59,16 +59,16 @@ class Scene:
 
     # What the disk guard asks of the other parts.
 
-    def begun(self, owner: str | None) -> list[Job]:
+    def started(self, owner: str | None) -> list[Job]:
         return self.running
 
-    async def taken(self, job: Job) -> Taken:
+    async def measure(self, job: Job) -> Taken:
         return self.taken_.get(job.job_id, Taken())
 
     async def written(self, unit: str) -> int | None:
         return self.written_.get(unit.removeprefix("ml-job@").removesuffix(".service"))
 
-    def end(self, job: Job, reason: Reason, message: str) -> None:
+    def order_end(self, job: Job, reason: Reason, message: str) -> None:
         self.ended.append((job.job_id, reason))
 
 

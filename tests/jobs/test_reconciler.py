@@ -28,7 +28,7 @@ async def test_jobs_start_oldest_first_and_only_while_there_is_room(scene: Scene
         waiting = [await submit(jobs) for _ in range(5)]
         await until(lambda: len(scene.units.started) == 2)
         await until(lambda: not jobs.registry.wake.is_set())  # the next to start has been decided
-        assert {job.unit for job in jobs.registry.begun(None)} == {job.unit for job in waiting[:2]}
+        assert {job.unit for job in jobs.registry.started(None)} == {job.unit for job in waiting[:2]}
         scene.ends(jobs, waiting[0])
         await until(lambda: len(scene.units.started) == 3)
         assert scene.units.started == [job.unit for job in waiting[:3]]
@@ -36,7 +36,7 @@ async def test_jobs_start_oldest_first_and_only_while_there_is_room(scene: Scene
 
 async def test_exit_record_and_marks_reach_the_jobs_record(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.ends(jobs, job, "exit-code exited 3")
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.EXIT_CODE, 3)
@@ -52,7 +52,7 @@ async def test_times_stay_in_order_when_the_clock_is_set_back(
     scene: Scene, started: timedelta, ended: timedelta
 ) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.mark(job, CLAIMED)
         for name, text, moment in (
             (STARTED, "", job.created_at + started),
@@ -70,7 +70,7 @@ async def test_times_stay_in_order_when_the_clock_is_set_back(
 
 async def test_the_next_agent_reads_the_outcome_from_the_exit_record(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
     scene.mark(job, CLAIMED)
     scene.mark(job, STARTED)
     scene.mark(job, ENDED, f"success exited 0 {INVOCATION}")
@@ -80,7 +80,7 @@ async def test_the_next_agent_reads_the_outcome_from_the_exit_record(scene: Scen
 
 async def test_a_job_without_exit_record_and_journal_entry_is_interrupted(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.mark(job, CLAIMED)
         scene.mark(job, STARTED)
         jobs.reconciler.look_at(job.unit)
@@ -106,7 +106,7 @@ async def test_without_an_exit_record_the_journal_decides_but_never_on_completed
 ) -> None:
     scene.journalled = ExitRecord(*words, INVOCATION, now())
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.mark(job, CLAIMED)
         scene.mark(job, STARTED)
         jobs.reconciler.look_at(job.unit)
@@ -117,7 +117,7 @@ async def test_without_an_exit_record_the_journal_decides_but_never_on_completed
 
 async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_restarted(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
     scene.units.identity = "boot:2"
     async with driving(scene.jobs()) as jobs:
         ended = await end_of(jobs, job)
@@ -128,7 +128,7 @@ async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_restarted(scene: 
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_script_that_ran_before_a_boot_is_interrupted(scene: Scene, cancelled: bool) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.mark(job, STARTED)  # the claim went with the boot
         scene.units.states[job.unit] = UnitState(active_state="active")
         if cancelled:
@@ -144,7 +144,7 @@ async def test_a_reconnection_during_a_step_interrupts_no_job(scene: Scene) -> N
     jobs = scene.jobs()
     scene.units.while_looked_at = lambda: None if scene.units.started else jobs.reconciler.look_at(None)
     async with driving(jobs):
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         assert (await jobs.registry.get(job.job_id)).status is JobState.CREATED
 
 
@@ -156,7 +156,7 @@ async def test_a_stop_by_shutdown_is_interrupted_and_a_stop_by_hand_is_stopped(
             (False, JobState.CANCELLED, Reason.STOPPED),
             (True, JobState.FAILED, Reason.INTERRUPTED),
         ):
-            job = await scene.begun(jobs)
+            job = await scene.start(jobs)
             scene.units.stopping = stopping
             scene.ends(jobs, job, "success exited 143", stopping="success")
             ended = await end_of(jobs, job)
@@ -178,7 +178,7 @@ async def test_a_start_that_systemd_refuses_fails_the_job_and_bars_its_unit(
 
 async def test_a_stop_by_hand_before_the_start_is_final(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.units.calls_off.add(job.unit)
         jobs.reconciler.look_at(job.unit)
         ended = await end_of(jobs, job)
@@ -188,7 +188,7 @@ async def test_a_stop_by_hand_before_the_start_is_final(scene: Scene) -> None:
 
 async def test_a_shutdown_before_the_start_interrupts_the_job(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.units.calls_off.add(job.unit)
         scene.units.stopping = True
         jobs.reconciler.look_at(job.unit)
@@ -198,7 +198,7 @@ async def test_a_shutdown_before_the_start_interrupts_the_job(scene: Scene) -> N
 
 async def test_a_damaged_exit_record_interrupts_the_job_and_does_not_restart_it(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.mark(job, ENDED, " " * 1024)
         scene.mark(job, OVER, " " * 1024)
         jobs.reconciler.look_at(job.unit)
@@ -214,7 +214,7 @@ def looked(scene: Scene, times: int) -> bool:
 
 async def test_a_start_in_systemds_queue_is_not_requested_again(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.units.states[job.unit] = UnitState(queued=True)
         for looks in range(scene.units.looks + 1, scene.units.looks + 10):
             jobs.reconciler.look_at(job.unit)

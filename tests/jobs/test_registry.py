@@ -26,7 +26,7 @@ async def test_a_cancellation_is_recorded_although_its_client_hangs_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         scene.units.states[job.unit] = UnitState(active_state="active", invocation_id=INVOCATION)
         committing, cancelled, update_job = asyncio.Event(), asyncio.Event(), scene.store.jobs.update
 
@@ -57,7 +57,7 @@ async def test_a_cancelled_waiting_job_never_starts(scene: Scene) -> None:
     assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
     assert await jobs.registry.cancel(job.job_id) == cancelled
     async with driving(scene.jobs()) as later:
-        other = await scene.begun(later)
+        other = await scene.start(later)
     assert scene.units.started == [other.unit]
 
 
@@ -68,7 +68,7 @@ async def ended_attempts(jobs: JobParts, job: Job, number: int) -> bool:
 
 async def test_the_use_of_each_attempt_is_charged_once(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await soon.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         charged = []
         for number in (1, 2):
             soon.ends(jobs, await starts_again(soon, jobs, job, number), FAILURE)

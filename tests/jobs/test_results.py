@@ -17,7 +17,7 @@ from tests.support.waiting import until
 
 async def ended_job(scene: Scene, jobs: JobParts) -> Job:
     """A job that has ended and left `result.txt`."""
-    job = await scene.begun(jobs)
+    job = await scene.start(jobs)
     (scene.attempt(job).artifacts / "result.txt").write_text("done")
     scene.ends(jobs, job)
     return await end_of(jobs, job)
@@ -25,7 +25,7 @@ async def ended_job(scene: Scene, jobs: JobParts) -> Job:
 
 async def test_the_manifest_is_final_once_the_job_has_ended(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        running = await scene.begun(jobs)
+        running = await scene.start(jobs)
         (scene.attempt(running).artifacts / "early").touch()
         found = await jobs.results.manifest(await jobs.registry.get(running.job_id))
         assert ([each.path for each in found.artifacts], found.complete) == (["early"], False)
@@ -39,7 +39,7 @@ async def test_a_waiting_job_has_no_artifacts(scene: Scene) -> None:
     jobs = scene.jobs()
     job = await submit(jobs)
     assert (await jobs.results.manifest(job)).artifacts == []
-    assert (await jobs.results.taken(job)).files == 0
+    assert (await jobs.results.measure(job)).files == 0
 
 
 async def test_an_opened_artifact_is_closed_at_the_end_of_the_context(scene: Scene) -> None:
@@ -70,10 +70,10 @@ async def test_what_a_job_has_taken_is_measured_against_its_limits(scene: Scene)
     limits = scene.settings.jobs.default_limits.model_copy(update={"artifact_files": 2})
     scene.settings = with_jobs(scene.settings, default_limits=limits)
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         for number in range(3):
             (scene.attempt(job).artifacts / str(number)).touch()
-        taken = await jobs.results.taken(job)
+        taken = await jobs.results.measure(job)
     assert (taken.files, taken.excess) == (3, "The job left more than 2 files in /artifacts.")
 
 
@@ -81,7 +81,7 @@ async def test_a_successful_job_over_its_quota_fails(scene: Scene) -> None:
     limits = scene.settings.jobs.default_limits.model_copy(update={"artifact_files": 1})
     scene.settings = with_jobs(scene.settings, default_limits=limits)
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs)
+        job = await scene.start(jobs)
         for number in range(2):
             (scene.attempt(job).artifacts / str(number)).touch()
         scene.ends(jobs, job)
@@ -108,7 +108,7 @@ async def test_running_jobs_of_one_owner_are_hashed_one_at_a_time(
 
     monkeypatch.setattr("agent.jobs.results.manifest", slow)
     async with driving(scene.jobs()) as jobs:
-        job = await jobs.registry.get((await scene.begun(jobs)).job_id)
+        job = await jobs.registry.get((await scene.start(jobs)).job_id)
         asked = [asyncio.create_task(jobs.results.manifest(job)) for _ in range(3)]
         await until(lambda: hashing)
         go_on.set()

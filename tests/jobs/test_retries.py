@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 async def test_a_job_is_retried_for_a_requested_reason(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await soon.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         soon.ends(jobs, job, FAILURE)
         second = await starts_again(soon, jobs, job)
         assert (second.status, second.attempt, second.not_before) == (JobState.CREATED, 2, None)
@@ -34,7 +34,7 @@ async def test_a_job_is_retried_for_a_requested_reason(soon: Scene) -> None:
 
 async def test_the_end_of_the_last_attempt_is_the_end_of_the_job(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=3, retry_on=[Reason.EXIT_CODE])
+        job = await soon.start(jobs, max_attempts=3, retry_on=[Reason.EXIT_CODE])
         for number in (1, 2, 3):
             soon.ends(jobs, await starts_again(soon, jobs, job, number), FAILURE)
         ended = await end_of(jobs, job)
@@ -55,7 +55,7 @@ async def test_a_job_is_not_retried_unless_its_request_says_so(
     soon: Scene, fields: dict[str, Any], words: str, reason: Reason | None
 ) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, **fields)
+        job = await soon.start(jobs, **fields)
         soon.ends(jobs, job, words)
         ended = await end_of(jobs, job)
     assert (ended.reason, ended.attempt, len(ended.attempts)) == (reason, 1, 1)
@@ -65,7 +65,7 @@ async def test_a_stopped_or_cancelled_job_is_not_retried(soon: Scene) -> None:
     everything = list(get_args(RetryReason))
     async with driving(soon.jobs()) as jobs:
         for cancel, reason in ((True, Reason.CANCELLED), (False, Reason.STOPPED)):
-            job = await soon.begun(jobs, max_attempts=3, retry_on=everything)
+            job = await soon.start(jobs, max_attempts=3, retry_on=everything)
             if cancel:
                 await jobs.registry.cancel(job.job_id)
             soon.ends(jobs, job, "success exited 143", stopping="success")
@@ -83,13 +83,13 @@ async def test_a_job_that_waits_for_its_retry_frees_its_room_and_can_be_cancelle
         max_running=1,
     )
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await scene.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         scene.ends(jobs, job, FAILURE)
         waiting = await next_revision(jobs, await jobs.registry.get(job.job_id))
         assert (waiting.status, waiting.attempt) == (JobState.PENDING, 2)
         assert waiting.queue is not None
         assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
-        other = await scene.begun(jobs)
+        other = await scene.start(jobs)
         assert (await jobs.results.manifest(waiting)).artifacts == []
         cancelled = await jobs.registry.cancel(job.job_id)
         assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
@@ -99,11 +99,11 @@ async def test_a_job_that_waits_for_its_retry_frees_its_room_and_can_be_cancelle
 
 async def test_the_delay_before_a_retry_survives_a_restart(scene: Scene) -> None:
     async with driving(scene.jobs()) as jobs:
-        job = await scene.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await scene.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         scene.ends(jobs, job, FAILURE)
         waiting = await next_revision(jobs, await jobs.registry.get(job.job_id))
     async with driving(scene.jobs()) as jobs:
-        other = await scene.begun(jobs)
+        other = await scene.start(jobs)
         assert await jobs.registry.get(job.job_id) == waiting
         assert waiting.not_before is not None
         assert scene.units.started == [job.unit, other.unit]
@@ -111,7 +111,7 @@ async def test_the_delay_before_a_retry_survives_a_restart(scene: Scene) -> None
 
 async def test_the_unit_of_the_previous_attempt_is_not_taken_for_the_next(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        job = await soon.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
         soon.units.states[job.unit] = UnitState("deactivating", invocation_id=INVOCATION)
         soon.ends(jobs, job, FAILURE)
 
@@ -132,7 +132,7 @@ async def test_the_unit_of_the_previous_attempt_is_not_taken_for_the_next(soon: 
 
 async def test_an_interrupted_job_is_retried_after_the_boot(soon: Scene) -> None:
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2)
+        job = await soon.start(jobs, max_attempts=2)
         soon.mark(job, CLAIMED)
         soon.mark(job, STARTED)
     soon.units.identity = "boot:2"
@@ -147,7 +147,7 @@ async def test_no_attempt_starts_while_the_host_shuts_down(
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=2)
+        job = await soon.start(jobs, max_attempts=2)
         soon.units.stopping = True
         soon.ends(jobs, job, "success exited 143", stopping="success")
         await until(lambda: caplog.text.count("The host shuts down; the job is retried") > 2)
@@ -161,7 +161,7 @@ async def test_no_attempt_starts_while_the_host_shuts_down(
 async def test_a_job_stopped_without_an_exit_record_is_not_retried(soon: Scene) -> None:
     soon.journalled = ExitRecord("success", "-", "-", INVOCATION, now())
     async with driving(soon.jobs()) as jobs:
-        job = await soon.begun(jobs, max_attempts=3)
+        job = await soon.start(jobs, max_attempts=3)
         for mark, text in ((CLAIMED, ""), (STARTED, ""), (STOPPING, "success")):
             soon.mark(job, mark, text)
         jobs.reconciler.look_at(job.unit)

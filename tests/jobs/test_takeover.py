@@ -38,7 +38,7 @@ def scene(scene: Scene) -> Scene:
 async def test_jobs_that_run_go_on_and_end(scene: Scene) -> None:
     running, cancelling = JOBS["running"], JOBS["cancelling"]
     async with driving(scene.jobs()) as jobs:
-        await jobs.reconciler.reconciled()
+        await jobs.reconciler.wait_until_reconciled()
         assert await jobs.registry.get(running.job_id) == running
         assert scene.units.stopped == [cancelling.unit]
         scene.mark(cancelling, STOPPING, "success")
@@ -55,7 +55,7 @@ async def test_a_job_that_ended_while_no_agent_ran_has_its_outcome_and_its_artif
     result = scene.settings.paths_of(job.job_id).attempt(1).artifacts / "result.txt"
     result.write_text("done")
     async with driving(scene.jobs()) as jobs:
-        await jobs.reconciler.reconciled()
+        await jobs.reconciler.wait_until_reconciled()
         ended = await jobs.registry.get(job.job_id)
     assert (ended.status, ended.exit_status) == (JobState.COMPLETED, 0)
     manifest = await jobs.results.manifest(ended)

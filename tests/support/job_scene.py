@@ -159,7 +159,7 @@ class Scene:
         else:
             path.write_text(text)
 
-    async def begun(self, jobs: JobParts, **fields: Any) -> Job:
+    async def start(self, jobs: JobParts, **fields: Any) -> Job:
         """A job that systemd was asked to start."""
         job = await submit(jobs, **fields)
         await until(lambda: job.unit in self.units.started)

@@ -80,7 +80,7 @@ class Watcher:
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
         """Sends a job, with its place in the queue if it waits."""
-        placed = self.jobs.placed(job)
+        placed = self.jobs.with_place(job)
         if placed.queue is not None:
             self._places[job.job_id] = placed.queue
         await self.send("job", placed, seq=seq)
@@ -180,8 +180,8 @@ async def get_events(request: web.Request) -> web.StreamResponse:
                 await _send_snapshot(watcher, "You may see other jobs than before.", query)
             await _send_changes(watcher)
             if watcher.look_is_due():
-                await watcher.send_places(watcher.jobs.line(watcher.owner, MAX_PLACES))
-                await watcher.follow(watcher.jobs.begun(watcher.owner))
+                await watcher.send_places(watcher.jobs.places(watcher.owner, MAX_PLACES))
+                await watcher.follow(watcher.jobs.started(watcher.owner))
                 await watcher.send_new_reports(with_metrics=False)
     return stream.response
 
@@ -256,7 +256,7 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
             return
         await watcher.follow([job] if job.status is not JobState.PENDING else [])
         if watcher.look_is_due():
-            place = watcher.jobs.placed(job).queue
+            place = watcher.jobs.with_place(job).queue
             await watcher.send_places({job.job_id: place} if place else {})
             await watcher.send_new_reports(with_metrics=True)
         if await watcher.wait() and watcher.owner not in (None, job.owner):

@@ -173,7 +173,7 @@ def _milliseconds(since: str) -> int:
 async def _send_states(stream: EventStream, backend: Backend, job: Job) -> None:
     """Sends each revision of the job until it has ended, and its place while it waits."""
     while not job.status.terminal:
-        await stream.send("state", backend.jobs.placed(job))
+        await stream.send("state", backend.jobs.with_place(job))
         if job.status is JobState.PENDING:
             await _send_places(stream, backend, job)
         job = await backend.changes.newer(job)
@@ -184,7 +184,7 @@ async def _send_places(stream: EventStream, backend: Backend, job: Job) -> None:
     changes, seen, sent = backend.changes, 0, None
     async with changes.watched():
         while True:
-            place = backend.jobs.placed(job).queue
+            place = backend.jobs.with_place(job).queue
             if place and place != sent:
                 sent = place
                 await stream.send("waiting", place)
