@@ -74,7 +74,7 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
     behind = _Behind(after)
     with path.open("rb") as file:
         for block in await asyncio.to_thread(_wanted, file, after.number, newest):
-            yield behind.take(await asyncio.to_thread(_items, file, block))
+            yield behind.select(await asyncio.to_thread(_items, file, block))
     yield behind.held
 
 
@@ -89,7 +89,7 @@ class _Behind:
         self._met = False
         self.held: list[Item] = []  # gaps: whether they are behind the position depends on what follows
 
-    def take(self, items: list[Item]) -> list[Item]:
+    def select(self, items: list[Item]) -> list[Item]:
         """The next items, without those before the position and those that are held."""
         number = self._after.number
         if items and items[0].position.number > number:

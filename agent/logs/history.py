@@ -46,7 +46,7 @@ async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, las
         torn = next((index for index, entry in enumerate(entries) if TORN in entry), None)
         whole = entries[:torn]
         ends = [index for index, entry in enumerate(whole) if entry["__CURSOR"] == end] if end else []
-        yield lost + numbering.take(whole[: ends[0] + 1] if ends else whole)
+        yield lost + numbering.number(whole[: ends[0] + 1] if ends else whole)
         if ends:
             return
         if torn is not None:

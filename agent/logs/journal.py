@@ -42,7 +42,7 @@ class Journal:
         if found is None:
             return None
         entries = from_beginning(found)
-        return forgotten_beginning(entries, numbering) + numbering.take(entries)
+        return forgotten_beginning(entries, numbering) + numbering.number(entries)
 
     async def follow(
         self,

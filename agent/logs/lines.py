@@ -122,11 +122,11 @@ class LineNumbering:
         self._cursor = entry["__CURSOR"].decode("ascii", "replace")
         return [Gap(self._number, time_of(entry), self._cursor)]
 
-    def take(self, entries: Iterable[Fields]) -> list[Item]:
+    def number(self, entries: Iterable[Fields]) -> list[Item]:
         """The lines and gaps of the next entries. Some entries are bookkeeping and give none."""
-        return [item for entry in entries if (item := self._take(entry)) is not None]
+        return [item for entry in entries if (item := self._item_of(entry)) is not None]
 
-    def _take(self, entry: Fields) -> Item | None:
+    def _item_of(self, entry: Fields) -> Item | None:
         message_id = entry.get("MESSAGE_ID")
         if message_id in (JOURNALD_STARTED, JOURNALD_STOPPED):
             return self._restarted(entry)

@@ -35,6 +35,6 @@ async def live(
                 # What the journal had up to here has been read from it already.
                 entries = [entry for entry in entries if is_newer(entry["__CURSOR"], read.encode())]
                 read = "" if entries else read
-            yield numbering.take(entries)
+            yield numbering.number(entries)
         elif subscription.lost or (entries is None and (numbering.closed or clock() > deadline)):
             return

@@ -75,8 +75,8 @@ class Collector:
     _series: dict[str, _Series] = field(default_factory=dict)
     _refused: int = 0
 
-    def take(self, text: bytes, milliseconds: int) -> bool:
-        """Takes a line with its time in milliseconds since 1970. Returns whether it was a mark."""
+    def add(self, text: bytes, milliseconds: int) -> bool:
+        """Adds a line with its time in milliseconds since 1970. Returns whether it was a mark."""
         if not text.startswith(MARKS) or len(text) > MAX_MARK:
             return False
         time = datetime.fromtimestamp(milliseconds / 1000, UTC)
@@ -85,12 +85,12 @@ class Collector:
                 said = _Progress.model_validate_json(text.removeprefix(PROGRESS))
                 self.progress = Progress(done=said.done, total=said.total, time=time)
             else:
-                self._add(_Metric.model_validate_json(text.removeprefix(METRIC)), time)
+                self._add_point(_Metric.model_validate_json(text.removeprefix(METRIC)), time)
         except ValidationError:
             return False
         return True
 
-    def _add(self, said: _Metric, time: datetime) -> None:
+    def _add_point(self, said: _Metric, time: datetime) -> None:
         series = self._series.get(said.name)
         if series is None:
             if len(self._series) >= MAX_SERIES:

@@ -58,7 +58,7 @@ async def collected(lines: Batches, collector: Collector) -> Batches:
                 if isinstance(item, Line):
                     # The rest of a long line that journald has cut is not a line of the job's.
                     if item.source is LogSource.JOB and not continues:
-                        collector.take(item.text, item.time)
+                        collector.add(item.text, item.time)
                     continues = item.continued
             yield items
 

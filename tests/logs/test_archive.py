@@ -141,7 +141,7 @@ async def test_a_log_that_breaks_off_leaves_no_file(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-async def test_a_thread_that_outlives_its_writer_publishes_no_part_of_a_log(path: Path) -> None:
+async def test_a_cancelled_write_publishes_nothing(path: Path) -> None:
     begun, cancelled = threading.Event(), threading.Event()
 
     class SlowText(bytes):

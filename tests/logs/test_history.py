@@ -26,29 +26,27 @@ def history(position: Position) -> AsyncIterator[list[Item]]:
     return Journal().history("ml-job@x.service", LineNumbering(position))
 
 
-async def test_a_journal_that_cannot_be_read_is_no_short_log(journalctl: Callable[[str], None]) -> None:
+async def test_a_failing_journalctl_is_an_error(journalctl: Callable[[str], None]) -> None:
     journalctl("echo 'Bad message' >&2; exit 1")
     with pytest.raises(AgentError, match="Bad message"):
         await texts(history(Position()))
 
 
-async def test_an_entry_that_is_not_the_one_asked_for_means_that_lines_are_gone(
+async def test_another_entry_in_place_of_the_requested_one_is_a_gap(
     journalctl: Callable[[str], None],
 ) -> None:
     journalctl(f"printf '{item('other', 'later')}'")
     assert await texts(history(Position(5, CURSOR))) == ["gap after 5", "later"]
 
 
-async def test_a_journal_without_the_entry_asked_for_means_that_lines_are_gone(
+async def test_a_journal_without_the_requested_entry_is_a_gap(
     journalctl: Callable[[str], None],
 ) -> None:
     journalctl("true")
     assert await texts(history(Position(5, CURSOR))) == ["gap after 5"]
 
 
-async def test_an_entry_that_journald_is_just_writing_is_looked_at_again(
-    journalctl: Callable[[str], None], tmp_path: Path
-) -> None:
+async def test_an_incomplete_entry_is_read_again(journalctl: Callable[[str], None], tmp_path: Path) -> None:
     torn = item("b", "torn").partition("_TRANSPORT")[0]
     whole = "".join(item(name, text) for name, text in (("b", "torn"), ("c", "next")))
     journalctl(
@@ -74,12 +72,12 @@ async def test_an_entry_that_stays_unreadable_is_a_gap(
     assert await texts(history(Position(5, CURSOR))) == ["gap after 5", "next"]
 
 
-async def test_the_entry_asked_for_is_not_told_again(journalctl: Callable[[str], None]) -> None:
+async def test_the_requested_entry_is_not_repeated(journalctl: Callable[[str], None]) -> None:
     journalctl(f"printf '{item(CURSOR, 'seen')}{item('next', 'new')}'")
     assert await texts(history(Position(5, CURSOR))) == ["new"]
 
 
-async def test_a_log_without_its_beginning_has_a_gap_there(journalctl: Callable[[str], None]) -> None:
+async def test_a_forgotten_beginning_is_a_gap(journalctl: Callable[[str], None]) -> None:
     journalctl(f"printf '{item('a', 'later')}'")
     assert await texts(history(Position())) == ["gap after 0", "later"]
     journalctl(f"printf '{item('a', 'Starting', MESSAGE_ID=BEGINNING.decode())}{item('b', 'first')}'")
@@ -98,7 +96,7 @@ async def test_a_log_without_its_beginning_has_a_gap_there(journalctl: Callable[
         ("ebl", [0]),
     ],
 )
-async def test_a_gap_is_where_an_attempts_beginning_is_gone_whatever_began_later(
+async def test_a_forgotten_beginning_is_a_gap_even_if_later_attempts_have_theirs(
     kinds: str,
     gaps: list[int],
     journal_has: Callable[[list[Fields]], None],
@@ -124,7 +122,7 @@ async def test_a_gap_is_where_an_attempts_beginning_is_gone_whatever_began_later
         ([b"1", b"2"], "a file goes", False),
     ],
 )
-async def test_what_is_read_at_once_is_short_and_beyond_doubt(
+async def test_only_a_short_and_stable_log_is_read_in_one_go(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, texts: list[bytes], then: str, is_short: bool
 ) -> None:
     file = tmp_path / "machine/user.journal"

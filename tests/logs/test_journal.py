@@ -20,20 +20,20 @@ from tests.support.waiting import run, until
     ("kinds", "gaps"),
     [("", [0]), ("bl", [2]), ("ble", []), ("blel", []), ("blu", [2]), ("bleb", [4])],
 )
-async def test_a_log_without_its_closing_entry_says_that_its_end_may_be_missing(
+async def test_a_log_without_a_closing_entry_ends_with_a_gap(
     kinds: str, gaps: list[int], journal_has: Callable[[list[Fields]], None]
 ) -> None:
     entries = restarts(kinds)
     journal_has(entries)
     numbering = LineNumbering(Position())
-    taken = numbering.take(entries)
+    taken = numbering.number(entries)
     for _ in range(2):
         taken += await Journal().unclosed("x.service", numbering)
     assert [item.after for item in taken if isinstance(item, Gap)] == gaps
 
 
 @pytest.mark.parametrize(("kinds", "gaps"), [("ble", 0), ("blel", 0), ("bl", 1), ("blebl", 1)])
-async def test_who_goes_on_behind_the_closing_entry_is_told_of_no_gap(
+async def test_a_reader_behind_the_closing_entry_gets_no_gap(
     kinds: str, gaps: int, journal_has: Callable[[list[Fields]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "SETTLE_LIMIT", 0)
@@ -45,7 +45,7 @@ async def test_who_goes_on_behind_the_closing_entry_is_told_of_no_gap(
         assert [type(item) for item in items[back - 1 :]] == [Gap] * gaps
 
 
-async def test_a_closed_log_behind_which_systemd_says_more_is_whole_at_the_second_look(
+async def test_a_closed_log_is_whole_after_a_second_look(
     journal_has: Callable[[list[Fields]], None],
 ) -> None:
     entries = restarts("blel")
@@ -75,7 +75,7 @@ async def followed(unit: Unit, tail: Tail | None = None) -> list[bytes]:
 
 
 @pytest.mark.host
-async def test_a_follower_from_before_the_start_sees_every_line_to_the_last() -> None:
+async def test_a_follower_from_before_the_start_sees_every_line() -> None:
     unit, tail = Unit(), Tail()
     follower = asyncio.create_task(followed(unit, tail))
 
@@ -85,7 +85,7 @@ async def test_a_follower_from_before_the_start_sees_every_line_to_the_last() ->
 
 
 @pytest.mark.host
-async def test_a_process_that_is_gone_at_once_leaves_its_line() -> None:
+async def test_a_process_that_ends_at_once_keeps_its_line() -> None:
     for _ in range(5):
         unit = Unit()
         await unit.start("echo only")
@@ -93,7 +93,7 @@ async def test_a_process_that_is_gone_at_once_leaves_its_line() -> None:
 
 
 @pytest.mark.host
-async def test_a_log_resumes_with_the_very_next_line_under_the_same_number() -> None:
+async def test_a_log_resumes_with_the_next_line_and_the_same_numbers() -> None:
     unit = Unit()
     await unit.start("seq 1 50")
     await unit.ended()
@@ -107,7 +107,7 @@ async def test_a_log_resumes_with_the_very_next_line_under_the_same_number() -> 
 
 
 @pytest.mark.host
-async def test_a_short_log_that_is_read_at_once_is_what_history_shows() -> None:
+async def test_a_short_log_is_the_same_as_the_history() -> None:
     unit, other = Unit(), Unit()
     await other.start("echo other")
     await unit.start(
@@ -125,7 +125,7 @@ async def test_a_short_log_that_is_read_at_once_is_what_history_shows() -> None:
 
 
 @pytest.mark.host
-async def test_a_long_log_is_not_read_at_once() -> None:
+async def test_a_long_log_is_not_read_in_one_go() -> None:
     unit = Unit()
     await unit.start(f"seq 1 {2 * history.SHORT_ENTRIES}")
     await unit.ended()
@@ -136,7 +136,7 @@ async def test_a_long_log_is_not_read_at_once() -> None:
 
 
 @pytest.mark.host
-async def test_history_shows_what_there_is_and_does_not_wait() -> None:
+async def test_history_does_not_wait_for_more() -> None:
     unit = Unit()
     await unit.start("echo now; sleep 30")
     lines = await until(lambda: own(Journal().history(unit.name, LineNumbering(Position()))))
@@ -166,7 +166,7 @@ async def test_a_line_longer_than_journalctl_shows_is_whole() -> None:
 
 
 @pytest.mark.host
-async def test_a_unit_without_closing_entry_is_waited_for_and_then_given_up(
+async def test_a_missing_closing_entry_is_awaited_for_a_bounded_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(journal, "SETTLE_LIMIT", 0.5)
@@ -175,7 +175,7 @@ async def test_a_unit_without_closing_entry_is_waited_for_and_then_given_up(
 
 
 @pytest.mark.host
-async def test_another_units_lines_are_not_seen() -> None:
+async def test_lines_of_another_unit_are_not_seen() -> None:
     one, other = Unit(), Unit()
     await one.start("echo one")
     await other.start("echo other")

@@ -24,7 +24,7 @@ entries = st.lists(st.dictionaries(names, values, min_size=1, max_size=5), max_s
 
 
 @given(entries, st.data())
-def test_entries_survive_any_bytes_in_any_pieces(written: list[Fields], data: st.DataObject) -> None:
+def test_entries_are_parsed_from_any_bytes_in_any_pieces(written: list[Fields], data: st.DataObject) -> None:
     stream = b"".join(map(exported, written))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
     parser = ExportParser()
@@ -37,13 +37,13 @@ def test_a_value_is_read_byte_for_byte(value: bytes) -> None:
     assert ExportParser().feed(exported({"MESSAGE": value})) == [{"MESSAGE": value}]
 
 
-def test_an_entry_is_not_told_before_its_end() -> None:
+def test_an_entry_is_returned_when_it_is_complete() -> None:
     parser = ExportParser()
     assert parser.feed(b"MESSAGE=a\n") == []
     assert parser.feed(b"\n") == [{"MESSAGE": b"a"}]
 
 
-def test_an_entry_without_end_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_an_entry_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journalctl_module, "MAX_ENTRY", 1000)
     parser = ExportParser()
     parser.feed(b"x" * journalctl_module.READ_SIZE)
@@ -51,7 +51,7 @@ def test_an_entry_without_end_does_not_fill_the_memory(monkeypatch: pytest.Monke
         parser.feed(b"x" * journalctl_module.READ_SIZE)
 
 
-def test_an_entry_that_was_not_printed_to_its_end_is_told_apart_from_the_next() -> None:
+def test_an_incomplete_entry_is_separated_from_the_next() -> None:
     torn = b"__CURSOR=a\n__REALTIME_TIMESTAMP=1\n_BOOT_ID=b\nMESSAGE=half\n"
     usual = b"__CURSOR=c\n__REALTIME_TIMESTAMP=2\n_BOOT_ID=b\nMESSAGE=next\n\n"
     first, second = ExportParser().feed(torn + usual)
@@ -94,7 +94,7 @@ async def read_all() -> bytes:
         return b"".join([chunk async for chunk in chunks])
 
 
-async def test_a_journalctl_that_cannot_be_started_is_a_fault_of_the_host(
+async def test_a_journalctl_that_cannot_be_started_is_a_host_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -113,7 +113,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def test_what_cannot_be_listed_hides_no_file_of_the_journal(files: Path) -> None:
+def test_a_directory_that_cannot_be_listed_hides_no_other_file(files: Path) -> None:
     # Many: a directory's entries come in no order.
     for number in range(100):
         (files.parent / f"stray-{number}").touch()
@@ -124,7 +124,7 @@ def test_what_cannot_be_listed_hides_no_file_of_the_journal(files: Path) -> None
 
 
 @pytest.mark.parametrize("change", ["rm old", "mv old older", "touch new"])
-async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_again(
+async def test_journalctl_is_started_again_if_files_change_while_it_opens_them(
     change: str,
     files: Path,
     journalctl: Callable[[str], None],
@@ -140,7 +140,7 @@ async def test_a_journal_whose_files_change_while_they_are_opened_is_opened_agai
     assert await read_all() == b"whole\n"
 
 
-async def test_what_is_read_while_a_file_is_deleted_is_not_told(
+async def test_output_after_a_file_was_deleted_is_discarded(
     files: Path, journalctl: Callable[[str], None]
 ) -> None:
     read: list[bytes] = []
@@ -157,9 +157,7 @@ async def test_what_is_read_while_a_file_is_deleted_is_not_told(
     assert read == [b"good\n"]
 
 
-async def test_a_file_that_is_renamed_while_it_is_read_is_still_there(
-    files: Path, journalctl: Callable[[str], None]
-) -> None:
+async def test_a_renamed_file_is_not_a_deleted_one(files: Path, journalctl: Callable[[str], None]) -> None:
     journalctl(f"echo good; while [ -e {files}/old ]; do sleep 0.01; done; echo better")
     read: list[bytes] = []
     async with contextlib.aclosing(run_journalctl([])) as chunks:
@@ -171,7 +169,7 @@ async def test_a_file_that_is_renamed_while_it_is_read_is_still_there(
     assert read == [b"good\n", b"better\n"]
 
 
-def test_what_is_left_of_an_entry_at_the_end_is_torn() -> None:
+def test_an_incomplete_entry_at_the_end_is_marked() -> None:
     parser = ExportParser()
     assert parser.feed(b"__CURSOR=a\nMESSAGE=one\n\n__CURSOR=b\nMESSAGE=tw") == [
         {"__CURSOR": b"a", "MESSAGE": b"one"}
@@ -180,7 +178,7 @@ def test_what_is_left_of_an_entry_at_the_end_is_torn() -> None:
     assert ExportParser().end() == []
 
 
-async def test_a_journal_whose_files_never_rest_cannot_be_read(
+async def test_a_journal_that_changes_all_the_time_is_an_error(
     files: Path, journalctl: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journalctl_module, "START_PAUSE", 0.0)
@@ -190,7 +188,7 @@ async def test_a_journal_whose_files_never_rest_cannot_be_read(
         await read_all()
 
 
-async def test_a_reader_that_is_left_takes_its_journalctl_with_it(journalctl: Callable[[str], None]) -> None:
+async def test_leaving_a_reader_ends_its_journalctl(journalctl: Callable[[str], None]) -> None:
     journalctl("echo first; exec sleep 60")
     async with contextlib.aclosing(run_journalctl([])) as chunks:
         async for _ in chunks:

@@ -9,7 +9,7 @@ from agent.model.log import LogSource
 from tests.support.log_entries import BEGINNING, CURSOR, entry, restarts
 
 
-def test_a_position_reads_back_as_it_was_written() -> None:
+def test_a_position_is_read_back() -> None:
     position = Position(42, CURSOR)
     assert Position.parse(str(position)) == position
 
@@ -34,7 +34,7 @@ def test_a_position_reads_back_as_it_was_written() -> None:
         "1:" + "a" * 5000,
     ],
 )
-def test_an_event_id_that_journald_cannot_have_made_is_refused(event_id: str) -> None:
+def test_an_event_id_that_no_stream_has_is_refused(event_id: str) -> None:
     with pytest.raises(AgentError) as caught:
         Position.parse(event_id)
     assert caught.value.problem is Problem.INVALID_REQUEST
@@ -50,7 +50,7 @@ PAYLOAD = UNITS_OWN + b"/libpod-payload-" + b"0123456789abcdef" * 4
 
 def test_lines_are_numbered_from_the_position_on() -> None:
     numbering = LineNumbering(Position(7, "earlier"))
-    lines = numbering.take([entry(b"a"), entry(b"b")])
+    lines = numbering.number([entry(b"a"), entry(b"b")])
     assert [(line.number, line.text) for line in lines if isinstance(line, Line)] == [(8, b"a"), (9, b"b")]
     assert numbering.position == Position(9, CURSOR)
 
@@ -69,27 +69,27 @@ def test_lines_are_numbered_from_the_position_on() -> None:
         ({"_TRANSPORT": b"journal", "_COMM": b"systemd"}, LogSource.SYSTEM),
     ],
 )
-def test_a_line_says_whose_it_is(fields: dict[str, bytes], source: LogSource) -> None:
-    (line,) = LineNumbering(Position()).take([entry(**fields)])
+def test_a_line_has_its_source(fields: dict[str, bytes], source: LogSource) -> None:
+    (line,) = LineNumbering(Position()).number([entry(**fields)])
     assert isinstance(line, Line)
     assert line.source is source
 
 
-def test_the_container_id_that_podman_prints_takes_no_number() -> None:
+def test_podmans_container_id_is_not_a_line() -> None:
     numbering = LineNumbering(Position())
-    assert numbering.take([entry(b"0123456789abcdef" * 4, _COMM=b"podman", _SYSTEMD_CGROUP=RUNTIME)]) == []
+    assert numbering.number([entry(b"0123456789abcdef" * 4, _COMM=b"podman", _SYSTEMD_CGROUP=RUNTIME)]) == []
     assert numbering.position == Position(0, CURSOR)
-    assert len(numbering.take([entry(b"Error: no such image", _COMM=b"podman")])) == 1
+    assert len(numbering.number([entry(b"Error: no such image", _COMM=b"podman")])) == 1
 
 
-def test_a_job_that_prints_what_looks_like_a_container_id_keeps_its_line() -> None:
-    assert len(LineNumbering(Position()).take([entry(b"0123456789abcdef" * 4)])) == 1
+def test_a_job_may_print_what_looks_like_a_container_id() -> None:
+    assert len(LineNumbering(Position()).number([entry(b"0123456789abcdef" * 4)])) == 1
 
 
 @pytest.mark.parametrize(("dropped", "count"), [(b"17", 17), (b"", None), (b"many", None)])
-def test_what_journald_dropped_is_a_gap_with_its_count(dropped: bytes, count: int | None) -> None:
+def test_dropped_messages_are_a_gap_with_their_count(dropped: bytes, count: int | None) -> None:
     numbering = LineNumbering(Position(3, "earlier"))
-    (gap,) = numbering.take([entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver")])
+    (gap,) = numbering.number([entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver")])
     assert isinstance(gap, Gap)
     assert (gap.after, gap.dropped) == (3, count)
     assert numbering.position == Position(3, CURSOR)
@@ -106,50 +106,48 @@ def test_what_journald_dropped_is_a_gap_with_its_count(dropped: bytes, count: in
         ("bleu" + "blu", [5]),  # in its second attempt alone
     ],
 )
-def test_a_journald_that_was_killed_may_have_lost_lines_of_a_job_that_ran(
-    kinds: str, gaps: list[int]
-) -> None:
-    taken = LineNumbering(Position()).take(restarts(kinds))
+def test_a_killed_journald_is_a_gap_in_a_running_job(kinds: str, gaps: list[int]) -> None:
+    taken = LineNumbering(Position()).number(restarts(kinds))
     lines = [item for item in taken if isinstance(item, Line) and item.source is LogSource.JOB]
     assert len(lines) == kinds.count("l")
     assert [item.after for item in taken if isinstance(item, Gap)] == gaps
 
 
-def test_a_host_that_lost_its_power_leaves_one_gap_however_often_it_boots_again() -> None:
+def test_a_power_cut_is_one_gap_however_often_the_host_boots() -> None:
     numbering = LineNumbering(Position())
-    taken = [*numbering.take(restarts("bl")), *numbering.take(restarts("uu", boot="1" * 32))]
-    taken += numbering.take(restarts("u", boot="2" * 32))
+    taken = [*numbering.number(restarts("bl")), *numbering.number(restarts("uu", boot="1" * 32))]
+    taken += numbering.number(restarts("u", boot="2" * 32))
     assert [type(item) for item in taken] == [Line, Line, Gap]
 
 
-def test_a_line_has_the_very_bytes() -> None:
-    (line,) = LineNumbering(Position()).take([entry(b"a\xff\x1b[31m\rb")])
+def test_a_line_has_the_exact_bytes() -> None:
+    (line,) = LineNumbering(Position()).number([entry(b"a\xff\x1b[31m\rb")])
     assert isinstance(line, Line)
     assert line.text == b"a\xff\x1b[31m\rb"
 
 
-def test_a_line_that_journald_cut_says_so() -> None:
-    cut, rest = LineNumbering(Position()).take([entry(b"a", _LINE_BREAK=b"line-max"), entry(b"b")])
+def test_a_line_that_journald_cut_is_marked() -> None:
+    cut, rest = LineNumbering(Position()).number([entry(b"a", _LINE_BREAK=b"line-max"), entry(b"b")])
     assert isinstance(cut, Line)
     assert isinstance(rest, Line)
     assert (cut.continued, rest.continued) == (True, False)
 
 
-def test_the_closing_entry_is_noticed() -> None:
+def test_the_closing_entry_closes_the_log() -> None:
     numbering = LineNumbering(Position())
-    numbering.take([entry()])
+    numbering.number([entry()])
     assert not numbering.closed
-    numbering.take([entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger")])
+    numbering.number([entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger")])
     assert numbering.closed
 
 
-def test_a_job_that_is_tried_again_is_not_closed() -> None:
+def test_another_attempt_opens_the_log_again() -> None:
     numbering = LineNumbering(Position())
-    numbering.take([entry(MESSAGE_ID=ENDED), entry(MESSAGE_ID=BEGINNING)])
+    numbering.number([entry(MESSAGE_ID=ENDED), entry(MESSAGE_ID=BEGINNING)])
     assert not numbering.closed
 
 
 def test_a_closing_entry_cannot_be_printed() -> None:
     numbering = LineNumbering(Position())
-    numbering.take([entry(b"MESSAGE_ID=" + ENDED)])
+    numbering.number([entry(b"MESSAGE_ID=" + ENDED)])
     assert not numbering.closed

@@ -8,7 +8,7 @@ from agent.logs.subscription import Subscription
 from tests.support.log_entries import entry, texts
 
 
-async def test_a_follower_that_is_far_behind_is_not_at_the_end() -> None:
+async def test_a_slow_follower_is_not_at_the_end_while_lines_come() -> None:
     subscription = Subscription()
 
     async def print_slowly() -> None:

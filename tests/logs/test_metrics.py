@@ -15,7 +15,7 @@ TIME = datetime(2026, 1, 1, tzinfo=UTC)
 def after(*lines: str) -> Collector:
     collector = Collector()
     for line in lines:
-        collector.take(line.encode("utf-8", "surrogatepass"), 1_767_225_600_000)
+        collector.add(line.encode("utf-8", "surrogatepass"), 1_767_225_600_000)
     return collector
 
 
@@ -56,12 +56,12 @@ def test_the_last_progress_counts() -> None:
         "::metrics {}",
     ],
 )
-def test_a_line_that_is_not_quite_a_mark_is_an_ordinary_one(line: str) -> None:
+def test_a_malformed_mark_is_an_ordinary_line(line: str) -> None:
     collector = after(line)
     assert (collector.progress, collector.newest) == (None, {})
 
 
-def test_what_a_later_version_may_say_does_no_harm() -> None:
+def test_unknown_fields_of_a_mark_are_ignored() -> None:
     assert after('::progress {"done": 1, "total": 4, "unit": "trees"}').progress is not None
 
 
@@ -78,7 +78,7 @@ def test_a_point_without_a_step_is_counted() -> None:
 
 
 @pytest.mark.parametrize("count", [1, MAX_POINTS, MAX_POINTS + 1, MAX_POINTS + 2, 10 * MAX_POINTS, 12_345])
-def test_many_points_are_thinned_evenly_and_the_last_one_is_there(count: int) -> None:
+def test_many_points_are_thinned_evenly_and_the_last_one_is_kept(count: int) -> None:
     collector = after(*(f'::metric {{"name": "a", "value": {n}, "step": {n}}}' for n in range(count)))
     [series] = collector.metrics("a" * 12, complete=True).series
     assert series.count == count
@@ -90,7 +90,7 @@ def test_many_points_are_thinned_evenly_and_the_last_one_is_there(count: int) ->
     assert (series.every == 1) == (count <= MAX_POINTS)
 
 
-def test_metrics_of_too_many_names_are_counted_and_told() -> None:
+def test_metrics_beyond_the_bound_are_counted_as_refused() -> None:
     lines = [json.dumps({"name": f"m{n}", "value": n}) for n in range(MAX_SERIES + 5)]
     metrics = after(*(f"::metric {line}" for line in lines)).metrics("a" * 12, complete=True)
     assert (len(metrics.series), metrics.refused) == (MAX_SERIES, 5)

@@ -105,7 +105,7 @@ async def test_stored_metrics_of_an_ended_job_count_unless_they_are_damaged(tmp_
     path = paths_below(tmp_path)(job.job_id).metrics
     path.parent.mkdir()
     stored = Collector()
-    stored.take(mark(7).encode(), 1767225600123)
+    stored.add(mark(7).encode(), 1767225600123)
     write_metrics(path, stored.metrics(job.job_id, complete=True))
     assert await losses(reader(PrintedLines(mark(1)), OneRecord(job), tmp_path), job) == [7]
     path.write_text("")
@@ -128,7 +128,7 @@ async def test_a_log_is_followed_once_for_all_and_tried_again_after_a_failure(
     assert await losses(metrics, job) == []
 
 
-async def test_the_rest_of_a_line_that_journald_cut_is_not_a_line() -> None:
+async def test_the_rest_of_a_cut_line_is_not_a_mark() -> None:
     async def lines() -> Batches:
         cut = Line(1, 1767225600123, LogSource.JOB, b"a long line", "c1", continued=True)
         rest = Line(2, 1767225600123, LogSource.JOB, mark(1).encode(), "c2")

@@ -27,7 +27,7 @@ async def messages(subscription: Subscription) -> list[bytes]:
         return [each["MESSAGE"] for each in await subscription.get() or []]
 
 
-async def test_each_follower_gets_its_own_units_entries_and_no_others(journal: StandInJournal) -> None:
+async def test_a_follower_gets_the_entries_of_its_unit_only(journal: StandInJournal) -> None:
     reader = Tail(journal.open)
     journal.own.append(entry(1, b"before"))
     async with reader.subscribe(UNIT) as one, reader.subscribe(UNIT) as two, reader.subscribe(OTHER) as other:
@@ -39,7 +39,7 @@ async def test_each_follower_gets_its_own_units_entries_and_no_others(journal: S
         assert await messages(other) == [b"about other"]
 
 
-async def test_what_journald_says_of_itself_is_for_everybody(journal: StandInJournal) -> None:
+async def test_journalds_messages_about_itself_go_to_all_followers(journal: StandInJournal) -> None:
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as one, reader.subscribe(OTHER) as other:
         started = {"MESSAGE_ID": entries.JOURNALD_STARTED, "SYSLOG_IDENTIFIER": b"systemd-journald"}
@@ -48,7 +48,7 @@ async def test_what_journald_says_of_itself_is_for_everybody(journal: StandInJou
         assert await messages(other) == [b"Journal started"]
 
 
-async def test_the_journal_is_read_once_for_all_and_only_while_somebody_follows(
+async def test_the_journal_is_read_once_for_all_followers_and_only_for_them(
     journal: StandInJournal,
 ) -> None:
     reader = Tail(journal.open)
@@ -59,7 +59,7 @@ async def test_the_journal_is_read_once_for_all_and_only_while_somebody_follows(
         await until(lambda: journal.open_now == 0)
 
 
-async def test_what_journald_dropped_comes_before_the_line_that_came_after_it(
+async def test_dropped_lines_are_reported_in_order(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Tail(journal.open)
@@ -80,7 +80,7 @@ async def test_what_journald_dropped_comes_before_the_line_that_came_after_it(
     }
 
 
-async def test_a_follower_that_does_not_read_loses_its_place_and_delays_nobody(
+async def test_a_slow_follower_loses_entries_and_delays_nobody(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscription, "QUEUE_ENTRIES", 10)
@@ -106,7 +106,7 @@ async def test_a_queue_is_bounded_in_bytes(journal: StandInJournal, monkeypatch:
         assert (await messages(follower), follower.lost) == ([], True)
 
 
-async def test_a_journal_that_fails_is_opened_again_and_everybody_is_told_that_lines_may_be_missing(
+async def test_a_failed_journal_is_opened_again_and_all_followers_lose_entries(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "REOPEN_DELAY", 0.01)
@@ -120,7 +120,7 @@ async def test_a_journal_that_fails_is_opened_again_and_everybody_is_told_that_l
         assert await messages(one) == [b"again"]
 
 
-async def test_a_file_that_is_deleted_behind_the_reader_may_have_taken_lines_of_everybody(
+async def test_a_deleted_file_may_lose_entries_of_all_followers(
     journal: StandInJournal,
 ) -> None:
     reader = Tail(journal.open)
@@ -135,7 +135,7 @@ async def test_a_file_that_is_deleted_behind_the_reader_may_have_taken_lines_of_
         assert await messages(one) == [b"on"]
 
 
-async def test_a_journal_that_cannot_be_opened_is_said_so_and_tried_again_by_the_next() -> None:
+async def test_a_journal_that_cannot_be_opened_is_an_error_and_is_tried_again() -> None:
     journal, fails = StandInJournal(), True
 
     def open_reader(*matches: bytes) -> object:
@@ -157,7 +157,7 @@ async def test_a_journal_that_cannot_be_opened_is_said_so_and_tried_again_by_the
 
 
 @pytest.mark.host
-async def test_entries_come_one_by_one_as_they_are_written() -> None:
+async def test_entries_arrive_as_they_are_written() -> None:
     identifier = f"ml-job@{secrets.token_hex(6)}"
     async with Tail().subscribe(f"{identifier}.service") as follower:
         got: list[bytes] = []
@@ -169,7 +169,7 @@ async def test_entries_come_one_by_one_as_they_are_written() -> None:
 
 
 @pytest.mark.host
-async def test_an_account_without_any_entry_yet_gets_its_first() -> None:
+async def test_the_first_matching_entry_is_not_skipped() -> None:
     # Of a match that nothing has yet, sd_journal_next(3) would leave out the first entry behind the end.
     reader = tail.NewEntries(b"SYSLOG_IDENTIFIER=" + (name := secrets.token_hex(8).encode()))
     await run("systemd-cat", "-t", name.decode(), "echo", "first")

@@ -11,7 +11,7 @@ from agent.config import shipped
 
 
 @pytest.mark.parametrize(("main_process", "begins"), [("conmon", True), ("podman", False), (None, False)])
-def test_a_script_may_begin_when_systemd_watches_its_conmon(
+def test_the_script_may_start_when_systemd_watches_conmon(
     tmp_path: Path, main_process: str | None, begins: bool
 ) -> None:
     with contextlib.ExitStack() as stack:

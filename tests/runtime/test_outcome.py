@@ -53,13 +53,13 @@ def expected(words: tuple[str, str, str], started: bool, stopping: str | None, c
 
 
 @pytest.mark.parametrize("words", RECORDS, ids=" ".join)
-def test_every_record_has_one_true_outcome(words: tuple[str, str, str]) -> None:
+def test_each_record_has_one_outcome(words: tuple[str, str, str]) -> None:
     for started, stopping, cancelled in product((True, False), (None, "success", "timeout"), (True, False)):
         result = outcome(record(*words), started=started, stopping=stopping, cancelled=cancelled)
         assert (result.status, result.reason) == expected(words, started, stopping, cancelled)
 
 
-def test_only_a_started_job_that_exited_with_0_and_was_not_stopped_is_completed() -> None:
+def test_only_a_started_job_with_status_0_that_was_not_stopped_is_completed() -> None:
     for words, started, stopping in product(RECORDS, (True, False), (None, "success", "timeout")):
         result = outcome(record(*words), started=started, stopping=stopping, cancelled=False)
         if result.status is COMPLETED:
@@ -93,12 +93,12 @@ def test_the_agents_own_reason_counts_unless_the_job_ended_otherwise(
     assert result.reason is ends
 
 
-def test_a_job_that_the_agent_did_not_stop_has_no_excess(tmp_path: Path) -> None:
+def test_a_job_that_the_agent_did_not_stop_has_no_reason_of_the_agent(tmp_path: Path) -> None:
     assert read_excess(tmp_path / "over") is None
 
 
 @pytest.mark.parametrize("words", RECORDS, ids=" ".join)
-def test_a_job_that_failed_says_why_in_words(words: tuple[str, str, str]) -> None:
+def test_a_failed_job_has_a_message(words: tuple[str, str, str]) -> None:
     result = outcome(record(*words), started=True, stopping=None, cancelled=False)
     assert bool(result.message) == (result.status is FAILED)
 
@@ -116,7 +116,9 @@ def test_a_job_that_failed_says_why_in_words(words: tuple[str, str, str]) -> Non
         ("exited", "-1", None),
     ],
 )
-def test_an_exit_status_is_a_number_as_a_shell_gives_it(code: str, status: str, number: int | None) -> None:
+def test_an_exit_status_is_the_number_that_a_shell_reports(
+    code: str, status: str, number: int | None
+) -> None:
     assert record("x", code, status).exit_status == number
 
 
@@ -135,7 +137,7 @@ def test_a_missing_record_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "success exited 0", "a b c d e", "\0" * 4096])
-def test_a_damaged_record_proves_nothing(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ended"
     path.write_text(text)
     assert read_record(path) is None

@@ -55,7 +55,7 @@ def wrong(added: str) -> list[str]:
         "--secret site.license,type=mount",
     ],
 )
-def test_a_site_may_add_what_leaves_the_cage_whole(added: str) -> None:
+def test_a_site_may_add_options_that_do_not_weaken_isolation(added: str) -> None:
     assert wrong(added) == []
 
 
@@ -122,7 +122,7 @@ def test_a_site_may_add_what_leaves_the_cage_whole(added: str) -> None:
         ("--not-known-yet", "--not-known-yet"),
     ],
 )
-def test_what_would_open_it_is_named(added: str, named: str) -> None:
+def test_options_that_weaken_isolation_are_named(added: str, named: str) -> None:
     assert any(named in clause for clause in wrong(added)), wrong(added)
 
 
@@ -144,7 +144,7 @@ def test_what_would_open_it_is_named(added: str, named: str) -> None:
         "-v /var/lib/ml/b:/artifacts:rw",
     ],
 )
-def test_what_is_missing_is_named(part: str) -> None:
+def test_missing_options_are_named(part: str) -> None:
     assert part in COMMAND
     found = objections(COMMAND.format("").replace(part, "", 1), TERMS)
     assert len(found) == 1
@@ -161,16 +161,16 @@ def test_what_is_missing_is_named(part: str) -> None:
         COMMAND.format("").partition(" -d ")[0],
     ],
 )
-def test_what_is_no_whole_podman_run_is_refused(command: str) -> None:
+def test_an_incomplete_podman_run_is_refused(command: str) -> None:
     assert objections(command, TERMS) != []
 
 
-def test_podmans_own_options_are_looked_at_too() -> None:
+def test_global_options_are_checked() -> None:
     command = COMMAND.format("").replace("--events-backend=none", "--events-backend=none --runtime=/srv/crun")
     assert objections(command, TERMS) == ["it has --runtime"]
 
 
-def test_the_filter_lets_no_call_through_that_it_also_refuses() -> None:
+def test_the_filter_allows_no_call_that_it_also_refuses() -> None:
     rules = json.loads((shipped("quadlets") / SECCOMP).read_text("utf-8"))["syscalls"]
     by_action = {
         action: {name for rule in rules if rule["action"] == action for name in rule["names"]}

@@ -23,7 +23,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 COMPILED = (Path(__file__).parent / "quadlet/compiled.service").read_text("utf-8")
 
 
-def test_a_unit_with_all_its_flags_is_taken() -> None:
+def test_a_unit_with_all_options_is_accepted() -> None:
     verify(COMPILED, WITH_SECRETS)
 
 
@@ -59,9 +59,7 @@ def test_a_unit_with_all_its_flags_is_taken() -> None:
         ("ExecStart=", "#ExecStart=", "it has 0 ExecStart= lines"),
     ],
 )
-def test_a_compiled_unit_that_breaks_the_floor_is_refused_by_name(
-    before: str, after: str, wrong: str
-) -> None:
+def test_a_compiled_unit_with_weaker_isolation_is_refused(before: str, after: str, wrong: str) -> None:
     assert before in COMPILED
     with pytest.raises(AgentError) as caught:
         verify(COMPILED.replace(before, after), WITH_SECRETS)
@@ -69,7 +67,7 @@ def test_a_compiled_unit_that_breaks_the_floor_is_refused_by_name(
     assert wrong in caught.value.message
 
 
-def test_a_flag_behind_the_image_is_the_scripts_and_does_not_count() -> None:
+def test_options_behind_the_image_do_not_count() -> None:
     text = COMPILED.replace(" --read-only ", " ").rstrip() + " --read-only --privileged\n"
     with pytest.raises(AgentError) as caught:
         verify(text, WITH_SECRETS)
@@ -77,13 +75,13 @@ def test_a_flag_behind_the_image_is_the_scripts_and_does_not_count() -> None:
     assert "--privileged" not in caught.value.message
 
 
-def test_a_host_without_a_generator_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_generator_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quadlet, "GENERATORS", (Path("/nonexistent"),))
     with pytest.raises(AgentError, match=r"Install Podman 5\.3"):
         quadlet.generator()
 
 
-async def test_a_generator_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_generator_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stuck = tmp_path / "quadlet"
     stuck.write_text("#!/bin/sh\nexec sleep 60\n")
     stuck.chmod(0o755)
@@ -131,7 +129,7 @@ def policy(tmp_path: Path, text: str, name: str = "10-site") -> Path:
 
 
 @pytest.mark.host
-async def test_the_generator_merges_the_policy_and_the_job(tmp_path: Path) -> None:
+async def test_the_generator_merges_template_and_job(tmp_path: Path) -> None:
     text = await compiler(tmp_path).compile(WITH_SECRETS)
     assert f"\n{drop_in(WITH_SECRETS).partition('[Service]')[2].strip()}\n" in text
     assert text.endswith(record_section(WITH_SECRETS))
@@ -155,7 +153,7 @@ async def test_systemd_finds_nothing_wrong_with_a_compiled_unit(tmp_path: Path) 
 
 
 @pytest.mark.host
-async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> None:
+async def test_a_drop_in_is_merged(tmp_path: Path) -> None:
     site = policy(
         tmp_path,
         "[Container]\nTmpfs=/scratch:size=1g\nVolume=/srv/data:/data:ro\n[Service]\nTimeoutStopSec=5\n",
@@ -167,7 +165,7 @@ async def test_an_administrators_drop_in_changes_the_policy(tmp_path: Path) -> N
 
 
 @pytest.mark.host
-async def test_the_drop_in_that_the_documentation_shows_has_the_effect_that_it_says(tmp_path: Path) -> None:
+async def test_the_documented_drop_in_works(tmp_path: Path) -> None:
     document = (DOCS / "configuration.md").read_text("utf-8")
     example = document.partition("/ml-job@.container.d/50-site.conf\n")[2].partition("\nThe next job")[0]
     text = await compiler(tmp_path, policy(tmp_path, textwrap.dedent(example))).compile(PLAIN)
@@ -181,7 +179,7 @@ async def test_the_drop_in_that_the_documentation_shows_has_the_effect_that_it_s
 
 
 @pytest.mark.host
-async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generator_would_make(
+async def test_a_unit_that_differs_only_in_its_id_is_reused(
     tmp_path: Path, generated: Callable[[], list[str]]
 ) -> None:
     ids = ["abcdefghijkl", "mnopqrstuvwx"]
@@ -208,7 +206,7 @@ async def test_a_job_that_differs_in_its_id_alone_has_the_unit_that_the_generato
     ],
     ids=lambda changed: next(iter(changed)),
 )
-async def test_a_job_that_differs_in_more_is_compiled_anew(
+async def test_a_unit_that_differs_in_more_is_compiled(
     tmp_path: Path, generated: Callable[[], list[str]], changed: dict[str, Any]
 ) -> None:
     shared = compiler(tmp_path)
@@ -220,9 +218,7 @@ async def test_a_job_that_differs_in_more_is_compiled_anew(
 
 
 @pytest.mark.host
-async def test_the_next_job_follows_a_policy_that_changed(
-    tmp_path: Path, generated: Callable[[], list[str]]
-) -> None:
+async def test_the_next_job_uses_changed_drop_ins(tmp_path: Path, generated: Callable[[], list[str]]) -> None:
     site = policy(tmp_path, "[Service]\nTimeoutStopSec=5\n")
     shared = compiler(tmp_path, site)
     for patience in (5, 6):
@@ -237,14 +233,14 @@ async def test_the_next_job_follows_a_policy_that_changed(
 
 
 @pytest.mark.host
-async def test_the_jobs_own_limits_come_after_the_policy(tmp_path: Path) -> None:
+async def test_the_jobs_limits_override_drop_ins(tmp_path: Path) -> None:
     site = policy(tmp_path, "[Service]\nMemoryMax=infinity\n")
     lines = (await compiler(tmp_path, site).compile(PLAIN)).splitlines()
     assert [line for line in lines if line.startswith("MemoryMax=")][-1] == "MemoryMax=2147483648"
 
 
 @pytest.mark.host
-async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+async def test_a_sites_own_template_replaces_the_packaged_one(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
@@ -255,7 +251,7 @@ async def test_a_whole_template_takes_the_place_of_the_packaged_one(tmp_path: Pa
 
 
 @pytest.mark.host
-async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp_path: Path) -> None:
+async def test_a_sites_own_filter_replaces_the_packaged_one(tmp_path: Path) -> None:
     site = policy(tmp_path, "[Container]\nAddDevice=nvidia.com/gpu=all\n")
     (site / SECCOMP).write_text("{}")
     text = await compiler(tmp_path, site).compile(PLAIN)
@@ -293,9 +289,7 @@ async def test_a_filter_of_the_sites_own_takes_the_place_of_the_packaged_one(tmp
         ("[Container]\nSecret=key,type=env,target=KEY\n", "it has --secret key,type=env"),
     ],
 )
-async def test_a_drop_in_that_breaks_the_floor_stops_the_job_and_not_the_agent(
-    tmp_path: Path, text: str, wrong: str
-) -> None:
+async def test_a_drop_in_with_weaker_isolation_is_refused(tmp_path: Path, text: str, wrong: str) -> None:
     with pytest.raises(AgentError) as caught:
         await compiler(tmp_path, policy(tmp_path, text)).compile(PLAIN)
     assert wrong in caught.value.message
@@ -312,13 +306,13 @@ async def test_a_drop_in_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.host
-async def test_what_quadlet_says_of_a_malformed_drop_in_is_passed_on(tmp_path: Path) -> None:
+async def test_quadlets_error_about_a_drop_in_is_quoted(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"Quadlet refused the job's unit: .*NoSuchKey"):
         await compiler(tmp_path, policy(tmp_path, "[Container]\nNoSuchKey=1\n")).compile(PLAIN)
 
 
 @pytest.mark.host
-async def test_a_drop_in_that_quadlet_leaves_out_is_told(tmp_path: Path) -> None:
+async def test_a_drop_in_that_quadlet_ignores_is_reported(tmp_path: Path) -> None:
     site = policy(tmp_path, "[Container\nReadOnly=false\n")
     shared = compiler(tmp_path, site)
     await shared.compile(PLAIN)
@@ -330,7 +324,7 @@ async def test_a_drop_in_that_quadlet_leaves_out_is_told(tmp_path: Path) -> None
 
 
 @pytest.mark.host
-async def test_a_template_that_is_a_whole_unit_with_its_job_only_is_nothing_to_tell(tmp_path: Path) -> None:
+async def test_messages_about_an_incomplete_template_are_left_out(tmp_path: Path) -> None:
     packaged = (shipped("quadlets") / TEMPLATE).read_text("utf-8")
     (tmp_path / TEMPLATE).write_text(packaged.replace("Image=localhost/ml-runner:latest\n", ""))
     shared = compiler(tmp_path, tmp_path)

@@ -50,7 +50,7 @@ class Gauge:
         """
         rest, self._goes_on = self._goes_on, bool(line.continued)
         time = int(line.time.timestamp() * 1000)
-        return not rest and self._marks.take(line.text.encode("utf-8", "replace"), time)
+        return not rest and self._marks.add(line.text.encode("utf-8", "replace"), time)
 
     def text(self) -> str:
         """`━━━━━─────  50 %  30 of 60   loss 0.31 ▇▅▂▁`; empty before the first mark."""
