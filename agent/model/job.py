@@ -12,7 +12,7 @@ from ..errors import AgentError, Problem
 from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
-from .script import Ref
+from .ref import Ref
 
 MAX_LABELS = 32
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]

@@ -2,8 +2,6 @@
 
 from pydantic import ValidationError
 
-from .script import REF
-
 Location = tuple[int | str, ...]
 
 MISSING = "is missing"
@@ -27,6 +25,4 @@ def refusals(error: ValidationError, *, unknown: str) -> list[tuple[Location, st
 
 
 def _sentence(message: str) -> str:
-    if REF in message:  # pydantic would show the pattern
-        return "must be a branch, a tag or a commit"
     return message.removeprefix("Value error, ").replace("String should", "should")

@@ -1,17 +1,9 @@
 """Scripts of the repository and the parameters that they declare."""
 
 from enum import StrEnum
-from typing import Annotated
-
-from pydantic import (
-    Field,
-)
 
 from .base import Model, NetworkName, SecretName
 from .inputs import Limits, ParameterName
-
-REF = r"^[A-Za-z0-9][A-Za-z0-9._/-]*$"
-Ref = Annotated[str, Field(pattern=REF, max_length=255)]
 
 
 class ParameterType(StrEnum):
@@ -54,8 +46,17 @@ class Script(Model):
     limits: Limits = Limits()
 
 
+class LeftOut(Model):
+    """A file, link or submodule that cannot be run, or is missing from the job's /scripts, and why."""
+
+    path: str
+    reason: str
+
+
 class ScriptList(Model):
-    """The scripts that can be run at `commit`."""
+    """The scripts that can be run at `commit`, and what is left out: the first of `left_out_count` paths."""
 
     commit: str
     scripts: list[Script]
+    left_out: list[LeftOut] = []
+    left_out_count: int = 0

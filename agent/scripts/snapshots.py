@@ -1,22 +1,14 @@
-"""Snapshots of the scripts' repository: for each commit, a catalogue of scripts and a read-only tree.
-
-A tree has only regular files. A symbolic link to a file in the scripts' directory becomes a copy of the file.
-Other links and submodules are left out, so that nothing in a tree refers to anything outside it.
-"""
+"""Snapshots: the scripts of a commit as an immutable tree of files, and the catalogue of what can be run."""
 
 import asyncio
 import difflib
 import errno
 import os
-import posixpath
-import re
 import secrets
 import shutil
-import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,57 +16,32 @@ from typing import TypeVar
 from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
 from ..host.tasks import to_its_end
+from ..model.ref import is_object_id
 from ..model.script import Script, ScriptList
-from .declaration import DeclarationError, describe
-from .git import COMMIT_PATTERN, Entry, Repository
+from .catalogue import Catalogue, catalogue
+from .git import Entry, Repository
+from .layout import Layout, lay_out
 
 T = TypeVar("T")
 
-# No part begins with `.` or `_`: such files are helpers of scripts.
-SCRIPT_NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\.py")
+MAX_CATALOGUES = 32  # commits whose catalogue is kept in memory
+EXECUTABLE = 0o100  # of a mode: its owner may execute the file
 
-MAX_FILES = 20_000
-MAX_FILE_BYTES = 32 * 2**20  # one file at a time is in memory
-MAX_TREE_BYTES = 256 * 2**20
-MAX_LINK_BYTES = 4096  # PATH_MAX
-MAX_CATALOGUES = 32  # kept in memory
-
-MODE_LINK = "120000"
-MODE_EXECUTABLE = "100755"
-MODE_FILES = ("100644", "100664", MODE_EXECUTABLE)  # 100664: from before git 1.0
-
-PARTIAL = ".partial-"  # the prefix of a directory that is being written or deleted
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """The files of a snapshot by path, and the links that it leaves out."""
-
-    files: dict[str, Entry]
-    links: frozenset[str]
-
-
-@dataclass(frozen=True)
-class _Catalogue:
-    """The scripts of a commit by name, why some cannot be run, and the links that it leaves out."""
-
-    scripts: dict[str, Script]
-    malformed: dict[str, str]
-    links: frozenset[str]
+PARTIAL = ".partial-"  # how a directory is named that is being made, or deleted
 
 
 class Snapshots:
     """Snapshots of `directory` in the git repository at `repository`, kept below `root` by commit id.
 
     Commits are full ids as `resolve` returns them. Methods raise `AgentError`: host if the repository cannot
-    be read, storage-full if a tree cannot be written. A commit that git has dropped works if it has a tree.
+    be read, storage-full if a tree cannot be written.
     """
 
     def __init__(self, repository: Path, directory: str, root: Path) -> None:
         self._repository = Repository(repository)
         self._directory = directory
         self._root = root
-        self._catalogues: dict[str, _Catalogue] = {}
+        self._catalogues: dict[str, Catalogue] = {}
         self._reading = asyncio.Lock()
         self._extracting = asyncio.Lock()
 
@@ -83,12 +50,19 @@ class Snapshots:
 
         Raises `AgentError` (ref-not-found).
         """
-        commit = await asyncio.to_thread(self._repository.commit, "HEAD" if ref is None else ref)
-        if commit is None and ref is None:
-            raise AgentError(Problem.HOST, "The scripts' repository has no commit.", "Commit a script to it.")
-        if commit is None:
-            raise _no_commit("is no branch, tag or commit of the scripts' repository")
-        return commit
+        return await asyncio.to_thread(self._resolve, ref)
+
+    def _resolve(self, ref: str | None) -> str:
+        commit = self._repository.commit("HEAD" if ref is None else ref)
+        if commit is not None:
+            return commit
+        if ref is None:
+            raise AgentError(
+                Problem.HOST,
+                f"The scripts' repository {self._repository.path} {self._repository.why_no_head()}.",
+                "Commit a script to it, or check out a branch that has one.",
+            )
+        raise _no_commit(self._repository.why_no_commit(ref))
 
     async def tree(self, commit: str) -> Path:
         """The read-only directory with the files of a commit; the first call writes it.
@@ -104,7 +78,7 @@ class Snapshots:
         """The commits that have a tree."""
         if not self._root.is_dir():
             return []
-        return sorted(path.name for path in self._root.iterdir() if COMMIT_PATTERN.fullmatch(path.name))
+        return sorted(path.name for path in self._root.iterdir() if is_object_id(path.name))
 
     def retire(self, commit: str) -> None:
         """Takes a commit's tree out of use, at once. `sweep` deletes it; `tree` would write it again."""
@@ -123,12 +97,11 @@ class Snapshots:
 
     async def catalogue(self, commit: str) -> ScriptList:
         """All scripts that can be run at a commit, by name."""
-        catalogue = await self._catalogue(commit)
-        return ScriptList(commit=commit, scripts=list(catalogue.scripts.values()))
+        return (await self._catalogue(commit)).listing(commit)
 
-    async def malformed(self, commit: str) -> dict[str, str]:
-        """The malformed scripts of a commit: by name, why each is not in the catalogue."""
-        return (await self._catalogue(commit)).malformed
+    async def left_out(self, commit: str) -> dict[str, str]:
+        """Why a file, link or submodule of a commit is no script, or not in the tree, by its path."""
+        return (await self._catalogue(commit)).all_left_out()
 
     async def script(self, commit: str, script_name: str) -> Script:
         """A script by its name in the catalogue. The name is looked up, and never becomes a path.
@@ -147,60 +120,49 @@ class Snapshots:
             )
         raise _no_script(catalogue, script_name)
 
-    async def _catalogue(self, commit: str) -> _Catalogue:
+    async def _catalogue(self, commit: str) -> Catalogue:
         if (known := self._catalogues.get(commit)) is None:
             known = await _in_turn(self._reading, partial(self._remember_catalogue, commit))
         return known
 
-    def _remember_catalogue(self, commit: str) -> _Catalogue:
+    def _remember_catalogue(self, commit: str) -> Catalogue:
         if (known := self._catalogues.get(commit)) is None:
-            known = self._read_catalogue(commit)
+            known = catalogue(self._lay_out(commit), self._repository.blobs)
             if len(self._catalogues) >= MAX_CATALOGUES:
                 del self._catalogues[next(iter(self._catalogues))]
             self._catalogues[commit] = known
         return known
 
-    def _read_catalogue(self, commit: str) -> _Catalogue:
-        tree = self._root / _checked(commit)
-        if tree.is_dir() and self._repository.commit(commit) is None:
-            # Git has dropped the commit, but a script that has run must be able to run again.
-            with _storage("read"):
-                sizes = _sizes(tree)
-                _check_bounds(sizes)
-                names = _scripts(sizes)
-                return _described(names, ((tree / name).read_bytes() for name in names), frozenset())
-        listing = self._list(commit)
-        names = _scripts(listing.files)
-        blobs = self._repository.blobs(listing.files[name].oid for name in names)
-        return _described(names, blobs, listing.links)
-
-    def _list(self, commit: str) -> _Listing:
-        entries = self._repository.entries(commit, self._directory)
+    def _lay_out(self, commit: str) -> Layout:
+        entries = self._repository.entries(_checked(commit), self._directory)
         if entries is None:
-            raise _no_commit(f"has no directory {self._directory}")
-        files = {entry.path: entry for entry in entries if entry.mode in MODE_FILES}
-        links = [entry for entry in entries if entry.mode == MODE_LINK and entry.size <= MAX_LINK_BYTES]
-        targets = self._repository.blobs(link.oid for link in links)
-        copies: dict[str, Entry] = {}
-        for link, target in zip(links, targets, strict=True):
-            # The lookup is among regular files: a link to a link, or out of the directory, finds nothing.
-            place = posixpath.join(posixpath.dirname(link.path), os.fsdecode(target))
-            if source := files.get(posixpath.normpath(place)):
-                copies[link.path] = replace(source, path=link.path)
-        left_out = {entry.path for entry in entries if entry.mode == MODE_LINK} - copies.keys()
-        files |= copies
-        _check_bounds({path: entry.size for path, entry in files.items()})
-        return _Listing(files, frozenset(left_out))
+            raise self._no_directory(commit)
+        return lay_out(
+            entries, lambda links: map(os.fsdecode, self._repository.blobs(link.oid for link in links))
+        )
+
+    def _no_directory(self, commit: str) -> AgentError:
+        if self._repository.commit(commit) is None:
+            return _no_commit(self._repository.why_no_commit(commit))
+        kind = self._repository.kind(commit, self._directory)
+        what = f"has a {kind} where a directory {self._directory} is expected"
+        why = what if kind else f"has no directory {self._directory}"
+        return AgentError(
+            Problem.REF_NOT_FOUND,
+            f"Commit {commit[:12]} of the scripts' repository {why}.",
+            "Run a commit that has the directory, or have the operator set scripts.directory.",
+            (FieldError("ref", why),),
+        )
 
     def _extract(self, commit: str) -> None:
         with _storage(), _exclusive(self._root):
             if (self._root / commit).is_dir():
                 return
             _sweep(self._root)
-            listing = self._list(commit)
+            layout = self._lay_out(commit)
             partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self._root))
             try:
-                self._write(partial, list(listing.files.values()))
+                self._write(partial, list(layout.files.values()))
                 partial.rename(self._root / commit)
             except BaseException:
                 _delete(partial)
@@ -215,7 +177,7 @@ class Snapshots:
                 with open(path, "xb") as file:
                     file.write(data)
                     file.flush()
-                    os.fchmod(file.fileno(), 0o555 if entry.mode == MODE_EXECUTABLE else 0o444)
+                    os.fchmod(file.fileno(), 0o555 if int(entry.mode, 8) & EXECUTABLE else 0o444)
                     os.fsync(file.fileno())
         for directory, _, _ in os.walk(tree, topdown=False):
             os.chmod(directory, 0o555)  # noqa: S103 (nobody writes into a snapshot)
@@ -242,39 +204,8 @@ async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
     return await to_its_end(locked())
 
 
-def _scripts(files: Iterable[str]) -> list[str]:
-    return sorted(filter(SCRIPT_NAME.fullmatch, files))
-
-
-def _described(names: list[str], contents: Iterable[bytes], links: frozenset[str]) -> _Catalogue:
-    scripts: dict[str, Script] = {}
-    malformed: dict[str, str] = {}
-    for name, data in zip(names, contents, strict=True):
-        try:
-            scripts[name] = describe(name, data)
-        except DeclarationError as error:
-            malformed[name] = str(error)
-    return _Catalogue(scripts, malformed, links)
-
-
-def _sizes(tree: Path) -> dict[str, int]:
-    """The size in bytes of each regular file of a tree. Raises `OSError` if the tree is retired meanwhile."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    sizes: dict[str, int] = {}
-    for directory, _, names in os.walk(tree, onerror=fail):
-        for name in names:
-            path = os.path.join(directory, name)
-            status = os.lstat(path)
-            if stat.S_ISREG(status.st_mode):
-                sizes[os.path.relpath(path, tree)] = status.st_size
-    return sizes
-
-
 def _checked(commit: str) -> str:
-    if not COMMIT_PATTERN.fullmatch(commit):
+    if not is_object_id(commit):
         raise _no_commit("must be a full commit id here")
     return commit
 
@@ -283,49 +214,23 @@ def _no_commit(why: str) -> AgentError:
     return AgentError(
         Problem.REF_NOT_FOUND,
         "There are no scripts at this ref.",
-        "Leave `ref` out to use the current commit.",
+        "Give a branch, a tag or the id of a commit, or leave `ref` out to use the current commit.",
         (FieldError("ref", why),),
     )
 
 
-def _no_script(catalogue: _Catalogue, name: str) -> AgentError:
+def _no_script(catalogue: Catalogue, name: str) -> AgentError:
     folded = {known.casefold(): known for known in catalogue.scripts}
     near = difflib.get_close_matches(name.casefold(), folded, n=3)
     hint = f"Did you mean {' or '.join(folded[match] for match in near)}?" if near else ""
-    if name in catalogue.links:
-        hint = "It is a symbolic link to something other than a file in the scripts' directory."
+    if why := catalogue.left_out.get(name):
+        hint = f"It {why}."
     return AgentError(
         Problem.SCRIPT_NOT_FOUND,
         f"There is no script {name!a} at this commit.",  # !a: a look-alike shows
         hint or "See which scripts there are: GET /scripts, or `ml-job scripts`.",
         (FieldError("script_name", "is no script of the repository"),),
     )
-
-
-def _check_bounds(sizes: dict[str, int]) -> None:
-    total = sum(sizes.values())
-    largest = max(sizes, key=lambda path: sizes[path], default=None)
-    problem = None
-    if len(sizes) > MAX_FILES:
-        problem = f"has {len(sizes)} files below the scripts' directory; at most {MAX_FILES} are allowed"
-    elif total > MAX_TREE_BYTES:
-        problem = f"has {total} bytes below the scripts' directory; at most {MAX_TREE_BYTES} are allowed"
-    elif largest is not None and sizes[largest] > MAX_FILE_BYTES:
-        problem = f"has {largest!a} with {sizes[largest]} bytes; at most {MAX_FILE_BYTES} are allowed"
-    elif unsafe := next((path for path in sizes if not _is_beneath(path)), None):
-        problem = f"names a file outside its directory: {unsafe!a}"
-    if problem:
-        raise AgentError(
-            Problem.INVALID_REQUEST,
-            "The scripts of this commit cannot be used.",
-            "Keep data out of the scripts' directory, and use another commit.",
-            (FieldError("ref", problem),),
-        )
-
-
-def _is_beneath(path: str) -> bool:
-    """Git itself writes no other paths, but a tree object made by hand can have any."""
-    return not {"", ".", ".."} & set(path.split("/"))
 
 
 @contextmanager
@@ -337,14 +242,14 @@ def _exclusive(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _storage(action: str = "written") -> Iterator[None]:
+def _storage() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise AgentError(
             Problem.STORAGE_FULL if full else Problem.HOST,
-            f"The snapshot of the scripts cannot be {action}: {error.strerror}.",
+            f"The snapshot of the scripts cannot be written: {error.strerror}.",
             "Make room in the agent's state directory." if full else "Check the agent's state directory.",
         ) from error
 

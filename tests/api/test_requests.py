@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.api.server.requests import validate
-from agent.errors import AgentError, FieldError, Problem
+from agent.errors import AgentError, Problem
 from agent.model.job import JobRequest
 
 from .conftest import Answer, Client, Served
@@ -113,7 +113,7 @@ async def test_two_parameters_that_would_be_one_variable_are_refused(served: Ser
         ({"script": "succeed.py"}, "script"),
         ({"owner": "bob"}, "owner"),
         ({"image": "evil"}, "image"),
-        ({"ref": "--upload-pack=id"}, "ref"),
+        ({"ref": "HEAD^"}, "ref"),
         ({"ref": "a b"}, "ref"),
         ({"ref": "a\n"}, "ref"),
         ({"name": "a\nb"}, "name"),
@@ -135,10 +135,21 @@ async def test_a_field_that_is_unknown_or_out_of_bounds_is_named(
     await refused(served, await alice.post("/jobs", body(**fields)), 422, "invalid-request", name)
 
 
-def test_a_ref_that_is_no_plain_name_is_refused_with_what_is_taken() -> None:
+@pytest.mark.parametrize(
+    ("ref", "why"),
+    [
+        ("HEAD~1", "must not have a space, a control character or one of ~^:?*[\\"),
+        ("", "must not be empty; leave it out to run the current commit"),
+        ("a" * 256, "must have at most 255 characters"),
+    ],
+)
+def test_a_ref_that_is_no_name_is_refused_with_what_is_taken(ref: str, why: str) -> None:
     with pytest.raises(AgentError) as caught:
-        validate(JobRequest, body(ref="HEAD~1"))
-    assert caught.value.fields == (FieldError("ref", "must be a branch, a tag or a commit"),)
+        validate(JobRequest, body(ref=ref))
+    (field,) = caught.value.fields
+    assert field.field == "ref"
+    assert field.message.startswith(why)
+    assert not ref or field.message.endswith("; give the id of the commit instead")
 
 
 async def test_a_missing_script_name_is_named(served: Served, alice: Client) -> None:
@@ -146,8 +157,9 @@ async def test_a_missing_script_name_is_named(served: Served, alice: Client) -> 
     await refused(served, answer, 422, "invalid-request", "script_name")
 
 
-async def test_a_ref_that_is_not_there_is_named(served: Served, alice: Client) -> None:
-    await refused(served, await alice.post("/jobs", body(ref="no/such")), 422, "ref-not-found", "ref")
+@pytest.mark.parametrize("ref", ["no/such", "--upload-pack=id", "--all", "a..b", "größe"])
+async def test_a_ref_that_is_not_there_is_named(served: Served, alice: Client, ref: str) -> None:
+    await refused(served, await alice.post("/jobs", body(ref=ref)), 422, "ref-not-found", "ref")
 
 
 async def test_what_a_script_does_not_declare_is_refused(served: Served, alice: Client) -> None:
@@ -289,7 +301,7 @@ async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
         ("/jobs?script=%00", "script"),
         ("/jobs?script=%0A", "script"),
         ("/jobs?owner=Alice", "owner"),
-        ("/scripts?ref=--all", "ref"),
+        ("/scripts?ref=HEAD~1", "ref"),
         ("/scripts?commit=HEAD", "commit"),
         ("/jobs/{job}/logs?until=0.5", "until"),
         ("/jobs/{job}/logs?until=1767225600", "until"),

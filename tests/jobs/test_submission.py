@@ -92,13 +92,12 @@ async def test_a_repeated_key_returns_the_same_job_even_if_the_script_is_gone(sc
     assert caught.value.problem is Problem.IDEMPOTENCY_MISMATCH
 
 
-async def test_a_rerun_works_although_the_repository_has_dropped_the_commit(scene: Scene) -> None:
+async def test_a_rerun_is_refused_once_the_repository_has_dropped_the_commit(scene: Scene) -> None:
     job = await submit(scene.jobs())
     drop_last_commit(scene.settings.scripts.repository)
-    again = await scene.jobs().submission.rerun("alice", job, Rerun())
-    assert (again.commit, again.script_sha256) == (job.commit, job.script_sha256)
-    async with driving(scene.jobs()):
-        await until(lambda: {job.unit, again.unit} == set(scene.units.started))
+    with pytest.raises(AgentError) as caught:
+        await scene.jobs().submission.rerun("alice", job, Rerun())
+    assert caught.value.problem is Problem.REF_NOT_FOUND
 
 
 @pytest.mark.parametrize("later", [False, True])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.scripts import git as git_module
+from agent.scripts import plumbing
 from agent.scripts.git import Repository
 from tests.support.git_repository import commit, git
 
@@ -163,15 +163,15 @@ def test_a_repository_without_a_head_is_unreadable(work_tree: Path, head: str) -
 
 
 def test_a_branch_that_is_a_pipe_or_a_link_is_not_read(work_tree: Path) -> None:
-    assert Repository(work_tree).plain_head() == git(work_tree, "rev-parse", "HEAD")
+    assert Repository(work_tree).checked_out().commit == git(work_tree, "rev-parse", "HEAD")
     branch = work_tree / ".git/refs/heads/main"
     branch.unlink()
     os.mkfifo(branch)
-    assert Repository(work_tree).plain_head() is None
+    assert Repository(work_tree).checked_out().commit is None
     branch.unlink()
     branch.symlink_to(work_tree / "commit")
     (work_tree / "commit").write_text("0" * 40 + "\n")
-    assert Repository(work_tree).plain_head() is None
+    assert Repository(work_tree).checked_out().commit is None
 
 
 def test_a_tag_of_a_tree_is_no_commit(work_tree: Path) -> None:
@@ -282,7 +282,7 @@ def test_git_ends_when_only_some_blobs_are_read(work_tree: Path) -> None:
 def test_the_timeout_does_not_count_while_the_caller_uses_a_blob(
     work_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(git_module, "TIMEOUT", 3)
+    monkeypatch.setattr(plumbing, "TIMEOUT", 3)
     blob = git(work_tree, "rev-parse", "HEAD:scripts/train.py")
     for _ in Repository(work_tree).blobs([blob] * 3):
         # Waits out whatever part of git's timeout still runs.
@@ -304,9 +304,9 @@ def test_a_git_that_does_not_answer_times_out(
     work_tree: Path, false_git: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     false_git.write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr(git_module, "TIMEOUT", 0.1)
+    monkeypatch.setattr(plumbing, "TIMEOUT", 0.1)
     repository = Repository(work_tree)
-    with pytest.raises(AgentError, match="ended early"):
+    with pytest.raises(AgentError, match="longer than"):
         list(repository.blobs(["1" * 40]))
     with pytest.raises(AgentError, match="longer than"):
         repository.entries("1" * 40, "scripts")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.scripts import layout
 from agent.scripts import snapshots as snapshots_module
 from agent.scripts.git import Repository
 from agent.scripts.snapshots import PARTIAL, Snapshots
@@ -122,7 +123,7 @@ async def test_files_have_the_committed_bytes_despite_attributes_and_filters(
     assert contents(tree).items() >= expected.items()
 
 
-async def test_only_links_to_files_of_the_directory_become_copies(
+async def test_links_within_the_directory_are_copies_and_others_are_left_out_with_the_reason(
     snapshots: Snapshots, repository: Path
 ) -> None:
     links = {
@@ -138,19 +139,29 @@ async def test_only_links_to_files_of_the_directory_become_copies(
     }
     for name, target in links.items():
         (repository / "scripts" / name).symlink_to(target)
-    commit(repository)
-    tree = await snapshots.tree(await snapshots.resolve())
+    current = commit(repository)
+    tree = await snapshots.tree(current)
     assert contents(tree).keys() == {
         "_common.py",
         "train_churn_model.py",
         "churn/explore.py",
+        "chain.py",
         "copy.py",
         "churn/up.py",
+        "directory/explore.py",
+        "directory/up.py",
     }
     assert not [path for path in tree.rglob("*") if path.is_symlink()]
-    assert "copy.py" in await names(snapshots)
-    with pytest.raises(AgentError, match="symbolic link") as caught:
-        await snapshots.script(await snapshots.resolve(), "outside.py")
+    assert {"chain.py", "copy.py", "directory/up.py"} <= set(await names(snapshots))
+    assert await snapshots.left_out(current) == {
+        "absolute.py": "is a link to /etc/passwd: it leads out of the scripts' directory",
+        "around.py": "is a link to ../scripts/train_churn_model.py: it leads out of the scripts' directory",
+        "dangling.py": "is a link to nothing.py: nothing is there",
+        "itself.py": "is a link to itself.py: it leads in a circle",
+        "outside.py": "is a link to ../README.md: it leads out of the scripts' directory",
+    }
+    with pytest.raises(AgentError, match=r"is a link to \.\./README.md") as caught:
+        await snapshots.script(current, "outside.py")
     assert caught.value.problem is Problem.SCRIPT_NOT_FOUND
 
 
@@ -159,6 +170,9 @@ async def test_a_submodule_is_left_out(snapshots: Snapshots, repository: Path) -
     git(repository, "commit", "-q", "-m", "submodule")
     tree = await snapshots.tree(await snapshots.resolve())
     assert not (tree / "module").exists()
+    assert await snapshots.left_out(await snapshots.resolve()) == {
+        "module": "is a submodule: its files are in another repository"
+    }
 
 
 async def test_a_tree_made_by_hand_cannot_write_outside_itself(
@@ -180,13 +194,13 @@ async def test_a_tree_made_by_hand_cannot_write_outside_itself(
     [
         ("MAX_FILES", 2, "has 3 files"),
         ("MAX_TREE_BYTES", 20, "bytes below the scripts' directory; at most 20"),
-        ("MAX_FILE_BYTES", 20, "has 'train_churn_model.py' with"),
+        ("MAX_FILE_BYTES", 20, "has train_churn_model.py with"),
     ],
 )
 async def test_a_commit_past_a_bound_is_refused_before_anything_is_written(
     snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, complaint: str
 ) -> None:
-    monkeypatch.setattr(snapshots_module, bound, value)
+    monkeypatch.setattr(layout, bound, value)
     current = await snapshots.resolve()
     for call in (snapshots.catalogue, snapshots.tree):
         with pytest.raises(AgentError, match=complaint) as caught:
@@ -373,46 +387,15 @@ async def test_a_catalogue_is_read_once_per_commit(
     assert await snapshots.script(first, "train_churn_model.py") is not script
 
 
-async def test_a_commit_that_git_has_dropped_is_catalogued_from_its_tree(
-    snapshots: Snapshots, repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (repository / "scripts/bad.py").write_text("# /// ml-job\n# ///\n# /// ml-job\n# ///\n")
-    (repository / "scripts/copy.py").symlink_to("train_churn_model.py")
-    (repository / "scripts/outside.py").symlink_to("../README.md")
-    current = commit(repository)
-    known, tree = await snapshots.catalogue(current), await snapshots.tree(current)
-    tree.chmod(0o755)
-    (tree / "link.py").symlink_to("train_churn_model.py")  # as no snapshot is made
-    os.mkfifo(tree / "pipe.py")
-    drop_last_commit(repository)
-    later = Snapshots(repository, "scripts", root)
-    assert await later.catalogue(current) == known
-    with pytest.raises(AgentError, match="only one ml-job block"):
-        await later.script(current, "bad.py")
-    monkeypatch.setattr(snapshots_module, "MAX_FILES", 2)
-    with pytest.raises(AgentError, match="at most 2"):
-        await Snapshots(repository, "scripts", root).catalogue(current)
-    later.retire(current)
-    with pytest.raises(AgentError) as caught:
-        await Snapshots(repository, "scripts", root).catalogue(current)
-    assert caught.value.problem is Problem.REF_NOT_FOUND
-
-
-async def test_a_tree_retired_while_it_is_read_gives_no_partial_catalogue(
-    snapshots: Snapshots, repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_commit_that_git_has_dropped_is_none_whatever_is_left_of_its_tree(
+    snapshots: Snapshots, repository: Path, root: Path
 ) -> None:
     current = await snapshots.resolve()
     await snapshots.tree(current)
     drop_last_commit(repository)
-    ask = Repository.commit
-
-    def retired(self: Repository, ref: str) -> str | None:
-        snapshots.retire(ref)
-        return ask(self, ref)
-
-    monkeypatch.setattr(Repository, "commit", retired)
-    with pytest.raises(AgentError, match="cannot be read"):
-        await snapshots.catalogue(current)
+    with pytest.raises(AgentError) as caught:
+        await Snapshots(repository, "scripts", root).catalogue(current)
+    assert caught.value.problem is Problem.REF_NOT_FOUND
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ PASSED_OVER: Counter[str] = Counter()
 # problem's code, the field, and how the message begins.
 BEYOND_A_SCHEMA = (
     ("script-not-found", "script_name", "is no script"),
-    ("ref-not-found", "ref", "is no branch, tag or commit"),
+    ("ref-not-found", "ref", "is no "),  # branch, tag or commit that is there, or name that git allows
     ("idempotency-mismatch", "Idempotency-Key", "was used for a different body"),
     ("invalid-request", "hyperparameters", "must have "),  # so many bytes at the most, together
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable

@@ -93,6 +93,7 @@ class StandIn:
     files: dict[str, bytes] = field(default_factory=dict)
     plain_log: bytes = b""
     manifest_changes: dict[str, object] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
 
     def paths(self, method: str = "GET") -> list[str]:
@@ -203,7 +204,10 @@ class StandIn:
         parameter = {"name": "depth", "type": "integer", "default": "3", "minimum": 1, "required": False}
         parameter["maximum"] = 1e6
         entry = {"script_name": "train.py", "description": "Trains.", "sha256": "d" * 64, "network": "none"}
-        return web.json_response({"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]})
+        listing = {"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]}
+        if self.left_out:
+            listing |= {"left_out": self.left_out[:100], "left_out_count": len(self.left_out)}
+        return web.json_response(listing)
 
     async def _secrets(self, _: web.Request) -> web.Response:
         return web.json_response({"secrets": [secret("shared", user=None), secret("api")]})

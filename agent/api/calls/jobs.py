@@ -8,7 +8,7 @@ from pydantic import Field
 from ...model.base import Model, Text, UserName
 from ...model.certificate import SigningRequest
 from ...model.job import JobRequest, JobState, Rerun
-from ...model.script import Ref
+from ...model.ref import Ref
 from ..access import JOB, check_owner, check_priority, visible_owner
 from ..keys import BACKEND, CERTIFICATES
 from ..server.identity import CALLER, PRINCIPAL, peer_certificate

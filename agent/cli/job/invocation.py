@@ -32,9 +32,19 @@ JobArgument = Annotated[
         metavar="JOB", help="A job's id, the first four or more characters of a recent one, or @last."
     ),
 ]
+
+
+def _ref(text: str) -> str:
+    if not text:  # a variable of a script that is not set must not run something else
+        raise typer.BadParameter("must not be empty; leave it out to run the current commit")
+    return text
+
+
 RefOption = Annotated[
     str | None,
-    typer.Option("--ref", metavar="REF", help="Use this commit, tag or branch, not the current commit."),
+    typer.Option(
+        "--ref", parser=_ref, metavar="REF", help="Use this commit, tag or branch, not the current commit."
+    ),
 ]
 
 Work = Callable[[Api, Screen], Awaitable[int | None]]

@@ -14,6 +14,7 @@ from .http import Api, decode
 from .invocation import RefOption, command
 from .render import limits_text
 
+MAX_LEFT_OUT = 20  # that a person is told of
 SCRIPT_COLUMNS = (Column("SCRIPT", style="bold"), Column("PARAMETERS"), Column("DESCRIPTION"))
 PARAMETER_COLUMNS = (
     Column("PARAMETER", style="bold"),
@@ -44,6 +45,7 @@ async def show_scripts(
             screen.json(value)
         else:
             script_table(screen, listing)
+            _remark_left_out(screen, listing)
         return
     script = _find(listing, name)
     if as_json:
@@ -60,6 +62,9 @@ def _find(listing: ScriptList, name: str) -> Script:
         name, [script.script_name for script in listing.scripts], n=1, cutoff=0.5
     )
     hint = f"Did you mean {near[0]}?" if near else "`ml-job scripts` lists them."
+    for each in listing.left_out:
+        if each.path == name:
+            hint = f"It {each.reason}."
     raise Failure(f"There is no script {name!r} at commit {listing.commit[:12]}.", hint)
 
 
@@ -69,6 +74,15 @@ def script_table(screen: Screen, scripts: ScriptList) -> None:
         SCRIPT_COLUMNS,
         [[script.script_name, _parameter_names(script), script.description] for script in scripts.scripts],
     )
+
+
+def _remark_left_out(screen: Screen, scripts: ScriptList) -> None:
+    """What is not in the table although its author may expect it."""
+    shown = scripts.left_out[:MAX_LEFT_OUT]
+    for each in shown:
+        screen.remark(f"ml-job: left out: {each.path} {each.reason}", style="yellow")
+    if (more := scripts.left_out_count - len(shown)) > 0:
+        screen.remark(f"ml-job: left out: {more} more; --json names up to 100", style="yellow")
 
 
 def _parameter_names(script: Script) -> str:

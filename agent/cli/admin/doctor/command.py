@@ -2,19 +2,21 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 
 import typer
 from rich.text import Text
 
 from ....config import Settings
 from ....config_files import load
+from ....errors import AgentError
 from ....host.podman import Podman
 from ...failure import EXIT_FAILURE
 from ...options import JsonOption
 from ...terminal import Screen
 from ...text import visible
-from . import certificates, host, jobs
+from . import certificates, host, jobs, scripts
 from .findings import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -51,19 +53,47 @@ def _print(screen: Screen, finding: Finding) -> None:
 
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Every finding, in the order in which an administrator would fix things."""
-    yield await host.systemd()
-    yield await host.manager()
-    yield await host.linger()
     async with Podman(settings.podman_socket) as podman:
-        async for finding in jobs.podman(settings, podman):
+        checks = (
+            ("systemd", _one(host.systemd)),
+            ("user manager", _one(host.manager)),
+            ("linger", _one(host.linger)),
+            ("podman", jobs.podman(settings, podman)),
+            ("scripts", scripts.scripts(settings, podman)),
+            ("quadlet", _one(partial(jobs.quadlet, settings))),
+            ("journal", host.journal()),
+            ("clock", _one(host.clock)),
+            ("disk", _one(partial(host.disk, settings))),
+            ("server certificate", _each(partial(certificates.server, settings))),
+            ("clients", certificates.clients(settings)),
+            ("socket", _one(partial(host.socket, settings))),
+        )
+        for subject, findings in checks:
+            async for finding in guarded(subject, findings):
+                yield finding
+
+
+async def guarded(subject: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+    """The findings of one check. A check that fails is a finding, and does not stop the other checks."""
+    try:
+        async for finding in findings:
             yield finding
-    yield await jobs.quadlet(settings)
-    async for finding in host.journal():
+    except Exception as error:
+        why = error.message if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
+        remedy = (isinstance(error, AgentError) and error.hint) or "Report this: the check itself failed."
+        yield Finding(
+            subject,
+            Level.FAIL,
+            f"cannot be checked: {why}",
+            remedy or "Report this: the check itself failed.",
+        )
+
+
+async def _one(check: Callable[[], Finding | Awaitable[Finding]]) -> AsyncIterator[Finding]:
+    found = check()
+    yield found if isinstance(found, Finding) else await found
+
+
+async def _each(check: Callable[[], Iterable[Finding]]) -> AsyncIterator[Finding]:
+    for finding in check():
         yield finding
-    yield await host.clock()
-    yield host.disk(settings)
-    for finding in certificates.server(settings):
-        yield finding
-    async for finding in certificates.clients(settings):
-        yield finding
-    yield await host.socket(settings)

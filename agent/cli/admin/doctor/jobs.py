@@ -1,4 +1,4 @@
-"""The doctor's checks of what jobs need: Podman, the image, the scripts, and units that compile."""
+"""The doctor's checks of what jobs need: Podman, the image, and units that compile."""
 
 import getpass
 import tempfile
@@ -7,13 +7,12 @@ from pathlib import Path
 
 from ....config import Settings, shipped
 from ....errors import AgentError
-from ....host.podman import Host, Podman, Secret
+from ....host.podman import Host, Podman
 from ....model.base import new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import JobUnit
-from ....scripts.snapshots import Snapshots
-from .findings import Finding, Level, declared_secrets, ignored_lines, judge, undefined_networks, version_of
+from .findings import Finding, Level, ignored_lines, judge, version_of
 from .host import output
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
@@ -23,7 +22,7 @@ _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "Th
 
 
 async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
-    """Podman itself, the account's ids and controllers, the image, and the scripts with their secrets."""
+    """Podman itself, the account's ids and controllers, and the image."""
     try:
         host = await podman.host()
     except AgentError as error:
@@ -44,8 +43,6 @@ async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
         seen=f"{settings.jobs.image} {image.digest[:19] if image else 'is missing'}",
         remedy="`systemctl --user start ml-runner-build.service` builds the image that is shipped.",
     )
-    async for finding in scripts(settings, await podman.secrets()):
-        yield finding
 
 
 def _account(host: Host) -> Iterable[Finding]:
@@ -66,31 +63,6 @@ def _account(host: Host) -> Iterable[Finding]:
         remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
         otherwise=Level.WARN,
     )
-
-
-async def scripts(settings: Settings, secrets: list[Secret]) -> AsyncIterator[Finding]:
-    """The repository of scripts, scripts that cannot be listed, and the secrets and networks they declare."""
-    repository = settings.scripts.repository
-    snapshots = Snapshots(repository, settings.scripts.directory, settings.snapshots_directory)
-    try:
-        catalogue = await snapshots.catalogue(await snapshots.resolve())
-    except AgentError as error:
-        yield Finding("scripts", Level.FAIL, error.message, error.hint)
-        return
-    yield judge(
-        "scripts",
-        good=bool(catalogue.scripts),
-        seen=f"{len(catalogue.scripts)} in {repository} at {catalogue.commit[:12]}",
-        remedy=f"Commit a script to {settings.scripts.directory}/.",
-        otherwise=Level.WARN,
-    )
-    for name, why in (await snapshots.malformed(catalogue.commit)).items():
-        seen = f"is not listed and cannot be run: {why}"
-        yield Finding(f"script {name}", Level.WARN, seen, "Correct its ml-job block: docs/scripts.md.")
-    for finding in declared_secrets(catalogue.scripts, secrets):
-        yield finding
-    for finding in undefined_networks(catalogue.scripts, settings.network):
-        yield finding
 
 
 async def quadlet(settings: Settings) -> Finding:

@@ -1,0 +1,50 @@
+"""The doctor's checks of the scripts' repository: what can be run, and what is left out."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+
+from ....config import Settings
+from ....errors import AgentError
+from ....host.podman import Podman
+from ....scripts.layout import shown
+from ....scripts.snapshots import Snapshots
+from .findings import Finding, Level, declared_secrets, judge, undefined_networks
+
+MAX_LEFT_OUT = 20  # findings of their own
+
+
+async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
+    """The repository of scripts, what is left out of it, and the secrets and networks that they declare."""
+    repository = settings.scripts.repository
+    snapshots = Snapshots(repository, settings.scripts.directory, settings.snapshots_directory)
+    try:
+        catalogue = await snapshots.catalogue(await snapshots.resolve())
+        left_out = await snapshots.left_out(catalogue.commit)
+    except AgentError as error:
+        fields = "; ".join(each.message for each in error.fields if each.message not in error.message)
+        seen = f"{error.message} It {fields}." if fields else error.message
+        yield Finding("scripts", Level.FAIL, seen, error.hint or "docs/scripts.md")
+        return
+    yield judge(
+        "scripts",
+        good=bool(catalogue.scripts),
+        seen=f"{len(catalogue.scripts)} in {repository} at {catalogue.commit[:12]}",
+        remedy=f"Commit a script to {settings.scripts.directory}/.",
+        otherwise=Level.WARN,
+    )
+    for finding in not_there(left_out):
+        yield finding
+    with suppress(AgentError):  # the check of Podman reports that it does not answer
+        for finding in declared_secrets(catalogue.scripts, await podman.secrets()):
+            yield finding
+    for finding in undefined_networks(catalogue.scripts, settings.network):
+        yield finding
+
+
+def not_there(left_out: dict[str, str]) -> Iterable[Finding]:
+    """One finding for each path that is left out, and one for those beyond `MAX_LEFT_OUT`."""
+    remedy = 'docs/scripts.md, "What is left out"'
+    for path, why in list(left_out.items())[:MAX_LEFT_OUT]:
+        yield Finding(f"script {shown(path)}", Level.WARN, why, remedy)
+    if (more := len(left_out) - MAX_LEFT_OUT) > 0:
+        yield Finding("scripts left out", Level.WARN, f"{more} more", "`ml-job scripts --json` names more.")

@@ -1,0 +1,60 @@
+"""Names of branches, tags and commits, and globs of such names."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+MAX_REF = 255  # characters
+BY_ID = "; give the id of the commit instead"
+
+# git-check-ref-format(1), with one level allowed. `*`, `?` and `[` are in no name, so a glob is never a name.
+_NAME = re.compile(
+    r"(?!.*(?:\.\.|//|@\{|/\.|\.lock(?:/|$)|[/.]$))(?![/.]|@$)[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]+"
+)
+_SENT = r"^[^\x00-\x20\x7f-\x9f~^:?*\[\\]+$"  # as the contract says it; JSON has half characters besides
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+def is_object_id(text: str) -> bool:
+    """Whether this is a whole object id, SHA-1 or SHA-256."""
+    return _OBJECT_ID.fullmatch(text) is not None
+
+
+def is_ref_name(text: str) -> bool:
+    """Whether git allows this name for a branch or a tag. An object id is such a name, too."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _as_ref(text: str) -> str:
+    """A name as a client sends it. Whether git allows it is for the repository to say."""
+    if not text:
+        raise ValueError("must not be empty; leave it out to run the current commit")
+    if len(text) > MAX_REF:
+        raise ValueError(f"must have at most {MAX_REF} characters{BY_ID}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"must be UTF-8 text{BY_ID}")
+    if not re.fullmatch(_SENT, text):
+        raise ValueError(f"must not have a space, a control character or one of ~^:?*[\\{BY_ID}")
+    return text
+
+
+def _as_glob(text: str) -> str:
+    if not is_ref_name(re.sub(r"[*?]", "x", text)):
+        raise ValueError("must be a branch or a tag, such as main, release/* or refs/tags/v*")
+    return text
+
+
+Ref = Annotated[
+    str,
+    AfterValidator(_as_ref),
+    Field(json_schema_extra={"minLength": 1, "maxLength": MAX_REF, "pattern": _SENT}),
+]
+RefGlob = Annotated[str, AfterValidator(_as_glob), Field(max_length=MAX_REF)]
+
+
+def glob_expression(glob: str) -> re.Pattern[str]:
+    """What a glob matches: `*` and `?` stand for characters of one level, `**` for any number of levels."""
+    wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*|\*|\?)", glob)
+    return re.compile("".join(wild.get(part) or re.escape(part) for part in parts))
