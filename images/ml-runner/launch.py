@@ -11,6 +11,8 @@ that (ml_start.py): if it ended earlier, systemd would not see its exit status.
 
 `proxy` (optional) is the socket of the job's proxy. A port of the job's own loopback is forwarded to it, and
 HTTPS_PROXY names that port. There is no proxy for plain HTTP.
+
+PYTHONPATH has /scripts, so that a script in a subdirectory can import what is in /scripts.
 """
 
 import os
@@ -138,6 +140,9 @@ def main() -> None:
             job = parsed(file.read())
         script, variables = read(job)
         os.chdir(SCRIPTS)
+        # Behind it, what an image of a site's own has set.
+        python_path = os.pathsep.join(filter(None, (SCRIPTS, os.environ.get("PYTHONPATH"))))
+        variables[b"PYTHONPATH"] = os.fsencode(python_path)
         if "proxy" in job:
             variables |= forward(text("proxy", job["proxy"]))
         if "starts_after" in job:

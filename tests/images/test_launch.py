@@ -43,16 +43,16 @@ class Container:
             text = text.replace(f'"{constant}"', repr(str(place)))
         self.launcher.write_text(text)
 
-    def start(self, description: object) -> subprocess.CompletedProcess[str]:
+    def start(self, description: object, **variables: str) -> subprocess.CompletedProcess[str]:
         """Launches the described job, as the image's entry point does."""
         text = description if isinstance(description, str) else json.dumps(description)
         self.job.write_text(text)
-        return self.launch()
+        return self.launch(**variables)
 
-    def launch(self, *options: str) -> subprocess.CompletedProcess[str]:
+    def launch(self, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-I", "-S", *options, self.launcher],
-            env={"KEEP": "this", "LANG": "C.UTF-8"},
+            env={"KEEP": "this", "LANG": "C.UTF-8"} | variables,
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -129,6 +129,39 @@ def test_a_script_in_a_subdirectory_runs_in_the_scripts_directory(container: Con
     report = json.loads(container.start(job("team/report.py")).stdout)
     assert report["directory"] == str(container.scripts)
     assert report["arguments"] == [str(container.scripts / "team/report.py")]
+
+
+HELPED = """
+import _common, team.data, local
+print(_common.__file__, team.data.table(), local.__file__)
+"""
+DATA = """
+from pathlib import Path
+
+def table():
+    return Path(__file__).with_name("table.csv").read_text()
+"""
+
+
+def test_a_script_in_a_subdirectory_finds_helpers_and_the_files_beside_it(container: Container) -> None:
+    scripts = container.scripts
+    for name in ("_common.py", "team/local.py"):
+        (scripts / name).touch()
+    (scripts / "team/data.py").write_text(DATA)
+    (scripts / "team/table.csv").write_text("a,b")
+    (scripts / "team/train.py").write_text(HELPED)
+    (scripts / "team/deeper").mkdir()
+    (scripts / "team/deeper/train.py").write_text("import _common; print(_common.__file__)")
+    ran = container.start(job("team/train.py"))
+    assert ran.stdout.split() == [f"{scripts}/_common.py", "a,b", f"{scripts}/team/local.py"], ran.stderr
+    ran = container.start(job("team/deeper/train.py"))
+    assert ran.stdout == f"{scripts}/_common.py\n", ran.stderr
+
+
+def test_a_scripts_own_directory_comes_first_and_an_images_python_path_last(container: Container) -> None:
+    (container.scripts / "team/path.py").write_text("import sys; print(*sys.path[:3])")
+    ran = container.start(job("team/path.py"), PYTHONPATH="/opt/site")
+    assert ran.stdout.split() == [f"{container.scripts}/team", str(container.scripts), "/opt/site"]
 
 
 def test_a_script_starts_when_the_file_that_it_waits_for_exists(container: Container, tmp_path: Path) -> None:

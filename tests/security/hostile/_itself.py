@@ -149,6 +149,7 @@ def environment():
         "MPLCONFIGDIR",
         "MPLBACKEND",
         "PYTHONDONTWRITEBYTECODE",
+        "PYTHONPATH",
         "JOB_ID",
         "container",
         "TERM",
