@@ -1,8 +1,8 @@
-"""What a directory tree takes on the disk, and its removal: trees that a job has made, however odd.
+"""Directory trees that jobs wrote: entering them, measuring what they take on the disk, removing them.
 
-A job's program may have left directories that nobody may read, nested deeper than a path is long, with a
-million names, links to anywhere, FIFOs and sockets. Nothing is opened but directories, none is reached by a
-link, and however deep a tree is, a few descriptors are enough. Nobody writes into these trees any more.
+A job's program may have left unreadable directories, nested deeper than a path can say, with a million names,
+links to anywhere, FIFOs and sockets. Only directories are opened, and none through a link. Measuring and
+removing take a few descriptors however deep the tree is; no program may write into the tree any more.
 """
 
 import os
@@ -15,16 +15,16 @@ from pathlib import Path
 
 from .tasks import StoppedError
 
-BLOCK = 512  # bytes; the unit of st_blocks, whatever the file system's own is
+BLOCK = 512  # bytes; the unit of st_blocks on every file system
 LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OWNERS = stat.S_IRWXU
 
 
 def measure(root: Path, stop: threading.Event) -> int:
-    """Bytes on the disk, by blocks; a file with several names counts once, a tree that is not there is 0.
+    """The tree's bytes on the disk, by blocks; 0 if it is missing. A file with several names counts once.
 
-    What belongs to another user and is closed is not counted. Raises `StoppedError` soon after `stop` is set.
+    Directories that another user has closed are not counted. Raises `StoppedError` soon after `stop` is set.
     """
     try:
         here = os.open(root, LOOK)
@@ -34,13 +34,14 @@ def measure(root: Path, stop: threading.Event) -> int:
         return os.lstat(root).st_blocks * BLOCK
     seen: set[int] = set()
     total = os.fstat(here).st_blocks * BLOCK
-    # One descriptor goes down and, by `..`, up again. A level is the directories still to be entered, and the
-    # mode of the one that they are in, which may have to be opened for as long as the walk is below it.
+    # One descriptor goes down and, by `..`, up again. A level has the directories still to be entered and the
+    # mode of their parent, which is restored when the walk has left it.
     levels: list[tuple[list[str], int]] = []
     try:
         mode = _open_up(here)
         while True:
-            added, names = _survey(here, seen, stop)
+            with opened(".", here) as directory:
+                names, added = _measure_entries(directory, seen, stop)
             total += added
             levels.append((names, mode))
             while (inner := _enter(here, levels[-1][0])) is None:
@@ -60,31 +61,26 @@ def measure(root: Path, stop: threading.Event) -> int:
         os.close(here)
 
 
-def _survey(directory: int, seen: set[int], stop: threading.Event) -> tuple[int, list[str]]:
-    """The bytes of what is in a directory, and the names of the directories in it."""
-    total, names = 0, []
-    with opened(".", directory) as descriptor, os.scandir(descriptor) as entries:
-        for entry in entries:
-            if stop.is_set():
-                raise StoppedError
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
+def _measure_entries(directory: int, seen: set[int], stop: threading.Event) -> tuple[list[str], int]:
+    """The names of the directories in an open directory, and the bytes of all that is in it."""
+    total, directories = 0, []
+    for name, status in statuses(directory):
+        if stop.is_set():
+            raise StoppedError
+        if stat.S_ISDIR(status.st_mode):
+            directories.append(name)
+        elif status.st_nlink > 1:
+            if status.st_ino in seen:
                 continue
-            if stat.S_ISDIR(status.st_mode):
-                names.append(entry.name)
-            elif status.st_nlink > 1:
-                if status.st_ino in seen:
-                    continue
-                seen.add(status.st_ino)
-            total += status.st_blocks * BLOCK
-    return total, names
+            seen.add(status.st_ino)
+        total += status.st_blocks * BLOCK
+    return directories, total
 
 
 def _enter(directory: int, names: list[str]) -> tuple[int, int] | None:
-    """The next of these directories that can be entered, and the mode it had; None when none is left."""
+    """The next of these directories that can be entered, and the mode that it had; None if there is none."""
     while names:
-        with suppress(OSError):  # gone meanwhile, or another user's
+        with suppress(OSError):  # deleted meanwhile, or another user's
             inner = os.open(names.pop(), LOOK, dir_fd=directory)
             try:
                 return inner, _open_up(inner)
@@ -94,10 +90,10 @@ def _enter(directory: int, names: list[str]) -> tuple[int, int] | None:
 
 
 def remove(root: Path, limit: int) -> bool:
-    """Deletes a tree, about `limit` names of it; True where nothing of it is left.
+    """Deletes about `limit` names of a tree; True when nothing of it is left.
 
-    What is deeper is first moved up into `root`, so that a call that was cut short, by a crash too, has left
-    a tree that the next one goes on with. Raises `OSError` where something does not let itself be deleted.
+    Deeper directories are first moved up into `root`. So after an interrupted call, even by a crash, the next
+    one can go on. Raises `OSError` if something cannot be deleted.
     """
     try:
         with entered(root) as top:
@@ -109,14 +105,14 @@ def remove(root: Path, limit: int) -> bool:
                 return False
         root.rmdir()
     except FileNotFoundError:
-        pass  # never made, or somebody else was faster
+        pass  # never created, or deleted by another process
     except NotADirectoryError:
         root.unlink(missing_ok=True)
     return True
 
 
 def _remove_entry(top: int, name: str, limit: int) -> int:
-    """Deletes one name of the top directory, or empties it as far as the limit goes; how many it deleted."""
+    """Deletes one name of the top directory, or empties it up to the limit. Returns how many were deleted."""
     done = 0
     try:
         with entered(name, top) as directory:
@@ -134,11 +130,11 @@ def _remove_entry(top: int, name: str, limit: int) -> int:
 
 
 def _move_up(directory: int, name: str, top: int) -> None:
-    """Deletes what is no directory; a directory becomes one of `top`, under a name that is free there."""
+    """Moves a directory into `top`, under a name that is free there; deletes anything else."""
     with suppress(FileNotFoundError):
         try:
             with _looked_at(name, directory) as looked:
-                _open_up(looked)  # a directory that changes its parent is written to: its `..` is another one
+                _open_up(looked)  # moving a directory writes to it, because its `..` changes
                 new_name = f".removed-{os.fstat(looked).st_ino}"
                 os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=top)
         except NotADirectoryError:
@@ -146,13 +142,13 @@ def _move_up(directory: int, name: str, top: int) -> None:
 
 
 def _names(directory: int, limit: int) -> list[str]:
-    """So many names of an open directory, in the order in which they are found."""
+    """The first `limit` names of an open directory, in no order."""
     with os.scandir(directory) as entries:
         return [entry.name for entry in islice(entries, limit)]
 
 
 def _open_up(looked: int) -> int:
-    """Lets the owner into a directory, whose mode this returns. Raises `PermissionError` for another's."""
+    """Gives the owner all permissions on a directory; returns its mode. `PermissionError` if another's."""
     mode = stat.S_IMODE(os.fstat(looked).st_mode)
     if mode & OWNERS != OWNERS:
         os.chmod(f"/proc/self/fd/{looked}", mode | OWNERS)
@@ -166,7 +162,7 @@ def _restore(looked: int, mode: int) -> None:
 
 @contextmanager
 def _looked_at(path: Path | str, parent: int | None = None) -> Iterator[int]:
-    """A directory, by a descriptor that needs no permission on it. A link is `NotADirectoryError`, too."""
+    """A descriptor of a directory that needs no permission on it. A link raises `NotADirectoryError`."""
     descriptor = os.open(path, LOOK, dir_fd=parent)
     try:
         yield descriptor
@@ -176,7 +172,7 @@ def _looked_at(path: Path | str, parent: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
-    """A directory, open for reading. A link is `NotADirectoryError`."""
+    """A directory, open for reading. A link raises `NotADirectoryError`."""
     descriptor = os.open(path, OPEN, dir_fd=parent)
     try:
         yield descriptor
@@ -186,7 +182,10 @@ def opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def entered(path: Path | str, parent: int | None = None) -> Iterator[int]:
-    """The same, although its owner may have taken away their own permissions on it: they have them inside."""
+    """The same, even if its owner has closed it: the body has all permissions, then the mode is restored.
+
+    A job may close a directory and still fill it through a descriptor that is open.
+    """
     with _looked_at(path, parent) as looked:
         mode = _open_up(looked)
         try:
@@ -194,3 +193,14 @@ def entered(path: Path | str, parent: int | None = None) -> Iterator[int]:
                 yield descriptor
         finally:
             _restore(looked, mode)
+
+
+def statuses(directory: int) -> Iterator[tuple[str, os.stat_result]]:
+    """The names in an open directory, each with its own status, not that of a link's target."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            yield entry.name, status

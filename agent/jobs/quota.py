@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host.tasks import StoppedError
-from ..host.trees import BLOCK, entered
+from ..host.trees import BLOCK, entered, statuses
 from ..model.inputs import ResolvedLimits
 
 MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
@@ -55,14 +55,12 @@ class _Count:
             raise _ExcessError(f"The job left directories in /artifacts that are nested {MAX_DEPTH} deep.")
         with entered(name, parent) as directory:
             inner = []
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    with suppress(FileNotFoundError):  # deleted meanwhile
-                        self.add(entry.stat(follow_symlinks=False))
-                        if entry.is_dir(follow_symlinks=False):
-                            inner.append(entry.name)
+            for name, status in statuses(directory):
+                self.add(status)
+                if stat.S_ISDIR(status.st_mode):
+                    inner.append(name)
             for name in inner:
-                with suppress(FileNotFoundError, NotADirectoryError):
+                with suppress(FileNotFoundError, NotADirectoryError):  # deleted or replaced meanwhile
                     self.descend(directory, name, depth + 1)
 
 

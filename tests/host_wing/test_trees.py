@@ -1,4 +1,4 @@
-"""Trees as jobs may leave them: measured by blocks, and removed whatever they are."""
+"""Trees as jobs may leave them: measured by blocks, and removed whatever is in them."""
 
 import os
 import socket
@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def deep(root: Path, levels: int) -> None:
-    """A file so many directories down: further than a path can say."""
+    """A file below so many directories that no path can name it."""
     here = os.open(root, os.O_RDONLY)
     for _ in range(levels):
         os.mkdir("d" * 100, dir_fd=here)
@@ -42,7 +42,7 @@ def deep(root: Path, levels: int) -> None:
     os.close(here)
 
 
-def test_a_tree_takes_what_its_blocks_take(root: Path) -> None:
+def test_a_tree_takes_the_sum_of_its_blocks(root: Path) -> None:
     (root / "artifacts/model").write_bytes(b"x" * 100_000)
     with (root / "artifacts/sparse").open("wb") as file:
         file.truncate(10 * 2**30)
@@ -58,7 +58,7 @@ def test_a_file_with_two_names_counts_once(root: Path) -> None:
     assert sized(root) == before
 
 
-def test_what_is_not_there_takes_nothing_and_is_removed_already(tmp_path: Path) -> None:
+def test_a_missing_tree_takes_nothing_and_counts_as_removed(tmp_path: Path) -> None:
     assert sized(tmp_path / "absent") == 0
     assert remove(tmp_path / "absent", MANY)
 
@@ -76,7 +76,7 @@ def test_closed_directories_are_measured_and_stay_closed(root: Path) -> None:
     assert stat.S_IMODE(closed.stat().st_mode) == 0
 
 
-def test_a_tree_deeper_than_a_path_is_long_is_measured_and_removed(root: Path) -> None:
+def test_a_tree_too_deep_for_a_path_is_measured_and_removed(root: Path) -> None:
     deep(root / "artifacts", 300)
     assert sized(root) >= 300 * blocks(root / "artifacts")
     while not remove(root, MANY):
@@ -84,7 +84,7 @@ def test_a_tree_deeper_than_a_path_is_long_is_measured_and_removed(root: Path) -
     assert not root.exists()
 
 
-def test_measuring_stops_when_it_is_told_to(root: Path) -> None:
+def test_measuring_stops_on_request(root: Path) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(StoppedError):
@@ -114,7 +114,7 @@ def test_removal_follows_no_link_and_opens_no_file(root: Path, tmp_path: Path) -
     assert stat.S_IMODE(outside.stat().st_mode) == before
 
 
-def test_a_link_in_the_place_of_a_tree_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_tree_is_removed_and_its_target_kept(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "job").symlink_to(tmp_path / "elsewhere")
     assert sized(tmp_path / "job") == blocks(tmp_path / "job")
@@ -122,7 +122,7 @@ def test_a_link_in_the_place_of_a_tree_goes_and_what_it_leads_to_stays(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
 
 
-def test_a_call_removes_about_as_much_as_it_may_and_the_next_ones_go_on(root: Path) -> None:
+def test_each_call_removes_about_the_limit_and_the_next_goes_on(root: Path) -> None:
     for number in range(20):
         (root / f"artifacts/{number}").mkdir()
         for name in "abc":
