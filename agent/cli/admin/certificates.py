@@ -114,7 +114,7 @@ def _meant(known: list[Certificate], serial: str) -> list[Certificate]:
         serials = ", ".join(each.serial for each in found)
         raise AgentError(
             Problem.INVALID_REQUEST,
-            f"{serial} is the beginning of several serial numbers: {serials}.",
+            f"Several serial numbers begin with {serial}: {serials}.",
             "Type more digits.",
         )
     return found
@@ -146,7 +146,7 @@ def _row(certificate: Certificate, trusted: list[str], *, person: bool) -> list[
 
 
 def _authority(certificate: Certificate, trusted: list[str], *, person: bool) -> str:
-    """The id of its authority, and whether that is `trusted`, where the first one issues, or has ended."""
+    """The id of its authority; `old` if another one issues now, `ended` if it is no longer trusted."""
     name = certificate.authority or trusted[-1]  # recorded before there was a second authority
     state = "" if name == trusted[0] else " old" if name in trusted else " ended"
     return (name[:SHOWN_DIGITS] if person else name) + state

@@ -129,8 +129,8 @@ async def resolve(api: Api, text: str) -> str:
         raise Failure(f"{api.profile.identity} has no jobs yet.")
     if ID_PATTERN.fullmatch(text) is None or not PREFIX_LENGTH <= len(text) <= ID_LENGTH:
         raise Failure(
-            f"{text!r} is not a job id: that is {ID_LENGTH} of the characters a-z and 2-7. The first"
-            f" {PREFIX_LENGTH} or more are enough.",
+            f"{text!r} is not a job id: {ID_LENGTH} characters of a-z and 2-7, or at least the first"
+            f" {PREFIX_LENGTH} of them.",
             "`ml-job list` shows ids.",
         )
     if len(text) == ID_LENGTH:

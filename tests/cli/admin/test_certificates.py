@@ -84,7 +84,7 @@ def test_revoke_takes_a_serial_number_as_any_tool_writes_it(ready: Run) -> None:
 
 def test_revoke_takes_an_unambiguous_beginning_of_a_serial_number(ready: Run) -> None:
     add(*(certificate(serial, "alice", timedelta(days=1)) for serial in ("abcdef012345", "abcdef678901")))
-    assert "several serial numbers" in ready("revoke", "abcdef").err
+    assert "Several serial numbers begin with abcdef" in ready("revoke", "abcdef").err
     assert "no certificate" in ready("revoke", "abcde").err
     assert ready("revoke", "ABCDEF0").out == "revoked  alice, analyst, serial abcdef012345\n"
 
