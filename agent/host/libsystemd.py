@@ -15,9 +15,9 @@ log = logging.getLogger("ml-agent")
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The library. Whoever calls a function of it says first what that takes and returns.
+    """The library. A caller must set the types of a function before it calls it.
 
-    Raises `AgentError` (host) if it is missing.
+    Raises `AgentError` (host) if the library is missing.
     """
     try:
         return ctypes.CDLL("libsystemd.so.0")

@@ -131,7 +131,7 @@ class Podman(Libpod):
             return image
 
     async def kept_image(self, name: str) -> Image | None:
-        """As `image`, and gives the image a name of its own, which keeps it when `name` moves to another.
+        """As `image`, and gives the image a name of its own, for when `name` moves to another image.
 
         Podman does not find an image by its digest once the image has no name in its repository.
         """

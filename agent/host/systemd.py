@@ -203,7 +203,7 @@ class Units:
         return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
 
     async def written(self, name: str) -> int | None:
-        """Bytes that the unit's processes have written to disks; None if nobody counts them."""
+        """Bytes that the unit's processes have written to disks; None if they are not counted."""
         try:
             path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
             count = int(await self._property(path, SERVICE, "IOWriteBytes"))

@@ -22,9 +22,9 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def to_its_end(work: Awaitable[T]) -> T:
-    """Awaits work that goes on to its end even if its caller is cancelled, who does not wait for it then.
+    """Awaits work that is not cancelled with its caller, but goes on in the background.
 
-    A client that hangs up cancels its request: what the disk has by then, the agent must know too.
+    A client that hangs up cancels its request, but the agent must still learn what the disk has by then.
     """
     return await asyncio.shield(work)
 

@@ -29,7 +29,7 @@ log = logging.getLogger("ml-agent")
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept at most 825 (Apple, HT210176)
 CLIENT_LIFETIME = timedelta(days=30)
-CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is valid even where the clock is a little late
+CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is also valid where the clock is slow
 
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 

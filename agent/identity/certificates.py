@@ -55,7 +55,7 @@ class Certificates:
         Whether the certificate has expired is checked now.
         """
         subject = identify(der)
-        async with self._turn:  # the others wait for the one who looks it up
+        async with self._turn:  # one lookup, for which the others wait
             if time.monotonic() - self._recent_since > FRESH:
                 self._recent.clear()
                 self._recent_since = time.monotonic()

@@ -26,7 +26,7 @@ class Issued:
         return f"{self.certificate.serial_number:x}"
 
     def certificate_pem(self) -> bytes:
-        """The certificate in PEM, without the authority's, which everyone who checks it has."""
+        """The certificate in PEM, without the authority's."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def key_pem(self) -> bytes:

@@ -39,7 +39,7 @@ def sequence_number(cursor: bytes) -> int:
 
 
 def is_newer(cursor: bytes, other: bytes) -> bool:
-    """Whether one entry came after another: by journald's number, or by time if the numbers began anew."""
+    """Whether one entry came after another: by journald's number, or by time if the numbers started again."""
     part = b";i=" if cursor.partition(b";")[0] == other.partition(b";")[0] else b";t="
     return _number(cursor, part) > _number(other, part)
 

@@ -19,7 +19,7 @@ SETTLING_UNCLOSED = timedelta(seconds=60)  # of a job without a closing entry
 
 
 class Records(Protocol):
-    """What is asked of the record of jobs."""
+    """What the logs need from the record of jobs."""
 
     async def get(self, job_id: str) -> Job:
         """The newest revision of a job."""
@@ -27,7 +27,7 @@ class Records(Protocol):
 
 
 class Ends(Protocol):
-    """What is asked of the change feed."""
+    """What the logs need from the change feed."""
 
     async def ended(self, job: Job) -> Job:
         """Waits until the job has ended; returns its last revision."""
@@ -35,9 +35,9 @@ class Ends(Protocol):
 
 
 class JobLog:
-    """One reader's way through the log of one job. Each call continues where the one before stopped.
+    """A reader of the log of one job. Each call continues where the previous one stopped.
 
-    Every method raises `AgentError` where the log cannot be read, or where retention has removed it.
+    Every method raises `AgentError` if the log cannot be read, or if retention has removed it.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class JobLog:
         self._resumed = bool(numbering.position.cursor)
 
     async def history(self, *, newest: int | None = None) -> Batches:
-        """What there is of the log now; if the job has ended, all of it.
+        """The log until now; if the job has ended, all of it.
 
         With `newest`, lines before the last `newest` lines that the job itself printed may be left out.
         """
@@ -70,14 +70,14 @@ class JobLog:
                         self._numbering.go_to(items[-1])
                     yield items
             return
-        # Retention may have removed the file meanwhile: the journal may have less than was in it.
+        # Retention may have removed the file meanwhile, and the journal may have less than the file had.
         check_not_removed(await self._records.get(self._job.job_id))
         async with contextlib.aclosing(read_journal(self._journal, self._job, self._numbering)) as batches:
             async for items in batches:
                 yield items
 
     def follow(self) -> Batches:
-        """What there is, then each line as it is printed, up to the last line of a job that has ended."""
+        """The log until now, then each line as it is printed, to the last line of the job."""
         if self._job.status.terminal:
             return self.history()
         return self._journal.follow(self._job.unit, self._numbering, self._ended, unborn=self._unborn)
@@ -98,11 +98,11 @@ class JobLog:
                 yield chunk
 
     async def _ended(self) -> bool:
-        """Waits until the job has ended; whether it ever ran."""
+        """Waits until the job has ended. Returns whether it ever ran."""
         return (await self._ends.ended(self._job)).invocation_id is not None
 
     async def _unborn(self) -> bool:
-        """Whether there is nothing to read yet: an event id, or an earlier attempt, says that there is."""
+        """Whether there is nothing to read yet: no attempt has started, and no client has an event id."""
         job = await self._records.get(self._job.job_id)
         return job.status is JobState.PENDING and not job.attempts and not self._resumed
 
@@ -119,7 +119,7 @@ class JobLogs:
         self._paths_of = paths_of
 
     async def reader(self, job: Job, after: Position) -> JobLog:
-        """A reader that begins behind a position. Raises `AgentError` (removed-by-retention)."""
+        """A reader that starts behind a position. Raises `AgentError` (removed-by-retention)."""
         check_not_removed(await self._records.get(job.job_id))
         return self.resumed(job, LineNumbering(after))
 
@@ -134,8 +134,8 @@ async def read_journal(
 ) -> Batches:
     """What the journal has of a job's log after the numbering's position.
 
-    Of a job that has just ended, it waits for the lines that journald has not written yet. A gap stands at
-    the end of a log that was never closed. With `at_once`, a short log is read without a child process.
+    If the job has just ended, it waits for lines that journald has not written yet. A log without a closing
+    entry ends with a gap. With `at_once`, a short log is read without a child process.
     """
     # A job that never ran has no closing entry to wait for.
     ended = job.status.terminal and job.invocation_id is not None

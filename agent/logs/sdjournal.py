@@ -20,7 +20,7 @@ INVALIDATE = 2  # SD_JOURNAL_INVALIDATE of sd_journal_process(3): files were add
 
 
 class JournalError(Exception):
-    """A call of sd-journal(3) failed. The handle is of no use any more."""
+    """A call of sd-journal(3) failed. The handle cannot be used any longer."""
 
 
 @functools.cache

@@ -10,7 +10,7 @@ QUEUE_BYTES = 1 << 20  # bytes of those entries' messages
 
 
 class Subscription:
-    """One follower's queue of entries. It is bounded, and filled from its creation or last `renew` on."""
+    """One follower's queue of entries. It is bounded, and fills from its creation or last `renew` on."""
 
     def __init__(self) -> None:
         self._entries: deque[Fields] = deque()
@@ -36,7 +36,7 @@ class Subscription:
         self._changed.set()
 
     def renew(self) -> None:
-        """Empties the queue and begins anew. The follower reads the journal for everything until now."""
+        """Empties the queue and starts again. The follower must read the journal for what came before."""
         self._entries.clear()
         self._bytes = 0
         self.lost = False
