@@ -5,9 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import ValidationError
+
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
-from agent.model.job import Job, JobState
+from agent.model.job import Job, JobRequest, JobState
 from agent.model.paths import JobPaths
 
 
@@ -41,3 +44,10 @@ def old_job(**fields: Any) -> Job:
 def paths_below(directory: Path) -> Callable[[str], JobPaths]:
     """Finds the files of each job in a directory of the job's name."""
     return lambda job_id: JobPaths(directory, directory / "runtime", job_id)
+
+
+def refused_fields(**body: object) -> list[str]:
+    """The fields that are refused in a request for a job, for example `limits.cpus`."""
+    with pytest.raises(ValidationError) as caught:
+        JobRequest.model_validate({"script_name": "train.py"} | body)
+    return [".".join(map(str, error["loc"])) for error in caught.value.errors()]
