@@ -19,6 +19,7 @@ from agent.config import RetentionSettings, Settings
 from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
+from agent.host.trees import measure, remove
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState, Reason, RetentionRule
@@ -336,7 +337,6 @@ async def test_a_directory_that_cannot_be_deleted_delays_no_other(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stays, goes = await scene.job(101 * DAY), await scene.job(100 * DAY)
-    remove = pruner_module.remove
 
     def refused(root: Path, limit: int) -> bool:
         if root == scene.files(stays):
@@ -423,7 +423,7 @@ async def test_an_error_ends_only_the_round(
     job = await scene.job(100 * DAY)
     monkeypatch.setattr(pruner_module, "START_DELAY", 0)
     monkeypatch.setattr(pruner_module, "INTERVAL", 0)
-    measure, calls = pruner_module.measure, 0
+    calls = 0
 
     def fails_once(root: Path, stop: threading.Event) -> int:
         nonlocal calls

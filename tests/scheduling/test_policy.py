@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,7 +42,7 @@ def running(job_id: str, owner: str = "alice", room: Room = SMALL, *, ends_by: f
     return Running(job_id, owner, room, since=NOW, ends_by=ends_by)
 
 
-def snapshot(waits: list[Waiting], runs: list[Running] | None = None, **fields: object) -> Snapshot:
+def snapshot(waits: list[Waiting], runs: list[Running] | None = None, **fields: Any) -> Snapshot:
     return replace(Snapshot(NOW, HOST, tuple(runs or ()), tuple(waits)), **fields)
 
 

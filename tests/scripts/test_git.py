@@ -275,7 +275,7 @@ def test_git_ends_when_only_some_blobs_are_read(work_tree: Path) -> None:
     blobs = Repository(work_tree).blobs([blob] * 3)
     assert next(blobs) == b"print(1)\n"
     before = len(os.listdir("/proc/self/fd"))
-    blobs.close()  # type: ignore[attr-defined]
+    blobs.close()
     assert len(os.listdir("/proc/self/fd")) < before
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.host.files import sync
 from agent.scripts import layout
 from agent.scripts import snapshots as snapshots_module
 from agent.scripts.git import Repository
@@ -275,7 +276,6 @@ async def test_a_cancelled_caller_does_not_disturb_the_next(
     snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, go_on = threading.Event(), threading.Event()
-    sync = snapshots_module.sync
 
     def slow(directory: Path) -> None:
         writing.set()

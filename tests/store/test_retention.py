@@ -3,6 +3,7 @@
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from agent.store.store import Store
 from tests.support.jobs import make_job
 
 
-async def ended_job(store: Store, hours: int, **fields: object) -> Job:
+async def ended_job(store: Store, hours: int, **fields: Any) -> Job:
     """A job in the store that ended this many hours ago, and whose log is archived."""
     job = await store.jobs.add(make_job(**fields), max_waiting=10_000)
     update = {"status": JobState.COMPLETED, "revision": job.revision + 1}
