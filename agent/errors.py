@@ -15,6 +15,7 @@ class Problem(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_ACCEPTABLE = "not-acceptable"
     CERTIFICATE_REFUSED = "certificate-refused"
+    INVITATION_REFUSED = "invitation-refused"
     FORBIDDEN = "forbidden"
     JOB_NOT_FOUND = "job-not-found"
     SCRIPT_NOT_FOUND = "script-not-found"

@@ -25,6 +25,7 @@ from .host.systemd import Units
 from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates
+from .identity.invitations import Enrolment
 from .jobs.changes import Changes
 from .jobs.disk_guard import DiskGuard
 from .jobs.parts import JobParts
@@ -133,7 +134,9 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         await archiver.load()
         await jobs.reconciler.load()
         backend = _backend(settings, store, podman, snapshots, jobs, journal)
-        app = build(backend, _certificates(settings, store), store.audit.append, settings.http)
+        enrolment = Enrolment(store.invitations, settings.pki_directory)
+        certificates = _certificates(settings, store)
+        app = build(backend, certificates, enrolment, store.audit.append, settings.http)
 
         def idle() -> bool:
             return jobs.registry.idle and archiver.idle and pruner.idle

@@ -5,15 +5,20 @@ from aiohttp import web
 from ..audit.trail import Trail, Write
 from ..backend import Backend
 from ..identity.certificates import Certificates
+from ..identity.invitations import Enrolment
 from . import access, openapi, routes
-from .keys import BACKEND, CERTIFICATES, STREAMS
+from .keys import BACKEND, CERTIFICATES, ENROLMENT, STREAMS
 from .server import connections, identity, problems, rates, requests
 from .server.bounds import HttpBounds
 from .server.streams import Streams
 
 
 def build(
-    backend: Backend, certificates: Certificates, write_audit: Write, http: HttpBounds
+    backend: Backend,
+    certificates: Certificates,
+    enrolment: Enrolment,
+    write_audit: Write,
+    http: HttpBounds,
 ) -> web.Application:
     """The application: every route behind the guard.
 
@@ -34,6 +39,7 @@ def build(
     )
     app[BACKEND] = backend
     app[CERTIFICATES] = certificates
+    app[ENROLMENT] = enrolment
     app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
     guard = access.Guard(backend.jobs, trail)
     routes.add_to(app, guard)

@@ -68,7 +68,12 @@ def document() -> str:
                     "certificate": {
                         "type": "mutualTLS",
                         "description": "A client certificate of the host's own authority.",
-                    }
+                    },
+                    "invitation": {
+                        "type": "http",
+                        "scheme": "bearer",
+                        "description": "The one-time code of `ml-agent invite`.",
+                    },
                 },
             },
         },
@@ -164,6 +169,8 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
             "default": _problem(schemas),
         },
     }
+    if TABLE[route.operation_id].anybody:
+        operation["security"] = [{"invitation": []}]
     if route.body:
         content: dict[str, Any]
         if isinstance(route.body, str):

@@ -16,7 +16,7 @@ from ..model.metric import JobMetrics
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
-from .calls import artifacts, events, jobs, logs, secrets
+from .calls import artifacts, certificates, events, jobs, logs, secrets
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
 
 TEXT = "text/plain"
@@ -175,10 +175,20 @@ ROUTES = (
         "POST",
         "/certificate",
         "renewCertificate",
-        jobs.renew_certificate,
+        certificates.renew_certificate,
         RenewedCertificate,
         body=SigningRequest,
         refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_CERTIFICATES),
+    ),
+    Route(
+        "POST",
+        "/enrolment",
+        "enrol",
+        certificates.enrol,
+        RenewedCertificate,
+        status=201,
+        body=SigningRequest,
+        refuses=(Problem.INVALID_REQUEST, Problem.INVITATION_REFUSED),
     ),
 )
 

@@ -72,7 +72,9 @@ class Certificates:
         """
         principal = await self.identify(der)
         key = await asyncio.to_thread(signing_request.public_key, csr)
-        certificate, trusted = await asyncio.to_thread(self._certify, principal.user, key)
+        certificate, trusted = await asyncio.to_thread(
+            certify, self._directory, principal.user, key, self._lifetime
+        )
         renewed = recorded(certificate, trusted[0], principal, renews=identify(der).serial)
         until = format_time(renewed.expires_at)
         deed = caller.did("renewCertificate", renewed.serial, renews=renewed.renews or "", until=until)
@@ -84,11 +86,14 @@ class Certificates:
             expires_at=renewed.expires_at,
         )
 
-    def _certify(self, user: str, key: ClientKey) -> tuple[x509.Certificate, list[x509.Certificate]]:
-        """The certificate, and the authorities to trust, with its own first."""
-        authority = Authority.load(self._directory)
-        others = [each for each in authorities(self._directory) if each != authority.certificate]
-        return authority.certify_client(user, key, self._lifetime), [authority.certificate, *others]
+
+def certify(
+    directory: Path, user: str, key: ClientKey, lifetime: timedelta
+) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    """A certificate by the authority in that directory, and the authorities to trust, with its own first."""
+    authority = Authority.load(directory)
+    others = [each for each in authorities(directory) if each != authority.certificate]
+    return authority.certify_client(user, key, lifetime), [authority.certificate, *others]
 
 
 def recorded(

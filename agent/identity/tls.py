@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 from ..errors import AgentError, Problem
+from ..model.base import now
+from .invitations import admitted_until
 from .key_files import certificates, key_file, reread
 
 log = logging.getLogger("ml-agent")
@@ -19,6 +21,8 @@ Stamp = tuple[int, int, int] | None  # inode, size and time of a file; None with
 def server_context(directory: Path) -> ssl.SSLContext:
     """A context that requires TLS 1.3 and a client certificate of an authority in `ca.crt`.
 
+    While an invitation is open, a client may also show no certificate, but never a wrong one.
+
     It may be called while the files are being replaced. Raises `AgentError` (configuration) if a file is
     missing or wrong.
     """
@@ -28,7 +32,7 @@ def server_context(directory: Path) -> ssl.SSLContext:
 def _server_context(directory: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_OPTIONAL if _invites(directory) else ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     # A resumed session would skip the check of the certificate's expiry.
     context.options |= ssl.OP_NO_TICKET
@@ -47,8 +51,15 @@ def _server_context(directory: Path) -> ssl.SSLContext:
     return context
 
 
+def _invites(directory: Path) -> bool:
+    until = admitted_until(directory)
+    return until is not None and now() < until
+
+
 class CurrentContext:
     """The server's context for each new connection, made again when its files have changed.
+
+    An invitation that expires makes it anew as well.
 
     So the server's certificate and the authority can be replaced without a restart. Open connections keep
     their context. Files that cannot be used, such as an incomplete new set, are logged once and ignored.
@@ -57,7 +68,7 @@ class CurrentContext:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._used = self._stamps()
+        self._used, self._invites = self._stamps(), _invites(directory)
         self._refused: list[Stamp] = []
         self._context = server_context(directory)
         self._looked = time.monotonic()
@@ -70,7 +81,8 @@ class CurrentContext:
         return self._context
 
     def _look(self) -> None:
-        if (stamps := self._stamps()) == self._used:
+        stamps, invites = self._stamps(), _invites(self._directory)
+        if (stamps, invites) == (self._used, self._invites):
             return
         try:
             self._context = server_context(self._directory)
@@ -79,8 +91,8 @@ class CurrentContext:
                 log.error("%s New connections use the previous certificate.", error.message)
             self._refused = stamps
             return
-        self._used = stamps
-        log.info("new connections use the new certificates in %s", self._directory)
+        self._used, self._invites = stamps, invites
+        log.info("new connections use the files in %s as they are now", self._directory)
 
     def _stamps(self) -> list[Stamp]:
         return [_stamp(self._directory / name) for name in SERVER_FILES]

@@ -4,9 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from .base import Model, Time, UserName
 
@@ -55,11 +53,33 @@ class Certificate(Model):
         return self.revoked_at is None and moment <= self.expires_at
 
 
+class Invitation(Model):
+    """Permission to enrol once: whoever has its code gets a certificate of this user and role.
+
+    `digest` is the SHA-256 of the code in hexadecimal; the code itself is stored nowhere. `days` is how long
+    the certificate will be valid, `expires_at` the end of the invitation. Once it is used, `key` is the
+    SHA-256 of the public key it was used for, and `certificate` what was issued, in PEM.
+    """
+
+    digest: str
+    user: UserName
+    role: Role
+    days: int
+    created_at: Time
+    expires_at: Time
+    key: str | None = None
+    certificate: str | None = None
+
+    def open_at(self, moment: datetime) -> bool:
+        """Whether somebody can still enrol with it."""
+        return self.certificate is None and moment < self.expires_at
+
+
 class SigningRequest(Model):
-    """A request for a certificate that replaces the one of this connection.
+    """A request for a certificate: to replace the one of this connection, or to enrol with an invitation.
 
     `csr` is a PKCS#10 signing request, in PEM or as the base64 of its DER. Only its key counts: the new
-    certificate names the same user as the old one.
+    certificate names the user of the old one, or of the invitation.
     """
 
     csr: Annotated[str, Field(min_length=1, max_length=MAX_SIGNING_REQUEST)]

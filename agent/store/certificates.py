@@ -31,7 +31,7 @@ class CertificateStore(Tables):
     @transaction
     def add(self, db: Connection, certificate: Certificate, *, deed: Deed | None = None) -> None:
         """Records an issued certificate; the agent accepts no certificate that is not recorded."""
-        db.execute(_INSERT, certificate.model_dump(mode="json"))
+        insert_certificate(db, certificate)
         audit.append_row(db, deed)
 
     @transaction
@@ -55,7 +55,7 @@ class CertificateStore(Tables):
                 f"{renewed.user} has {len(held)} valid certificates; the limit is {limit}.",
                 "Use the newest of them, or ask this host's administrator (`ml-agent revoke`).",
             )
-        db.execute(_INSERT, renewed.model_dump(mode="json"))
+        insert_certificate(db, renewed)
         audit.append_row(db, deed)
 
     @quick_read
@@ -106,6 +106,11 @@ class CertificateStore(Tables):
 
 def _certificate(row: tuple[str | None, ...]) -> Certificate:
     return Certificate.model_validate(dict(zip(Certificate.model_fields, row, strict=True)))
+
+
+def insert_certificate(db: Connection, certificate: Certificate) -> None:
+    """Adds the row of a certificate, in the transaction of whoever calls."""
+    db.execute(_INSERT, certificate.model_dump(mode="json"))
 
 
 def _held(db: Connection, user: str, at: datetime) -> list[Certificate]:

@@ -144,6 +144,19 @@ MIGRATIONS = (
     ALTER TABLE jobs ADD COLUMN image_digest TEXT AS (json_extract(document, '$.image_digest')) VIRTUAL;
     CREATE INDEX jobs_by_image ON jobs (image_digest);
     """,
+    # `digest` is of the code, which is stored nowhere; `key` and `certificate` are there once it is used.
+    """
+    CREATE TABLE invitations (
+        digest TEXT PRIMARY KEY,
+        user TEXT NOT NULL,
+        role TEXT NOT NULL,
+        days INTEGER NOT NULL,
+        created_at TEXT NOT NULL,
+        expires_at TEXT NOT NULL,
+        key TEXT,
+        certificate TEXT
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -8,6 +8,7 @@ from .audit import AuditStore
 from .certificates import CertificateStore
 from .changes import ChangeStore
 from .database import Database
+from .invitations import InvitationStore
 from .jobs import JobStore
 from .retention import RetentionStore
 
@@ -21,6 +22,7 @@ class Store:
         self.retention = RetentionStore(database)
         self.changes = ChangeStore(database)
         self.certificates = CertificateStore(database)
+        self.invitations = InvitationStore(database)
         self.audit = AuditStore(database)
 
     @classmethod

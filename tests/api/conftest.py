@@ -19,6 +19,7 @@ from aiohttp import web
 from agent.api.app import build
 from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
+from agent.audit.chain import Caller
 from agent.backend import Backend
 from agent.host.files import write_file
 from agent.host.podman import Podman
@@ -26,6 +27,7 @@ from agent.host.tasks import background
 from agent.identity import tls
 from agent.identity.authority import Authority
 from agent.identity.certificates import Certificates
+from agent.identity.invitations import Enrolment, invitation, new_code
 from agent.identity.issued import Issued
 from agent.jobs.changes import Changes
 from agent.jobs.parts import JobParts
@@ -185,6 +187,14 @@ class Served:
         )
         return self.client(issued)
 
+    async def invite(self, user: str, *, valid: timedelta = timedelta(hours=1), **fields: Any) -> str:
+        """The code of a new invitation. Whether strangers may connect does not change."""
+        code = new_code()
+        made = invitation(code, user, Role.ANALYST, days=30, valid=valid).model_copy(update=fields)
+        deed = Caller(actor="root", role="account", source="this host").did("invite", user=user)
+        await self.scene.store.invitations.add(made, deed=deed)
+        return code
+
     async def listen(self, directory: Path) -> str:
         """Listens on another port too, with the files of that PKI directory as they are now."""
         context = tls.server_context(directory)
@@ -291,6 +301,7 @@ async def serve(
                 Certificates(
                     store.certificates, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
                 ),
+                Enrolment(store.invitations, authorities.directory),
                 store.audit.append,
                 http,
             )
@@ -301,10 +312,8 @@ async def serve(
             listening = socket.create_server(("127.0.0.1", 0), backlog=500)
             listening.setblocking(False)
             port = listening.getsockname()[1]
-            context = tls.server_context(authorities.directory)
-            listener = Listener(
-                [listening], connections, lambda: context, max_handshakes=100, handshake_seconds=10
-            )
+            context = tls.CurrentContext(authorities.directory)
+            listener = Listener([listening], connections, context, max_handshakes=100, handshake_seconds=10)
             listener.start()
             stack.push_async_callback(listener.finish, 1)
             stack.callback(listener.stop)

@@ -1,4 +1,4 @@
-"""The calls about jobs, scripts, the host and the client's own certificate."""
+"""The calls about jobs, scripts and the host."""
 
 from typing import Annotated
 
@@ -6,12 +6,11 @@ from aiohttp import web
 from pydantic import Field
 
 from ...model.base import Model, Text, UserName
-from ...model.certificate import SigningRequest
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.ref import Ref
 from ..access import JOB, check_owner, check_priority, visible_owner
-from ..keys import BACKEND, CERTIFICATES
-from ..server.identity import CALLER, PRINCIPAL, peer_certificate
+from ..keys import BACKEND
+from ..server.identity import CALLER, PRINCIPAL
 from ..server.requests import idempotency_key, read_body, read_query
 from ..server.responses import json_response
 
@@ -110,10 +109,3 @@ async def get_host(request: web.Request) -> web.Response:
 async def list_scripts(request: web.Request) -> web.Response:
     """Lists the scripts that can be run, with their parameters."""
     return json_response(await request.app[BACKEND].scripts.scripts(read_query(request, ScriptQuery).ref))
-
-
-async def renew_certificate(request: web.Request) -> web.Response:
-    """Issues a new certificate for your key. The old certificate stays valid until it expires."""
-    body = await read_body(request, SigningRequest)
-    renewed = request.app[CERTIFICATES].renew(peer_certificate(request), body.csr, request[CALLER])
-    return json_response(await renewed)

@@ -18,6 +18,10 @@ CALLER = web.RequestKey("caller", Caller)  # the same person, for the audit
 IdentifyAgain = Callable[[web.Request], Awaitable[Principal]]
 IDENTIFY_AGAIN = web.RequestKey[IdentifyAgain]("identify_again")
 
+# The calls that need no client certificate. What they are sent must prove who asks.
+WITHOUT_CERTIFICATE = frozenset({("POST", "/enrolment")})
+NOBODY = "invited"  # the role of such a client in the audit; who it is, its call finds out
+
 INTERVAL = 2.0  # seconds between two checks of the client of a long answer
 
 CheckAllowed = Callable[[web.Request], Awaitable[object]]
@@ -38,6 +42,9 @@ def middleware(certificates: Certificates, trail: Trail) -> Middleware:
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (request.method, request.path) in WITHOUT_CERTIFICATE:
+            request[CALLER] = Caller(actor="", role=NOBODY, source=request.remote or "")
+            return await handler(request)
         certificate = peer_certificate(request)
         request[PRINCIPAL] = principal = await identified(request, certificate, certificates.identify)
         # Not bound to this request: a reference of the request to itself would be a cycle.

@@ -28,6 +28,7 @@ STATUS = {
     Problem.UNSUPPORTED_MEDIA_TYPE: 415,
     Problem.NOT_ACCEPTABLE: 406,
     Problem.CERTIFICATE_REFUSED: 403,
+    Problem.INVITATION_REFUSED: 401,
     Problem.FORBIDDEN: 403,
     Problem.JOB_NOT_FOUND: 404,
     Problem.SCRIPT_NOT_FOUND: 422,
@@ -92,6 +93,8 @@ def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Res
     )
     if retry := RETRY_AFTER.get(problem.status):
         response.headers.setdefault("Retry-After", retry)
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
     if error.problem in LAST_ANSWERS:
         response.force_close()
     return response

@@ -16,6 +16,8 @@ MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago i
 # A refusal is delayed: a client that ignores Retry-After sends no more than one request in this time on each
 # connection, and costs the others next to nothing.
 REFUSAL_DELAY = 1.0  # seconds
+ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
+ENROLMENT_BURST = 10
 
 
 class Rates:
@@ -43,13 +45,17 @@ class Rates:
 
 
 def limit_users(rates: Rates) -> Middleware:
-    """Limits the requests of each user. Put it behind the identity. Failed requests count too."""
+    """Limits the requests of each user. Put it behind the identity. Failed requests count too.
+
+    All clients without a certificate share one bucket.
+    """
+    enrolments = Rates(ENROLMENTS_PER_SECOND, ENROLMENT_BURST)
 
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if wait := rates.take(f"user {request[PRINCIPAL].user}"):
-            return await _refuse(wait)
-        return await handler(request)
+        principal = request.get(PRINCIPAL)
+        wait = rates.take(f"user {principal.user}") if principal else enrolments.take("")
+        return await _refuse(wait) if wait else await handler(request)
 
     return limited
 

@@ -7,6 +7,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from ...model.base import SecretName, UserName
+from ...model.certificate import Role
 
 
 def _parser(adapter: TypeAdapter[str], example: str) -> Callable[[str], str]:
@@ -28,6 +29,10 @@ UserOption = Annotated[
     str | None,
     typer.Option("--user", parser=_user, metavar="USER", help="For this user's jobs only, not everybody's."),
 ]
+AdminOption = Annotated[bool, typer.Option("--admin", help="Let the user do everything.")]
+OperatorOption = Annotated[
+    bool, typer.Option("--operator", help="Let the user see, cancel and pin all jobs.")
+]
 SecretArgument = Annotated[
     str,
     typer.Argument(
@@ -36,3 +41,10 @@ SecretArgument = Annotated[
         help="The name that scripts declare.",
     ),
 ]
+
+
+def role_of(*, admin: bool, operator: bool) -> Role:
+    """The role that these options choose."""
+    if admin and operator:
+        raise typer.BadParameter("choose --admin or --operator, not both")
+    return Role.ADMINISTRATOR if admin else Role.OPERATOR if operator else Role.ANALYST

@@ -47,16 +47,21 @@ def revoke(
         typer.Argument(metavar="[SERIAL]", help="A serial number, or its first six or more digits."),
     ] = None,
     user: Annotated[
-        str | None, typer.Option("--user", metavar="USER", help="Revoke all certificates of this user.")
+        str | None,
+        typer.Option("--user", metavar="USER", help="Revoke all certificates and invitations of this user."),
     ] = None,
 ) -> None:
     """Revoke a certificate and those renewed from it. Takes effect within seconds; cannot be undone."""
     if (serial is None) == (user is None):
         raise typer.BadParameter("name a serial number, or a user with --user, not both")
-    revoked, left = _revoke(load(), serial and _normal(serial), user)
+    settings = load()
+    withdrawn = _withdraw_invitations(settings, user) if user else 0
+    if withdrawn:
+        typer.echo(f"withdrew {withdrawn} {'invitation' if withdrawn == 1 else 'invitations'} of {user}")
+    revoked, left = _revoke(settings, serial and _normal(serial), user, or_none=bool(withdrawn))
     for each in revoked:
         typer.echo(f"revoked  {each.user}, {each.role}, serial {each.serial}")
-    if not revoked:
+    if not revoked and not withdrawn:
         typer.echo("There was nothing left to revoke.")
     for each in left:
         typer.echo(f"still valid: {each.user}, serial {each.serial}; --user revokes all", err=True)
@@ -78,13 +83,22 @@ def list_certificates(
     screen.table(COLUMNS, [_row(each, trusted, person=screen.person) for each in shown])
 
 
+def _withdraw_invitations(settings: Settings, user: str) -> int:
+    """How many open invitations the user had."""
+    deed = deeds.account().did("withdrawInvitations", "", user=user)
+    return deeds.in_store(settings, lambda store: store.invitations.withdraw(user, now(), deed=deed))
+
+
 def _revoke(
-    settings: Settings, serial: str | None, user: str | None
+    settings: Settings, serial: str | None, user: str | None, *, or_none: bool
 ) -> tuple[list[Certificate], list[Certificate]]:
-    """What was revoked, and what the same users still have. Raises `AgentError` where nothing matches."""
+    """What was revoked, and what the same users still have.
+
+    Raises `AgentError` where nothing matches, unless `or_none`.
+    """
     known = _known(settings)
     chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
-    if not chosen:
+    if not chosen and not or_none:
         raise AgentError(
             Problem.INVALID_REQUEST,
             f"There is no certificate with serial {serial}." if serial else f"{user} has no certificate.",

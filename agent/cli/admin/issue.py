@@ -25,7 +25,7 @@ from ...model.base import format_time
 from ...model.certificate import Certificate, Principal, Role
 from ...store.store import Store
 from . import deeds
-from .arguments import UserArgument
+from .arguments import AdminOption, OperatorOption, UserArgument, role_of
 
 MODES = (0o644, 0o644, 0o600, 0o600)  # of ca.crt, USER.crt, USER.key and USER.p12
 ELSEWHERE = "Choose another --output directory."
@@ -37,10 +37,8 @@ app = typer.Typer()
 @app.command("issue")
 def issue_certificate(
     user: UserArgument,
-    admin: Annotated[bool, typer.Option("--admin", help="Let the user do everything.")] = False,
-    operator: Annotated[
-        bool, typer.Option("--operator", help="Let the user see, cancel and pin all jobs.")
-    ] = False,
+    admin: AdminOption = False,
+    operator: OperatorOption = False,
     days: Annotated[
         int | None,
         typer.Option(
@@ -53,9 +51,7 @@ def issue_certificate(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the user's files there.")] = False,
 ) -> None:
     """Issue a client certificate. Writes ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
-    if admin and operator:
-        raise typer.BadParameter("choose --admin or --operator, not both")
-    role = Role.ADMINISTRATOR if admin else Role.OPERATOR if operator else Role.ANALYST
+    role = role_of(admin=admin, operator=operator)
     handover = asyncio.run(issue(load(), user, role, days, output, replace=replace))
     certificate = handover.certificate
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")

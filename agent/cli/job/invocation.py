@@ -6,7 +6,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -87,9 +87,14 @@ def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoRetu
     fixes both.
     """
     options = context.ensure_object(Options)
+    report(lambda screen: _work(options, screen, work, renewing=renewing))
+
+
+def report(work: Callable[[Screen], Coroutine[Any, Any, int | None]]) -> NoReturn:
+    """Does `work`, reports how it failed, and exits with the status that it returns."""
     screen = Screen()
     try:
-        status = asyncio.run(_work(options, screen, work, renewing=renewing)) or 0
+        status = asyncio.run(work(screen)) or 0
     except (Failure, AgentError) as error:
         failure = error if isinstance(error, Failure) else of_error(error)
         screen.failure(failure)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..options import VersionOption, print_version
-from . import artifacts, host, jobs, logs, renewal, scripts, secrets, submit, top, watch
+from . import artifacts, enrol, host, jobs, logs, renewal, scripts, secrets, submit, top, watch
 from .invocation import Options
 from .profile import DEFAULT_SERVER
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     name="ml-job", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.command("version")(print_version)
-for module in (submit, jobs, watch, top, host, logs, renewal, scripts):
+for module in (submit, jobs, watch, top, host, logs, enrol, renewal, scripts):
     app.add_typer(module.app)
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(secrets.app, name="secret", help="Set, list and remove your own secrets.")

@@ -41,20 +41,11 @@ async def renew(api: Api) -> Any:
     Raises Failure, and replaces nothing, if the answer is not a certificate for the new key or does not work.
     """
     from cryptography import x509  # slow to load, and few commands need it
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
 
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, api.profile.identity)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    pem = request.public_bytes(serialization.Encoding.PEM).decode()
-    key_pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    key, key_pem, request = key_and_request(api.profile.identity)
     # Made before the request: a certificate that cannot be kept would count against the user's limit.
     with tempfile.TemporaryDirectory(prefix=".renewal.", dir=api.profile.certificate.parent) as trial:
-        value = await api.post("/certificate", {"csr": pem})
+        value = await api.post("/certificate", {"csr": request})
         answer = decode(RenewedCertificate, value)
         try:
             theirs = x509.load_pem_x509_certificate(answer.certificate.encode()).public_key()
@@ -67,6 +58,30 @@ async def renew(api: Api) -> Any:
         await _try(api.profile, Path(trial), answer, key_pem)
     replace_files(api.profile, answer, key_pem)
     return value
+
+
+def key_and_request(name: str, kept: Path | None = None) -> tuple[Any, bytes, str]:
+    """A new P-256 key, its PKCS#8 PEM, and a signing request for it in PEM. The agent ignores the name.
+
+    With `kept`, the key is written to that file, or read from it if it is there.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    from ...host.files import write_file
+
+    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    if kept is not None and kept.exists():
+        key = serialization.load_pem_private_key(kept.read_bytes(), password=None)
+    key_pem: bytes = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted)
+    if kept is not None:
+        write_file(kept, key_pem, mode=0o600, replace=True)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return key, key_pem, request.public_bytes(pem).decode()
 
 
 async def _try(profile: Profile, directory: Path, answer: RenewedCertificate, key: bytes) -> None:
