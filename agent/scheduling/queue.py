@@ -18,7 +18,7 @@ from .policy import Room, Running, Snapshot, Turn, Waiting
 
 # More than a unit takes to start and, by its template, to stop. A job that seems to have had its room for
 # longer than this and its own limits has seen the clock set forward.
-LONGEST_AROUND = 240  # seconds
+START_AND_STOP_SECONDS = 240
 MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
 NEGLIGIBLE = 0.5  # seconds of the whole host; less recent use is not shown
 
@@ -206,7 +206,7 @@ class Queue:
             priority=job.priority,
             sequence=self._sequences[job.job_id],
             since=job.created_at.timestamp(),
-            longest=float(limits.run_time_seconds + (limits.grace_seconds or 0) + LONGEST_AROUND),
+            longest=float(limits.run_time_seconds + (limits.grace_seconds or 0) + START_AND_STOP_SECONDS),
         )
 
     def _run(self, job: Waiting, since: float, *, started: datetime | None = None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
-from agent.scheduling.queue import LONGEST_AROUND
+from agent.scheduling.queue import START_AND_STOP_SECONDS
 from tests.support.waiting import run, until
 
 from .audit import Verdict, audit, read_record
@@ -82,7 +82,7 @@ def _check_times(verdict: Verdict, site: Site, tolds: list[Told]) -> None:
 
 def _check_use(verdict: Verdict, tolds: list[Told], used: float) -> None:
     """A jump of the clock is not time that a user had of the host."""
-    most = len(tolds) * SHARE * (RUN_TIME_SECONDS + LONGEST_AROUND)
+    most = len(tolds) * SHARE * (RUN_TIME_SECONDS + START_AND_STOP_SECONDS)
     if used > most:
         verdict.violated(3, f"users are charged {used} s of the host for jobs that had {most} s at the most")
 

@@ -10,7 +10,7 @@ from agent.model.host import Use
 from agent.model.inputs import Limits
 from agent.model.job import Attempt, Job, JobState, Reason
 from agent.scheduling import queue as queue_module
-from agent.scheduling.queue import LONGEST_AROUND, Queue
+from agent.scheduling.queue import START_AND_STOP_SECONDS, Queue
 from tests.support.jobs import make_job
 
 GIB = 2**30
@@ -126,7 +126,7 @@ def test_a_clock_set_forward_counts_only_a_jobs_longest_time(
     waiting = [submit(queue, "alice"), submit(queue, "bob")]
     monkeypatch.setattr(queue_module, "now", lambda: begun + timedelta(days=1))
     # Half of the host, for 600 seconds, and what a unit may take to start and stop.
-    assert end(queue, jobs[0], seconds=86_400).seconds == (600 + 60 + LONGEST_AROUND) / 2
+    assert end(queue, jobs[0], seconds=86_400).seconds == (600 + 60 + START_AND_STOP_SECONDS) / 2
     assert place(queue, waiting[1])[0] == 1
 
 
