@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .model.base import NetworkName, format_number
 from .model.inputs import Limits, ResolvedLimits
 from .model.paths import JobPaths
+from .model.ref import HEAD, RefGlob, ReviewRules
 
 ENVIRONMENT_PREFIX = "ML_AGENT_"
 SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
@@ -102,10 +103,32 @@ class _Section(BaseModel):
 
 
 class ScriptSettings(_Section):
-    """The reviewed training scripts: a git repository and a directory in it."""
+    """The reviewed training scripts: a git repository, a directory in it, and the commits that may run.
+
+    A commit may run if a branch or a tag of `refs` leads to it; from `development_refs`, without secrets that
+    users share. `docs/operations.md` says how to choose them.
+    """
 
     repository: AbsolutePath
     directory: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]*$")] = "scripts"
+    refs: Annotated[list[RefGlob], Field(min_length=1, max_length=100)] = [HEAD]
+    development_refs: Annotated[list[RefGlob], Field(max_length=100)] = []
+    require_signed: bool = False
+    allowed_signers: AbsolutePath | None = None
+
+    @model_validator(mode="after")
+    def _signers_are_known(self) -> Self:
+        if self.require_signed and self.allowed_signers is None:
+            raise ValueError(
+                "require_signed needs allowed_signers: the path of a file as ssh-keygen(1) describes it"
+            )
+        return self
+
+    @property
+    def review_rules(self) -> ReviewRules:
+        """Which commits may run."""
+        signers = self.allowed_signers if self.require_signed else None
+        return ReviewRules(tuple(self.refs), tuple(self.development_refs), signers)
 
 
 class JobSettings(_Section):

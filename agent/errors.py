@@ -20,6 +20,7 @@ class Problem(StrEnum):
     JOB_NOT_FOUND = "job-not-found"
     SCRIPT_NOT_FOUND = "script-not-found"
     REF_NOT_FOUND = "ref-not-found"
+    COMMIT_REFUSED = "commit-refused"
     ARTIFACT_NOT_FOUND = "artifact-not-found"
     REMOVED_BY_RETENTION = "removed-by-retention"
     TOO_MANY_PINNED = "too-many-pinned"

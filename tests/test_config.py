@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from agent.config import DEFAULT_LIMITS, MAXIMUM_LIMITS, Settings, shipped, user
 from agent.config_files import load
 from agent.errors import AgentError, FieldError, Problem
 from agent.model.inputs import Limits
+from agent.model.ref import ReviewRules
 
 REQUIRED = '[scripts]\nrepository = "/srv/training"\n'
 
@@ -131,6 +133,20 @@ def test_networks_of_all_layers_are_known_and_none_always_exists(layered: Load) 
     assert [settings.network(name) for name in names] == ["pasta:-T,8085", "lan.network", "none", None]
 
 
+def test_what_is_checked_out_may_run_by_default(layered: Load) -> None:
+    assert layered().scripts.review_rules == ReviewRules()
+
+
+def test_signers_count_only_where_signatures_are_required(layered: Load) -> None:
+    signers = (
+        'allowed_signers = "/etc/signers"\nrefs = ["main", "refs/tags/v*"]\ndevelopment_refs = ["dev/**"]\n'
+    )
+    rules = ReviewRules(("main", "refs/tags/v*"), ("dev/**",))
+    assert layered(REQUIRED + signers).scripts.review_rules == rules
+    signed = replace(rules, allowed_signers=Path("/etc/signers"))
+    assert layered(REQUIRED + signers + "require_signed = true\n").scripts.review_rules == signed
+
+
 def test_the_environment_alone_is_enough(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ML_AGENT_SCRIPTS__REPOSITORY", "~/training")
     assert load([]).scripts.repository == tmp_path / "home/training"
@@ -176,6 +192,11 @@ def test_a_variable_can_name_another_users_file(monkeypatch: pytest.MonkeyPatch)
         ),
         ('[scripts]\nrepository = "training"\n', "scripts.repository", "must be an absolute path, or start"),
         (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
+        (REQUIRED + "refs = []\n", "scripts.refs", "at least 1 item"),
+        (REQUIRED + 'refs = ["main", "a b"]\n', "scripts.refs.1", "must be a branch or a tag"),
+        (REQUIRED + 'development_refs = ["/x"]\n', "scripts.development_refs.0", "must be a branch or a tag"),
+        (REQUIRED + "require_signed = true\n", "scripts", "require_signed needs allowed_signers"),
+        (REQUIRED + 'allowed_signers = "signers"\n', "scripts.allowed_signers", "must be an absolute path"),
         (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),
         (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "at least 1 item"),
         (

@@ -77,3 +77,19 @@ async def in_thread(
         stop.set()
         running.add_done_callback(drop)
         raise
+
+
+async def in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
+    """Runs work on a thread, which holds the lock until it ends, even if the caller is cancelled first.
+
+    Other callers wait for the lock without occupying a thread.
+    """
+
+    async def locked() -> T:
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            lock.release()
+
+    await lock.acquire()
+    return await to_its_end(locked())

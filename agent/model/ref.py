@@ -1,10 +1,14 @@
 """Names of branches, tags and commits, and globs of such names."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+HEAD = "HEAD"  # what is checked out
 MAX_REF = 255  # characters
 BY_ID = "; give the id of the commit instead"
 
@@ -51,6 +55,19 @@ Ref = Annotated[
     Field(json_schema_extra={"minLength": 1, "maxLength": MAX_REF, "pattern": _SENT}),
 ]
 RefGlob = Annotated[str, AfterValidator(_as_glob), Field(max_length=MAX_REF)]
+
+
+@dataclass(frozen=True)
+class ReviewRules:
+    """The globs of branches and tags from which commits may run.
+
+    A commit that only `development_refs` lead to gets no shared secrets. With `allowed_signers`, a file as
+    ssh-keygen(1) describes it, a commit must also be signed by one of them.
+    """
+
+    refs: Sequence[str] = (HEAD,)
+    development_refs: Sequence[str] = ()
+    allowed_signers: Path | None = None
 
 
 def glob_expression(glob: str) -> re.Pattern[str]:

@@ -92,7 +92,7 @@ class Repository(Plumbing):
         if not is_ref_name(ref):
             return "is no name that git allows for a branch or a tag"
         if named := self._parsed(ref):
-            kind, oid = self._peeled(named)
+            kind, oid = self.peel(named)
             if kind:
                 return f"names a {kind}, which is no commit"
             if oid != ref or oid == self.checked_out().commit:
@@ -105,7 +105,7 @@ class Repository(Plumbing):
     def _is_ambiguous(self, short_id: str) -> bool:
         return len(self.run("rev-parse", f"--disambiguate={short_id}").stdout.split()) > 1
 
-    def _peeled(self, oid: str) -> tuple[str, str]:
+    def peel(self, oid: str) -> tuple[str, str]:
         """The kind of an object, or of what a tag leads to, and its id; `""` where the object is missing."""
         while (kind := self.run("cat-file", "-t", oid).stdout.decode("ascii", "replace").strip()) == "tag":
             # Its first line is `object <id>` (git-mktag(1)).

@@ -7,22 +7,19 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
-from ..host.tasks import to_its_end
+from ..host.tasks import in_turn
 from ..model.ref import is_object_id
 from ..model.script import Script, ScriptList
 from .catalogue import Catalogue, catalogue
 from .git import Entry, Repository
 from .layout import Layout, lay_out
-
-T = TypeVar("T")
 
 MAX_CATALOGUES = 32  # commits whose catalogue is kept in memory
 EXECUTABLE = 0o100  # of a mode: its owner may execute the file
@@ -71,7 +68,7 @@ class Snapshots:
         """
         path = self._root / _checked(commit)
         if not path.is_dir():
-            await _in_turn(self._extracting, partial(self._extract, commit))
+            await in_turn(self._extracting, partial(self._extract, commit))
         return path
 
     def commits(self) -> list[str]:
@@ -89,7 +86,7 @@ class Snapshots:
 
     async def sweep(self) -> None:
         """Deletes retired trees and the remains of a crash."""
-        await _in_turn(self._extracting, self._sweep)
+        await in_turn(self._extracting, self._sweep)
 
     async def scripts(self, ref: str | None) -> ScriptList:
         """All scripts that can be run at a branch, tag or commit, by name."""
@@ -122,7 +119,7 @@ class Snapshots:
 
     async def _catalogue(self, commit: str) -> Catalogue:
         if (known := self._catalogues.get(commit)) is None:
-            known = await _in_turn(self._reading, partial(self._remember_catalogue, commit))
+            known = await in_turn(self._reading, partial(self._remember_catalogue, commit))
         return known
 
     def _remember_catalogue(self, commit: str) -> Catalogue:
@@ -186,22 +183,6 @@ class Snapshots:
     def _sweep(self) -> None:
         with _storage(), _exclusive(self._root):
             _sweep(self._root)
-
-
-async def _in_turn(lock: asyncio.Lock, work: Callable[[], T]) -> T:
-    """Runs work on a thread, which holds the lock until it ends, even if the caller is cancelled first.
-
-    Other callers wait for the lock without occupying a thread.
-    """
-
-    async def locked() -> T:
-        try:
-            return await asyncio.to_thread(work)
-        finally:
-            lock.release()
-
-    await lock.acquire()
-    return await to_its_end(locked())
 
 
 def _checked(commit: str) -> str:

@@ -33,6 +33,7 @@ STATUS = {
     Problem.JOB_NOT_FOUND: 404,
     Problem.SCRIPT_NOT_FOUND: 422,
     Problem.REF_NOT_FOUND: 422,
+    Problem.COMMIT_REFUSED: 422,
     Problem.ARTIFACT_NOT_FOUND: 404,
     Problem.REMOVED_BY_RETENTION: 410,
     Problem.TOO_MANY_PINNED: 409,

@@ -29,6 +29,8 @@ CONFIGURATION = """\
 [scripts]
 # The git repository whose scripts/ directory holds what jobs may run.
 repository = {repository}
+# Only commits that these branches and tags lead to run; HEAD is what is checked out.
+# refs = ["HEAD"]
 
 [http]
 port = {port}
