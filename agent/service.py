@@ -119,6 +119,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         jobs = JobParts(
             settings=settings,
             store=store.jobs,
+            withdrawals=store.withdrawals,
             snapshots=snapshots,
             podman=podman,
             compiler=Compiler(
@@ -133,7 +134,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         pruner = Pruner(settings, store, units, snapshots, podman)
         await archiver.load()
         await jobs.reconciler.load()
-        backend = _backend(settings, store, podman, snapshots, jobs, journal)
+        backend = _backend(settings, store, podman, jobs, journal)
         enrolment = Enrolment(store.invitations, settings.pki_directory)
         certificates = _certificates(settings, store)
         app = build(backend, certificates, enrolment, store.audit.append, settings.http)
@@ -146,6 +147,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             background(jobs.reconciler.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
+            background(jobs.withdrawal_guard.run()),
             # Pruning is never urgent: the next agent resumes it.
             background(pruner.run()),
             background(_log_audit_head(store)),
@@ -157,7 +159,6 @@ def _backend(
     settings: Settings,
     store: Store,
     podman: Podman,
-    snapshots: Snapshots,
     jobs: JobParts,
     journal: Journal,
 ) -> Backend:
@@ -170,7 +171,7 @@ def _backend(
     )
     return Backend(
         submissions=jobs.submission,
-        scripts=snapshots,
+        scripts=jobs.commits,
         jobs=jobs.registry,
         host=jobs.status,
         artifacts=jobs.results,

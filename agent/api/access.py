@@ -178,6 +178,8 @@ class Guard:
             except AgentError as error:
                 if error.problem in (Problem.FORBIDDEN, Problem.INVITATION_REFUSED):  # by what was sent
                     await self._refused(request, error.problem)
+                if error.problem is Problem.COMMIT_REFUSED and request.method == "POST":
+                    await self._refused(request, error.problem, why=error.message)
                 raise
 
         self._guarded.add(guarded)

@@ -176,9 +176,9 @@ class Podman(Libpod):
         listed = [_secret(entry) for entry in await self._json("GET", "/secrets/json")]
         return sorted((one for one in listed if one is not None), key=lambda one: (one.name, one.user or ""))
 
-    async def secret_for(self, name: SecretName, user: UserName) -> str | None:
-        """Podman's name of the secret for a job of `user`: the user's own, the shared one, or None."""
-        for candidate in (podman_name(name, user), podman_name(name, None)):
+    async def secret_for(self, name: SecretName, user: UserName, *, shared: bool = True) -> str | None:
+        """Podman's name of the secret for a job of `user`: the user's own, the `shared` one, or None."""
+        for candidate in (podman_name(name, user), *([podman_name(name, None)] if shared else [])):
             if await self._exists(candidate):
                 return candidate
         return None

@@ -12,12 +12,15 @@ from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
 from ..scripts.snapshots import Snapshots
 from ..store.jobs import JobStore
+from ..store.withdrawals import WithdrawalStore
+from .commits import Commits
 from .host_status import HostStatus
 from .preparation import Preparation
 from .reconciler import ExitOf, Reconciler
 from .registry import Registry
 from .results import Results
 from .submission import Submission
+from .withdrawals import WithdrawalGuard
 
 
 class JobParts:
@@ -28,6 +31,7 @@ class JobParts:
         *,
         settings: Settings,
         store: JobStore,
+        withdrawals: WithdrawalStore,
         snapshots: Snapshots,
         podman: Podman,
         compiler: Compiler,
@@ -38,10 +42,11 @@ class JobParts:
     ) -> None:
         queue = Queue(settings.jobs)
         self.registry = Registry(settings, store, queue, on_end=on_end)
-        self.submission = Submission(settings, self.registry, snapshots, podman)
+        self.commits = Commits(settings.scripts, snapshots, withdrawals)
+        self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.status = HostStatus(queue, units, podman)
-        self.preparation = Preparation(settings, snapshots, podman, hooks)
+        self.preparation = Preparation(settings, self.commits, snapshots, podman, hooks)
         self.reconciler = Reconciler(
             settings,
             self.registry,
@@ -53,3 +58,4 @@ class JobParts:
             podman=podman,
             exit_of=exit_of,
         )
+        self.withdrawal_guard = WithdrawalGuard(withdrawals, self.registry, self.reconciler)

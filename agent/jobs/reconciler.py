@@ -35,6 +35,7 @@ log = logging.getLogger("ml-agent")
 MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
 LOOK_DELAY = 2.0  # seconds until a job is looked at again after the host failed to answer
 NOT_THE_JOBS_FAULT = (Problem.STORAGE_FULL, Problem.HOST)  # what keeps a job from being prepared, for now
+MAY_NOT_RUN = (Problem.COMMIT_REFUSED, Problem.REF_NOT_FOUND)  # what no further attempt would change
 
 # What the record of a job says of its attempt, and forgets when another one is to come.
 OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_at", "finished_at")
@@ -103,7 +104,7 @@ class Reconciler:
             one.hint.set()
 
     def order_end(self, job: Job, reason: Reason, message: str) -> None:
-        """Ends a running job because of what it takes of the disk. A later agent goes on with it.
+        """Ends a running job: it takes too much of the disk, say. A later agent goes on with it.
 
         Does nothing where the job's attempt is over. Raises `OSError`.
         """
@@ -194,7 +195,8 @@ class Reconciler:
         except AgentError as error:
             if error.problem in NOT_THE_JOBS_FAULT:
                 raise
-            await self._finish(active, Outcome(JobState.FAILED, Reason.START_FAILED, str(error)))
+            refused = Outcome(JobState.FAILED, Reason.START_FAILED, str(error))
+            await self._finish(active, refused, again=error.problem not in MAY_NOT_RUN)
             return
         with storage_full():
             put(self._settings.paths_of(job.job_id).unit_file, text)
@@ -259,7 +261,9 @@ class Reconciler:
             result = interrupted(f"The unit ended ({state.result}) without a record of how the script ended.")
         else:
             result = _without_record(self._outcome(job, files, told), told)
-        facts = {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
+        facts: dict[str, Any] = (
+            {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
+        )
         await self._finish(active, result, **facts)
 
     def _outcome(self, job: Job, files: AttemptFiles, record: ExitRecord) -> Outcome:
@@ -267,10 +271,10 @@ class Reconciler:
             record, cancelled=job.cancel_requested, called_off=self._units.called_off(job.unit)
         )
 
-    async def _finish(self, active: ActiveJob, result: Outcome, **facts: Any) -> None:
+    async def _finish(self, active: ActiveJob, result: Outcome, *, again: bool = True, **facts: Any) -> None:
         """Publishes the artifacts, commits the terminal state once, and makes room for the next job.
 
-        A job that wants another attempt waits for that instead.
+        A job that wants another attempt waits for that instead, if it may run `again`.
         """
         job, files = active.job, self._files(active.job)
         files.bar()
@@ -283,12 +287,12 @@ class Reconciler:
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
         await self._results.publish(job)
         await self._registry.change(
-            active, lambda latest: self._after_attempt(latest.model_copy(update=update))
+            active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
         )
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._registry.wake.set()
 
-    def _after_attempt(self, ended: Job) -> Job:
+    def _after_attempt(self, ended: Job, *, again: bool) -> Job:
         """The job after its attempt: in its final state, or waiting to be tried again."""
         assert ended.finished_at is not None
         attempt = Attempt(
@@ -302,7 +306,7 @@ class Reconciler:
             finished_at=ended.finished_at,
         )
         ended = ended.model_copy(update={"attempts": [*ended.attempts, attempt]})
-        wanted = ended.reason in ended.retry_on and not ended.cancel_requested
+        wanted = again and ended.reason in ended.retry_on and not ended.cancel_requested
         if not wanted or ended.attempt >= ended.max_attempts:
             return ended
         anew = dict.fromkeys(OF_AN_ATTEMPT) | {

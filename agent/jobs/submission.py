@@ -15,8 +15,10 @@ from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Paramete
 from ..model.job import Job, JobRequest, JobState, Rerun
 from ..model.script import Script
 from ..scripts.declaration import check_parameters
+from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
-from .preparation import image_of, mounted_secrets, scripts_of
+from .commits import Commits
+from .preparation import image_of, mounted_secrets
 from .registry import Registry
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
@@ -38,9 +40,12 @@ RERUN_AS_IT_WAS = (
 class Submission:
     """Checks requests for jobs and adds the jobs to the registry."""
 
-    def __init__(self, settings: Settings, registry: Registry, snapshots: Snapshots, podman: Podman) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, commits: Commits, snapshots: Snapshots, podman: Podman
+    ) -> None:
         self._settings = settings
         self._registry = registry
+        self._commits = commits
         self._snapshots = snapshots
         self._podman = podman
 
@@ -51,17 +56,17 @@ class Submission:
 
         `by` is the client, for the audit.
 
-        Raises `AgentError`: invalid-request, script-not-found, ref-not-found, secret-missing,
+        Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full.
         """
         fingerprint = _fingerprint(request.model_dump(mode="json"))
         if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
             return known
-        commit = await self._snapshots.resolve(request.ref)
+        commit, standing = await self._commits.resolve(request.ref)
         script = await self._snapshots.script(commit, request.script_name)
         check_parameters(script, request.hyperparameters)
         limits = self._limits(request.limits.over(script.limits))
-        await self._check_needs(script, owner)
+        await self._check_needs(script, owner, standing)
         image = await self._podman.kept_image(self._settings.jobs.image)
         await self._snapshots.tree(commit)
         job_id = new_job_id()
@@ -106,15 +111,14 @@ class Submission:
         fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
         if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
             return known
-        with scripts_of(earlier):
-            script = await self._snapshots.script(earlier.commit, earlier.script_name)
+        standing = await self._commits.standing_of(earlier)
+        script = await self._snapshots.script(earlier.commit, earlier.script_name)
         hyperparameters = _with_changes(earlier, changes)
         check_parameters(script, hyperparameters)
         limits = self._limits(changes.limits.over(earlier.limits))
-        await self._check_needs(script, owner)
+        await self._check_needs(script, owner, standing)
         await self._check_image(earlier)
-        with scripts_of(earlier):
-            await self._snapshots.tree(earlier.commit)
+        await self._snapshots.tree(earlier.commit)
         job_id = new_job_id()
         anew = Job(
             job_id=job_id,
@@ -133,7 +137,7 @@ class Submission:
         deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
         return await self._registry.add(anew, idempotency_key, fingerprint, deed)
 
-    async def _check_needs(self, script: Script, owner: str) -> None:
+    async def _check_needs(self, script: Script, owner: str, standing: Standing) -> None:
         """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""
         if self._settings.network(script.network) is None:
             raise AgentError(
@@ -142,7 +146,7 @@ class Submission:
                 f"Ask the operator to define networks.{script.network} in the agent's configuration.",
                 (FieldError("script_name", f"needs the network {script.network}"),),
             )
-        await mounted_secrets(self._podman, script.secrets, owner)
+        await mounted_secrets(self._podman, script.secrets, owner, standing)
 
     async def _check_image(self, job: Job) -> None:
         if job.image_digest and await self._podman.image(image_of(job)) is None:

@@ -47,7 +47,7 @@ def read_mark(path: Path) -> tuple[str, datetime] | None:
     """The text of a mark and the time when it was made; None if there is no mark."""
     try:
         with open(path, "rb", buffering=0) as file:
-            text = file.read(MAX_MARK).decode("ascii", "replace")
+            text = file.read(MAX_MARK).decode("utf-8", "replace")
             return text.strip(), _modified(os.fstat(file.fileno()))
     except FileNotFoundError:
         return None
@@ -83,7 +83,8 @@ def read_excess(path: Path) -> Outcome | None:
     reason, _, message = mark[0].partition(" ")
     if reason not in list(Reason):  # a power cut came after the name was on the disk, and before the text
         return None
-    return Outcome(JobState.FAILED, Reason(reason), message)
+    status = JobState.CANCELLED if reason == Reason.STOPPED else JobState.FAILED
+    return Outcome(status, Reason(reason), message)
 
 
 def outcome(
@@ -98,7 +99,7 @@ def outcome(
     killed_in_start = record.result in ("success", "exit-code", "signal") and (
         record.exit_status in STOP_SIGNALS and stopping is None
     )
-    if stopping == "success" or (cancelled and (not started or killed_in_start)):
+    if stopping == "success" or ((cancelled or excess) and (not started or killed_in_start)):
         if cancelled:
             return Outcome(JobState.CANCELLED, Reason.CANCELLED)
         if excess:

@@ -157,6 +157,16 @@ MIGRATIONS = (
         certificate TEXT
     ) WITHOUT ROWID;
     """,
+    # Commits that may not run any more.
+    """
+    CREATE TABLE withdrawals (
+        commit_id TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        at TEXT NOT NULL,
+        stop_running INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

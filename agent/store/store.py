@@ -11,6 +11,7 @@ from .database import Database
 from .invitations import InvitationStore
 from .jobs import JobStore
 from .retention import RetentionStore
+from .withdrawals import WithdrawalStore
 
 
 class Store:
@@ -24,6 +25,7 @@ class Store:
         self.certificates = CertificateStore(database)
         self.invitations = InvitationStore(database)
         self.audit = AuditStore(database)
+        self.withdrawals = WithdrawalStore(database)
 
     @classmethod
     @asynccontextmanager

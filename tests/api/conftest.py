@@ -282,7 +282,7 @@ async def serve(
             logs = JobLogs(Journal(tail), jobs.registry, changes, settings.paths_of)
             backend = Backend(
                 submissions=jobs.submission,
-                scripts=scene.snapshots(),
+                scripts=jobs.commits,
                 jobs=jobs.registry,
                 host=jobs.status,
                 artifacts=jobs.results,

@@ -9,6 +9,7 @@ from agent.host.systemd import UnitState
 from agent.model.job import Job, JobRequest, JobState, Reason
 from agent.model.paths import ENDED, STOPPING
 from tests.support.earlier_state import make_database, make_files, read_by_itself
+from tests.support.git_repository import commit
 from tests.support.job_scene import INVOCATION, Scene, driving, end_of
 from tests.support.small_site import make_repository, make_settings, with_jobs
 from tests.support.waiting import until
@@ -19,8 +20,11 @@ JOBS = {kind: Job.model_validate(document) for kind, document in READ["jobs"].it
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    # The repository has another commit: earlier jobs run from the earlier agent's snapshot.
-    make_repository(tmp_path / "repository")
+    # The repository has gone on: earlier jobs run from the earlier agent's snapshot.
+    repository = tmp_path / "repository"
+    assert make_repository(repository, {"succeed.py": "echo hello"}) == JOBS["waiting"].commit
+    (repository / "scripts/succeed.py").write_text("echo another\n")
+    commit(repository)
     settings = make_settings(tmp_path, runtime=tmp_path / "runtime")
     make_database(settings.database)
     make_files(settings.state_directory, settings.runtime_directory)

@@ -85,6 +85,7 @@ async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncI
         jobs = JobParts(
             settings=settings,
             store=store.jobs,
+            withdrawals=store.withdrawals,
             snapshots=Snapshots(settings.scripts.repository, "scripts", settings.snapshots_directory),
             podman=podman,
             compiler=Compiler(

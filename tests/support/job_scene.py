@@ -76,6 +76,7 @@ class StandInPodman:
     """A Podman that has the image and one shared secret."""
 
     secrets = frozenset({"warehouse"})
+    own_secrets: frozenset[tuple[str, str]] = frozenset()
 
     async def version(self) -> str:
         return "5.4.2"
@@ -91,8 +92,10 @@ class StandInPodman:
     async def kill(self, container: str) -> None:
         self.killed.append(container)
 
-    async def secret_for(self, name: str, user: str) -> str | None:
-        return f"ml-agent.{name}" if name in self.secrets else None
+    async def secret_for(self, name: str, user: str, *, shared: bool = True) -> str | None:
+        if (name, user) in self.own_secrets:
+            return f"ml-agent.{name}.{user}"
+        return f"ml-agent.{name}" if shared and name in self.secrets else None
 
 
 class StandInCompiler:
@@ -141,6 +144,7 @@ class Scene:
             settings=self.settings,
             store=self.store.jobs,
             exit_of=self.exit_of,
+            withdrawals=self.store.withdrawals,
             snapshots=self.snapshots(),
             hooks=shipped("units"),
             **parts,

@@ -204,7 +204,7 @@ class StandIn:
         parameter = {"name": "depth", "type": "integer", "default": "3", "minimum": 1, "required": False}
         parameter["maximum"] = 1e6
         entry = {"script_name": "train.py", "description": "Trains.", "sha256": "d" * 64, "network": "none"}
-        listing = {"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]}
+        listing: dict[str, object] = {"commit": "c" * 40, "scripts": [entry | {"parameters": [parameter]}]}
         if self.left_out:
             listing |= {"left_out": self.left_out[:100], "left_out_count": len(self.left_out)}
         return web.json_response(listing)
