@@ -12,6 +12,9 @@ step() { printf 'install: %s\n' "$*" >&2; }
 
 step 'configuration and certificates'
 ml-agent init --scripts "$PWD" --san localhost --port "$port"
+# Tests run commits of their own, from branches below test/.
+grep -q '^refs' ~/.config/ml-agent/config.toml ||
+    sed -i '/^\[scripts\]/a refs = ["HEAD", "test/**"]' ~/.config/ml-agent/config.toml
 mkdir -p "$identities"
 for user in alice bob; do
     [ -e "$identities/$user.crt" ] || ml-agent issue "$user" --output "$identities"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 SCRIPT = "receive.py"
+REF = "refs/heads/test/receive"  # tests/host/install-account.sh lets such branches run
 SOURCE = Path(__file__).with_name(SCRIPT)
 HARMLESS = {"p": "1"}
 OF_ITS_OWN = {
@@ -34,13 +35,15 @@ OF_ITS_OWN = {
 
 
 @pytest.fixture(scope="module")
-def commit() -> str:
-    """A commit of the installed agent's repository that no branch leads to, with one script in it."""
+def commit() -> Iterator[str]:
+    """A commit of the installed agent's repository, on a branch of its own, with one script in it."""
     repository = load().scripts.repository
     blob = git(repository, "hash-object", "-w", "--stdin", stdin=SOURCE.read_bytes())
     scripts = git(repository, "mktree", stdin=f"100644 blob {blob}\t{SCRIPT}\n".encode())
     tree = git(repository, "mktree", stdin=f"040000 tree {scripts}\t{load().scripts.directory}\n".encode())
-    return git(repository, "commit-tree", "-m", "a script for tests", tree)
+    git(repository, "update-ref", REF, git(repository, "commit-tree", "-m", "a script for tests", tree))
+    yield git(repository, "rev-parse", REF)
+    git(repository, "update-ref", "-d", REF)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tests.integration.conftest import Client, run, wait_for
 
 from .search import BYTES, Found, Search
 
-REF = "refs/heads/ml-agent-canary"
+REF = "refs/heads/test/canary"
 CONNECTION = '[default]\naccount = "canary"\nuser = "canary"\nhost = "127.0.0.1"\npassword = "{password}"\n'
 
 # Holds both secrets in its memory, says their digests, waits to be looked at, and ends as it is told.

@@ -12,7 +12,7 @@ from ...errors import AgentError, Problem
 from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_file
 from ..options import VersionOption, print_version
 from ..terminal import Screen
-from . import audit, certificates, init, install, invite, issue, prune, secrets
+from . import audit, certificates, init, install, invite, issue, prune, secrets, withdraw
 from .doctor import command as doctor
 
 HELP = "Set up the agent of a host, give its users certificates and secrets, and maintain it."
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("version")(print_version)
-for module in (init, issue, invite, install, prune, audit, doctor):
+for module in (init, issue, invite, install, withdraw, prune, audit, doctor):
     app.add_typer(module.app)
 app.add_typer(secrets.app, name="secret")
 app.add_typer(certificates.app)

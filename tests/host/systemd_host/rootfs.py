@@ -25,7 +25,7 @@ PACKAGES = (
     # rootless Podman; nftables for netavark's networks
     "podman", "crun", "conmon", "passt", "uidmap", "netavark", "aardvark-dns", "nftables", "catatonit",
     # the agent, and who looks at its work
-    "python3", "python3-venv", "git", "make", "sqlite3", "openssl", "curl",
+    "python3", "python3-venv", "git", "openssh-client", "make", "sqlite3", "openssl", "curl",
     # container images where no registry is reachable
     "mmdebstrap", "busybox-static",
 )  # fmt: skip

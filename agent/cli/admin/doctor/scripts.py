@@ -6,8 +6,11 @@ from contextlib import suppress
 from ....config import Settings
 from ....errors import AgentError
 from ....host.podman import Podman
+from ....model.withdrawal import Withdrawal
 from ....scripts.layout import shown
+from ....scripts.review import Review
 from ....scripts.snapshots import Snapshots
+from ....store.store import Store
 from .findings import Finding, Level, declared_secrets, judge, undefined_networks
 
 MAX_LEFT_OUT = 20  # findings of their own
@@ -32,6 +35,8 @@ async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
         remedy=f"Commit a script to {settings.scripts.directory}/.",
         otherwise=Level.WARN,
     )
+    async for each in reviewed(settings, catalogue.commit):
+        yield each
     for finding in not_there(left_out):
         yield finding
     with suppress(AgentError):  # the check of Podman reports that it does not answer
@@ -39,6 +44,47 @@ async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
             yield finding
     for finding in undefined_networks(catalogue.scripts, settings.network):
         yield finding
+
+
+async def reviewed(settings: Settings, commit: str) -> AsyncIterator[Finding]:
+    """Whether the commit that is checked out may run, and whether the site's branches and tags exist."""
+    review = Review(settings.scripts.repository, settings.scripts.review_rules)
+    try:
+        await review.standing(commit)
+        withdrawn = await _withdrawal(settings, commit)
+        yield judge(
+            "review",
+            good=withdrawn is None,
+            seen=withdrawn.sentence() if withdrawn else _rules(settings),
+            remedy="Check out another commit, or `ml-agent restore` it: jobs without a ref are refused.",
+        )
+    except AgentError as error:
+        yield Finding("review", Level.FAIL, f"{error.message} It is checked out.", error.hint)
+    for glob in await review.unmatched():
+        yield Finding(
+            f"ref {glob}",
+            Level.WARN,
+            "matches no branch and no tag",
+            "Correct scripts.refs or development_refs.",
+        )
+
+
+def _rules(settings: Settings) -> str:
+    scripts = settings.scripts
+    refs = f"runs what is on {', '.join(map(shown, scripts.refs))}"
+    development = (
+        f", without shared secrets on {', '.join(scripts.development_refs)}"
+        if scripts.development_refs
+        else ""
+    )
+    return refs + development + (", signed" if scripts.require_signed else "")
+
+
+async def _withdrawal(settings: Settings, commit: str) -> Withdrawal | None:
+    if not settings.database.exists():
+        return None
+    async with Store.open(settings.database) as store:
+        return await store.withdrawals.get(commit)
 
 
 def not_there(left_out: dict[str, str]) -> Iterable[Finding]:

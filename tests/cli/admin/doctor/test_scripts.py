@@ -36,7 +36,8 @@ def test_what_is_left_out_is_named_with_the_reason(ready: Run, home: Path) -> No
     (directory / "shared").symlink_to("../lib/shared")
     (directory / "my script.py").touch()
     commit(home / "repository")
-    scripts, *left_out, nowhere = examined()
+    scripts, review, *left_out, nowhere = examined()
+    assert (review.subject, review.level) == ("review", Level.OK)
     assert (scripts.level, scripts.seen[:5]) == (Level.OK, "2 in ")
     assert [each.subject for each in left_out] == ["script bad.py", "script my script.py", "script shared"]
     assert {each.level for each in left_out} == {Level.WARN}
@@ -53,7 +54,7 @@ def test_many_that_are_left_out_are_counted(ready: Run, home: Path) -> None:
         (home / f"repository/scripts/a {number:02}.py").touch()
     commit(home / "repository")
     findings = examined()
-    assert len(findings) == 1 + scripts_check.MAX_LEFT_OUT + 1
+    assert len(findings) == 2 + scripts_check.MAX_LEFT_OUT + 1
     assert findings[-1].seen == "10 more"
 
 
@@ -65,6 +66,51 @@ def test_a_repository_without_the_directory_is_told_what_it_lacks(ready: Run, ho
     assert finding.seen == f"Commit {current[:12]} of the scripts' repository has no directory scripts."
     assert "scripts.directory" in finding.remedy
     assert "Leave `ref` out" not in finding.remedy
+
+
+def configure(home: Path, **scripts: object) -> None:
+    """Adds keys to `[scripts]` of the configuration."""
+    path = home / ".config/ml-agent/config.toml"
+    lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in scripts.items())
+    path.write_text(path.read_text().replace("[scripts]\n", f"[scripts]\n{lines}"))
+
+
+def review_of(findings: list[Finding]) -> Finding:
+    return next(each for each in findings if each.subject == "review")
+
+
+def test_the_rules_for_commits_are_told(ready: Run, home: Path) -> None:
+    assert review_of(examined()).seen == "runs what is on HEAD"
+    git(home / "repository", "branch", "-m", "main")
+    configure(home, refs=["main"], development_refs=["ma*"])
+    assert review_of(examined()).seen == "runs what is on main, without shared secrets on ma*"
+
+
+def test_a_checked_out_commit_that_may_not_run_fails(ready: Run, home: Path) -> None:
+    git(home / "repository", "checkout", "-q", "-b", "feature/x")
+    commit(home / "repository")
+    git(home / "repository", "branch", "-q", "-f", "main", "HEAD~1")
+    configure(home, refs=["main", "mian"])
+    findings = examined()
+    review = review_of(findings)
+    assert (review.level, "is on none of: main, mian" in review.seen) == (Level.FAIL, True)
+    assert review.remedy
+    (unmatched,) = [each for each in findings if each.subject == "ref mian"]
+    assert (unmatched.level, unmatched.seen) == (Level.WARN, "matches no branch and no tag")
+
+
+def test_an_unsigned_or_withdrawn_checked_out_commit_fails(ready: Run, home: Path) -> None:
+    ready("withdraw", "HEAD", "--reason", "It leaks.")
+    withdrawn = review_of(examined())
+    assert withdrawn.level is Level.FAIL
+    assert withdrawn.seen.endswith("was withdrawn: It leaks.")
+    assert "ml-agent restore" in withdrawn.remedy
+    signers = home / "allowed_signers"
+    configure(home, require_signed=True, allowed_signers=str(signers))
+    assert "cannot be read" in review_of(examined()).seen
+    signers.touch()
+    unsigned = review_of(examined())
+    assert (unsigned.level, "is not signed" in unsigned.seen) == (Level.FAIL, True)
 
 
 def test_a_repository_that_exceeds_a_bound_says_which(

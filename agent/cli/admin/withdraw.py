@@ -1,0 +1,182 @@
+"""`ml-agent withdraw`, `restore` and `withdrawn`: commits that may not run any more."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from ...config import Settings
+from ...config_files import load
+from ...errors import AgentError, Problem
+from ...model.base import now
+from ...model.job import Job, JobState
+from ...model.ref import HEAD, is_object_id
+from ...model.refusal import refusals
+from ...model.withdrawal import MAX_WITHDRAWAL_REASON, Withdrawal
+from ...scripts.git import Repository
+from ...store.store import Store
+from ..options import JsonOption
+from ..quantities import format_moment
+from ..terminal import Column, Screen
+from . import deeds
+
+COLUMNS = (
+    Column("COMMIT", style="bold"),
+    Column("SINCE"),
+    Column("BY"),
+    Column("RUNNING JOBS"),
+    Column("REASON"),
+)
+SHOWN_DIGITS = 12  # of a commit's id, to a person
+FEWEST_DIGITS = 6  # of an abbreviated id
+
+app = typer.Typer()
+
+
+@dataclass(frozen=True)
+class _Withdrawn:
+    """What a withdrawal means at this moment."""
+
+    withdrawal: Withdrawal
+    waiting: list[Job]
+    running: list[Job]
+    checked_out: bool
+
+
+@app.command()
+def withdraw(
+    commit: Annotated[
+        str, typer.Argument(metavar="COMMIT", help="The commit's id, or six or more of its digits; or a ref.")
+    ],
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", help=f"What users are told; up to {MAX_WITHDRAWAL_REASON} characters."
+        ),
+    ],
+    stop_running: Annotated[
+        bool, typer.Option("--stop-running", help="Also stop jobs that run it, without their grace.")
+    ] = False,
+) -> None:
+    """Refuse a commit from now on: end jobs that wait for it, refuse new jobs and reruns."""
+    done = asyncio.run(_withdraw(load(), commit, reason, stop_running=stop_running))
+    typer.echo(f"withdrawn  {done.withdrawal.commit}")
+    for job in done.waiting:
+        typer.echo(f"  ends      {job.job_id}, which waits, of {job.owner}")
+    for job in done.running:
+        typer.echo(f"  {'stops     ' if stop_running else 'runs on   '}{job.job_id} of {job.owner}")
+    if done.running and not stop_running:
+        typer.echo("Withdraw it again with --stop-running to stop the jobs that run.", err=True)
+    if done.checked_out:
+        typer.echo(
+            "It is checked out: jobs without a ref are refused until another commit is.",
+            err=True,
+        )
+
+
+@app.command()
+def restore(
+    commit: Annotated[
+        str, typer.Argument(metavar="COMMIT", help="The commit's id, or six or more of its digits.")
+    ],
+) -> None:
+    """Undo a withdrawal. Jobs that it has ended stay ended."""
+    restored = asyncio.run(_restore(load(), commit))
+    typer.echo(f"restored  {restored.commit}, withdrawn by {restored.by}: {restored.reason}")
+
+
+@app.command("withdrawn")
+def list_withdrawn(as_json: JsonOption = False) -> None:
+    """List the commits that are withdrawn."""
+    withdrawals = asyncio.run(_all(load()))
+    screen = Screen()
+    if as_json:
+        screen.json([each.model_dump(mode="json") for each in withdrawals])
+        return
+    screen.table(COLUMNS, [_row(each, person=screen.person) for each in withdrawals])
+
+
+def _row(withdrawal: Withdrawal, *, person: bool) -> list[str]:
+    return [
+        withdrawal.commit[:SHOWN_DIGITS] if person else withdrawal.commit,
+        format_moment(withdrawal.at, person=person),
+        withdrawal.by,
+        "stopped" if withdrawal.stop_running else "left",
+        withdrawal.reason,
+    ]
+
+
+async def _all(settings: Settings) -> list[Withdrawal]:
+    async with Store.open(settings.database) as store:
+        return await store.withdrawals.all()
+
+
+async def _withdraw(settings: Settings, commit: str, reason: str, *, stop_running: bool) -> _Withdrawn:
+    caller = deeds.account()
+    async with Store.open(settings.database) as store:
+        meant = await _meant(settings, store, commit)
+        withdrawal = _withdrawal(meant, reason, caller.actor, stop_running=stop_running)
+        deed = caller.did(
+            "withdrawCommit", meant, reason=reason, running="stopped" if stop_running else "left"
+        )
+        await store.withdrawals.withdraw(withdrawal, deed=deed)
+        jobs = [job for job in await store.jobs.active() if job.commit == meant]
+    return _Withdrawn(
+        withdrawal,
+        waiting=[job for job in jobs if job.status is JobState.PENDING],
+        running=[job for job in jobs if job.status is not JobState.PENDING],
+        checked_out=_named(settings, HEAD) == meant,
+    )
+
+
+def _withdrawal(commit: str, reason: str, by: str, *, stop_running: bool) -> Withdrawal:
+    try:
+        return Withdrawal(commit=commit, reason=reason, by=by, at=now(), stop_running=stop_running)
+    except ValidationError as error:
+        why = "; ".join(why for _, why in refusals(error, unknown="is not known"))
+        raise typer.BadParameter(why, param_hint="--reason") from error
+
+
+async def _meant(settings: Settings, store: Store, text: str) -> str:
+    """The id of a commit of the repository, or of one that jobs have run, whatever has become of it since."""
+    named = _named(settings, text)
+    if named or is_object_id(text):
+        return named or text
+    return _only(
+        text, await store.withdrawals.commits_of_jobs(), "`git log` in the scripts' repository has ids."
+    )
+
+
+def _named(settings: Settings, ref: str) -> str | None:
+    try:
+        return Repository(settings.scripts.repository).commit(ref)
+    except AgentError:  # a repository that cannot be read must not keep a commit from being withdrawn
+        return None
+
+
+async def _restore(settings: Settings, text: str) -> Withdrawal:
+    async with Store.open(settings.database) as store:
+        withdrawn = [each.commit for each in await store.withdrawals.all()]
+        commit = _only(text, withdrawn, "`ml-agent withdrawn` lists the commits that are withdrawn.")
+        deed = deeds.account().did("restoreCommit", commit)
+        restored = await store.withdrawals.restore(commit, deed=deed)
+    assert restored is not None
+    return restored
+
+
+def _only(text: str, commits: list[str], hint: str) -> str:
+    """The only one of the commits whose id is, or begins with, the text."""
+    found = [
+        each for each in commits if each == text or (len(text) >= FEWEST_DIGITS and each.startswith(text))
+    ]
+    if len(found) > 1:
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"{text} is the beginning of several ids: {', '.join(found)}.",
+            "Type more digits.",
+        )
+    if not found:
+        raise AgentError(Problem.INVALID_REQUEST, f"There is no such commit: {text}.", hint)
+    return found[0]
