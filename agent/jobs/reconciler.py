@@ -42,7 +42,7 @@ OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_a
 
 
 class Reconciler:
-    """`run` starts and drives jobs; `look_at` and `end` tell it that one needs attention."""
+    """`run` starts and drives jobs; `look_at` and `order_end` tell it that one needs attention."""
 
     def __init__(
         self,
