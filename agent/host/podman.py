@@ -24,6 +24,7 @@ LABEL_USER = "ml-agent.user"
 # so there must be room for several copies of the largest file to expect.
 FREE_BYTES_FOR_SECRETS = 64 * 2**20
 
+_IMAGES_KNOWN = 64  # whose variables are remembered
 _IMAGE_KEPT = 60.0  # seconds; the list of images that is checked lacks those of additional, shared stores
 
 
@@ -94,6 +95,7 @@ class Podman(Libpod):
         super().__init__(socket)
         self._storage: Path | None = None
         self._images: dict[str, _Known] = {}
+        self._variables: dict[str, frozenset[str]] = {}  # by digest, which stands for the same image for ever
         self._looking_up = asyncio.Lock()
 
     async def host(self) -> Host:
@@ -130,6 +132,15 @@ class Podman(Libpod):
                 self._images[name] = _Known(image, stamp, time.monotonic() + _IMAGE_KEPT)
             return image
 
+    async def image_variables(self, name: str, digest: str) -> frozenset[str]:
+        """The names of the variables that an image sets; none if it is missing, or `digest` empty.
+
+        Podman is not asked about an image that it has been asked about before.
+        """
+        if digest and digest not in self._variables:
+            await self._inspect(by_digest(name, digest))
+        return self._variables.get(digest, frozenset())
+
     async def kept_image(self, name: str) -> Image | None:
         """As `image`, and gives the image a name of its own, for when `name` moves to another image.
 
@@ -155,6 +166,10 @@ class Podman(Libpod):
         found = await self._json("GET", f"/images/{quote(name, safe='')}/json", missing=True)
         if found is None:
             return None
+        assignments = (found.get("Config") or {}).get("Env") or ()
+        while len(self._variables) >= _IMAGES_KNOWN:
+            del self._variables[next(iter(self._variables))]
+        self._variables[found["Digest"]] = frozenset(each.partition("=")[0] for each in assignments)
         return Image(
             id=f"sha256:{found['Id'].removeprefix('sha256:')}",
             digest=found["Digest"],

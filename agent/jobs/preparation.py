@@ -54,6 +54,7 @@ class Preparation:
             state=settings.state_directory,
             egress=self._egress(job.network),
             secrets=await mounted_secrets(self._podman, job.secrets, job.owner, standing),
+            image_variables=await self._podman.image_variables(job.image, job.image_digest),
         )
 
     def _egress(self, network: str) -> ProxySocket | None:

@@ -33,3 +33,4 @@ class SecretChange(SecretEntry):
 
 
 MAX_SECRET_BYTES = 512_000  # Podman takes less than this
+SNOWFLAKE_PREFIX = "snowflake"  # secrets whose names begin so are connections.toml files of Snowflake

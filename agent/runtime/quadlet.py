@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import AgentError, Problem
 from ..model.base import unit_name
 from .policy import Terms, objections
-from .unit import JobUnit, drop_in, record_section, volumes
+from .unit import JobUnit, drop_in, record_section, template_for, volumes
 
 TEMPLATE = "ml-job@.container"
 SECCOMP = "ml-job.seccomp.json"  # the system call filter, beside the template
@@ -103,7 +103,7 @@ class Compiler:
         state = program.stat()
         files = [file for each in self._policies for file in (each / f"{TEMPLATE}.d").glob("*.conf")]
         try:
-            template = self._newest(TEMPLATE, self._template).read_bytes()
+            template = self._newest(TEMPLATE, self._template).read_text("utf-8", "surrogateescape")
             # Of two files with the same name, the last one counts.
             policy = {file.name: file.read_bytes() for file in files}
         except OSError as error:
@@ -114,7 +114,7 @@ class Compiler:
             ) from error
         return _Sources(
             generator=(program, state.st_mtime_ns, state.st_size),
-            template=template,
+            template=template_for(unit, template).encode("utf-8", "surrogateescape"),
             policy=tuple(sorted(policy.items())),
             job=tuple(drop_in(unit).split(unit.job_id)),
         )

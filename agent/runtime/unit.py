@@ -3,6 +3,7 @@
 Values are tokens that the agent or the site made. None has a character that systemd or Quadlet interprets.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from ..errors import AgentError, Problem
 from ..model.inputs import ResolvedLimits
 from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
+from ..model.secret import SNOWFLAKE_PREFIX
 
 EGRESS_PLACE = "/run/ml-egress"  # the directory of the proxy's socket, as the job sees it
 
@@ -19,6 +21,26 @@ TOKEN = re.compile(r"[A-Za-z0-9@._:,=/+-]+")
 
 # Paths are parts of Volume=, which a colon and a comma separate.
 PATH_TOKEN = re.compile(r"/[A-Za-z0-9@._=/+-]*")
+
+# How many threads numeric libraries start. By default it is one for each CPU of the machine, and a job with
+# a smaller CPU limit spends its time on switching between them.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",  # OpenMP, PyTorch, pyarrow
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",  # joblib, and n_jobs=-1 of scikit-learn
+    "PYTHON_CPU_COUNT",  # os.cpu_count() of Python 3.13 and later
+)
+
+# Shares of the memory limit that the template's file systems in memory may have. Their files count as the
+# job's memory, and a job that fills them should meet a full disk before it is killed.
+SHARES = {"@TMP_BYTES@": 2, "@SHM_BYTES@": 4}  # one part in this many
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,7 @@ class JobUnit:
     state: Path  # the agent's state directory, which no volume may expose
     secrets: Sequence[MountedSecret] = ()
     egress: ProxySocket | None = None  # if the job reaches the network through a proxy only
+    image_variables: frozenset[str] = frozenset()  # the names of the environment variables of the image
 
 
 def volumes(unit: JobUnit) -> list[str]:
@@ -62,6 +85,15 @@ def volumes(unit: JobUnit) -> list[str]:
         f"{unit.attempt.artifacts}:/artifacts:rw",
     ]
     return [*mounts, f"{unit.egress.directory}:{EGRESS_PLACE}:ro"] if unit.egress else mounts
+
+
+def template_for(unit: JobUnit, template: str) -> str:
+    """The site's template for one job: what follows from its limits, which the template may override."""
+    threads = math.ceil(unit.limits.cpus)
+    missing = [name for name in THREAD_VARIABLES if name not in unit.image_variables]
+    for place, parts in SHARES.items():
+        template = template.replace(place, str(unit.limits.memory_bytes // parts))
+    return "\n".join(["[Container]", *(f"Environment={name}={threads}" for name in missing), "", template])
 
 
 def drop_in(unit: JobUnit) -> str:
@@ -84,8 +116,8 @@ def drop_in(unit: JobUnit) -> str:
         container.append(
             f"Secret={secret.podman_secret},type=mount,target={target},mode=0400,uid=1000,gid=1000"
         )
-    if unit.secrets:
-        container.append(f"Environment=SNOWFLAKE_HOME=/run/secrets/{unit.secrets[0].name}")
+    if home := _snowflake_home(unit.secrets):
+        container.append(f"Environment=SNOWFLAKE_HOME={home}")
     service = [
         f"MemoryMax={limits.memory_bytes}",
         "MemorySwapMax=0",
@@ -102,6 +134,12 @@ def drop_in(unit: JobUnit) -> str:
         socket = unit.egress.socket_unit
         lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
     return "\n".join(lines)
+
+
+def _snowflake_home(secrets: Iterable[MountedSecret]) -> str | None:
+    """The directory of the first connections.toml of Snowflake. Other secrets may have any value."""
+    names = (secret.name for secret in secrets if secret.name.startswith(SNOWFLAKE_PREFIX))
+    return next((f"/run/secrets/{name}" for name in names), None)
 
 
 def record_section(unit: JobUnit) -> str:

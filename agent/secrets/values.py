@@ -5,6 +5,7 @@ import tomllib
 
 from ..errors import AgentError, FieldError, Problem
 from ..host.toml import TooMuchError, parse
+from ..model.secret import SNOWFLAKE_PREFIX
 
 _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
@@ -15,7 +16,7 @@ def check_value(name: str, value: bytes) -> None:
     Format: docs.snowflake.com, "Connecting using the connections.toml file": one table per connection.
     Raises `AgentError` (invalid-request) that says what is wrong without quoting the value.
     """
-    if not name.startswith("snowflake"):
+    if not name.startswith(SNOWFLAKE_PREFIX):
         return
     try:
         connections = parse(value.decode("utf-8"))

@@ -89,6 +89,20 @@ async def test_concurrent_lookups_ask_podman_once(client: Podman, stand_in: Stan
     assert stand_in.asked_for_images == 1
 
 
+async def test_the_variables_of_an_image_are_asked_for_once(client: Podman, stand_in: StandInPodman) -> None:
+    digest = "sha256:" + "cd" * 32
+    variables = {"PATH", "OMP_NUM_THREADS"}
+    answer = {"Id": "ab" * 32, "Digest": digest, "Config": {"Env": ["PATH=/bin", "OMP_NUM_THREADS="]}}
+    for _ in range(2):
+        stand_in.answer = web.json_response(answer)
+        assert await client.image_variables("localhost/ml-runner:latest", digest) == variables
+    assert stand_in.asked_for_images == 1
+
+
+async def test_a_missing_image_sets_no_variables(client: Podman) -> None:
+    assert await client.image_variables("localhost/other:latest", "sha256:" + "ef" * 32) == frozenset()
+
+
 async def test_a_missing_image_is_none(client: Podman) -> None:
     assert await client.image("localhost/other:latest") is None
 

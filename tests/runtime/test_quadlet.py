@@ -203,6 +203,7 @@ async def test_a_unit_that_differs_only_in_its_id_is_reused(
         {"seccomp": Path("/usr/lib/ml/other.json")},
         {"egress": ProxySocket("ml-egress@warehouse.socket", Path("/run/user/1000/ml-egress/warehouse"))},
         {"secrets": (MountedSecret("snowflake", "ml-agent.snowflake.alice"),)},
+        {"image_variables": frozenset({"OMP_NUM_THREADS"})},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -230,6 +231,15 @@ async def test_the_next_job_uses_changed_drop_ins(tmp_path: Path, generated: Cal
     (site / TEMPLATE).write_text((shipped("quadlets") / TEMPLATE).read_text("utf-8") + "\n# ours\n")
     await shared.compile(PLAIN)
     assert len(generated()) == 4
+
+
+@pytest.mark.host
+async def test_a_drop_in_overrides_the_number_of_threads(tmp_path: Path) -> None:
+    site = policy(tmp_path, "[Container]\nEnvironment=OMP_NUM_THREADS=5\n", "00-site")
+    text = await compiler(tmp_path, site).compile(PLAIN)
+    assert re.findall(r" --env (\w+_NUM_THREADS=\d)", text).count("OMP_NUM_THREADS=5") == 1
+    assert "--env OMP_NUM_THREADS=2 " not in text
+    assert " --env OPENBLAS_NUM_THREADS=2 " in text
 
 
 @pytest.mark.host

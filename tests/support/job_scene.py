@@ -77,6 +77,7 @@ class StandInPodman:
 
     secrets = frozenset({"warehouse"})
     own_secrets: frozenset[tuple[str, str]] = frozenset()
+    variables = frozenset({"PATH"})
 
     async def version(self) -> str:
         return "5.4.2"
@@ -85,6 +86,9 @@ class StandInPodman:
         return Image("sha256:" + "1" * 64, DIGEST)
 
     kept_image = image
+
+    async def image_variables(self, name: str, digest: str) -> frozenset[str]:
+        return self.variables
 
     def __init__(self) -> None:
         self.killed: list[str] = []
