@@ -120,7 +120,7 @@ def scratch_directory() -> Iterator[Path]:
 
 def scripts(job: Job, settings: Settings) -> Path:
     """The snapshot that the agent's jobs run."""
-    return settings.state_directory / "snapshots" / job.commit
+    return settings.snapshots_directory / job.commit
 
 
 async def measure_first_lines(contenders: Sequence[Contender], rounds: int) -> list[Series]:

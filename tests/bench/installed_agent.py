@@ -156,12 +156,12 @@ def check_outcome(job: Job, settings: Settings) -> None:
 
 def attempt_directory(job: Job, settings: Settings) -> Path:
     """Where the agent keeps the files of a job's attempt."""
-    return settings.state_directory / "jobs" / job.job_id / "attempts" / str(job.attempt)
+    return settings.paths_of(job.job_id).attempt(job.attempt).directory
 
 
 def unit_file(job: Job, settings: Settings) -> Path:
     """Where the agent has put the job's compiled unit."""
-    return settings.runtime_directory / "systemd/user" / job.unit
+    return settings.paths_of(job.job_id).unit_file
 
 
 @contextlib.asynccontextmanager
