@@ -60,7 +60,7 @@ class JobRecords(Protocol):
         cursor: str | None,
         limit: int,
     ) -> JobPage:
-        """At most `limit` jobs, newest first, behind a page's `next_cursor`."""
+        """At most `limit` jobs, newest first, from a `next_cursor` on. Raises invalid-request for others."""
         ...
 
     async def cancel(self, job_id: str, *, by: Caller) -> Job:

@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 
-from ..audit.chain import Caller
+from ..audit.chain import Caller, Deed
 from ..errors import AgentError, Problem
 from ..model.base import format_time, now
 from ..model.certificate import Certificate, Principal, RenewedCertificate
-from ..store.certificates import CertificateStore
 from . import signing_request
 from .authority import Authority, ClientKey, authorities, authority_id
 from .issued import pem
@@ -21,13 +21,29 @@ from .subject import Subject, fingerprint, identify
 FRESH = 1.0  # seconds for which one lookup serves all streams of a certificate
 
 
+class CertificateRecords(Protocol):
+    """What is asked of the record of certificates."""
+
+    async def get(self, serial: str) -> Certificate | None:
+        """The certificate with that serial number, if this host has issued it."""
+        ...
+
+    async def mark_used(self, serial: str, at: datetime) -> None:
+        """Records the first use."""
+        ...
+
+    async def renew(self, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
+        """Records a renewed certificate. Raises `AgentError` (too-many-certificates, certificate-refused)."""
+        ...
+
+
 class Certificates:
     """Identifies clients by their certificates, and renews certificates."""
 
     def __init__(
-        self, store: CertificateStore, directory: Path, *, lifetime: timedelta, max_per_user: int
+        self, records: CertificateRecords, directory: Path, *, lifetime: timedelta, max_per_user: int
     ) -> None:
-        self._store = store
+        self._records = records
         self._directory = directory
         self._lifetime = lifetime
         self._max_per_user = max_per_user
@@ -41,12 +57,12 @@ class Certificates:
         Raises `AgentError` (certificate-refused) that says why.
         """
         subject = identify(der)
-        certificate = await self._store.get(subject.serial)
+        certificate = await self._records.get(subject.serial)
         principal = _principal(subject, certificate)
         if certificate is not None and certificate.used_at is None:
             # A full disk is no reason to refuse the holder. The first use is then not recorded.
             with contextlib.suppress(AgentError):
-                await self._store.mark_used(subject.serial, now())
+                await self._records.mark_used(subject.serial, now())
         return principal
 
     async def identify_again(self, der: bytes) -> Principal:
@@ -60,7 +76,7 @@ class Certificates:
                 self._recent.clear()
                 self._recent_since = time.monotonic()
             if subject.serial not in self._recent:
-                self._recent[subject.serial] = await self._store.get(subject.serial)
+                self._recent[subject.serial] = await self._records.get(subject.serial)
             certificate = self._recent[subject.serial]
         return _principal(subject, certificate)
 
@@ -78,7 +94,7 @@ class Certificates:
         renewed = recorded(certificate, trusted[0], principal, renews=identify(der).serial)
         until = format_time(renewed.expires_at)
         deed = caller.did("renewCertificate", renewed.serial, renews=renewed.renews or "", until=until)
-        await self._store.renew(renewed, limit=self._max_per_user, deed=deed)
+        await self._records.renew(renewed, limit=self._max_per_user, deed=deed)
         return RenewedCertificate(
             certificate=pem([certificate]).decode(),
             ca_certificates=pem(trusted).decode(),

@@ -9,16 +9,16 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ..audit.chain import Caller
+from ..audit.chain import Caller, Deed
 from ..errors import AgentError, Problem
 from ..host.files import write_file
 from ..model.base import ID_ALPHABET, format_time, now
-from ..model.certificate import Invitation, Principal, RenewedCertificate, Role
-from ..store.invitations import InvitationStore
+from ..model.certificate import Certificate, Invitation, Principal, RenewedCertificate, Role
 from . import signing_request
 from .authority import ClientKey, authorities
 from .certificates import certify, recorded
@@ -61,11 +61,23 @@ def admitted_until(directory: Path) -> datetime | None:
         return None
 
 
+class InvitationRecords(Protocol):
+    """What is asked of the record of invitations."""
+
+    async def get(self, digest: str) -> Invitation | None:
+        """The invitation with that digest, or None."""
+        ...
+
+    async def use(self, digest: str, key: str, pem: str, certificate: Certificate, *, deed: Deed) -> bool:
+        """Records what was issued for an open invitation; False if it is no longer open."""
+        ...
+
+
 class Enrolment:
     """Issues the certificate that an invitation promises."""
 
-    def __init__(self, store: InvitationStore, directory: Path) -> None:
-        self._store = store
+    def __init__(self, records: InvitationRecords, directory: Path) -> None:
+        self._records = records
         self._directory = directory
 
     async def enrol(self, code: str, csr: str, caller: Caller) -> RenewedCertificate:
@@ -75,7 +87,7 @@ class Enrolment:
         invalid-request if the signing request is refused.
         """
         digest = digest_of(code[:MAX_CODE])
-        if (invited := await self._store.get(digest)) is None:
+        if (invited := await self._records.get(digest)) is None:
             raise _refused("The invitation is not known here.")
         key = await asyncio.to_thread(signing_request.public_key, csr)
         if invited.certificate is None:
@@ -96,10 +108,10 @@ class Enrolment:
         invitee = caller.model_copy(update={"actor": holder.user})
         until = format_time(record.expires_at)
         deed = invitee.did("enrol", record.serial, user=holder.user, role=holder.role, until=until)
-        await self._store.use(
+        await self._records.use(
             invited.digest, _digest_of_key(key), pem([certificate]).decode(), record, deed=deed
         )
-        used = await self._store.get(invited.digest)
+        used = await self._records.get(invited.digest)
         if used is None:
             raise _refused("The invitation was withdrawn.")
         return used

@@ -38,6 +38,11 @@ class Changes:
         self._wake = asyncio.Event()  # set, and replaced, with each change
         self._wake_of = WeakValueDictionary[str, asyncio.Event]()  # the same for one job
 
+    @property
+    def reading(self) -> bool:
+        """Whether changes are being read."""
+        return self._reader is not None
+
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
         """Changes are read while anybody is inside the context."""

@@ -11,7 +11,7 @@ from .secrets import Secrets
 
 
 class UserSecrets:
-    """Secrets of users. `begun` are the jobs of a user that may hold an earlier value."""
+    """Secrets of users. `started` are the jobs of a user that may hold an earlier value."""
 
     def __init__(
         self,

@@ -19,11 +19,13 @@ from agent.api.server.identity import NOBODY, PRINCIPAL
 from agent.audit.chain import Result
 from agent.errors import AgentError
 from agent.model.certificate import Principal, Role
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_backend
 from tests.support.jobs import make_job
 from tests.support.pki import signing_request
+from tests.support.served import AnyServed
 
 from . import authorisation
-from .conftest import Client, Served
 
 PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
 PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
@@ -75,7 +77,7 @@ def cells() -> list[Cell]:
 class Site:
     """An agent, and two people: who calls, and another one; each with a job."""
 
-    served: Served
+    served: AnyServed
     caller: Client
     name: str
     job: dict[str, Any]
@@ -106,23 +108,25 @@ class Site:
             return response.status, read or await response.read()
 
     async def audited(self, cell: Cell) -> list[dict[str, Any]]:
-        rows = await self.served.scene.store.audit.newest(actor=self.name, limit=100)
-        return [row.content() for row in rows if row.content()["action"] == cell.operation]
+        rows = await self.served.audited(self.name)
+        return [row for row in rows if row["action"] == cell.operation]
 
 
-async def site_of(served: Served, cell: Cell) -> Site:
+async def site_of(served: AnyServed, cell: Cell) -> Site:
     caller, other = await served.known("caller", cell.role), await served.known("other")
-    job = await (caller if cell.whose == "own" else other).submit()
-    (served.artifacts(job) / "result.txt").write_text("hers")
+    owner = caller if cell.whose == "own" else other
+    job = await owner.submit()
+    served.add_artifact(job, "result.txt", b"hers")
     if cell.operation == "removeSecret":
         await Site(served, caller, "caller", job).ask(replace(cell, operation="setSecret"), "")
     if cell.operation == "unpinJob":
-        await served.jobs.registry.pin(job["job_id"], pinned=True)
+        await owner("PUT", f"/jobs/{job['job_id']}/pin")
     return Site(served, caller, "caller", job)
 
 
+@over_any_backend
 @pytest.mark.parametrize("cell", cells(), ids=str)
-async def test_cell(served: Served, cell: Cell) -> None:
+async def test_cell(served: AnyServed, cell: Cell) -> None:
     site = await site_of(served, cell)
     job_id = NOBODYS if cell.whose == "nobodys" else site.job["job_id"]
     before = await site.audited(cell)
@@ -149,8 +153,7 @@ async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: in
             assert status == 404
             assert cell.method == "HEAD" or b"urn:ml-agent:problem:job-not-found" in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
-        known = await site.served.scene.store.jobs.get(job_id)
-        assert known is not None
+        known = await site.served.backend.jobs.get(job_id)
         assert known.revision == (2 if cell.operation == "unpinJob" else 1), "refused, and done all the same"
 
 
@@ -208,17 +211,18 @@ def test_the_page_shows_the_table() -> None:
     assert shown == authorisation.page(shown), "run python -m tests.api.authorisation"
 
 
+@over_any_backend
 async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Grant(Answer.FORBIDDEN, Answer.FORBIDDEN)
     monkeypatch.setitem(TABLE, "submitJob", replace(TABLE["submitJob"], operator=nothing))
-    served: Served = await serve()
+    served: AnyServed = await serve()
     operator = await served.known("oscar", Role.OPERATOR)
     answer = await operator.post("/jobs", b"not even read")
     assert (answer.status, answer.problem) == (403, "forbidden")
-    (row,) = await served.scene.store.audit.newest(actor="oscar", limit=9)
-    assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
+    (row,) = await served.audited("oscar")
+    assert (row["action"], row["result"]) == ("submitJob", "refused")
 
 
 @pytest.mark.parametrize("role", Role)
@@ -257,21 +261,23 @@ def test_who_may_more_may_what_others_may(operation: str) -> None:
 # The rules beside it.
 
 
+@over_any_backend
 @pytest.mark.parametrize("role", Role)
-async def test_only_an_administrator_goes_before_others(served: Served, role: Role) -> None:
+async def test_only_an_administrator_goes_before_others(served: AnyServed, role: Role) -> None:
     client = await served.known("caller", role)
     answer = await client.post("/jobs", {"script_name": "succeed.py", "priority": 1})
     if role is Role.ADMINISTRATOR:
         assert answer.status == 202
         return
     assert (answer.status, answer.problem, answer.fields) == (403, "forbidden", ["priority"])
-    (row,) = await served.scene.store.audit.newest(actor="caller", limit=9)
-    assert (row.content()["action"], row.content()["result"]) == ("submitJob", "refused")
+    (row,) = await served.audited("caller")
+    assert (row["action"], row["result"]) == ("submitJob", "refused")
     await served.nothing_is_left()
 
 
+@over_any_backend
 @pytest.mark.parametrize("role", Role)
-async def test_only_who_sees_others_asks_for_one_of_them(served: Served, role: Role) -> None:
+async def test_only_who_sees_others_asks_for_one_of_them(served: AnyServed, role: Role) -> None:
     client, bob = await served.known("caller", role), await served.known("bob")
     job = await bob.submit()
     answer = await client.get("/jobs?owner=bob")

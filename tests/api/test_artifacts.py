@@ -10,22 +10,24 @@ import pytest
 
 import agent.jobs.artifacts
 from agent.jobs.artifacts import Published
-
-from .conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed, Served
 
 CONTENT = bytes(range(256)) * 2048  # more than one chunk
 TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
 
 
 @pytest.fixture
-async def path(served: Served, alice: Client) -> str:
+async def path(served: AnyServed, alice: Client) -> str:
     """The path of a finished job's one artifact, `model.bin`."""
     job = await alice.submit()
-    (served.artifacts(job) / "model.bin").write_bytes(CONTENT)
+    served.add_artifact(job, "model.bin", CONTENT)
     await served.finish(job)
     return f"/jobs/{job['job_id']}/artifacts/model.bin"
 
 
+@over_any_backend
 async def test_a_manifest_has_each_file_with_its_size_and_digest(alice: Client, path: str) -> None:
     manifest = (await alice.get(path.removesuffix("/model.bin"))).json
     assert manifest["complete"] is True
@@ -45,6 +47,7 @@ async def test_a_job_that_waits_has_none(alice: Client) -> None:
     assert (manifest["complete"], manifest["artifacts"]) == (False, [])
 
 
+@over_any_backend
 async def test_a_file_comes_whole_as_an_attachment_that_nobody_sniffs(alice: Client, path: str) -> None:
     answer = await alice.get(path)
     assert (answer.status, answer.body) == (200, CONTENT)
@@ -65,6 +68,7 @@ async def test_a_page_made_by_a_job_is_an_attachment_too(served: Served, alice: 
     )
 
 
+@over_any_backend
 async def test_head_says_what_get_would(alice: Client, path: str) -> None:
     get, head = await alice.get(path), await alice("HEAD", path)
     assert (head.status, head.body) == (200, b"")
@@ -77,7 +81,7 @@ async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
 ) -> None:
     running, other, ended = await alice.submit(), await bob.submit(), await bob.submit()
     for job in (running, other, ended):
-        (served.artifacts(job) / "model.bin").write_bytes(CONTENT)
+        served.add_artifact(job, "model.bin", CONTENT)
     await served.finish(ended)
     hashed, stalled = agent.jobs.artifacts.hash_file, list[BinaryIO]()
     inode = (served.artifacts(running) / "model.bin").stat().st_ino
@@ -110,6 +114,7 @@ async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
     assert {each.result().status for each in asked} == {200}
 
 
+@over_any_backend
 async def test_a_method_without_ranges_ignores_them(alice: Client, path: str) -> None:
     head = await alice("HEAD", path, headers={"Range": "bytes=0-9"})
     assert (head.status, head.headers["Content-Length"]) == (200, str(len(CONTENT)))
@@ -118,6 +123,7 @@ async def test_a_method_without_ranges_ignores_them(alice: Client, path: str) ->
 SIZE = len(CONTENT)
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     ("wanted", "start", "stop"),
     [
@@ -138,6 +144,7 @@ async def test_a_range_is_just_these_bytes(
     assert answer.headers["Etag"] == TAG
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     "wanted",
     ["bytes=5-3", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes", "0-5", "bytes=--5", "bytes=-0"],
@@ -147,6 +154,7 @@ async def test_a_range_that_is_none_or_several_is_ignored(alice: Client, path: s
     assert (answer.status, answer.body) == (200, CONTENT)
 
 
+@over_any_backend
 @pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
 async def test_a_range_beyond_the_end_cannot_be_satisfied(alice: Client, path: str, wanted: str) -> None:
     answer = await alice.get(path, Range=wanted)
@@ -154,6 +162,7 @@ async def test_a_range_beyond_the_end_cannot_be_satisfied(alice: Client, path: s
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
+@over_any_backend
 @pytest.mark.parametrize("tags", [TAG, f"W/{TAG}", f'"other", {TAG}', "*"])
 async def test_a_file_that_the_client_has_is_not_sent_again(alice: Client, path: str, tags: str) -> None:
     for answer in (
@@ -164,11 +173,13 @@ async def test_a_file_that_the_client_has_is_not_sent_again(alice: Client, path:
         assert (answer.status, answer.body, answer.headers["Etag"]) == (304, b"", TAG)
 
 
+@over_any_backend
 @pytest.mark.parametrize("tags", ['"other"', TAG.strip('"'), '""'])
 async def test_a_file_that_the_client_does_not_have_is_sent(alice: Client, path: str, tags: str) -> None:
     assert (await alice.get(path, **{"If-None-Match": tags})).status == 200
 
 
+@over_any_backend
 @pytest.mark.parametrize("tags", ['"other"', f"W/{TAG}", TAG.strip('"'), f'"other", W/{TAG}'])
 async def test_a_file_that_is_another_than_the_client_means_is_not_sent(
     alice: Client, path: str, tags: str
@@ -180,6 +191,7 @@ async def test_a_file_that_is_another_than_the_client_means_is_not_sent(
     assert (await alice("HEAD", path, headers={"If-Match": tags})).status == 412
 
 
+@over_any_backend
 @pytest.mark.parametrize("tags", [TAG, f'"other", {TAG}', "*"])
 async def test_the_file_that_the_client_means_is_sent_as_without_saying_so(
     alice: Client, path: str, tags: str
@@ -191,6 +203,7 @@ async def test_the_file_that_the_client_means_is_sent_as_without_saying_so(
     assert (await alice.get(path, **{"If-Match": tags, "If-None-Match": TAG})).status == 304
 
 
+@over_any_backend
 async def test_a_download_goes_on_only_in_the_same_file(alice: Client, path: str) -> None:
     same = await alice.get(path, **{"Range": "bytes=100-", "If-Range": TAG})
     assert (same.status, same.body) == (206, CONTENT[100:])

@@ -16,9 +16,10 @@ from aiohttp import web
 
 from agent.api.server import connections, listener
 from agent.jobs.artifacts import READ_BYTES
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import Served
 from tests.support.waiting import until
-
-from .conftest import Client, Served
 
 ESTABLISHED = 1  # tcp(7), tcpi_state
 Serve = Callable[..., Any]
@@ -69,6 +70,12 @@ class Peer:
                     heard += part
         return heard
 
+    def stop_reading(self) -> None:
+        """Lets what is sent wait in the kernel."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     async def drip(self, data: bytes) -> None:
         """Sends a byte at a time, until the other side has enough."""
         with contextlib.suppress(ConnectionError):
@@ -116,6 +123,7 @@ def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
 # Time
 
 
+@over_any_backend
 async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
     served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
@@ -148,6 +156,7 @@ async def test_a_connection_without_a_request_is_closed(serve: Serve) -> None:
     await none_is_left(served)
 
 
+@over_any_backend
 @pytest.mark.parametrize("framing", [b"Content-Length: 10000", b"Transfer-Encoding: chunked"])
 async def test_a_body_that_drips_is_given_up(serve: Serve, framing: bytes) -> None:
     served = await serve(body_seconds=0.2)
@@ -169,14 +178,14 @@ async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> Non
 
 async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> None:
     """Which stops everything to find it. Whoever stalls and is ended comes again, hundreds a minute."""
-    served = await serve(header_seconds=0.2)
+    served: Served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     path = f"/jobs/{(await alice.submit())['job_id']}/logs"
     follow = GET.replace(b"/jobs", path.encode()) + b"Accept: text/event-stream\r\n\r\n"
-    second = await served.listen(served.authorities.directory)
+    second = await served.http.listen(served.authorities.directory)
 
     async def handshake_is_under_way() -> bool:
-        return served._listeners[0].handshakes == 1
+        return served.http.newest_listener.handshakes == 1
 
     gc.collect()
     gc.disable()
@@ -195,7 +204,7 @@ async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> No
         writer.close()
         silent, writer = await asyncio.open_connection("localhost", int(second.rpartition(":")[2]))
         await until(handshake_is_under_way)
-        await served._listeners[0].finish(0)
+        await served.http.newest_listener.finish(0)
         assert await silent.read() == b""
         writer.close()
         await alice.session.close()
@@ -262,7 +271,7 @@ async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
     served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET) as deaf:
-        deaf.writer.transport.pause_reading()
+        deaf.stop_reading()
         await one_is_there(served)
         await none_is_left(served)
 
@@ -332,6 +341,7 @@ async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connec
         assert len(served.connections) <= 4
 
 
+@over_any_backend
 async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
     served = await serve(max_connections_per_user=2)
     alice, bob = await served.known("alice"), await served.known("bob")
@@ -464,12 +474,12 @@ async def test_answers_that_are_not_read_hold_up_the_requests_behind_them(serve:
     alice = await served.known("alice")
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with peer(served, alice) as greedy:
-        greedy.writer.transport.pause_reading()
+        greedy.stop_reading()
         greedy.writer.write(request * 3000)
         await one_is_there(served)
         await none_is_left(served)
-    assert served.runner.server is not None
-    assert 1 < served.runner.server.requests_count < 2500
+    assert served.http.runner.server is not None
+    assert 1 < served.http.runner.server.requests_count < 2500
 
 
 async def test_requests_sent_at_once_are_answered_in_turn(served: Served, alice: Client) -> None:

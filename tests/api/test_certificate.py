@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.identity import subject
 from agent.identity.issued import Issued
+from tests.support.api_client import Client
 from tests.support.pki import signing_request
-
-from .conftest import Client, Served
+from tests.support.served import Served
 
 
 @pytest.fixture(scope="module")

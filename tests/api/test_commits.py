@@ -7,9 +7,9 @@ import pytest
 
 from agent.model.base import now
 from agent.model.withdrawal import Withdrawal
+from tests.support.api_client import Client
 from tests.support.git_repository import git
-
-from .conftest import Client, Served
+from tests.support.served import Served
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ import re
 from typing import Any
 
 from agent.model.base import new_job_id
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed
 
-from .conftest import Client, Served
-
+pytestmark = over_any_backend
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -44,7 +46,7 @@ async def test_a_new_job_says_where_it_is(alice: Client) -> None:
     assert (await alice.get(answer.headers["Location"])).json == answer.json
 
 
-async def test_times_are_utc_with_milliseconds_and_nothing_is_null(served: Served, alice: Client) -> None:
+async def test_times_are_utc_with_milliseconds_and_nothing_is_null(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     await served.finish(job, status="FAILED", reason="exit-code", exit_status=3)
     job = (await alice.get(f"/jobs/{job['job_id']}")).json
@@ -54,7 +56,7 @@ async def test_times_are_utc_with_milliseconds_and_nothing_is_null(served: Serve
     assert None not in job.values()
 
 
-async def test_jobs_are_listed_newest_first_by_pages_and_filters(served: Served, alice: Client) -> None:
+async def test_jobs_are_listed_newest_first_by_pages_and_filters(served: AnyServed, alice: Client) -> None:
     names = ["succeed.py", "fail.py", "succeed.py", "fail.py", "succeed.py"]
     jobs = [(await alice.submit(name))["job_id"] for name in names]
     page = (await alice.get("/jobs?limit=3")).json
@@ -84,7 +86,7 @@ async def test_scripts_are_listed_with_what_they_declare(alice: Client) -> None:
     assert (await alice.get(f"/scripts?ref={answer.json['commit']}")).json == answer.json
 
 
-async def test_an_old_commit_can_be_asked_for(served: Served, alice: Client) -> None:
+async def test_an_old_commit_can_be_asked_for(served: AnyServed, alice: Client) -> None:
     commit = (await alice.get("/scripts")).json["commit"]
     assert (await alice.submit(ref=commit))["commit"] == commit
 

@@ -20,9 +20,9 @@ from agent.identity.issued import Issued
 from agent.identity.subject import fingerprint
 from agent.model.base import now
 from agent.model.certificate import Role
+from tests.support.api_client import Answer, Client
 from tests.support.pki import signing_request
-
-from .conftest import Answer, Authorities, Client, Served
+from tests.support.served import Authorities, Served
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CSR = signing_request(KEY)

@@ -21,10 +21,10 @@ from agent.logs.journal import Journal
 from agent.model.certificate import Role
 from agent.model.job import Attempt, Job, JobState
 from agent.store.store import Store
+from tests.support.api_client import Client, events
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed, Served
 from tests.support.waiting import until
-
-from .conftest import Client, Served
-from .test_logs import end, events, running
 
 Event = tuple[str, Any, str]
 
@@ -69,7 +69,8 @@ def told(events: list[Event]) -> list[tuple[str, str]]:
     return [(data["job_id"], data["status"]) for name, data, _ in events if name == "job"]
 
 
-async def test_a_watcher_begins_with_what_there_is(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_watcher_begins_with_what_there_is(served: AnyServed, alice: Client) -> None:
     first, second = await alice.submit(), await alice.submit()
     await served.finish(first)
     async with watching(alice) as watch:
@@ -81,7 +82,8 @@ async def test_a_watcher_begins_with_what_there_is(served: Served, alice: Client
     assert [bool(event_id) for _, _, event_id in begin] == [False, False, False, True]
 
 
-async def test_each_change_is_the_whole_job(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_each_change_is_the_whole_job(served: AnyServed, alice: Client) -> None:
     async with watching(alice) as watch:
         await watch.upto("current")
         job = await alice.submit()
@@ -98,6 +100,7 @@ async def test_each_change_is_the_whole_job(served: Served, alice: Client) -> No
         assert (await watch.next())[1]["status"] == "CANCELLED"
 
 
+@over_any_backend
 async def test_an_analyst_sees_their_own_and_an_administrator_all(
     alice: Client, bob: Client, administrator: Client
 ) -> None:
@@ -110,7 +113,8 @@ async def test_an_analyst_sees_their_own_and_an_administrator_all(
         assert seen == [his["job_id"], own["job_id"]]
 
 
-async def test_a_watcher_goes_on_behind_its_last_event(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_watcher_goes_on_behind_its_last_event(served: AnyServed, alice: Client) -> None:
     before = await alice.submit()
     async with watching(alice) as watch:
         await watch.upto("current")
@@ -137,7 +141,8 @@ async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
         assert told(await later.upto("current")) == [(job["job_id"], "PENDING")]
 
 
-async def test_an_id_of_another_record_begins_anew(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_an_id_of_another_record_begins_anew(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     of_an_earlier_version = f"1-{(await served.backend.changes.history()).epoch}"
     for last_id in ("1-00000000", "999999999-" + "0" * 8, of_an_earlier_version):
@@ -148,7 +153,8 @@ async def test_an_id_of_another_record_begins_anew(served: Served, alice: Client
         assert told(events) == [(job["job_id"], "PENDING")]
 
 
-async def test_one_who_saw_more_or_less_while_away_begins_anew(served: Served, bob: Client) -> None:
+@over_any_backend
+async def test_one_who_saw_more_or_less_while_away_begins_anew(served: AnyServed, bob: Client) -> None:
     await bob.submit()
     analyst = await served.known("carol")
     own = (await analyst.submit())["job_id"]
@@ -181,6 +187,7 @@ async def test_who_missed_too_much_begins_anew(alice: Client, monkeypatch: pytes
     assert len(told(events)) == 4
 
 
+@over_any_backend
 @pytest.mark.parametrize("last_id", ["1", "x-00000000", "1-0000000", "-1-00000000", "1:s=0"])
 async def test_an_id_of_no_event_is_refused(alice: Client, last_id: str) -> None:
     answer = await alice.get("/events", **{"Last-Event-ID": last_id})
@@ -193,7 +200,8 @@ async def test_a_snapshot_that_is_too_large_is_refused(alice: Client, ended: str
     assert (answer.status, answer.fields) == (422, ["ended"])
 
 
-async def test_a_snapshot_has_as_many_ended_jobs_as_are_wanted(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_snapshot_has_as_many_ended_jobs_as_are_wanted(served: AnyServed, alice: Client) -> None:
     jobs = [await alice.submit() for _ in range(3)]
     for job in jobs[:2]:
         await served.finish(job)
@@ -263,8 +271,9 @@ async def test_what_another_process_writes_is_told(
         assert (await watch.next())[0] == "removed"
 
 
+@over_any_backend
 async def test_a_place_in_the_line_is_told_as_it_changes(
-    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+    served: AnyServed, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
     first, second = await alice.submit(), await alice.submit()
@@ -278,12 +287,12 @@ async def test_a_place_in_the_line_is_told_as_it_changes(
 
 
 async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log("END")
     path = f"/jobs/{job['job_id']}/events"
     async with watching(alice, path) as watch:
         assert (await watch.next())[1]["status"] == "RUNNING"
-        await end(served, job)
+        await served.end(job)
         rest = await watch.rest()
     assert [(name, data["status"]) for name, data, _ in rest] == [("job", "COMPLETED"), ("end", "COMPLETED")]
     # Behind the last event there is nothing but the end.
@@ -302,6 +311,7 @@ async def test_the_events_of_a_removed_job_end(served: Served, alice: Client) ->
         assert [name for name, _, _ in await watch.rest()] == ["removed"]
 
 
+@over_any_backend
 async def test_the_events_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
     job = await alice.submit()
     answer = await bob.get(f"/jobs/{job['job_id']}/events")
@@ -343,15 +353,14 @@ async def test_one_who_may_see_more_or_less_now_begins_anew(
 
 
 async def test_the_store_is_read_only_while_somebody_watches(served: Served, alice: Client) -> None:
-    changes = served.backend.changes
-    assert changes._reader is None
+    assert not served.changes.reading
     async with watching(alice) as one, watching(alice) as two:
         await one.upto("current")
         await two.upto("current")
-        assert changes._reader is not None
+        assert served.changes.reading
 
     async def nobody() -> bool:
-        return changes._reader is None
+        return not served.changes.reading
 
     await until(nobody)
 
@@ -366,7 +375,7 @@ async def test_one_who_does_not_read_is_cut_off_and_delays_nobody(
     # Large enough for the buffers between the two ends to be full after some of them.
     large = job.model_copy(update={"message": "x" * 500_000})
     context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
-    directory = served.journal_file.parent
+    directory = served.http.directory
     context.load_cert_chain(directory / "client.crt", directory / "client.key")
     reader, writer = await asyncio.open_connection("localhost", port_of(served), ssl=context, limit=1024)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
@@ -400,7 +409,7 @@ async def test_progress_and_metrics_are_told_as_they_are_printed(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with watching(alice) as every, watching(alice, f"/jobs/{job['job_id']}/events") as own:
         await every.upto("current")
         served.log("begun", mark("progress", done=1, total=4), mark("metric", name="loss", value=0.5))
@@ -411,7 +420,7 @@ async def test_progress_and_metrics_are_told_as_they_are_printed(
         _, data, _ = await own.next("metric")
         assert (data["name"], data["value"], data["step"]) == ("loss", 0.5, 0)
         served.log(mark("progress", done=4, total=4), mark("metric", name="loss", value=0.25), "END")
-        await end(served, job)
+        await served.end(job)
         rest = await own.rest()
     # The last words come before the end, however short the time between them was.
     names = [name for name, _, _ in rest]
@@ -434,7 +443,7 @@ async def test_metrics_are_read_when_somebody_asks(served: Served, alice: Client
         "series": [],
         "refused": 0,
     }
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(mark("metric", name="loss", value=0.5, step=10), mark("progress", done=1, total=4))
     first = await metrics_of(alice, job)
     assert (first["complete"], first["progress"]["done"], first["series"][0]["count"]) == (False, 1, 1)
@@ -445,13 +454,13 @@ async def test_metrics_are_read_when_somebody_asks(served: Served, alice: Client
         (20, 0.4),
     ]
     served.log(mark("metric", name="loss", value=0.3, step=30), "END")
-    await end(served, job)
+    await served.end(job)
     last = await metrics_of(alice, job)
     assert (last["complete"], last["series"][0]["count"]) == (True, 3)
 
 
 async def test_metrics_while_somebody_watches_are_all_there(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(*(mark("metric", name="loss", value=0.5, step=step) for step in range(100)))
     async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
         await own.next("metric")
@@ -462,7 +471,7 @@ async def test_metrics_are_read_when_the_last_watcher_leaves_while_the_log_is_re
     served: Served, alice: Client, journalctl: Callable[[str], None], tmp_path: Path
 ) -> None:
     journalctl(f"touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.01; done")
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with watching(alice, f"/jobs/{job['job_id']}/events"):
         await until(lambda: asyncio.to_thread((tmp_path / "begun").exists))
         asking = asyncio.create_task(metrics_of(alice, job))
@@ -484,7 +493,7 @@ async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
     monkeypatch.setattr(metrics_reader, "RETRY_DELAY", 0.1)
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log("begun", mark("progress", done=1, total=4))
     journalctl("echo 'Bad message' >&2; exit 1")
     with monkeypatch.context() as faulty:
@@ -507,19 +516,19 @@ async def test_a_job_ends_for_who_watches_it_although_the_journal_cannot_be_read
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
     journalctl("echo 'Bad message' >&2; exit 1")
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
         await own.next("job")
-        await end(served, job)
+        await served.end(job)
         assert (await own.rest())[-1][0] == "end"
     answer = await alice.get(f"/jobs/{job['job_id']}/metrics")
     assert (answer.status, answer.problem) == (503, "host")
 
 
 async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(mark("metric", name="loss", value=0.5), "END")
-    await end(served, job)
+    await served.end(job)
     state = served.scene.settings.state_directory
     archiver = Archiver(served.scene.store.jobs, Journal(), served.scene.settings.paths_of)
     await archiver.archive(await served.jobs.registry.get(job["job_id"]))
@@ -534,7 +543,7 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
 async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the_first(
     served: Served, alice: Client
 ) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(mark("metric", name="loss", value=0.5))
     known = await served.jobs.registry.get(job["job_id"])
     attempt = Attempt(number=1, finished_at=known.created_at)

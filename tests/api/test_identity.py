@@ -9,8 +9,9 @@ import aiohttp
 import pytest
 
 from agent.identity.issued import Issued
-
-from .conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed, Served
 
 EVERY_CALL_ABOUT_A_JOB = [
     ("GET", "/jobs/{}"),
@@ -22,12 +23,13 @@ EVERY_CALL_ABOUT_A_JOB = [
 ]
 
 
+@over_any_backend
 @pytest.mark.parametrize(("method", "path"), EVERY_CALL_ABOUT_A_JOB)
 async def test_anothers_job_is_answered_as_one_that_does_not_exist(
-    served: Served, alice: Client, bob: Client, method: str, path: str
+    served: AnyServed, alice: Client, bob: Client, method: str, path: str
 ) -> None:
     job = await alice.submit()
-    (served.artifacts(job) / "result.txt").write_text("hers")
+    served.add_artifact(job, "result.txt", b"hers")
     hers = await bob(method, path.format(job["job_id"]))
     nobodys = await bob(method, path.format("aaaaaaaaaaaa"))
     assert hers.status == nobodys.status == 404
@@ -35,15 +37,17 @@ async def test_anothers_job_is_answered_as_one_that_does_not_exist(
     assert (await alice.get(f"/jobs/{job['job_id']}")).json["status"] == "PENDING"
 
 
+@over_any_backend
 @pytest.mark.parametrize(("method", "path"), EVERY_CALL_ABOUT_A_JOB)
 async def test_an_administrator_sees_everybodys_jobs(
-    served: Served, alice: Client, administrator: Client, method: str, path: str
+    served: AnyServed, alice: Client, administrator: Client, method: str, path: str
 ) -> None:
     job = await alice.submit()
-    (served.artifacts(job) / "result.txt").write_text("hers")
+    served.add_artifact(job, "result.txt", b"hers")
     assert (await administrator(method, path.format(job["job_id"]))).status in (200, 202)
 
 
+@over_any_backend
 async def test_a_list_holds_ones_own_jobs_and_an_administrators_holds_all(
     alice: Client, bob: Client, administrator: Client
 ) -> None:
@@ -58,7 +62,8 @@ async def test_a_list_holds_ones_own_jobs_and_an_administrators_holds_all(
     assert await listed(administrator, "?owner=alice") == [hers]
 
 
-async def test_a_certificate_that_this_host_did_not_record_is_refused(served: Served) -> None:
+@over_any_backend
+async def test_a_certificate_that_this_host_did_not_record_is_refused(served: AnyServed) -> None:
     client = served.client(served.authorities.own.issue_client("alice"))
     for method, path in (("GET", "/jobs"), ("GET", "/openapi.json"), ("GET", "/nowhere"), ("POST", "/jobs")):
         answer = await client(method, path)
@@ -105,8 +110,9 @@ def _expired(served: Served) -> Issued:
     return served.authorities.own.issue_client("alice", timedelta(minutes=-1))
 
 
+@over_any_backend
 @pytest.mark.parametrize("holder", [_no_certificate, _foreign, _expired])
-async def test_who_has_no_certificate_of_ours_is_answered_nothing(served: Served, holder: Any) -> None:
+async def test_who_has_no_certificate_of_ours_is_answered_nothing(served: AnyServed, holder: Any) -> None:
     client = served.client(holder(served))
     for path in ("/", "/jobs", "/openapi.json"):
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):

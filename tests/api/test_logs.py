@@ -18,61 +18,22 @@ from agent.api.calls.lines import LineFilter, pattern
 from agent.api.keys import STREAMS
 from agent.api.server import streams
 from agent.errors import AgentError
-from agent.host.systemd import UnitState
 from agent.logs import archive
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
-from agent.model.job import Job
 from agent.model.log import LogLine, LogSource
-from agent.model.paths import CLAIMED, ENDED, STARTED
-from tests.support.job_scene import driving, end_of
+from tests.support.api_client import Client, events
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed, Served
 from tests.support.waiting import until
-
-from .conftest import Client, Served
 
 ESTABLISHED = 1  # tcp(7), tcpi_state
 EVENTS = {"Accept": "text/event-stream"}
 
 
-async def events(response: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any, str]]:
-    """Name, data and id of each event; a comment is named ":"."""
-    fields: dict[str, str] = {}
-    async for raw in response.content:
-        line = raw.decode().rstrip("\n")
-        if line.startswith(":"):
-            yield ":", None, ""
-        elif line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif fields:
-            yield fields["event"], json.loads(fields["data"]), fields.get("id", "")
-            fields = {}
-
-
 async def whole(client: Client, job: Any, **headers: str) -> list[tuple[str, Any, str]]:
     async with asyncio.timeout(20), client.stream(f"/jobs/{job['job_id']}/logs", **headers) as response:
         return [event async for event in events(response)]
-
-
-async def running(served: Served, client: Client) -> Any:
-    """A job that runs, as far as the agent can tell."""
-    job = await client.submit()
-    known = await served.jobs.registry.get(job["job_id"])
-    now_running = Job.model_validate(known.model_dump() | {"status": "RUNNING", "revision": 2})
-    assert await served.scene.store.jobs.update(now_running)
-    await served.jobs.reconciler.load()
-    return job
-
-
-async def end(served: Served, job: Any) -> None:
-    """Ends a running job: its unit leaves the marks of success, and the agent looks."""
-    served.scene.units.states[job["unit"]] = UnitState()
-    known = await served.jobs.registry.get(job["job_id"])
-    for mark in (CLAIMED, STARTED):
-        served.scene.mark(known, mark)
-    served.scene.mark(known, ENDED, f"success exited 0 {'0' * 32}")
-    async with driving(served.jobs) as jobs:
-        await end_of(jobs, known)
 
 
 async def somebody_reads(served: Served) -> bool:
@@ -86,7 +47,8 @@ async def nobody_reads(served: Served) -> bool:
 # --- text ---------------------------------------------------------------------------------------------
 
 
-async def test_the_log_is_text_a_line_each(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_the_log_is_text_a_line_each(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "", "drei €", "END")
     await served.finish(job)
@@ -94,8 +56,9 @@ async def test_the_log_is_text_a_line_each(served: Served, alice: Client) -> Non
     assert answer.body.decode() == "one\n\ndrei €\n"
 
 
+@over_any_backend
 @pytest.mark.parametrize(("tail", "body"), [("0", ""), ("1", "3\n"), ("2", "2\n3\n"), ("100", "1\n2\n3\n")])
-async def test_a_tail_is_the_last_lines(served: Served, alice: Client, tail: str, body: str) -> None:
+async def test_a_tail_is_the_last_lines(served: AnyServed, alice: Client, tail: str, body: str) -> None:
     job = await alice.submit()
     served.log("1", "2", "3", "END")
     await served.finish(job)
@@ -103,6 +66,7 @@ async def test_a_tail_is_the_last_lines(served: Served, alice: Client, tail: str
     assert answer.body.decode() == body
 
 
+@over_any_backend
 @pytest.mark.parametrize("tail", ["-1", "100001", "x", ""])
 async def test_a_tail_that_is_no_number_of_lines_is_refused(alice: Client, tail: str) -> None:
     job = await alice.submit()
@@ -120,6 +84,7 @@ async def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(ali
 TEXT, LINES, STREAM = "text/plain", "application/x-ndjson", "text/event-stream"
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     ("accept", "form"),
     [
@@ -151,7 +116,7 @@ TEXT, LINES, STREAM = "text/plain", "application/x-ndjson", "text/event-stream"
     ],
 )
 async def test_the_form_is_the_one_that_the_client_prefers(
-    served: Served, alice: Client, accept: str, form: str
+    served: AnyServed, alice: Client, accept: str, form: str
 ) -> None:
     job = await finished(served, alice, "one")
     answer = await alice.get(f"/jobs/{job['job_id']}/logs", Accept=accept)
@@ -161,7 +126,8 @@ async def test_the_form_is_the_one_that_the_client_prefers(
         assert (answer.status, answer.problem) == (406, "not-acceptable")
 
 
-async def test_a_header_in_two_lines_is_one(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_header_in_two_lines_is_one(served: AnyServed, alice: Client) -> None:
     job = await finished(served, alice, "one")
     headers = [("Accept", "text/plain;q=0.5"), ("Accept", LINES)]
     answer = await alice("GET", f"/jobs/{job['job_id']}/logs", headers=headers)
@@ -198,7 +164,10 @@ async def test_a_job_that_never_ran_has_no_log_to_wait_for(alice: Client) -> Non
 # --- streams ------------------------------------------------------------------------------------------
 
 
-async def test_a_stream_of_an_ended_job_is_its_lines_and_then_its_end(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_stream_of_an_ended_job_is_its_lines_and_then_its_end(
+    served: AnyServed, alice: Client
+) -> None:
     job = await alice.submit()
     served.log("one", "two", "END")
     await served.finish(job)
@@ -214,7 +183,7 @@ async def test_a_stream_of_an_ended_job_is_its_lines_and_then_its_end(served: Se
 
 
 async def test_a_stream_follows_a_job_to_its_end(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
         assert (await anext(stream))[1]["status"] == "RUNNING"
@@ -222,7 +191,7 @@ async def test_a_stream_follows_a_job_to_its_end(served: Served, alice: Client) 
             served.log(text)
             assert (await anext(stream))[1]["text"] == text
         served.log("last", "END")
-        await end(served, job)
+        await served.end(job)
         rest = [(name, data) async for name, data, _ in stream]
     assert [name for name, _ in rest] == ["line", "line", "end"]
     assert rest[0][1]["text"] == "last"
@@ -230,7 +199,8 @@ async def test_a_stream_follows_a_job_to_its_end(served: Served, alice: Client) 
     await until(lambda: nobody_reads(served))
 
 
-async def test_a_stream_begins_while_the_job_waits(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_stream_begins_while_the_job_waits(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
@@ -253,7 +223,8 @@ async def test_the_place_of_a_waiting_job_is_sent_as_soon_as_another_job_moves_i
     assert (name, place["position"]) == ("waiting", 1)
 
 
-async def test_a_stream_resumes_with_the_very_next_line(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_a_stream_resumes_with_the_very_next_line(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     served.log(*(f"line {number}" for number in range(1, 11)), "END")
     await served.finish(job)
@@ -263,6 +234,7 @@ async def test_a_stream_resumes_with_the_very_next_line(served: Served, alice: C
         assert rest == stream[index + 1 :]
 
 
+@over_any_backend
 @pytest.mark.parametrize("event_id", ["1", "x", "1:s=1", "-1:" + "a" * 40, "1:--file=/etc/passwd"])
 async def test_an_event_id_of_another_stream_is_refused(alice: Client, event_id: str) -> None:
     job = await alice.submit()
@@ -274,7 +246,7 @@ async def test_a_quiet_stream_has_a_heartbeat(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
         names = [(await anext(stream))[0] for _ in range(4)]
@@ -287,7 +259,7 @@ async def test_a_reader_that_fails_is_told_with_its_reason(
     (tmp_path / "journalctl").write_text("#!/bin/sh\necho 'Bad message' >&2\nexit 1\n")
     (tmp_path / "journalctl").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     stream = await whole(alice, job)
     name, data, _ = stream[-1]
     assert (name, data["status"]) == ("error", 503)
@@ -298,7 +270,7 @@ async def test_a_reader_that_fails_is_told_with_its_reason(
 async def test_a_client_that_vanishes_leaves_no_reader_and_no_place_taken(
     served: Served, alice: Client
 ) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     for _ in range(3):
         async with alice.stream(f"/jobs/{job['job_id']}/logs") as response:
             await anext(events(response))
@@ -319,7 +291,7 @@ async def test_more_streams_than_there_may_be_are_refused_and_come_free_again(
 ) -> None:
     served: Served = await serve(max_followers=2)
     alice = await served.known("alice")
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     path = f"/jobs/{job['job_id']}/logs"
     async with alice.stream(path), alice.stream(path):
         answer = await alice.get(path, **EVENTS)
@@ -338,7 +310,7 @@ async def test_a_client_that_does_not_read_is_cut_off(
 ) -> None:
     monkeypatch.setattr(streams, "READ_TIMEOUT", 0.2)
     monkeypatch.setattr(streams, "LAST_EVENT_TIMEOUT", 0.2)
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(*("x" * 1000 for _ in range(20_000)))
     context = alice.session.connector._ssl  # type: ignore[union-attr]
     assert isinstance(context, ssl.SSLContext)
@@ -367,13 +339,13 @@ async def test_a_client_that_does_not_read_is_cut_off(
 
 
 async def test_an_agent_that_stops_ends_its_streams(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     async with asyncio.timeout(10), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
         await anext(stream)
         served.log("line")
         await anext(stream)
-        stopping = asyncio.create_task(served.runner.cleanup())
+        stopping = asyncio.create_task(served.http.runner.cleanup())
         name, problem, _ = await anext(stream)
         assert (name, problem["type"], problem["status"]) == ("error", "urn:ml-agent:problem:stopping", 503)
         with pytest.raises(StopAsyncIteration):
@@ -473,7 +445,7 @@ async def test_a_damaged_log_is_an_error_and_no_short_log(served: Served, alice:
 # --- what is asked for, and in which form ---------------------------------------------------------------
 
 
-async def finished(served: Served, client: Client, *lines: str) -> Any:
+async def finished(served: AnyServed, client: Client, *lines: str) -> Any:
     job = await client.submit()
     served.log(*lines, "END")
     await served.finish(job)
@@ -498,7 +470,7 @@ async def test_lines_of_json_are_the_events_of_the_stream(served: Served, alice:
 
 
 async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log("one")
     told = await objects(alice, job)
     assert [each["event"] for each in told] == ["line", "pause"]
@@ -506,20 +478,20 @@ async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, a
 
 
 async def test_the_text_of_a_job_that_runs_is_what_it_has_printed(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log("one", "\x1b[31mtwo", "drei €")
     answer = await alice.get(f"/jobs/{job['job_id']}/logs")
     assert answer.body.decode() == "one\n\x1b[31mtwo\ndrei €\n"
 
 
 async def test_text_can_be_followed(served: Served, alice: Client) -> None:
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     path = f"{alice.base}/jobs/{job['job_id']}/logs?follow=true"
     async with asyncio.timeout(20), alice.session.get(path) as response:
         served.log("one")
         assert await response.content.readline() == b"one\n"
         served.log("two", "END")
-        await end(served, job)
+        await served.end(job)
         assert await response.content.read() == b"two\n"
 
 
@@ -665,7 +637,7 @@ async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: 
 async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) -> None:
     served: Served = await serve(max_followers_per_user=1)
     alice, bob = await served.known("alice"), await served.known("bob")
-    hers, his = await running(served, alice), await bob.submit()
+    hers, his = await served.running_job(alice), await bob.submit()
     path = f"/jobs/{hers['job_id']}/logs"
     async with alice.stream(path):
         answer = await alice.get(path)
@@ -685,7 +657,7 @@ async def test_a_client_that_begins_to_read_again_is_told_why_it_was_cut_off(
         return reason(errors)
 
     monkeypatch.setattr(streams, "_reason", noted)
-    job = await running(served, alice)
+    job = await served.running_job(alice)
     served.log(*("x" * 1000 for _ in range(20_000)))
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         await cut_off.wait()

@@ -5,9 +5,8 @@ from openapi_spec_validator import validate
 
 from agent.api.routes import ROUTES
 from agent.model.job import JobState, Reason
-
-from .conftest import Client
-from .schema import Document
+from tests.support.api_client import Client
+from tests.support.openapi import Document
 
 
 def every(node: Any) -> list[dict[str, Any]]:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
+from tests.support.api_client import Client
 from tests.support.job_scene import end_of
-
-from .conftest import Client, Served
+from tests.support.served import Served
 
 
 async def test_a_waiting_job_has_its_place_wherever_it_is_shown(served: Served, alice: Client) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from agent.api.server import rates
 from agent.api.server.rates import Rates
+from tests.support.api_fixtures import over_any_backend
 
 
 class Clock:
@@ -60,6 +61,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "REFUSAL_DELAY", 0.0)
 
 
+@over_any_backend
 @pytest.mark.usefixtures("at_once")
 async def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not_concerned(
     serve: Callable[..., Any],
@@ -76,6 +78,7 @@ async def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not_c
     await served.nothing_is_left()
 
 
+@over_any_backend
 @pytest.mark.usefixtures("at_once")
 async def test_all_of_a_users_certificates_and_connections_have_one_bucket(serve: Callable[..., Any]) -> None:
     served = await serve(requests_per_second=0.1, request_burst=2)
@@ -84,6 +87,7 @@ async def test_all_of_a_users_certificates_and_connections_have_one_bucket(serve
     assert (await (await served.known("alice")).get("/jobs")).status == 429
 
 
+@over_any_backend
 @pytest.mark.usefixtures("at_once")
 async def test_a_refused_certificate_is_bounded_and_takes_nothing_from_its_user(
     serve: Callable[..., Any],

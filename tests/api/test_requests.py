@@ -9,8 +9,9 @@ import pytest
 from agent.api.server.requests import validate
 from agent.errors import AgentError, Problem
 from agent.model.job import JobRequest
-
-from .conftest import Answer, Client, Served
+from tests.support.api_client import Answer, Client
+from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed, Served
 
 
 def body(script_name: Any = "succeed.py", **fields: Any) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def body(script_name: Any = "succeed.py", **fields: Any) -> dict[str, Any]:
 
 
 async def refused(
-    served: Served, answer: Answer, status: int, problem: str, *fields: str, left: bool = False
+    served: AnyServed, answer: Answer, status: int, problem: str, *fields: str, left: bool = False
 ) -> None:
     """The answer is this problem with these fields, and nothing came of the request."""
     assert (answer.status, answer.problem, answer.fields) == (status, problem, list(fields)), answer.body
@@ -180,6 +181,7 @@ async def test_a_script_whose_secret_or_network_is_missing_is_refused(served: Se
     await refused(served, answer, 422, "invalid-request", "script_name")
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     "data",
     [
@@ -206,7 +208,9 @@ async def test_a_script_whose_secret_or_network_is_missing_is_refused(served: Se
     ],
     ids=lambda data: ascii(data[:40]),
 )
-async def test_a_body_that_is_no_json_object_is_refused(served: Served, alice: Client, data: bytes) -> None:
+async def test_a_body_that_is_no_json_object_is_refused(
+    served: AnyServed, alice: Client, data: bytes
+) -> None:
     await refused(served, await alice.post("/jobs", data), 400, "invalid-json")
 
 
@@ -220,6 +224,7 @@ async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
     await served.nothing_is_left()
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     ("text", "fields"),
     [
@@ -230,7 +235,7 @@ async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
     ],
 )
 async def test_what_has_no_value_is_left_out_and_not_null(
-    served: Served, alice: Client, text: bytes, fields: list[str]
+    served: AnyServed, alice: Client, text: bytes, fields: list[str]
 ) -> None:
     answer = await alice.post("/jobs", text)
     await refused(served, answer, 422, "invalid-request", *fields)
@@ -249,6 +254,7 @@ async def test_another_fraction_is_no_integer(served: Served, alice: Client, tex
     await refused(served, answer, 422, "invalid-request", "priority")
 
 
+@over_any_backend
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Last-Event-ID"])
 async def test_a_header_that_is_there_twice_is_refused(alice: Client, name: str) -> None:
     headers = [("Content-Type", "application/json"), (name, "1"), (name, "2")]
@@ -267,15 +273,17 @@ async def test_no_more_refusals_are_told_than_somebody_reads(alice: Client) -> N
     assert len(answer.fields) == 20
 
 
+@over_any_backend
 @pytest.mark.parametrize("size", [256 * 1024 + 1, 2**20])
 async def test_a_body_that_is_too_large_is_refused_without_being_read_to_its_end(
-    served: Served, alice: Client, size: int
+    served: AnyServed, alice: Client, size: int
 ) -> None:
     await refused(served, await alice.post("/jobs", b" " * size), 413, "body-too-large")
 
 
+@over_any_backend
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"])
-async def test_another_content_type_is_refused(served: Served, alice: Client, kind: str) -> None:
+async def test_another_content_type_is_refused(served: AnyServed, alice: Client, kind: str) -> None:
     answer = await alice.post("/jobs", body(), **{"Content-Type": kind})
     await refused(served, answer, 415, "unsupported-media-type")
 
@@ -285,6 +293,7 @@ async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
     assert answer.status == 202
 
 
+@over_any_backend
 @pytest.mark.parametrize(
     ("path", "field"),
     [
@@ -323,12 +332,16 @@ async def test_a_query_of_strange_bytes_finds_nothing(alice: Client, query: str)
     assert answer.status in (200, 422)
 
 
+@over_any_backend
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9"])
-async def test_an_idempotency_key_that_is_no_key_is_refused(served: Served, alice: Client, key: str) -> None:
+async def test_an_idempotency_key_that_is_no_key_is_refused(
+    served: AnyServed, alice: Client, key: str
+) -> None:
     answer = await alice.post("/jobs", body(), **{"Idempotency-Key": key})
     await refused(served, answer, 422, "invalid-request", "Idempotency-Key")
 
 
+@over_any_backend
 async def test_the_same_key_and_body_is_the_same_job(alice: Client) -> None:
     first = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
     again = await alice.post(
@@ -339,13 +352,15 @@ async def test_the_same_key_and_body_is_the_same_job(alice: Client) -> None:
     assert len((await alice.get("/jobs")).json["jobs"]) == 1
 
 
-async def test_the_same_key_with_another_body_is_refused(served: Served, alice: Client) -> None:
+@over_any_backend
+async def test_the_same_key_with_another_body_is_refused(served: AnyServed, alice: Client) -> None:
     await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
     answer = await alice.post("/jobs", body("fail.py"), **{"Idempotency-Key": "k"})
     await refused(served, answer, 422, "idempotency-mismatch", "Idempotency-Key", left=True)
     assert len((await alice.get("/jobs")).json["jobs"]) == 1
 
 
+@over_any_backend
 async def test_a_key_is_its_owners(alice: Client, bob: Client) -> None:
     hers = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
     his = await bob.post("/jobs", body("fail.py"), **{"Idempotency-Key": "k"})

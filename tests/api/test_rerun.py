@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 STAYS = (
     "script_name",

@@ -9,8 +9,8 @@ import pytest
 from agent.host.trees import remove
 from agent.model.base import now
 from agent.model.job import Removal, RetentionRule
-
-from .conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 
 async def removed(served: Served, job: Any) -> None:

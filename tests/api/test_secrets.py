@@ -11,9 +11,9 @@ from aiohttp import web
 
 from agent.host import podman
 from agent.model.job import JobState
+from tests.support.api_client import Answer, Client
+from tests.support.served import Served
 from tests.support.waiting import until
-
-from .conftest import Answer, Client, Served
 
 CANARY = b"hunter2-do-not-show"
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -9,8 +9,8 @@ from agent.audit.chain import Caller, Deed
 from agent.audit.trail import BURST, MAX_ACTORS, REFILL, SAME_LOOK, Trail
 from agent.errors import AgentError, Problem
 from agent.model.certificate import Role
-
-from .conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 MALLORY = Caller(actor="mallory", role="analyst", source="192.0.2.66")
 

@@ -5,16 +5,17 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.api.conftest import (  # noqa: F401
-    Client,
-    Served,
+from tests.support.api_client import Client
+from tests.support.api_fixtures import (  # noqa: F401
     alice,
     authorities,
+    backend,
     document,
     repository,
     serve,
     served,
 )
+from tests.support.served import Served
 
 from .extent import FULL
 from .wire import Wire
@@ -37,7 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 async def wire(served: Served, alice: Client) -> AsyncIterator[Wire]:  # noqa: F811
     """Alice's own connection."""
-    files = served.journal_file.parent
+    files = served.http.directory
     context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
     context.load_cert_chain(files / "client.crt", files / "client.key")
     made = Wire(int(served.base.rpartition(":")[2]), context)

@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from tests.api.schema import Document
+from tests.support.openapi import Document
 
 MAX_REFUSAL = 4096  # bytes; what a client sent comes back cut short
 HEADERS = {

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from tests.api.conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 from .refusals import check_headers, check_refusal
 from .wire import Wire

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 from .channels import MEMBERS, Member
 from .corpus import VALUES

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 from .channels import PLACES, Place
 from .corpus import VALUES

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from agent.config import shipped
 from agent.runtime.quadlet import TEMPLATE, Compiler
-from tests.api.conftest import Client, Served
+from tests.support.api_client import Client
+from tests.support.served import Served
 
 from .corpus import VALUES
 from .extent import CASES, FEW

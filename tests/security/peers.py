@@ -18,7 +18,7 @@ from agent.identity.authority import Authority
 from agent.identity.certificates import recorded
 from agent.model.base import now
 from agent.model.certificate import Principal, Role
-from tests.api.conftest import Served
+from tests.support.served import Served
 
 from . import forge
 from .forge import Shown, uris

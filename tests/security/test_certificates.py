@@ -32,8 +32,15 @@ from agent.identity.authority import Authority
 from agent.identity.issued import Issued
 from agent.identity.key_files import certificates
 from agent.model.certificate import Role
-from tests.api.conftest import Served, authorities, document, repository, serve, served  # noqa: F401
-from tests.api.test_logs import running
+from tests.support.api_fixtures import (  # noqa: F401
+    authorities,
+    backend,
+    document,
+    repository,
+    serve,
+    served,
+)
+from tests.support.served import Served
 
 from . import forge
 from .forge import Shown, make, uris
@@ -359,7 +366,7 @@ async def _cut_short(
     path, accept, first = STREAMS[kind]
     shown = await site.record(make(site.own, end=HOUR), role=role)
     bob = await site.served.known("bob") if role is Role.ADMINISTRATOR else None
-    job = await running(site.served, bob or await site.served.known("alice"))
+    job = await site.served.running_job(bob or await site.served.known("alice"))
     site.served.log("hello")
     async with Connection.open(site, shown) as connection:
         await connection.send("GET", path.format(job["job_id"]), Accept=accept)
@@ -434,7 +441,7 @@ class Rotating:
     directory: Path
 
     async def listen(self) -> str:
-        return await self.site.served.listen(self.directory)
+        return await self.site.served.http.listen(self.directory)
 
     async def renew(self, old: Shown, base: str) -> Shown:
         key = ec.generate_private_key(ec.SECP256R1())

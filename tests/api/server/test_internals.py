@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from asyncio import sslproto
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,12 +37,12 @@ async def test_a_connection_shows_how_far_its_requests_are() -> None:
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     for number in (1, 2):
         writer.write(b"GET / HTTP/1.1\r\n")
-        await until(lambda number=number: shows(number - 1, awaits_request=True))
+        await until(partial(shows, number - 1, awaits_request=True))
         writer.write(b"Host: localhost\r\n\r\n")
-        await until(lambda number=number: shows(number, awaits_request=False))
+        await until(partial(shows, number, awaits_request=False))
         answering.set()
         await reader.readuntil(b"\r\n\r\n")
-        await until(lambda number=number: shows(number, awaits_request=True))
+        await until(partial(shows, number, awaits_request=True))
         answering.clear()
     writer.close()
     server.close()

@@ -18,8 +18,9 @@ from agent.identity.invitations import admit_until
 from agent.identity.key_files import certificates
 from agent.identity.subject import fingerprint
 from agent.model.base import now
-from tests.api.conftest import Authorities, Served, document, repository, serve, served  # noqa: F401
-from tests.api.conftest import authorities as shared_authorities  # noqa: F401
+from tests.support.api_fixtures import authorities as shared_authorities  # noqa: F401
+from tests.support.api_fixtures import backend, document, repository, serve, served  # noqa: F401
+from tests.support.served import Authorities, Served
 
 
 @pytest.fixture

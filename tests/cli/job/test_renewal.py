@@ -23,9 +23,10 @@ from agent.identity.certificates import recorded
 from agent.identity.key_files import certificates
 from agent.model.base import now
 from agent.model.certificate import Principal, Role
-from tests.api.conftest import Authorities, Served, document, repository, serve, served  # noqa: F401
-from tests.api.conftest import authorities as shared_authorities  # noqa: F401
+from tests.support.api_fixtures import authorities as shared_authorities  # noqa: F401
+from tests.support.api_fixtures import backend, document, repository, serve, served  # noqa: F401
 from tests.support.crashing import Crash, crash_after
+from tests.support.served import Authorities, Served
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ async def test_during_a_rotation_renewing_brings_both_authorities(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rotation.begin(home.authorities, "the next CA")
-    monkeypatch.setenv("ML_JOB_SERVER", await home.served.listen(home.authorities))
+    monkeypatch.setenv("ML_JOB_SERVER", await home.served.http.listen(home.authorities))
     assert (await home.run("renew", "--json")).exit_code == 0
     assert certificates(home.path / "ca.crt") == authority.authorities(home.authorities)
     assert len(authority.authorities(home.authorities)) == 2

@@ -1,0 +1,128 @@
+"""Fixtures of those who ask the API: servers, and clients with certificates."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.model.certificate import Role
+
+from .api_client import Client
+from .job_scene import driving
+from .openapi import Document
+from .served import (
+    AnyServed,
+    Authorities,
+    Served,
+    served_by_the_agent,
+    served_from_memory,
+    use_stand_in_journalctl,
+)
+from .small_site import make_repository, make_settings
+
+BOUNDS = {
+    "max_connections": 100,
+    "max_connections_per_user": 50,
+    "max_followers": 10,
+    "max_followers_per_user": 10,
+    "max_secrets_per_user": 3,
+    "requests_per_second": 1000.0,
+}
+
+# A test that this marks concerns HTTP alone: it runs once more with another backend behind the same routes.
+over_any_backend = pytest.mark.parametrize("backend", ["agent", "memory"])
+
+
+@pytest.fixture(scope="session")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:
+    """Keys are slow to make, and no test changes them."""
+    return Authorities.make(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The scripts' repository, which no test changes."""
+    path = tmp_path_factory.mktemp("repository")
+    make_repository(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def document() -> Document:
+    """The OpenAPI document, which checks answers."""
+    return Document.load()
+
+
+@pytest.fixture
+def backend() -> str:
+    """What stands behind the API."""
+    return "agent"
+
+
+@pytest.fixture
+async def serve(
+    backend: str,
+    tmp_path: Path,
+    authorities: Authorities,
+    repository: Path,
+    document: Document,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[..., Any]]:
+    """Starts a server. `site` are sections of the settings; the other options are fields of `http`.
+
+    They may have values that a configuration may not have. With `drive`, jobs are started.
+    """
+    use_stand_in_journalctl(monkeypatch, tmp_path / "journal")
+    usual = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def start(
+            *, drive: bool = False, site: dict[str, dict[str, Any]] | None = None, **options: Any
+        ) -> AnyServed:
+            sections = {"http": BOUNDS | options} | (site or {})
+            settings = usual.model_copy(
+                update={
+                    name: getattr(usual, name).model_copy(update=section)
+                    for name, section in sections.items()
+                }
+            )
+            if backend == "memory":
+                serving = served_from_memory(settings.http, authorities, document, tmp_path)
+                return await stack.enter_async_context(serving)
+            served = await stack.enter_async_context(
+                served_by_the_agent(settings, authorities, document, tmp_path)
+            )
+            if drive:
+                await stack.enter_async_context(driving(served.jobs))
+            return served
+
+        yield start
+
+
+@pytest.fixture
+async def served(serve: Callable[..., Any]) -> Served:
+    """A server over an agent in which no job is started: all of them wait."""
+    started: Served = await serve()
+    return started
+
+
+@pytest.fixture
+async def alice(served: AnyServed) -> Client:
+    return await served.known("alice")
+
+
+@pytest.fixture
+async def bob(served: AnyServed) -> Client:
+    return await served.known("bob")
+
+
+@pytest.fixture
+async def operator(served: AnyServed) -> Client:
+    return await served.known("oscar", Role.OPERATOR)
+
+
+@pytest.fixture
+async def administrator(served: AnyServed) -> Client:
+    return await served.known("root", Role.ADMINISTRATOR)

@@ -1,0 +1,498 @@
+"""A small backend in memory: everything that the API needs, and nothing of how the agent does it."""
+
+import asyncio
+import contextlib
+import hashlib
+import mimetypes
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent import __version__
+from agent.audit.chain import Caller, Deed
+from agent.backend import Backend
+from agent.errors import AgentError, FieldError, Problem
+from agent.logs.lines import Item, Line, Position, job_output
+from agent.model.artifact import Artifact, ArtifactManifest
+from agent.model.base import new_job_id, now, unit_name
+from agent.model.certificate import Certificate, Invitation
+from agent.model.event import Change, History
+from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Versions
+from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, no_such_job
+from agent.model.log import LogSource
+from agent.model.metric import JobMetrics, MetricPoint, Progress
+from agent.model.script import Parameter, ParameterType, Script, ScriptList
+from agent.model.secret import SecretChange, SecretEntry
+
+COMMIT = "c" * 40
+DEPTH = Parameter(name="depth", type=ParameterType.INTEGER, maximum=10)
+SCRIPTS = {
+    script.script_name: script
+    for script in (
+        Script(script_name="declared.py", sha256="1" * 64, parameters=[DEPTH], secrets=["warehouse"]),
+        Script(script_name="fail.py", sha256="2" * 64, any_parameters=True),
+        Script(script_name="succeed.py", sha256="3" * 64, any_parameters=True),
+    )
+}
+CHUNK = 1 << 16  # bytes
+MAX_SECRETS = 3  # of each user
+
+
+class MemoryChanges:
+    """The newest change of each job, in the order of their numbers."""
+
+    def __init__(self) -> None:
+        self._newest = 0
+        self._changes: dict[str, Change] = {}
+        self._wake = asyncio.Event()
+
+    def add(self, job: Job) -> None:
+        self._newest += 1
+        self._changes.pop(job.job_id, None)
+        self._changes[job.job_id] = Change(seq=self._newest, job_id=job.job_id, owner=job.owner, job=job)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wakes everybody who waits."""
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    async def woken(self) -> None:
+        await self._wake.wait()
+
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        yield
+
+    async def history(self) -> History:
+        return History(epoch="a" * 8, forgotten=0, newest=self._newest)
+
+    async def current(self, *, owner: str | None, ended: int) -> tuple[History, AsyncIterator[list[Change]]]:
+        _, changes = await self.after(0, owner=owner)
+        terminal = [each for each in changes if each.job and each.job.status.terminal]
+        left_out = terminal[: max(0, len(terminal) - ended)]
+
+        async def portions() -> AsyncIterator[list[Change]]:
+            yield [each for each in changes if each not in left_out]
+
+        return await self.history(), portions()
+
+    async def missed(self, seq: int, *, owner: str | None, limit: int) -> int:
+        return min(limit, len((await self.after(seq, owner=owner))[1]))
+
+    async def after(self, seq: int, *, owner: str | None) -> tuple[int, list[Change]]:
+        changes = (each for each in self._changes.values() if each.seq > seq)
+        return max(seq, self._newest), [each for each in changes if owner in (None, each.owner)]
+
+    async def of(self, job_id: str, seq: int) -> tuple[int, Change | None]:
+        change = self._changes.get(job_id)
+        return max(seq, self._newest), change if change and change.seq > seq else None
+
+    async def changed(self, seen: int, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._newest <= seen:
+                    await self.woken()
+
+    async def newer(self, job: Job) -> Job:
+        while True:
+            newest = self._changes[job.job_id].job
+            assert newest
+            if newest.revision > job.revision or newest.status.terminal:
+                return newest
+            await self.woken()
+
+    async def ended(self, job: Job) -> Job:
+        while not job.status.terminal:
+            job = await self.newer(job)
+        return job
+
+
+class MemoryJobs:
+    """Jobs that wait for ever, oldest first: nothing starts them."""
+
+    def __init__(self, changes: MemoryChanges, deeds: list[Deed]) -> None:
+        self.records: dict[str, Job] = {}
+        self._changes = changes
+        self._deeds = deeds
+        self._keys: dict[tuple[str, str | None], tuple[str, str]] = {}
+
+    def put(self, job: Job) -> Job:
+        self.records[job.job_id] = job
+        self._changes.add(job)
+        return self.with_place(job)
+
+    # Submissions
+
+    async def submit(
+        self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
+    ) -> Job:
+        if request.ref not in (None, COMMIT):
+            raise refused(Problem.REF_NOT_FOUND, "There are no scripts at this ref.", "ref")
+        script = SCRIPTS.get(request.script_name)
+        if script is None:
+            raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
+        job_id = new_job_id()
+        job = Job(
+            job_id=job_id,
+            status=JobState.PENDING,
+            owner=owner,
+            commit=COMMIT,
+            script_sha256=script.sha256,
+            secrets=script.secrets,
+            network=script.network,
+            image="localhost/ml-runner",
+            image_digest="",
+            unit=unit_name(job_id),
+            created_at=now(),
+            **request.model_dump(exclude={"ref"}),
+        )
+        return self._accept(job, idempotency_key, request.model_dump_json(), by.did("submitJob", job_id))
+
+    async def rerun(
+        self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None, by: Caller
+    ) -> Job:
+        job_id = new_job_id()
+        update = {
+            "job_id": job_id,
+            "status": JobState.PENDING,
+            "owner": owner,
+            "unit": unit_name(job_id),
+            "rerun_of": earlier.job_id,
+            "hyperparameters": earlier.hyperparameters | changes.hyperparameters,
+        }
+        job = earlier.model_copy(update=update)
+        fingerprint = f"{earlier.job_id} {changes.model_dump_json()}"
+        return self._accept(job, idempotency_key, fingerprint, by.did("rerunJob", job_id))
+
+    def _accept(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed) -> Job:
+        known = self._keys.setdefault((job.owner, idempotency_key), (job.job_id, fingerprint))
+        if idempotency_key is not None and known[0] != job.job_id:
+            if known[1] != fingerprint:
+                raise refused(Problem.IDEMPOTENCY_MISMATCH, "The key has another body.", "Idempotency-Key")
+            return self.with_place(self.records[known[0]])
+        self._deeds.append(deed)
+        return self.put(job)
+
+    # Records
+
+    async def get(self, job_id: str) -> Job:
+        if job_id not in self.records:
+            raise no_such_job()
+        return self.with_place(self.records[job_id])
+
+    async def page(
+        self,
+        *,
+        owner: str | None,
+        status: JobState | None,
+        script: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> JobPage:
+        jobs = (self.with_place(job) for job in reversed(self.records.values()) if owner in (None, job.owner))
+        found = [job for job in jobs if status in (None, job.status) and script in (None, job.script_name)]
+        if cursor and not cursor.isdecimal():
+            raise refused(Problem.INVALID_REQUEST, "The cursor is not one of a page.", "cursor")
+        start = int(cursor or 0)
+        more = len(found) > start + limit
+        return JobPage(jobs=found[start : start + limit], next_cursor=str(start + limit) if more else None)
+
+    async def cancel(self, job_id: str, *, by: Caller) -> Job:
+        job = self.records[job_id]
+        if not job.status.terminal:
+            update = {
+                "status": JobState.CANCELLED,
+                "reason": Reason.CANCELLED,
+                "cancel_requested": True,
+                "finished_at": now(),
+            }
+            self._change(job, update, by.did("cancelJob", job_id))
+        return await self.get(job_id)
+
+    async def pin(self, job_id: str, *, pinned: bool, by: Caller) -> Job:
+        job = self.records[job_id]
+        if job.pinned != pinned:
+            self._change(job, {"pinned": pinned}, by.did("pinJob" if pinned else "unpinJob", job_id))
+        return await self.get(job_id)
+
+    def _change(self, job: Job, update: dict[str, object], deed: Deed) -> None:
+        self._deeds.append(deed)
+        self.put(job.model_copy(update=update | {"revision": job.revision + 1}))
+
+    def with_place(self, job: Job) -> Job:
+        return job.model_copy(update={"queue": self.places(None, len(self.records)).get(job.job_id)})
+
+    def started(self, owner: str | None) -> list[Job]:
+        states = (JobState.CREATED, JobState.RUNNING)
+        return [job for job in self.records.values() if job.status in states and owner in (None, job.owner)]
+
+    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        waiting = [job for job in self.records.values() if job.status is JobState.PENDING]
+        places = {
+            job.job_id: QueuePlace(position=number, waits_for="the jobs before it")
+            for number, job in enumerate(waiting, 1)
+            if owner in (None, job.owner)
+        }
+        return dict(list(places.items())[:limit])
+
+    # Scripts and the host
+
+    async def scripts(self, ref: str | None) -> ScriptList:
+        if ref not in (None, COMMIT):
+            raise refused(Problem.REF_NOT_FOUND, "There are no scripts at this ref.", "ref")
+        return ScriptList(commit=COMMIT, scripts=list(SCRIPTS.values()))
+
+    async def overview(self, user: str | None) -> Host:
+        owners = [job.owner for job in self.records.values() if job.status is JobState.PENDING]
+        return Host(
+            versions=Versions(agent=__version__),
+            capacity=Resources(jobs=4, cpus=4, memory_bytes=2**32),
+            in_use=Resources(jobs=0, cpus=0, memory_bytes=0),
+            waiting=len(owners),
+            running=0,
+            users=[
+                UserQueue(user=owner, waiting=owners.count(owner), running=0, recent_use_seconds=0)
+                for owner in sorted(set(owners))
+                if user in (None, owner)
+            ],
+        )
+
+    async def usage(self, job: Job) -> Usage:
+        return Usage(job_id=job.job_id, at=now())
+
+
+@dataclass(frozen=True)
+class MemoryFile:
+    """An open artifact."""
+
+    content: bytes
+    artifact: Artifact
+
+    @property
+    def size(self) -> int:
+        return self.artifact.size
+
+    @property
+    def sha256(self) -> str:
+        return self.artifact.sha256
+
+    @property
+    def media_type(self) -> str:
+        return self.artifact.media_type
+
+    async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
+        for first in range(start, stop, CHUNK):
+            yield self.content[first : min(first + CHUNK, stop)]
+
+
+class MemoryArtifacts:
+    """The artifacts of each job, by path."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, dict[str, MemoryFile]] = {}
+
+    def add(self, job_id: str, path: str, content: bytes) -> None:
+        kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        digest = hashlib.sha256(content).hexdigest()
+        artifact = Artifact(path=path, size=len(content), sha256=digest, media_type=kind)
+        self._files.setdefault(job_id, {})[path] = MemoryFile(content, artifact)
+
+    async def manifest(self, job: Job) -> ArtifactManifest:
+        files = sorted(self._files.get(job.job_id, {}).items())
+        return ArtifactManifest(
+            job_id=job.job_id,
+            complete=job.status.terminal,
+            artifacts=[file.artifact for _, file in files],
+        )
+
+    @contextlib.asynccontextmanager
+    async def opened(self, job: Job, path: str) -> AsyncIterator[MemoryFile]:
+        file = self._files.get(job.job_id, {}).get(path)
+        if file is None:
+            raise AgentError(Problem.ARTIFACT_NOT_FOUND, "There is no such artifact.")
+        yield file
+
+
+class MemoryLogs:
+    """One log for all jobs."""
+
+    def __init__(self, changes: MemoryChanges) -> None:
+        self.items: list[Item] = []
+        self.changes = changes
+
+    def add(self, *lines: str) -> None:
+        for text in lines:
+            number = len(self.items) + 1
+            source = LogSource.SYSTEM if text == "END" else LogSource.JOB
+            cursor = f"s={'a' * 32};i={number:x};b={'b' * 32};m=1;t=1;x=1"
+            self.items.append(Line(number, number * 1000, source, text.encode(), cursor))
+        self.changes.wake()
+
+    async def reader(self, job: Job, after: Position) -> "MemoryLogReader":
+        return MemoryLogReader(self, job, after.number)
+
+
+@dataclass
+class MemoryLogReader:
+    """A reader that has read the first `number` lines."""
+
+    logs: MemoryLogs
+    job: Job
+    number: int
+
+    async def history(self, *, newest: int | None = None) -> AsyncGenerator[list[Item]]:
+        items = self.logs.items[self.number :]
+        self.number = len(self.logs.items)
+        yield items
+
+    async def follow(self) -> AsyncGenerator[list[Item]]:
+        ending = asyncio.create_task(self.logs.changes.ended(self.job))
+        try:
+            while True:
+                woken, ended = asyncio.create_task(self.logs.changes.woken()), ending.done()
+                try:
+                    async for items in self.history():
+                        yield items
+                    if ended:
+                        return
+                    await asyncio.wait([woken, ending], return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    woken.cancel()
+        finally:
+            ending.cancel()
+
+    async def output(self) -> AsyncGenerator[bytes]:
+        yield job_output(self.logs.items)
+
+
+class MemoryMetrics:
+    """Of jobs that report nothing."""
+
+    async def metrics(self, job: Job) -> JobMetrics:
+        return JobMetrics(job_id=job.job_id, complete=job.status.terminal)
+
+    @contextlib.asynccontextmanager
+    async def followed(self, job: Job) -> AsyncIterator["MemoryReported"]:
+        yield MemoryReported()
+
+
+class MemoryReported:
+    """No report."""
+
+    progress: Progress | None = None
+
+    @property
+    def newest(self) -> dict[str, MetricPoint]:
+        return {}
+
+
+class MemorySecrets:
+    """When each secret of each user was set."""
+
+    def __init__(self, deeds: list[Deed]) -> None:
+        self._set_at: dict[tuple[str, str], tuple[datetime, datetime]] = {}
+        self._deeds = deeds
+
+    async def of(self, user: str) -> list[SecretEntry]:
+        return [self._entry(name, owner) for name, owner in sorted(self._set_at) if owner == user]
+
+    async def set(self, name: str, value: bytes, *, by: Caller) -> SecretChange:
+        others = [key for key in self._set_at if key[1] == by.actor and key != (name, by.actor)]
+        if len(others) >= MAX_SECRETS:
+            raise AgentError(Problem.TOO_MANY_SECRETS, f"You have {MAX_SECRETS} secrets.")
+        rotated = (name, by.actor) in self._set_at
+        created = self._set_at[name, by.actor][0] if rotated else now()
+        self._set_at[name, by.actor] = created, now()
+        self._deeds.append(by.did("setSecret", name))
+        entry = self._entry(name, by.actor)
+        return SecretChange(**entry.model_dump(), rotated=rotated, earlier_value_in=[])
+
+    async def remove(self, name: str, *, by: Caller) -> SecretEntry:
+        if (name, by.actor) not in self._set_at:
+            raise AgentError(Problem.SECRET_NOT_FOUND, "There is no such secret.")
+        entry = self._entry(name, by.actor)
+        del self._set_at[name, by.actor]
+        self._deeds.append(by.did("removeSecret", name))
+        return entry
+
+    def _entry(self, name: str, user: str) -> SecretEntry:
+        created, updated = self._set_at[name, user]
+        return SecretEntry(name=name, user=user, created_at=created, updated_at=updated, age_seconds=0)
+
+
+class MemoryCertificates:
+    """The certificates that this host knows."""
+
+    def __init__(self, deeds: list[Deed]) -> None:
+        self._known: dict[str, Certificate] = {}
+        self._deeds = deeds
+
+    def add(self, certificate: Certificate) -> None:
+        self._known[certificate.serial] = certificate
+
+    async def get(self, serial: str) -> Certificate | None:
+        return self._known.get(serial)
+
+    async def mark_used(self, serial: str, at: datetime) -> None:
+        self._known[serial] = self._known[serial].model_copy(update={"used_at": at})
+
+    async def renew(self, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
+        if sum(each.user == renewed.user for each in self._known.values()) >= limit:
+            raise AgentError(Problem.TOO_MANY_CERTIFICATES, f"You have {limit} certificates.")
+        self.add(renewed)
+        if deed:
+            self._deeds.append(deed)
+
+
+class MemoryInvitations:
+    """The invitations by their digests."""
+
+    def __init__(self, certificates: MemoryCertificates, deeds: list[Deed]) -> None:
+        self.known: dict[str, Invitation] = {}
+        self._certificates = certificates
+        self._deeds = deeds
+
+    async def get(self, digest: str) -> Invitation | None:
+        return self.known.get(digest)
+
+    async def use(self, digest: str, key: str, pem: str, certificate: Certificate, *, deed: Deed) -> bool:
+        invited = self.known[digest]
+        if invited.certificate is not None:
+            return False
+        self.known[digest] = invited.model_copy(update={"key": key, "certificate": pem})
+        self._certificates.add(certificate)
+        self._deeds.append(deed)
+        return True
+
+
+class MemoryParts:
+    """The parts, made for one another. `deeds` is the audit."""
+
+    def __init__(self) -> None:
+        self.deeds: list[Deed] = []
+        self.changes = MemoryChanges()
+        self.jobs = MemoryJobs(self.changes, self.deeds)
+        self.artifacts = MemoryArtifacts()
+        self.logs = MemoryLogs(self.changes)
+        self.certificates = MemoryCertificates(self.deeds)
+        self.invitations = MemoryInvitations(self.certificates, self.deeds)
+        self.backend = Backend(
+            submissions=self.jobs,
+            scripts=self.jobs,
+            jobs=self.jobs,
+            host=self.jobs,
+            artifacts=self.artifacts,
+            logs=self.logs,
+            metrics=MemoryMetrics(),
+            changes=self.changes,
+            secrets=MemorySecrets(self.deeds),
+        )
+
+    async def audit(self, deed: Deed) -> None:
+        self.deeds.append(deed)
+
+
+def refused(problem: Problem, message: str, field: str) -> AgentError:
+    """An error about one field."""
+    return AgentError(problem, message, fields=(FieldError(field, "is refused"),))
