@@ -12,6 +12,7 @@ from agent.errors import AgentError, Problem
 from agent.jobs import artifacts
 from agent.jobs.artifacts import manifest, open_artifact
 from agent.model.paths import AttemptPaths
+from tests.support.descriptors import opened_below
 
 JOB = "abcdefgh2345"
 
@@ -329,10 +330,11 @@ async def test_no_descriptor_is_left_open(directory: Path) -> None:
     (directory / "sub").mkdir()
     (directory / "sub/file").touch()
     (directory / "link").symlink_to("sub")
-    before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         await listed(directory)
         await read(directory, "sub/file")
         for path in ("link/file", "sub", "nothing"):
             await refused(directory, path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    with (directory / "sub/file").open():
+        assert opened_below(directory) == [directory / "sub/file"]
+    assert opened_below(directory) == []
