@@ -119,3 +119,18 @@ async def test_what_runs_is_charged_to_its_user_and_survives_the_agent(
     await end_of(served.jobs, await served.jobs.registry.get(job["job_id"]))
     (use,) = await served.scene.store.jobs.uses()
     assert use.owner == "alice"
+
+
+async def test_versions_are_asked_for_once_a_minute(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def version() -> str:
+        asked.append("systemd")
+        return "257"
+
+    monkeypatch.setattr(served.scene.units, "version", version)
+    answers = [(await alice.get("/host")).json["versions"] for _ in range(5)]
+    assert all(answer["systemd"] == "257" for answer in answers)
+    assert asked == ["systemd"]

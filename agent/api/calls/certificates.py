@@ -21,6 +21,7 @@ async def renew_certificate(request: web.Request) -> web.Response:
 
 async def enrol(request: web.Request) -> web.Response:
     """Issues the certificate of an invitation, whose code is the bearer token, for a key of the client's."""
+    body = await read_body(request, SigningRequest)
     credentials = header(request, "Authorization") or ""
     if not credentials[: len(SCHEME)].lower() == SCHEME.lower():
         raise AgentError(
@@ -28,6 +29,5 @@ async def enrol(request: web.Request) -> web.Response:
             "The request has no invitation.",
             "Send the header Authorization: Bearer CODE.",
         )
-    body = await read_body(request, SigningRequest)
     code = credentials[len(SCHEME) :].strip()
     return json_response(await request.app[ENROLMENT].enrol(code, body.csr, request[CALLER]), status=201)

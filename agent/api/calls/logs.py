@@ -38,7 +38,9 @@ FORMS: dict[str, Form | None] = {
     "text/event-stream": ServerSentEvents(),
 }
 WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
-QUOTED = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
+# It matches from every quotation mark on, so that no header makes it look at a character twice.
+QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*"?', re.DOTALL)
+MAX_RANGES = 50  # media ranges of an Accept header, and parameters of each, that are looked at
 
 
 def _rfc_3339(value: object) -> object:
@@ -153,8 +155,8 @@ def _form(accept: str) -> Form | None:
 def _media_ranges(accept: str) -> dict[str, float]:
     """Each media range of the header with its weight. Other parameters are ignored."""
     found: dict[str, float] = {}
-    for element in QUOTED.sub("", accept).lower().split(","):
-        media_range, *parameters = (part.strip() for part in element.split(";"))
+    for element in QUOTED.sub("", accept).lower().split(",", MAX_RANGES)[:MAX_RANGES]:
+        media_range, *parameters = (part.strip() for part in element.split(";", MAX_RANGES)[:MAX_RANGES])
         weights = [each.removeprefix("q=") for each in parameters if each.startswith("q=")] or ["1"]
         if all(WEIGHT.fullmatch(weight) for weight in weights):
             found[media_range] = max(found.get(media_range, 0), *(float(weight) for weight in weights))

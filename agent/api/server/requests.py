@@ -19,6 +19,9 @@ M = TypeVar("M", bound=BaseModel)
 
 BINARY = "application/octet-stream"
 MAX_REPORTED = 20  # refused fields in one answer
+MAX_MEMBERS = (
+    200  # of each object and list in a body, twice as many as any may have: pydantic words all errors
+)
 MAX_IDEMPOTENCY_KEY = 255  # characters
 # Printable ASCII. Spaces around the value of a header do not belong to it (RFC 9110, section 5.5).
 IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")
@@ -54,12 +57,7 @@ def middleware(max_bytes: int, seconds: float) -> Middleware:
 
 async def read_body(request: web.Request, model: type[M]) -> M:
     """The JSON body as a model. Raises `AgentError` that names each wrong field."""
-    if request.content_type != "application/json":
-        raise AgentError(
-            Problem.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is {request.content_type}, but this call expects application/json.",
-            "Send the header Content-Type: application/json.",
-        )
+    _check_media_type(request, "application/json")
     values = _parse(await request.read())
     if nulls := list(islice(_nulls(values), MAX_REPORTED)):
         raise _refused(tuple(FieldError(_path(place), "must not be null; leave it out") for place in nulls))
@@ -77,13 +75,23 @@ def _nulls(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 async def read_bytes(request: web.Request) -> bytes:
     """The body as bytes. Raises `AgentError` that does not repeat the content."""
-    if request.content_type != BINARY:
+    _check_media_type(request, BINARY)
+    return await request.read()
+
+
+def _check_media_type(request: web.Request, expected: str) -> None:
+    """Raises `AgentError` for a body of another media type; without the header, it is bytes.
+
+    aiohttp's own `content_type` runs a parser for e-mail, which needs seconds for a header of semicolons and
+    fails on one of parentheses.
+    """
+    sent = (header(request, "Content-Type") or BINARY).partition(";")[0].strip().lower()
+    if sent != expected:
         raise AgentError(
             Problem.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is {request.content_type}, but this call expects {BINARY}.",
-            f"Send the header Content-Type: {BINARY}.",
+            f"The body is {sent[:80]}, but this call expects {expected}.",
+            f"Send the header Content-Type: {expected}.",
         )
-    return await request.read()
 
 
 def read_query(request: web.Request, model: type[M]) -> M:
@@ -140,10 +148,14 @@ def _parse(body: bytes) -> dict[str, Any]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_MEMBERS:
+        raise ValueError(f"an object in it has {len(pairs)} members; none may have more than {MAX_MEMBERS}")
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
             raise ValueError(f"the name {json.dumps(name)[:80]} appears twice in an object")
+        if isinstance(value, list) and len(value) > MAX_MEMBERS:
+            raise ValueError(f"a list in it has {len(value)} members; none may have more than {MAX_MEMBERS}")
         found[name] = value
     return found
 
