@@ -4,8 +4,8 @@
 
 An agent of this checkout answers them over TLS on the loopback. The kernel counts its processor time, before
 and after some requests of each kind; a plain `GET /jobs/{id}` in the same run is the measure. Prints a table,
-most expensive first. Exit status 1 if a request costs more than `MAX_RATIO` plain ones, if one is answered with
-500 or more, or if the agent has grown by more than `MAX_GROWTH`.
+most expensive first. Exit status 1 if a request costs more than `MAX_RATIO` plain ones, if one is answered
+with 500 or more, or if the agent has grown by more than `MAX_GROWTH`.
 """
 
 import argparse
