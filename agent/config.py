@@ -4,7 +4,7 @@ import os
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -134,7 +134,8 @@ class ScriptSettings(_Section):
 class JobSettings(_Section):
     """The image of jobs, what all jobs together may have, and the limits of each by default and at most.
 
-    `cpus` and `memory_bytes` bound the sum of the running jobs' limits.
+    `cpus` and `memory_bytes` bound the sum of the running jobs' limits. `unenforced_limits` says what becomes
+    of jobs on a host whose systemd cannot enforce their limits.
     """
 
     image: ImageName = "localhost/ml-runner:latest"
@@ -146,6 +147,7 @@ class JobSettings(_Section):
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
     retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     min_free_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
+    unenforced_limits: Literal["refuse", "run"] = "refuse"
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
 

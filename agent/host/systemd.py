@@ -28,6 +28,7 @@ UNIT_PATH_PREFIX = MANAGER_PATH + "/unit/"
 NO_SUCH_UNIT = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject")
 
 USAGE = ("CPUUsageNSec", "MemoryCurrent", "MemoryPeak", "TasksCurrent")  # in the order of UnitUsage
+CGROUPS = Path("/sys/fs/cgroup")
 NOT_COUNTED = 2**64 - 1  # the value of a property whose controller is missing
 
 CALL_TIMEOUT = 25.0  # seconds; libdbus' own default
@@ -221,6 +222,14 @@ class Units:
         """systemd's version, as `systemctl --version` prints it."""
         answer = await self.call(PROPERTIES, MANAGER_PATH, "Get", "ss", MANAGER, "Version")
         return str(answer.value)
+
+    async def controllers(self) -> frozenset[str]:
+        """The cgroup controllers that the manager can use for its units; none on cgroup v1 (cgroups(7))."""
+        group = await self._property(MANAGER_PATH, MANAGER, "ControlGroup")
+        try:
+            return frozenset(Path(f"{CGROUPS}{group}/cgroup.controllers").read_text("ascii").split())
+        except OSError:
+            return frozenset()
 
     async def manager_stopping(self) -> bool:
         """Whether the user manager is shutting down, with all its units."""

@@ -46,7 +46,9 @@ class JobParts:
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.status = HostStatus(queue, units, podman)
-        self.preparation = Preparation(settings, self.commits, snapshots, podman, hooks)
+        self.preparation = Preparation(
+            settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks
+        )
         self.reconciler = Reconciler(
             settings,
             self.registry,

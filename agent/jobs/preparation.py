@@ -6,7 +6,9 @@ from pathlib import Path
 from ..config import Settings, shipped
 from ..errors import AgentError, FieldError, Problem
 from ..host.podman import Podman, by_digest
+from ..host.systemd import Units
 from ..model.job import Job
+from ..runtime.enforcement import demand_enforced_limits
 from ..runtime.quadlet import SECCOMP
 from ..runtime.unit import JobUnit, MountedSecret, ProxySocket
 from ..scripts.review import Standing
@@ -19,11 +21,19 @@ class Preparation:
     """Looks up what units contain. `hooks` is the directory of the programs that leave their marks."""
 
     def __init__(
-        self, settings: Settings, commits: Commits, snapshots: Snapshots, podman: Podman, hooks: Path
+        self,
+        settings: Settings,
+        commits: Commits,
+        snapshots: Snapshots,
+        *,
+        units: Units,
+        podman: Podman,
+        hooks: Path,
     ) -> None:
         self._settings = settings
         self._commits = commits
         self._snapshots = snapshots
+        self._units = units
         self._podman = podman
         self._hooks = hooks
 
@@ -33,6 +43,8 @@ class Preparation:
         Raises `AgentError`: configuration, ref-not-found, commit-refused, secret-missing, storage-full, host.
         """
         settings = self._settings
+        if settings.jobs.unenforced_limits == "refuse":
+            await demand_enforced_limits(self._units)
         files = AttemptFiles(settings.paths_of(job.job_id), job.attempt)
         files.lay_out(job, proxied=job.network in settings.egress)
         network = settings.network(job.network)

@@ -20,6 +20,11 @@ ln -sf /opt/ml-agent/bin/{ml-agent,ml-job} /usr/local/bin/
 
 step 'the host: journald, delegation, lingering'
 ml-agent install --system --account "$account"
+# A host that is a container has no cgroup controllers, and jobs run there without limits.
+grep -qw memory /sys/fs/cgroup/cgroup.controllers || {
+    mkdir -p /etc/ml-agent
+    printf '[jobs]\nunenforced_limits = "run"\n' > /etc/ml-agent/config.toml
+}
 [ "$port" ] || exit 0
 
 uid=$(id -u "$account")

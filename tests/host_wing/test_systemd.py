@@ -213,6 +213,27 @@ async def test_a_failed_unit_keeps_its_result(real: Real, place: Place) -> None:
 
 
 @pytest.mark.host
+async def test_the_managers_controllers_are_those_that_podman_sees(real: Real) -> None:
+    seen = await run("podman", "info", "--format={{range .Host.CgroupControllers}}{{.}} {{end}}")
+    assert await real.manager.controllers() == set(seen.split())
+
+
+async def test_a_manager_without_a_cgroup_of_version_2_has_no_controllers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Manager(Units):
+        async def call(self, *_: object) -> Variant:
+            return Variant("s", "/user.slice/user@1000.service")
+
+    monkeypatch.setattr(systemd, "CGROUPS", tmp_path)
+    assert await Manager("").controllers() == frozenset()
+    group = tmp_path / "user.slice/user@1000.service"
+    group.mkdir(parents=True)
+    (group / "cgroup.controllers").write_text("cpu memory pids\n")
+    assert await Manager("").controllers() == {"cpu", "memory", "pids"}
+
+
+@pytest.mark.host
 async def test_an_unknown_unit_is_inactive_and_can_be_stopped(real: Real) -> None:
     assert await real.manager.state("ml-agent-test-absent.service") == UnitState()
     await real.manager.stop("ml-agent-test-absent.service")

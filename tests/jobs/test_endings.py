@@ -54,6 +54,18 @@ async def test_a_job_beyond_its_run_time_is_ended(host: Host) -> None:
 
 
 @pytest.mark.host
+async def test_a_job_runs_only_where_its_limits_are_enforced(host_settings: Settings) -> None:
+    seen = await run("podman", "info", "--format={{range .Host.CgroupControllers}}{{.}} {{end}}")
+    enforced = {"cpu", "memory", "pids"} <= set(seen.split())
+    async with real_host(with_jobs(host_settings, unenforced_limits="refuse")) as host:
+        ended = await host.end_of(await host.submit("succeed.py"))
+        begun = await run("journalctl", "--user", "--quiet", "--output=cat", f"--user-unit={ended.unit}")
+    assert ended.status is (JobState.COMPLETED if enforced else JobState.FAILED)
+    assert ended.reason is (None if enforced else Reason.START_FAILED)
+    assert bool(begun) == enforced
+
+
+@pytest.mark.host
 async def test_a_missing_image_fails_the_start_and_podmans_message_is_in_the_log(
     host_settings: Settings,
 ) -> None:

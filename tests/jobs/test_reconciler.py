@@ -13,7 +13,7 @@ from agent.model.job import JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED
 from agent.runtime.outcome import ExitRecord
 from tests.support.job_scene import INVOCATION, Scene, driving, end_of, submit
-from tests.support.small_site import make_settings
+from tests.support.small_site import make_settings, with_jobs
 from tests.support.waiting import until
 
 
@@ -232,6 +232,32 @@ async def test_a_unit_that_cannot_be_compiled_fails_the_job_with_the_reason(
         job = await submit(jobs)
         ended = await end_of(jobs, job)
     assert (ended.reason, ended.message) == (Reason.START_FAILED, "The drop-in is no good.")
+
+
+@pytest.mark.parametrize("there", [set(), {"memory", "pids"}, {"cpu", "pids", "io"}, {"cpu", "memory"}])
+async def test_a_job_whose_limits_would_not_be_enforced_is_refused(scene: Scene, there: set[str]) -> None:
+    scene.settings = with_jobs(scene.settings, unenforced_limits="refuse")
+    scene.units.controllers_there = frozenset(there)
+    async with driving(scene.jobs()) as jobs:
+        ended = await end_of(jobs, await submit(jobs))
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.START_FAILED)
+    missing = ", ".join(sorted({"cpu", "memory", "pids"} - there))
+    assert f"lacks the cgroup controllers {missing}." in (ended.message or "")
+    assert "jobs.unenforced_limits" in (ended.message or "")
+    assert scene.units.started == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "there"), [("refuse", {"cpu", "memory", "pids"}), ("run", set()), ("run", {"cpu"})]
+)
+async def test_a_job_starts_where_its_limits_are_enforced_or_the_site_goes_without(
+    scene: Scene, policy: str, there: set[str]
+) -> None:
+    scene.settings = with_jobs(scene.settings, unenforced_limits=policy)
+    scene.units.controllers_there = frozenset(there)
+    async with driving(scene.jobs()) as jobs:
+        job = await submit(jobs)
+        await until(lambda: job.unit in scene.units.started)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class StandInUnits:
     refuses: AgentError | None = None
     while_looked_at: Callable[[], None] = lambda: None
     looks: int = 0  # how often a unit's state was asked for
+    controllers_there: frozenset[str] = frozenset(("cpu", "memory", "pids"))
 
     async def start(self, name: str) -> None:
         if self.refuses:
@@ -64,6 +65,9 @@ class StandInUnits:
 
     async def version(self) -> str:
         return "257"
+
+    async def controllers(self) -> frozenset[str]:
+        return self.controllers_there
 
     async def manager_identity(self) -> str:
         return self.identity

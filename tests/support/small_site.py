@@ -85,6 +85,8 @@ def make_settings(
             image=IMAGE,
             max_running=max_running,
             cpus=max_running,
+            # A host in a container has no cgroup controllers.
+            unenforced_limits="run",
             default_limits=Limits(memory_bytes=64 * 2**20, run_time_seconds=60),
         ),
         http=HttpSettings(),

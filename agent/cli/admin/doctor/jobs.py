@@ -2,7 +2,7 @@
 
 import getpass
 import tempfile
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ....config import Settings, shipped
@@ -10,6 +10,7 @@ from ....errors import AgentError
 from ....host.podman import Host, Podman
 from ....model.base import new_job_id, unit_name
 from ....model.inputs import Limits
+from ....runtime.enforcement import NEEDED
 from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import JobUnit
 from .findings import Finding, Level, ignored_lines, judge, version_of
@@ -17,7 +18,7 @@ from .host import output
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use
-CONTROLLERS = {"cpu", "cpuset", "io", "memory", "pids"}
+CONTROLLERS = NEEDED | {"cpuset", "io"}
 _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
 
 
@@ -34,8 +35,8 @@ async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
         seen=host.version,
         remedy=f"Install version {'.'.join(map(str, PODMAN_MINIMUM))} or newer.",
     )
-    for finding in _account(host):
-        yield finding
+    yield _subordinate_ids(host)
+    yield controllers(host, refused=settings.jobs.unenforced_limits == "refuse")
     image = await podman.image(settings.jobs.image)
     yield judge(
         "image",
@@ -45,23 +46,28 @@ async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
     )
 
 
-def _account(host: Host) -> Iterable[Finding]:
-    user = getpass.getuser()
-    yield judge(
+def _subordinate_ids(host: Host) -> Finding:
+    return judge(
         "subordinate ids",
         good=host.subordinate_ids >= SUBORDINATE_IDS,
         seen=str(host.subordinate_ids),
-        remedy=f"`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}`"
-        " (a free range), then `podman system migrate`",
+        remedy="`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
+        f" {getpass.getuser()}` (a free range), then `podman system migrate`",
     )
+
+
+def controllers(host: Host, *, refused: bool) -> Finding:
+    """Which cgroup controllers limit jobs. `refused`: without those for its limits, no job starts."""
     missing = CONTROLLERS - host.controllers if host.cgroup_version == "v2" else CONTROLLERS
-    lacking = f", not delegated: {' '.join(sorted(missing))}; jobs run without these limits"
-    yield judge(
+    fatal = refused and not NEEDED.isdisjoint(missing)
+    effect = "no job starts (jobs.unenforced_limits)" if fatal else "jobs run without these limits"
+    return judge(
         "controllers",
         good=not missing,
-        seen=f"cgroup {host.cgroup_version}{lacking if missing else ''}",
-        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
-        otherwise=Level.WARN,
+        seen=f"cgroup {host.cgroup_version}"
+        + (f", not delegated: {' '.join(sorted(missing))}; {effect}" if missing else ""),
+        remedy=f"`sudo ml-agent install --system --account {getpass.getuser()}`, then reboot",
+        otherwise=Level.FAIL if fatal else Level.WARN,
     )
 
 

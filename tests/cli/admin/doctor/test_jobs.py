@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli.admin.doctor import jobs
+from agent.cli.admin.doctor.findings import Level
 from agent.config_files import load
+from agent.host.podman import Host
 from agent.runtime.quadlet import TEMPLATE
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager
 
@@ -36,3 +38,27 @@ def test_a_job_is_compiled_with_the_sites_policy(
     assert finding.level == level, finding
     assert told in finding.seen
     assert bool(finding.remedy) == (level != "ok")
+
+
+@pytest.mark.parametrize(
+    ("there", "refused", "level", "told"),
+    [
+        ({"cpu", "cpuset", "io", "memory", "pids"}, True, Level.OK, "cgroup v2"),
+        ({"cpu", "memory", "pids"}, True, Level.WARN, "not delegated: cpuset io; jobs run without"),
+        ({"cpu", "cpuset", "io", "pids"}, True, Level.FAIL, "not delegated: memory; no job starts"),
+        ({"cpu", "cpuset", "io", "pids"}, False, Level.WARN, "not delegated: memory; jobs run without"),
+        (set[str](), True, Level.FAIL, "not delegated: cpu cpuset io memory pids; no job starts"),
+    ],
+)
+def test_missing_controllers_are_named_with_their_effect(
+    there: set[str], refused: bool, level: Level, told: str
+) -> None:
+    host = Host("5.4.2", "v2", frozenset(there), 65_536, Path("/storage"))
+    finding = jobs.controllers(host, refused=refused)
+    assert finding.level is level
+    assert told in finding.seen
+
+
+def test_without_cgroup_version_2_no_job_starts() -> None:
+    host = Host("5.4.2", "v1", frozenset({"cpu", "memory", "pids"}), 65_536, Path("/storage"))
+    assert jobs.controllers(host, refused=True).level is Level.FAIL
