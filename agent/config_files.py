@@ -43,7 +43,7 @@ def load(files: list[Path] | None = None) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise AgentError(
             Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "Correct the file."

@@ -91,6 +91,12 @@ def test_missing_files_are_skipped(tmp_path: Path) -> None:
     assert load([tmp_path / "nothing.toml", file]).scripts.repository == Path("/srv/training")
 
 
+def test_a_byte_order_mark_before_a_file_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + REQUIRED.encode())
+    assert load([file]).scripts.repository == Path("/srv/training")
+
+
 def test_a_higher_layer_overrides_key_by_key(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ML_AGENT_HTTP__MAX_FOLLOWERS", "3")
     settings = layered(
@@ -191,14 +197,14 @@ def test_a_variable_can_name_another_users_file(monkeypatch: pytest.MonkeyPatch)
             "files_days is 90 and record_days 30",
         ),
         ('[scripts]\nrepository = "training"\n', "scripts.repository", "must be an absolute path, or start"),
-        (REQUIRED + 'directory = "../x"\n', "scripts.directory", "should match pattern"),
-        (REQUIRED + "refs = []\n", "scripts.refs", "at least 1 item"),
+        (REQUIRED + 'directory = "../x"\n', "scripts.directory", "must match pattern"),
+        (REQUIRED + "refs = []\n", "scripts.refs", "must not be empty"),
         (REQUIRED + 'refs = ["main", "a b"]\n', "scripts.refs.1", "must be a branch or a tag"),
         (REQUIRED + 'development_refs = ["/x"]\n', "scripts.development_refs.0", "must be a branch or a tag"),
         (REQUIRED + "require_signed = true\n", "scripts", "require_signed needs allowed_signers"),
         (REQUIRED + 'allowed_signers = "signers"\n', "scripts.allowed_signers", "must be an absolute path"),
-        (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "should match pattern"),
-        (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "at least 1 item"),
+        (REQUIRED + '[jobs]\nimage = "a b"\n', "jobs.image", "must match pattern"),
+        (REQUIRED + "[egress.db]\nallow = []\n", "egress.db.allow", "must not be empty"),
         (
             REQUIRED + '[egress.db]\nallow = ["*"]\n',
             "egress.db.allow.0",
@@ -215,11 +221,11 @@ def test_a_variable_can_name_another_users_file(monkeypatch: pytest.MonkeyPatch)
             "egress",
             "another network already has the name db",
         ),
-        (REQUIRED + '[networks]\n"A B" = "none"\n', "networks.A B", "should match pattern"),
+        (REQUIRED + '[networks]\n"A B" = "none"\n', "networks.A B", "must match pattern"),
         (
             REQUIRED + '[networks]\nlan = "a\\nPodmanArgs=--privileged"\n',
             "networks.lan",
-            "should match pattern",
+            "must match pattern",
         ),
     ],
 )
@@ -253,10 +259,10 @@ def test_a_missing_value_is_named_with_the_file_it_belongs_in(layered: Load, tmp
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("ML_AGENT_HTTP__PORT", "many", "valid integer"),
+        ("ML_AGENT_HTTP__PORT", "many", "must be an integer"),
         ("ML_AGENT_HTTP__PROT", "1", "is no setting"),
         ("ML_AGENT_STATE_DIRECTORY", "relative", "must be an absolute path"),
-        ("ML_AGENT_NETWORKS", '{"lan": "a b"}', "should match pattern"),
+        ("ML_AGENT_NETWORKS", '{"lan": "a b"}', "must match pattern"),
     ],
 )
 def test_a_refused_value_is_named_with_its_environment_variable(

@@ -1,34 +1,77 @@
 """Sizes, durations and times as people write and read them; on the wire they are bytes, seconds and UTC."""
 
+import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import typer
 
 from ..model.base import format_time, now
 
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<suffix>[KMGT]?)(?:i?B)?", re.IGNORECASE)
+_NUMBER = r"(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15})"  # longer ones are no amount of anything here
+_SIZE = re.compile(rf"(?P<number>{_NUMBER})\s*(?P<suffix>[KMGT]?)(?:i?B?)", re.IGNORECASE)
 _FACTORS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-_TIME = re.compile(
-    r"(?:(?P<d>\d+)\s*d)?\s*(?:(?P<h>\d+)\s*h)?\s*(?:(?P<m>\d+)\s*m(?:in)?)?\s*(?:(?P<s>\d+)\s*s?)?"
+_UNITS = (
+    ("w", r"w(?:eeks?)?", 604800),
+    ("d", r"d(?:ays?)?", 86400),
+    ("h", r"h(?:(?:ou)?rs?)?", 3600),
+    ("m", r"m(?:in(?:ute)?s?)?", 60),
+    ("s", r"s(?:ec(?:ond)?s?)?", 1),
 )
-_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_SECONDS = {name: seconds for name, _, seconds in _UNITS}
+# In `1h30` the last number has no unit: it counts the next smaller one, minutes.
+_SMALLER = {"w": "d", "d": "h", "h": "m", "m": "s"}
+_DURATION = re.compile(
+    "".join(rf"(?:(?P<{name}>{_NUMBER})\s*{unit}\s*)?" for name, unit, _ in _UNITS)
+    + rf"(?P<rest>{_NUMBER})?",
+    re.IGNORECASE,
+)
 
 
 def parse_size(text: str) -> int:
-    """`512M`, `2G`, `1.5G` in bytes; suffixes are powers of 1024, as in systemd's `MemoryMax=`."""
+    """`512M`, `1.5G`, `1Gi`, `2 GiB` in bytes; suffixes are powers of 1024, as in systemd's `MemoryMax=`."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is not a size such as 512M or 2G")
-    return int(float(match["number"]) * _FACTORS[match["suffix"].upper()])
+    if match is None or (not match["suffix"] and re.search(r"i", text, re.IGNORECASE)):
+        raise typer.BadParameter(f"{text!r} is not a size such as 512M, 1.5G or 2GiB")
+    return int(Decimal(match["number"]) * _FACTORS[match["suffix"].upper()])
 
 
 def parse_duration(text: str) -> int:
-    """`90`, `45s`, `30m`, `1h30m`, `2d` in seconds; a number alone is seconds, as in `RuntimeMaxSec=`."""
-    match = _TIME.fullmatch(text.strip())
-    if match is None or not any(match.groups()):
-        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 30m or 1h30m")
-    return sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count)
+    """`90`, `45s`, `1h30m`, `1h30`, `1.5h`, `2d` in whole seconds, rounded up.
+
+    A number alone is seconds, as in `RuntimeMaxSec=`. Raises `typer.BadParameter`.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    counts = {unit: count for unit, count in match.groupdict().items() if count} if match else {}
+    rest = counts.pop("rest", "")
+    if rest and not counts:
+        counts["s"] = rest
+    elif rest:
+        smaller = _SMALLER.get(list(counts)[-1])  # None in `30s5`
+        counts = {**counts, smaller: rest} if smaller and rest.isdigit() else {}
+    if not counts:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 30m, 1h30 or 1.5h")
+    return math.ceil(sum(Decimal(count) * _SECONDS[unit] for unit, count in counts.items()))
+
+
+def parse_time(text: str) -> datetime:
+    """`2d`, `1h30`: so long ago; or a time such as 2026-01-01T12:00:00Z, a date, which means its beginning.
+
+    A time without an offset is UTC, as all times are shown. Raises `typer.BadParameter`.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return now() - timedelta(seconds=parse_duration(text))
+    except (typer.BadParameter, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is neither a time such as 2026-01-31 or 2026-01-31T12:00:00Z,"
+            " nor how long ago, such as 2d or 1h30"
+        ) from error
 
 
 def format_size(size: int) -> str:

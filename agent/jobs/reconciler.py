@@ -16,7 +16,7 @@ from ..config import Settings
 from ..errors import AgentError, Problem
 from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
-from ..model.base import job_id_of, now
+from ..model.base import job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
 from ..runtime import exit_journal
@@ -281,7 +281,7 @@ class Reconciler:
         if result.status is JobState.COMPLETED and (taken := await self._results.measure(job)).excess:
             result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
-        update["message"] = result.message
+        update["message"] = one_line(result.message) if result.message else None
         if started_at := files.started_at():
             update["started_at"] = not_before(job, started_at)
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))

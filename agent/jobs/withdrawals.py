@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from ..errors import AgentError
-from ..model.base import now
+from ..model.base import now, one_line
 from ..model.job import Job, JobState, Reason
 from ..model.withdrawal import Withdrawal
 from ..store.withdrawals import WithdrawalStore
@@ -59,7 +59,7 @@ def _ended(job: Job, withdrawal: Withdrawal) -> Job:
         update={
             "status": JobState.FAILED,
             "reason": Reason.START_FAILED,
-            "message": withdrawal.sentence(),
+            "message": one_line(withdrawal.sentence()),
             "finished_at": not_before(job, now()),
             "not_before": None,
         }

@@ -51,6 +51,11 @@ def now() -> datetime:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
+def one_line(text: str) -> str:
+    """The same text without line feeds and other white space at the ends of its lines."""
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
 def new_job_id() -> str:
     """Twelve random characters of lowercase base 32 (60 bits)."""
     return "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))

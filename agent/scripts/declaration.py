@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -27,6 +28,11 @@ HEAD_CHARACTERS = 64 * 1024  # of a script: the part that is searched for a bloc
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,100}")
 NUMBER = re.compile(r"[+-]?([0-9]{1,100}(\.[0-9]{0,100})?|\.[0-9]{1,100})([eE][+-]?[0-9]{1,4})?")
+
+READ_AS: dict[ParameterType, Callable[[str], object]] = {
+    ParameterType.INTEGER: int,
+    ParameterType.NUMBER: float,
+}
 
 
 class DeclarationError(ValueError):
@@ -200,9 +206,15 @@ def _objection(parameter: Parameter, value: str) -> str | None:
             objection = None if value in ("true", "false") else "must be true or false"
         case ParameterType.STRING:
             objection = None
-    if objection is None and parameter.choices and value not in parameter.choices:
+    if objection is None and parameter.choices and not _is_choice(parameter, value):
         objection = f"must be one of {', '.join(parameter.choices)}"
     return objection
+
+
+def _is_choice(parameter: Parameter, value: str) -> bool:
+    """Whether a value is one of the choices: numbers by what they are, so that 0.10 and 1e-1 are 0.1."""
+    read = READ_AS.get(parameter.type, str)  # each choice was checked to be one of its type
+    return any(read(choice) == read(value) for choice in parameter.choices)
 
 
 def _out_of_bounds(parameter: Parameter, value: float) -> str | None:

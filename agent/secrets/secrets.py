@@ -17,7 +17,7 @@ from ..host.podman import FREE_BYTES_FOR_SECRETS, Podman, Secret
 from ..model.base import SecretName, UserName, now
 from ..model.job import Job, JobState
 from ..model.secret import SecretChange, SecretEntry
-from .values import check_value
+from .values import checked_value
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another process that changes secrets
 LOCK_PAUSE = 0.05  # seconds between two attempts
@@ -57,7 +57,7 @@ class Secrets:
         """
         # The largest value may take a second and 100 MB to check: in a thread, and one at a time.
         async with self._checking:
-            await asyncio.to_thread(check_value, name, value)
+            value = await asyncio.to_thread(checked_value, name, value)
         async with self._alone():
             before = await self._podman.secrets()
             rotated = any((each.name, each.user) == (name, user) for each in before)

@@ -1,5 +1,6 @@
 """Which values a secret may have."""
 
+import codecs
 import re
 import tomllib
 
@@ -10,14 +11,17 @@ from ..model.secret import SNOWFLAKE_PREFIX
 _POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
-def check_value(name: str, value: bytes) -> None:
-    """Checks that a secret whose name begins with `snowflake` is a connections.toml.
+def checked_value(name: str, value: bytes) -> bytes:
+    """The value to store. A secret whose name begins with `snowflake` must be a connections.toml.
+
+    A byte order mark before it, which some editors write, is left out: the connector refuses it.
 
     Format: docs.snowflake.com, "Connecting using the connections.toml file": one table per connection.
     Raises `AgentError` (invalid-request) that says what is wrong without quoting the value.
     """
     if not name.startswith(SNOWFLAKE_PREFIX):
-        return
+        return value
+    value = value.removeprefix(codecs.BOM_UTF8)
     try:
         connections = parse(value.decode("utf-8"))
     except UnicodeDecodeError:
@@ -33,6 +37,7 @@ def check_value(name: str, value: bytes) -> None:
         raise _refused("has its connections below [connections]; write [NAME], not [connections.NAME]")
     if not any(isinstance(table, dict) and "account" in table for table in connections.values()):
         raise _refused('has no connection: a table such as [default] with account = "…"')
+    return value
 
 
 def _refused(why: str) -> AgentError:

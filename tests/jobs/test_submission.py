@@ -81,6 +81,20 @@ async def test_a_missing_secret_is_refused_at_submission(scene: Scene) -> None:
     assert "ml-agent secret set warehouse" in caught.value.hint
 
 
+async def test_the_message_of_a_job_whose_secret_was_removed_while_it_waited_is_one_line(
+    scene: Scene,
+) -> None:
+    jobs = scene.jobs()
+    job = await submit(jobs, "declared.py")
+    scene.podman.secrets = frozenset()
+    async with driving(jobs):
+        ended = await end_of(jobs, job)
+    assert ended.reason is Reason.START_FAILED
+    assert "needs the secret warehouse" in str(ended.message)
+    messages = [ended.message, *(attempt.message for attempt in ended.attempts)]
+    assert all(message and len(message.splitlines()) == 1 for message in messages)
+
+
 async def test_a_repeated_key_returns_the_same_job_even_if_the_script_is_gone(scene: Scene) -> None:
     jobs, request = scene.jobs(), JobRequest(script_name="succeed.py")
     job = await jobs.submission.submit("alice", request, idempotency_key="k")

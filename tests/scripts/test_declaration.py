@@ -140,16 +140,16 @@ def test_a_malformed_block_is_refused_with_its_line(text: str, complaint: str) -
     ("toml", "complaint"),
     [
         ('descripton = "x"', "descripton: is no key of an ml-job block"),
-        ("description = 1", "description: Input should be a valid string"),
-        ('secrets = ["Not A Name"]', "secrets.0: should match pattern"),
-        ('network = "host;"', "network: should match pattern"),
-        ('[limits]\nmemory_bytes = "2G"', "limits.memory_bytes: Input should be a valid integer"),
+        ("description = 1", "description: must be a string"),
+        ('secrets = ["Not A Name"]', "secrets.0: must match pattern"),
+        ('network = "host;"', "network: must match pattern"),
+        ('[limits]\nmemory_bytes = "2G"', "limits.memory_bytes: must be an integer"),
         ("[limits]\ncpus = inf", "limits.cpus: "),
-        ("parameters = 1", "parameters: Input should be a valid list"),
-        ("parameters = [1]", "parameters.1: Input should be a valid dictionary"),
+        ("parameters = 1", "parameters: must be a list"),
+        ("parameters = [1]", "parameters.1: must be an object (in TOML, a table)"),
         ("[[parameters]]\ntype = 'integer'", "parameters.1.name: is missing"),
-        ("[[parameters]]\nname = 'LD-X'", "parameters.LD-X.name: should match pattern"),
-        ("[[parameters]]\nname = 'x'\ntype = 'float'", "parameters.x.type: Input should be 'string'"),
+        ("[[parameters]]\nname = 'LD-X'", "parameters.LD-X.name: must match pattern"),
+        ("[[parameters]]\nname = 'x'\ntype = 'float'", "parameters.x.type: must be 'string'"),
         ("[[parameters]]\nname = 'x'\nmin = 1", "parameters.x.min: is no key of an ml-job block"),
         (
             "[[parameters]]\nname = 'x'\n[[parameters]]\nname = 'X'",
@@ -274,6 +274,34 @@ def test_messages_show_bounds_and_choices_as_the_script_wrote_them() -> None:
         "hyperparameters.rate": "must be at least 0.001",
         "hyperparameters.kind": "must be one of a, b",
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "choices", "taken", "refused"),
+    [
+        (
+            ParameterType.NUMBER,
+            ["0.1", "0.01", "1"],
+            ["0.1", "0.10", "1e-1", ".1", "1.0", "+1", "1E0", "1e-2"],
+            ["0.11", "2"],
+        ),
+        (ParameterType.INTEGER, ["1", "20"], ["1", "+1", "01", "20"], ["2", "-1"]),
+        (ParameterType.STRING, ["0.1", "1"], ["0.1", "1"], ["0.10", "1.0", "1e-1"]),
+        (ParameterType.BOOLEAN, ["true"], ["true"], ["false"]),
+    ],
+)
+def test_a_choice_is_compared_as_the_script_reads_it(
+    kind: ParameterType, choices: list[str], taken: list[str], refused: list[str]
+) -> None:
+    declared = script(Parameter(name="x", type=kind, choices=choices))
+    assert [value for value in taken if objections(declared, {"x": value})] == []
+    assert [value for value in refused if not objections(declared, {"x": value})] == []
+
+
+def test_a_default_may_be_written_otherwise_than_its_choice() -> None:
+    toml = "[[parameters]]\nname = 'x'\ntype = 'number'\nchoices = [0.1, 1]\ndefault = '1e-1'"
+    (parameter,) = describe("a.py", block(toml).encode()).parameters
+    assert parameter.default == "1e-1"
 
 
 @given(st.integers(-(2**70), 2**70))

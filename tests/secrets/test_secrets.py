@@ -71,6 +71,13 @@ async def test_setting_again_rotates(kept: Secrets, stand_in: StandInPodman) -> 
     assert stand_in.values == {"ml-agent.api.alice": b"two"}
 
 
+async def test_a_connections_file_is_stored_without_its_byte_order_mark(
+    kept: Secrets, stand_in: StandInPodman
+) -> None:
+    await kept.set("snowflake", "alice", b'\xef\xbb\xbf[default]\naccount = "x"\n', running=[])
+    assert stand_in.values == {"ml-agent.snowflake.alice": b'[default]\naccount = "x"\n'}
+
+
 async def test_an_entry_says_how_old_the_value_is(kept: Secrets) -> None:
     await kept.set("api", None, b"one", running=[])
     (entry,) = await kept.all()

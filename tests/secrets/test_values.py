@@ -3,14 +3,14 @@
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.secrets.values import check_value
+from agent.secrets.values import checked_value
 
 CANARY = "hunter2-do-not-show"
 
 
 def accepted(name: str, value: bytes) -> bool:
     try:
-        check_value(name, value)
+        checked_value(name, value)
     except AgentError as error:
         return error.problem is not Problem.INVALID_REQUEST
     return True
@@ -19,6 +19,12 @@ def accepted(name: str, value: bytes) -> bool:
 def test_a_connections_file_with_a_connection_is_accepted() -> None:
     assert accepted("snowflake", b'[default]\naccount = "ab123"\n')
     assert accepted("snowflake-dev", b'[a]\naccount = "x"\n[b]\naccount = "y"\n')
+
+
+def test_a_byte_order_mark_is_left_out_of_a_connections_file_only() -> None:
+    connection = b'[default]\naccount = "x"\n'
+    assert checked_value("snowflake", b"\xef\xbb\xbf" + connection) == connection
+    assert checked_value("api-key", b"\xef\xbb\xbfkey") == b"\xef\xbb\xbfkey"
 
 
 def test_other_secrets_may_have_any_value() -> None:
@@ -42,6 +48,6 @@ def test_other_secrets_may_have_any_value() -> None:
 )
 def test_a_refused_connections_file_is_not_quoted(value: str, why: str) -> None:
     with pytest.raises(AgentError, match=why) as caught:
-        check_value("snowflake", value.encode(errors="surrogateescape"))
+        checked_value("snowflake", value.encode(errors="surrogateescape"))
     assert CANARY not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -1,22 +1,21 @@
 """`ml-agent audit`: the rows of the audit, shown, verified and archived."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from ...audit.chain import AuditRow, Link
 from ...config import Settings
 from ...config_files import load
 from ...host.files import write_file
-from ...model.base import format_time, now
+from ...model.base import format_time
 from ..failure import EXIT_FAILURE
 from ..options import JsonOption
-from ..quantities import parse_duration
+from ..quantities import parse_time
 from ..terminal import Column, Screen
 from . import deeds, verification
 
@@ -31,8 +30,6 @@ COLUMNS = (
     Column("RESULT"),
     Column("DETAILS"),
 )
-
-_TIME = TypeAdapter(AwareDatetime)
 
 app = typer.Typer()
 
@@ -54,7 +51,8 @@ def show_audit(
         bool, typer.Option(help="With --verify: compare with the heads that journald has.")
     ] = True,
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Rows since this time, or of the last 2d, for example.")
+        str | None,
+        typer.Option(metavar="TIME", help="Rows since this time or date, or of the last 2d, for example."),
     ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="NAME", help="Rows of this user or account, refusals included.")
@@ -66,7 +64,7 @@ def show_audit(
         Path | None, typer.Option(metavar="FILE", help="Move the rows from before --before into a new file.")
     ] = None,
     before: Annotated[
-        str, typer.Option(metavar="TIME", help="With --archive: a time, or how long ago.")
+        str, typer.Option(metavar="TIME", help="With --archive: a time or date, or how long ago.")
     ] = "365d",
     as_json: JsonOption = False,
 ) -> None:
@@ -87,14 +85,6 @@ def show_audit(
         screen.json([{"row": row.seq, **row.content(), "hash": row.hash} for row in rows])
     else:
         screen.table(COLUMNS, [_cells(row) for row in rows])
-
-
-def parse_time(text: str) -> datetime:
-    """`2d`, `1h30m`: so long ago; or a time such as 2026-01-01T12:00:00Z."""
-    try:
-        return _TIME.validate_python(text)
-    except ValidationError:
-        return now() - timedelta(seconds=parse_duration(text))
 
 
 def parse_head(text: str) -> Link:

@@ -38,7 +38,9 @@ def test_rows_are_shown_by_user_and_time(ready: Run) -> None:
     asyncio.run(with_store(lambda store: store.audit.append(caller.did("cancelJob", "x\x1by"))))
     assert [row["actor"] for row in json.loads(ready("audit", "--user", "alice", "--json").out)] == ["alice"]
     assert len(json.loads(ready("audit", "--since", "1h", "--json").out)) == 2
+    assert len(json.loads(ready("audit", "--since", "2026-01-31", "--json").out)) == 2
     assert json.loads(ready("audit", "--since", "2100-01-01T00:00:00Z", "--json").out) == []
+    assert json.loads(ready("audit", "--since", "2100-01-01", "--json").out) == []
     line = ready("audit", "--user", "alice").out.split("\t")
     assert (line[0], line[2:8]) == ("2", ["alice", "analyst", "192.0.2.7", "cancelJob", "x^[y", "done"])
     assert ready("audit", "--since", "yesterday").status == 2

@@ -55,6 +55,15 @@ def test_the_configuration_may_name_the_server(
     assert ml_job("list").exit_code == 0
 
 
+def test_a_byte_order_mark_before_the_configuration_is_taken(
+    agent: StandIn, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f'server = "{os.environ["ML_JOB_SERVER"]}/"\n'
+    (home.path / "config.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    monkeypatch.delenv("ML_JOB_SERVER")
+    assert ml_job("list").exit_code == 0
+
+
 @pytest.mark.parametrize("text", ["sever = 'x'", "server = 1", "server =", "server = 'http://host'"])
 def test_an_error_in_the_configuration_names_its_file_or_value(home: Home, text: str) -> None:
     (home.path / "config.toml").write_text(text)
