@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from ..errors import AgentError, Problem
 from ..host.files import publish
 from ..model.base import format_milliseconds
-from ..model.log import LogSource
+from ..model.log import GapCause, LogSource
 from .lines import Gap, Item, Line, Position
 
 BLOCK_ITEMS = 4096
@@ -138,6 +138,7 @@ def _encoded(item: Item) -> str:
     else:
         values = {"after": item.after, "time": format_milliseconds(item.time)}
         values |= {} if item.dropped is None else {"count": item.dropped}
+        values |= {} if item.cause is None else {"cause": item.cause}
     values["cursor"] = item.cursor
     ascii_only = isinstance(item, Line) and not _is_utf8(item.text)
     return json.dumps(values, separators=(",", ":"), ensure_ascii=ascii_only) + "\n"
@@ -154,7 +155,8 @@ def _is_utf8(text: bytes) -> bool:
 def _decoded(values: dict[str, Any]) -> Item:
     time = round(datetime.fromisoformat(values["time"]).timestamp() * 1000)
     if "after" in values:
-        return Gap(values["after"], time, values["cursor"], values.get("count"))
+        cause = GapCause(values["cause"]) if values.get("cause") in list(GapCause) else None
+        return Gap(values["after"], time, values["cursor"], cause, values.get("count"))
     text = values["text"].encode("utf-8", "surrogateescape")
     source = LogSource(values["source"])
     return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))

@@ -44,5 +44,10 @@ def is_newer(cursor: bytes, other: bytes) -> bool:
     return _number(cursor, part) > _number(other, part)
 
 
+def boot_of(cursor: str) -> str:
+    """The id of the boot in which journald received an entry; empty without a cursor."""
+    return cursor.partition(";b=")[2].partition(";")[0]
+
+
 def _number(cursor: bytes, part: bytes) -> int:
     return int(cursor.partition(part)[2].partition(b";")[0], 16)

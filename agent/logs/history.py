@@ -5,11 +5,12 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from ..model.log import GapCause
 from . import matches
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, fields_of
 from .journal_files import all_there, files
 from .journalctl import TORN, ExportParser
-from .lines import BEGINNINGS, ENDED, Batches, Item, LineNumbering, time_of
+from .lines import BEGINNINGS, CLOSINGS, Batches, Item, LineNumbering, time_of
 from .sdjournal import Entries, JournalError
 
 SHORT_ENTRIES = 500  # of a log that is read in one go
@@ -42,7 +43,7 @@ async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, las
                 entries.pop(0)
             else:
                 # --cursor= seeks to the nearest entry. If that is another one, what was between is gone.
-                lost = numbering.missing(time_of(entries[0]))
+                lost = numbering.missing(time_of(entries[0]), GapCause.REMOVED)
         torn = next((index for index, entry in enumerate(entries) if TORN in entry), None)
         whole = entries[:torn]
         ends = [index for index, entry in enumerate(whole) if entry["__CURSOR"] == end] if end else []
@@ -52,7 +53,7 @@ async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, las
         if torn is not None:
             raise TornError(entries[torn])
     if first and position.cursor:
-        yield numbering.missing(time.time_ns() // 1_000_000)
+        yield numbering.missing(time.time_ns() // 1_000_000, GapCause.REMOVED)
 
 
 def short_log(unit: str) -> list[Fields] | None:
@@ -88,9 +89,9 @@ def forgotten_beginning(entries: list[Fields], numbering: LineNumbering) -> list
     A log begins with systemd's message that the unit starts. Behind a closing entry, that message is about
     the next attempt.
     """
-    attempt = itertools.takewhile(lambda entry: entry.get("MESSAGE_ID") != ENDED, entries)
+    attempt = itertools.takewhile(lambda entry: entry.get("MESSAGE_ID") not in CLOSINGS, entries)
     begun = not entries or any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in attempt)
-    return [] if begun else numbering.missing(time_of(entries[0]))
+    return [] if begun else numbering.missing(time_of(entries[0]), GapCause.REMOVED)
 
 
 def _is_journalds(entry: Fields) -> bool:

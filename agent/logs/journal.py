@@ -4,21 +4,23 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from ..errors import AgentError, Problem
+from ..model.log import GapCause
 from . import matches
-from .entries import FIELDS
+from .entries import FIELDS, Fields, boot_of, is_newer
 from .history import TornError, batches_of, forgotten_beginning, from_beginning, short_log
 from .journalctl import JournalChangedError, journalctl, read_entries
-from .lines import BEGINNINGS, ENDED, RUNTIME_COMMANDS, Batches, Item, LineNumbering, Position
+from .lines import CLOSINGS, RUNTIME_COMMANDS, STARTING, Batches, Item, LineNumbering, Position
 from .live import live
 from .tail import Tail
 
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
 TORN_LOOKS = 20  # how often an entry that cannot be read is tried
 TORN_PAUSE = 0.01  # seconds between two tries
+USER_STARTUP_FINISHED = b"eed00a68ffd84e31882105fd973abdd1"  # the user manager has started its units
 SETTLE_LIMIT = 5.0  # seconds without a new line after which a log without a closing entry counts as whole
 
 
@@ -104,9 +106,11 @@ class Journal:
         yield await self.unclosed(unit, numbering)
 
     async def unclosed(self, unit: str, numbering: LineNumbering) -> list[Item]:
-        """A gap if the log of a unit that has ended has no closing entry, as after a power cut."""
+        """A gap if nothing closes the log of a unit that has ended, as after a power cut."""
         await self._look_behind(unit, numbering)
-        return [] if numbering.closed else numbering.missing(time.time_ns() // 1_000_000)
+        if numbering.closed or await _manager_was_killed(numbering.position):
+            return []
+        return numbering.missing(time.time_ns() // 1_000_000, GapCause.NOT_CLOSED)
 
     async def _look_behind(self, unit: str, numbering: LineNumbering) -> None:
         """Finds out whether the closing entry came before the position that a numbering started from.
@@ -115,10 +119,8 @@ class Journal:
         """
         if numbering.closed or not numbering.position.cursor:
             return
-        marks = [f"MESSAGE_ID={each.decode()}" for each in sorted(BEGINNINGS | {ENDED})]
-        command = ["--output-fields=MESSAGE_ID", "--lines=1", *marks]
-        last = await read_entries([*command, f"USER_UNIT={unit}", f"_UID={os.getuid()}"])
-        numbering.closed = bool(last) and last[-1].get("MESSAGE_ID") == ENDED
+        last = await _newest(CLOSINGS | {STARTING}, f"USER_UNIT={unit}")
+        numbering.closed = last is not None and last.get("MESSAGE_ID") in CLOSINGS
 
     async def plain_after(self, unit: str) -> str:
         """The cursor behind which the unit's output is nothing but whole lines of the job's own.
@@ -188,6 +190,26 @@ def _from(position: Position, unit: str) -> list[str]:
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
     return command + matches.any_of(*matches.of_unit(unit))
+
+
+async def _manager_was_killed(end: Position) -> bool:
+    """Whether the log ends there because the user manager was killed, with all of its units.
+
+    Nobody then closes the log, and journald has all of it. The next manager of the same boot says so.
+    """
+    if not end.cursor:
+        return False
+    came = await _newest({USER_STARTUP_FINISHED})
+    cursor = came["__CURSOR"] if came else b""
+    return boot_of(cursor.decode()) == boot_of(end.cursor) and is_newer(cursor, end.cursor.encode())
+
+
+async def _newest(message_ids: Iterable[bytes], *matching: str) -> Fields | None:
+    """The account's newest entry with one of these message ids."""
+    ids = [f"MESSAGE_ID={each.decode()}" for each in sorted(message_ids)]
+    command = ["--output-fields=MESSAGE_ID", "--lines=1", *ids, *matching, f"_UID={os.getuid()}"]
+    last = await read_entries(command)
+    return last[-1] if last else None
 
 
 @contextlib.asynccontextmanager

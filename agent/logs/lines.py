@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import AgentError, FieldError, Problem
-from ..model.log import LogSource
-from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields
+from ..model.log import GapCause, LogSource
+from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, boot_of
 
 # The closing entry, which units/ml-job-ended writes when no other process of the unit is left.
 ENDED = b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61"
-# systemd's first message about a unit (SD_MESSAGE_UNIT_STARTING, or _STARTED for types that do not wait).
-BEGINNINGS = frozenset((b"7d4958e842da4a758f6c1cdc7b36dcc5", b"39f53479d3a045ac8e11786248231fbf"))
+# Either closes a log: that entry, or, where the hook was killed, systemd's last word on a unit without processes
+# (SD_MESSAGE_UNIT_SUCCESS, SD_MESSAGE_UNIT_FAILURE_RESULT).
+CLOSINGS = frozenset((ENDED, b"7ad2d189f7e94e70a38c781354912448", b"d9b373ed55a64feb8242e02dbe79a49c"))
+# systemd's first message about a unit (SD_MESSAGE_UNIT_STARTING, or _STARTED for types that do not wait). It
+# says _STARTED also of a unit that it skips for its condition: of a job that somebody restarts by hand.
+STARTING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
+BEGINNINGS = frozenset((STARTING, b"39f53479d3a045ac8e11786248231fbf"))
 RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun"))
 # A process can give itself any name. Those of the container are in a cgroup of their own, libpod-payload-ID,
 # which they cannot leave.
@@ -68,11 +73,15 @@ class Line(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Lost lines, behind the line `after`; `dropped` is their count, if it is known; `time` as in `Line`."""
+    """Lost lines, behind the line `after`; `dropped` is their count, if it is known; `time` as in `Line`.
+
+    The `cause` is None in the log that an earlier agent archived.
+    """
 
     after: int
     time: int
     cursor: str
+    cause: GapCause | None
     dropped: int | None = None
 
     @property
@@ -110,17 +119,17 @@ class LineNumbering:
         """Continues behind an item that was read elsewhere."""
         self._number, self._cursor = item.position.number, item.cursor
 
-    def missing(self, time: int) -> list[Item]:
+    def missing(self, time: int, cause: GapCause) -> list[Item]:
         """A gap of unknown size behind the last entry, unless there was one already."""
         if self._missing_since == self._cursor:
             return []
         self._missing_since = self._cursor
-        return [Gap(self._number, time, self._cursor)]
+        return [Gap(self._number, time, self._cursor, cause)]
 
     def damaged(self, entry: Fields) -> list[Item]:
         """A gap in place of an entry that cannot be read."""
         self._cursor = entry["__CURSOR"].decode("ascii", "replace")
-        return [Gap(self._number, time_of(entry), self._cursor)]
+        return [Gap(self._number, time_of(entry), self._cursor, GapCause.DAMAGED)]
 
     def number(self, entries: Iterable[Fields]) -> list[Item]:
         """The lines and gaps of the next entries. Some entries are bookkeeping and give none."""
@@ -132,16 +141,15 @@ class LineNumbering:
             return self._restarted(entry)
         self._cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         if message_id is not None:
-            # Another attempt of the job begins.
-            if message_id in BEGINNINGS:
-                self._begun, self.closed = True, False
-            elif message_id == ENDED:
+            self._begun = self._begun or message_id in BEGINNINGS
+            if message_id == STARTING:
+                self.closed = False  # another attempt of the job begins
+            elif message_id in CLOSINGS:
                 self.closed = True
             elif message_id == SUPPRESSED:
                 count = entry.get("N_DROPPED", b"")
-                return Gap(
-                    self._number, time_of(entry), self._cursor, int(count) if count.isdigit() else None
-                )
+                dropped = int(count) if count.isdigit() else None
+                return Gap(self._number, time_of(entry), self._cursor, GapCause.RATE_LIMIT, dropped)
         source = _source(entry)
         if source is None:
             return None
@@ -156,13 +164,9 @@ class LineNumbering:
             return None
         cursor = entry.get("__CURSOR", b"").decode("ascii", "replace")
         # A boot ends every unit.
-        self._begun = _boot(cursor) == _boot(self._cursor)
+        self._begun = boot_of(cursor) == boot_of(self._cursor)
         self._cursor = self._missing_since = cursor
-        return Gap(self._number, time_of(entry), cursor)
-
-
-def _boot(cursor: str) -> str:
-    return cursor.partition(";b=")[2].partition(";")[0]
+        return Gap(self._number, time_of(entry), cursor, GapCause.JOURNALD_KILLED)
 
 
 def time_of(entry: Fields) -> int:

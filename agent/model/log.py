@@ -12,6 +12,16 @@ class LogSource(StrEnum):
     SYSTEM = "system"
 
 
+class GapCause(StrEnum):
+    """Why lines are missing, or may be. `docs/logs.md` explains each."""
+
+    RATE_LIMIT = "rate-limit"
+    REMOVED = "removed"
+    JOURNALD_KILLED = "journald-killed"
+    NOT_CLOSED = "not-closed"
+    DAMAGED = "damaged"
+
+
 class LogLine(Model):
     """One line of a job's log. `number` counts the lines of this job from 1.
 
@@ -27,12 +37,13 @@ class LogLine(Model):
 
 
 class LogGap(Model):
-    """Lines that were printed after line `after` and are lost.
+    """Lines that were printed after line `after` and are lost, or may be.
 
     `count` is present where journald dropped them: its own figure, for all units that share its rate limit.
-    It is absent where journald removed them with an old journal file.
+    `cause` is a `GapCause`, or one of a newer agent; the logs of earlier agents have none.
     """
 
     after: int
     count: int | None = None
+    cause: str | None = None
     time: Time

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from .conftest import Client, run, wait_for
 
 
@@ -44,6 +46,28 @@ def test_a_unit_stopped_by_hand_is_a_job_that_was_stopped(alice: Client) -> None
     run("systemctl", "--user", "stop", job["unit"])
     stopped = alice.wait(job["job_id"], "COMPLETED", "FAILED", "CANCELLED")
     assert (stopped["status"], stopped["reason"]) == ("CANCELLED", "stopped")
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["restart"],
+        ["kill --signal=KILL"],
+        ["stop --no-block", "kill --signal=KILL"],
+        ["kill --kill-whom=main --signal=KILL"],
+    ],
+)
+def test_a_unit_that_is_ended_by_hand_has_a_whole_log(alice: Client, commands: list[str]) -> None:
+    job = alice.submit("hello.py", lines="1", sleep="60")
+    path = f"/jobs/{job['job_id']}/logs?follow=false"
+    wait_for(lambda: "Hello" in alice.curl(path).stdout, "the first line")
+    for command in commands:
+        run("systemctl", "--user", *command.split(), job["unit"])
+    alice.wait(job["job_id"], "COMPLETED", "FAILED", "CANCELLED")
+    log = alice.curl(path, "--header", "Accept: text/event-stream").stdout
+    assert "event: end" in log
+    assert "Hello, world! (1 of 1)" in log
+    assert "event: gap" not in log
 
 
 def test_a_finished_unit_that_is_started_by_hand_does_not_run_again(alice: Client) -> None:

@@ -14,8 +14,9 @@ def journal_has(journalctl: Callable[[str], None], tmp_path: Path) -> Callable[[
     """Lets journalctl show these entries: all, from a cursor on, or the newest with a message id."""
 
     def place(entries: list[Fields]) -> None:
-        marks = [each for each in entries if "MESSAGE_ID" in each]
-        shown = {"all": entries, "newest": marks[-1:]}
+        marks = [each for each in reversed(entries) if "MESSAGE_ID" in each]
+        shown = {"all": entries}
+        shown |= {f"mark{n:02}.{mark['MESSAGE_ID'].decode()}": [mark] for n, mark in enumerate(marks)}
         shown |= {f"from{number:x}": entries[number:] for number in range(len(entries))}
         for name, some in shown.items():
             (tmp_path / name).write_bytes(b"".join(map(exported, some)))
@@ -24,7 +25,11 @@ def journal_has(journalctl: Callable[[str], None], tmp_path: Path) -> Callable[[
             for argument; do
                 case $argument in
                 --cursor=*) exec cat "from${{argument##*x=}}" ;;
-                --lines=1) exec cat newest ;;
+                --lines=1)
+                    for mark in mark*; do
+                        case $* in *MESSAGE_ID=${{mark#*.}}*) exec cat "$mark" ;; esac
+                    done
+                    exit ;;
                 esac
             done
             exec cat all"""

@@ -12,7 +12,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.logs import archive
 from agent.logs.lines import Gap, Item, Line, Position
-from agent.model.log import LogSource
+from agent.model.log import GapCause, LogSource
 
 TIME = 1767225600123
 
@@ -23,7 +23,7 @@ def line(number: int, text: str | bytes = "text", source: LogSource = LogSource.
 
 
 def gap(after: int, dropped: int | None = None, name: str = "gap") -> Gap:
-    return Gap(after, TIME, f"{name}-{after}", dropped)
+    return Gap(after, TIME, f"{name}-{after}", GapCause.RATE_LIMIT, dropped)
 
 
 async def each(items: list[Item]) -> AsyncGenerator[list[Item]]:
@@ -91,7 +91,7 @@ async def test_a_gap_with_the_id_of_the_item_before_it_follows_that_id(
     path: Path, before: int, more: int
 ) -> None:
     lines: list[Item] = [line(number) for number in range(1, before + more + 1)]
-    missing = Gap(before, TIME, lines[before - 1].cursor)
+    missing = Gap(before, TIME, lines[before - 1].cursor, GapCause.REMOVED)
     await archive.write(path, each([*lines[:before], missing, *lines[before:]]))
     assert await read(path, lines[before - 1].position) == [missing, *lines[before:]]
     # The same behind what journald dropped.
@@ -102,9 +102,19 @@ async def test_a_gap_with_the_id_of_the_item_before_it_follows_that_id(
     assert await read(path, dropped.position) == [missing, *lines[before:]]
 
 
+@pytest.mark.parametrize("cause", ["", '"cause":"of-a-newer-agent",'])
+async def test_a_gap_of_another_version_has_no_cause(
+    path: Path, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = f'{{"after":0,"time":"2026-01-01T00:00:00.123Z",{cause}"cursor":""}}\n'
+    monkeypatch.setattr(archive, "_encoded", lambda item: written)
+    await archive.write(path, each([line(1)]))
+    assert await read(path) == [Gap(0, TIME, "", None)]
+
+
 @pytest.mark.parametrize("count", [0, 1, 7])
 async def test_a_gap_at_a_forgotten_beginning_is_kept(path: Path, count: int) -> None:
-    forgotten = Gap(0, TIME, "")
+    forgotten = Gap(0, TIME, "", GapCause.REMOVED)
     items: list[Item] = [forgotten, *(line(number) for number in range(1, count + 1))]
     await archive.write(path, each(items))
     assert await read(path) == items

@@ -94,6 +94,7 @@ async def test_a_forgotten_beginning_is_a_gap(journalctl: Callable[[str], None])
         ("lle", [0]),
         ("llebl", [0]),  # of the first attempt, the beginning is gone
         ("ebl", [0]),
+        ("llfbl", [0]),
     ],
 )
 async def test_a_forgotten_beginning_is_a_gap_even_if_later_attempts_have_theirs(

@@ -11,16 +11,28 @@ from agent.logs.journal import Journal
 from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
 from agent.logs.tail import Tail
 from agent.model.log import LogSource
-from tests.support.log_entries import restarts
+from tests.support.log_entries import MANAGER_STARTED, entry, restarts
 from tests.support.transient_unit import Unit
 from tests.support.waiting import run, until
 
 
 @pytest.mark.parametrize(
     ("kinds", "gaps"),
-    [("", [0]), ("bl", [2]), ("ble", []), ("blel", []), ("blu", [2]), ("bleb", [4])],
+    [
+        ("", [0]),
+        ("bl", [2]),
+        ("ble", []),
+        ("blel", []),
+        ("blu", [2]),
+        ("bleb", [4]),
+        ("blf", []),  # the hook that writes the closing entry was killed
+        ("blfs", []),  # somebody restarted the unit, which was skipped
+        ("blefs", []),
+        ("bls", [3]),
+        ("blfbl", [5]),
+    ],
 )
-async def test_a_log_without_a_closing_entry_ends_with_a_gap(
+async def test_a_log_that_nothing_closes_ends_with_a_gap(
     kinds: str, gaps: list[int], journal_has: Callable[[list[Fields]], None]
 ) -> None:
     entries = restarts(kinds)
@@ -32,7 +44,26 @@ async def test_a_log_without_a_closing_entry_ends_with_a_gap(
     assert [item.after for item in taken if isinstance(item, Gap)] == gaps
 
 
-@pytest.mark.parametrize(("kinds", "gaps"), [("ble", 0), ("blel", 0), ("bl", 1), ("blebl", 1)])
+@pytest.mark.parametrize(
+    ("manager", "boot", "gaps"),
+    [
+        (2, "0", 0),  # a new manager, after the log's last entry
+        (1, "0", 1),  # the one that started the job
+        (2, "1", 1),  # the host went down
+    ],
+)
+async def test_a_killed_user_manager_is_no_gap(
+    manager: int, boot: str, gaps: int, journal_has: Callable[[list[Fields]], None]
+) -> None:
+    log = restarts("bl")
+    cursor = f"s={'a' * 32};i={manager:x};b={boot * 32};m=1;t={manager:x};x=9"
+    journal_has([*log, entry(MESSAGE_ID=MANAGER_STARTED, __CURSOR=cursor.encode())])
+    numbering = LineNumbering(Position())
+    numbering.number(log)
+    assert len(await Journal().unclosed("x.service", numbering)) == gaps
+
+
+@pytest.mark.parametrize(("kinds", "gaps"), [("ble", 0), ("blel", 0), ("bl", 1), ("blebl", 1), ("blefs", 0)])
 async def test_a_reader_behind_the_closing_entry_gets_no_gap(
     kinds: str, gaps: int, journal_has: Callable[[list[Fields]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

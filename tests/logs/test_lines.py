@@ -5,7 +5,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.logs.entries import SUPPRESSED
 from agent.logs.lines import ENDED, Gap, Line, LineNumbering, Position
-from agent.model.log import LogSource
+from agent.model.log import GapCause, LogSource
 from tests.support.log_entries import BEGINNING, CURSOR, entry, restarts
 
 
@@ -91,7 +91,7 @@ def test_dropped_messages_are_a_gap_with_their_count(dropped: bytes, count: int 
     numbering = LineNumbering(Position(3, "earlier"))
     (gap,) = numbering.number([entry(MESSAGE_ID=SUPPRESSED, N_DROPPED=dropped, _TRANSPORT=b"driver")])
     assert isinstance(gap, Gap)
-    assert (gap.after, gap.dropped) == (3, count)
+    assert (gap.after, gap.dropped, gap.cause) == (3, count, GapCause.RATE_LIMIT)
     assert numbering.position == Position(3, CURSOR)
 
 
@@ -110,7 +110,8 @@ def test_a_killed_journald_is_a_gap_in_a_running_job(kinds: str, gaps: list[int]
     taken = LineNumbering(Position()).number(restarts(kinds))
     lines = [item for item in taken if isinstance(item, Line) and item.source is LogSource.JOB]
     assert len(lines) == kinds.count("l")
-    assert [item.after for item in taken if isinstance(item, Gap)] == gaps
+    found = [item for item in taken if isinstance(item, Gap)]
+    assert [(gap.after, gap.cause) for gap in found] == [(each, GapCause.JOURNALD_KILLED) for each in gaps]
 
 
 def test_a_power_cut_is_one_gap_however_often_the_host_boots() -> None:
@@ -138,6 +139,18 @@ def test_the_closing_entry_closes_the_log() -> None:
     numbering.number([entry()])
     assert not numbering.closed
     numbering.number([entry(MESSAGE_ID=ENDED, _TRANSPORT=b"journal", _COMM=b"logger")])
+    assert numbering.closed
+
+
+def test_systemds_last_word_closes_the_log() -> None:
+    numbering = LineNumbering(Position())
+    numbering.number(restarts("blf"))
+    assert numbering.closed
+
+
+def test_a_unit_that_is_skipped_does_not_open_its_log_again() -> None:
+    numbering = LineNumbering(Position())
+    numbering.number(restarts("blefs"))
     assert numbering.closed
 
 

@@ -6,6 +6,9 @@ from agent.logs.entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields
 from agent.logs.lines import ENDED, Item, Line
 
 BEGINNING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
+SKIPPED = b"39f53479d3a045ac8e11786248231fbf"  # as of a unit that started
+FAILED = b"d9b373ed55a64feb8242e02dbe79a49c"
+MANAGER_STARTED = b"eed00a68ffd84e31882105fd973abdd1"
 CURSOR = f"s={'a' * 32};i=1f;b={'0' * 32};m=1;t=2;x=3"
 
 
@@ -21,9 +24,12 @@ def entry(message: bytes = b"text", **fields: bytes) -> Fields:
 
 
 def restarts(kinds: str, boot: str = "0" * 32) -> list[Fields]:
-    """Entries of a unit or of journald, one a letter: Begin, line, Up, Down, End."""
+    """Entries of a unit or of journald, one a letter: Begin, line, Up, Down, End, Failed, skipped."""
+    systemd = {"_TRANSPORT": b"journal", "_COMM": b"systemd"}
     meanings = {
-        "b": {"MESSAGE_ID": BEGINNING, "_TRANSPORT": b"journal", "_COMM": b"systemd"},
+        "b": {"MESSAGE_ID": BEGINNING, **systemd},
+        "f": {"MESSAGE_ID": FAILED, **systemd},
+        "s": {"MESSAGE_ID": SKIPPED, **systemd},
         "l": {},
         "u": {"MESSAGE_ID": JOURNALD_STARTED},
         "d": {"MESSAGE_ID": JOURNALD_STOPPED},

@@ -132,4 +132,5 @@ def line_data(line: Line) -> str:
 
 def _gap_data(gap: Gap) -> str:
     time = datetime.fromtimestamp(gap.time / 1000, UTC)
-    return LogGap(after=gap.after, count=gap.dropped, time=time).model_dump_json(exclude_none=True)
+    data = LogGap(after=gap.after, count=gap.dropped, cause=gap.cause, time=time)
+    return data.model_dump_json(exclude_none=True)

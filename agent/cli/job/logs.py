@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...model.job import Job, JobState
-from ...model.log import LogGap, LogLine, LogSource
+from ...model.log import GapCause, LogGap, LogLine, LogSource
 from ..failure import EXIT_CANCELLED, EXIT_FAILURE
 from ..options import JsonOption
 from ..terminal import Screen
@@ -19,6 +19,15 @@ from .render import remark_outcome, warn
 from .stream import EventParser, connection, follow
 
 app = typer.Typer()
+
+GAPS: dict[str, str] = {
+    GapCause.RATE_LIMIT: "{lines} are missing after line {after}: journald's rate limit dropped them",
+    GapCause.REMOVED: "{lines} are missing after line {after}: they are no longer in the journal",
+    GapCause.JOURNALD_KILLED: "{lines} may be missing after line {after}: journald was killed",
+    GapCause.NOT_CLOSED: "{lines} may be missing after line {after}: it ends there, as after a power cut",
+    GapCause.DAMAGED: "{lines} may be missing after line {after}: the journal is damaged there",
+}
+ANY_GAP = "{lines} are missing after line {after}"
 
 
 def _needs_follow(context: typer.Context, as_json: bool) -> bool:
@@ -155,13 +164,17 @@ def _show(screen: Screen, name: str, value: object) -> None:
             else:
                 screen.remark(line.text, style="dim")
         case "gap":
-            gap = decode(LogGap, value)
-            lines = "lines" if gap.count is None else f"{gap.count} lines"
-            warn(screen, f"{lines} are missing after line {gap.after}: the journal dropped them")
+            warn(screen, gap_text(decode(LogGap, value)))
         case "state" | "end":
             remark_outcome(screen, decode(Job, value))
         case _:
             pass  # an event of a newer agent
+
+
+def gap_text(gap: LogGap) -> str:
+    """A gap as a sentence; the cause may be one of a newer agent."""
+    lines = "lines" if gap.count is None else f"{gap.count} lines"
+    return GAPS.get(gap.cause or "", ANY_GAP).format(lines=lines, after=gap.after)
 
 
 @command(app)

@@ -11,6 +11,7 @@ from aiohttp import web
 from agent.cli.job import http, stream
 from agent.cli.job.gauges import TICKS
 from agent.cli.terminal import ERASE, STATUS_INTERVAL
+from agent.model.log import GapCause
 from tests.support.ml_job import ML_JOB, Terminal, at_a_terminal, ml_job
 from tests.support.sample_events import END
 from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, cut, event, hang, job, line, problem
@@ -69,7 +70,7 @@ def test_tail_is_sent_to_the_agent(agent: StandIn) -> None:
 
 
 def test_following_prints_messages_about_the_job_on_stderr(agent: StandIn) -> None:
-    gap = event("gap", {"after": 1, "count": 40, "time": "2026-01-01T00:00:00.000Z"}, "token-gap")
+    gap = event("gap", {"after": 1, "count": 40, "cause": "rate-limit", "time": CREATED}, "token-gap")
     state = event("state", job(status="RUNNING"))
     agent.jobs = [job(status="PENDING")]
     agent.streams = [
@@ -79,7 +80,7 @@ def test_following_prints_messages_about_the_job_on_stderr(agent: StandIn) -> No
     assert (result.exit_code, result.stdout) == (0, "one\ntwo\n")
     assert result.stderr.splitlines() == [
         f"ml-job: job {JOB_ID} is RUNNING",
-        "ml-job: 40 lines are missing after line 1: the journal dropped them",
+        "ml-job: 40 lines are missing after line 1: journald's rate limit dropped them",
         "Started.",
         f"ml-job: job {JOB_ID} is COMPLETED",
     ]
@@ -93,7 +94,7 @@ def test_a_line_that_journald_cut_is_one_line(agent: StandIn) -> None:
 def test_a_remark_at_a_terminal_ends_a_cut_line(agent: StandIn) -> None:
     agent.jobs, agent.streams = [job(status="RUNNING")], [CUT]
     shown = re.sub("\x1b[^m]*m", "", at_a_terminal("logs", "-f", JOB_ID)).splitlines()
-    gap = "ml-job: 2 lines are missing after line 3: the journal dropped them"
+    gap = "ml-job: 2 lines are missing after line 3"
     end = f"ml-job: job {JOB_ID} is COMPLETED"
     assert shown == ["one", "AAABBB", gap, "CCC", "50%", "52%", end]
 
@@ -183,6 +184,23 @@ def test_a_gap_of_unknown_size_is_still_a_gap(agent: StandIn) -> None:
     agent.jobs = [job()]
     agent.streams = [[event("gap", {"after": 7, "time": "2026-01-01T00:00:00.000Z"}, "g"), END]]
     assert "lines are missing after line 7" in ml_job("logs", "-f", JOB_ID).stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [(cause, "7: ") for cause in GapCause] + [("of-a-newer-agent", "are missing after line 7\n")],
+)
+def test_a_gap_says_its_cause_if_it_is_known(agent: StandIn, cause: str, said: str) -> None:
+    agent.jobs = [job()]
+    agent.streams = [[event("gap", {"after": 7, "cause": cause, "time": CREATED}, "g"), END]]
+    assert said in ml_job("logs", "-f", JOB_ID).stderr
+
+
+@pytest.mark.parametrize("cause", [GapCause.JOURNALD_KILLED, GapCause.NOT_CLOSED])
+def test_a_gap_that_may_be_none_does_not_claim_lost_lines(agent: StandIn, cause: str) -> None:
+    agent.jobs = [job()]
+    agent.streams = [[event("gap", {"after": 7, "cause": cause, "time": CREATED}, "g"), END]]
+    assert "lines may be missing after line 7: " in ml_job("logs", "-f", JOB_ID).stderr
 
 
 def test_a_busy_agent_is_asked_again(agent: StandIn) -> None:
