@@ -11,7 +11,7 @@ from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, boo
 
 # The closing entry, which units/ml-job-ended writes when no other process of the unit is left.
 ENDED = b"8f0b3d2b5c5c4a0f9d1c5c1f6f0f3a61"
-# Either closes a log: that entry, or, where the hook was killed, systemd's last word on a unit without processes
+# A log is closed by that entry. If its hook was killed, systemd's last message about the unit does it
 # (SD_MESSAGE_UNIT_SUCCESS, SD_MESSAGE_UNIT_FAILURE_RESULT).
 CLOSINGS = frozenset((ENDED, b"7ad2d189f7e94e70a38c781354912448", b"d9b373ed55a64feb8242e02dbe79a49c"))
 # systemd's first message about a unit (SD_MESSAGE_UNIT_STARTING, or _STARTED for types that do not wait). It
