@@ -1,4 +1,4 @@
-"""Every cell of the table of who may do what: each call, each role, one's own, another's and no job."""
+"""Every cell of the table of permissions: each call, in each role, about one's own job and another user's."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,7 +42,7 @@ NOBODYS = "aaaaaaaaaaaa"
 
 @dataclass(frozen=True)
 class Cell:
-    """A call, the role of who makes it, and whose is what it is about: `own`, `others` or `nobodys`."""
+    """A call, the role of the caller, and whose job it is about: `own`, `others` or `nobodys`."""
 
     operation: str
     role: Role
@@ -54,7 +54,7 @@ class Cell:
 
     @property
     def answer(self) -> Answer:
-        """What the table says."""
+        """The answer according to the table."""
         if self.whose == "nobodys":
             return Answer.ABSENT
         return TABLE[self.operation].grant(self.role).cell(own=self.whose == "own")
@@ -75,7 +75,7 @@ def cells() -> list[Cell]:
 
 @dataclass
 class Site:
-    """An agent, and two people: who calls, and another one; each with a job."""
+    """A server, and a caller with a job, or with access to a job of another user."""
 
     served: AnyServed
     caller: Client
@@ -126,7 +126,7 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
 
 @over_any_backend
 @pytest.mark.parametrize("cell", cells(), ids=str)
-async def test_cell(served: AnyServed, cell: Cell) -> None:
+async def test_each_cell_of_the_table(served: AnyServed, cell: Cell) -> None:
     site = await site_of(served, cell)
     job_id = NOBODYS if cell.whose == "nobodys" else site.job["job_id"]
     before = await site.audited(cell)
@@ -158,14 +158,14 @@ async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: in
 
 
 def judge_list(site: Site, cell: Cell, body: bytes) -> None:
-    """What is listed is seen, also where it is only that somebody has jobs."""
+    """A list has the job, or its owner, exactly if the caller may see it."""
     if cell.operation in ("listJobs", "getEvents", "getHost"):
         mark = site.job["owner"] if cell.operation == "getHost" else site.job["job_id"]
         assert (mark.encode() in body) == (cell.answer is Answer.YES)
 
 
 def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
-    """Each refusal, each deed and each look at another's has one row, and nothing else has."""
+    """Each refusal, each deed and each look at another user's job has one row, and nothing else has one."""
     audited, about_a_job = TABLE[cell.operation].audited, "{job_id}" in PATHS[cell.operation][1]
     expected: list[Result] = []
     if cell.answer is not Answer.YES and about_a_job:
@@ -180,11 +180,11 @@ def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
             assert row["subject"] == job_id
 
 
-def test_every_route_has_a_row_and_every_row_a_route() -> None:
+def test_the_table_has_each_route_and_no_others() -> None:
     assert TABLE.keys() == PATHS.keys()
 
 
-async def test_a_route_without_a_row_cannot_be_served(
+async def test_a_route_without_permissions_cannot_be_served(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(access, "TABLE", {name: row for name, row in TABLE.items() if name != "getHost"})
@@ -212,7 +212,7 @@ def test_the_page_shows_the_table() -> None:
 
 
 @over_any_backend
-async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
+async def test_a_call_that_a_role_may_never_make_is_forbidden_and_audited(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = Grant(Answer.FORBIDDEN, Answer.FORBIDDEN)
@@ -227,9 +227,7 @@ async def test_a_call_that_a_role_may_not_make_at_all_is_forbidden_and_audited(
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("owner", ["caller", "other"])
-async def test_an_answer_that_goes_on_asks_the_table_for_who_its_client_is_by_now(
-    role: Role, owner: str
-) -> None:
+async def test_a_long_answer_checks_the_table_for_the_present_role(role: Role, owner: str) -> None:
     request = make_mocked_request("GET", "/")
     request[PRINCIPAL] = Principal(user="caller", role=role)
     request[access.OPERATION], request[access.JOB] = "rerunJob", make_job(owner=owner)
@@ -242,28 +240,28 @@ async def test_an_answer_that_goes_on_asks_the_table_for_who_its_client_is_by_no
     assert refused.value.problem == problem
 
 
-# What the table must never say, whatever is changed in it.
+# What must hold for every table.
 
 
 @pytest.mark.parametrize("operation", TABLE)
-def test_an_analyst_never_reaches_what_is_anothers(operation: str) -> None:
+def test_an_analyst_never_has_access_to_another_users_jobs(operation: str) -> None:
     assert TABLE[operation].analyst.others in (Answer.ABSENT, Answer.NOTHING)
 
 
 @pytest.mark.parametrize("operation", TABLE)
-def test_who_may_more_may_what_others_may(operation: str) -> None:
+def test_a_higher_role_may_do_everything_that_a_lower_one_may(operation: str) -> None:
     order = [Answer.ABSENT, Answer.FORBIDDEN, Answer.YES]
     row = TABLE[operation]
     others = [row.grant(role).others for role in (Role.ANALYST, Role.OPERATOR, Role.ADMINISTRATOR)]
     assert others == sorted(others, key=lambda cell: order.index(cell) if cell in order else 0)
 
 
-# The rules beside it.
+# The rules about values.
 
 
 @over_any_backend
 @pytest.mark.parametrize("role", Role)
-async def test_only_an_administrator_goes_before_others(served: AnyServed, role: Role) -> None:
+async def test_only_an_administrator_may_set_a_priority_above_zero(served: AnyServed, role: Role) -> None:
     client = await served.known("caller", role)
     answer = await client.post("/jobs", {"script_name": "succeed.py", "priority": 1})
     if role is Role.ADMINISTRATOR:
@@ -277,7 +275,7 @@ async def test_only_an_administrator_goes_before_others(served: AnyServed, role:
 
 @over_any_backend
 @pytest.mark.parametrize("role", Role)
-async def test_only_who_sees_others_asks_for_one_of_them(served: AnyServed, role: Role) -> None:
+async def test_owner_filter_requires_a_role_that_sees_all_jobs(served: AnyServed, role: Role) -> None:
     client, bob = await served.known("caller", role), await served.known("bob")
     job = await bob.submit()
     answer = await client.get("/jobs?owner=bob")
@@ -287,5 +285,5 @@ async def test_only_who_sees_others_asks_for_one_of_them(served: AnyServed, role
         assert [each["job_id"] for each in answer.json["jobs"]] == [job["job_id"]]
 
 
-def test_a_principal_says_nothing_of_what_it_may() -> None:
+def test_a_principal_does_not_contain_permissions() -> None:
     assert Principal(user="carol", role=Role.OPERATOR).model_dump() == {"user": "carol", "role": "operator"}

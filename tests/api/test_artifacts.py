@@ -20,7 +20,7 @@ TAG = f'"{hashlib.sha256(CONTENT).hexdigest()}"'
 
 @pytest.fixture
 async def path(served: AnyServed, alice: Client) -> str:
-    """The path of a finished job's one artifact, `model.bin`."""
+    """The path of `model.bin`, the only artifact of a job that has ended."""
     job = await alice.submit()
     served.add_artifact(job, "model.bin", CONTENT)
     await served.finish(job)
@@ -41,14 +41,14 @@ async def test_a_manifest_has_each_file_with_its_size_and_digest(alice: Client, 
     ]
 
 
-async def test_a_job_that_waits_has_none(alice: Client) -> None:
+async def test_a_waiting_job_has_no_artifacts(alice: Client) -> None:
     job = await alice.submit()
     manifest = (await alice.get(f"/jobs/{job['job_id']}/artifacts")).json
     assert (manifest["complete"], manifest["artifacts"]) == (False, [])
 
 
 @over_any_backend
-async def test_a_file_comes_whole_as_an_attachment_that_nobody_sniffs(alice: Client, path: str) -> None:
+async def test_a_download_is_an_attachment_that_browsers_do_not_sniff(alice: Client, path: str) -> None:
     answer = await alice.get(path)
     assert (answer.status, answer.body) == (200, CONTENT)
     assert answer.headers["Etag"] == TAG
@@ -58,7 +58,7 @@ async def test_a_file_comes_whole_as_an_attachment_that_nobody_sniffs(alice: Cli
     assert answer.headers["Content-Length"] == str(len(CONTENT))
 
 
-async def test_a_page_made_by_a_job_is_an_attachment_too(served: Served, alice: Client) -> None:
+async def test_an_html_artifact_is_an_attachment(served: Served, alice: Client) -> None:
     job = await alice.submit()
     (served.artifacts(job) / "report.html").write_text("<script>")
     answer = await alice.get(f"/jobs/{job['job_id']}/artifacts/report.html")
@@ -69,14 +69,14 @@ async def test_a_page_made_by_a_job_is_an_attachment_too(served: Served, alice: 
 
 
 @over_any_backend
-async def test_head_says_what_get_would(alice: Client, path: str) -> None:
+async def test_head_has_the_headers_of_get(alice: Client, path: str) -> None:
     get, head = await alice.get(path), await alice("HEAD", path)
     assert (head.status, head.body) == (200, b"")
     for name in ("Content-Length", "Etag", "Content-Type", "Accept-Ranges", "Content-Disposition"):
         assert head.headers[name] == get.headers[name]
 
 
-async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
+async def test_many_requests_for_artifacts_of_a_running_job_do_not_delay_others(
     served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, other, ended = await alice.submit(), await bob.submit(), await bob.submit()
@@ -115,7 +115,7 @@ async def test_many_who_ask_about_a_running_jobs_files_keep_nobody_else_waiting(
 
 
 @over_any_backend
-async def test_a_method_without_ranges_ignores_them(alice: Client, path: str) -> None:
+async def test_range_is_ignored_for_head(alice: Client, path: str) -> None:
     head = await alice("HEAD", path, headers={"Range": "bytes=0-9"})
     assert (head.status, head.headers["Content-Length"]) == (200, str(len(CONTENT)))
 
@@ -135,7 +135,7 @@ SIZE = len(CONTENT)
         (f"bytes=5-{SIZE + 1000}", 5, SIZE),
     ],
 )
-async def test_a_range_is_just_these_bytes(
+async def test_a_range_returns_exactly_its_bytes(
     alice: Client, path: str, wanted: str, start: int, stop: int
 ) -> None:
     answer = await alice.get(path, Range=wanted)
@@ -149,14 +149,14 @@ async def test_a_range_is_just_these_bytes(
     "wanted",
     ["bytes=5-3", "bytes=a-b", "lines=1-2", "bytes=0-1,5-6", "bytes", "0-5", "bytes=--5", "bytes=-0"],
 )
-async def test_a_range_that_is_none_or_several_is_ignored(alice: Client, path: str, wanted: str) -> None:
+async def test_malformed_and_multiple_ranges_are_ignored(alice: Client, path: str, wanted: str) -> None:
     answer = await alice.get(path, Range=wanted)
     assert (answer.status, answer.body) == (200, CONTENT)
 
 
 @over_any_backend
 @pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", f"bytes={SIZE + 5}-{SIZE + 9}"])
-async def test_a_range_beyond_the_end_cannot_be_satisfied(alice: Client, path: str, wanted: str) -> None:
+async def test_a_range_beyond_the_end_is_not_satisfiable(alice: Client, path: str, wanted: str) -> None:
     answer = await alice.get(path, Range=wanted)
     assert (answer.status, answer.problem) == (416, "range-not-satisfiable")
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
@@ -164,7 +164,7 @@ async def test_a_range_beyond_the_end_cannot_be_satisfied(alice: Client, path: s
 
 @over_any_backend
 @pytest.mark.parametrize("tags", [TAG, f"W/{TAG}", f'"other", {TAG}', "*"])
-async def test_a_file_that_the_client_has_is_not_sent_again(alice: Client, path: str, tags: str) -> None:
+async def test_if_none_match_answers_304_for_the_present_version(alice: Client, path: str, tags: str) -> None:
     for answer in (
         await alice.get(path, **{"If-None-Match": tags}),
         await alice("HEAD", path, headers={"If-None-Match": tags}),
@@ -175,15 +175,13 @@ async def test_a_file_that_the_client_has_is_not_sent_again(alice: Client, path:
 
 @over_any_backend
 @pytest.mark.parametrize("tags", ['"other"', TAG.strip('"'), '""'])
-async def test_a_file_that_the_client_does_not_have_is_sent(alice: Client, path: str, tags: str) -> None:
+async def test_if_none_match_sends_the_file_for_another_version(alice: Client, path: str, tags: str) -> None:
     assert (await alice.get(path, **{"If-None-Match": tags})).status == 200
 
 
 @over_any_backend
 @pytest.mark.parametrize("tags", ['"other"', f"W/{TAG}", TAG.strip('"'), f'"other", W/{TAG}'])
-async def test_a_file_that_is_another_than_the_client_means_is_not_sent(
-    alice: Client, path: str, tags: str
-) -> None:
+async def test_if_match_fails_for_another_version(alice: Client, path: str, tags: str) -> None:
     for headers in ({}, {"Range": "bytes=0-1", "If-Range": TAG}, {"If-None-Match": TAG}):
         answer = await alice.get(path, **{"If-Match": tags}, **headers)
         assert (answer.status, answer.problem) == (412, "precondition-failed")
@@ -193,9 +191,7 @@ async def test_a_file_that_is_another_than_the_client_means_is_not_sent(
 
 @over_any_backend
 @pytest.mark.parametrize("tags", [TAG, f'"other", {TAG}', "*"])
-async def test_the_file_that_the_client_means_is_sent_as_without_saying_so(
-    alice: Client, path: str, tags: str
-) -> None:
+async def test_if_match_sends_the_file_for_the_present_version(alice: Client, path: str, tags: str) -> None:
     answer = await alice.get(path, **{"If-Match": tags})
     assert (answer.status, answer.body) == (200, CONTENT)
     answer = await alice.get(path, **{"If-Match": tags, "Range": "bytes=10-19"})
@@ -204,7 +200,7 @@ async def test_the_file_that_the_client_means_is_sent_as_without_saying_so(
 
 
 @over_any_backend
-async def test_a_download_goes_on_only_in_the_same_file(alice: Client, path: str) -> None:
+async def test_if_range_resumes_only_the_same_version(alice: Client, path: str) -> None:
     same = await alice.get(path, **{"Range": "bytes=100-", "If-Range": TAG})
     assert (same.status, same.body) == (206, CONTENT[100:])
     for other in ('"other"', f"W/{TAG}", "Mon, 23 Nov 2026 20:00:00 GMT"):
@@ -242,7 +238,7 @@ async def test_an_empty_file_has_no_ranges(served: Served, alice: Client) -> Non
         "/".join("a" * 100),
     ],
 )
-async def test_what_is_not_published_is_not_found(served: Served, alice: Client, name: str) -> None:
+async def test_an_unpublished_path_is_not_found(served: Served, alice: Client, name: str) -> None:
     job = await alice.submit()
     artifacts = served.artifacts(job)
     (artifacts.parent / "input").mkdir()
@@ -254,7 +250,7 @@ async def test_what_is_not_published_is_not_found(served: Served, alice: Client,
     assert (answer.status, answer.problem) in ((404, "artifact-not-found"), (404, "no-such-route"))
 
 
-async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
+async def test_a_failing_read_breaks_the_download_off(
     served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Published.read
@@ -270,7 +266,7 @@ async def test_a_read_that_fails_half_way_is_not_taken_for_a_whole_file(
     assert (await alice.get("/jobs")).status == 200
 
 
-async def test_a_file_that_becomes_shorter_half_way_ends_the_connection(
+async def test_a_file_that_becomes_shorter_breaks_the_download_off(
     served: Served, alice: Client, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = Published.read

@@ -1,4 +1,4 @@
-"""What a connection may cost: its number, its time, its size. Peers here speak raw bytes over real TLS."""
+"""The limits of connections: number, time and size. The peers here send raw bytes over real TLS."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +30,7 @@ SUBMIT = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 @dataclass
 class Heard:
-    """An answer as it came; `closed` where nothing more can come."""
+    """One answer. `closed` says that the connection ends behind it."""
 
     status: int
     head: bytes
@@ -45,7 +44,7 @@ class Heard:
 
 @dataclass
 class Peer:
-    """A connection that sends what it likes."""
+    """A connection that may send anything."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -62,7 +61,7 @@ class Peer:
         return Heard(int(head.split(b" ")[1]), head, body, closed)
 
     async def end(self) -> bytes:
-        """What comes until the agent closes the connection."""
+        """Everything until the agent closes the connection."""
         heard = b""
         async with asyncio.timeout(20):
             with contextlib.suppress(ConnectionError):
@@ -71,13 +70,13 @@ class Peer:
         return heard
 
     def stop_reading(self) -> None:
-        """Lets what is sent wait in the kernel."""
+        """Leaves what the agent sends in the kernel."""
         transport = self.writer.transport
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
 
     async def drip(self, data: bytes) -> None:
-        """Sends a byte at a time, until the other side has enough."""
+        """Sends one byte at a time until the agent closes the connection."""
         with contextlib.suppress(ConnectionError):
             for byte in data:
                 self.writer.write(bytes([byte]))
@@ -87,10 +86,9 @@ class Peer:
 
 @contextlib.asynccontextmanager
 async def peer(served: Served, client: Client, *sent: bytes) -> AsyncIterator[Peer]:
-    """A peer with the client's certificate, which has sent this."""
-    context: ssl.SSLContext = client.session.connector._ssl  # type: ignore[union-attr]  # a TCPConnector's
+    """A peer with the certificate of the client, which has sent these bytes."""
     port = int(served.base.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("localhost", port, ssl=context, limit=65536)
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=client.tls, limit=65536)
     try:
         for part in sent:
             writer.write(part)
@@ -116,7 +114,7 @@ async def one_is_there(served: Served) -> None:
 
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a client still sends after a refusal is not waited for, or not for long."""
+    """The agent hardly waits for the rest of a refused body."""
     monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
 
 
@@ -124,7 +122,7 @@ def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @over_any_backend
-async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
+async def test_a_slow_header_times_out(serve: Serve) -> None:
     served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice) as slow:
@@ -136,7 +134,7 @@ async def test_a_header_that_drips_is_given_up(serve: Serve) -> None:
     await none_is_left(served)
 
 
-async def test_a_header_that_drips_behind_a_request_is_given_up(serve: Serve) -> None:
+async def test_a_slow_header_after_a_request_times_out(serve: Serve) -> None:
     served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET + b"\r\n") as slow:
@@ -146,7 +144,7 @@ async def test_a_header_that_drips_behind_a_request_is_given_up(serve: Serve) ->
         dripping.cancel()
 
 
-async def test_a_connection_without_a_request_is_closed(serve: Serve) -> None:
+async def test_an_idle_connection_is_closed(serve: Serve) -> None:
     served = await serve(idle_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice) as idle, peer(served, alice, GET + b"\r\n") as kept:
@@ -158,7 +156,7 @@ async def test_a_connection_without_a_request_is_closed(serve: Serve) -> None:
 
 @over_any_backend
 @pytest.mark.parametrize("framing", [b"Content-Length: 10000", b"Transfer-Encoding: chunked"])
-async def test_a_body_that_drips_is_given_up(serve: Serve, framing: bytes) -> None:
+async def test_a_slow_body_times_out(serve: Serve, framing: bytes) -> None:
     served = await serve(body_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, POST + framing + b"\r\n\r\n") as slow:
@@ -169,15 +167,15 @@ async def test_a_body_that_drips_is_given_up(serve: Serve, framing: bytes) -> No
     await served.nothing_is_left()
 
 
-async def test_a_body_that_nobody_asked_for_is_given_up_too(serve: Serve) -> None:
+async def test_a_slow_body_of_a_get_times_out(serve: Serve) -> None:
     served = await serve(body_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET + b"Content-Length: 10\r\n\r\n") as slow:
         assert (await slow.hear()).problem == "request-timeout"
 
 
-async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> None:
-    """Which stops everything to find it. Whoever stalls and is ended comes again, hundreds a minute."""
+async def test_ended_connections_leave_no_reference_cycles(serve: Serve) -> None:
+    """Otherwise the collector would stop everything, and clients that stall come back all the time."""
     served: Served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     path = f"/jobs/{(await alice.submit())['job_id']}/logs"
@@ -218,7 +216,7 @@ async def test_of_what_ended_nothing_waits_for_the_collector(serve: Serve) -> No
         gc.enable()
 
 
-async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_slowly_is_not(
+async def test_a_download_is_broken_off_if_it_is_not_read_at_all(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     served = await serve(unread_seconds=1)
@@ -230,7 +228,7 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
     async with peer(served, alice, download) as slow, peer(served, alice, download) as deaf:
 
         async def unread_is_gone() -> bool:
-            # Reads meanwhile, less and less than there is.
+            # The slow client reads meanwhile.
             await slow.reader.read(65536)
             return len(served.connections) == 2  # the client's own, and the one that reads
 
@@ -238,7 +236,7 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
         assert await slow.reader.read(65536)
 
         async def told() -> bool:
-            # What nobody reads does not keep the end of the connection from its client.
+            # The client learns of the end although it has not read everything before it.
             state = deaf.writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
             return bool(state[0] != ESTABLISHED)
 
@@ -246,9 +244,7 @@ async def test_a_download_that_is_not_read_is_broken_off_and_one_that_is_read_sl
     assert not caplog.records
 
 
-async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
-    served: Served, alice: Client
-) -> None:
+async def test_the_buffer_for_a_client_that_does_not_read_is_bounded(served: Served, alice: Client) -> None:
     job = await alice.submit()
     with (served.artifacts(job) / "large").open("wb") as file:
         file.truncate(32 * 2**20)
@@ -263,7 +259,7 @@ async def test_little_of_an_answer_is_held_for_a_client_that_does_not_read(
         assert await until(held) <= connections.WRITE_BUFFER + READ_BYTES
 
 
-async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
+async def test_a_closing_connection_is_broken_off_if_the_client_does_not_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "SHUTDOWN_SECONDS", 3600.0)
@@ -276,7 +272,7 @@ async def test_a_connection_that_nobody_closes_at_the_other_end_is_broken_off(
         await none_is_left(served)
 
 
-async def test_a_request_within_its_times_is_not_disturbed(serve: Serve) -> None:
+async def test_a_slow_request_within_the_time_limits_is_answered(serve: Serve) -> None:
     served = await serve(header_seconds=5, body_seconds=5, idle_seconds=5)
     alice = await served.known("alice")
     async with peer(served, alice) as slow:
@@ -289,7 +285,7 @@ async def test_a_request_within_its_times_is_not_disturbed(serve: Serve) -> None
 # Number
 
 
-async def test_the_connection_that_waits_for_longest_gives_way_to_a_users_next(serve: Serve) -> None:
+async def test_at_the_limit_the_users_longest_waiting_connection_is_closed(serve: Serve) -> None:
     served = await serve(max_connections_per_user=3)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with contextlib.AsyncExitStack() as stack:
@@ -307,7 +303,7 @@ async def test_the_connection_that_waits_for_longest_gives_way_to_a_users_next(s
         assert len(served.connections) == 4
 
 
-async def test_connections_that_drip_give_way_to_their_users_honest_one(serve: Serve) -> None:
+async def test_slow_headers_give_way_to_an_honest_connection_of_the_user(serve: Serve) -> None:
     served = await serve(max_connections_per_user=3)
     alice = await served.known("alice")
     async with contextlib.AsyncExitStack() as stack:
@@ -317,7 +313,7 @@ async def test_connections_that_drip_give_way_to_their_users_honest_one(serve: S
         assert len(served.connections) <= 3
 
 
-async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connection(
+async def test_stalled_bodies_and_answers_give_way_to_an_honest_connection_of_the_user(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "GRACE", 0.0)
@@ -342,7 +338,7 @@ async def test_bodies_and_answers_that_stand_give_way_to_their_users_next_connec
 
 
 @over_any_backend
-async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
+async def test_a_user_with_only_busy_connections_is_told_about_the_limit(serve: Serve) -> None:
     served = await serve(max_connections_per_user=2)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with alice.stream("/events"), alice.stream("/events"):
@@ -353,7 +349,7 @@ async def test_where_all_of_a_users_connections_are_at_work_the_next_is_told_so(
         assert (await bob.get("/jobs")).status == 200
 
 
-async def test_where_all_connections_are_at_work_the_next_is_told_so(serve: Serve) -> None:
+async def test_with_only_busy_connections_the_next_one_is_told_about_the_limit(serve: Serve) -> None:
     served = await serve(max_connections=2)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with alice.stream("/events"), alice.stream("/events"):
@@ -362,7 +358,7 @@ async def test_where_all_connections_are_at_work_the_next_is_told_so(serve: Serv
         assert answer.headers["Connection"] == "close"
 
 
-async def test_the_connection_of_all_that_waits_for_longest_gives_way(serve: Serve) -> None:
+async def test_at_the_total_limit_the_longest_waiting_connection_is_closed(serve: Serve) -> None:
     served = await serve(max_connections=3)
     alice, bob = await served.known("alice"), await served.known("bob")
     async with contextlib.AsyncExitStack() as stack:
@@ -395,7 +391,7 @@ async def test_the_connection_of_all_that_waits_for_longest_gives_way(serve: Ser
     ],
     ids=range(14),
 )
-async def test_what_is_no_http_or_too_large_is_refused_and_not_logged(
+async def test_malformed_or_too_large_http_is_refused_and_not_logged(
     served: Served, alice: Client, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with peer(served, alice, sent) as other:
@@ -427,7 +423,7 @@ async def test_what_is_no_http_or_too_large_is_refused_and_not_logged(
         b"Transfer-Encoding:\x0bchunked",
     ],
 )
-async def test_a_body_whose_end_could_be_taken_for_another_is_refused_with_all_that_follows(
+async def test_a_body_with_an_ambiguous_length_is_refused_with_everything_behind_it(
     served: Served, alice: Client, framing: bytes
 ) -> None:
     async with peer(served, alice, POST + framing + b"\r\n\r\n0\r\n\r\n" + SUBMIT) as smuggler:
@@ -437,7 +433,7 @@ async def test_a_body_whose_end_could_be_taken_for_another_is_refused_with_all_t
 
 
 @pytest.mark.parametrize("chunk", [b"fffffffffffffffff\r\n", b"5\n{}\r\n", b"-1\r\n", b"zz\r\n"])
-async def test_chunks_that_are_none_are_refused(
+async def test_malformed_chunks_are_refused(
     served: Served, alice: Client, chunk: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with peer(served, alice, POST + b"Transfer-Encoding: chunked\r\n\r\n", chunk + SUBMIT) as other:
@@ -447,7 +443,7 @@ async def test_chunks_that_are_none_are_refused(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(serve: Serve) -> None:
+async def test_a_too_large_content_length_is_refused_before_the_body(serve: Serve) -> None:
     served = await serve(max_body_bytes=2000)
     alice = await served.known("alice")
     async with peer(served, alice, POST + b"Content-Length: 5000000\r\n\r\n") as other:
@@ -456,7 +452,7 @@ async def test_a_body_that_is_announced_too_large_is_refused_before_it_comes(ser
 
 
 @pytest.mark.parametrize("path", [b"/jobs", b"/nowhere"])
-async def test_chunks_without_an_end_are_refused_where_they_are_too_many(serve: Serve, path: bytes) -> None:
+async def test_endless_chunks_are_refused_at_the_limit(serve: Serve, path: bytes) -> None:
     served = await serve(max_body_bytes=2000)
     alice = await served.known("alice")
     head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" % path
@@ -469,7 +465,7 @@ async def test_chunks_without_an_end_are_refused_where_they_are_too_many(serve: 
     assert (heard.status, heard.problem) == (413, "body-too-large")
 
 
-async def test_answers_that_are_not_read_hold_up_the_requests_behind_them(serve: Serve) -> None:
+async def test_unread_answers_delay_the_requests_behind_them(serve: Serve) -> None:
     served = await serve(unread_seconds=0.5)
     alice = await served.known("alice")
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -482,13 +478,13 @@ async def test_answers_that_are_not_read_hold_up_the_requests_behind_them(serve:
     assert 1 < served.http.runner.server.requests_count < 2500
 
 
-async def test_requests_sent_at_once_are_answered_in_turn(served: Served, alice: Client) -> None:
+async def test_pipelined_requests_are_answered_in_order(served: Served, alice: Client) -> None:
     async with peer(served, alice, (GET + b"\r\n") * 100) as eager:
         for _ in range(100):
             assert (await eager.hear()).status == 200
 
 
-async def test_an_expectation_is_met_or_refused_as_a_problem(served: Served, alice: Client) -> None:
+async def test_an_expect_header_is_met_or_refused_with_a_problem(served: Served, alice: Client) -> None:
     head = POST + b"Content-Length: %d\r\n" % len(BODY)
     async with peer(served, alice, head + b"Expect: 100-continue\r\n\r\n") as polite:
         assert (await polite.hear()).status == 100
@@ -498,7 +494,7 @@ async def test_an_expectation_is_met_or_refused_as_a_problem(served: Served, ali
         assert (await odd.hear()).problem == "malformed-request"
 
 
-async def test_an_older_http_is_answered_and_its_connection_closed(served: Served, alice: Client) -> None:
+async def test_http_1_0_is_answered_and_its_connection_closed(served: Served, alice: Client) -> None:
     async with peer(served, alice, b"GET /jobs HTTP/1.0\r\n\r\n") as old:
         heard = await old.hear()
     assert (heard.status, heard.closed) == (200, True)
@@ -511,14 +507,14 @@ async def test_an_older_http_is_answered_and_its_connection_closed(served: Serve
         b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__",
     ],
 )
-async def test_no_other_protocol_is_spoken(served: Served, alice: Client, wish: bytes) -> None:
+async def test_upgrade_and_connect_are_not_supported(served: Served, alice: Client, wish: bytes) -> None:
     async with peer(served, alice, GET + wish + b"\r\n\r\n") as other:
         assert (await other.hear()).status == 200
     async with peer(served, alice, b"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n") as proxy:
         assert (await proxy.hear()).status >= 400
 
 
-async def test_a_page_has_no_more_jobs_than_fit_and_the_next_goes_on(
+async def test_a_page_ends_at_its_size_limit_and_the_next_page_continues(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent.store.jobs.MAX_PAGE_SIZE", 30_000)
@@ -539,7 +535,7 @@ async def test_a_page_has_no_more_jobs_than_fit_and_the_next_goes_on(
     assert pages == 3
 
 
-async def test_parameters_are_bounded_together_also_when_a_job_is_run_again(alice: Client) -> None:
+async def test_the_size_of_all_parameters_is_bounded_also_in_a_rerun(alice: Client) -> None:
     half = {f"p{number}": "x" * 4000 for number in range(5)}
     job = await alice.submit(hyperparameters=half)
     more = {f"q{number}": "\N{SNOWMAN}" * 1500 for number in range(4)}

@@ -1,4 +1,4 @@
-"""`POST /certificate`: what it answers, and what it refuses by name."""
+"""`POST /certificate`: renewal of the client's own certificate."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-async def test_a_holder_gets_a_certificate_for_a_new_key_and_the_authorities_to_trust(
+async def test_renewal_returns_a_certificate_for_the_new_key_and_the_trusted_authorities(
     served: Served, alice: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
     answer = await alice.post("/certificate", {"csr": signing_request(key)})
@@ -49,21 +49,21 @@ async def test_a_holder_gets_a_certificate_for_a_new_key_and_the_authorities_to_
         ({"csr": "hello", "days": 3650}, "days"),
     ],
 )
-async def test_what_is_wrong_is_named(served: Served, alice: Client, body: Any, field: str) -> None:
+async def test_each_wrong_field_is_named(served: Served, alice: Client, body: Any, field: str) -> None:
     answer = await alice.post("/certificate", body)
     assert (answer.status, answer.problem) == (422, "invalid-request")
     assert field in answer.fields
     assert len(await served.scene.store.certificates.all()) == 1
 
 
-async def test_a_body_that_is_no_json_or_too_large_is_refused(alice: Client) -> None:
+async def test_a_malformed_or_too_large_body_is_refused(alice: Client) -> None:
     assert (await alice.post("/certificate", b"-----BEGIN")).status == 400
     assert (await alice.post("/certificate", json.dumps({"csr": "A" * 300_000}).encode())).status == 413
     headers = {"Content-Type": "application/pkcs10"}
     assert (await alice("POST", "/certificate", data=b"x", headers=headers)).status == 415
 
 
-async def test_one_more_than_a_user_may_have_is_a_conflict(
+async def test_more_certificates_than_a_user_may_have_are_a_conflict(
     alice: Client, bob: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
     statuses = [(await alice.post("/certificate", {"csr": signing_request(key)})).status for _ in range(5)]
@@ -71,7 +71,7 @@ async def test_one_more_than_a_user_may_have_is_a_conflict(
     assert (await bob.post("/certificate", {"csr": signing_request(key)})).status == 200
 
 
-async def test_the_answer_names_nobody_but_the_holder(
+async def test_the_new_certificate_names_its_holder(
     served: Served, alice: Client, key: ec.EllipticCurvePrivateKey
 ) -> None:
     answer = await alice.post("/certificate", {"csr": signing_request(key)})

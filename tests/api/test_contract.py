@@ -1,4 +1,4 @@
-"""What the first client ever written for this interface relies on, and what everybody may."""
+"""The contract that every client relies on, among them the first one."""
 
 import re
 from typing import Any
@@ -13,12 +13,12 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def as_the_first_client(job: Any) -> None:
-    """It decodes these three as strings that are not null."""
+    """Checks the three fields that it decodes as strings."""
     for name in ("job_id", "container_id", "status"):
         assert isinstance(job[name], str)
 
 
-async def test_the_first_client_can_read_a_job_that_waits(alice: Client) -> None:
+async def test_the_first_client_can_read_a_waiting_job(alice: Client) -> None:
     answer = await alice.post(
         "/jobs", {"script_name": "succeed.py", "hyperparameters": {"N_ESTIMATORS": "50", "note": "ä €"}}
     )
@@ -30,7 +30,7 @@ async def test_the_first_client_can_read_a_job_that_waits(alice: Client) -> None
     assert job["hyperparameters"] == {"N_ESTIMATORS": "50", "note": "ä €"}
 
 
-async def test_the_first_client_can_read_the_log_of_a_job_that_waits(alice: Client) -> None:
+async def test_the_first_client_can_read_the_log_of_a_waiting_job(alice: Client) -> None:
     job = await alice.submit()
     answer = await alice.get(f"/jobs/{job['job_id']}/logs")
     assert (answer.status, answer.headers["Content-Type"], answer.body) == (
@@ -40,7 +40,7 @@ async def test_the_first_client_can_read_the_log_of_a_job_that_waits(alice: Clie
     )
 
 
-async def test_a_new_job_says_where_it_is(alice: Client) -> None:
+async def test_the_answer_to_a_submission_has_the_location_of_the_job(alice: Client) -> None:
     answer = await alice.post("/jobs", {"script_name": "succeed.py"})
     assert answer.headers["Location"] == f"/jobs/{answer.json['job_id']}"
     assert (await alice.get(answer.headers["Location"])).json == answer.json
@@ -68,14 +68,14 @@ async def test_jobs_are_listed_newest_first_by_pages_and_filters(served: AnyServ
     assert (await alice.get("/jobs?status=RUNNING")).json["jobs"] == []
 
 
-async def test_a_job_that_waits_is_cancelled_at_once_and_again_without_effect(alice: Client) -> None:
+async def test_a_waiting_job_is_cancelled_at_once_and_again_without_effect(alice: Client) -> None:
     job = await alice.submit()
     answer = await alice.post(f"/jobs/{job['job_id']}/cancel", b"")
     assert (answer.status, answer.json["status"], answer.json["reason"]) == (202, "CANCELLED", "cancelled")
     assert (await alice.post(f"/jobs/{job['job_id']}/cancel", b"")).json == answer.json
 
 
-async def test_scripts_are_listed_with_what_they_declare(alice: Client) -> None:
+async def test_scripts_are_listed_with_their_declarations(alice: Client) -> None:
     answer = await alice.get("/scripts")
     scripts = {script["script_name"]: script for script in answer.json["scripts"]}
     assert "_helper.py" not in scripts
@@ -86,17 +86,17 @@ async def test_scripts_are_listed_with_what_they_declare(alice: Client) -> None:
     assert (await alice.get(f"/scripts?ref={answer.json['commit']}")).json == answer.json
 
 
-async def test_an_old_commit_can_be_asked_for(served: AnyServed, alice: Client) -> None:
+async def test_a_job_can_run_an_old_commit(served: AnyServed, alice: Client) -> None:
     commit = (await alice.get("/scripts")).json["commit"]
     assert (await alice.submit(ref=commit))["commit"] == commit
 
 
-async def test_a_job_nobody_submitted_is_not_found(alice: Client) -> None:
+async def test_an_unknown_job_is_not_found(alice: Client) -> None:
     answer = await alice.get(f"/jobs/{new_job_id()}")
     assert (answer.status, answer.problem) == (404, "job-not-found")
     assert answer.json["title"] == "Job not found"
 
 
-async def test_an_answer_does_not_tell_the_versions_of_what_the_agent_is_made_of(alice: Client) -> None:
+async def test_the_server_header_has_no_versions(alice: Client) -> None:
     for path in ("/jobs", "/jobs/none", "/nothing"):
         assert (await alice.get(path)).headers["Server"] == "ml-agent"

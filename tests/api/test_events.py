@@ -1,9 +1,8 @@
-"""Changes of jobs as event streams: what a watcher is told, and how it goes on where it was."""
+"""Changes of jobs as event streams: what is sent, and how a client resumes."""
 
 import asyncio
 import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,14 @@ Event = tuple[str, Any, str]
 
 
 class Watch:
-    """An open stream; heartbeats and places are passed over where nobody asks for them."""
+    """An open stream. It skips heartbeats and places unless a test asks for them."""
 
     def __init__(self, source: AsyncIterator[Event]) -> None:
         self._source = source
         self.last_id = ""
 
     async def next(self, *names: str) -> Event:
-        """The next event of one of these names, or the next that tells of jobs."""
+        """The next event with one of these names, or the next event about jobs."""
         async with asyncio.timeout(10):
             async for event in self._source:
                 self.last_id = event[2] or self.last_id
@@ -46,7 +45,7 @@ class Watch:
         raise AssertionError("the stream ended")
 
     async def upto(self, name: str) -> list[Event]:
-        """Events up to and with the first of that name."""
+        """The events up to the first one with that name, and that one."""
         found = [await self.next()]
         while found[-1][0] != name:
             found.append(await self.next())
@@ -70,7 +69,7 @@ def told(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @over_any_backend
-async def test_a_watcher_begins_with_what_there_is(served: AnyServed, alice: Client) -> None:
+async def test_a_stream_begins_with_a_snapshot(served: AnyServed, alice: Client) -> None:
     first, second = await alice.submit(), await alice.submit()
     await served.finish(first)
     async with watching(alice) as watch:
@@ -78,12 +77,12 @@ async def test_a_watcher_begins_with_what_there_is(served: AnyServed, alice: Cli
     assert [name for name, _, _ in begin] == ["reset", "job", "job", "current"]
     assert set(told(begin)) == {(first["job_id"], "COMPLETED"), (second["job_id"], "PENDING")}
     assert begin[-1][1] == {"jobs": 2}
-    # Only the end of a snapshot has an id: one that was cut off is sent again.
+    # Only the end of a snapshot has an id: an interrupted snapshot is sent again.
     assert [bool(event_id) for _, _, event_id in begin] == [False, False, False, True]
 
 
 @over_any_backend
-async def test_each_change_is_the_whole_job(served: AnyServed, alice: Client) -> None:
+async def test_each_change_has_the_whole_job(served: AnyServed, alice: Client) -> None:
     async with watching(alice) as watch:
         await watch.upto("current")
         job = await alice.submit()
@@ -101,7 +100,7 @@ async def test_each_change_is_the_whole_job(served: AnyServed, alice: Client) ->
 
 
 @over_any_backend
-async def test_an_analyst_sees_their_own_and_an_administrator_all(
+async def test_an_analyst_is_sent_their_own_jobs_and_an_administrator_all(
     alice: Client, bob: Client, administrator: Client
 ) -> None:
     async with watching(alice) as hers, watching(administrator) as all_of_them:
@@ -114,7 +113,7 @@ async def test_an_analyst_sees_their_own_and_an_administrator_all(
 
 
 @over_any_backend
-async def test_a_watcher_goes_on_behind_its_last_event(served: AnyServed, alice: Client) -> None:
+async def test_a_stream_resumes_behind_the_last_event_id(served: AnyServed, alice: Client) -> None:
     before = await alice.submit()
     async with watching(alice) as watch:
         await watch.upto("current")
@@ -122,14 +121,14 @@ async def test_a_watcher_goes_on_behind_its_last_event(served: AnyServed, alice:
     await alice.post(f"/jobs/{missed['job_id']}/cancel")
     async with watching(alice, last_id=watch.last_id) as again:
         events = await again.upto("current")
-    # What was overtaken meanwhile is left out, the last state never is.
+    # States between may be skipped, but never the last one.
     assert told(events) == [(missed["job_id"], "CANCELLED")]
     assert before["job_id"] not in str(events)
     async with watching(alice, last_id=again.last_id) as nothing_new:
         assert told(await nothing_new.upto("current")) == []
 
 
-async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
+async def test_event_ids_survive_a_restart(serve: Callable[..., Any]) -> None:
     first = await serve()
     alice = await first.known("alice")
     async with watching(alice) as watch:
@@ -142,7 +141,7 @@ async def test_numbers_outlive_the_agent(serve: Callable[..., Any]) -> None:
 
 
 @over_any_backend
-async def test_an_id_of_another_record_begins_anew(served: AnyServed, alice: Client) -> None:
+async def test_an_event_id_of_another_record_leads_to_a_snapshot(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     of_an_earlier_version = f"1-{(await served.backend.changes.history()).epoch}"
     for last_id in ("1-00000000", "999999999-" + "0" * 8, of_an_earlier_version):
@@ -154,7 +153,7 @@ async def test_an_id_of_another_record_begins_anew(served: AnyServed, alice: Cli
 
 
 @over_any_backend
-async def test_one_who_saw_more_or_less_while_away_begins_anew(served: AnyServed, bob: Client) -> None:
+async def test_an_event_id_of_another_view_leads_to_a_snapshot(served: AnyServed, bob: Client) -> None:
     await bob.submit()
     analyst = await served.known("carol")
     own = (await analyst.submit())["job_id"]
@@ -167,7 +166,7 @@ async def test_one_who_saw_more_or_less_while_away_begins_anew(served: AnyServed
             begin = await again.upto("current")
         assert (begin[0][0], begin[-1][1]) == ("reset", {"jobs": jobs})
         assert own in {data["job_id"] for name, data, _ in begin if name == "job"}
-    # Where the same jobs are seen, nothing is sent twice.
+    # With the same view, nothing is sent twice.
     for before, after in ((operator, administrator), (analyst, await served.known("carol"))):
         async with watching(before) as watch:
             await watch.upto("current")
@@ -175,7 +174,9 @@ async def test_one_who_saw_more_or_less_while_away_begins_anew(served: AnyServed
             assert [name for name, _, _ in await again.upto("current")] == ["current"]
 
 
-async def test_who_missed_too_much_begins_anew(alice: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_missed_changes_lead_to_a_snapshot(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(events_module, "MAX_REPLAY", 3)
     async with watching(alice) as watch:
         await watch.upto("current")
@@ -189,19 +190,19 @@ async def test_who_missed_too_much_begins_anew(alice: Client, monkeypatch: pytes
 
 @over_any_backend
 @pytest.mark.parametrize("last_id", ["1", "x-00000000", "1-0000000", "-1-00000000", "1:s=0"])
-async def test_an_id_of_no_event_is_refused(alice: Client, last_id: str) -> None:
+async def test_a_malformed_event_id_is_refused(alice: Client, last_id: str) -> None:
     answer = await alice.get("/events", **{"Last-Event-ID": last_id})
     assert (answer.status, answer.fields) == (422, ["Last-Event-ID"])
 
 
 @pytest.mark.parametrize("ended", ["-1", "1001", "x"])
-async def test_a_snapshot_that_is_too_large_is_refused(alice: Client, ended: str) -> None:
+async def test_an_invalid_snapshot_size_is_refused(alice: Client, ended: str) -> None:
     answer = await alice.get(f"/events?ended={ended}")
     assert (answer.status, answer.fields) == (422, ["ended"])
 
 
 @over_any_backend
-async def test_a_snapshot_has_as_many_ended_jobs_as_are_wanted(served: AnyServed, alice: Client) -> None:
+async def test_a_snapshot_has_the_requested_number_of_ended_jobs(served: AnyServed, alice: Client) -> None:
     jobs = [await alice.submit() for _ in range(3)]
     for job in jobs[:2]:
         await served.finish(job)
@@ -219,7 +220,7 @@ async def remove(store: Store, *jobs: Any) -> None:
     await store.database.run(work)
 
 
-async def test_a_removed_job_is_told(served: Served, alice: Client, bob: Client) -> None:
+async def test_the_removal_of_a_job_is_sent_to_its_owner(served: Served, alice: Client, bob: Client) -> None:
     job = await alice.submit()
     async with watching(alice) as watch, watching(bob) as other:
         await watch.upto("current")
@@ -230,7 +231,7 @@ async def test_a_removed_job_is_told(served: Served, alice: Client, bob: Client)
         assert (await other.next())[1]["job_id"] == own["job_id"]
 
 
-async def test_a_job_removed_meanwhile_is_told_later(served: Served, alice: Client) -> None:
+async def test_a_removal_is_sent_to_a_client_that_resumes(served: Served, alice: Client) -> None:
     job = await alice.submit()
     async with watching(alice) as watch:
         await watch.upto("current")
@@ -240,7 +241,7 @@ async def test_a_job_removed_meanwhile_is_told_later(served: Served, alice: Clie
     assert [event[:2] for event in events[:-1]] == [("removed", {"job_id": job["job_id"]})]
 
 
-async def test_so_many_removals_that_some_are_forgotten_begin_anew(served: Served, alice: Client) -> None:
+async def test_forgotten_removals_lead_to_a_snapshot(served: Served, alice: Client) -> None:
     job = await alice.submit()
     async with watching(alice) as watch:
         await watch.upto("current")
@@ -259,7 +260,7 @@ async def test_so_many_removals_that_some_are_forgotten_begin_anew(served: Serve
     assert told(events) == [(job["job_id"], "PENDING")]
 
 
-async def test_what_another_process_writes_is_told(
+async def test_a_change_by_another_process_is_sent(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes_module, "LOOK", 0.05)
@@ -272,7 +273,7 @@ async def test_what_another_process_writes_is_told(
 
 
 @over_any_backend
-async def test_a_place_in_the_line_is_told_as_it_changes(
+async def test_a_place_in_the_queue_is_sent_as_it_changes(
     served: AnyServed, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
@@ -286,7 +287,7 @@ async def test_a_place_in_the_line_is_told_as_it_changes(
             assert (data["job_id"], data["position"], event_id) == (second["job_id"], 1, "")
 
 
-async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) -> None:
+async def test_the_events_of_a_job_end_with_the_job(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     served.log("END")
     path = f"/jobs/{job['job_id']}/events"
@@ -295,7 +296,7 @@ async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) ->
         await served.end(job)
         rest = await watch.rest()
     assert [(name, data["status"]) for name, data, _ in rest] == [("job", "COMPLETED"), ("end", "COMPLETED")]
-    # Behind the last event there is nothing but the end.
+    # Only the end follows the last event.
     last_id = rest[0][2]
     async with watching(alice, path, last_id) as again:
         assert [name for name, _, _ in await again.rest()] == ["end"]
@@ -303,7 +304,7 @@ async def test_the_events_of_a_job_end_with_it(served: Served, alice: Client) ->
         assert [name for name, _, _ in await other.rest()] == ["reset", "job", "end"]
 
 
-async def test_the_events_of_a_removed_job_end(served: Served, alice: Client) -> None:
+async def test_the_events_of_a_job_end_with_its_removal(served: Served, alice: Client) -> None:
     job = await alice.submit()
     async with watching(alice, f"/jobs/{job['job_id']}/events") as watch:
         await watch.next()
@@ -312,13 +313,13 @@ async def test_the_events_of_a_removed_job_end(served: Served, alice: Client) ->
 
 
 @over_any_backend
-async def test_the_events_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
+async def test_the_events_of_another_users_job_are_not_found(alice: Client, bob: Client) -> None:
     job = await alice.submit()
     answer = await bob.get(f"/jobs/{job['job_id']}/events")
     assert (answer.status, answer.problem) == (404, "job-not-found")
 
 
-async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
+async def test_a_stream_ends_when_the_certificate_is_revoked(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "INTERVAL", 0.05)
@@ -334,7 +335,7 @@ async def test_a_watcher_whose_certificate_is_revoked_is_told_so(
         assert await watch.rest() == []
 
 
-async def test_one_who_may_see_more_or_less_now_begins_anew(
+async def test_a_new_role_leads_to_a_snapshot(
     served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "INTERVAL", 0.05)
@@ -365,19 +366,16 @@ async def test_the_store_is_read_only_while_somebody_watches(served: Served, ali
     await until(nobody)
 
 
-async def test_one_who_does_not_read_is_cut_off_and_delays_nobody(
+async def test_a_slow_watcher_is_cut_off_and_delays_nobody(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "READ_TIMEOUT", 0.3)
     monkeypatch.setattr(streams, "LAST_EVENT_TIMEOUT", 0.1)
     monkeypatch.setattr(changes_module, "HELD", 10)
     job = await served.jobs.registry.get((await alice.submit())["job_id"])
-    # Large enough for the buffers between the two ends to be full after some of them.
+    # Some of these fill the buffers between both ends.
     large = job.model_copy(update={"message": "x" * 500_000})
-    context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
-    directory = served.http.directory
-    context.load_cert_chain(directory / "client.crt", directory / "client.key")
-    reader, writer = await asyncio.open_connection("localhost", port_of(served), ssl=context, limit=1024)
+    reader, writer = await asyncio.open_connection("localhost", port_of(served), ssl=alice.tls, limit=1024)
     writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
     await reader.read(1)
     async with watching(alice) as watch:
@@ -405,7 +403,7 @@ def mark(kind: str, **values: Any) -> str:
     return f"::{kind} {json.dumps(values)}"
 
 
-async def test_progress_and_metrics_are_told_as_they_are_printed(
+async def test_progress_and_metrics_are_sent_as_they_are_printed(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
@@ -422,7 +420,7 @@ async def test_progress_and_metrics_are_told_as_they_are_printed(
         served.log(mark("progress", done=4, total=4), mark("metric", name="loss", value=0.25), "END")
         await served.end(job)
         rest = await own.rest()
-    # The last words come before the end, however short the time between them was.
+    # The last report comes before the end, however short the time between both.
     names = [name for name, _, _ in rest]
     assert names[-1] == "end", rest
     assert [data["done"] for name, data, _ in rest if name == "progress"] == [4], rest
@@ -435,7 +433,7 @@ async def metrics_of(client: Client, job: Any) -> Any:
     return answer.json
 
 
-async def test_metrics_are_read_when_somebody_asks(served: Served, alice: Client) -> None:
+async def test_metrics_are_read_on_request(served: Served, alice: Client) -> None:
     job = await alice.submit()
     assert await metrics_of(alice, job) == {
         "job_id": job["job_id"],
@@ -459,7 +457,7 @@ async def test_metrics_are_read_when_somebody_asks(served: Served, alice: Client
     assert (last["complete"], last["series"][0]["count"]) == (True, 3)
 
 
-async def test_metrics_while_somebody_watches_are_all_there(served: Served, alice: Client) -> None:
+async def test_metrics_on_request_are_complete_while_somebody_watches(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     served.log(*(mark("metric", name="loss", value=0.5, step=step) for step in range(100)))
     async with watching(alice, f"/jobs/{job['job_id']}/events") as own:
@@ -467,7 +465,7 @@ async def test_metrics_while_somebody_watches_are_all_there(served: Served, alic
         assert (await metrics_of(alice, job))["series"][0]["count"] == 100
 
 
-async def test_metrics_are_read_when_the_last_watcher_leaves_while_the_log_is_read(
+async def test_metrics_on_request_are_complete_if_the_last_watcher_leaves_meanwhile(
     served: Served, alice: Client, journalctl: Callable[[str], None], tmp_path: Path
 ) -> None:
     journalctl(f"touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do sleep 0.01; done")
@@ -483,16 +481,21 @@ async def test_metrics_are_read_when_the_last_watcher_leaves_while_the_log_is_re
 
 
 @pytest.mark.parametrize("fault", ["journalctl fails", "no process can be started"])
-async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
+async def test_progress_is_sent_once_the_journal_can_be_read_again(
     fault: str,
     served: Served,
     alice: Client,
     journalctl: Callable[[str], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
     monkeypatch.setattr(metrics_reader, "RETRY_DELAY", 0.1)
+
+    async def has_failed() -> bool:
+        return "cannot be followed" in caplog.text
+
     job = await served.running_job(alice)
     served.log("begun", mark("progress", done=1, total=4))
     journalctl("echo 'Bad message' >&2; exit 1")
@@ -501,7 +504,7 @@ async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
             faulty.setenv("PATH", str(tmp_path / "nothing"))
         async with watching(alice, f"/jobs/{job['job_id']}/events") as first:
             await first.next("job")
-            await asyncio.sleep(0.3)
+            await until(has_failed)
             async with asyncio.timeout(10):
                 assert (await alice.get(f"/jobs/{job['job_id']}/metrics")).problem == "host"
             (tmp_path / "journalctl").unlink()
@@ -511,7 +514,7 @@ async def test_who_watches_is_told_of_progress_once_the_journal_can_be_read(
                 assert (await second.next("progress"))[1]["done"] == 1
 
 
-async def test_a_job_ends_for_who_watches_it_although_the_journal_cannot_be_read(
+async def test_the_end_of_a_job_is_sent_although_the_journal_cannot_be_read(
     served: Served, alice: Client, journalctl: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_module, "INTERVAL", 0.05)
@@ -540,7 +543,7 @@ async def test_metrics_of_an_ended_job_are_kept_beside_its_log(served: Served, a
     assert (await metrics_of(alice, job))["series"][0]["points"][0]["value"] == 0.5
 
 
-async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the_first(
+async def test_a_job_that_waits_for_a_retry_has_the_metrics_of_its_first_attempt(
     served: Served, alice: Client
 ) -> None:
     job = await served.running_job(alice)
@@ -552,13 +555,13 @@ async def test_metrics_of_a_job_that_waits_for_its_next_attempt_are_those_of_the
     assert [series.count for series in found.series] == [1]
 
 
-async def test_metrics_of_anothers_job_are_absent(alice: Client, bob: Client) -> None:
+async def test_metrics_and_usage_of_another_users_job_are_not_found(alice: Client, bob: Client) -> None:
     job = await alice.submit()
     for what in ("metrics", "usage"):
         assert (await bob.get(f"/jobs/{job['job_id']}/{what}")).status == 404
 
 
-async def test_the_use_of_a_unit_is_what_systemd_counts(served: Served, alice: Client) -> None:
+async def test_usage_is_what_systemd_counts(served: Served, alice: Client) -> None:
     job = await alice.submit()
     nothing = (await alice.get(f"/jobs/{job['job_id']}/usage")).json
     assert set(nothing) == {"job_id", "at"}

@@ -1,4 +1,4 @@
-"""Who is answered, and who sees whose jobs."""
+"""Which clients are answered, and whose jobs they see."""
 
 import asyncio
 import ssl
@@ -25,7 +25,7 @@ EVERY_CALL_ABOUT_A_JOB = [
 
 @over_any_backend
 @pytest.mark.parametrize(("method", "path"), EVERY_CALL_ABOUT_A_JOB)
-async def test_anothers_job_is_answered_as_one_that_does_not_exist(
+async def test_another_users_job_is_indistinguishable_from_a_missing_one(
     served: AnyServed, alice: Client, bob: Client, method: str, path: str
 ) -> None:
     job = await alice.submit()
@@ -39,7 +39,7 @@ async def test_anothers_job_is_answered_as_one_that_does_not_exist(
 
 @over_any_backend
 @pytest.mark.parametrize(("method", "path"), EVERY_CALL_ABOUT_A_JOB)
-async def test_an_administrator_sees_everybodys_jobs(
+async def test_an_administrator_has_access_to_all_jobs(
     served: AnyServed, alice: Client, administrator: Client, method: str, path: str
 ) -> None:
     job = await alice.submit()
@@ -48,7 +48,7 @@ async def test_an_administrator_sees_everybodys_jobs(
 
 
 @over_any_backend
-async def test_a_list_holds_ones_own_jobs_and_an_administrators_holds_all(
+async def test_a_list_has_ones_own_jobs_and_for_an_administrator_all(
     alice: Client, bob: Client, administrator: Client
 ) -> None:
     hers, his = (await alice.submit())["job_id"], (await bob.submit())["job_id"]
@@ -63,16 +63,14 @@ async def test_a_list_holds_ones_own_jobs_and_an_administrators_holds_all(
 
 
 @over_any_backend
-async def test_a_certificate_that_this_host_did_not_record_is_refused(served: AnyServed) -> None:
+async def test_an_unrecorded_certificate_is_refused(served: AnyServed) -> None:
     client = served.client(served.authorities.own.issue_client("alice"))
     for method, path in (("GET", "/jobs"), ("GET", "/openapi.json"), ("GET", "/nowhere"), ("POST", "/jobs")):
         answer = await client(method, path)
         assert (answer.status, answer.problem) == (403, "certificate-refused")
 
 
-async def test_a_revoked_certificate_is_refused_from_the_next_request_on(
-    served: Served, alice: Client
-) -> None:
+async def test_a_revoked_certificate_is_refused_at_the_next_request(served: Served, alice: Client) -> None:
     assert (await alice.get("/jobs")).status == 200
     await served.scene.store.database.run(
         lambda db: db.execute("UPDATE certificates SET revoked_at = issued_at")
@@ -82,9 +80,7 @@ async def test_a_revoked_certificate_is_refused_from_the_next_request_on(
     assert "revoked" in answer.json["detail"]
 
 
-async def test_the_role_is_the_stores_to_give_at_this_moment(
-    served: Served, alice: Client, bob: Client
-) -> None:
+async def test_a_new_role_counts_from_the_next_request(served: Served, alice: Client, bob: Client) -> None:
     job = await bob.submit()
     assert (await alice.get(f"/jobs/{job['job_id']}")).status == 404
     await served.scene.store.database.run(
@@ -93,7 +89,7 @@ async def test_the_role_is_the_stores_to_give_at_this_moment(
     assert (await alice.get(f"/jobs/{job['job_id']}")).status == 200
 
 
-async def test_a_serial_number_that_belongs_to_another_user_is_refused(served: Served, alice: Client) -> None:
+async def test_a_certificate_recorded_for_another_user_is_refused(served: Served, alice: Client) -> None:
     await served.scene.store.database.run(lambda db: db.execute("UPDATE certificates SET user = 'bob'"))
     assert (await alice.get("/jobs")).problem == "certificate-refused"
 
@@ -112,14 +108,14 @@ def _expired(served: Served) -> Issued:
 
 @over_any_backend
 @pytest.mark.parametrize("holder", [_no_certificate, _foreign, _expired])
-async def test_who_has_no_certificate_of_ours_is_answered_nothing(served: AnyServed, holder: Any) -> None:
+async def test_a_client_without_a_valid_certificate_gets_no_answer(served: AnyServed, holder: Any) -> None:
     client = served.client(holder(served))
     for path in ("/", "/jobs", "/openapi.json"):
         with pytest.raises((aiohttp.ClientError, ssl.SSLError, ConnectionError)):
             await client.get(path)
 
 
-async def test_tls_1_2_is_not_spoken(served: Served) -> None:
+async def test_tls_1_2_is_refused(served: Served) -> None:
     context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     port = int(served.base.rpartition(":")[2])
@@ -127,7 +123,7 @@ async def test_tls_1_2_is_not_spoken(served: Served) -> None:
         await asyncio.open_connection("localhost", port, ssl=context)
 
 
-async def test_plain_http_is_answered_nothing(served: Served) -> None:
+async def test_plain_http_gets_no_answer(served: Served) -> None:
     reader, writer = await asyncio.open_connection("localhost", int(served.base.rpartition(":")[2]))
     writer.write(b"GET /jobs HTTP/1.1\r\nHost: localhost\r\n\r\n")
     answer = await reader.read()

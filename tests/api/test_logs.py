@@ -1,10 +1,9 @@
-"""The log as text and as a stream: what is sent, and what is left when somebody goes away."""
+"""The log as text and as a stream: what is sent, and what remains when a client leaves."""
 
 import asyncio
 import contextlib
 import json
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -16,12 +15,13 @@ import pytest
 from agent.api.calls import lines as lines_module
 from agent.api.calls.lines import LineFilter, pattern
 from agent.api.keys import STREAMS
-from agent.api.server import streams
+from agent.api.server import problems, streams
 from agent.errors import AgentError
 from agent.logs import archive
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.log import LogLine, LogSource
+from agent.model.problem import ProblemDocument
 from tests.support.api_client import Client, events
 from tests.support.api_fixtures import over_any_backend
 from tests.support.served import AnyServed, Served
@@ -48,7 +48,7 @@ async def nobody_reads(served: Served) -> bool:
 
 
 @over_any_backend
-async def test_the_log_is_text_a_line_each(served: AnyServed, alice: Client) -> None:
+async def test_a_plain_log_has_one_line_per_line(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "", "drei €", "END")
     await served.finish(job)
@@ -58,7 +58,7 @@ async def test_the_log_is_text_a_line_each(served: AnyServed, alice: Client) -> 
 
 @over_any_backend
 @pytest.mark.parametrize(("tail", "body"), [("0", ""), ("1", "3\n"), ("2", "2\n3\n"), ("100", "1\n2\n3\n")])
-async def test_a_tail_is_the_last_lines(served: AnyServed, alice: Client, tail: str, body: str) -> None:
+async def test_tail_returns_the_last_lines(served: AnyServed, alice: Client, tail: str, body: str) -> None:
     job = await alice.submit()
     served.log("1", "2", "3", "END")
     await served.finish(job)
@@ -68,13 +68,13 @@ async def test_a_tail_is_the_last_lines(served: AnyServed, alice: Client, tail: 
 
 @over_any_backend
 @pytest.mark.parametrize("tail", ["-1", "100001", "x", ""])
-async def test_a_tail_that_is_no_number_of_lines_is_refused(alice: Client, tail: str) -> None:
+async def test_an_invalid_tail_is_refused(alice: Client, tail: str) -> None:
     job = await alice.submit()
     answer = await alice.get(f"/jobs/{job['job_id']}/logs?tail={tail}")
     assert (answer.status, answer.fields) == (422, ["tail"])
 
 
-async def test_a_form_that_there_is_not_is_refused_with_those_that_there_are(alice: Client) -> None:
+async def test_an_unsupported_media_type_is_refused_with_the_supported_ones(alice: Client) -> None:
     job = await alice.submit()
     answer = await alice.get(f"/jobs/{job['job_id']}/logs", Accept="image/png")
     assert (answer.status, answer.problem) == (406, "not-acceptable")
@@ -115,7 +115,7 @@ TEXT, LINES, STREAM = "text/plain", "application/x-ndjson", "text/event-stream"
         ("*", ""),
     ],
 )
-async def test_the_form_is_the_one_that_the_client_prefers(
+async def test_the_accept_header_decides_the_media_type(
     served: AnyServed, alice: Client, accept: str, form: str
 ) -> None:
     job = await finished(served, alice, "one")
@@ -127,7 +127,7 @@ async def test_the_form_is_the_one_that_the_client_prefers(
 
 
 @over_any_backend
-async def test_a_header_in_two_lines_is_one(served: AnyServed, alice: Client) -> None:
+async def test_two_accept_headers_count_as_one(served: AnyServed, alice: Client) -> None:
     job = await finished(served, alice, "one")
     headers = [("Accept", "text/plain;q=0.5"), ("Accept", LINES)]
     answer = await alice("GET", f"/jobs/{job['job_id']}/logs", headers=headers)
@@ -142,7 +142,7 @@ async def test_a_log_of_many_lines_is_whole(served: Served, alice: Client) -> No
     assert lines == [f"line {number}" for number in range(20_000)]
 
 
-async def test_a_log_whose_reader_fails_is_not_taken_for_a_whole_one(
+async def test_a_failing_reader_breaks_the_plain_log_off(
     served: Served, alice: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "journalctl").write_text("#!/bin/sh\necho 'Bad message' >&2\nexit 1\n")
@@ -153,7 +153,7 @@ async def test_a_log_whose_reader_fails_is_not_taken_for_a_whole_one(
         await alice.get(f"/jobs/{job['job_id']}/logs")
 
 
-async def test_a_job_that_never_ran_has_no_log_to_wait_for(alice: Client) -> None:
+async def test_the_log_of_a_job_that_never_ran_ends_at_once(alice: Client) -> None:
     job = await alice.submit()
     await alice.post(f"/jobs/{job['job_id']}/cancel", b"")
     async with asyncio.timeout(3):
@@ -165,9 +165,7 @@ async def test_a_job_that_never_ran_has_no_log_to_wait_for(alice: Client) -> Non
 
 
 @over_any_backend
-async def test_a_stream_of_an_ended_job_is_its_lines_and_then_its_end(
-    served: AnyServed, alice: Client
-) -> None:
+async def test_the_stream_of_an_ended_job_has_its_lines_and_its_end(served: AnyServed, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "two", "END")
     await served.finish(job)
@@ -214,7 +212,7 @@ async def test_a_stream_begins_while_the_job_waits(served: AnyServed, alice: Cli
 
 async def test_the_place_of_a_waiting_job_is_sent_as_soon_as_another_job_moves_it(alice: Client) -> None:
     first, second = await alice.submit(), await alice.submit()
-    # Sooner than a look without a change would be.
+    # The time limit is shorter than the interval of looks without a change.
     async with asyncio.timeout(5), alice.stream(f"/jobs/{second['job_id']}/logs") as response:
         stream = events(response)
         assert [(await anext(stream))[0] for _ in range(2)] == ["state", "waiting"]
@@ -253,7 +251,7 @@ async def test_a_quiet_stream_has_a_heartbeat(
     assert names == ["state", ":", ":", ":"]
 
 
-async def test_a_reader_that_fails_is_told_with_its_reason(
+async def test_a_failing_reader_ends_the_stream_with_the_reason(
     served: Served, alice: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "journalctl").write_text("#!/bin/sh\necho 'Bad message' >&2\nexit 1\n")
@@ -267,7 +265,7 @@ async def test_a_reader_that_fails_is_told_with_its_reason(
     alice.document.validate(alice.document.content["components"]["schemas"]["ProblemDocument"], data)
 
 
-async def test_a_client_that_vanishes_leaves_no_reader_and_no_place_taken(
+async def test_a_client_that_vanishes_leaves_no_reader_and_no_open_stream(
     served: Served, alice: Client
 ) -> None:
     job = await served.running_job(alice)
@@ -286,7 +284,7 @@ async def test_a_client_that_vanishes_leaves_no_reader_and_no_place_taken(
     await until(free)
 
 
-async def test_more_streams_than_there_may_be_are_refused_and_come_free_again(
+async def test_streams_above_the_limit_are_refused_until_one_ends(
     serve: Callable[..., Any],
 ) -> None:
     served: Served = await serve(max_followers=2)
@@ -312,11 +310,9 @@ async def test_a_client_that_does_not_read_is_cut_off(
     monkeypatch.setattr(streams, "LAST_EVENT_TIMEOUT", 0.2)
     job = await served.running_job(alice)
     served.log(*("x" * 1000 for _ in range(20_000)))
-    context = alice.session.connector._ssl  # type: ignore[union-attr]
-    assert isinstance(context, ssl.SSLContext)
     port = int(served.base.rpartition(":")[2])
-    # A window that is soon full: neither side's kernel can take much more than it holds.
-    reader, writer = await asyncio.open_connection("localhost", port, ssl=context, limit=1000)
+    # The window is soon full: neither kernel can hold much more.
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=alice.tls, limit=1000)
     request = f"GET /jobs/{job['job_id']}/logs HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
     writer.write(request.encode())
     assert b"200 OK" in await reader.readline()
@@ -327,18 +323,18 @@ async def test_a_client_that_does_not_read_is_cut_off(
     await until(cut_off)
 
     async def told() -> bool:
-        # What nobody reads does not keep the end of the connection from its client.
+        # The client learns of the end although it has not read everything before it.
         state = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
         return bool(state != ESTABLISHED)
 
-    # The last word may find room in a kernel after all: then the bound on what nobody reads ends it.
+    # The last event may find room in a kernel. Then the limit for unread answers ends the connection.
     await until(told, seconds=60)
     writer.transport.abort()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
-async def test_an_agent_that_stops_ends_its_streams(served: Served, alice: Client) -> None:
+async def test_shutdown_ends_streams_with_the_reason(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     async with asyncio.timeout(10), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
@@ -364,7 +360,7 @@ async def keep(served: Served, job: Any) -> Path:
     return file
 
 
-async def test_a_log_is_the_same_when_the_journal_has_forgotten_it(served: Served, alice: Client) -> None:
+async def test_an_archived_log_is_the_same_as_the_journaled_one(served: Served, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "two", "three", "END")
     await served.finish(job)
@@ -378,7 +374,7 @@ async def test_a_log_is_the_same_when_the_journal_has_forgotten_it(served: Serve
 
 
 @pytest.mark.parametrize(("tail", "numbers"), [(0, []), (1, [4]), (3, [2, 3, 4])])
-async def test_a_followed_tail_of_a_log_that_was_kept_is_no_more_than_that(
+async def test_a_followed_tail_of_an_archived_log_has_only_its_lines(
     served: Served, alice: Client, tail: int, numbers: list[int]
 ) -> None:
     job = await alice.submit()
@@ -391,7 +387,7 @@ async def test_a_followed_tail_of_a_log_that_was_kept_is_no_more_than_that(
         await keep(served, job)
 
 
-async def test_a_gap_at_the_end_is_told_behind_the_last_line_whether_the_log_is_kept_or_not(
+async def test_a_gap_at_the_end_follows_the_last_line_in_the_journal_and_the_archive(
     served: Served, alice: Client
 ) -> None:
     job = await alice.submit()
@@ -417,9 +413,7 @@ async def test_a_gap_at_the_end_is_told_behind_the_last_line_whether_the_log_is_
             assert [name async for name, _, _ in events(response)] == ["line", "gap", "end"]
 
 
-async def test_an_event_id_from_the_journal_continues_in_the_log_that_was_kept(
-    served: Served, alice: Client
-) -> None:
+async def test_an_event_id_from_the_journal_resumes_in_the_archive(served: Served, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "two", "three", "END")
     await served.finish(job)
@@ -432,7 +426,7 @@ async def test_an_event_id_from_the_journal_continues_in_the_log_that_was_kept(
     assert all(events[-1][0] == "end" for events in rest)
 
 
-async def test_a_damaged_log_is_an_error_and_no_short_log(served: Served, alice: Client) -> None:
+async def test_a_damaged_archive_is_an_error_and_not_a_short_log(served: Served, alice: Client) -> None:
     job = await alice.submit()
     served.log("one", "END")
     await served.finish(job)
@@ -442,7 +436,7 @@ async def test_a_damaged_log_is_an_error_and_no_short_log(served: Served, alice:
     assert (name, data["type"]) == ("error", "urn:ml-agent:problem:host")
 
 
-# --- what is asked for, and in which form ---------------------------------------------------------------
+# --- queries and media types ----------------------------------------------------------------------------
 
 
 async def finished(served: AnyServed, client: Client, *lines: str) -> Any:
@@ -453,7 +447,7 @@ async def finished(served: AnyServed, client: Client, *lines: str) -> Any:
 
 
 async def objects(client: Client, job: Any, query: str = "") -> list[Any]:
-    """The lines of JSON of a log."""
+    """The JSON lines of a log."""
     answer = await client.session.get(
         f"{client.base}/jobs/{job['job_id']}/logs{query}", headers={"Accept": "application/x-ndjson"}
     )
@@ -461,7 +455,7 @@ async def objects(client: Client, job: Any, query: str = "") -> list[Any]:
     return [json.loads(line) for line in (await answer.read()).splitlines()]
 
 
-async def test_lines_of_json_are_the_events_of_the_stream(served: Served, alice: Client) -> None:
+async def test_json_lines_have_the_events_of_the_stream(served: Served, alice: Client) -> None:
     job = await finished(served, alice, "one", 'two "€"')
     stream = await whole(alice, job)
     told = [(each["event"], each["data"], each.get("id", "")) for each in await objects(alice, job)]
@@ -469,7 +463,7 @@ async def test_lines_of_json_are_the_events_of_the_stream(served: Served, alice:
     LogLine.model_validate(told[0][1])
 
 
-async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, alice: Client) -> None:
+async def test_the_log_of_a_running_job_pauses_unless_it_is_followed(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     served.log("one")
     told = await objects(alice, job)
@@ -477,14 +471,14 @@ async def test_a_job_that_runs_pauses_where_it_is_not_followed(served: Served, a
     assert told[-1]["data"]["status"] == "RUNNING"
 
 
-async def test_the_text_of_a_job_that_runs_is_what_it_has_printed(served: Served, alice: Client) -> None:
+async def test_the_plain_log_of_a_running_job_is_what_it_has_printed(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     served.log("one", "\x1b[31mtwo", "drei €")
     answer = await alice.get(f"/jobs/{job['job_id']}/logs")
     assert answer.body.decode() == "one\n\x1b[31mtwo\ndrei €\n"
 
 
-async def test_text_can_be_followed(served: Served, alice: Client) -> None:
+async def test_a_plain_log_can_be_followed(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     path = f"{alice.base}/jobs/{job['job_id']}/logs?follow=true"
     async with asyncio.timeout(20), alice.session.get(path) as response:
@@ -506,7 +500,7 @@ async def test_text_can_be_followed(served: Served, alice: Client) -> None:
         ("?until=1970-01-01T00:00:02Z&tail=1", [2]),
     ],
 )
-async def test_lines_can_be_asked_for_by_time_and_expression(
+async def test_lines_can_be_filtered_by_time_and_expression(
     served: Served, alice: Client, query: str, numbers: list[int]
 ) -> None:
     job = await finished(served, alice, "line 1", "line 2", "line 3", "line 4")
@@ -539,7 +533,7 @@ async def test_an_event_id_may_be_in_the_query(served: Served, alice: Client) ->
         ("follow=perhaps", "follow"),
     ],
 )
-async def test_what_cannot_be_asked_for_is_refused_by_name(alice: Client, query: str, field: str) -> None:
+async def test_an_invalid_query_is_refused_by_its_field(alice: Client, query: str, field: str) -> None:
     job = await alice.submit()
     answer = await alice.get(f"/jobs/{job['job_id']}/logs?{query}")
     assert (answer.status, answer.fields) == (422, [field])
@@ -547,7 +541,7 @@ async def test_what_cannot_be_asked_for_is_refused_by_name(alice: Client, query:
 
 @pytest.mark.parametrize("expression", ["(a+)+$", "^(a|a)*$", "(.*a){20}$", "^(([a-z])+.)+[A-Z]([a-z])+$"])
 def test_no_expression_takes_exponential_time(expression: str) -> None:
-    # Python's own engine would still be at it when the sun goes out.
+    # Python's own engine would take exponential time.
     assert pattern(expression)("a" * 48_000 + "!") is False
 
 
@@ -580,7 +574,7 @@ def test_no_expression_takes_exponential_time(expression: str) -> None:
         "[{](?:.?.?.?){50}",
     ],
 )
-def test_counts_are_bounded_as_if_they_were_written_out(expression: str) -> None:
+def test_counts_in_an_expression_are_bounded_as_if_written_out(expression: str) -> None:
     with pytest.raises(AgentError) as refused:
         pattern(expression)
     (field,) = refused.value.fields
@@ -601,23 +595,24 @@ def test_counts_are_bounded_as_if_they_were_written_out(expression: str) -> None
         ("x" * 128, "x" * 128),
     ],
 )
-def test_expressions_that_people_use_are_within_the_bound(expression: str, text: str) -> None:
+def test_common_expressions_are_within_the_bound(expression: str, text: str) -> None:
     assert pattern(expression)(text)
 
 
-async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_filters_with_an_expression_take_turns_with_everything_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(lines_module, "SLICE", 0)
     matched: list[str] = []
     turn = asyncio.Lock()
 
     async def look(name: str) -> list[Item]:
-        only = LineFilter(since=None, until=None, grep="x", turn=turn)
-
         def matches(text: str) -> bool:
             matched.append(name)
             return text == "x"
 
-        only._matches = matches
+        monkeypatch.setattr(lines_module, "pattern", lambda _: matches)
+        only = LineFilter(since=None, until=None, grep="x", turn=turn)
         items: list[Item] = [Line(n, n, LogSource.JOB, (b"x", b"y")[n % 2], f"c{n}") for n in range(10)]
         return await only(items)
 
@@ -630,11 +625,11 @@ async def test_whoever_looks_for_an_expression_gives_others_a_turn(monkeypatch: 
     found = await asyncio.gather(look("a"), look("b"))
     beside.cancel()
     assert [[each.position.number for each in items] for items in found] == [[0, 2, 4, 6, 8]] * 2
-    # Between any two lines that one of them looks at.
+    # Something else runs between any two lines of one filter.
     assert all("others" in pair for pair in pairwise(matched))
 
 
-async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) -> None:
+async def test_one_user_cannot_open_all_streams(serve: Callable[..., Any]) -> None:
     served: Served = await serve(max_followers_per_user=1)
     alice, bob = await served.known("alice"), await served.known("bob")
     hers, his = await served.running_job(alice), await bob.submit()
@@ -646,17 +641,17 @@ async def test_a_user_alone_cannot_take_all_places(serve: Callable[..., Any]) ->
         assert (await bob.get(f"/jobs/{his['job_id']}/logs")).status == 200
 
 
-async def test_a_client_that_begins_to_read_again_is_told_why_it_was_cut_off(
+async def test_a_slow_client_that_reads_again_is_told_why_it_was_cut_off(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "READ_TIMEOUT", 0.2)
-    cut_off, reason = asyncio.Event(), streams._reason
+    cut_off, document = asyncio.Event(), problems.document
 
-    def noted(errors: ExceptionGroup[Exception]) -> AgentError:
+    def noted(error: AgentError) -> ProblemDocument:
         cut_off.set()
-        return reason(errors)
+        return document(error)
 
-    monkeypatch.setattr(streams, "_reason", noted)
+    monkeypatch.setattr(streams, "document", noted)
     job = await served.running_job(alice)
     served.log(*("x" * 1000 for _ in range(20_000)))
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:

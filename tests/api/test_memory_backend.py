@@ -1,4 +1,4 @@
-"""The API without the agent behind it. Tests that are marked `over_any_backend` use the backend in memory."""
+"""The API without the agent behind it. Tests marked `over_any_backend` run over the backend in memory."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ BEHIND = (
 LOADED = "import sys, agent.api.app; print(*sys.modules)"
 
 
-def test_the_api_loads_nothing_that_stands_behind_it() -> None:
+def test_the_api_loads_none_of_the_modules_behind_it() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
     ).stdout.split()

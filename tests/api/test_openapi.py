@@ -20,14 +20,14 @@ def test_the_document_is_valid_openapi_3_1(document: Document) -> None:
     validate(document.content)
 
 
-def test_nothing_is_null_and_nothing_is_one_of_several(document: Document) -> None:
+def test_no_schema_has_null_or_alternatives(document: Document) -> None:
     for node in every(document.content):
         assert not {"anyOf", "oneOf", "allOf", "nullable"} & node.keys()
         assert node.get("type") != "null"
         assert "default" not in node or node["default"] is not None
 
 
-def test_every_route_is_documented_under_an_operation_id_of_its_own(document: Document) -> None:
+def test_every_route_is_documented_with_a_unique_operation_id(document: Document) -> None:
     documented = {
         (method.upper(), path): operation["operationId"]
         for path, operations in document.content["paths"].items()
@@ -37,7 +37,7 @@ def test_every_route_is_documented_under_an_operation_id_of_its_own(document: Do
     assert len(set(documented.values())) == len(ROUTES)
 
 
-def test_names_of_another_pattern_are_said_to_be_refused(document: Document) -> None:
+def test_parameter_names_are_restricted_by_property_names(document: Document) -> None:
     for node in every(document.content):
         assert "patternProperties" not in node
     names = document.content["components"]["schemas"]["JobRequest"]["properties"]["hyperparameters"]
@@ -45,7 +45,7 @@ def test_names_of_another_pattern_are_said_to_be_refused(document: Document) -> 
     assert names["additionalProperties"]["type"] == "string"
 
 
-def test_every_operation_needs_a_certificate_and_says_how_it_is_refused(document: Document) -> None:
+def test_every_operation_needs_a_certificate_and_documents_its_refusals(document: Document) -> None:
     assert document.content["security"] == [{"certificate": []}]
     assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
     for path, operations in document.content["paths"].items():
@@ -56,38 +56,38 @@ def test_every_operation_needs_a_certificate_and_says_how_it_is_refused(document
             assert ("413" in statuses) == ("requestBody" in operation)
 
 
-def test_every_operation_that_writes_says_that_the_disk_may_be_full(document: Document) -> None:
+def test_every_operation_that_writes_documents_a_full_disk(document: Document) -> None:
     for operations in document.content["paths"].values():
         for method, operation in operations.items():
             audited = operation["operationId"] in ("getLogs", "listArtifacts", "getArtifact")
             assert ("507" in operation["responses"]) == (method != "get" or audited)
 
 
-def test_every_operation_has_a_summary_and_answers_problems(document: Document) -> None:
+def test_every_operation_has_a_summary_and_a_problem_as_default(document: Document) -> None:
     for operations in document.content["paths"].values():
         for operation in operations.values():
             assert operation["summary"]
             assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
 
 
-def test_what_a_client_must_find_in_a_job_is_required_and_a_string(document: Document) -> None:
+def test_the_fields_of_the_first_client_are_required_strings(document: Document) -> None:
     job = document.content["components"]["schemas"]["Job"]
     assert {"job_id", "container_id", "status"} <= set(job["required"])
     assert job["properties"]["container_id"]["type"] == "string"
 
 
-def test_a_request_needs_a_script_and_nothing_else(document: Document) -> None:
+def test_a_submission_requires_only_the_script_name(document: Document) -> None:
     assert document.content["components"]["schemas"]["JobRequest"]["required"] == ["script_name"]
 
 
 def reached(document: Document, node: Any) -> set[str]:
-    """The schemas that something in the document refers to, at whatever distance."""
+    """The schemas that a part of the document refers to, directly or through others."""
     schemas = document.content["components"]["schemas"]
     names = {each["$ref"].rpartition("/")[2] for each in every(node) if "$ref" in each}
     return names.union(*(reached(document, schemas[name]) for name in names))
 
 
-def test_what_is_sent_may_have_more_members_and_what_is_taken_may_not(document: Document) -> None:
+def test_schemas_of_answers_are_open_and_schemas_of_requests_are_closed(document: Document) -> None:
     operations = [each for path in document.content["paths"].values() for each in path.values()]
     taken = reached(document, [operation.get("requestBody") for operation in operations])
     sent = reached(document, [operation["responses"] for operation in operations])
@@ -99,7 +99,7 @@ def test_what_is_sent_may_have_more_members_and_what_is_taken_may_not(document: 
             assert (node.get("additionalProperties") is False) == (name in taken and "properties" in node)
 
 
-def test_a_state_is_one_of_those_that_there_are_and_a_reason_may_be_new(document: Document) -> None:
+def test_states_are_closed_and_reasons_are_open(document: Document) -> None:
     schemas = document.content["components"]["schemas"]
     assert schemas["JobState"]["enum"] == list(JobState)
     for reason in (schemas["Reason"], schemas["Job"]["properties"]["retry_on"]["items"]):

@@ -1,4 +1,4 @@
-"""What clients are told of the queue."""
+"""What clients see of the queue."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.job_scene import end_of
 from tests.support.served import Served
 
 
-async def test_a_waiting_job_has_its_place_wherever_it_is_shown(served: Served, alice: Client) -> None:
+async def test_a_waiting_job_has_its_place_in_every_answer(served: Served, alice: Client) -> None:
     jobs = [await alice.submit() for _ in range(6)]
     assert jobs[5]["queue"] == {"position": 6, "waits_for": "the jobs before it"}
     shown = (await alice.get(f"/jobs/{jobs[4]['job_id']}")).json["queue"]
@@ -21,7 +21,7 @@ async def test_a_waiting_job_has_its_place_wherever_it_is_shown(served: Served, 
     assert shown["waits_for"].startswith("1 CPU and a place among the running jobs, free at the latest at ")
 
 
-async def test_a_job_that_does_not_wait_has_no_place(served: Served, alice: Client) -> None:
+async def test_an_ended_job_has_no_place(served: Served, alice: Client) -> None:
     job = await alice.submit()
     cancelled = await alice.post(f"/jobs/{job['job_id']}/cancel")
     assert "queue" not in cancelled.json
@@ -34,7 +34,7 @@ async def test_a_place_is_never_stored(served: Served, alice: Client) -> None:
     assert stored.queue is None
 
 
-async def test_another_users_jobs_count_in_the_line_without_being_shown(
+async def test_jobs_of_other_users_count_in_the_queue_but_are_not_shown(
     served: Served, alice: Client, bob: Client
 ) -> None:
     for _ in range(5):
@@ -45,7 +45,7 @@ async def test_another_users_jobs_count_in_the_line_without_being_shown(
 
 
 @pytest.mark.parametrize("limits", [{"cpus": 4.5}, {"memory_bytes": 2**49}])
-async def test_a_job_that_can_never_fit_is_refused(
+async def test_a_job_that_never_fits_the_host_is_refused(
     served: Served, alice: Client, limits: dict[str, float]
 ) -> None:
     refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": limits})
@@ -54,7 +54,7 @@ async def test_a_job_that_can_never_fit_is_refused(
     await served.nothing_is_left()
 
 
-async def test_a_bound_is_told_with_all_its_digits(served: Served, alice: Client) -> None:
+async def test_an_exceeded_limit_is_named_with_all_digits(served: Served, alice: Client) -> None:
     wanted = {"memory_bytes": 900 * 2**30, "cpus": 99.5}
     refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": wanted})
     jobs = served.scene.settings.jobs
@@ -66,12 +66,12 @@ async def test_a_bound_is_told_with_all_its_digits(served: Served, alice: Client
 
 
 @pytest.mark.parametrize("priority", [11, -11, 0.5, "1", True, None])
-async def test_a_priority_that_is_none_is_refused(served: Served, alice: Client, priority: object) -> None:
+async def test_an_invalid_priority_is_refused(served: Served, alice: Client, priority: object) -> None:
     refused = await alice.post("/jobs", {"script_name": "succeed.py", "priority": priority})
     assert (refused.status, refused.fields) == (422, ["priority"])
 
 
-async def test_only_an_administrator_puts_jobs_before_those_of_others(
+async def test_only_an_administrator_may_put_a_job_before_others(
     served: Served, alice: Client, administrator: Client
 ) -> None:
     first = await alice.submit(priority=-1)
@@ -83,7 +83,7 @@ async def test_only_an_administrator_puts_jobs_before_those_of_others(
     assert [place["position"] for place in places] == [1, 2]
 
 
-async def test_the_host_shows_what_it_gives_and_to_whom(
+async def test_the_host_shows_its_capacity_and_the_share_of_each_user(
     served: Served, alice: Client, bob: Client, administrator: Client
 ) -> None:
     await alice.submit()
@@ -98,7 +98,7 @@ async def test_the_host_shows_what_it_gives_and_to_whom(
     assert [user["user"] for user in everyone["users"]] == ["alice", "bob"]
 
 
-async def test_the_host_answers_also_when_podman_and_systemd_do_not(
+async def test_the_host_is_shown_without_answers_of_podman_and_systemd(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse() -> str:
@@ -109,9 +109,7 @@ async def test_the_host_answers_also_when_podman_and_systemd_do_not(
     assert list((await alice.get("/host")).json["versions"]) == ["agent"]
 
 
-async def test_what_runs_is_charged_to_its_user_and_survives_the_agent(
-    serve: Callable[..., Any],
-) -> None:
+async def test_use_is_charged_to_the_user_in_the_store(serve: Callable[..., Any]) -> None:
     served: Served = await serve(drive=True)
     alice = await served.known("alice")
     job = await alice.submit()

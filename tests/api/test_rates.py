@@ -1,4 +1,4 @@
-"""How often each user may ask."""
+"""Rate limits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from tests.support.api_fixtures import over_any_backend
 
 
 class Clock:
-    """A time that tests set."""
+    """A clock that tests set."""
 
     now = 1000.0
 
@@ -19,7 +19,7 @@ class Clock:
         return round(self.now * 1e9)
 
 
-def test_a_burst_is_taken_at_once_and_then_so_many_a_second() -> None:
+def test_a_full_bucket_allows_a_burst_and_then_the_rate() -> None:
     clock = Clock()
     asked = Rates(10, 5, clock=clock)
     assert [asked.take("alice") for _ in range(5)] == [0] * 5
@@ -32,26 +32,27 @@ def test_a_burst_is_taken_at_once_and_then_so_many_a_second() -> None:
     assert asked.take("alice") > 0
 
 
-def test_what_is_refused_costs_nothing_more() -> None:
+def test_a_refused_request_takes_nothing_from_the_bucket() -> None:
     clock = Clock()
     asked = Rates(10, 1, clock=clock)
     asked.take("alice")
     assert {asked.take("alice") for _ in range(100)} == {0.1}
 
 
-def test_one_is_not_charged_for_another() -> None:
+def test_each_user_has_a_bucket() -> None:
     asked = Rates(10, 1, clock=Clock())
     assert asked.take("alice") == asked.take("bob") == 0
     assert asked.take("alice") > 0
 
 
-def test_no_more_are_remembered_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MAX_BUCKETS", 3)
     asked = Rates(10, 1, clock=Clock())
     for number in range(10):
         asked.take(f"user {number}")
         asked.take("alice")
-    assert len(asked._full_at) == 3
+    # Only the buckets that were used last are remembered, and one that is forgotten is full again.
+    assert asked.take("user 0") == 0
     assert asked.take("alice") > 0
 
 
@@ -63,7 +64,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @over_any_backend
 @pytest.mark.usefixtures("at_once")
-async def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not_concerned(
+async def test_a_user_above_the_rate_is_told_when_to_retry_and_others_are_not_affected(
     serve: Callable[..., Any],
 ) -> None:
     served = await serve(requests_per_second=0.1, request_burst=3)
@@ -80,7 +81,7 @@ async def test_who_asks_too_often_is_told_when_to_ask_again_and_others_are_not_c
 
 @over_any_backend
 @pytest.mark.usefixtures("at_once")
-async def test_all_of_a_users_certificates_and_connections_have_one_bucket(serve: Callable[..., Any]) -> None:
+async def test_all_certificates_and_connections_of_a_user_share_a_bucket(serve: Callable[..., Any]) -> None:
     served = await serve(requests_per_second=0.1, request_burst=2)
     for _ in range(2):
         assert (await (await served.known("alice")).get("/jobs")).status == 200
@@ -89,7 +90,7 @@ async def test_all_of_a_users_certificates_and_connections_have_one_bucket(serve
 
 @over_any_backend
 @pytest.mark.usefixtures("at_once")
-async def test_a_refused_certificate_is_bounded_and_takes_nothing_from_its_user(
+async def test_a_refused_certificate_has_a_bucket_apart_from_its_user(
     serve: Callable[..., Any],
 ) -> None:
     served = await serve(requests_per_second=0.1, request_burst=2)
@@ -98,7 +99,7 @@ async def test_a_refused_certificate_is_bounded_and_takes_nothing_from_its_user(
     assert (await (await served.known("alice")).get("/jobs")).status == 200
 
 
-async def test_the_bounds_of_a_site_that_says_nothing_are_far_from_an_app_that_polls(
+async def test_the_default_rate_allows_an_app_that_polls(
     serve: Callable[..., Any],
 ) -> None:
     served = await serve(requests_per_second=100, request_burst=1000)

@@ -1,4 +1,4 @@
-"""Bad input: each is answered with the status, the code and the field it deserves, and leaves nothing."""
+"""Bad input: each request is refused with its status, problem code and field, and leaves nothing behind."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def body(script_name: Any = "succeed.py", **fields: Any) -> dict[str, Any]:
 async def refused(
     served: AnyServed, answer: Answer, status: int, problem: str, *fields: str, left: bool = False
 ) -> None:
-    """The answer is this problem with these fields, and nothing came of the request."""
+    """Checks that the answer is this problem with these fields, and that no job is left."""
     assert (answer.status, answer.problem, answer.fields) == (status, problem, list(fields)), answer.body
     if not left:
         await served.nothing_is_left()
@@ -54,7 +54,7 @@ async def refused(
         "HEAD:scripts/succeed.py",
     ],
 )
-async def test_a_script_that_the_repository_does_not_offer_is_unknown(
+async def test_a_script_outside_of_the_catalogue_is_not_found(
     served: Served, alice: Client, name: str
 ) -> None:
     answer = await alice.post("/jobs", body(name))
@@ -62,12 +62,12 @@ async def test_a_script_that_the_repository_does_not_offer_is_unknown(
 
 
 @pytest.mark.parametrize("name", ["", "a\nb.py", "a\0.py", "a\x1b[31m.py", "a\x7f.py", "a\x85.py", "x" * 256])
-async def test_a_name_that_no_script_can_have_is_refused(served: Served, alice: Client, name: str) -> None:
+async def test_an_invalid_script_name_is_refused(served: Served, alice: Client, name: str) -> None:
     await refused(served, await alice.post("/jobs", body(name)), 422, "invalid-request", "script_name")
 
 
 @pytest.mark.parametrize("value", [None, 1, True, ["succeed.py"], {"name": "succeed.py"}])
-async def test_a_script_name_is_a_string(served: Served, alice: Client, value: Any) -> None:
+async def test_a_script_name_must_be_a_string(served: Served, alice: Client, value: Any) -> None:
     await refused(served, await alice.post("/jobs", body(value)), 422, "invalid-request", "script_name")
 
 
@@ -75,32 +75,30 @@ async def test_a_script_name_is_a_string(served: Served, alice: Client, value: A
     "name",
     ["", "1a", "a-b", "a b", "a=b", "a.b", "ä", "a\n", "a\0", "A" * 65, "$PATH", "a%n", "_a", "[Service]"],
 )
-async def test_a_parameter_that_is_no_variable_is_refused_by_name(
-    served: Served, alice: Client, name: str
-) -> None:
+async def test_an_invalid_parameter_name_is_refused_by_name(served: Served, alice: Client, name: str) -> None:
     answer = await alice.post("/jobs", body(hyperparameters={name: "1"}))
     await refused(served, answer, 422, "invalid-request", f"hyperparameters.{name[:80]}")
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, None, ["1"], {"a": "1"}, "a\nb", "a\rb", "a\0b", "x" * 4097])
-async def test_a_value_that_is_no_plain_text_is_refused_by_name(
+async def test_an_invalid_parameter_value_is_refused_by_name(
     served: Served, alice: Client, value: Any
 ) -> None:
     answer = await alice.post("/jobs", body(hyperparameters={"depth": value}))
     await refused(served, answer, 422, "invalid-request", "hyperparameters.depth")
 
 
-async def test_a_number_is_refused_with_the_words_that_mend_it(alice: Client) -> None:
+async def test_a_number_as_a_parameter_is_refused_with_the_correction(alice: Client) -> None:
     answer = await alice.post("/jobs", body(hyperparameters={"depth": 5}))
     assert answer.json["errors"][0]["message"] == 'must be a string; write "5" in quotes'
 
 
-async def test_no_more_parameters_are_taken_than_a_job_may_have(served: Served, alice: Client) -> None:
+async def test_too_many_parameters_are_refused(served: Served, alice: Client) -> None:
     answer = await alice.post("/jobs", body(hyperparameters={f"p{number}": "1" for number in range(101)}))
     await refused(served, answer, 422, "invalid-request", "hyperparameters")
 
 
-async def test_two_parameters_that_would_be_one_variable_are_refused(served: Served, alice: Client) -> None:
+async def test_two_parameters_with_the_same_variable_are_refused(served: Served, alice: Client) -> None:
     answer = await alice.post("/jobs", body(hyperparameters={"depth": "1", "DEPTH": "2"}))
     await refused(served, answer, 422, "invalid-request", "body")
     assert "HP_DEPTH" in answer.json["errors"][0]["message"]
@@ -130,7 +128,7 @@ async def test_two_parameters_that_would_be_one_variable_are_refused(served: Ser
         ({"limits": {"run_time_seconds": -1}}, "limits.run_time_seconds"),
     ],
 )
-async def test_a_field_that_is_unknown_or_out_of_bounds_is_named(
+async def test_an_unknown_or_invalid_field_is_named(
     served: Served, alice: Client, fields: dict[str, Any], name: str
 ) -> None:
     await refused(served, await alice.post("/jobs", body(**fields)), 422, "invalid-request", name)
@@ -144,7 +142,7 @@ async def test_a_field_that_is_unknown_or_out_of_bounds_is_named(
         ("a" * 256, "must have at most 255 characters"),
     ],
 )
-def test_a_ref_that_is_no_name_is_refused_with_what_is_taken(ref: str, why: str) -> None:
+def test_an_invalid_ref_is_refused_with_what_is_expected(ref: str, why: str) -> None:
     with pytest.raises(AgentError) as caught:
         validate(JobRequest, body(ref=ref))
     (field,) = caught.value.fields
@@ -159,11 +157,13 @@ async def test_a_missing_script_name_is_named(served: Served, alice: Client) -> 
 
 
 @pytest.mark.parametrize("ref", ["no/such", "--upload-pack=id", "--all", "a..b", "größe"])
-async def test_a_ref_that_is_not_there_is_named(served: Served, alice: Client, ref: str) -> None:
+async def test_an_unknown_ref_is_named(served: Served, alice: Client, ref: str) -> None:
     await refused(served, await alice.post("/jobs", body(ref=ref)), 422, "ref-not-found", "ref")
 
 
-async def test_what_a_script_does_not_declare_is_refused(served: Served, alice: Client) -> None:
+async def test_undeclared_and_invalid_parameters_of_a_script_are_refused(
+    served: Served, alice: Client
+) -> None:
     for parameters, name in (
         ({"width": "1"}, "width"),
         ({"depth": "11"}, "depth"),
@@ -208,14 +208,14 @@ async def test_a_script_whose_secret_or_network_is_missing_is_refused(served: Se
     ],
     ids=lambda data: ascii(data[:40]),
 )
-async def test_a_body_that_is_no_json_object_is_refused(
+async def test_a_body_that_is_not_a_json_object_is_refused(
     served: AnyServed, alice: Client, data: bytes
 ) -> None:
     await refused(served, await alice.post("/jobs", data), 400, "invalid-json")
 
 
 @pytest.mark.parametrize("text", [r'{"\ud800": 1}', r'{"script_name": "\ud800.py"}'])
-async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
+async def test_half_of_a_surrogate_pair_is_refused_with_a_readable_answer(
     served: Served, alice: Client, text: str
 ) -> None:
     answer = await alice.post("/jobs", text.encode())
@@ -234,7 +234,7 @@ async def test_half_a_character_is_refused_in_an_answer_that_can_be_read(
         (rb'{"script_name": "succeed.py", "\ud800": null}', ["\\ud800"]),
     ],
 )
-async def test_what_has_no_value_is_left_out_and_not_null(
+async def test_null_is_refused_with_the_advice_to_leave_the_field_out(
     served: AnyServed, alice: Client, text: bytes, fields: list[str]
 ) -> None:
     answer = await alice.post("/jobs", text)
@@ -242,53 +242,51 @@ async def test_what_has_no_value_is_left_out_and_not_null(
     assert answer.json["errors"][0]["message"] == "must not be null; leave it out"
 
 
-async def test_an_integer_may_be_written_with_a_fraction_that_is_nothing(alice: Client) -> None:
+async def test_an_integer_may_be_written_with_a_zero_fraction(alice: Client) -> None:
     body = b'{"script_name": "succeed.py", "priority": -3.0, "limits": {"tasks": 5.0, "memory_bytes": 2e8}}'
     job = (await alice.post("/jobs", body)).json
     assert (job["priority"], job["limits"]["tasks"], job["limits"]["memory_bytes"]) == (-3, 5, 200_000_000)
 
 
 @pytest.mark.parametrize("text", ["3.5", "1e999", "-0.5"])
-async def test_another_fraction_is_no_integer(served: Served, alice: Client, text: str) -> None:
+async def test_another_fraction_is_not_an_integer(served: Served, alice: Client, text: str) -> None:
     answer = await alice.post("/jobs", f'{{"script_name": "succeed.py", "priority": {text}}}'.encode())
     await refused(served, answer, 422, "invalid-request", "priority")
 
 
 @over_any_backend
 @pytest.mark.parametrize("name", ["Idempotency-Key", "Last-Event-ID"])
-async def test_a_header_that_is_there_twice_is_refused(alice: Client, name: str) -> None:
+async def test_a_duplicate_header_is_refused(alice: Client, name: str) -> None:
     headers = [("Content-Type", "application/json"), (name, "1"), (name, "2")]
     path, method = ("/events", "GET") if name == "Last-Event-ID" else ("/jobs", "POST")
     answer = await alice(method, path, data=json.dumps(body()), headers=headers)
     assert (answer.status, answer.fields) == (422, [name])
 
 
-async def test_a_number_beyond_all_bounds_is_refused(served: Served, alice: Client) -> None:
+async def test_an_infinite_number_is_refused(served: Served, alice: Client) -> None:
     answer = await alice.post("/jobs", b'{"script_name": "succeed.py", "limits": {"cpus": 1e999}}')
     await refused(served, answer, 422, "invalid-request", "limits.cpus")
 
 
-async def test_no_more_refusals_are_told_than_somebody_reads(alice: Client) -> None:
+async def test_the_number_of_field_errors_in_an_answer_is_bounded(alice: Client) -> None:
     answer = await alice.post("/jobs", body(**{f"field{number}": 1 for number in range(190)}))
     assert len(answer.fields) == 20
 
 
 @over_any_backend
 @pytest.mark.parametrize("size", [256 * 1024 + 1, 2**20])
-async def test_a_body_that_is_too_large_is_refused_without_being_read_to_its_end(
-    served: AnyServed, alice: Client, size: int
-) -> None:
+async def test_a_too_large_body_is_refused(served: AnyServed, alice: Client, size: int) -> None:
     await refused(served, await alice.post("/jobs", b" " * size), 413, "body-too-large")
 
 
 @over_any_backend
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "x"])
-async def test_another_content_type_is_refused(served: AnyServed, alice: Client, kind: str) -> None:
+async def test_an_unsupported_content_type_is_refused(served: AnyServed, alice: Client, kind: str) -> None:
     answer = await alice.post("/jobs", body(), **{"Content-Type": kind})
     await refused(served, answer, 415, "unsupported-media-type")
 
 
-async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
+async def test_a_content_type_with_a_charset_is_accepted(alice: Client) -> None:
     answer = await alice.post("/jobs", body(), **{"Content-Type": "application/json; charset=utf-8"})
     assert answer.status == 202
 
@@ -318,31 +316,27 @@ async def test_a_content_type_with_a_charset_is_taken(alice: Client) -> None:
         ("/jobs/{job}/logs?since=2026-01-01", "since"),
     ],
 )
-async def test_a_query_that_is_not_understood_is_refused_by_name(
-    alice: Client, path: str, field: str
-) -> None:
+async def test_an_invalid_query_is_refused_by_name(alice: Client, path: str, field: str) -> None:
     job = await alice.submit()
     answer = await alice.get(path.format(job=job["job_id"]))
     assert (answer.status, answer.problem, answer.fields) == (422, "invalid-request", [field])
 
 
 @pytest.mark.parametrize("query", ["?script=%ED%A0%80", "?script=%FF", "?script=%F0%9F%98%80"])
-async def test_a_query_of_strange_bytes_finds_nothing(alice: Client, query: str) -> None:
+async def test_a_query_with_unusual_bytes_finds_nothing(alice: Client, query: str) -> None:
     answer = await alice.get("/jobs" + query)
     assert answer.status in (200, 422)
 
 
 @over_any_backend
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9"])
-async def test_an_idempotency_key_that_is_no_key_is_refused(
-    served: AnyServed, alice: Client, key: str
-) -> None:
+async def test_an_invalid_idempotency_key_is_refused(served: AnyServed, alice: Client, key: str) -> None:
     answer = await alice.post("/jobs", body(), **{"Idempotency-Key": key})
     await refused(served, answer, 422, "invalid-request", "Idempotency-Key")
 
 
 @over_any_backend
-async def test_the_same_key_and_body_is_the_same_job(alice: Client) -> None:
+async def test_the_same_key_and_body_return_the_same_job(alice: Client) -> None:
     first = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
     again = await alice.post(
         "/jobs", b'{ "hyperparameters":{},"script_name":"succeed.py"}', **{"Idempotency-Key": "k"}
@@ -361,14 +355,14 @@ async def test_the_same_key_with_another_body_is_refused(served: AnyServed, alic
 
 
 @over_any_backend
-async def test_a_key_is_its_owners(alice: Client, bob: Client) -> None:
+async def test_each_user_has_keys_of_their_own(alice: Client, bob: Client) -> None:
     hers = await alice.post("/jobs", body(), **{"Idempotency-Key": "k"})
     his = await bob.post("/jobs", body("fail.py"), **{"Idempotency-Key": "k"})
     assert his.status == 202
     assert his.json["job_id"] != hers.json["job_id"]
 
 
-async def test_who_has_enough_jobs_waiting_is_told_when_to_come_again(serve: Callable[..., Any]) -> None:
+async def test_too_many_waiting_jobs_are_refused_with_retry_after(serve: Callable[..., Any]) -> None:
     served = await serve(site={"jobs": {"max_waiting_per_user": 1}})
     alice = await served.known("alice")
     await alice.submit()
@@ -377,7 +371,7 @@ async def test_who_has_enough_jobs_waiting_is_told_when_to_come_again(serve: Cal
     assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_a_full_disk_is_507_and_no_job(
+async def test_a_full_disk_answers_507_and_adds_no_job(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*_: Any, **__: Any) -> None:
@@ -389,7 +383,7 @@ async def test_a_full_disk_is_507_and_no_job(
     await served.nothing_is_left()
 
 
-async def test_an_error_that_nobody_foresaw_tells_the_log_and_not_the_client(
+async def test_an_unexpected_error_is_logged_and_not_shown(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: Any, **__: Any) -> None:
@@ -420,7 +414,7 @@ async def test_an_error_that_nobody_foresaw_tells_the_log_and_not_the_client(
         ("POST", "/jobs/abcdefghijkl/cancel", 404, "job-not-found"),
     ],
 )
-async def test_what_is_not_there_is_a_problem_too(
+async def test_an_unknown_route_or_method_is_a_problem(
     alice: Client, method: str, path: str, status: int, problem: str
 ) -> None:
     answer = await alice(method, path)
@@ -429,7 +423,7 @@ async def test_what_is_not_there_is_a_problem_too(
         assert "GET" in answer.headers["Allow"]
 
 
-async def test_a_look_alikes_answer_is_plain_ascii(alice: Client) -> None:
+async def test_the_answer_to_a_look_alike_name_is_plain_ascii(alice: Client) -> None:
     answer = await alice.post("/jobs", body("\u0455ucceed.py"))
     assert json.loads(answer.body)["detail"].isascii()
 

@@ -1,4 +1,4 @@
-"""A job that is run again: what stays, what may differ, and who may ask."""
+"""Running a job again: what stays, what may change, and who may do it."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ async def test_a_rerun_is_a_new_job_that_runs_the_same(served: Served, alice: Cl
     assert {name: again[name] for name in STAYS} == {name: job[name] for name in STAYS}
 
 
-async def test_what_the_body_says_is_laid_over_what_the_job_had(served: Served, alice: Client) -> None:
+async def test_changes_replace_the_values_of_the_earlier_job(served: Served, alice: Client) -> None:
     job = await alice.submit(hyperparameters={"a": "1", "b": "2"}, limits={"tasks": 9})
     changes = {
         "hyperparameters": {"b": "3"},
@@ -76,7 +76,7 @@ async def test_what_the_body_says_is_laid_over_what_the_job_had(served: Served, 
         ({"hyperparameters": {"a": 1}}, "hyperparameters.a"),
     ],
 )
-async def test_changes_are_checked_as_a_submission_is(
+async def test_changes_are_checked_like_a_submission(
     served: Served, alice: Client, changes: Any, field: str
 ) -> None:
     job = await alice.submit("declared.py")
@@ -91,7 +91,7 @@ async def test_two_spellings_of_one_variable_are_refused(served: Served, alice: 
     assert (answer.status, answer.fields) == (422, ["hyperparameters.DEPTH"])
 
 
-async def test_one_reruns_ones_own_jobs_and_an_administrator_any_as_themselves(
+async def test_only_an_administrator_may_rerun_another_users_job(
     served: Served, alice: Client, bob: Client, administrator: Client
 ) -> None:
     job = await alice.submit()
@@ -100,13 +100,13 @@ async def test_one_reruns_ones_own_jobs_and_an_administrator_any_as_themselves(
     assert (again["owner"], again["rerun_of"]) == ("root", job["job_id"])
 
 
-async def test_a_priority_above_others_is_not_taken_over(served: Served, administrator: Client) -> None:
+async def test_a_rerun_does_not_keep_a_priority_above_zero(served: Served, administrator: Client) -> None:
     urgent, patient = await administrator.submit(priority=5), await administrator.submit(priority=-5)
     assert (await rerun(administrator, urgent)).json["priority"] == 0
     assert (await rerun(administrator, patient)).json["priority"] == -5
 
 
-async def test_a_repeated_key_is_the_same_rerun_and_no_other(served: Served, alice: Client) -> None:
+async def test_a_repeated_key_returns_the_same_rerun(served: Served, alice: Client) -> None:
     job, other = await alice.submit(), await alice.submit()
     key = {"Idempotency-Key": "k"}
     again = await rerun(alice, job, **key)
@@ -115,7 +115,7 @@ async def test_a_repeated_key_is_the_same_rerun_and_no_other(served: Served, ali
     assert (await rerun(alice, job, {"limits": {"tasks": 5}}, **key)).problem == "idempotency-mismatch"
 
 
-async def test_an_image_that_is_gone_is_said_so(
+async def test_a_missing_image_is_refused_by_its_digest(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await alice.submit()

@@ -1,4 +1,4 @@
-"""Pinning, and what one is told of what retention has removed."""
+"""Pinning, and answers about what retention has removed."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,13 +8,13 @@ import pytest
 
 from agent.host.trees import remove
 from agent.model.base import now
-from agent.model.job import Removal, RetentionRule
+from agent.model.job import Job, Removal, RetentionRule
 from tests.support.api_client import Client
 from tests.support.served import Served
 
 
 async def removed(served: Served, job: Any) -> None:
-    """As retention does it."""
+    """Removes the files of a job, as retention does."""
     await served.scene.store.jobs.mark_archived(job["job_id"])
     removal = Removal(at=now(), rule=RetentionRule.AGE)
     assert await served.scene.store.retention.remove_files({job["job_id"]: removal}) == [job["job_id"]]
@@ -22,7 +22,9 @@ async def removed(served: Served, job: Any) -> None:
         pass
 
 
-async def test_a_job_is_pinned_and_unpinned_while_it_lives_and_after(served: Served, alice: Client) -> None:
+async def test_a_job_can_be_pinned_and_unpinned_before_and_after_its_end(
+    served: Served, alice: Client
+) -> None:
     job = await alice.submit()
     path = f"/jobs/{job['job_id']}"
     assert job["pinned"] is False
@@ -39,14 +41,14 @@ async def test_a_job_is_pinned_and_unpinned_while_it_lives_and_after(served: Ser
     assert (await alice.get(path)).json == answer.json
 
 
-async def test_a_pinned_job_that_lives_goes_on_from_the_new_revision(served: Served, alice: Client) -> None:
+async def test_pinning_a_job_counts_as_a_revision(served: Served, alice: Client) -> None:
     job = await alice.submit()
     await alice("PUT", f"/jobs/{job['job_id']}/pin")
     cancelled = (await alice.post(f"/jobs/{job['job_id']}/cancel")).json
     assert (cancelled["status"], cancelled["pinned"], cancelled["revision"]) == ("CANCELLED", True, 3)
 
 
-async def test_who_follows_a_job_is_told_that_it_was_pinned(served: Served, alice: Client) -> None:
+async def test_a_follower_of_a_job_is_told_that_it_was_pinned(served: Served, alice: Client) -> None:
     job = await served.jobs.registry.get((await alice.submit())["job_id"])
     waits = asyncio.create_task(served.backend.changes.newer(job))
     await asyncio.sleep(0)
@@ -55,7 +57,7 @@ async def test_who_follows_a_job_is_told_that_it_was_pinned(served: Served, alic
         assert (await waits).pinned
 
 
-async def test_anothers_job_can_be_pinned_by_an_administrator_alone(
+async def test_only_an_administrator_may_pin_another_users_job(
     served: Served, alice: Client, bob: Client, administrator: Client
 ) -> None:
     path = f"/jobs/{(await alice.submit())['job_id']}/pin"
@@ -66,7 +68,7 @@ async def test_anothers_job_can_be_pinned_by_an_administrator_alone(
     assert (await administrator("PUT", "/jobs/aaaaaaaaaaaa/pin")).status == 404
 
 
-async def test_no_user_has_more_pinned_jobs_than_the_site_allows(serve: Callable[..., Any]) -> None:
+async def test_the_number_of_pinned_jobs_of_a_user_is_bounded(serve: Callable[..., Any]) -> None:
     served = await serve(site={"retention": {"max_pinned_per_user": 2}})
     alice, bob = await served.known("alice"), await served.known("bob")
     paths = [f"/jobs/{(await alice.submit())['job_id']}/pin" for _ in range(3)]
@@ -80,9 +82,7 @@ async def test_no_user_has_more_pinned_jobs_than_the_site_allows(serve: Callable
     assert (await alice("PUT", paths[2])).status == 200
 
 
-async def test_artifacts_and_log_that_retention_removed_are_gone_and_not_empty(
-    served: Served, alice: Client
-) -> None:
+async def test_removed_artifacts_and_logs_are_gone_and_not_empty(served: Served, alice: Client) -> None:
     job = await alice.submit()
     (served.artifacts(job) / "model").write_text("model")
     await served.finish(job)
@@ -104,24 +104,25 @@ async def test_artifacts_and_log_that_retention_removed_are_gone_and_not_empty(
         assert known["removed"]["at"] in answer.json["detail"]
 
 
-async def test_what_is_removed_while_it_is_listed_is_not_a_shorter_list(
+async def test_removal_during_a_request_is_not_taken_for_a_shorter_list(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await alice.submit()
     (served.artifacts(job) / "model").write_text("model")
     await served.finish(job)
-    known = await served.jobs.registry.get(job["job_id"])
-
-    async def stale(*_: Any) -> Any:
-        return known
-
+    known, get = await served.jobs.registry.get(job["job_id"]), served.jobs.registry.get
     await removed(served, job)
-    monkeypatch.setattr("agent.api.access.Guard._found", stale)
     for part in ("artifacts", "artifacts/model", "logs"):
+        stale = [known]
+
+        async def stale_at_first(job_id: str, stale: list[Job] = stale) -> Job:
+            return stale.pop() if stale else await get(job_id)
+
+        monkeypatch.setattr(served.jobs.registry, "get", stale_at_first)
         assert (await alice.get(f"/jobs/{job['job_id']}/{part}")).status == 410
 
 
-async def test_a_job_whose_files_are_removed_can_be_run_again(served: Served, alice: Client) -> None:
+async def test_a_job_with_removed_files_can_be_run_again(served: Served, alice: Client) -> None:
     job = await alice.submit()
     await served.finish(job)
     await removed(served, job)

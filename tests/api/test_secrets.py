@@ -1,4 +1,4 @@
-"""One's own secrets over HTTP: who sees and changes which, what is refused; no answer has a value."""
+"""The calls about one's own secrets. No answer has a value."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ async def test_a_secret_is_set_listed_rotated_and_removed(served: Served, alice:
     assert (again.status, again.problem) == (404, "secret-not-found")
 
 
-async def test_one_sees_and_changes_ones_own_whoever_one_is(
+async def test_every_role_sees_and_changes_only_its_own_secrets(
     served: Served, alice: Client, bob: Client, administrator: Client
 ) -> None:
     await put(alice, "api", b"alice's")
@@ -55,7 +55,7 @@ async def test_one_sees_and_changes_ones_own_whoever_one_is(
     }
 
 
-async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Served, alice: Client) -> None:
+async def test_running_jobs_with_the_earlier_value_are_named(served: Served, alice: Client) -> None:
     served.podman.add("warehouse", None, b"everybody's")
     running = await alice.submit("declared.py")
     waiting = await alice.submit("declared.py")
@@ -68,7 +68,7 @@ async def test_a_running_job_that_holds_the_earlier_value_is_named(served: Serve
     assert waiting["status"] == "PENDING"
 
 
-async def test_a_user_has_as_many_as_the_site_allows(alice: Client, bob: Client) -> None:
+async def test_the_number_of_secrets_of_a_user_is_bounded(alice: Client, bob: Client) -> None:
     for number in range(3):
         assert (await put(alice, f"api-{number}")).status == 200
     answer = await put(alice, "api-3")
@@ -77,7 +77,7 @@ async def test_a_user_has_as_many_as_the_site_allows(alice: Client, bob: Client)
     assert (await put(bob, "api-3")).status == 200
 
 
-async def test_where_operators_alone_set_secrets_a_user_is_told_so(serve: Callable[..., Any]) -> None:
+async def test_users_are_told_if_only_operators_may_set_secrets(serve: Callable[..., Any]) -> None:
     served = await serve(max_secrets_per_user=0)
     answer = await put(await served.known("alice"), "api")
     assert (answer.status, answer.problem) == (409, "too-many-secrets")
@@ -85,7 +85,7 @@ async def test_where_operators_alone_set_secrets_a_user_is_told_so(serve: Callab
 
 
 @pytest.mark.parametrize("name", ["Api", "1", "a.b", "a_b", "n" * 64, "a%2fb", "a%00", "%F0%9F%98%80"])
-async def test_a_name_that_no_script_could_declare_is_refused(alice: Client, name: str) -> None:
+async def test_an_invalid_secret_name_is_refused(alice: Client, name: str) -> None:
     for answer in (await put(alice, name), await alice("DELETE", f"/secrets/{name}")):
         assert (answer.status, answer.fields) == (422, ["name"])
 
@@ -101,7 +101,7 @@ async def test_a_name_that_no_script_could_declare_is_refused(alice: Client, nam
         ("Snowflake", CANARY, {}, 422, "invalid-request"),
     ],
 )
-async def test_a_refusal_repeats_nothing_of_the_value(
+async def test_a_refusal_does_not_repeat_the_value(
     served: Served,
     alice: Client,
     caplog: pytest.LogCaptureFixture,
@@ -120,7 +120,7 @@ async def test_a_refusal_repeats_nothing_of_the_value(
     assert served.podman.secrets == {}
 
 
-async def test_a_host_that_fails_repeats_nothing_of_the_value(
+async def test_a_failure_of_the_host_does_not_repeat_the_value(
     served: Served, alice: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     served.podman.refuses = web.json_response({"message": "disk on fire"}, status=500)
@@ -131,7 +131,7 @@ async def test_a_host_that_fails_repeats_nothing_of_the_value(
     assert CANARY.decode() not in caplog.text + answer.body.decode()
 
 
-async def test_a_disk_that_is_nearly_full_is_507_and_nothing_is_changed(
+async def test_a_nearly_full_disk_answers_507_and_changes_nothing(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(alice, "api", b"kept")
@@ -143,7 +143,7 @@ async def test_a_disk_that_is_nearly_full_is_507_and_nothing_is_changed(
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_a_change_is_audited_although_the_client_has_left(
+async def test_a_change_is_audited_although_the_client_hangs_up(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     await put(alice, "api")
@@ -176,7 +176,7 @@ async def test_a_change_is_audited_although_the_client_has_left(
     await until(audited)
 
 
-async def test_no_call_answers_with_a_value(served: Served, alice: Client) -> None:
+async def test_no_call_returns_the_value_of_a_secret(served: Served, alice: Client) -> None:
     await put(alice, "warehouse", CANARY)
     job = await alice.submit("declared.py", hyperparameters={"depth": "3"})
     for template, operations in served.document.content["paths"].items():
@@ -188,7 +188,7 @@ async def test_no_call_answers_with_a_value(served: Served, alice: Client) -> No
     answer = await alice.get("/secrets/warehouse")
     assert (answer.status, answer.problem) == (405, "method-not-allowed")
     assert CANARY.decode() not in json.dumps(answer.json)
-    # Written by the agent meanwhile: the record and all that is beside it.
+    # Everything that the agent has written meanwhile.
     state = served.scene.settings.state_directory
     files = [path for path in state.rglob("*") if path.is_file()]
     assert served.scene.settings.database in files

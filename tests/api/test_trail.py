@@ -1,4 +1,4 @@
-"""What the API writes into the audit: deeds with what belongs to them, refusals and looks within bounds."""
+"""Audit rows of calls: deeds with their details, and refusals and looks within bounds."""
 
 import json
 from typing import Any
@@ -23,9 +23,7 @@ async def everything(served: Served) -> str:
     return "\n".join(row.entry for row in await served.scene.store.audit.rows(0, 1000))
 
 
-async def test_an_accepted_job_is_audited_with_what_runs_and_without_a_value(
-    served: Served, alice: Client
-) -> None:
+async def test_a_submission_is_audited_without_parameter_values(served: Served, alice: Client) -> None:
     values = {"depth": "8", "note": "a value that nobody else needs to read"}
     job = await alice.submit(hyperparameters=values, name="a name", labels={"team": "a label"})
     again = await alice.submit(hyperparameters=values)
@@ -41,7 +39,7 @@ async def test_an_accepted_job_is_audited_with_what_runs_and_without_a_value(
     assert all(word not in text for word in (values["note"], "a name", "a label"))
 
 
-async def test_a_sensitive_value_is_not_even_part_of_the_digest(served: Served, alice: Client) -> None:
+async def test_a_sensitive_value_is_not_part_of_the_digest(served: Served, alice: Client) -> None:
     jobs = [
         await alice.submit("sensitive.py", hyperparameters={"depth": "8", "patient": patient})
         for patient in ("canary-1971-03", "canary-1984-12")
@@ -57,25 +55,25 @@ async def test_a_sensitive_value_is_not_even_part_of_the_digest(served: Served, 
     await alice.post(f"/jobs/{jobs[0]['job_id']}/rerun", {"hyperparameters": {"patient": "canary-2001-01"}})
     assert (await audited(served))[-1]["details"]["rerun_of"] == jobs[0]["job_id"]
     assert "canary" not in await everything(served)
-    # The record has it: what ran can be run again.
+    # The job's record has the value, so that the job can be run again.
     assert (await alice.get(f"/jobs/{jobs[0]['job_id']}")).json["hyperparameters"]["patient"]
 
 
-async def test_a_value_that_is_refused_is_not_written_either(served: Served, alice: Client) -> None:
+async def test_a_refused_value_is_not_written(served: Served, alice: Client) -> None:
     body = {"script_name": "sensitive.py", "hyperparameters": {"depth": "canary", "canary": "canary"}}
     assert (await alice.post("/jobs", body)).status == 422
     assert (await alice.post("/jobs", body | {"priority": 5})).status == 403
     assert "canary" not in await everything(served)
 
 
-async def test_a_request_that_is_repeated_under_its_key_is_one_deed(served: Served, alice: Client) -> None:
+async def test_a_repeated_request_with_the_same_key_is_audited_once(served: Served, alice: Client) -> None:
     body = json.dumps({"script_name": "succeed.py"}).encode()
     for _ in range(3):
         assert (await alice.post("/jobs", body, **{"Idempotency-Key": "k"})).status == 202
     assert [row["action"] for row in await audited(served)] == ["submitJob"]
 
 
-async def test_what_changes_nothing_is_no_deed(served: Served, alice: Client) -> None:
+async def test_a_call_that_changes_nothing_is_not_audited(served: Served, alice: Client) -> None:
     path = f"/jobs/{(await alice.submit())['job_id']}"
     for method, part in (("PUT", "pin"), ("DELETE", "pin"), ("POST", "cancel")):
         for _ in range(2):
@@ -84,7 +82,7 @@ async def test_what_changes_nothing_is_no_deed(served: Served, alice: Client) ->
     assert actions == ["submitJob", "pinJob", "unpinJob", "cancelJob"]
 
 
-async def test_a_job_that_an_operator_ends_names_both(
+async def test_a_cancellation_by_an_operator_names_operator_and_owner(
     served: Served, alice: Client, operator: Client
 ) -> None:
     job = await alice.submit()
@@ -94,7 +92,7 @@ async def test_a_job_that_an_operator_ends_names_both(
     assert (row["action"], row["details"]["owner"]) == ("cancelJob", "alice")
 
 
-async def test_looking_at_ones_own_is_not_audited_and_at_anothers_once_in_a_while(
+async def test_only_looks_at_other_users_jobs_are_audited_and_repeated_ones_once(
     served: Served, alice: Client, operator: Client
 ) -> None:
     job = await alice.submit()
@@ -114,7 +112,7 @@ async def test_looking_at_ones_own_is_not_audited_and_at_anothers_once_in_a_whil
     assert {row["details"]["owner"] for row in looks} == {"alice"}
 
 
-async def test_what_cannot_be_audited_is_not_shown_and_what_is_refused_stays_refused(
+async def test_a_look_that_cannot_be_audited_is_not_answered_and_a_refusal_stays_a_refusal(
     served: Served, alice: Client, bob: Client, operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await alice.submit()
@@ -130,7 +128,7 @@ async def test_what_cannot_be_audited_is_not_shown_and_what_is_refused_stays_ref
     assert (await operator.post(f"/jobs/{job['job_id']}/rerun", {})).status == 403
 
 
-async def test_a_refused_certificate_is_audited_by_its_name_and_serial_number(
+async def test_a_refused_certificate_is_audited_with_its_name_and_serial_number(
     served: Served, alice: Client
 ) -> None:
     unknown = served.authorities.own.issue_client("mallory")
@@ -146,7 +144,7 @@ async def test_a_refused_certificate_is_audited_by_its_name_and_serial_number(
     assert {row["role"] for row in (first, second)} == {"refused"}
 
 
-async def test_anothers_job_and_none_are_refused_alike_and_tell_only_the_audit(
+async def test_only_the_audit_tells_another_users_job_from_a_missing_one(
     served: Served, alice: Client, bob: Client
 ) -> None:
     job = await alice.submit()
@@ -159,7 +157,7 @@ async def test_anothers_job_and_none_are_refused_alike_and_tell_only_the_audit(
     assert (none["subject"], odd["subject"]) == ("aaaaaaaaaaaa", "")
 
 
-async def test_a_change_outside_of_the_store_has_a_row_of_its_own(served: Served, alice: Client) -> None:
+async def test_changes_of_secrets_are_audited(served: Served, alice: Client) -> None:
     octets = {"Content-Type": "application/octet-stream"}
     await alice("PUT", "/secrets/api", data=b"x", headers=octets)
     await alice("DELETE", "/secrets/api")
@@ -167,7 +165,7 @@ async def test_a_change_outside_of_the_store_has_a_row_of_its_own(served: Served
     assert rows == [(action, "api", "done", "alice") for action in ("setSecret", "removeSecret")]
 
 
-# The bounds, by a clock that stands still
+# The bounds, with a clock that stands still
 
 
 class Clock:
@@ -178,7 +176,7 @@ class Clock:
         return self.time
 
 
-async def test_refusals_cannot_flood_the_audit_and_are_counted() -> None:
+async def test_refusals_above_the_budget_are_counted_and_not_recorded() -> None:
     clock, written = Clock(), list[Deed]()
 
     async def write(deed: Deed) -> None:
@@ -201,16 +199,25 @@ async def test_refusals_cannot_flood_the_audit_and_are_counted() -> None:
     assert len(written) == 2 * BURST + 2
 
 
-async def test_what_is_remembered_of_actors_and_looks_is_bounded() -> None:
+async def test_the_memory_of_actors_and_looks_is_bounded() -> None:
     clock, written = Clock(), list[Deed]()
 
     async def write(deed: Deed) -> None:
         written.append(deed)
 
     trail = Trail(write, clock)
-    for number in range(3 * MAX_ACTORS):
-        await trail.refused(MALLORY.model_copy(update={"actor": f"m{number}"}), "getJob")
-    assert len(trail._full_at) == MAX_ACTORS
+
+    async def refused(actor: str) -> int:
+        """Refuses a call of the actor; how many refusals of all are recorded then."""
+        await trail.refused(MALLORY.model_copy(update={"actor": actor}), "getJob")
+        return len(written)
+
+    recorded = [await refused("first") for _ in range(BURST + 1)]
+    assert recorded[-1] == recorded[-2]
+    for number in range(MAX_ACTORS):
+        await refused(f"m{number}")
+    # The first actor is forgotten, and with it that its budget was spent.
+    assert await refused("first") == BURST + MAX_ACTORS + 1
     await trail.shown(MALLORY, "getLogs", "k3v7q2m5x4ab")
     await trail.shown(MALLORY, "getLogs", "k3v7q2m5x4ab")
     clock.time += SAME_LOOK
@@ -218,7 +225,7 @@ async def test_what_is_remembered_of_actors_and_looks_is_bounded() -> None:
     assert [deed.action for deed in written].count("getLogs") == 2
 
 
-async def test_looks_that_differ_behind_what_a_row_has_of_them_are_two() -> None:
+async def test_looks_that_differ_only_in_cut_details_are_both_recorded() -> None:
     written = list[Deed]()
 
     async def write(deed: Deed) -> None:
@@ -231,6 +238,6 @@ async def test_looks_that_differ_behind_what_a_row_has_of_them_are_two() -> None
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_the_role_of_that_moment_is_audited(served: Served, role: Role) -> None:
+async def test_the_audit_has_the_role_at_the_time_of_the_call(served: Served, role: Role) -> None:
     await (await served.known("caller", role)).submit()
     assert [row["role"] for row in await audited(served)] == [role]

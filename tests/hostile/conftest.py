@@ -1,6 +1,5 @@
 """The same agents and clients as in the tests of the API, and a client that sends bytes as they are."""
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -38,9 +37,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture
 async def wire(served: Served, alice: Client) -> AsyncIterator[Wire]:  # noqa: F811
     """Alice's own connection."""
-    files = served.http.directory
-    context = ssl.create_default_context(cafile=served.authorities.directory / "ca.crt")
-    context.load_cert_chain(files / "client.crt", files / "client.key")
-    made = Wire(int(served.base.rpartition(":")[2]), context)
+    made = Wire(int(served.base.rpartition(":")[2]), alice.tls)
     yield made
     await made.close()

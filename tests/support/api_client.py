@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ class Client:
     session: aiohttp.ClientSession
     base: str
     document: Document
+    tls: ssl.SSLContext  # for connections of one's own with this certificate
 
     async def __call__(self, method: str, path: str, **options: Any) -> Answer:
         async with self.session.request(method, self.base + path, **options) as response:

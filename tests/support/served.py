@@ -146,7 +146,7 @@ class HttpServer:
             connector=aiohttp.TCPConnector(ssl=context, force_close=False), auto_decompress=False
         )
         self._sessions.append(session)
-        return Client(session, self.base, self.document)
+        return Client(session, self.base, self.document, context)
 
     async def _close(self) -> None:
         for session in self._sessions:

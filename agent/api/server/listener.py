@@ -112,7 +112,7 @@ class Listener:
                 return
             self._full = False
             accepted.setblocking(False)
-            self._begin(accepted, _network(peer[0]))
+            self._begin(accepted, network_of(peer[0]))
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Leaves the connection in the socket's queue and tries again later."""
@@ -169,7 +169,7 @@ class Listener:
             self._settled.set()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """The network that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

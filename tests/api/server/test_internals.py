@@ -1,4 +1,4 @@
-"""What the server takes from aiohttp and asyncio that they do not document, as they are now."""
+"""The undocumented parts of aiohttp and asyncio that the server uses, in the installed versions."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ from agent.identity.authority import Authority
 from tests.support.waiting import until
 
 
-async def test_a_connection_shows_how_far_its_requests_are() -> None:
+async def test_a_connection_counts_its_requests_and_knows_whether_one_is_under_way() -> None:
     answering = asyncio.Event()
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -49,7 +49,7 @@ async def test_a_connection_shows_how_far_its_requests_are() -> None:
     await handlers.shutdown(1)
 
 
-async def test_a_tls_connection_reads_into_a_small_buffer(
+async def test_the_read_buffer_of_a_tls_connection_is_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sslproto.SSLProtocol, "max_size", sslproto.SSLProtocol.max_size)

@@ -1,4 +1,4 @@
-"""What is accepted, and which handshakes give way; with real sockets and real TLS."""
+"""Which connections are accepted and which handshakes give way, with real sockets and TLS."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tests.support.waiting import until
 
 
 class Echo(asyncio.Protocol):
-    """Says back what it hears."""
+    """Sends back what it receives."""
 
     def __init__(self, handshaken: Callable[[], None]) -> None:
         self._handshaken = handshaken
@@ -38,7 +38,7 @@ class Echo(asyncio.Protocol):
 
 @dataclass
 class Site:
-    """A listener and those who connect to it."""
+    """A listener and its clients."""
 
     listener: Listener
     listening: socket.socket
@@ -47,7 +47,7 @@ class Site:
     _open: list[asyncio.Transport | asyncio.StreamWriter] = field(default_factory=list)
 
     async def honest(self) -> str:
-        """What a client that behaves hears."""
+        """What an honest client receives."""
         async with asyncio.timeout(20):
             reader, writer = await asyncio.open_connection("localhost", self.port, ssl=self.client)
             self._open.append(writer)
@@ -55,7 +55,7 @@ class Site:
             return (await reader.readexactly(5)).decode()
 
     async def stalled(self) -> asyncio.StreamReader:
-        """A peer that connects and says nothing."""
+        """A peer that connects and sends nothing."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._open.append(writer)
         return reader
@@ -67,7 +67,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority, the server's certificate and one client's."""
+    """An authority, a certificate of the server and one of a client."""
     path = tmp_path_factory.mktemp("pki")
     authority = authority_module.Authority.create(path, "test CA")
     for name, issued in (
@@ -84,7 +84,7 @@ Serve = Callable[..., contextlib.AbstractAsyncContextManager[Site]]
 
 @pytest.fixture
 def serve(directory: Path) -> Serve:
-    """Begins to listen; options are those of `Listener`."""
+    """Starts a listener with these options."""
     client = ssl.create_default_context(cafile=directory / "ca.crt")
     client.load_cert_chain(directory / "client.crt", directory / "client.key")
     server = tls.server_context(directory)
@@ -118,20 +118,20 @@ async def _are(site: Site, count: int) -> None:
     await until(look)
 
 
-async def test_a_client_that_behaves_is_served(serve: Serve) -> None:
+async def test_an_honest_client_is_served(serve: Serve) -> None:
     async with serve() as site:
         assert await site.honest() == "hello"
         await _are(site, 0)
 
 
-async def test_a_handshake_that_does_not_end_is_broken_off(serve: Serve) -> None:
+async def test_a_stalled_handshake_is_closed(serve: Serve) -> None:
     async with serve(handshake_seconds=0.1) as site:
         async with asyncio.timeout(20):
             assert await (await site.stalled()).read() == b""
         await _are(site, 0)
 
 
-async def test_where_too_many_handshakes_stall_the_oldest_gives_way_and_clients_get_in(serve: Serve) -> None:
+async def test_at_the_limit_the_oldest_stalled_handshake_gives_way(serve: Serve) -> None:
     async with serve(max_handshakes=5) as site:
         first = [await site.stalled() for _ in range(5)]
         await _are(site, 5)
@@ -144,7 +144,7 @@ async def test_where_too_many_handshakes_stall_the_oldest_gives_way_and_clients_
         assert not first[-1].at_eof()
 
 
-async def test_a_crowd_that_connects_at_once_never_has_more_handshakes_than_allowed(serve: Serve) -> None:
+async def test_many_connections_at_once_never_exceed_the_handshake_limit(serve: Serve) -> None:
     async with serve(max_handshakes=3) as site:
         for _ in range(20):
             await site.stalled()
@@ -152,11 +152,11 @@ async def test_a_crowd_that_connects_at_once_never_has_more_handshakes_than_allo
         assert await site.honest() == "hello"
 
 
-async def test_handshakes_of_the_network_that_has_most_of_them_give_way(
+async def test_the_network_with_the_most_handshakes_gives_way(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     networks = iter(["a"] + ["b"] * 9)
-    monkeypatch.setattr(listener_module, "_network", lambda _: next(networks))
+    monkeypatch.setattr(listener_module, "network_of", lambda _: next(networks))
     async with serve(max_handshakes=3) as site:
         lone, crowd = await site.stalled(), []
         await _are(site, 1)
@@ -180,11 +180,11 @@ async def test_handshakes_of_the_network_that_has_most_of_them_give_way(
         ("fe80::1%eth0", "fe80::2%eth0", True),
     ],
 )
-def test_a_network_is_what_one_holder_has(one: str, other: str, same: bool) -> None:
-    assert (listener_module._network(one) == listener_module._network(other)) is same
+def test_an_ipv4_address_or_half_of_an_ipv6_address_is_one_network(one: str, other: str, same: bool) -> None:
+    assert (listener_module.network_of(one) == listener_module.network_of(other)) is same
 
 
-async def test_what_waits_at_a_stop_is_served_by_who_listens_next(serve: Serve) -> None:
+async def test_waiting_connections_are_served_by_the_next_listener(serve: Serve) -> None:
     async with serve() as site:
         kept = socket.socket(fileno=os.dup(site.listening.fileno()))
         assert await site.honest() == "hello"
@@ -200,7 +200,7 @@ async def test_what_waits_at_a_stop_is_served_by_who_listens_next(serve: Serve) 
         await asyncio.wait([waiting])
 
 
-async def test_handshakes_under_way_are_finished_before_the_end_and_the_rest_broken_off(
+async def test_finish_waits_for_handshakes_and_then_cancels_the_rest(
     serve: Serve,
 ) -> None:
     async with serve() as site:
@@ -222,7 +222,7 @@ async def test_handshakes_under_way_are_finished_before_the_end_and_the_rest_bro
         await _are(site, 0)
 
 
-async def test_without_descriptors_connections_wait_and_the_loop_turns(
+async def test_connections_wait_while_descriptors_have_run_out(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(listener_module, "PAUSE", 0.2)
@@ -236,7 +236,7 @@ async def test_without_descriptors_connections_wait_and_the_loop_turns(
 
     monkeypatch.setattr(socket.socket, "accept", counted)
     async with serve() as site:
-        # The client's own descriptors are there already.
+        # The descriptors of the client itself are open already.
         clients = [socket.socket() for _ in range(2)]
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         highest = max(int(name) for name in os.listdir("/proc/self/fd"))
@@ -252,7 +252,7 @@ async def test_without_descriptors_connections_wait_and_the_loop_turns(
                     each.connect(("127.0.0.1", site.port))
             await asyncio.sleep(0.5)
             assert site.listener.handshakes == 0
-            # Neither given up nor asked for again and again.
+            # The connection is not lost, and the listener does not try all the time.
             assert 1 <= calls < 50
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, limits)
@@ -265,7 +265,7 @@ async def test_without_descriptors_connections_wait_and_the_loop_turns(
         assert await site.honest() == "hello"
 
 
-async def test_what_became_of_one_connection_stops_none_of_the_others(
+async def test_an_accept_error_of_one_connection_does_not_stop_others(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accept = socket.socket.accept
