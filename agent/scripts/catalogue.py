@@ -14,8 +14,8 @@ MAX_LEFT_OUT = 100  # that an answer names
 SCRIPT_NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\.py")
 LOOKS_LIKE_A_SCRIPT = re.compile(r"[^._/][^/]*(/[^._/][^/]*)*\.py", re.DOTALL)
 NAME_RULE = (
-    "cannot be run by this name: names of scripts and of their directories begin with a letter or a digit,"
-    " have only A-Z a-z 0-9 . _ - and together at most 255 characters"
+    "cannot be run: names of scripts have only A-Z a-z 0-9 . _ - and begin with a letter or a digit;"
+    " with its directories, a name has at most 255 characters"
 )
 
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: the first line, and the most bytes of a pointer.

@@ -58,8 +58,6 @@ class Review:
         return name is not None and any(glob.fullmatch(name[1]) for glob in self._branches)
 
     def _judge(self, commit: str) -> Standing:
-        if self._history.commit(commit) != commit:
-            raise _absent(self._history.why_no_commit(commit))
         standing = self._reviewed(commit)
         if standing is None:
             raise _refused(commit, f"is on none of: {self._named()}", self._remedy())
@@ -81,8 +79,12 @@ class Review:
         return None
 
     def _leads_to(self, tips: set[str], commit: str) -> bool:
+        if commit in tips:
+            return True
         key = (commit, sha256("".join(sorted(tips)).encode()).hexdigest())
         if key not in self._known:
+            if self._history.commit(commit) != commit:
+                raise _absent(self._history.why_no_commit(commit))
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
             self._known[key] = self._history.leads_to(tips, commit)

@@ -90,9 +90,12 @@ def configure(scripts: Path | None, port: int | None) -> Done:
             "Run `ml-agent init --scripts REPOSITORY` with a git repository that has a directory scripts/.",
         )
     repository = scripts.expanduser().absolute()
-    if Repository(repository).commit("HEAD") is None:
+    reader = Repository(repository)
+    if reader.commit("HEAD") is None:
         raise AgentError(
-            Problem.CONFIGURATION, f"The repository {repository} has no commit.", "Commit a script to it."
+            Problem.CONFIGURATION,
+            f"The repository {repository} {reader.why_no_head()}.",
+            "Commit a script to it, or check out a branch that has one.",
         )
     text = CONFIGURATION.format(
         repository=json.dumps(str(repository), ensure_ascii=False),  # a JSON string is a TOML string

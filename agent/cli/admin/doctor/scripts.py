@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
 from ....config import Settings
-from ....errors import AgentError
+from ....errors import AgentError, Problem
 from ....host.podman import Podman
 from ....model.withdrawal import Withdrawal
 from ....scripts.layout import shown
@@ -14,6 +14,9 @@ from ....store.store import Store
 from .findings import Finding, Level, declared_secrets, judge, undefined_networks
 
 MAX_LEFT_OUT = 20  # findings of their own
+_SET_DIRECTORY = (
+    "Set scripts.directory to where the scripts are, or check out a commit that has the directory."
+)
 
 
 async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
@@ -26,7 +29,10 @@ async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
     except AgentError as error:
         fields = "; ".join(each.message for each in error.fields if each.message not in error.message)
         seen = f"{error.message} It {fields}." if fields else error.message
-        yield Finding("scripts", Level.FAIL, seen, error.hint or "docs/scripts.md")
+        elsewhere = error.problem is Problem.REF_NOT_FOUND
+        yield Finding(
+            "scripts", Level.FAIL, seen, _SET_DIRECTORY if elsewhere else error.hint or "docs/scripts.md"
+        )
         return
     yield judge(
         "scripts",

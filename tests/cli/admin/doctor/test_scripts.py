@@ -44,7 +44,7 @@ def test_what_is_left_out_is_named_with_the_reason(ready: Run, home: Path) -> No
     assert all(each.remedy for each in left_out)
     bad, named, shared = (each.seen for each in left_out)
     assert bad.startswith("cannot be run: its ml-job block is malformed: descripton")
-    assert named.startswith("cannot be run by this name")
+    assert named.startswith("cannot be run: names of scripts")
     assert shared == "is a link to ../lib/shared: it leads out of the scripts' directory"
     assert nowhere.subject == "network nowhere"
 
