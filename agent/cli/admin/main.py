@@ -11,6 +11,7 @@ from ...config_files import load
 from ...errors import AgentError, Problem
 from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_file
 from ..options import VersionOption, print_version
+from ..streams import give_up_stdout, prepare_streams
 from ..terminal import Screen
 from . import audit, certificates, init, install, invite, issue, prune, secrets, withdraw
 from .doctor import command as doctor
@@ -34,6 +35,7 @@ app.add_typer(certificates.app)
 
 def main() -> None:
     """The `ml-agent` command."""
+    prepare_streams()
     try:
         app()
     except AgentError as error:
@@ -42,6 +44,7 @@ def main() -> None:
     except OSError as error:  # typer has handled a broken pipe
         if (failure := of_file(error)) is None:
             raise
+        give_up_stdout()
         Screen().failure(failure)
         sys.exit(EXIT_FAILURE)
 

@@ -2,17 +2,19 @@
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from ...model.artifact import Artifact, ArtifactManifest
+from ..failure import Failure
 from ..options import JsonOption
 from ..quantities import format_size
 from ..terminal import Column, Screen
 from ..text import visible
-from .download import download, select, target
+from .download import CHUNK_BYTES, download, places_of, select
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
 from .render import warn
@@ -27,6 +29,9 @@ COLUMNS = (
     Column("TYPE"),
     Column("SHA-256", style="dim"),
 )
+
+
+TO_STDOUT = "-"
 
 
 class ListByDefault(TyperGroup):
@@ -64,18 +69,26 @@ async def get_artifacts(
         typer.Argument(metavar="[PATH]...", help="Files or directories to fetch; without any, all."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Where to write them.", show_default="the job's id"
+            "--output",
+            "-o",
+            metavar="PLACE",
+            help="A directory; for one file also its new name, or - for stdout.",
+            show_default="the job's id",
         ),
     ] = None,
 ) -> None:
     """Fetch a job's artifacts. Verifies the size and SHA-256 of each."""
+    if output == TO_STDOUT and screen.person:
+        raise Failure("An artifact is not written to a terminal.", "Name a file, or write `| cat` behind it.")
     job_id = await resolve(api, job)
     manifest = decode(ArtifactManifest, await api.get(f"/jobs/{job_id}/artifacts"))
-    directory = output or Path(job_id)
     artifacts = select(manifest, paths or [])
-    places = [target(directory, artifact.path) for artifact in artifacts]  # all before the first byte
+    if output == TO_STDOUT:
+        await _to_stdout(api, screen, job_id, artifacts)
+        return
+    places = places_of(artifacts, paths or [], output or job_id)  # all before the first byte
     _remark(screen, manifest)
     with _progress(screen) as progress:
         for artifact, place in zip(artifacts, places, strict=True):
@@ -83,6 +96,22 @@ async def get_artifacts(
             await download(api, job_id, artifact, place, progress=partial(progress.advance, task))
     for place in places:
         screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
+
+
+async def _to_stdout(api: Api, screen: Screen, job_id: str, artifacts: list[Artifact]) -> None:
+    """Writes one artifact to stdout, after all of it was fetched and verified."""
+    if len(artifacts) != 1:
+        raise Failure(f"Only one file can be written to stdout, not {len(artifacts)}.", "Name one.")
+    with TemporaryDirectory() as directory:
+        place = Path(directory, "artifact")
+        await download(api, job_id, artifacts[0], place, progress=lambda _: None)
+        _copy_to_stdout(screen, place)
+
+
+def _copy_to_stdout(screen: Screen, place: Path) -> None:
+    with place.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            screen.write(chunk)
 
 
 def artifact_table(screen: Screen, manifest: ArtifactManifest) -> None:

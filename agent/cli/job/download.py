@@ -38,6 +38,18 @@ def _within(path: str, wanted: str) -> bool:
     return path == wanted or path.startswith(f"{wanted}/")
 
 
+def places_of(artifacts: list[Artifact], wanted: list[str], output: str) -> list[Path]:
+    """The file that each artifact is written to: below `output`, or `output` itself.
+
+    It is itself the file if one file was `wanted` by its path, and no directory is there or meant (`out/`).
+    """
+    place = Path(output)
+    one_file = len(artifacts) == 1 and wanted == [artifacts[0].path]
+    if one_file and not place.is_dir() and not output.endswith(("/", "/.", "/..")):
+        return [target(place.parent, place.name)]
+    return [target(place, artifact.path) for artifact in artifacts]
+
+
 def target(directory: Path, path: str) -> Path:
     """The file that an artifact is written to.
 

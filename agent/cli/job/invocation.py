@@ -3,9 +3,7 @@
 import asyncio
 import functools
 import inspect
-import os
 import re
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -14,8 +12,9 @@ import typer
 
 from ...errors import AgentError
 from ...model.base import ID_LENGTH
-from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, Failure, of_error, of_file
+from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error, of_file
 from ..secret_value import readable_by_others
+from ..streams import give_up_stdout
 from ..terminal import Screen
 from .http import Api
 from .profile import Profile, config_directory
@@ -102,14 +101,19 @@ def report(work: Callable[[Screen], Coroutine[Any, Any, int | None]]) -> NoRetur
     except KeyboardInterrupt:
         status = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has enough. Python flushes stdout at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()  # the reader has enough
         status = EXIT_BROKEN_PIPE
     except OSError as error:
         if (told := of_file(error)) is None:
             raise
+        give_up_stdout()
         screen.failure(told)
         status = told.exit_status
+    except UnicodeEncodeError as error:
+        screen.failure(
+            Failure(f"{error.object!a} is no text: half of a character, or bytes that are not UTF-8.")
+        )
+        status = EXIT_REFUSED
     raise typer.Exit(status)
 
 

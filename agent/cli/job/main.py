@@ -1,10 +1,14 @@
 """`ml-job`: submit training jobs to a host's agent, watch them, and fetch their results."""
 
+import sys
 from typing import Annotated
 
 import typer
 
+from ..failure import of_file
 from ..options import VersionOption, print_version
+from ..streams import give_up_stdout, prepare_streams
+from ..terminal import Screen
 from . import artifacts, enrol, host, jobs, logs, renewal, scripts, secrets, submit, top, watch
 from .invocation import Options
 from .profile import DEFAULT_SERVER
@@ -23,7 +27,15 @@ app.add_typer(secrets.app, name="secret", help="Set, list and remove your own se
 
 def main() -> None:
     """The `ml-job` command."""
-    app()
+    prepare_streams()
+    try:
+        app()
+    except OSError as error:  # of what typer writes itself, such as --help; commands report their own
+        if (failure := of_file(error)) is None:
+            raise
+        give_up_stdout()
+        Screen().failure(failure)
+        sys.exit(failure.exit_status)
 
 
 @app.callback(help=HELP)

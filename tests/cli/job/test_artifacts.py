@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ml_job import ML_JOB, ml_job
+from tests.support.ml_job import ML_JOB, at_a_terminal, ml_job
 from tests.support.stand_in_agent import JOB_ID, StandIn
 
 FILES = {"model.joblib": b"\x00" * 600_000, "plots/roc curve #1.png": b"png", "metrics.json": b"{}"}
@@ -41,6 +41,53 @@ def test_only_the_named_files_and_directories_are_fetched(agent: StandIn, tmp_pa
     result = ml_job("artifacts", "get", JOB_ID, "metrics.json", "plots/", "-o", "here")
     assert result.stdout.splitlines() == ["here/plots/roc curve #1.png", "here/metrics.json"]
     assert not (tmp_path / "here" / "model.joblib").exists()
+
+
+def test_one_file_is_written_to_the_name_that_is_given(agent: StandIn, tmp_path: Path) -> None:
+    agent.files = FILES
+    for _ in ("new", "replaced"):
+        result = ml_job("artifacts", "get", JOB_ID, "metrics.json", "-o", "m.json")
+        assert (result.exit_code, result.stdout) == (0, "m.json\n"), result.stderr
+        assert (tmp_path / "m.json").read_bytes() == b"{}"
+    assert ml_job("artifacts", "get", JOB_ID, "plots/roc curve #1.png", "-o", "a/b/c.png").exit_code == 0
+    assert (tmp_path / "a/b/c.png").read_bytes() == b"png"
+
+
+@pytest.mark.parametrize(("output", "made"), [("here", False), ("new/", False), ("here", True)])
+def test_a_directory_stays_one(agent: StandIn, tmp_path: Path, output: str, made: bool) -> None:
+    agent.files = FILES
+    if made:
+        (tmp_path / output).mkdir()
+    wanted = "metrics.json" if made or output.endswith("/") else "plots"
+    assert ml_job("artifacts", "get", JOB_ID, wanted, "-o", output).exit_code == 0
+    assert any(path.is_file() for path in (tmp_path / output).rglob("*"))
+
+
+def test_one_file_is_written_to_stdout_as_it_is(agent: StandIn, tmp_path: Path) -> None:
+    agent.files = {"model.joblib": bytes(range(256)) * 3000, "other": b""}
+    result = ml_job("artifacts", "get", JOB_ID, "model.joblib", "-o", "-")
+    assert (result.exit_code, result.stdout_bytes) == (0, agent.files["model.joblib"])
+    assert not (tmp_path / "-").exists()
+
+
+def test_several_files_are_not_written_to_stdout(agent: StandIn) -> None:
+    agent.files = FILES
+    result = ml_job("artifacts", "get", JOB_ID, "-o", "-")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Only one file can be written to stdout, not 3." in result.stderr
+
+
+def test_a_damaged_file_does_not_reach_stdout(agent: StandIn) -> None:
+    agent.files = FILES
+    agent.manifest_changes = {"sha256": "0" * 64}
+    result = ml_job("artifacts", "get", JOB_ID, "metrics.json", "-o", "-")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_no_artifact_is_written_to_a_terminal(agent: StandIn) -> None:
+    agent.files = FILES
+    shown = at_a_terminal("artifacts", "get", JOB_ID, "metrics.json", "-o", "-")
+    assert "An artifact is not written to a terminal." in shown
 
 
 def test_an_output_that_is_a_file_is_refused(agent: StandIn, tmp_path: Path) -> None:
