@@ -28,7 +28,10 @@ def prepare_streams() -> None:
 
 
 def give_up_stdout() -> None:
-    """Discards what stdout still holds: Python flushes it at exit, which must not fail again."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+    """Discards what stdout holds and cannot take: Python flushes it at exit, which must not fail again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -39,6 +39,9 @@ SENSIBLE = {
 }
 CONDITIONS = ("stdin", "stdout", "stderr", "full", "open")
 
+# Bytes that are no text in UTF-8, as Python passes them on.
+NO_TEXT = [["list", "--owner", "\udcff"], ["scripts", "\udcff"], ["show", "\udcff"], ["\udcff"]]
+
 # What follows the words of a command; none, and its own usage, where a command is not here.
 JOB_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("submit",): ["träin.py", "-p", "depth=ü"],
@@ -70,7 +73,7 @@ def lines_of(program: str, arguments: dict[tuple[str, ...], list[str]]) -> list[
     names = command_names(program)
     assert set(arguments) <= set(names)
     given = [[*name, *arguments.get(name, [])] for name in names]
-    return [*given, *([*name, "--help"] for name in names), [], ["--help"], ["--nö"], ["nö"]]
+    return [*given, *([*name, "--help"] for name in names), [], ["--help"], ["--nö"], ["nö"], *NO_TEXT]
 
 
 def check(program: str, stream: str, lines: Sequence[list[str]]) -> None:
