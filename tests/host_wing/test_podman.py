@@ -132,6 +132,8 @@ async def test_a_users_own_secret_goes_before_the_shared_one(client: Podman) -> 
     await client.set_secret("snowflake", "alice", b"own")
     assert await client.secret_for("snowflake", "alice") == "ml-agent.snowflake.alice"
     assert await client.secret_for("snowflake", "bob") == "ml-agent.snowflake"
+    assert await client.secret_for("snowflake", "alice", shared=False) == "ml-agent.snowflake.alice"
+    assert await client.secret_for("snowflake", "bob", shared=False) is None
 
 
 async def test_a_value_is_sent_as_the_body_byte_for_byte(client: Podman, stand_in: StandInPodman) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.model.ref import is_object_id, is_ref_name
+from agent.scripts.catalogue import MAX_LEFT_OUT
 from agent.scripts.git import Repository
 from agent.scripts.snapshots import Snapshots
 from tests.support.git_repository import IDENTITY, git
@@ -72,6 +74,33 @@ def test_a_ref_of_any_name_is_the_one_that_has_it_or_none(repository: Path) -> N
     assert found["main"] == found["HEAD"] == head
     for text, commit in found.items():
         assert commit in (None, other if text in branches else head), text
+        if text in branches and is_ref_name(text) and not is_object_id(text):  # which is an id first
+            assert commit == other, text
+        if commit is None:
+            assert reader.why_no_commit(text)
+
+
+async def test_a_link_to_any_place_stays_in_the_snapshot_or_is_left_out(
+    repository: Path, tmp_path: Path
+) -> None:
+    places = [
+        data for text in VALUES if (data := text.encode("utf-8", "surrogatepass")) and b"\0" not in data
+    ]
+    names = [f"{number:04}.py".encode() for number in range(len(places))]
+    blobs = [git(repository, "hash-object", "-w", "--stdin", stdin=place) for place in places]
+    entries = b"".join(
+        f"120000 blob {blob}\t".encode() + name + b"\0" for blob, name in zip(blobs, names, strict=True)
+    )
+    scripts = git(repository, "mktree", "-z", stdin=entries)
+    tree = git(repository, "mktree", stdin=f"040000 tree {scripts}\tscripts\n".encode())
+    commit = git(repository, "commit-tree", "-m", "hostile", tree)
+    snapshots = Snapshots(repository, "scripts", tmp_path / "snapshots")
+    snapshot = await snapshots.tree(commit)
+    assert list(snapshot.iterdir()) == []
+    left_out = (await snapshots.catalogue(commit)).left_out
+    assert len(left_out) == MAX_LEFT_OUT
+    assert all(each.reason.startswith("is a link to ") and each.reason.isprintable() for each in left_out)
+    assert len(await snapshots.left_out(commit)) == len(places)
 
 
 def made(repository: Path, name: str, commit: str) -> bool:
