@@ -163,7 +163,7 @@ def test_a_cancelled_job_cannot_be_retried(agent: StandIn) -> None:
     assert agent.requests == []
 
 
-@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1m1h", "1.5h"])
+@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1m1h", "1.5.5h"])
 @pytest.mark.usefixtures("home")
 def test_a_malformed_duration_is_refused(text: str) -> None:
     assert ml_job("submit", "train.py", "--time", text).exit_code == 2
