@@ -1,0 +1,21 @@
+// Keys of the dictionaries that the keychain takes and gives.
+public var kSecAttrApplicationTag: CFString { declared() }
+public var kSecAttrIsExtractable: CFString { declared() }
+public var kSecAttrIsPermanent: CFString { declared() }
+public var kSecAttrKeySizeInBits: CFString { declared() }
+public var kSecAttrKeyType: CFString { declared() }
+public var kSecAttrKeyTypeECSECPrimeRandom: CFString { declared() }
+public var kSecAttrLabel: CFString { declared() }
+public var kSecClass: CFString { declared() }
+public var kSecClassCertificate: CFString { declared() }
+public var kSecClassIdentity: CFString { declared() }
+public var kSecClassKey: CFString { declared() }
+public var kSecImportExportPassphrase: CFString { declared() }
+public var kSecImportItemIdentity: CFString { declared() }
+public var kSecImportItemCertChain: CFString { declared() }
+public var kSecMatchIssuers: CFString { declared() }
+public var kSecMatchLimit: CFString { declared() }
+public var kSecMatchLimitAll: CFString { declared() }
+public var kSecPrivateKeyAttrs: CFString { declared() }
+public var kSecReturnRef: CFString { declared() }
+public var kSecValueRef: CFString { declared() }
