@@ -1,0 +1,187 @@
+import Foundation
+
+public enum DownloadError: Error, Hashable, Sendable {
+    /// What arrived is not what the manifest says.
+    case damaged(String)
+    /// The path leads outside the folder.
+    case unsafePath(String)
+    case cannotWrite(path: String, reason: String, isDiskFull: Bool)
+}
+
+extension Agent {
+    /// Fetches a file of a job to `destination`, over as many connections as it takes. The file appears, in the place
+    /// of what was there, once its size and SHA-256 are right; what a lost connection left is kept beside it and
+    /// continued, also by a later call.
+    public func download(
+        _ artifact: Artifact, of job: String, to destination: URL, backoff: Backoff = Backoff(), attempts: Int = 20,
+        progress: (@Sendable (Int) -> Void)? = nil
+    ) async throws {
+        let target = "/jobs/\(URLPart.encode(job))/artifacts/\(URLPart.path(artifact.path))"
+        var file = try PartialFile(of: artifact, at: destination)
+        var backoff = backoff
+        var failures = 0
+        while !file.isComplete {
+            let before = file.size
+            do {
+                try await fetch(target, artifact, into: &file, progress: progress)
+            } catch {
+                failures = file.size > before ? 1 : failures + 1
+                if file.size > before { backoff.reset() }
+                guard Self.mayContinue(error), failures < attempts else { throw error }
+                let asked = (error as? Problem)?.retryAfter ?? 0
+                try await Task.sleep(for: .seconds(backoff.delay(atLeast: asked)))
+            }
+        }
+        try file.publish()
+    }
+
+    private static func mayContinue(_ error: any Error) -> Bool {
+        switch error {
+        case let error as TransportError: error.mayPass
+        case let problem as Problem: problem.mayPass
+        default: false
+        }
+    }
+
+    private func fetch(
+        _ target: String, _ artifact: Artifact, into file: inout PartialFile, progress: (@Sendable (Int) -> Void)?
+    ) async throws {
+        var headers = ["If-Match": "\"\(artifact.sha256)\"", "Accept-Encoding": "identity"]
+        if file.size > 0 { headers["Range"] = "bytes=\(file.size)-" }
+        let (response, body) = try await transport.open(HTTPRequest("GET", target, headers: headers, isStream: true))
+        switch response.status {
+        case 206: break
+        case 200: try file.restart()
+        default: throw try await Self.refusal(response, body)
+        }
+        for try await chunk in body {
+            try file.append(chunk)
+            progress?(file.size)
+        }
+        guard file.isComplete else { throw TransportError.lost("the file ended early") }
+    }
+}
+
+/// A file on its way, beside where it will be.
+struct PartialFile {
+    private let artifact: Artifact
+    private let destination: URL
+    private let partial: URL
+    private let handle: FileHandle
+    private var hash = RunningSHA256()
+    private(set) var size = 0
+
+    var isComplete: Bool { size == artifact.size }
+
+    /// Goes on with what an earlier download of the same bytes left.
+    init(of artifact: Artifact, at destination: URL) throws {
+        self.artifact = artifact
+        self.destination = destination
+        // Named after the content, so that only a download of the same bytes continues it.
+        partial = destination.deletingLastPathComponent()
+            .appendingPathComponent(".\(artifact.sha256.prefix(16)).\(destination.lastPathComponent).part")
+        let files = FileManager.default
+        do {
+            try files.createDirectory(
+                at: destination.deletingLastPathComponent(), withIntermediateDirectories: true)
+            if !files.fileExists(atPath: partial.path) {
+                try Data().write(to: partial, options: .withoutOverwriting)
+            }
+            handle = try FileHandle(forUpdating: partial)
+            try rehash()
+        } catch {
+            throw DownloadError.writing(partial, error)
+        }
+    }
+
+    private mutating func rehash() throws {
+        while let chunk = try handle.read(upToCount: 1 << 20), !chunk.isEmpty {
+            hash.update(chunk)
+            size += chunk.count
+        }
+        if size > artifact.size { try restart() }
+    }
+
+    mutating func restart() throws {
+        do {
+            try handle.truncate(atOffset: 0)
+        } catch {
+            throw DownloadError.writing(partial, error)
+        }
+        (size, hash) = (0, RunningSHA256())
+    }
+
+    mutating func append(_ chunk: Data) throws {
+        guard size + chunk.count <= artifact.size else {
+            try? FileManager.default.removeItem(at: partial)
+            throw DownloadError.damaged("\(artifact.path) is longer than the \(artifact.size) bytes of its manifest")
+        }
+        do {
+            try handle.write(contentsOf: chunk)
+        } catch {
+            throw DownloadError.writing(partial, error)
+        }
+        hash.update(chunk)
+        size += chunk.count
+    }
+
+    /// Raises `DownloadError.damaged`, after which nothing is left, or puts the file in its place.
+    mutating func publish() throws {
+        guard hash.finish() == artifact.sha256 else {
+            try? FileManager.default.removeItem(at: partial)
+            throw DownloadError.damaged("\(artifact.path) has another SHA-256 than its manifest says")
+        }
+        do {
+            try handle.synchronize()
+            try handle.close()
+            // rename(2) replaces what was there as a whole.
+            guard rename(partial.path, destination.path) == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
+        } catch {
+            throw DownloadError.writing(destination, error)
+        }
+    }
+}
+
+extension DownloadError {
+    /// What a failed write to `url` means.
+    static func writing(_ url: URL, _ error: any Error) -> DownloadError {
+        let cause = error as NSError
+        let root = cause.userInfo[NSUnderlyingErrorKey] as? NSError ?? cause
+        let isFull =
+            (root.domain == NSPOSIXErrorDomain && (root.code == Int(ENOSPC) || root.code == Int(EDQUOT)))
+            || (cause.domain == NSCocoaErrorDomain && cause.code == CocoaError.fileWriteOutOfSpace.rawValue)
+        return .cannotWrite(path: url.path, reason: cause.localizedDescription, isDiskFull: isFull)
+    }
+}
+
+extension Artifact {
+    /// Where the file belongs below `folder`. Raises `DownloadError.unsafePath` where that would be elsewhere.
+    public func destination(in folder: URL) throws -> URL {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        let isSafe = !parts.isEmpty && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." && !$0.contains("\0") }
+        guard isSafe else { throw DownloadError.unsafePath(path) }
+        return parts.reduce(folder) { $0.appendingPathComponent(String($1)) }
+    }
+}
+
+extension Agent {
+    /// Writes a job's output so far to `file`, which appears once it is whole.
+    public func saveLog(of job: String, to file: URL) async throws {
+        let partial = file.deletingLastPathComponent().appendingPathComponent(".\(file.lastPathComponent).part")
+        defer { try? FileManager.default.removeItem(at: partial) }
+        let stream = try await plainLog(job)
+        do {
+            try Data().write(to: partial)
+            let handle = try FileHandle(forWritingTo: partial)
+            defer { try? handle.close() }
+            for try await chunk in stream { try handle.write(contentsOf: chunk) }
+            guard rename(partial.path, file.path) == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
+        } catch let error as TransportError {
+            throw error
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            throw DownloadError.writing(file, error)
+        }
+    }
+}

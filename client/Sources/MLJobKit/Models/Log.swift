@@ -1,0 +1,60 @@
+import Foundation
+
+/// Who wrote a line: the job's own processes, or systemd and Podman about them.
+public struct LogSource: OpenString {
+    public let rawValue: String
+    public init(rawValue: String) { self.rawValue = rawValue }
+
+    public static let job = LogSource(rawValue: "job")
+    public static let system = LogSource(rawValue: "system")
+}
+
+/// One line of a job's log, numbered from 1.
+public struct LogLine: Codable, Hashable, Sendable {
+    public let number: Int
+    public let time: Date
+    public let source: LogSource
+    public let text: String
+    /// The next line goes on with this one, which journald has cut.
+    public let continued: Bool
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case number, time, source, text, continued
+    }
+
+    public init(number: Int, time: Date, source: LogSource = .job, text: String, continued: Bool = false) {
+        self.number = number
+        self.time = time
+        self.source = source
+        self.text = text
+        self.continued = continued
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            number: try members.decode(Int.self, forKey: .number),
+            time: try members.decode(Date.self, forKey: .time),
+            source: try members.decode(LogSource.self, forKey: .source),
+            text: try members.decode(String.self, forKey: .text),
+            continued: try members.value(.continued, or: false)
+        )
+    }
+}
+
+/// Lines that were printed after line `after` and are lost; `count` of them where that is known.
+public struct LogGap: Codable, Hashable, Sendable {
+    public let after: Int
+    public let count: Int?
+    public let time: Date
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case after, count, time
+    }
+
+    public init(after: Int, count: Int? = nil, time: Date) {
+        self.after = after
+        self.count = count
+        self.time = time
+    }
+}
