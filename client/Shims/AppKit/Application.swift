@@ -1,3 +1,6 @@
+// The names are Apple's.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
+
 // What AppKit declares, as far as the app uses it: signatures without anything behind them.
 @_exported import FoundationGaps
 

@@ -1,9 +1,13 @@
+// The names are Apple's.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
+
 // The table that shows a log of a million lines.
 @MainActor
 open class NSView: NSResponder {
     public init(frame frameRect: NSRect) { super.init() }
     open func setAccessibilityLabel(_ accessibilityLabel: String?) {}
     open var identifier: NSUserInterfaceItemIdentifier?
+    open func scroll(_ point: NSPoint) {}
     open var bounds: NSRect {
         get { declared() }
         set {}
@@ -63,6 +67,9 @@ open class NSScrollView: NSView {
         set {}
     }
     open var documentVisibleRect: NSRect { declared() }
+}
+extension NSScrollView {
+    public class var didLiveScrollNotification: NSNotification.Name { declared() }
 }
 
 @MainActor
@@ -205,6 +212,7 @@ extension NSAttributedString.Key {
     public static let foregroundColor: NSAttributedString.Key = declared()
     public static let backgroundColor: NSAttributedString.Key = declared()
     public static let underlineStyle: NSAttributedString.Key = declared()
+    public static let strikethroughStyle: NSAttributedString.Key = declared()
 }
 public struct NSUnderlineStyle: OptionSet, Sendable {
     public let rawValue: Int

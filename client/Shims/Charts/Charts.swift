@@ -130,8 +130,10 @@ extension ChartContent {
 public struct Chart<Content>: View where Content: ChartContent {
     public init(@ChartContentBuilder content: () -> Content) {}
     public init<Data, C>(_ data: Data, @ChartContentBuilder content: @escaping (Data.Element) -> C)
-    where Content == ForEach<Data, Data.Element.ID, C>, Data: RandomAccessCollection, C: ChartContent,
-        Data.Element: Identifiable {}
+    where
+        Content == ForEach<Data, Data.Element.ID, C>, Data: RandomAccessCollection, C: ChartContent,
+        Data.Element: Identifiable
+    {}
     public typealias Body = Never
     public var body: Never { return declared() }
 }

@@ -23,6 +23,7 @@ extension Never: TransferRepresentation {
 
 @resultBuilder
 public struct TransferRepresentationBuilder<Item> where Item: Transferable {
+    public static func buildExpression<R>(_ content: R) -> R where Item == R.Item, R: TransferRepresentation { content }
     public static func buildBlock<Content>(
         _ content: Content
     ) -> Content where Item == Content.Item, Content: TransferRepresentation {

@@ -21,3 +21,8 @@ public enum CGLineJoin: Int32, Sendable {
     case round = 1
     case bevel = 2
 }
+
+extension URL {
+    public static var applicationSupportDirectory: URL { fatalError() }
+    public static var cachesDirectory: URL { fatalError() }
+}

@@ -1,34 +1,40 @@
+// The names are Apple's.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
+
 // What Security declares, as far as the app uses it: signatures without anything behind them. On Linux there is no
-// Core Foundation: its types are those of Foundation.
+// Core Foundation: the types that `as` bridges on a Mac are the same type here.
 @_exported import FoundationGaps
 import FoundationNetworking
 
 public typealias OSStatus = Int32
 public typealias CFTypeRef = AnyObject
-public typealias CFString = NSString
-public typealias CFData = NSData
-public typealias CFArray = NSArray
-public typealias CFDictionary = NSDictionary
+public typealias CFTypeID = UInt
+public typealias CFString = String
+public typealias CFData = Data
+public typealias CFArray = [Any]
+public typealias CFDictionary = [String: Any]
 public final class CFError: Error {}
 
-public final class SecIdentity: @unchecked Sendable {}
-public final class SecCertificate: @unchecked Sendable {}
-public final class SecKey: @unchecked Sendable {}
-public final class SecTrust: @unchecked Sendable {}
-public final class SecPolicy: @unchecked Sendable {}
+public final class SecIdentity {}
+public final class SecCertificate {}
+public final class SecKey {}
+public final class SecTrust {}
 
-public struct SecKeyAlgorithm: Hashable, RawRepresentable, @unchecked Sendable {
+public struct SecKeyAlgorithm: Hashable, RawRepresentable, Sendable {
     public let rawValue: CFString
     public init(rawValue: CFString) { self.rawValue = rawValue }
     public static let ecdsaSignatureMessageX962SHA256: SecKeyAlgorithm = declared()
 }
 
-public var errSecSuccess: OSStatus { 0 }
-public var errSecItemNotFound: OSStatus { -25300 }
-public var errSecDuplicateItem: OSStatus { -25299 }
-public var errSecAuthFailed: OSStatus { -25293 }
-public var errSecDecode: OSStatus { -26275 }
-public var errSecPkcs12VerifyFailure: OSStatus { -25264 }
+public var errSecSuccess: OSStatus { declared() }
+public var errSecItemNotFound: OSStatus { declared() }
+public var errSecDuplicateItem: OSStatus { declared() }
+public var errSecAuthFailed: OSStatus { declared() }
+public var errSecHostNameMismatch: OSStatus { declared() }
+public var errSecCertificateExpired: OSStatus { declared() }
+public var errSecCertificateNotValidYet: OSStatus { declared() }
+public var errSecDecode: OSStatus { declared() }
+public var errSecPkcs12VerifyFailure: OSStatus { declared() }
 
 public func SecPKCS12Import(
     _ pkcs12_data: CFData, _ options: CFDictionary, _ items: UnsafeMutablePointer<CFArray?>
@@ -84,6 +90,29 @@ public func SecCopyErrorMessageString(_ status: OSStatus, _ reserved: UnsafeMuta
 }
 
 public final class CFAllocator {}
+public func CFGetTypeID(_ cf: CFTypeRef!) -> CFTypeID { declared() }
+public func CFErrorGetCode(_ err: CFError!) -> Int { declared() }
+public func SecIdentityGetTypeID() -> CFTypeID { declared() }
+public func SecCertificateGetTypeID() -> CFTypeID { declared() }
+public func SecIdentityCopyPrivateKey(
+    _ identityRef: SecIdentity, _ privateKeyRef: UnsafeMutablePointer<SecKey?>
+) -> OSStatus {
+    declared()
+}
+
+extension URLProtectionSpace {
+    public var serverTrust: SecTrust? { declared() }
+}
+extension URLCredential {
+    public convenience init(
+        identity: SecIdentity, certificates certArray: [Any]?, persistence: URLCredential.Persistence
+    ) {
+        self.init(user: "", password: "", persistence: .none)
+    }
+    public convenience init(trust: SecTrust) { self.init(user: "", password: "", persistence: .none) }
+}
+public let NSURLAuthenticationMethodClientCertificate: String = declared()
+public let NSURLAuthenticationMethodServerTrust: String = declared()
 
 /// Nothing here runs: the module exists for the type checker.
 func declared<T>(_ name: StaticString = #function) -> T {

@@ -20,7 +20,9 @@ public struct AccessibilityTraits: Sendable {
 }
 
 extension View {
-    public func accessibilityLabel(_ labelKey: LocalizedStringKey) -> ModifiedContent<Self, AccessibilityAttachmentModifier> {
+    public func accessibilityLabel(_ labelKey: LocalizedStringKey) -> ModifiedContent<
+        Self, AccessibilityAttachmentModifier
+    > {
         declared()
     }
     public func accessibilityLabel(_ label: Text) -> ModifiedContent<Self, AccessibilityAttachmentModifier> {
@@ -32,7 +34,9 @@ extension View {
     ) -> ModifiedContent<Self, AccessibilityAttachmentModifier> where S: StringProtocol {
         declared()
     }
-    public func accessibilityValue(_ valueKey: LocalizedStringKey) -> ModifiedContent<Self, AccessibilityAttachmentModifier> {
+    public func accessibilityValue(_ valueKey: LocalizedStringKey) -> ModifiedContent<
+        Self, AccessibilityAttachmentModifier
+    > {
         declared()
     }
     @_disfavoredOverload
@@ -41,7 +45,9 @@ extension View {
     ) -> ModifiedContent<Self, AccessibilityAttachmentModifier> where S: StringProtocol {
         declared()
     }
-    public func accessibilityHint(_ hintKey: LocalizedStringKey) -> ModifiedContent<Self, AccessibilityAttachmentModifier> {
+    public func accessibilityHint(_ hintKey: LocalizedStringKey) -> ModifiedContent<
+        Self, AccessibilityAttachmentModifier
+    > {
         declared()
     }
     public func accessibilityHidden(_ hidden: Bool) -> ModifiedContent<Self, AccessibilityAttachmentModifier> {

@@ -39,7 +39,7 @@ extension ForEach where Content: View {
         Data == LazyMapSequence<C.Indices, (C.Index, ID)>, C: MutableCollection, C: RandomAccessCollection,
         C.Index: Hashable
     {
-        declared()
+        self.init(data: declared(), content: { _ in declared() })
     }
 }
 extension ForEach where Content: View {
@@ -48,7 +48,7 @@ extension ForEach where Content: View {
         Data == LazyMapSequence<C.Indices, (C.Index, ID)>, ID == C.Element.ID, C: MutableCollection,
         C: RandomAccessCollection, C.Element: Identifiable, C.Index: Hashable
     {
-        declared()
+        self.init(data: declared(), content: { _ in declared() })
     }
 }
 

@@ -92,6 +92,14 @@ public struct GridRow<Content>: _PrimitiveView where Content: View {
     public init(alignment: VerticalAlignment? = nil, @ViewBuilder content: () -> Content) {}
 }
 
+public struct HSplitView<Content>: _PrimitiveView where Content: View {
+    public init(@ViewBuilder content: () -> Content) {}
+}
+
+public struct VSplitView<Content>: _PrimitiveView where Content: View {
+    public init(@ViewBuilder content: () -> Content) {}
+}
+
 public struct Spacer {
     public init(minLength: CGFloat? = nil) {}
 }

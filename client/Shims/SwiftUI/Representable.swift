@@ -11,7 +11,7 @@ public protocol NSViewRepresentable: View where Self.Body == Never {
     typealias Context = NSViewRepresentableContext<Self>
 }
 extension NSViewRepresentable where Self.Coordinator == () {
-    public func makeCoordinator() -> Self.Coordinator {}
+    public func makeCoordinator() -> Self.Coordinator { declared() }
 }
 extension NSViewRepresentable {
     public var body: Never { return declared() }

@@ -77,7 +77,9 @@ extension Scene {
     public func defaultSize(width: CGFloat, height: CGFloat) -> some Scene { self }
     public func windowToolbarStyle<S>(_ style: S) -> some Scene where S: WindowToolbarStyle { self }
     public func menuBarExtraStyle<S>(_ style: S) -> some Scene where S: MenuBarExtraStyle { self }
-    public func commands<Content>(@CommandsBuilder content: () -> Content) -> some Scene where Content: Commands { self }
+    public func commands<Content>(@CommandsBuilder content: () -> Content) -> some Scene where Content: Commands {
+        self
+    }
     public func keyboardShortcut(
         _ key: KeyEquivalent, modifiers: EventModifiers = .command,
         localization: KeyboardShortcut.Localization = .automatic

@@ -66,11 +66,14 @@ extension Binding: RandomAccessCollection where Value: MutableCollection, Value:
 @dynamicMemberLookup @propertyWrapper
 public struct Bindable<Value> {
     let unused: Nothing
+    init(unused: Nothing) { self.unused = unused }
     public var wrappedValue: Value {
         get { declared() }
         set {}
     }
     public var projectedValue: Bindable<Value> { self }
+    @available(*, unavailable, message: "The wrapped value must be an object that conforms to Observable")
+    public init(wrappedValue: Value) { self.init(unused: declared()) }
 }
 extension Bindable where Value: AnyObject {
     public subscript<Subject>(
@@ -114,10 +117,18 @@ public struct AppStorage<Value>: DynamicProperty {
     public var projectedValue: Binding<Value> { declared() }
 }
 extension AppStorage {
-    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Bool { self.init(unused: declared()) }
-    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Int { self.init(unused: declared()) }
-    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Double { self.init(unused: declared()) }
-    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == String { self.init(unused: declared()) }
+    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Bool {
+        self.init(unused: declared())
+    }
+    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Int {
+        self.init(unused: declared())
+    }
+    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == Double {
+        self.init(unused: declared())
+    }
+    public init(wrappedValue: Value, _ key: String, store: UserDefaults? = nil) where Value == String {
+        self.init(unused: declared())
+    }
     public init(
         wrappedValue: Value, _ key: String, store: UserDefaults? = nil
     ) where Value: RawRepresentable, Value.RawValue == String { self.init(unused: declared()) }

@@ -1,3 +1,6 @@
+// The names are Apple's.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
+
 // Colours and materials.
 public protocol ShapeStyle: Sendable {}
 

@@ -21,7 +21,8 @@ where RowValue: Identifiable, Sort: SortComparator, Content: View, Label: View {
 }
 extension TableColumn where RowValue == Sort.Compared, Label == Text {
     public init(
-        _ titleKey: LocalizedStringKey, sortUsing comparator: Sort, @ViewBuilder content: @escaping (RowValue) -> Content
+        _ titleKey: LocalizedStringKey, sortUsing comparator: Sort,
+        @ViewBuilder content: @escaping (RowValue) -> Content
     ) {}
 }
 extension TableColumn where Sort == Never, Label == Text {
@@ -31,7 +32,8 @@ extension TableColumn where Sort == Never, Label == Text {
 }
 extension TableColumn where Sort == KeyPathComparator<RowValue>, Label == Text {
     public init<V>(
-        _ titleKey: LocalizedStringKey, value: KeyPath<RowValue, V>, @ViewBuilder content: @escaping (RowValue) -> Content
+        _ titleKey: LocalizedStringKey, value: KeyPath<RowValue, V>,
+        @ViewBuilder content: @escaping (RowValue) -> Content
     ) where V: Comparable {}
     public init(
         _ titleKey: LocalizedStringKey, value: KeyPath<RowValue, String>,
@@ -89,7 +91,8 @@ extension Never: TableRowContent {
     public var tableRowBody: Never { declared() }
 }
 
-public struct TableForEachContent<Data>: TableRowContent where Data: RandomAccessCollection, Data.Element: Identifiable {
+public struct TableForEachContent<Data>: TableRowContent
+where Data: RandomAccessCollection, Data.Element: Identifiable {
     public typealias TableRowValue = Data.Element
     public typealias TableRowBody = Never
     public var tableRowBody: Never { declared() }

@@ -22,7 +22,9 @@ extension Double: _FormatSpecifiable {}
 public struct Text: Equatable, Sendable {
     public init(verbatim content: String) {}
     public init<S>(_ content: S) where S: StringProtocol {}
-    public init(_ key: LocalizedStringKey, tableName: String? = nil, bundle: Bundle? = nil, comment: StaticString? = nil) {}
+    public init(
+        _ key: LocalizedStringKey, tableName: String? = nil, bundle: Bundle? = nil, comment: StaticString? = nil
+    ) {}
     public init(_ attributedContent: AttributedString) {}
     public init<F>(_ input: F.FormatInput, format: F)
     where F: FormatStyle, F.FormatInput: Equatable, F.FormatOutput == String {}

@@ -1,3 +1,6 @@
+// The names are Apple's.
+// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
+
 // A window's toolbar.
 @MainActor @preconcurrency
 public protocol ToolbarContent {

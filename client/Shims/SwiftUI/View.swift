@@ -44,7 +44,7 @@ extension _ConditionalContent: View where TrueContent: View, FalseContent: View 
 @resultBuilder
 public struct ViewBuilder {
     public static func buildExpression<Content>(_ content: Content) -> Content where Content: View { content }
-    public static func buildBlock() -> EmptyView { EmptyView() }
+    public static func buildBlock() -> EmptyView { declared() }
     public static func buildBlock<Content>(_ content: Content) -> Content where Content: View { content }
     public static func buildIf<Content>(_ content: Content?) -> Content? where Content: View { content }
     public static func buildEither<TrueContent, FalseContent>(
@@ -58,7 +58,7 @@ public struct ViewBuilder {
         declared()
     }
     public static func buildLimitedAvailability<Content>(_ content: Content) -> AnyView where Content: View {
-        AnyView(content)
+        declared()
     }
 }
 

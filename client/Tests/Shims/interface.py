@@ -162,7 +162,9 @@ def normal(head: str) -> str:
     text = ATTRIBUTES.sub("", text)
     text = MODIFIERS.sub("", text).replace("@_functionBuilder", "@resultBuilder")
     text = re.sub(r"\s*{ get set }$", "", text)
-    text = re.sub(r"(?<![@\w.])(\w+) (\w+)(?=: )", lambda m: m.group(0) if m.group(1) in KEYWORDS else m.group(1), text)
+    text = re.sub(
+        r"(?<![@\w.])(\w+) (\w+)(?=: )", lambda m: m.group(0) if m.group(1) in KEYWORDS else m.group(1), text
+    )
     text = re.sub(r"(func (?:[=<+]+) )\(\w+: (.+), \w+: (.+)\)", r"\1(\2, \3)", text)
     text = _defaults(text).replace("-> ()", "-> Void")
     text, _, where = text.partition(" where ")

@@ -1,0 +1,55 @@
+import MLJobKit
+import SwiftUI
+
+/// The menu bar's own entries.
+struct AppCommands: Commands {
+    let app: AppModel
+
+    var body: some Commands {
+        CommandGroup(replacing: .newItem) {
+            Button("New Job…") { app.compose() }
+                .keyboardShortcut("n")
+                .disabled(app.host == nil)
+            Button("Connect to a Host…") { app.connect() }
+                .keyboardShortcut("k")
+        }
+        CommandGroup(before: .sidebar) {
+            ForEach(Array(Place.all.enumerated()), id: \.element) { number, place in
+                Button(place.title) { app.place = place }
+                    .keyboardShortcut(KeyEquivalent(Character("\(number + 1)")))
+            }
+            Divider()
+        }
+        CommandMenu("Job") { JobCommandMenu(app: app) }
+    }
+}
+
+/// What can be done to the selected job.
+struct JobCommandMenu: View {
+    let app: AppModel
+
+    var body: some View {
+        let job = app.job
+        Button("Run Again…") { act(.rerun) }
+            .keyboardShortcut("r", modifiers: [.command, .shift])
+            .disabled(job == nil)
+        Button("Cancel Job") { act(.cancel) }
+            .keyboardShortcut(".")
+            .disabled(job.map { $0.status.isFinal || $0.cancelRequested } ?? true)
+        Button(job?.pinned == true ? "Unpin" : "Pin") { act(job?.pinned == true ? .unpin : .pin) }
+            .keyboardShortcut("p", modifiers: [.command, .shift])
+            .disabled(job == nil)
+        Divider()
+        Button("Copy ID") { act(.copyID) }
+            .keyboardShortcut("c", modifiers: [.command, .option])
+            .disabled(job == nil)
+        Button("Copy as Command") { act(.copyCommand) }
+            .keyboardShortcut("c", modifiers: [.command, .shift])
+            .disabled(job == nil)
+    }
+
+    private func act(_ action: JobAction) {
+        guard let job = app.job, let host = app.host else { return }
+        Task { await app.act(action, on: job, of: host) }
+    }
+}

@@ -1,0 +1,58 @@
+import Foundation
+import MLJobKit
+
+/// What the sidebar leads to.
+enum Place: Hashable {
+    case jobs(JobFilter)
+    case scripts, secrets, host
+
+    static let all = JobFilter.allCases.map(Place.jobs) + [.scripts, .secrets, .host]
+
+    var title: String {
+        switch self {
+        case .jobs(.all): "All Jobs"
+        case .jobs(.running): "Running"
+        case .jobs(.waiting): "Waiting"
+        case .jobs(.finished): "Finished"
+        case .jobs(.pinned): "Pinned"
+        case .scripts: "Scripts"
+        case .secrets: "Secrets"
+        case .host: "Host"
+        }
+    }
+
+    var symbol: String {
+        switch self {
+        case .jobs(.all): "tray.full"
+        case .jobs(.running): "play.circle"
+        case .jobs(.waiting): "clock"
+        case .jobs(.finished): "checkmark.circle"
+        case .jobs(.pinned): "pin"
+        case .scripts: "doc.text"
+        case .secrets: "key"
+        case .host: "server.rack"
+        }
+    }
+}
+
+/// What comes over the main window.
+enum Sheet: Identifiable {
+    case compose(Script?)
+    case rerun(ScriptForm)
+    /// With what was pasted or opened.
+    case connect(String)
+
+    var id: String {
+        switch self {
+        case .compose: "compose"
+        case .rerun: "rerun"
+        case .connect: "connect"
+        }
+    }
+}
+
+/// A job of one of the hosts, as a window and a notification name it.
+struct JobAddress: Codable, Hashable {
+    let host: HostConfiguration.ID
+    let job: Job.ID
+}

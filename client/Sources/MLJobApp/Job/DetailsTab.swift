@@ -1,0 +1,23 @@
+import MLJobKit
+import SwiftUI
+
+/// Everything that is recorded of a job.
+struct DetailsTab: View {
+    let host: HostSession
+    let detail: JobDetail
+    let job: Job
+
+    var body: some View {
+        Form {
+            TimesSection(job: job)
+            if !job.status.isFinal { UsageSection(detail: detail) }
+            ValuesSection(title: "Hyperparameters", values: job.hyperparameters, empty: "The script's defaults")
+            if !job.labels.isEmpty { ValuesSection(title: "Labels", values: job.labels, empty: "") }
+            LimitsRows(limits: job.limits)
+            if !job.attempts.isEmpty { AttemptsSection(job: job) }
+            ProvenanceSection(job: job)
+            CommandSection(job: job)
+        }
+        .formStyle(.grouped)
+    }
+}

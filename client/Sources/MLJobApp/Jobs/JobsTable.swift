@@ -1,0 +1,40 @@
+import MLJobKit
+import SwiftUI
+
+/// The jobs of one filter, searched and sorted, which change by themselves.
+struct JobsTable: View {
+    @Bindable var list: JobList
+    @Binding var selection: Job.ID?
+    let act: (JobAction, Job) -> Void
+    let open: (Job) -> Void
+
+    var body: some View {
+        let jobs = list.visible
+        Table(jobs, selection: $selection, sortOrder: $list.sortOrder) {
+            TableColumn("Status", value: \.sortableStatus) { StatusLabel(job: $0) }
+                .width(min: 90, ideal: 130)
+            TableColumn("Name", value: \.title) { JobNameCell(job: $0) }
+                .width(min: 120, ideal: 200)
+            TableColumn("Script", value: \.scriptName) { Text($0.scriptName).truncationMode(.middle) }
+                .width(min: 100, ideal: 170)
+            TableColumn("Progress") { ProgressCell(job: $0, progress: list.progress[$0.id]) }
+                .width(min: 60, ideal: 110)
+            TableColumn("Metric") { MetricCell(job: $0, list: list) }
+                .width(min: 50, ideal: 90)
+            TableColumn("Owner", value: \.owner)
+                .width(min: 50, ideal: 80)
+            TableColumn("Created", value: \.createdAt) { DateCell(date: $0.createdAt) }
+                .width(min: 80, ideal: 120)
+            TableColumn("Duration") { DurationCell(job: $0) }
+                .width(min: 60, ideal: 80)
+        }
+        .tableStyle(.inset)
+        .contextMenu(forSelectionType: Job.ID.self) { ids in
+            if let job = ids.first.flatMap({ list.jobs[$0] }) { JobMenu(job: job, act: act) }
+        } primaryAction: { ids in
+            if let job = ids.first.flatMap({ list.jobs[$0] }) { open(job) }
+        }
+        .overlay { if jobs.isEmpty { JobsEmptyView(list: list) } }
+        .accessibilityLabel("Jobs")
+    }
+}

@@ -1,0 +1,29 @@
+import MLJobKit
+import SwiftUI
+
+/// How far a running job said it was.
+struct ProgressCell: View {
+    let job: Job
+    let progress: MLJobKit.Progress?
+
+    var body: some View {
+        if let progress, job.status.isRunning {
+            ProgressView(value: progress.fraction)
+                .progressViewStyle(.linear)
+                .controlSize(.small)
+                .help(words(progress))
+                .accessibilityLabel("Progress")
+                .accessibilityValue(words(progress))
+        } else if job.status.isRunning {
+            ProgressView()
+                .progressViewStyle(.linear)
+                .controlSize(.small)
+                .accessibilityLabel("Running, progress unknown")
+        }
+    }
+
+    private func words(_ progress: MLJobKit.Progress) -> String {
+        let share = progress.fraction.formatted(.percent.precision(.fractionLength(0)))
+        return "\(share), \(progress.done.formatted()) of \(progress.total.formatted())"
+    }
+}

@@ -1,0 +1,40 @@
+import MLJobKit
+import SwiftUI
+
+/// What a person must know of the host while its jobs are shown: that they may be out of date, or that the certificate
+/// will end.
+struct HostBanner: View {
+    let host: HostSession
+
+    var body: some View {
+        if let trouble = host.connection.trouble, !host.jobs.jobs.isEmpty {
+            Banner(trouble: trouble, action: isRefused ? "Try Again" : nil) { host.restart() }
+        } else if let trouble = host.renewalTrouble {
+            Banner(trouble: trouble, action: "Renew Now") { Task { await host.renew() } }
+        }
+    }
+
+    private var isRefused: Bool { if case .refused = host.connection { true } else { false } }
+}
+
+/// A line of trouble above a view that still shows what it knows.
+struct Banner: View {
+    let trouble: Trouble
+    let action: LocalizedStringKey?
+    let act: () -> Void
+
+    var body: some View {
+        HStack(spacing: 8) {
+            Image(systemName: trouble.symbol).foregroundStyle(.orange)
+            Text(trouble.title).bold()
+            Text(trouble.advice).foregroundStyle(.secondary)
+            Spacer()
+            if let action { Button(action, action: act) }
+        }
+        .lineLimit(1)
+        .help(trouble.sentences)
+        .padding(8)
+        .background(.bar)
+        .accessibilityElement(children: .combine)
+    }
+}

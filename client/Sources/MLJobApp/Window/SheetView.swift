@@ -1,0 +1,19 @@
+import MLJobKit
+import SwiftUI
+
+/// The sheet that the app's model asks for.
+struct SheetView: View {
+    let sheet: Sheet
+    @Environment(AppModel.self) private var app
+
+    var body: some View {
+        switch sheet {
+        case .compose(let script):
+            if let host = app.host { ComposeSheet(host: host, script: script) }
+        case .rerun(let form):
+            if let host = app.host { FormSheet(host: host, form: form) }
+        case .connect(let text):
+            ConnectSheet(hosts: app.hosts, text: text)
+        }
+    }
+}
