@@ -1,6 +1,3 @@
-// The names are Apple's.
-// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
-
 // What AppKit declares, as far as the app uses it: signatures without anything behind them.
 @_exported import FoundationGaps
 
@@ -14,12 +11,6 @@ open class NSApplication: NSResponder {
     open class var shared: NSApplication { declared() }
     open func terminate(_ sender: Any?) {}
     open func activate(ignoringOtherApps flag: Bool) {}
-    open func setActivationPolicy(_ activationPolicy: NSApplication.ActivationPolicy) -> Bool { declared() }
-    public enum ActivationPolicy: Int, Sendable {
-        case regular = 0
-        case accessory = 1
-        case prohibited = 2
-    }
 }
 
 @MainActor
@@ -36,8 +27,6 @@ extension NSApplicationDelegate {
 open class NSWorkspace: NSObject {
     open class var shared: NSWorkspace { declared() }
     open var notificationCenter: NotificationCenter { declared() }
-    open func activateFileViewerSelecting(_ fileURLs: [URL]) {}
-    open func open(_ url: URL) -> Bool { declared() }
     public class var didWakeNotification: NSNotification.Name { declared() }
     public class var willSleepNotification: NSNotification.Name { declared() }
 }
@@ -53,7 +42,6 @@ open class NSPasteboard: NSObject {
     open func clearContents() -> Int { declared() }
     @discardableResult
     open func setString(_ string: String, forType dataType: NSPasteboard.PasteboardType) -> Bool { declared() }
-    open func string(forType dataType: NSPasteboard.PasteboardType) -> String? { declared() }
 }
 
 @MainActor
@@ -96,7 +84,6 @@ extension NSApplication {
         public let rawValue: Int
         public init(rawValue: Int) { self.rawValue = rawValue }
         nonisolated public static let OK: NSApplication.ModalResponse = declared()
-        nonisolated public static let cancel: NSApplication.ModalResponse = declared()
     }
 }
 

@@ -1,6 +1,3 @@
-// The names are Apple's.
-// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
-
 // The table that shows a log of a million lines.
 @MainActor
 open class NSView: NSResponder {
@@ -26,10 +23,6 @@ open class NSControl: NSView {}
 @MainActor
 open class NSTextField: NSControl {
     public convenience init(labelWithString stringValue: String) { self.init(frame: .zero) }
-    open var isSelectable: Bool {
-        get { declared() }
-        set {}
-    }
 }
 extension NSControl {
     public var attributedStringValue: NSAttributedString {
@@ -62,26 +55,10 @@ open class NSScrollView: NSView {
         get { declared() }
         set {}
     }
-    open var contentView: NSClipView {
-        get { declared() }
-        set {}
-    }
     open var documentVisibleRect: NSRect { declared() }
 }
 extension NSScrollView {
     public class var didLiveScrollNotification: NSNotification.Name { declared() }
-}
-
-@MainActor
-open class NSClipView: NSView {
-    open var documentRect: NSRect { declared() }
-}
-extension NSView {
-    public var postsBoundsChangedNotifications: Bool {
-        get { declared() }
-        set {}
-    }
-    public class var boundsDidChangeNotification: NSNotification.Name { declared() }
 }
 
 @MainActor
@@ -95,14 +72,6 @@ open class NSTableColumn: NSObject {
         get { declared() }
         set {}
     }
-    open var minWidth: CGFloat {
-        get { declared() }
-        set {}
-    }
-    open var maxWidth: CGFloat {
-        get { declared() }
-        set {}
-    }
     open var resizingMask: NSTableColumn.ResizingOptions {
         get { declared() }
         set {}
@@ -110,8 +79,6 @@ open class NSTableColumn: NSObject {
     public struct ResizingOptions: OptionSet, Sendable {
         public let rawValue: UInt
         public init(rawValue: UInt) { self.rawValue = rawValue }
-        public static let autoresizingMask: NSTableColumn.ResizingOptions = declared()
-        public static let userResizingMask: NSTableColumn.ResizingOptions = declared()
     }
 }
 
@@ -125,10 +92,6 @@ open class NSTableView: NSControl {
         get { declared() }
         set {}
     }
-    open var usesAutomaticRowHeights: Bool {
-        get { declared() }
-        set {}
-    }
     open var intercellSpacing: NSSize {
         get { declared() }
         set {}
@@ -138,7 +101,6 @@ open class NSTableView: NSControl {
         set {}
     }
     open var selectedRowIndexes: IndexSet { declared() }
-    open var numberOfRows: Int { declared() }
     open var style: NSTableView.Style {
         get { declared() }
         set {}
@@ -147,8 +109,6 @@ open class NSTableView: NSControl {
     open func noteNumberOfRowsChanged() {}
     open func scrollRowToVisible(_ row: Int) {}
     open func selectRowIndexes(_ indexes: IndexSet, byExtendingSelection extend: Bool) {}
-    open func rows(in rect: NSRect) -> NSRange { declared() }
-    open func reloadData(forRowIndexes rowIndexes: IndexSet, columnIndexes: IndexSet) {}
     open func makeView(withIdentifier identifier: NSUserInterfaceItemIdentifier, owner: Any?) -> NSView? { declared() }
     public enum Style: Int, Sendable {
         case automatic = 0
@@ -170,18 +130,10 @@ public protocol NSTableViewDataSource: NSObjectProtocol {
 @MainActor
 public protocol NSTableViewDelegate: NSObjectProtocol {
     func tableView(_ tableView: NSTableView, viewFor tableColumn: NSTableColumn?, row: Int) -> NSView?
-    func tableViewSelectionDidChange(_ notification: Notification)
 }
-extension NSTableViewDelegate {
-    // Optional in Objective-C.
-    public func tableViewSelectionDidChange(_ notification: Notification) {}
-}
-
 open class NSFont: NSObject {
     open class func monospacedSystemFont(ofSize fontSize: CGFloat, weight: NSFont.Weight) -> NSFont { declared() }
-    open class func monospacedDigitSystemFont(ofSize fontSize: CGFloat, weight: NSFont.Weight) -> NSFont { declared() }
     public class var smallSystemFontSize: CGFloat { declared() }
-    public class var systemFontSize: CGFloat { declared() }
     public struct Weight: Hashable, RawRepresentable, Sendable {
         public let rawValue: CGFloat
         public init(rawValue: CGFloat) { self.rawValue = rawValue }

@@ -1,6 +1,3 @@
-// The names are Apple's.
-// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
-
 // What Security declares, as far as the app uses it: signatures without anything behind them. On Linux there is no
 // Core Foundation: the types that `as` bridges on a Mac are the same type here.
 @_exported import FoundationGaps

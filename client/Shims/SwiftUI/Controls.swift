@@ -22,14 +22,6 @@ extension Button where Label == Text {
     public init<S>(_ title: S, action: @escaping () -> Void) where S: StringProtocol {}
     public init(_ titleKey: LocalizedStringKey, role: ButtonRole?, action: @escaping () -> Void) {}
 }
-extension Button where Label == SwiftUI.Label<Text, Image> {
-    public init(_ titleKey: LocalizedStringKey, systemImage: String, action: @escaping () -> Void) {}
-    @_disfavoredOverload
-    public init<S>(_ title: S, systemImage: String, action: @escaping () -> Void) where S: StringProtocol {}
-    public init(
-        _ titleKey: LocalizedStringKey, systemImage: String, role: ButtonRole?, action: @escaping () -> Void
-    ) {}
-}
 extension Button {
     public init(role: ButtonRole?, action: @escaping () -> Void, @ViewBuilder label: () -> Label) {}
 }

@@ -1,6 +1,3 @@
-// The names are Apple's.
-// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
-
 // Colours and materials.
 public protocol ShapeStyle: Sendable {}
 

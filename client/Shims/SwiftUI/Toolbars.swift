@@ -1,6 +1,3 @@
-// The names are Apple's.
-// swift-format-ignore-file: AlwaysUseLowerCamelCase, DontRepeatTypeInStaticProperties, AmbiguousTrailingClosureOverload
-
 // A window's toolbar.
 @MainActor @preconcurrency
 public protocol ToolbarContent {

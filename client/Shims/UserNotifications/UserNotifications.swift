@@ -6,20 +6,6 @@ open class UNUserNotificationCenter: NSObject, @unchecked Sendable {
     open weak var delegate: (any UNUserNotificationCenterDelegate)?
     open func requestAuthorization(options: UNAuthorizationOptions = []) async throws -> Bool { declared() }
     open func add(_ request: UNNotificationRequest) async throws {}
-    open func deliveredNotifications() async -> [UNNotification] { declared() }
-    open func removeDeliveredNotifications(withIdentifiers identifiers: [String]) {}
-    open func notificationSettings() async -> UNNotificationSettings { declared() }
-}
-
-open class UNNotificationSettings: NSObject, @unchecked Sendable {
-    open var authorizationStatus: UNAuthorizationStatus { declared() }
-}
-
-public enum UNAuthorizationStatus: Int, Sendable {
-    case notDetermined = 0
-    case denied = 1
-    case authorized = 2
-    case provisional = 3
 }
 
 public struct UNAuthorizationOptions: OptionSet, Sendable {

@@ -177,14 +177,14 @@ KEYWORDS = {"case", "var", "let", "func", "static", "inout", "subscript", "assoc
 
 def _clauses(where: str) -> str:
     parts = []
-    for clause in _top_level(where):
+    for clause in top_level(where):
         clause = re.sub(r"\bSelf\.", "", clause)
         left, equal, right = clause.partition(" == ")
         parts.append(" == ".join(sorted((left, right))) if equal else clause)
     return ", ".join(sorted(parts))
 
 
-def _top_level(text: str) -> list[str]:
+def top_level(text: str) -> list[str]:
     parts, depth, last = [], 0, 0
     for i, c in enumerate(text):
         if c in "<([":
