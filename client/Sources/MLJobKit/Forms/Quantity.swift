@@ -15,7 +15,7 @@ public enum Quantity {
     /// `1h30m`, `90s`, `2 d`; without a unit, seconds.
     public static func seconds(_ text: String) -> Int? {
         let trimmed = text.filter { !$0.isWhitespace }.lowercased()
-        if let plain = Int(trimmed) { return plain }
+        if let plain = UInt32(trimmed) { return Int(plain) }
         guard trimmed.wholeMatch(of: /(?:[0-9]+(?:\.[0-9]+)?(?:d|h|min|m|s))+/) != nil else { return nil }
         let units = ["d": 86_400.0, "h": 3600, "m": 60, "min": 60, "s": 1]
         let sum = trimmed.matches(of: /([0-9]+(?:\.[0-9]+)?)(d|h|min|m|s)/).reduce(0.0) {

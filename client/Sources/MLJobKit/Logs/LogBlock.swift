@@ -81,10 +81,6 @@ struct LogBlock: Sendable {
     }
 }
 
-extension Date {
-    var milliseconds: Int { Int((timeIntervalSince1970 * 1000).rounded()) }
-}
-
 /// Lines by which a job tells its progress and metrics, and which a person need not read.
 public enum LogMark {
     public static func isMark(_ text: String) -> Bool {

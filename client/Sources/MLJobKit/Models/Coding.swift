@@ -33,7 +33,10 @@ extension JSONEncoder {
 public enum AgentTime {
     private static let style = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
 
-    public static func format(_ date: Date) -> String { date.formatted(style) }
+    /// The nearest millisecond; Foundation's style cuts the rest off, and few milliseconds are exact in binary.
+    public static func format(_ date: Date) -> String {
+        Date(timeIntervalSince1970: (Double(date.milliseconds) + 0.25) / 1000).formatted(style)
+    }
 
     /// Nil where `text` is no such time. Takes times without a fraction, too.
     public static func parse(_ text: String) -> Date? {
@@ -69,6 +72,11 @@ public enum AgentTime {
         let dayOfYear = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1
         return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
     }
+}
+
+extension Date {
+    /// Since 1970.
+    var milliseconds: Int { Int((timeIntervalSince1970 * 1000).rounded()) }
 }
 
 extension KeyedDecodingContainer {

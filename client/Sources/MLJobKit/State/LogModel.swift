@@ -106,14 +106,17 @@ public final class LogModel {
     /// Reads the stream off the main actor.
     private nonisolated func pump() async throws {
         var stream = agent.log(job, LogQuery(since: await lastID), backoff: backoff).makeAsyncIterator()
-        while let item = try await stream.next() {
-            switch item {
-            case .line(let line): await add(.line(line))
-            case .gap(let gap): await add(.gap(gap))
-            default: await take(item)
+        do {
+            while let item = try await stream.next() {
+                switch item {
+                case .line(let line): await add(.line(line))
+                case .gap(let gap): await add(.gap(gap))
+                default: await take(item)
+                }
             }
-            if case .line = item { continue }
+        } catch {
             await remember(stream.lastID)
+            throw error
         }
     }
 

@@ -1,0 +1,178 @@
+import Foundation
+import Testing
+
+@testable import MLJobKit
+
+/// The models against an example of every schema of the agent's OpenAPI document, which `fixtures.py` writes.
+@Suite(.timeLimit(.minutes(1))) struct ModelTests {
+    typealias Object = [String: Any]
+
+    /// A schema of the document and the type that reads it.
+    struct Reader: Sendable, CustomTestStringConvertible {
+        let schema: String
+        let members: Set<String>
+        let roundTrip: @Sendable (Data) throws -> Data
+
+        init<Model: Codable, Keys: CodingKey & CaseIterable>(_ schema: String, _ type: Model.Type, _ keys: Keys.Type) {
+            self.schema = schema
+            members = Set(keys.allCases.map(\.stringValue))
+            roundTrip = { try JSONEncoder.ofAgent().encode(JSONDecoder.ofAgent().decode(Model.self, from: $0)) }
+        }
+
+        var testDescription: String { schema }
+    }
+
+    static let readers: [Reader] = [
+        Reader("Artifact", Artifact.self, Artifact.CodingKeys.self),
+        Reader("ArtifactManifest", ArtifactManifest.self, ArtifactManifest.CodingKeys.self),
+        Reader("Attempt", Attempt.self, Attempt.CodingKeys.self),
+        Reader("Current", StreamCurrent.self, StreamCurrent.CodingKeys.self),
+        Reader("FieldProblem", FieldProblem.self, FieldProblem.CodingKeys.self),
+        Reader("Host", HostInfo.self, HostInfo.CodingKeys.self),
+        Reader("Job", Job.self, Job.CodingKeys.self),
+        Reader("JobMetric", JobMetric.self, JobMetric.CodingKeys.self),
+        Reader("JobMetrics", JobMetrics.self, JobMetrics.CodingKeys.self),
+        Reader("JobPage", JobPage.self, JobPage.CodingKeys.self),
+        Reader("JobProgress", JobProgress.self, JobProgress.CodingKeys.self),
+        Reader("JobQueuePlace", JobQueuePlace.self, JobQueuePlace.CodingKeys.self),
+        Reader("JobRemoved", JobRemoved.self, JobRemoved.CodingKeys.self),
+        Reader("JobRequest", JobRequest.self, JobRequest.CodingKeys.self),
+        Reader("Limits", Limits.self, Limits.CodingKeys.self),
+        Reader("LogGap", LogGap.self, LogGap.CodingKeys.self),
+        Reader("LogLine", LogLine.self, LogLine.CodingKeys.self),
+        Reader("MetricPoint", MetricPoint.self, MetricPoint.CodingKeys.self),
+        Reader("MetricSeries", MetricSeries.self, MetricSeries.CodingKeys.self),
+        Reader("Parameter", Parameter.self, Parameter.CodingKeys.self),
+        Reader("ProblemDocument", Problem.self, Problem.CodingKeys.self),
+        Reader("Progress", Progress.self, Progress.CodingKeys.self),
+        Reader("QueuePlace", QueuePlace.self, QueuePlace.CodingKeys.self),
+        Reader("Removal", Removal.self, Removal.CodingKeys.self),
+        Reader("RenewedCertificate", IssuedCertificate.self, IssuedCertificate.CodingKeys.self),
+        Reader("RequestedLimits", Limits.self, Limits.CodingKeys.self),
+        Reader("Rerun", RerunRequest.self, RerunRequest.CodingKeys.self),
+        Reader("Reset", StreamReset.self, StreamReset.CodingKeys.self),
+        Reader("Resources", Resources.self, Resources.CodingKeys.self),
+        Reader("Script", Script.self, Script.CodingKeys.self),
+        Reader("ScriptList", ScriptList.self, ScriptList.CodingKeys.self),
+        Reader("SecretChange", SecretChange.self, SecretChange.CodingKeys.self),
+        Reader("SecretEntry", SecretEntry.self, SecretEntry.CodingKeys.self),
+        Reader("SecretList", SecretList.self, SecretList.CodingKeys.self),
+        Reader("SigningRequest", CertificateRequest.self, CertificateRequest.CodingKeys.self),
+        Reader("Usage", Usage.self, Usage.CodingKeys.self),
+        Reader("UserQueue", UserQueue.self, UserQueue.CodingKeys.self),
+        Reader("Versions", Versions.self, Versions.CodingKeys.self),
+    ]
+
+    static let words: [String: [String]] = [
+        "JobState": JobStatus.known.map(\.rawValue),
+        "LogSource": [LogSource.job, .system].map(\.rawValue),
+        "ParameterType": [ParameterType.string, .integer, .number, .boolean].map(\.rawValue),
+        "Reason": [
+            Reason.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted, .cancelled, .stopped,
+            .artifactQuota, .storageFull,
+        ].map(\.rawValue),
+        "RetentionRule": [RetentionRule.age, .count, .bytes].map(\.rawValue),
+    ]
+
+    static func schemas() throws -> [String: Object] {
+        try #require(JSONSerialization.jsonObject(with: Fixture.data("schemas.json")) as? [String: Object])
+    }
+
+    static func schema(_ reader: Reader) throws -> Object { try #require(try schemas()[reader.schema]) }
+
+    static func data(_ object: Any) throws -> Data { try JSONSerialization.data(withJSONObject: object) }
+
+    @Test func everySchemaHasAModel() throws {
+        let known = Set(Self.readers.map(\.schema)).union(Self.words.keys)
+        #expect(Set(try Self.schemas().keys) == known)
+    }
+
+    @Test(arguments: readers) func everyMemberIsModelled(_ reader: Reader) throws {
+        let full = try #require(try Self.schema(reader)["full"] as? Object)
+        #expect(Set(full.keys) == reader.members)
+    }
+
+    @Test(arguments: readers) func everyMemberSurvivesARoundTrip(_ reader: Reader) throws {
+        // A request's optional members are for this side to leave out.
+        for example in reader.schema == "JobRequest" ? ["full"] : ["full", "least"] {
+            let object = try #require(try Self.schema(reader)[example] as? Object)
+            let written = try JSONSerialization.jsonObject(with: reader.roundTrip(Self.data(object)))
+            let kept = try #require(written as? Object).filter { object.keys.contains($0.key) }
+            #expect(kept as NSDictionary == object as NSDictionary, "\(example)")
+        }
+    }
+
+    @Test(arguments: readers) func everyMemberHasItsType(_ reader: Reader) throws {
+        let schema = try Self.schema(reader)
+        let full = try #require(schema["full"] as? Object)
+        for (member, wrong) in try #require(schema["wrong"] as? Object) {
+            let data = try Self.data(full.merging([member: wrong]) { $1 })
+            #expect(throws: (any Error).self, "\(reader.schema).\(member) takes \(wrong)") {
+                try reader.roundTrip(data)
+            }
+        }
+    }
+
+    @Test(arguments: readers) func unknownMembersAreIgnored(_ reader: Reader) throws {
+        var full = try #require(try Self.schema(reader)["full"] as? Object)
+        full["since_a_later_version"] = ["anything": [1, "two", NSNull()]]
+        #expect(throws: Never.self) { try reader.roundTrip(Self.data(full)) }
+    }
+
+    @Test(arguments: words.keys.sorted()) func everyWordIsKnown(_ name: String) throws {
+        let values = try #require(try Self.schemas()[name]?["values"] as? [String])
+        #expect(values.sorted() == Self.words[name]?.sorted())
+    }
+
+    @Test func unknownReasonsAndStatesAreKept() throws {
+        var object = try #require(try Self.schemas()["Job"]?["full"] as? Object)
+        object["reason"] = "eaten-by-a-bear"
+        object["status"] = "HIBERNATING"
+        let job = try JSONDecoder.ofAgent().decode(Job.self, from: Self.data(object))
+        #expect(job.reason?.description == "eaten-by-a-bear")
+        #expect(job.status.rawValue == "HIBERNATING" && !job.status.isFinal && !job.status.isRunning)
+    }
+
+    @Test func membersOfAnOlderAgentMayBeMissing() throws {
+        let job = try Sample.decode(
+            Job.self,
+            """
+            {"job_id":"a","status":"RUNNING","container_id":"","owner":"alice","script_name":"s.py",
+             "hyperparameters":{},"created_at":"2026-01-01T00:00:00Z"}
+            """)
+        #expect(job.revision == 1 && job.attempt == 1 && job.retryOn == Reason.retriedByDefault && !job.pinned)
+        let parameter = try Sample.decode(Parameter.self, #"{"name":"p"}"#)
+        #expect(parameter == Parameter(name: "p"))
+        #expect(try Sample.decode(Script.self, #"{"script_name":"s.py"}"#) == Script(name: "s.py"))
+        let problem = try Sample.decode(Problem.self, #"{"status":404}"#)
+        #expect(problem.code == "blank" && problem.errors.isEmpty)
+    }
+
+    @Test func timesHaveMilliseconds() throws {
+        let date = try #require(AgentTime.parse("2026-03-01T23:59:59.007Z"))
+        #expect(AgentTime.format(date) == "2026-03-01T23:59:59.007Z")
+        #expect(AgentTime.parse("1970-01-01T00:00:00.000Z") == Date(timeIntervalSince1970: 0))
+        #expect(AgentTime.parse("2000-02-29T12:00:00Z") == Date(timeIntervalSince1970: 951_825_600))
+        for wrong in ["", "2026-13-01T00:00:00.000Z", "2026-01-01", "2026-01-01T00:00:0x.000Z", "now"] {
+            #expect(AgentTime.parse(wrong) == nil, "\(wrong)")
+        }
+    }
+
+    @Test func fastTimesAgreeWithFoundation() throws {
+        for days in stride(from: -20_000, to: 60_000, by: 37) {
+            let date = Date(timeIntervalSince1970: Double(days) * 86_400 + 12_345.678)
+            let text = AgentTime.format(date)
+            #expect(AgentTime.milliseconds(text) == Int((date.timeIntervalSince1970 * 1000).rounded()), "\(text)")
+        }
+    }
+
+    @Test func aProblemSaysWhatToDo() {
+        let problem = Problem(
+            code: "invalid-request", title: "Invalid request", status: 422, detail: "Not valid.", hint: "Look.",
+            errors: [FieldProblem(field: "name", message: "is long")])
+        #expect(problem.description == "Not valid. Look.\nname: is long")
+        #expect(problem.errorDescription == "Not valid." && problem.recoverySuggestion == "Look.")
+        #expect(problem.code == "invalid-request" && !problem.mayPass)
+        #expect(Problem(code: "busy", title: "", status: 429, detail: "").mayPass)
+    }
+}
