@@ -61,7 +61,6 @@ extension NSScrollView {
     public class var didLiveScrollNotification: NSNotification.Name { declared() }
 }
 
-@MainActor
 open class NSTableColumn: NSObject {
     public init(identifier: NSUserInterfaceItemIdentifier) { super.init() }
     open var identifier: NSUserInterfaceItemIdentifier {

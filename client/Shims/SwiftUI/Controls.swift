@@ -13,17 +13,18 @@ public struct ButtonRole: Equatable, Sendable {
     public static let cancel: ButtonRole = declared()
 }
 
+// Its actions as SDKs from macOS 15 on declare them: stricter than those of macOS 14.
 public struct Button<Label>: _PrimitiveView where Label: View {
-    public init(action: @escaping () -> Void, @ViewBuilder label: () -> Label) {}
+    public init(action: @escaping @MainActor () -> Void, @ViewBuilder label: () -> Label) {}
 }
 extension Button where Label == Text {
-    public init(_ titleKey: LocalizedStringKey, action: @escaping () -> Void) {}
+    public init(_ titleKey: LocalizedStringKey, action: @escaping @MainActor () -> Void) {}
     @_disfavoredOverload
-    public init<S>(_ title: S, action: @escaping () -> Void) where S: StringProtocol {}
-    public init(_ titleKey: LocalizedStringKey, role: ButtonRole?, action: @escaping () -> Void) {}
+    public init<S>(_ title: S, action: @escaping @MainActor () -> Void) where S: StringProtocol {}
+    public init(_ titleKey: LocalizedStringKey, role: ButtonRole?, action: @escaping @MainActor () -> Void) {}
 }
 extension Button {
-    public init(role: ButtonRole?, action: @escaping () -> Void, @ViewBuilder label: () -> Label) {}
+    public init(role: ButtonRole?, action: @escaping @MainActor () -> Void, @ViewBuilder label: () -> Label) {}
 }
 
 public struct Toggle<Label>: _PrimitiveView where Label: View {

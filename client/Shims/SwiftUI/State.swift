@@ -21,7 +21,12 @@ extension State where Value: ExpressibleByNilLiteral {
 
 @propertyWrapper @dynamicMemberLookup
 public struct Binding<Value> {
-    public init(get: @escaping () -> Value, set: @escaping (Value) -> Void) {}
+    // As SDKs from macOS 15 on declare it: stricter than that of macOS 14.
+    @preconcurrency
+    public init(
+        @_inheritActorContext get: @escaping @isolated(any) @Sendable () -> Value,
+        @_inheritActorContext set: @escaping @isolated(any) @Sendable (Value) -> Void
+    ) {}
     public static func constant(_ value: Value) -> Binding<Value> { declared() }
     public var wrappedValue: Value {
         get { declared() }
@@ -33,7 +38,7 @@ public struct Binding<Value> {
         declared()
     }
 }
-extension Binding: @unchecked Sendable {}
+extension Binding: @unchecked Sendable where Value: Sendable {}
 extension Binding {
     public init<V>(_ base: Binding<V>) where Value == V? {}
     public init?(_ base: Binding<Value?>) { return nil }

@@ -1,7 +1,7 @@
 // What UserNotifications declares, as far as the app uses it: signatures without anything behind them.
 @_exported import FoundationGaps
 
-open class UNUserNotificationCenter: NSObject, @unchecked Sendable {
+open class UNUserNotificationCenter: NSObject {
     open class func current() -> UNUserNotificationCenter { declared() }
     open weak var delegate: (any UNUserNotificationCenterDelegate)?
     open func requestAuthorization(options: UNAuthorizationOptions = []) async throws -> Bool { declared() }
@@ -33,12 +33,12 @@ public protocol UNUserNotificationCenterDelegate: NSObjectProtocol {
     ) async
 }
 
-open class UNNotificationContent: NSObject, @unchecked Sendable {
+open class UNNotificationContent: NSObject {
     open var title: String { declared() }
     open var userInfo: [AnyHashable: Any] { declared() }
 }
 
-open class UNMutableNotificationContent: UNNotificationContent, @unchecked Sendable {
+open class UNMutableNotificationContent: UNNotificationContent {
     open override var title: String {
         get { declared() }
         set {}
@@ -62,13 +62,13 @@ open class UNMutableNotificationContent: UNNotificationContent, @unchecked Senda
     }
 }
 
-open class UNNotificationSound: NSObject, @unchecked Sendable {
+open class UNNotificationSound: NSObject {
     open class var `default`: UNNotificationSound { declared() }
 }
 
-open class UNNotificationTrigger: NSObject, @unchecked Sendable {}
+open class UNNotificationTrigger: NSObject {}
 
-open class UNNotificationRequest: NSObject, @unchecked Sendable {
+open class UNNotificationRequest: NSObject {
     public convenience init(identifier: String, content: UNNotificationContent, trigger: UNNotificationTrigger?) {
         self.init()
     }
@@ -76,11 +76,11 @@ open class UNNotificationRequest: NSObject, @unchecked Sendable {
     open var content: UNNotificationContent { declared() }
 }
 
-open class UNNotification: NSObject, @unchecked Sendable {
+open class UNNotification: NSObject {
     open var request: UNNotificationRequest { declared() }
 }
 
-open class UNNotificationResponse: NSObject, @unchecked Sendable {
+open class UNNotificationResponse: NSObject {
     open var notification: UNNotification { declared() }
 }
 

@@ -49,6 +49,9 @@ def judge(module: str, sdk: Path) -> Judge:
         declaration = declaration.replace("FoundationNetworking.", "")
         if declaration in overlay.members.get(context, ()):
             return "same"
+        if declaration == ": Sendable" and context in headers.types:
+            own = {context, *_ancestors(headers, context)}
+            return "same, or an ancestor's" if own & headers.sendable else "absent"
         if declaration == "init(_: String)" and re.search(rf"typedef NSString ?\* ?{context} ", headers.text):
             return "has it by its kind"
         if KIND.fullmatch(declaration) or declaration.startswith("static func =="):

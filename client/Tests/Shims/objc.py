@@ -24,6 +24,7 @@ BLOCK = re.compile(
 PROPERTY = re.compile(r"@property\s*(?:\(([^)]*)\))?\s*([^;]+?)\b(\w+)\s*;")
 METHOD = re.compile(r"^\s*([-+])\s*\(((?:[^()]|\([^()]*\))*)\)\s*([^;{]+);", re.M)
 PART = re.compile(r"(\w+)?\s*:\s*\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)\s*\w+")
+SENDABLE = re.compile(r"NS_SWIFT_(?:UI_ACTOR|SENDABLE)\s+(?:\w+\([^)]*\)+\s*)*@interface\s+(\w+)")
 ENUM = re.compile(r"(?:NS|CF)_(?:CLOSED_)?(?:ENUM|OPTIONS)\((\w+),\s*(\w+)\)\s*{(.*?)}", re.S)
 
 
@@ -55,6 +56,8 @@ class Headers:
 
     text: str
     types: dict[str, Type] = field(default_factory=dict)
+    #: Classes that the header says may go from thread to thread, or belong to the main actor.
+    sendable: set[str] = field(default_factory=set)
     enums: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
 
@@ -62,8 +65,9 @@ def load(folders: Iterable[Path]) -> Headers:
     text = "\n".join(p.read_text(errors="replace") for f in folders for p in sorted(f.glob("*.h")))
     # Who owns a result that a pointer takes decides its type in Swift.
     text = COMMENTS.sub("", text).replace("CF_RETURNS_RETAINED", "@retained")
+    sendable = set(SENDABLE.findall(text))
     text = FORWARD.sub("", PREPROCESSOR.sub("", MACROS.sub(" ", text)))
-    headers = Headers(" ".join(text.split()))
+    headers = Headers(" ".join(text.split()), sendable=sendable)
     for _, name, _, parent, protocols, body in BLOCK.findall(text):
         type_ = headers.types.setdefault(name, Type())
         type_.parents |= {p.strip() for p in [parent, *protocols.split(",")] if p.strip()}

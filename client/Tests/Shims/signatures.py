@@ -114,6 +114,9 @@ def swift_judge(module: str, sdk: Path) -> headers.Judge:
             return conforms(published, context, declaration[2:])
         if declaration in published.members.get(context, ()) or published.types.get(context) == declaration:
             return "same"
+        relaxed = declaration.replace("@isolated(any) ", "").replace("@Sendable ", "")
+        if relaxed in published.members.get(context, ()):
+            return "stricter, as in later SDKs"
         if context.split(".")[-1] in STAND_INS:
             return "stand-in for a protocol that is not public"
         if declaration.startswith(BODIES):

@@ -130,6 +130,7 @@ def test_what_a_header_declares(judge: Callable[[str], str], declaration: str) -
         "var delegate: any Listener",
         "init(title: String)",
         ": NSView",
+        ": Sendable",
     ],
 )
 def test_what_a_header_does_not_declare(judge: Callable[[str], str], declaration: str) -> None:

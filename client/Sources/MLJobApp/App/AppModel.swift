@@ -1,4 +1,4 @@
-import Foundation
+import AppKit
 import MLJobKit
 import Observation
 
@@ -11,8 +11,8 @@ final class AppModel {
     var sheet: Sheet?
     /// The last deed's failure, until its alert is closed.
     var trouble: Trouble?
-    /// A job that a notification or the menu bar asks to be shown; the main window takes it.
-    var wanted: JobAddress?
+    /// Set by the first view that can open windows; good also after that view is gone.
+    @ObservationIgnored var openMainWindow: (() -> Void)?
     @ObservationIgnored let notifier = Notifier()
 
     init(vault: any IdentityVault, folder: URL) {
@@ -46,20 +46,25 @@ final class AppModel {
         showPlace()
     }
 
-    /// Shows a job in the main window.
+    /// Shows a job in the main window, which is opened where it is closed.
     func show(_ address: JobAddress) {
-        if hosts.selected?.id != address.host { select(address.host) }
-        if host?.jobs.filter.includes(address.job, in: host?.jobs) != true { place = .jobs(.all) }
-        if case .jobs? = place {} else { place = .jobs(.all) }
+        if host?.id != address.host { select(address.host) }
+        if !isListed(address.job) { place = .jobs(.all) }
         selectedJob = address.job
-        wanted = address
+        openMainWindow?()
+        NSApplication.shared.activate(ignoringOtherApps: true)
+    }
+
+    private func isListed(_ id: Job.ID) -> Bool {
+        guard case .jobs(let filter)? = place, let job = host?.jobs.jobs[id] else { return false }
+        return filter.includes(job)
     }
 
     // MARK: Sheets
 
     func compose(_ script: Script? = nil) { if host != nil { sheet = .compose(script) } }
 
-    func connect(_ invitation: String = "") { sheet = .connect(invitation) }
+    func connect(_ invitation: String = "", file: URL? = nil) { sheet = .connect(invitation, file) }
 
     func rerun(_ job: Job) async {
         guard let host else { return }
@@ -89,13 +94,5 @@ final class AppModel {
     /// Does something that may fail, and shows why it did.
     func attempt(_ deed: () throws -> Void) {
         do { try deed() } catch { trouble = Trouble(error) }
-    }
-}
-
-extension JobFilter {
-    /// Whether a list that shows this filter has the job in it.
-    @MainActor
-    func includes(_ id: Job.ID, in list: JobList?) -> Bool {
-        list?.jobs[id].map { includes($0) } ?? false
     }
 }

@@ -25,6 +25,8 @@ struct MLJobApp: App {
                 .frame(minWidth: 640, minHeight: 420)
         }
         .defaultSize(width: 900, height: 640)
+        // Invitations are the main window's.
+        .handlesExternalEvents(matching: [])
 
         Settings {
             SettingsView()

@@ -19,22 +19,9 @@ final class Notifier: NSObject {
         defaults.register(defaults: [Preference.notifies: true, Preference.notifiesOnSuccess: true])
     }
 
-    /// Asks the person once; macOS remembers the answer.
     func tell(of job: Job, on host: HostConfiguration) {
-        guard let center, let outcome = job.outcome, wants(job) else { return }
-        let content = UNMutableNotificationContent()
-        content.title = job.title
-        content.subtitle = host.name
-        content.body = job.message.map { "\(outcome). \($0)" } ?? outcome
-        content.sound = job.status == .completed ? nil : .default
-        content.threadIdentifier = "\(host.id)/\(job.scriptName)"
-        content.userInfo = ["host": host.id.uuidString, "job": job.id]
-        // The job's own name: a second notification of the same end takes the place of the first.
-        let request = UNNotificationRequest(identifier: "\(host.id)/\(job.id)", content: content, trigger: nil)
-        Task {
-            guard (try? await center.requestAuthorization(options: [.alert, .sound])) == true else { return }
-            try? await center.add(request)
-        }
+        guard center != nil, let notice = Notice(job, host), wants(job) else { return }
+        Task { await notice.deliver() }
     }
 
     private func wants(_ job: Job) -> Bool {

@@ -39,8 +39,8 @@ enum Place: Hashable {
 enum Sheet: Identifiable {
     case compose(Script?)
     case rerun(ScriptForm)
-    /// With what was pasted or opened.
-    case connect(String)
+    /// With an invitation that was opened, or a `.p12` that was dropped.
+    case connect(String, URL?)
 
     var id: String {
         switch self {

@@ -21,9 +21,11 @@ final class ArtifactsModel {
         do { preview = try await cached(artifact) } catch { trouble = Trouble(error) }
     }
 
-    /// A file of the app's own, for looking and dragging; fetched once.
+    /// A file of the app's own, for looking and dragging; fetched once, and anew when the job has written it again.
     func cached(_ artifact: Artifact) async throws -> URL {
-        try await fetch(artifact, into: Self.cache.appending(path: detail.id, directoryHint: .isDirectory))
+        let folder = Self.cache.appending(path: "\(detail.id)/\(artifact.sha256)", directoryHint: .isDirectory)
+        let file = try artifact.destination(in: folder)
+        return FileManager.default.fileExists(atPath: file.path) ? file : try await fetch(artifact, into: folder)
     }
 
     /// Into a folder that the person has chosen. Stops at the first failure, which says which file it was.
@@ -38,8 +40,6 @@ final class ArtifactsModel {
     }
 
     private func fetch(_ artifact: Artifact, into folder: URL) async throws -> URL {
-        let file = try artifact.destination(in: folder)
-        if FileManager.default.fileExists(atPath: file.path), folder.path.hasPrefix(Self.cache.path) { return file }
         loaded[artifact.id] = 0
         defer { loaded[artifact.id] = nil }
         return try await detail.download(artifact, into: folder) { bytes in

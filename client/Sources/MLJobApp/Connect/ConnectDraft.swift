@@ -14,8 +14,9 @@ final class ConnectDraft {
     private(set) var authority: Data?
     private(set) var readingTrouble: Trouble?
 
-    init(_ text: String = "") {
-        if text.hasPrefix("file:"), let file = URL(string: text) { _ = take([file]) } else { invitation = text }
+    init(_ invitation: String = "", file: URL? = nil) {
+        self.invitation = invitation
+        if let file { _ = take([file]) }
     }
 
     /// Takes a `.p12`, and certificates beside it. Whether any of the files was of use.

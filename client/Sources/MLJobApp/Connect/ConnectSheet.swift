@@ -9,11 +9,10 @@ struct ConnectSheet: View {
     @Environment(AppModel.self) private var app
     @Environment(\.dismiss) private var dismiss
 
-    /// `text` is an invitation, or a dropped file's address.
-    init(hosts: Hosts, text: String) {
+    init(hosts: Hosts, draft: ConnectDraft) {
         self.hosts = hosts
         _enrolment = State(initialValue: EnrolmentModel(hosts: hosts))
-        _draft = State(initialValue: ConnectDraft(text))
+        _draft = State(initialValue: draft)
     }
 
     var body: some View {

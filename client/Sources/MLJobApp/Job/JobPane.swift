@@ -22,6 +22,7 @@ struct JobPane: View {
             }
         }
         .task(id: detail.id) { await detail.run() }
+        .onDisappear { host.closeDetail(of: detail.id) }
     }
 
     private var tabs: some View {

@@ -11,8 +11,15 @@ struct MetricCell: View {
         Group {
             if values.count > 1 { SparklineView(values: values) } else { Text("").accessibilityHidden(true) }
         }
-        .task(id: job.revision) {
-            if job.startedAt != nil { await list.loadSparkline(of: job.id) }
-        }
+        .task(id: job.revision) { await load() }
+    }
+
+    /// Once for a job that has ended; now and then for one that runs.
+    private func load() async {
+        guard job.startedAt != nil, job.status.isRunning || list.sparklines[job.id] == nil else { return }
+        repeat {
+            await list.loadSparkline(of: job.id)
+            try? await Task.sleep(for: .seconds(15))
+        } while job.status.isRunning && !Task.isCancelled
     }
 }

@@ -59,9 +59,10 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
 
     func update(target: Int?) {
         let now = LogExtent(count: log.count, trimmed: log.trimmed, filter: log.filter, search: log.search)
-        if now.onlyAppends(to: shown) { table.noteNumberOfRowsChanged() } else { table.reloadData() }
-        let gone = now.trimmed - shown.trimmed
+        let before = shown
         shown = now
+        if now.onlyAppends(to: before) { table.noteNumberOfRowsChanged() } else { table.reloadData() }
+        let gone = now.trimmed - before.trimmed
         if log.isFollowing {
             if now.count > 0 { table.scrollRowToVisible(now.count - 1) }
         } else if gone > 0 {
@@ -115,9 +116,11 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
         return cell
     }
 
+    /// Later: the table asks for rows while it is laying out its columns.
     private func widen(for characters: Int) {
         let needed = style.width(ofCharacters: characters)
-        if needed > texts.width { texts.width = needed }
+        guard needed > texts.width else { return }
+        Task { texts.width = max(texts.width, needed) }
     }
 }
 

@@ -10,12 +10,12 @@ struct MenuBarContent: View {
     var body: some View {
         VStack(alignment: .leading, spacing: 8) {
             ForEach(app.hosts.sessions) { session in
-                MenuBarHost(session: session) { job in open(JobAddress(host: session.id, job: job.id)) }
+                MenuBarHost(session: session) { job in app.show(JobAddress(host: session.id, job: job.id)) }
             }
             if app.hosts.sessions.isEmpty { Text("No host is connected.").foregroundStyle(.secondary) }
             Divider()
             HStack {
-                Button("Open ML Jobs") { open(nil) }
+                Button("Open ML Jobs") { open() }
                 Spacer()
                 SettingsLink()
                 Button("Quit") { NSApplication.shared.terminate(nil) }
@@ -26,8 +26,7 @@ struct MenuBarContent: View {
         .frame(width: 320)
     }
 
-    private func open(_ address: JobAddress?) {
-        if let address { app.show(address) }
+    private func open() {
         openWindow(id: WindowID.main)
         NSApplication.shared.activate(ignoringOtherApps: true)
     }

@@ -4,14 +4,17 @@ import SwiftUI
 /// A new job: the script first, then its form.
 struct ComposeSheet: View {
     let host: HostSession
-    let script: Script?
     @State private var form: ScriptForm?
+
+    /// Without a script, it is chosen first.
+    init(host: HostSession, script: Script?) {
+        self.host = host
+        _form = State(initialValue: script.map { ScriptForm(script: $0) })
+    }
 
     var body: some View {
         if let form {
             FormSheet(host: host, form: form)
-        } else if let script {
-            Color.clear.frame(width: 1, height: 1).onAppear { form = ScriptForm(script: script) }
         } else {
             ScriptChooser(host: host) { form = ScriptForm(script: $0) }
         }

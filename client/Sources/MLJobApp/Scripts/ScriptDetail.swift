@@ -11,7 +11,7 @@ struct ScriptDetail: View {
             Section {
                 Text(script.name).font(.title3).bold()
                 if !script.description.isEmpty { Text(script.description) }
-                Button("New Job…", action: run)
+                Button("New Job…") { run() }
             }
             Section("Parameters") {
                 ForEach(script.parameters) { parameter in

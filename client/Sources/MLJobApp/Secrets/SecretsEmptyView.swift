@@ -14,7 +14,7 @@ struct SecretsEmptyView: View {
             } description: {
                 Text("A secret, such as a connection to the warehouse, is given to your jobs and shown to nobody.")
             } actions: {
-                Button("Set a Secret…", action: set)
+                Button("Set a Secret…") { set() }
             }
         }
     }

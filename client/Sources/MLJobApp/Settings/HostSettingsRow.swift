@@ -15,7 +15,7 @@ struct HostSettingsRow: View {
 
     var body: some View {
         LabeledContent {
-            Button("Forget…", role: .destructive, action: forget)
+            Button("Forget…", role: .destructive) { forget() }
         } label: {
             TextField("Name", text: $name)
                 .labelsHidden()

@@ -29,7 +29,7 @@ struct Banner: View {
             Text(trouble.title).bold()
             Text(trouble.advice).foregroundStyle(.secondary)
             Spacer()
-            if let action { Button(action, action: act) }
+            if let action { Button(action) { act() } }
         }
         .lineLimit(1)
         .help(trouble.sentences)

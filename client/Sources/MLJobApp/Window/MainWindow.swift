@@ -1,10 +1,10 @@
-import AppKit
 import MLJobKit
 import SwiftUI
 
 /// Sidebar, list and job; before the first host, how to connect.
 struct MainWindow: View {
     @Environment(AppModel.self) private var app
+    @Environment(\.openWindow) private var openWindow
     @State private var columns = NavigationSplitViewVisibility.all
     @State private var isTargeted = false
 
@@ -35,7 +35,7 @@ struct MainWindow: View {
             isTargeted = $0
         }
         .overlay { if isTargeted { DropHint() } }
-        .onChange(of: app.wanted) { NSApplication.shared.activate(ignoringOtherApps: true) }
+        .onAppear { app.openMainWindow = { openWindow(id: WindowID.main) } }
     }
 
     /// A `.p12` that is dropped anywhere begins a connection with it.
@@ -43,7 +43,7 @@ struct MainWindow: View {
         guard let file = files.first(where: { ["p12", "pfx"].contains($0.pathExtension.lowercased()) }) else {
             return false
         }
-        app.connect(file.absoluteString)
+        app.connect(file: file)
         return true
     }
 }

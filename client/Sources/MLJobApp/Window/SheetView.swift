@@ -12,8 +12,8 @@ struct SheetView: View {
             if let host = app.host { ComposeSheet(host: host, script: script) }
         case .rerun(let form):
             if let host = app.host { FormSheet(host: host, form: form) }
-        case .connect(let text):
-            ConnectSheet(hosts: app.hosts, text: text)
+        case .connect(let invitation, let file):
+            ConnectSheet(hosts: app.hosts, draft: ConnectDraft(invitation, file: file))
         }
     }
 }
