@@ -129,6 +129,7 @@ public protocol NSTableViewDataSource: NSObjectProtocol {
 @MainActor
 public protocol NSTableViewDelegate: NSObjectProtocol {
     func tableView(_ tableView: NSTableView, viewFor tableColumn: NSTableColumn?, row: Int) -> NSView?
+    func tableViewSelectionDidChange(_ notification: Notification)
 }
 open class NSFont: NSObject {
     open class func monospacedSystemFont(ofSize fontSize: CGFloat, weight: NSFont.Weight) -> NSFont { declared() }

@@ -5,6 +5,7 @@ import SwiftUI
 struct LogBar: View {
     @Bindable var log: LogModel
     @Binding var target: Int?
+    let selection: LogSelection
     @FocusState private var isSearching: Bool
     @State private var trouble: Trouble?
     @State private var isSaving = false
@@ -58,8 +59,10 @@ struct LogBar: View {
 
     private var saveButtons: some View {
         Menu("Share") {
-            Button("Copy All") { Pasteboard.copy(log.text(of: 0..<log.count)) }
-                .disabled(log.count == 0)
+            Button(selection.rows.isEmpty ? "Copy All" : "Copy Selected Lines") {
+                Pasteboard.copy(selection.text(of: log))
+            }
+            .disabled(log.count == 0)
             Button("Save As…") { Task { await save() } }
                 .keyboardShortcut("s")
                 .disabled(isSaving)

@@ -10,8 +10,9 @@ struct LogTable: NSViewRepresentable {
     let version: Int
     /// The row to show, by its id.
     let target: Int?
+    let selection: LogSelection
 
-    func makeCoordinator() -> LogTableCoordinator { LogTableCoordinator(log: log) }
+    func makeCoordinator() -> LogTableCoordinator { LogTableCoordinator(log: log, selection: selection) }
 
     func makeNSView(context: Context) -> NSScrollView { context.coordinator.makeView() }
 

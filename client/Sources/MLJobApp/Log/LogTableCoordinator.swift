@@ -10,7 +10,8 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
     }
 
     private let log: LogModel
-    private let table = NSTableView(frame: .zero)
+    private let selection: LogSelection
+    private let table = LogTableView(frame: .zero)
     private let scroll = NSScrollView(frame: .zero)
     private let texts = NSTableColumn(identifier: Column.text)
     private let style = LogStyle()
@@ -18,8 +19,9 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
     private var target: Int?
     private var scrolling: Observer?
 
-    init(log: LogModel) {
+    init(log: LogModel, selection: LogSelection) {
         self.log = log
+        self.selection = selection
         super.init()
     }
 
@@ -40,6 +42,7 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
         table.allowsMultipleSelection = true
         table.dataSource = self
         table.delegate = self
+        table.onCopy = { [log, selection] in Pasteboard.copy(selection.text(of: log)) }
         table.setAccessibilityLabel("Log, a row for each line")
         scroll.documentView = table
         scroll.hasVerticalScroller = true
@@ -63,6 +66,8 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
         shown = now
         if now.onlyAppends(to: before) { table.noteNumberOfRowsChanged() } else { table.reloadData() }
         let gone = now.trimmed - before.trimmed
+        // What was selected has other places now.
+        if gone > 0 { table.selectRowIndexes(IndexSet(), byExtendingSelection: false) }
         if log.isFollowing {
             if now.count > 0 { table.scrollRowToVisible(now.count - 1) }
         } else if gone > 0 {
@@ -84,15 +89,11 @@ final class LogTableCoordinator: NSObject, NSTableViewDataSource, NSTableViewDel
         table.scrollRowToVisible(place)
     }
 
-    /// The selected rows' texts, or all.
-    func selectedText() -> String {
-        let selected = table.selectedRowIndexes
-        return selected.isEmpty ? log.text(of: 0..<log.count) : log.text(of: selected)
-    }
-
     // MARK: Rows
 
     func numberOfRows(in tableView: NSTableView) -> Int { shown.count }
+
+    func tableViewSelectionDidChange(_ notification: Notification) { selection.rows = table.selectedRowIndexes }
 
     func tableView(_ tableView: NSTableView, viewFor tableColumn: NSTableColumn?, row: Int) -> NSView? {
         guard let column = tableColumn, row < log.count else { return nil }
