@@ -7,11 +7,7 @@ struct AppCommands: Commands {
 
     var body: some Commands {
         CommandGroup(replacing: .newItem) {
-            Button("New Job…") { app.compose() }
-                .keyboardShortcut("n")
-                .disabled(app.host == nil)
-            Button("Connect to a Host…") { app.connect() }
-                .keyboardShortcut("k")
+            NewItemMenu(app: app)
         }
         CommandGroup(before: .sidebar) {
             ForEach(Array(Place.all.enumerated()), id: \.element) { number, place in
@@ -21,6 +17,19 @@ struct AppCommands: Commands {
             Divider()
         }
         CommandMenu("Job") { JobCommandMenu(app: app) }
+    }
+}
+
+/// A view of its own, as the menu below: only views are drawn anew when the model changes.
+struct NewItemMenu: View {
+    let app: AppModel
+
+    var body: some View {
+        Button("New Job…") { app.compose() }
+            .keyboardShortcut("n")
+            .disabled(app.host == nil)
+        Button("Connect to a Host…") { app.connect() }
+            .keyboardShortcut("k")
     }
 }
 

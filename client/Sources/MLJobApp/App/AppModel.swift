@@ -13,6 +13,8 @@ final class AppModel {
     var trouble: Trouble?
     /// Set by the first view that can open windows; good also after that view is gone.
     @ObservationIgnored var openMainWindow: (() -> Void)?
+    /// How many views show a job: its log is kept while any does.
+    @ObservationIgnored private var shown: [JobAddress: Int] = [:]
     @ObservationIgnored let notifier = Notifier()
 
     init(vault: any IdentityVault, folder: URL) {
@@ -58,6 +60,17 @@ final class AppModel {
     private func isListed(_ id: Job.ID) -> Bool {
         guard case .jobs(let filter)? = place, let job = host?.jobs.jobs[id] else { return false }
         return filter.includes(job)
+    }
+
+    func hasAppeared(_ job: Job.ID, of host: HostSession) {
+        shown[JobAddress(host: host.id, job: job), default: 0] += 1
+    }
+
+    func hasDisappeared(_ job: Job.ID, of host: HostSession) {
+        let address = JobAddress(host: host.id, job: job)
+        let others = (shown[address] ?? 1) - 1
+        shown[address] = others > 0 ? others : nil
+        if others <= 0 { host.closeDetail(of: job) }
     }
 
     // MARK: Sheets

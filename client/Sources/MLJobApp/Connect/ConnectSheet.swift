@@ -26,6 +26,7 @@ struct ConnectSheet: View {
         }
         .formStyle(.grouped)
         .frame(width: 520)
+        .fixedSize(horizontal: false, vertical: true)
         .interactiveDismissDisabled(enrolment.isWorking)
         .dropDestination(for: URL.self) { files, _ in draft.take(files) }
         .toolbar {

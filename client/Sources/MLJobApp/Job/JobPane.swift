@@ -5,7 +5,9 @@ import SwiftUI
 struct JobPane: View {
     let host: HostSession
     let detail: JobDetail
+    @Environment(AppModel.self) private var app
     @SceneStorage("tab") private var tab = JobTab.log
+    @State private var attempt = 0
 
     var body: some View {
         VStack(spacing: 0) {
@@ -15,14 +17,15 @@ struct JobPane: View {
                 Divider()
                 content(job)
             } else if let trouble = detail.connection.trouble {
-                TroubleView(trouble: trouble) { await detail.run() }
+                TroubleView(trouble: trouble) { attempt += 1 }
             } else {
                 ProgressView("Loading the job")
                     .frame(maxWidth: .infinity, maxHeight: .infinity)
             }
         }
-        .task(id: detail.id) { await detail.run() }
-        .onDisappear { host.closeDetail(of: detail.id) }
+        .task(id: attempt) { await detail.run() }
+        .onAppear { app.hasAppeared(detail.id, of: host) }
+        .onDisappear { app.hasDisappeared(detail.id, of: host) }
     }
 
     private var tabs: some View {

@@ -17,7 +17,7 @@ struct JobsTable: View {
                 .width(min: 120, ideal: 200)
             TableColumn("Script", value: \.scriptName) { Text($0.scriptName).truncationMode(.middle) }
                 .width(min: 100, ideal: 170)
-            TableColumn("Progress") { ProgressCell(job: $0, progress: list.progress[$0.id]) }
+            TableColumn("Progress") { ProgressCell(job: $0, list: list) }
                 .width(min: 60, ideal: 110)
             TableColumn("Metric") { MetricCell(job: $0, list: list) }
                 .width(min: 50, ideal: 90)

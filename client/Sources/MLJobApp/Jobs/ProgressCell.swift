@@ -4,10 +4,10 @@ import SwiftUI
 /// How far a running job said it was.
 struct ProgressCell: View {
     let job: Job
-    let progress: MLJobKit.Progress?
+    let list: JobList
 
     var body: some View {
-        if let progress, job.status.isRunning {
+        if let progress = list.progress[job.id], job.status.isRunning {
             ProgressView(value: progress.fraction)
                 .progressViewStyle(.linear)
                 .controlSize(.small)

@@ -4,10 +4,11 @@ import SwiftUI
 /// Why a log has no rows to show.
 struct LogEmptyView: View {
     let log: LogModel
+    let retry: () -> Void
 
     var body: some View {
         if let trouble = log.connection.trouble {
-            TroubleView(trouble: trouble) { await log.run() }
+            TroubleView(trouble: trouble) { retry() }
         } else if log.filter.onlyMatches {
             ContentUnavailableView.search(text: log.search)
         } else if log.isComplete {

@@ -5,6 +5,7 @@ import SwiftUI
 struct LogView: View {
     let log: LogModel
     @State private var target: Int?
+    @State private var attempt = 0
     @State private var selection = LogSelection()
 
     var body: some View {
@@ -12,9 +13,9 @@ struct LogView: View {
             LogBar(log: log, target: $target, selection: selection)
             Divider()
             LogTable(log: log, version: log.version, target: target, selection: selection)
-                .overlay { if log.count == 0 { LogEmptyView(log: log) } }
+                .overlay { if log.count == 0 { LogEmptyView(log: log) { attempt += 1 } } }
             LogFooter(log: log)
         }
-        .task(id: log.job) { await log.run() }
+        .task(id: attempt) { await log.run() }
     }
 }

@@ -14,7 +14,7 @@ struct MenuBarHost: View {
                 Button {
                     open(job)
                 } label: {
-                    MenuBarJob(job: job, progress: session.jobs.progress[job.id])
+                    MenuBarJob(job: job, list: session.jobs)
                 }
                 .buttonStyle(.plain)
             }
@@ -30,7 +30,7 @@ struct MenuBarHost: View {
 
 struct MenuBarJob: View {
     let job: Job
-    let progress: MLJobKit.Progress?
+    let list: JobList
 
     var body: some View {
         VStack(alignment: .leading, spacing: 2) {
@@ -39,7 +39,7 @@ struct MenuBarJob: View {
                 Spacer()
                 DurationCell(job: job).font(.caption).foregroundStyle(.secondary)
             }
-            ProgressCell(job: job, progress: progress)
+            ProgressCell(job: job, list: list)
         }
         .contentShape(Rectangle())
         .accessibilityElement(children: .combine)

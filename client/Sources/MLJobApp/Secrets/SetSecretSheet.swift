@@ -29,6 +29,7 @@ struct SetSecretSheet: View {
         }
         .formStyle(.grouped)
         .frame(width: 460)
+        .fixedSize(horizontal: false, vertical: true)
         .interactiveDismissDisabled(isSending)
         .fileImporter(isPresented: $isChoosing, allowedContentTypes: [.item]) { file = try? $0.get() }
         .toolbar {

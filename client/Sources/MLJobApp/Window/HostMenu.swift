@@ -10,6 +10,9 @@ struct HostMenu: View {
             ForEach(app.hosts.sessions) { session in
                 Button(title(of: session)) { app.select(session.id) }
             }
+            ForEach(app.hosts.names.filter { app.hosts.broken[$0.id] != nil }) { host in
+                Button("\(host.name) – cannot be opened") { app.trouble = app.hosts.broken[host.id] }
+            }
             Divider()
             Button("Connect to a Host…") { app.connect() }
         } label: {
