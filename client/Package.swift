@@ -45,9 +45,8 @@ var targets: [Target] = [.target(name: "MLJobKit", swiftSettings: kit)]
     }
 #endif
 
-targets += [tests]
-let views = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Sources/MLJobApp")
-if FileManager.default.fileExists(atPath: views.path) { targets.append(app) }
+let appTests = Target.testTarget(name: "MLJobAppTests", dependencies: ["MLJobApp", "MLJobKit"], swiftSettings: kit)
+targets += [app, tests, appTests]
 
 let package = Package(
     name: "mljob",

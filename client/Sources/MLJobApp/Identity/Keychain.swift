@@ -78,7 +78,8 @@ enum Keychain {
     }
 
     private static func delete(_ itemClass: String, _ item: AnyObject) throws {
-        let status = SecItemDelete([kSecClass as String: itemClass, kSecValueRef as String: item] as CFDictionary)
+        let query: [String: Any] = [kSecClass as String: itemClass, kSecValueRef as String: item]
+        let status = SecItemDelete(query as CFDictionary)
         guard status == errSecSuccess || status == errSecItemNotFound else { throw refused(status) }
     }
 

@@ -1,0 +1,62 @@
+import Foundation
+import Testing
+
+@testable import MLJobApp
+@testable import MLJobKit
+
+/// What a person reads, hears and tells apart.
+@MainActor
+struct WordsTests {
+    @Test func eachReasonIsExplained() {
+        let known = Reason.retryable + [.cancelled, .stopped, .artifactQuota, .storageFull]
+        for reason in known { #expect(reason.explanation != reason.rawValue) }
+        #expect(Reason(rawValue: "of-a-later-version").explanation == "of-a-later-version")
+    }
+
+    @Test func statesDifferInTheirSymbolsAndNotInColourAlone() {
+        #expect(Set(JobStatus.known.map(\.symbol)).count == JobStatus.known.count)
+        #expect(Set(JobStatus.known.map(\.title)).count == JobStatus.known.count)
+    }
+
+    @Test func aStateOfALaterVersionHasWordsToo() {
+        #expect(JobStatus(rawValue: "SUSPENDED").title == "Suspended")
+    }
+
+    @Test func placesHaveNamesAndSymbolsOfTheirOwn() {
+        #expect(Set(Place.all.map(\.title)).count == Place.all.count)
+        #expect(Set(Place.all.map(\.symbol)).count == Place.all.count)
+        #expect(Place.all.count < 10, "each has a key from 1 to 9")
+    }
+
+    @Test func eachTroubleHasASymbol() {
+        for kind in Trouble.Kind.allCases { #expect(!Trouble(kind, "It failed.", advice: "").symbol.isEmpty) }
+    }
+
+    @Test func troubleIsToldWithItsAdviceAndItsFields() {
+        let field = FieldProblem(field: "limits.cpus", message: "must be above 0")
+        let trouble = Trouble(.invalid, "The host refused it.", advice: "Correct it.", fields: [field])
+        #expect(trouble.sentences == "The host refused it.\nCorrect it.\nlimits.cpus: must be above 0")
+    }
+
+    @Test(arguments: [(0.0, "0s"), (42, "42s"), (3_661, "1h 1m 1s")])
+    func durations(seconds: Double, words: String) {
+        let told = DurationCell.words(seconds).filter { !$0.isWhitespace && $0 != "," }
+        #expect(told == words.filter { !$0.isWhitespace })
+    }
+
+    @Test(arguments: [
+        ("image/png", "photo"), ("text/csv", "doc.text"), ("application/json", "curlybraces"), ("model/x", "doc"),
+        ("", "doc"),
+    ])
+    func kindsOfFiles(mediaType: String, symbol: String) {
+        #expect(ArtifactNameCell.symbol(of: mediaType) == symbol)
+    }
+
+    @Test func scriptsAreFoundByNameAndDescription() {
+        let script = Script(name: "train_churn.py", description: "Trees on the churn view")
+        #expect(script.matches(""))
+        #expect(script.matches("CHURN"))
+        #expect(script.matches("trees"))
+        #expect(!script.matches("ltv"))
+    }
+}
