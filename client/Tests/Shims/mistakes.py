@@ -7,17 +7,31 @@ it is one that only a Mac shows. Fails where fewer than 36 are caught, and where
 any more.
 """
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "Sources" / "MLJobApp"
 LIST = Path(__file__).with_name("mistakes.tsv")
 NEEDED = 36
+COMPILE = [
+    "swiftc",
+    "-frontend",
+    "-emit-sil",
+    "-swift-version",
+    "6",
+    "-parse-as-library",
+    "-module-name",
+    "MLJobApp",
+    "-o",
+    "/dev/null",
+]
 
 
 @dataclass(frozen=True)
@@ -33,24 +47,18 @@ def mistakes() -> list[Mistake]:
     return [Mistake(SOURCES / f, r.replace("\\n", "\n"), w.replace("\\n", "\n"), t) for f, r, w, t in rows]
 
 
+@cache
+def plugins() -> str:
+    """Where the compiler has its macros, such as @Observable."""
+    told = subprocess.run(["swiftc", "-print-target-info"], capture_output=True, text=True, check=True)
+    return str(Path(json.loads(told.stdout)["paths"]["runtimeResourcePath"], "host", "plugins"))
+
+
 def compiles(file: Path, source: Path, modules: Path) -> tuple[bool, str]:
     """Compiles `file` alone, as the text of `source`, among the app's files. Emitting SIL checks actors."""
     others = [str(path) for path in sorted(SOURCES.rglob("*.swift")) if path != file]
-    command = ["swiftc", "-frontend", "-emit-sil", "-swift-version", "6", "-parse-as-library"]
-    command += [
-        "-module-name",
-        "MLJobApp",
-        "-I",
-        str(modules),
-        "-o",
-        os.devnull,
-        "-primary-file",
-        str(source),
-    ]
-    plugins = "/usr/libexec/swift/lib/swift/host/plugins"
-    done = subprocess.run(
-        [*command, "-plugin-path", plugins, *others], capture_output=True, text=True, check=False
-    )
+    command = [*COMPILE, "-I", str(modules), "-plugin-path", plugins(), "-primary-file", str(source), *others]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if "error:" in line]
     return done.returncode == 0, errors[0].split("error:")[1].strip() if errors else done.stderr[-500:]
 

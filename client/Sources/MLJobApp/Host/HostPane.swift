@@ -12,6 +12,8 @@ struct HostPane: View {
                 QueueSection(info: info)
             } else if let trouble = host.infoTrouble {
                 RefusalSection(trouble: trouble)
+            } else {
+                ProgressView("Loading the host")
             }
             CertificateSection(host: host)
             if let info = host.info { VersionsSection(host: host, versions: info.versions) }

@@ -25,6 +25,8 @@ struct JobsTable: View {
                 .width(min: 50, ideal: 80)
             TableColumn("Created", value: \.createdAt) { DateCell(date: $0.createdAt) }
                 .width(min: 80, ideal: 120)
+            TableColumn("Ended", value: \.sortableEnd) { EndCell(job: $0) }
+                .width(min: 80, ideal: 120)
             TableColumn("Duration") { DurationCell(job: $0) }
                 .width(min: 60, ideal: 80)
         }

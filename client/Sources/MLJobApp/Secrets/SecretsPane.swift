@@ -6,6 +6,7 @@ struct SecretsPane: View {
     let host: HostSession
     @Environment(AppModel.self) private var app
     @State private var selection: SecretEntry.ID?
+    @State private var isLoaded = false
     @State private var isSetting = false
     @State private var removed: SecretEntry?
 
@@ -15,7 +16,9 @@ struct SecretsPane: View {
             TableColumn("For") { Text($0.user == nil ? "everybody's jobs" : "your jobs") }
             TableColumn("Set") { DateCell(date: $0.updatedAt) }
         }
-        .overlay { if host.secrets.isEmpty { SecretsEmptyView(host: host) { isSetting = true } } }
+        .overlay {
+            if host.secrets.isEmpty { SecretsEmptyView(host: host, isLoaded: isLoaded) { isSetting = true } }
+        }
         .contextMenu(forSelectionType: SecretEntry.ID.self) { ids in
             if let one = host.secrets.first(where: { ids.contains($0.id) }), one.user != nil {
                 Button("Remove…", role: .destructive) { removed = one }
@@ -33,7 +36,10 @@ struct SecretsPane: View {
         .removalDialog($removed) { secret in
             do { try await host.removeSecret(secret.name) } catch { app.trouble = Trouble(error, host.context) }
         }
-        .task { await host.loadSecrets() }
+        .task {
+            await host.loadSecrets()
+            isLoaded = true
+        }
     }
 }
 

@@ -5,9 +5,12 @@ import SwiftUI
 /// will end.
 struct HostBanner: View {
     let host: HostSession
+    @Environment(AppModel.self) private var app
 
     var body: some View {
-        if let trouble = host.connection.trouble, !host.jobs.jobs.isEmpty {
+        if let trouble = host.connection.trouble, trouble.needsCertificate {
+            Banner(trouble: trouble, action: "Connect Again…") { app.connect() }
+        } else if let trouble = host.connection.trouble, !host.jobs.jobs.isEmpty {
             Banner(trouble: trouble, action: isRefused ? "Try Again" : nil) { host.restart() }
         } else if let trouble = host.renewalTrouble {
             Banner(trouble: trouble, action: "Renew Now") { Task { await host.renew() } }
@@ -15,6 +18,16 @@ struct HostBanner: View {
     }
 
     private var isRefused: Bool { if case .refused = host.connection { true } else { false } }
+}
+
+extension Trouble {
+    /// Nothing but another certificate helps.
+    var needsCertificate: Bool {
+        switch kind {
+        case .certificateExpired, .certificateRefused, .identityMissing: true
+        default: false
+        }
+    }
 }
 
 /// A line of trouble above a view that still shows what it knows.
