@@ -1,5 +1,4 @@
 // swift-tools-version: 6.0
-import Foundation
 import PackageDescription
 
 let kit: [SwiftSetting] = [.swiftLanguageMode(.v6)]
@@ -24,23 +23,21 @@ var targets: [Target] = [.target(name: "MLJobKit", swiftSettings: kit)]
     ]
     tests.dependencies += ["MLJobKitCurl"]
 
-    // Each folder of Shims is a module, which depends on the shims that its sources import.
-    let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Shims")
-    let shims =
-        (try? FileManager.default.contentsOfDirectory(atPath: folder.path).filter { !$0.contains(".") }.sorted()) ?? []
-
-    func imports(of shim: String) -> [String] {
-        let sources = folder.appendingPathComponent(shim)
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: sources.path)) ?? []
-        let text = names.compactMap { try? String(contentsOf: sources.appendingPathComponent($0), encoding: .utf8) }
-        let words = text.joined(separator: "\n").split(separator: "\n").filter { $0.contains("import ") }
-            .compactMap { $0.split(separator: " ").last.map(String.init) }
-        return shims.filter { $0 != shim && words.contains($0) }
-    }
-
-    for shim in shims {
-        targets.append(
-            .target(name: shim, dependencies: imports(of: shim).map { .target(name: $0) }, path: "Shims/\(shim)"))
+    // The shims, each with those that it imports. Written out: SwiftPM keeps what a manifest has said, whatever files come.
+    let shims: KeyValuePairs<String, [String]> = [
+        "FoundationGaps": [],
+        "UniformTypeIdentifiers": [],
+        "CoreTransferable": ["UniformTypeIdentifiers"],
+        "AppKit": ["FoundationGaps"],
+        "Network": [],
+        "Security": ["FoundationGaps"],
+        "UserNotifications": ["FoundationGaps"],
+        "SwiftUI": ["AppKit", "CoreTransferable", "FoundationGaps", "UniformTypeIdentifiers"],
+        "Charts": ["SwiftUI"],
+        "QuickLook": ["SwiftUI"],
+    ]
+    for (shim, imports) in shims {
+        targets.append(.target(name: shim, dependencies: imports.map { .target(name: $0) }, path: "Shims/\(shim)"))
         app.dependencies.append(.target(name: shim))
     }
 #endif

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MODULES = (
-    "AppKit|Charts|Combine|CoreFoundation|CoreGraphics|CoreTransferable|DeveloperToolsSupport|Foundation"
-    "|FoundationEssentials|FoundationGaps|FoundationInternationalization|ObjectiveC|Observation|QuickLook"
+    "AppKit|Charts|Combine|CoreFoundation|CoreGraphics|CoreTransferable|DeveloperToolsSupport|Dispatch|Foundation"
+    "|FoundationEssentials|FoundationGaps|FoundationInternationalization|Network|ObjectiveC|Observation|QuickLook"
     "|Security|Swift|SwiftUI|SwiftUICore|UniformTypeIdentifiers|UserNotifications|_Concurrency"
 )
 #: What says how a declaration is compiled, isolated or chosen, but not how it is called.

@@ -21,6 +21,7 @@ LIST = Path(__file__).with_name("signatures.tsv")
 SWIFT = {
     "Charts": ["Charts"],
     "CoreTransferable": ["CoreTransferable"],
+    "Network": ["Network"],
     "QuickLook": ["_QuickLook_SwiftUI"],
     "SwiftUI": ["SwiftUI", "SwiftUICore"],
     "UniformTypeIdentifiers": ["UniformTypeIdentifiers"],

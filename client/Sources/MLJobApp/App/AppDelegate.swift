@@ -6,6 +6,7 @@ import MLJobKit
 final class AppDelegate: NSObject, NSApplicationDelegate {
     let app = AppModel(vault: KeychainVault(), folder: AppDelegate.folder)
     private var observations: [Observer] = []
+    private var network: NetworkWatch?
 
     func applicationDidFinishLaunching(_ notification: Notification) {
         app.start()
@@ -14,6 +15,7 @@ final class AppDelegate: NSObject, NSApplicationDelegate {
             Observer(of: NSWorkspace.willSleepNotification, in: workspace) { [app] in app.hosts.sleep() },
             Observer(of: NSWorkspace.didWakeNotification, in: workspace) { [app] in app.hosts.wake() },
         ]
+        network = NetworkWatch { [app] in app.hosts.wake() }
     }
 
     /// Jobs go on, and so do the menu bar and the notifications.
