@@ -91,15 +91,17 @@ public final class CurlTransport: HTTPTransport, @unchecked Sendable {
         do {
             let authorities = try trusted()
             let handle = try take()
-            perform(request, transfer, handle, authorities)
-            give(handle)
+            let result = perform(request, transfer, handle, authorities)
+            give(handle)  // first, for whoever asks again as soon as the answer is whole
+            transfer.end(result)
         } catch {
             transfer.end(.failure(error))
         }
     }
 
-    private func perform(_ request: HTTPRequest, _ transfer: CurlTransfer, _ handle: OpaqueHandle, _ authorities: Data)
-    {
+    private func perform(
+        _ request: HTTPRequest, _ transfer: CurlTransfer, _ handle: OpaqueHandle, _ authorities: Data
+    ) -> Result<Void, any Error> {
         let curl = handle.curl
         configure(curl, authorities)
         mljob_set_string(curl, CURLOPT_URL, base + request.target)
@@ -124,7 +126,7 @@ public final class CurlTransport: HTTPTransport, @unchecked Sendable {
         mljob_get_connects(curl, &made)
         lock.withLock { connections += made }
         let detail = message.first == 0 ? String(cString: curl_easy_strerror(code)) : CurlFailure.text(message)
-        transfer.end(code == CURLE_OK ? .success(()) : .failure(CurlFailure.error(code, detail, transfer)))
+        return code == CURLE_OK ? .success(()) : .failure(CurlFailure.error(code, detail, transfer))
     }
 
     private func configure(_ curl: UnsafeMutableRawPointer, _ authorities: Data) {

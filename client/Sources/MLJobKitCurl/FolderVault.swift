@@ -53,7 +53,8 @@ public struct FolderVault: IdentityVault {
         do {
             key = try read("-nocerts")
         } catch let error as OpenSSLError {
-            throw error.text.contains("mac verify") ? VaultError.wrongPassword : VaultError.damaged(error.text)
+            throw error.text.lowercased().contains("mac verify")
+                ? VaultError.wrongPassword : VaultError.damaged(error.text)
         }
         guard let certificate = PEM.blocks(String(decoding: try read("-nokeys", "-clcerts"), as: UTF8.self)).first
         else {

@@ -197,6 +197,15 @@ import Testing
         #expect(try await reader.value == [1, 2])
     }
 
+    @Test func aPauseThatIsOverAtOnceIsNoHang() async throws {
+        let control = StreamControl()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<500 { group.addTask { try await control.pause(0) } }
+            for _ in 0..<50 { control.wake() }
+            try await group.waitForAll()
+        }
+    }
+
     @Test func sixStreamsAtOnce() async throws {
         let transport = Self.cutting(50, everyBytes: [])
         let agent = Agent(transport)

@@ -51,7 +51,8 @@ extension Agent {
         let (response, body) = try await transport.open(HTTPRequest("GET", target, headers: headers, isStream: true))
         switch response.status {
         case 206: break
-        case 200: try file.restart()
+        case 200 where file.size > 0: try file.restart()  // the server does not know ranges
+        case 200: break
         default: throw try await Self.refusal(response, body)
         }
         for try await chunk in body {
@@ -95,11 +96,13 @@ struct PartialFile {
     }
 
     private mutating func rehash() throws {
-        while let chunk = try handle.read(upToCount: 1 << 20), !chunk.isEmpty {
+        guard try handle.seekToEnd() <= artifact.size else { return try restart() }
+        let end = Int(try handle.offset())
+        try handle.seek(toOffset: 0)
+        while size < end, let chunk = try handle.read(upToCount: 1 << 20), !chunk.isEmpty {
             hash.update(chunk)
             size += chunk.count
         }
-        if size > artifact.size { try restart() }
     }
 
     mutating func restart() throws {

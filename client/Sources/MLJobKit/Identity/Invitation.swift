@@ -39,7 +39,7 @@ public struct Invitation: Sendable, Hashable {
     private static func link(in text: String) -> String? {
         guard let start = text.range(of: "ml-job://", options: .caseInsensitive) else { return nil }
         let ends = CharacterSet.whitespaces.union(CharacterSet(charactersIn: "<>\"'`|\u{201c}\u{201d}\u{2019}"))
-        let rest = text[start.lowerBound...].replacing(/=?\r?\n/, with: "")
+        let rest = text[start.lowerBound...].filter { !$0.isNewline }
         let link = rest.prefix { !$0.unicodeScalars.contains(where: ends.contains) }
         return link.isEmpty ? nil : "ml-job" + link.dropFirst("ml-job".count)
     }

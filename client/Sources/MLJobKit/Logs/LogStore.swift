@@ -76,11 +76,11 @@ public struct LogStore: Sendable {
     }
 
     /// The ids of the rows from `first` on for which `isWanted` holds.
-    func ids(from first: Int, where isWanted: (LogBlock.Flags) -> Bool) -> [Int] {
-        var found: [Int] = []
+    func ids(from first: Int, where isWanted: (LogBlock.Flags) -> Bool) -> [Int32] {
+        var found: [Int32] = []
         for (block, start) in zip(blocks, starts) where start + block.count > first {
             for row in max(first - start, 0)..<block.count where isWanted(block.flags(of: row)) {
-                found.append(start + row)
+                found.append(Int32(truncatingIfNeeded: start + row))
             }
         }
         return found

@@ -46,6 +46,7 @@ public final class HostSession: Identifiable {
             agent: agent, file: self.folder.appendingPathComponent("outbox.json"), context: { context.value() })
         context.value = { [weak self] in self?.context ?? TroubleContext() }
         jobs.onChange = { [weak self] _, job in self?.changed(job) }
+        jobs.onCurrent = { [weak self] in Task { await self?.tend() } }
         outbox.onAccepted = { [weak self] _, job in self?.jobs.insert(job) }
     }
 
@@ -65,7 +66,7 @@ public final class HostSession: Identifiable {
         guard running.isEmpty else { return }
         running = [
             Task { [weak self] in await self?.jobs.run() },
-            Task { [weak self] in await self?.tend() },
+            Task { [weak self] in await self?.tendForever() },
         ]
     }
 
@@ -92,13 +93,18 @@ public final class HostSession: Identifiable {
         agent.transport.invalidate()
     }
 
-    /// Every few seconds while there is something to do, else every few minutes.
-    private func tend() async {
+    /// Also without a new connection: a submission may wait for a busy host, and the certificate grows old.
+    private func tendForever() async {
         while !Task.isCancelled {
-            if connection.isConnected { await outbox.flush() }
-            await renewIfDue()
+            await tend()
             try? await Task.sleep(for: .seconds(outbox.entries.isEmpty ? 60 : 5))
         }
+    }
+
+    private func tend() async {
+        guard connection.isConnected else { return }
+        await outbox.flush()
+        await renewIfDue()
     }
 
     private func changed(_ job: Job) {
@@ -194,7 +200,7 @@ public final class HostSession: Identifiable {
 
     /// Renews in the last third of the certificate's life.
     private func renewIfDue() async {
-        guard let details = configuration.details, details.renewFrom < Date(), connection.isConnected else { return }
+        guard let details = configuration.details, details.renewFrom < Date() else { return }
         await renew()
     }
 

@@ -15,12 +15,18 @@ public final class JobList {
     public private(set) var hasOlder = true
     public private(set) var isLoadingOlder = false
 
-    public var filter = JobFilter.all
-    public var search = ""
-    public var sortOrder: [KeyPathComparator<Job>] = [KeyPathComparator(\.createdAt, order: .reverse)]
+    public var filter = JobFilter.all { didSet { if filter != oldValue { cached = nil } } }
+    public var search = "" {
+        didSet { if search != oldValue { (cached, words) = (nil, JobIndex.words(search)) } }
+    }
+    public var sortOrder: [KeyPathComparator<Job>] = [KeyPathComparator(\.createdAt, order: .reverse)] {
+        didSet { if sortOrder != oldValue { (cached, order) = (nil, JobOrder(sortOrder)) } }
+    }
 
-    /// Called with each job that ends while the list knows it, and with those that ended while the list was away.
+    /// Called with each job that is new or has changed.
     @ObservationIgnored public var onChange: ((_ old: Job?, _ new: Job) -> Void)?
+    /// Called whenever the list has become current: the host answers.
+    @ObservationIgnored public var onCurrent: (() -> Void)?
     @ObservationIgnored private let agent: Agent
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
     @ObservationIgnored private let backoff: Backoff
@@ -29,6 +35,11 @@ public final class JobList {
     @ObservationIgnored private var cursor: String?
     @ObservationIgnored private var isAtOldest = false
     @ObservationIgnored private var loading: Set<Job.ID> = []
+    /// What `visible` gave last, kept right as jobs change.
+    @ObservationIgnored private var cached: [Job]?
+    @ObservationIgnored private var order = JobOrder([KeyPathComparator(\.createdAt, order: .reverse)])
+    @ObservationIgnored private var words: [String] = []
+    @ObservationIgnored private var index = JobIndex()
 
     public init(
         agent: Agent, backoff: Backoff = Backoff(),
@@ -43,8 +54,27 @@ public final class JobList {
 
     /// The jobs that pass filter and search, in order.
     public var visible: [Job] {
-        let chosen = jobs.values.filter { filter.includes($0) && (search.isEmpty || $0.matches(search)) }
-        return chosen.sorted(using: sortOrder + [KeyPathComparator(\.id)])
+        let all = jobs.values
+        _ = (filter, search, sortOrder)  // a view that reads this is drawn anew when these change
+        if let cached { return cached }
+        let found = order.sorted(all.filter { isVisible($0) })
+        cached = found
+        return found
+    }
+
+    private func isVisible(_ job: Job) -> Bool {
+        filter.includes(job) && (words.isEmpty || index.has(job, words))
+    }
+
+    /// Puts a job where it belongs in what is visible, without sorting all.
+    private func place(_ id: Job.ID) {
+        guard var shown = cached else { return }
+        cached = nil
+        if let old = shown.firstIndex(where: { $0.id == id }) { shown.remove(at: old) }
+        if let job = jobs[id], isVisible(job) {
+            shown.insert(job, at: shown.partitioningIndex { order.isBefore(job, $0) })
+        }
+        cached = shown
     }
 
     public func count(_ filter: JobFilter) -> Int { jobs.values.count { filter.includes($0) } }
@@ -98,11 +128,14 @@ public final class JobList {
     private func replace(_ job: Job) {
         let old = jobs.updateValue(job, forKey: job.id)
         if job.status.isFinal { progress[job.id] = nil }
+        place(job.id)
         onChange?(old, job)
     }
 
     private func forget(_ id: Job.ID) {
         jobs[id] = nil
+        index.forget(id)
+        place(id)
         progress[id] = nil
         sparklines[id] = nil
     }
@@ -110,8 +143,10 @@ public final class JobList {
     /// A snapshot has every job that has not ended, and the newest of the others. Older ones that are known stay.
     private func becomeCurrent() {
         connection = .connected
+        defer { onCurrent?() }
         guard let complete = snapshot else { return }
         snapshot = nil
+        cached = nil
         for (id, job) in jobs where complete[id] == nil && !job.status.isFinal { forget(id) }
         for job in complete.values { replace(job) }
     }
@@ -119,6 +154,7 @@ public final class JobList {
     private func move(_ place: JobQueuePlace) {
         guard jobs[place.jobID]?.status == .pending else { return }
         jobs[place.jobID]?.queue = QueuePlace(position: place.position, waitsFor: place.waitsFor)
+        self.place(place.jobID)
     }
 
     // MARK: More than the stream tells

@@ -33,7 +33,8 @@ public final class LogModel {
     public private(set) var currentMatch: Int?
 
     @ObservationIgnored private(set) var store: LogStore
-    @ObservationIgnored private var shown: [Int]? = []
+    /// Ids of the rows that pass the filter; nil where all do. Half the size of Int: there may be a million.
+    @ObservationIgnored private var shown: [Int32]? = []
     @ObservationIgnored private var needle: LogSearch?
     @ObservationIgnored private var searching: Task<Void, Never>?
     @ObservationIgnored private let agent: Agent
@@ -63,13 +64,13 @@ public final class LogModel {
     }
 
     /// The row at a place of the view, from 0.
-    public func row(at place: Int) -> LogRow { store[shown?[place] ?? store.trimmed + place] }
+    public func row(at place: Int) -> LogRow { store[shown.map { Int($0[place]) } ?? store.trimmed + place] }
 
     /// Where a row is shown; nil where the filter hides it or it is not kept any more.
     public func place(of id: Int) -> Int? {
         guard let shown else { return store.rows.contains(id) ? id - store.trimmed : nil }
-        let at = shown.partitioningIndex { $0 >= id }
-        return at < shown.count && shown[at] == id ? at : nil
+        let at = shown.partitioningIndex { Int($0) >= id }
+        return at < shown.count && Int(shown[at]) == id ? at : nil
     }
 
     /// Rows of the beginning that are not kept any more.
@@ -183,7 +184,8 @@ public final class LogModel {
             let found = await Self.find(needle, in: snapshot)
             guard !Task.isCancelled, needle == self.needle else { return }
             // Rows that came meanwhile were searched as they came.
-            matches = found + matches.filter { $0 >= snapshot.end }
+            let since = matches[matches.partitioningIndex { $0 >= snapshot.end }...]
+            matches = since.isEmpty ? found : found + since
             currentMatch = matches.isEmpty ? nil : currentMatch ?? matches.count - 1
             isSearching = false
             refilter()
@@ -227,16 +229,16 @@ public final class LogModel {
     private func extendFilter(from first: Int) {
         guard shown != nil else { return }
         let kept = store.trimmed
-        if let oldest = shown?.first, oldest < kept { shown?.removeAll { $0 < kept } }
+        if let oldest = shown?.first, Int(oldest) < kept { shown?.removeAll { Int($0) < kept } }
         shown? += places(from: max(first, kept))
     }
 
-    private func places(from first: Int) -> [Int] {
+    private func places(from first: Int) -> [Int32] {
         let hidden = hiddenFlags
         let wanted = store.ids(from: first) { $0.isDisjoint(with: hidden) || $0.contains(.gap) }
         guard filter.onlyMatches, needle != nil else { return wanted }
         let found = Set(matches[matches.partitioningIndex { $0 >= first }...])
-        return wanted.filter { found.contains($0) }
+        return wanted.filter { found.contains(Int($0)) }
     }
 
     private var hiddenFlags: LogBlock.Flags {

@@ -28,15 +28,8 @@ extension Job {
         startedAt.map { (finishedAt ?? now).timeIntervalSince($0) }
     }
 
-    /// Whether the job has each word of `search` in its name, script, id, owner, status, labels or hyperparameters.
-    public func matches(_ search: String) -> Bool {
-        let words = search.split(whereSeparator: \.isWhitespace)
-        return words.allSatisfy { word in
-            searchable.contains { $0.range(of: word, options: [.caseInsensitive, .diacriticInsensitive]) != nil }
-        }
-    }
-
-    private var searchable: [String] {
+    /// What a search looks at.
+    var searchable: [String] {
         [name ?? "", scriptName, id, owner, status.rawValue, reason?.rawValue ?? ""]
             + labels.map { "\($0)=\($1)" } + hyperparameters.map { "\($0)=\($1)" }
     }

@@ -3,10 +3,17 @@ import Foundation
 /// What all streams of an agent share: they end when the machine goes to sleep and connect again, at once, when it
 /// wakes up or when the network or the certificate is another one.
 public final class StreamControl: @unchecked Sendable {
+    private enum Pause {
+        case begun
+        case waiting(CheckedContinuation<Void, Never>)
+        /// Over before it was waited for.
+        case over
+    }
+
     private let lock = NSLock()
     private var isAsleep = false
     private var open: [UUID: ByteStream] = [:]
-    private var waiting: [UUID: CheckedContinuation<Void, Never>] = [:]
+    private var pauses: [UUID: Pause] = [:]
 
     public init() {}
 
@@ -23,11 +30,7 @@ public final class StreamControl: @unchecked Sendable {
     public func wake() {
         lock.withLock { isAsleep = false }
         reconnect()
-        let sleepers = lock.withLock {
-            defer { waiting = [:] }
-            return Array(waiting.values)
-        }
-        for sleeper in sleepers { sleeper.resume() }
+        for id in lock.withLock({ Array(pauses.keys) }) { end(id) }
     }
 
     /// Ends the connections of all streams, which go on where they were over new ones.
@@ -54,22 +57,40 @@ public final class StreamControl: @unchecked Sendable {
     /// Waits for `seconds`, or until `wake`; asleep, for `wake` alone. Raises `CancellationError`.
     func pause(_ seconds: TimeInterval) async throws {
         let id = UUID()
+        lock.withLock { pauses[id] = .begun }
         let timer = Task {
             try await Task.sleep(for: .seconds(seconds))
             while self.lock.withLock({ self.isAsleep }) { try await Task.sleep(for: .seconds(1)) }
-            self.resume(id)
+            self.end(id)
         }
-        defer { timer.cancel() }
+        defer {
+            timer.cancel()
+            lock.withLock { _ = pauses.removeValue(forKey: id) }
+        }
         await withTaskCancellationHandler {
-            await withCheckedContinuation { continuation in
-                lock.withLock { waiting[id] = continuation }
-                if Task.isCancelled { resume(id) }
-            }
+            await withCheckedContinuation { wait(id, $0) }
         } onCancel: {
-            resume(id)
+            end(id)
         }
         try Task.checkCancellation()
     }
 
-    private func resume(_ id: UUID) { lock.withLock { waiting.removeValue(forKey: id) }?.resume() }
+    private func wait(_ id: UUID, _ continuation: CheckedContinuation<Void, Never>) {
+        let isOver = lock.withLock {
+            if case .over? = pauses[id] { return true }
+            pauses[id] = .waiting(continuation)
+            return false
+        }
+        if isOver { continuation.resume() }
+    }
+
+    private func end(_ id: UUID) {
+        let waiting = lock.withLock { () -> CheckedContinuation<Void, Never>? in
+            guard let pause = pauses[id] else { return nil }
+            pauses[id] = .over
+            guard case .waiting(let continuation) = pause else { return nil }
+            return continuation
+        }
+        waiting?.resume()
+    }
 }

@@ -5,7 +5,7 @@ import Foundation
 #endif
 
 /// URLSession by its delegate, which is the same on macOS and Linux; `bytes(for:)` exists on Apple's systems only.
-public final class URLSessionTransport: HTTPTransport {
+public final class URLSessionTransport: HTTPTransport, @unchecked Sendable {
     /// Answers a TLS challenge: with the client's identity, or with a judgement of the server's certificate. URLSession
     /// on Linux asks for neither. What it throws is the transfer's error: URLSession itself calls a refused challenge
     /// "cancelled", as if the user had given up.
@@ -19,30 +19,38 @@ public final class URLSessionTransport: HTTPTransport {
     private let requests: URLSession
     private let streams: URLSession
     private let delegates: [SessionDelegate]
+    private let lock = NSLock()
+    private var isInvalid = false
 
+    /// `silence` is the number of seconds without a byte after which a connection counts as lost.
     public init(
-        address: URL, authenticate: @escaping Authenticate = { _ in (.performDefaultHandling, nil) }
+        address: URL, silence: TimeInterval = 45,
+        authenticate: @escaping Authenticate = { _ in (.performDefaultHandling, nil) }
     ) {
         base = address.absoluteString.trimmingSuffix("/")
         // A delegate for each session: the tasks' numbers are the session's own.
         delegates = [SessionDelegate(authenticate), SessionDelegate(authenticate)]
-        requests = Self.session(delegates[0], connections: 6)
-        streams = Self.session(delegates[1], connections: Self.streamsPerHost)
+        requests = Self.session(delegates[0], silence, connections: 6)
+        streams = Self.session(delegates[1], silence, connections: Self.streamsPerHost)
     }
 
     deinit {
-        // A session keeps its delegate, and both stay in memory, until it is invalidated.
-        requests.invalidateAndCancel()
-        streams.invalidateAndCancel()
+        // A session keeps its delegate, and both stay in memory, until it is invalidated. Who still reads may go on.
+        requests.finishTasksAndInvalidate()
+        streams.finishTasksAndInvalidate()
     }
 
-    private static func session(_ delegate: SessionDelegate, connections: Int) -> URLSession {
+    private static func session(
+        _ delegate: SessionDelegate, _ silence: TimeInterval, connections: Int
+    ) -> URLSession {
         let configuration = URLSessionConfiguration.ephemeral
         configuration.requestCachePolicy = .reloadIgnoringLocalCacheData
         configuration.urlCache = nil
         configuration.httpCookieStorage = nil
         configuration.httpShouldSetCookies = false
         configuration.httpMaximumConnectionsPerHost = connections
+        // Linux takes the session's and not the request's.
+        configuration.timeoutIntervalForRequest = silence
         // A stream lasts as long as its job; silence is what ends it.
         configuration.timeoutIntervalForResource = 366 * 86_400
         let queue = OperationQueue()
@@ -58,11 +66,16 @@ public final class URLSessionTransport: HTTPTransport {
         message.httpMethod = request.method
         message.httpBody = request.body
         for (name, value) in request.headers { message.setValue(value, forHTTPHeaderField: name) }
-        let task = (request.isStream ? streams : requests).dataTask(with: message)
+        // A session that was invalidated ends the process when it is asked for a task.
+        let task = try lock.withLock {
+            if isInvalid { throw TransportError.invalidated }
+            return (request.isStream ? streams : requests).dataTask(with: message)
+        }
         return try await delegates[request.isStream ? 1 : 0].start(task, silence: request.silence)
     }
 
     public func invalidate() {
+        lock.withLock { isInvalid = true }
         for (session, delegate) in zip([requests, streams], delegates) {
             delegate.interruptAll(TransportError.invalidated)
             session.invalidateAndCancel()
@@ -76,13 +89,13 @@ final class SessionDelegate: NSObject, URLSessionDataDelegate, @unchecked Sendab
         let pipe: BytePipe
         let silence: TimeInterval
         var head: CheckedContinuation<HTTPResponse, any Error>?
+        /// Why a challenge was refused: the system says no more than that the task was cancelled.
+        var refusal: (any Error)?
     }
 
     private let lock = NSLock()
     private var transfers: [Int: Transfer] = [:]
     private var end: (any Error)?
-    /// Why the last challenge was refused.
-    private var refusal: (any Error)?
     private let authenticate: URLSessionTransport.Authenticate
 
     init(_ authenticate: @escaping URLSessionTransport.Authenticate) { self.authenticate = authenticate }
@@ -156,10 +169,8 @@ final class SessionDelegate: NSObject, URLSessionDataDelegate, @unchecked Sendab
 
     func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
         guard let transfer = lock.withLock({ transfers.removeValue(forKey: task.taskIdentifier) }) else { return }
-        let refusal = lock.withLock { self.refusal }
-        let failure = error.map { error -> any Error in
-            let meaning = Self.meaning(of: error, silence: transfer.silence, answered: transfer.head == nil)
-            return meaning is CancellationError && transfer.head != nil ? refusal ?? meaning : meaning
+        let failure = error.map {
+            transfer.refusal ?? Self.meaning(of: $0, silence: transfer.silence, answered: transfer.head == nil)
         }
         transfer.head?.resume(throwing: failure ?? TransportError.lost("the connection ended without an answer"))
         transfer.pipe.finish(failure.map { .failure($0) } ?? .success(()))
@@ -172,16 +183,16 @@ final class SessionDelegate: NSObject, URLSessionDataDelegate, @unchecked Sendab
         completionHandler(nil)  // the agent sends none, and another host must not be shown the identity
     }
 
+    // Without the session's own method, the system asks each task; so it is known whose challenge was refused.
     func urlSession(
-        _ session: URLSession, didReceive challenge: URLAuthenticationChallenge,
+        _ session: URLSession, task: URLSessionTask, didReceive challenge: URLAuthenticationChallenge,
         completionHandler: @escaping @Sendable (URLSession.AuthChallengeDisposition, URLCredential?) -> Void
     ) {
         do {
             let (disposition, credential) = try authenticate(challenge)
-            lock.withLock { refusal = nil }
             completionHandler(disposition, credential)
         } catch {
-            lock.withLock { refusal = error }
+            lock.withLock { transfers[task.taskIdentifier]?.refusal = error }
             completionHandler(.cancelAuthenticationChallenge, nil)
         }
     }
@@ -196,11 +207,12 @@ final class SessionDelegate: NSObject, URLSessionDataDelegate, @unchecked Sendab
         case .timedOut: return answered ? TransportError.silent(silence) : TransportError.unreachable(text)
         case .cannotConnectToHost, .cannotFindHost, .dnsLookupFailed, .notConnectedToInternet,
             .dataNotAllowed, .internationalRoamingOff:
-            return TransportError.unreachable(text)
-        case .serverCertificateHasUnknownRoot: return TransportError.serverUntrusted(.authority, text)
+            // On Linux, an answer that breaks off is told so, too.
+            return answered ? TransportError.lost(text) : TransportError.unreachable(text)
+        case .serverCertificateHasUnknownRoot, .serverCertificateUntrusted:
+            return TransportError.serverUntrusted(.authority, text)
         case .serverCertificateHasBadDate: return TransportError.serverUntrusted(.expired, text)
         case .serverCertificateNotYetValid: return TransportError.serverUntrusted(.notYetValid, text)
-        case .serverCertificateUntrusted: return TransportError.serverUntrusted(.name, text)
         case .clientCertificateRejected, .secureConnectionFailed: return TransportError.identityRefused(text)
         case .clientCertificateRequired: return TransportError.answerWithheld(text)
         default: return TransportError.lost(text)
