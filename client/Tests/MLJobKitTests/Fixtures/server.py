@@ -2,9 +2,10 @@
 
     python3 server.py FOLDER [--plain]
 
-FOLDER has what the server shows: `NAME.crt` (with its chain) and `NAME.key`, and `ca.crt`, whose clients it takes. It
-serves each NAME on a port of its own, prints a line `NAME PORT` for each and then `ready`, and ends with its input.
-With --plain there is one port, `plain`, without TLS. A NAME that begins with `open` asks no client for a certificate.
+FOLDER has what the server shows: `NAME.crt` (with its chain) and `NAME.key`, and `ca.crt`, whose clients it
+takes. It serves each NAME on a port of its own, prints a line `NAME PORT` for each and then `ready`, and ends
+with its input. With --plain there is one port, `plain`, without TLS. A NAME that begins with `open` asks no
+client for a certificate.
 
     /echo           the request, as JSON
     /status/N       a problem document of that status
@@ -74,7 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         self.whole(200, json.dumps(seen).encode())
 
     def serve_status(self, _: bytes, status: str) -> None:
-        problem = {"type": "urn:ml-agent:problem:planted", "title": "", "status": int(status), "detail": "Planted."}
+        problem = {"type": "urn:ml-agent:problem:planted", "title": "", "detail": "Planted."}
+        problem |= {"status": int(status)}
         self.whole(int(status), json.dumps(problem).encode(), "application/problem+json")
 
     def serve_cut(self, _: bytes, count: str) -> None:
