@@ -62,6 +62,20 @@ struct Environment {
 /// libcurl the files that these variables name. All connections that begin at a time have the same identity.
 struct InterposedVault: IdentityVault {
     let keys: FolderVault
+    private let kept = Kept()
+
+    init(keys: FolderVault) { self.keys = keys }
+
+    /// On Linux, a session that is let go while its libcurl works ends the process.
+    private final class Kept: @unchecked Sendable {
+        private let lock = NSLock()
+        private var transports: [URLSessionTransport] = []
+
+        func keep(_ transport: URLSessionTransport) -> URLSessionTransport {
+            lock.withLock { transports.append(transport) }
+            return transport
+        }
+    }
 
     func makeKey(label: String) throws -> any SigningKey { try keys.makeKey(label: label) }
     func store(certificate: Data, for key: any SigningKey, label: String) throws -> String {
@@ -81,6 +95,6 @@ struct InterposedVault: IdentityVault {
         setenv("MLJOB_CURL_CA", file.path, 1)
         setenv("MLJOB_CURL_CERTIFICATE", keys.folder.appendingPathComponent("\(identity).crt").path, 1)
         setenv("MLJOB_CURL_KEY", keys.folder.appendingPathComponent("\(identity).key").path, 1)
-        return URLSessionTransport(address: address)
+        return kept.keep(URLSessionTransport(address: address))
     }
 }
