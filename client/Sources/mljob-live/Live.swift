@@ -221,9 +221,15 @@ final class Live {
 
     /// What the first client of this contract decodes: three strings, none of them null.
     private struct FirstJob: Decodable {
-        let job_id: String
-        let container_id: String
+        let jobID: String
+        let containerID: String
         let status: String
+
+        enum CodingKeys: String, CodingKey {
+            case jobID = "job_id"
+            case containerID = "container_id"
+            case status
+        }
     }
 
     private func firstClient() async throws {
@@ -240,16 +246,16 @@ final class Live {
         var job = try JSONDecoder().decode(FirstJob.self, from: try await ask(post, 202))
         check(
             job.status == "PENDING" || job.status == "CREATED",
-            "the first client's submission: \(job.job_id) \(job.status)")
+            "the first client's submission: \(job.jobID) \(job.status)")
         while job.status != "COMPLETED" && job.status != "FAILED" {
             try await Task.sleep(for: .milliseconds(300))
             job = try JSONDecoder().decode(
-                FirstJob.self, from: try await ask(HTTPRequest("GET", "/jobs/\(job.job_id)"), 200))
+                FirstJob.self, from: try await ask(HTTPRequest("GET", "/jobs/\(job.jobID)"), 200))
         }
         check(
-            job.status == "COMPLETED" && !job.container_id.isEmpty,
-            "it polls to the end, in container \(job.container_id.prefix(12))")
-        let log = String(decoding: try await ask(HTTPRequest("GET", "/jobs/\(job.job_id)/logs"), 200), as: UTF8.self)
+            job.status == "COMPLETED" && !job.containerID.isEmpty,
+            "it polls to the end, in container \(job.containerID.prefix(12))")
+        let log = String(decoding: try await ask(HTTPRequest("GET", "/jobs/\(job.jobID)/logs"), 200), as: UTF8.self)
         check(
             log.hasPrefix("Hello, world! (1 of 5)\n") && log.hasSuffix("(5 of 5)\n"), "it reads the log as plain text")
     }

@@ -127,7 +127,7 @@
         @Test func hostsAreThereAfterARestart() async throws {
             let model = EnrolmentModel(hosts: hosts)
             await model.enrol(try host.invitation())
-            hosts.sessions.forEach { $0.close() }
+            for session in hosts.sessions { session.close() }
             let again = Hosts(vault: vault, folder: scratch.file("app"))
             again.load()
             #expect(
@@ -148,7 +148,7 @@
             await model.enrol(try host.invitation())
             await model.enrol(try host.invitation())
             #expect(try hosts.sessions.count == 1 && vault.keys.identities().count == 1)
-            hosts.sessions.forEach { $0.close() }
+            for session in hosts.sessions { session.close() }
         }
 
         @Test func aUsedCodeIsSaid() async throws {
@@ -245,7 +245,7 @@
             #expect(hosts.sessions.count == 1)
             await model.importPKCS12(file, password: "x", address: "h", authorities: try host.pki.der("ca"))
             #expect(hosts.sessions.count == 1)
-            hosts.sessions.forEach { $0.close() }
+            for session in hosts.sessions { session.close() }
         }
 
         @Test func aHostThatIsDownIsSaidAndNothingIsKept() async throws {
