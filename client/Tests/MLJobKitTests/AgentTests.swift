@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct AgentTests {
+@Suite(.timeLimit(.minutes(5))) struct AgentTests {
     static let job = ScriptedTransport.Answer.json(Sample.jobJSON())
 
     /// A call, and the request that it must become.

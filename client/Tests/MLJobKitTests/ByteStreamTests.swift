@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct ByteStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct ByteStreamTests {
     /// What a transfer was told to do.
     final class Notes: @unchecked Sendable {
         private let lock = NSLock()

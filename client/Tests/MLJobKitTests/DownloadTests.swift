@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct DownloadTests {
+@Suite(.timeLimit(.minutes(5))) struct DownloadTests {
     static let content = Data((0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31) })
     static let artifact = Artifact(path: "models/größe.bin", size: content.count, sha256: content.sha256)
     let scratch: Scratch

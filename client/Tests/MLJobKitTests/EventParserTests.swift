@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct EventParserTests {
+@Suite(.timeLimit(.minutes(5))) struct EventParserTests {
     func parse(_ text: String) throws -> [ServerSentEvent] {
         var parser = EventParser()
         return try parser.feed(Data(text.utf8))
@@ -60,7 +60,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct LineScannerTests {
+@Suite(.timeLimit(.minutes(5))) struct LineScannerTests {
     static let plain = #"{"number":12,"time":"2026-01-01T00:00:15.300Z","source":"job","text":"accuracy 0.91"}"#
 
     func decoded(_ text: String) throws -> LogLine { try Sample.decode(LogLine.self, text) }

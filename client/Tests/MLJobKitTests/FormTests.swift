@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct ParameterCheckTests {
+@Suite(.timeLimit(.minutes(5))) struct ParameterCheckTests {
     struct Verdict: Decodable {
         let parameter: Parameter
         let value: String
@@ -38,7 +38,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct QuantityTests {
+@Suite(.timeLimit(.minutes(5))) struct QuantityTests {
     @Test(arguments: [
         ("2G", 2 << 30), ("512 MiB", 512 << 20), ("1.5g", 3 << 29), ("1024", 1024), ("0", 0), ("3 kb", 3072),
         ("2T", 2 << 40),
@@ -66,7 +66,7 @@ import Testing
     }
 }
 
-@MainActor @Suite(.timeLimit(.minutes(1))) struct ScriptFormTests {
+@MainActor @Suite(.timeLimit(.minutes(5))) struct ScriptFormTests {
     static let script = Script(
         name: "train.py",
         parameters: [
@@ -222,7 +222,7 @@ import Testing
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct JobCommandTests {
+@Suite(.timeLimit(.minutes(5))) struct JobCommandTests {
     @Test func aJobAsACommand() {
         let job = Sample.job(
             "abc", "COMPLETED",

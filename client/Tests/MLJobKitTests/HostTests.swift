@@ -88,7 +88,7 @@
         }
     }
 
-    @MainActor @Suite(.timeLimit(.minutes(1))) struct EnrolmentTests {
+    @MainActor @Suite(.timeLimit(.minutes(5))) struct EnrolmentTests {
         let scratch: Scratch
         let host: ScriptedHost
         let vault: ScriptedVault
@@ -258,7 +258,7 @@
         }
     }
 
-    @MainActor @Suite(.timeLimit(.minutes(1))) struct HostSessionTests {
+    @MainActor @Suite(.timeLimit(.minutes(5))) struct HostSessionTests {
         let scratch: Scratch
         let host: ScriptedHost
 
@@ -472,7 +472,7 @@
         }
     }
 
-    @Suite(.timeLimit(.minutes(1))) struct TroubleTests {
+    @Suite(.timeLimit(.minutes(5))) struct TroubleTests {
         /// Every error that a person may meet, and what they read.
         static let cases: [(any Error & Sendable, Trouble.Kind)] = [
             (TransportError.unreachable("x"), .unreachable), (TransportError.lost("x"), .connectionLost),

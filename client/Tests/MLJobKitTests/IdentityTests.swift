@@ -89,7 +89,7 @@
         }
     }
 
-    @Suite(.timeLimit(.minutes(1))) struct CertificateTests {
+    @Suite(.timeLimit(.minutes(5))) struct CertificateTests {
         @Test func whatACertificateSays() throws {
             let pki = try PKI()
             try pki.client()
@@ -150,7 +150,7 @@
         }
     }
 
-    @Suite(.timeLimit(.minutes(1))) struct SigningRequestTests {
+    @Suite(.timeLimit(.minutes(5))) struct SigningRequestTests {
         @Test func opensslTakesIt() throws {
             let scratch = try Scratch()
             let vault = try FolderVault(folder: scratch.url)
@@ -172,7 +172,7 @@
         }
     }
 
-    @Suite(.timeLimit(.minutes(1))) struct InvitationTests {
+    @Suite(.timeLimit(.minutes(5))) struct InvitationTests {
         static let fingerprint = String(repeating: "0a", count: 32)
         static let link = "ml-job://ml.example.net:8443/enrol?code=AB12-CD&ca=\(fingerprint)"
 

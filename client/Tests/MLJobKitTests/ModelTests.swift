@@ -4,7 +4,7 @@ import Testing
 @testable import MLJobKit
 
 /// The models against an example of every schema of the agent's OpenAPI document, which `fixtures.py` writes.
-@Suite(.timeLimit(.minutes(1))) struct ModelTests {
+@Suite(.timeLimit(.minutes(5))) struct ModelTests {
     typealias Object = [String: Any]
 
     /// A schema of the document and the type that reads it.

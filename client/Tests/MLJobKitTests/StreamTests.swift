@@ -3,7 +3,7 @@ import Testing
 
 @testable import MLJobKit
 
-@Suite(.timeLimit(.minutes(1))) struct LogStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct LogStreamTests {
     static let end = Sample.event("end", Sample.jobJSON("a", "COMPLETED"))
 
     /// The numbers of all lines, and how often the connection was lost.

@@ -71,12 +71,12 @@ final class Scratch: Sendable {
     var names: [String] { (try? FileManager.default.contentsOfDirectory(atPath: url.path).sorted()) ?? [] }
 }
 
-/// Waits until `condition` holds; a test that waits for 20 seconds has failed.
+/// Waits until `condition` holds; a test that waits for a minute has failed.
 func eventually(
     _ what: Comment = "in time", sourceLocation: SourceLocation = #_sourceLocation,
     _ condition: @Sendable () async throws -> Bool
 ) async throws {
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + .seconds(60)
     while try await !condition() {
         guard ContinuousClock.now < deadline else {
             Issue.record(what, sourceLocation: sourceLocation)
@@ -106,7 +106,7 @@ func caught<Failure: Error, Value: Sendable>(
 @MainActor func shown(
     _ what: Comment = "in time", sourceLocation: SourceLocation = #_sourceLocation, _ condition: @MainActor () -> Bool
 ) async throws {
-    let deadline = ContinuousClock.now + .seconds(20)
+    let deadline = ContinuousClock.now + .seconds(60)
     while !condition() {
         guard ContinuousClock.now < deadline else {
             Issue.record(what, sourceLocation: sourceLocation)

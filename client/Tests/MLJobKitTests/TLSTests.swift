@@ -122,7 +122,7 @@
         }
     }
 
-    @Suite(.timeLimit(.minutes(2)), .serialized) struct CurlTransportTests {
+    @Suite(.timeLimit(.minutes(5)), .serialized) struct CurlTransportTests {
         /// Made once: keys and servers take a second.
         struct Site: Sendable {
             let pki: PKI
@@ -326,7 +326,7 @@
     }
 
     /// The product's transport. On Linux it has no client certificate, so it speaks to a server without TLS.
-    @Suite(.timeLimit(.minutes(2)), .serialized) struct URLSessionTransportTests {
+    @Suite(.timeLimit(.minutes(5)), .serialized) struct URLSessionTransportTests {
         static let made = Result { try TestServer(URL(fileURLWithPath: "/"), plain: true) }
 
         func transport() throws -> URLSessionTransport {
