@@ -192,7 +192,6 @@ import Testing
         #expect(transport.requests.count == 1, "nothing connects while the machine sleeps")
         agent.streams.wake()
         try await eventually { transport.requests.count == 2 }
-        try await Task.sleep(for: .milliseconds(20))
         agent.streams.wake()  // the network is there
         #expect(try await reader.value == [1, 2])
     }
@@ -200,10 +199,22 @@ import Testing
     @Test func aPauseThatIsOverAtOnceIsNoHang() async throws {
         let control = StreamControl()
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<500 { group.addTask { try await control.pause(0) } }
+            for _ in 0..<500 { group.addTask { try await control.pause(0, since: 0) } }
             for _ in 0..<50 { control.wake() }
             try await group.waitForAll()
         }
+    }
+
+    @Test func aWakeBetweenALossAndItsPauseIsNotLost() async throws {
+        let transport = ScriptedTransport { _, count in
+            if count == 0 { throw TransportError.unreachable("down") }
+            return .whole(Self.end)
+        }
+        let agent = Agent(transport)
+        var stream = agent.log("a", backoff: Backoff(first: 3600, most: 3600)).makeAsyncIterator()
+        guard case .interrupted? = try await stream.next() else { return #expect(Bool(false)) }
+        agent.streams.wake()
+        guard case .connected? = try await stream.next() else { return #expect(Bool(false)) }
     }
 
     @Test func sixStreamsAtOnce() async throws {

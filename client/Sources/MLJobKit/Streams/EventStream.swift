@@ -32,6 +32,8 @@ public struct EventStream: AsyncSequence, Sendable {
         private var chunks: ByteStream.Iterator?
         private var lease: StreamLease?
         private var pending: TimeInterval?
+        /// The agent's `wakeCount` when the last connection was begun.
+        private var wakeCount = 0
         private var generation = 0
         /// The id of the last event that arrived whole.
         public private(set) var lastID: String?
@@ -75,9 +77,10 @@ public struct EventStream: AsyncSequence, Sendable {
 
         private mutating func connect() async throws -> StreamItem {
             if let delay = pending {
-                try await source.agent.streams.pause(delay)
+                try await source.agent.streams.pause(delay, since: wakeCount)
                 pending = nil
             }
+            wakeCount = source.agent.streams.wakeCount
             generation = source.agent.generation
             var headers = ["Accept": source.accept]
             headers["Last-Event-ID"] = lastID

@@ -14,6 +14,7 @@ public final class StreamControl: @unchecked Sendable {
     private var isAsleep = false
     private var open: [UUID: ByteStream] = [:]
     private var pauses: [UUID: Pause] = [:]
+    private var wakes = 0
 
     public init() {}
 
@@ -28,7 +29,10 @@ public final class StreamControl: @unchecked Sendable {
 
     /// Streams connect at once, whatever they waited for.
     public func wake() {
-        lock.withLock { isAsleep = false }
+        lock.withLock {
+            isAsleep = false
+            wakes += 1
+        }
         reconnect()
         for id in lock.withLock({ Array(pauses.keys) }) { end(id) }
     }
@@ -54,10 +58,14 @@ public final class StreamControl: @unchecked Sendable {
 
     func remove(_ id: UUID) { lock.withLock { _ = open.removeValue(forKey: id) } }
 
-    /// Waits for `seconds`, or until `wake`; asleep, for `wake` alone. Raises `CancellationError`.
-    func pause(_ seconds: TimeInterval) async throws {
+    /// How often the streams were woken up.
+    var wakeCount: Int { lock.withLock { wakes } }
+
+    /// Waits for `seconds`, or until `wake`; asleep, for `wake` alone. `since` is the `wakeCount` of which the
+    /// caller knows: a later one has ended the pause before it begins. Raises `CancellationError`.
+    func pause(_ seconds: TimeInterval, since: Int) async throws {
         let id = UUID()
-        lock.withLock { pauses[id] = .begun }
+        lock.withLock { pauses[id] = wakes == since ? .begun : .over }
         let timer = Task {
             try await Task.sleep(for: .seconds(seconds))
             while self.lock.withLock({ self.isAsleep }) { try await Task.sleep(for: .seconds(1)) }
