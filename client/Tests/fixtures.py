@@ -14,20 +14,11 @@ from typing import Any
 
 from agent.api.openapi import document
 from agent.errors import AgentError
-from agent.metadata import check_parameters
-from agent.models import (
-    Current,
-    JobMetric,
-    JobProgress,
-    JobQueuePlace,
-    JobRemoved,
-    LogGap,
-    LogLine,
-    Model,
-    Parameter,
-    Reset,
-    Script,
-)
+from agent.model.base import Model
+from agent.model.event import Current, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
+from agent.model.log import LogGap, LogLine
+from agent.model.script import Parameter, Script
+from agent.scripts.declaration import check_parameters
 
 FOLDER = Path(__file__).parent / "MLJobKitTests" / "Fixtures"
 TIME = "2026-01-01T00:00:00.250Z"

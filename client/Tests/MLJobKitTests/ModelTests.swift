@@ -37,6 +37,7 @@ import Testing
         Reader("JobQueuePlace", JobQueuePlace.self, JobQueuePlace.CodingKeys.self),
         Reader("JobRemoved", JobRemoved.self, JobRemoved.CodingKeys.self),
         Reader("JobRequest", JobRequest.self, JobRequest.CodingKeys.self),
+        Reader("LeftOut", LeftOut.self, LeftOut.CodingKeys.self),
         Reader("Limits", Limits.self, Limits.CodingKeys.self),
         Reader("LogGap", LogGap.self, LogGap.CodingKeys.self),
         Reader("LogLine", LogLine.self, LogLine.CodingKeys.self),

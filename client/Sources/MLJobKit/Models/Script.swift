@@ -111,12 +111,35 @@ public struct Script: Codable, Hashable, Sendable, Identifiable {
     }
 }
 
-/// What can be run at `commit`.
+/// A path of the scripts' directory that cannot be run, and why.
+public struct LeftOut: Codable, Hashable, Sendable, Identifiable {
+    public var id: String { path }
+    public let path: String
+    public let reason: String
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case path, reason
+    }
+}
+
+/// What can be run at `commit`, and the first of the `leftOutCount` paths that cannot.
 public struct ScriptList: Codable, Sendable {
     public let commit: String
     public let scripts: [Script]
+    public let leftOut: [LeftOut]
+    public let leftOutCount: Int
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case commit, scripts
+        case leftOut = "left_out"
+        case leftOutCount = "left_out_count"
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        commit = try members.decode(String.self, forKey: .commit)
+        scripts = try members.decode([Script].self, forKey: .scripts)
+        leftOut = try members.value(.leftOut, or: [])
+        leftOutCount = try members.value(.leftOutCount, or: 0)
     }
 }
