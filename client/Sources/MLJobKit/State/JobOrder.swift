@@ -53,8 +53,20 @@ struct JobOrder {
 
     func sorted(_ jobs: [Job]) -> [Job] {
         guard others.isEmpty else { return jobs.sorted { isBefore($0, $1) } }
+        if let column = columns.first, let numbers = Self.numbers(jobs.map(column.key)) {
+            return jobs.indices.sorted {
+                numbers[$0] == numbers[$1]
+                    ? isBefore(jobs[$0], jobs[$1]) : (numbers[$0] < numbers[$1]) != column.isReverse
+            }.map { jobs[$0] }
+        }
         let keys = jobs.map { job in columns.map { $0.key(job) } }
         return jobs.indices.sorted { isBefore(jobs[$0], keys[$0], jobs[$1], keys[$1]) }.map { jobs[$0] }
+    }
+
+    /// Times and numbers, which most orders begin with, compare fastest as what they are.
+    private static func numbers(_ keys: [Key]) -> [Double]? {
+        let numbers = keys.compactMap { if case .number(let number) = $0 { number } else { nil } }
+        return numbers.count == keys.count ? numbers : nil
     }
 
     func isBefore(_ one: Job, _ two: Job) -> Bool {
