@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test client client-host client-check faults security bench bench-host bench-jobs bench-logs \
-	bench-scale lint lock sbom clean
+.PHONY: help demo test client client-host client-check client-swift faults security bench bench-host bench-jobs bench-logs \
+	bench-scale bench-client lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -45,16 +45,18 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
 	@$(MAKE) --no-print-directory client-check
 
-client: client-host client-check ## build, type-check, test and measure the Mac app's code, and run it against the host's agent
+client: client-host client-check ## build, type-check and test the Mac app's code, and run it against the host's agent
 
 client-host:
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 
-client-check:
+client-check: client-swift
+	@$(INSIDE) env PYTHON=$(INSIDE_VENV)/bin/python client/check $(INSIDE_BUILD)
+
+client-swift:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'command -v swift > /dev/null || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(SWIFT_PACKAGES); }' > /dev/null
-	@$(INSIDE) env PYTHON=$(INSIDE_VENV)/bin/python client/check $(INSIDE_BUILD)
 
 faults: $(if $(QUICK),,$(VENV)) ## kill, stop and fill all there is, and count broken promises (QUICK=1, VM=1: a part)
 ifndef VM
@@ -74,7 +76,7 @@ security: ## attack the agent with all there is, and count what got through
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/security/security $(NAME) $(INSIDE_VENV)/bin
 
-bench: $(PART:%=bench-%) ## measure jobs, logs and long histories (PART=logs, ARGS=--help for more)
+bench: $(PART:%=bench-%) ## measure jobs, logs and long histories (PART=logs or client, ARGS=--help for more)
 
 bench-host:
 	@$(HOST) install --name $(NAME)
@@ -88,6 +90,9 @@ bench-logs: bench-host
 	@$(HOST) run --root --name $(NAME) -- sh -c 'test -e $(GATEWAYD) || \
 		{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends systemd-journal-remote; }' > /dev/null
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.logs $(ARGS)
+
+bench-client: client-host client-swift
+	@$(INSIDE) sh -c 'cd client && swift run --quiet --scratch-path $(INSIDE_BUILD) --configuration release mljob-bench'
 
 bench-scale: bench-host
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.scale $(ARGS)
