@@ -25,6 +25,8 @@ import Testing
         #expect(store[4].content == .gap(gap) && store[4].text == "7 lines are missing here")
         #expect(store[5].text == "Lines may be missing here")
         #expect(LogGap(after: 1, count: 1, time: gap.time).sentence == "1 line is missing here")
+        #expect(LogGap(after: 1, cause: "removed", time: gap.time).sentence == "Lines are missing here")
+        #expect(LogGap(after: 1, cause: "not-closed", time: gap.time).sentence == "Lines may be missing here")
     }
 
     @Test func manyBlocksAreOneLog() {

@@ -25,6 +25,7 @@ struct LogBlock: Sendable {
     private var times: [UInt32] = []
     private var base = 0
     private var gapCounts: [Int: Int] = [:]
+    private var gapCauses: [Int: String] = [:]
     private var sources: [Int: String] = [:]
 
     var count: Int { ends.count }
@@ -51,6 +52,7 @@ struct LogBlock: Sendable {
 
     mutating func append(_ gap: LogGap) {
         if let lost = gap.count { gapCounts[count] = lost }
+        if let cause = gap.cause { gapCauses[count] = cause }
         end(number: gap.after, time: gap.time.milliseconds, .gap)
     }
 
@@ -71,7 +73,8 @@ struct LogBlock: Sendable {
         let time = Date(timeIntervalSince1970: Double(base + Int(times[row])) / 1000)
         let flags = flags(of: row)
         if flags.contains(.gap) {
-            return .gap(LogGap(after: Int(numbers[row]), count: gapCounts[row], time: time))
+            return .gap(
+                LogGap(after: Int(numbers[row]), count: gapCounts[row], cause: gapCauses[row], time: time))
         }
         let source = sources[row].map(LogSource.init) ?? (flags.contains(.system) ? .system : .job)
         return .line(

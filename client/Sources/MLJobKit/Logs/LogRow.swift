@@ -30,7 +30,7 @@ extension LogGap {
         switch count {
         case 1?: "1 line is missing here"
         case let count?: "\(count) lines are missing here"
-        case nil: "Lines may be missing here"
+        case nil: cause == "removed" ? "Lines are missing here" : "Lines may be missing here"
         }
     }
 }

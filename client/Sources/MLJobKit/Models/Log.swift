@@ -42,19 +42,22 @@ public struct LogLine: Codable, Hashable, Sendable {
     }
 }
 
-/// Lines that were printed after line `after` and are lost; `count` of them where that is known.
+/// Lines that were printed after line `after` and are lost; `count` of them where that is known. `cause` says why,
+/// in a word of `docs/logs.md`; an earlier agent says none, a later one may say another.
 public struct LogGap: Codable, Hashable, Sendable {
     public let after: Int
     public let count: Int?
+    public let cause: String?
     public let time: Date
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case after, count, time
+        case after, count, cause, time
     }
 
-    public init(after: Int, count: Int? = nil, time: Date) {
+    public init(after: Int, count: Int? = nil, cause: String? = nil, time: Date) {
         self.after = after
         self.count = count
+        self.cause = cause
         self.time = time
     }
 }
