@@ -163,7 +163,8 @@ def test_what_is_no_link_is_refused_without_a_traceback(link: str) -> None:
     assert "not an invitation" in result.stderr
 
 
-def test_a_host_that_is_down_is_named() -> None:
+def test_a_host_that_is_down_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     result = CliRunner().invoke(app, ["enrol", "ml-job://localhost:1/enrol?code=aaaaaaaaaaaa&ca=" + "0" * 64])
     assert result.exit_code == 69
     assert "https://localhost:1 cannot be reached" in result.stderr
