@@ -230,6 +230,18 @@ import Testing
         #expect(transport.requests.last?.headers["Last-Event-ID"] == "token-1")
     }
 
+    @Test func aRunWaitsForTheOneThatWasCancelled() async throws {
+        let transport = ScriptedTransport { request, _ in
+            request.headers["Last-Event-ID"] == nil ? .open(Sample.line(1)) : .whole(Sample.line(2), Self.end)
+        }
+        let model = model(transport)
+        let first = Task { await model.run() }
+        try await shown { model.count == 1 }
+        first.cancel()
+        await model.run()
+        #expect(model.count == 2 && model.isComplete)
+    }
+
     @Test func aLossIsShownAndPasses() async throws {
         let transport = ScriptedTransport { _, count in
             if count == 0 { throw TransportError.unreachable("down") }

@@ -67,6 +67,19 @@ import Testing
         if case .refused = list.connection {} else { #expect(Bool(false)) }
     }
 
+    @Test func aRunThatWasReplacedSaysNothing() async throws {
+        let list = list(ScriptedTransport(.open(Self.reset, Self.current)))
+        let first = Task { await list.run() }
+        try await shown { list.connection.isConnected }
+        first.cancel()
+        let second = Task { await list.run() }
+        await first.value
+        try await shown { list.connection.isConnected }
+        second.cancel()
+        await second.value
+        #expect(list.connection == .idle)
+    }
+
     @Test func aMalformedEventIsShown() async {
         let list = list(ScriptedTransport(.open(Self.reset, Sample.event("job", "{"))))
         await list.run()

@@ -23,6 +23,7 @@ public final class JobDetail: Identifiable {
     @ObservationIgnored public let agent: Agent
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
     @ObservationIgnored private let backoff: Backoff
+    @ObservationIgnored private var runs = 0
     /// Called with each newer state of the job.
     @ObservationIgnored public var onJob: ((Job) -> Void)?
 
@@ -43,10 +44,14 @@ public final class JobDetail: Identifiable {
     /// Follows the job until the task is cancelled, the job has ended and all is shown, or the host refuses for good.
     public func run() async {
         connection = .connecting
+        runs += 1
+        let run = runs
         do {
-            for try await event in agent.events(of: id, backoff: backoff) { try await apply(event) }
-            connection = .connected
+            for try await event in agent.events(of: id, backoff: backoff) where run == runs { try await apply(event) }
+            if run == runs { connection = .connected }
         } catch {
+            // A run that was replaced says nothing of the one that goes on.
+            guard run == runs else { return }
             guard let trouble = Trouble(error, context()) else {
                 connection = .idle
                 return

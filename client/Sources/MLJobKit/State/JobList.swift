@@ -30,8 +30,8 @@ public final class JobList {
     @ObservationIgnored private let agent: Agent
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
     @ObservationIgnored private let backoff: Backoff
+    @ObservationIgnored private var runs = 0
     @ObservationIgnored private var snapshot: [Job.ID: Job]?
-    @ObservationIgnored private var lastID: String?
     @ObservationIgnored private var cursor: String?
     @ObservationIgnored private var isAtOldest = false
     @ObservationIgnored private var loading: Set<Job.ID> = []
@@ -85,9 +85,13 @@ public final class JobList {
     /// Follows `GET /events` until the task is cancelled or the host refuses for good.
     public func run() async {
         connection = .connecting
+        runs += 1
+        let run = runs
         do {
-            for try await event in agent.events(since: lastID, backoff: backoff) { apply(event) }
+            for try await event in agent.events(backoff: backoff) where run == runs { apply(event) }
         } catch {
+            // A run that was replaced says nothing of the one that goes on.
+            guard run == runs else { return }
             guard let trouble = Trouble(error, context()) else {
                 connection = .idle
                 return

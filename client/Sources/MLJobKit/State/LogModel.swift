@@ -43,6 +43,7 @@ public final class LogModel {
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
     @ObservationIgnored private let buffer = LogBuffer()
     @ObservationIgnored private var lastID: String?
+    @ObservationIgnored private var isRunning = false
 
     public init(
         agent: Agent, job: Job.ID, limit: Int = 112 << 20, backoff: Backoff = Backoff(),
@@ -89,7 +90,11 @@ public final class LogModel {
     /// Follows the log until the task is cancelled, the job has ended, or the host refuses for good. A second call goes
     /// on where the first one was.
     public func run() async {
+        // A run that was cancelled takes a moment to end, and two at once would double lines.
+        while isRunning { guard (try? await Task.sleep(for: .milliseconds(5))) != nil else { return } }
         guard !isComplete else { return }
+        isRunning = true
+        defer { isRunning = false }
         connection = .connecting
         do {
             try await pump()
