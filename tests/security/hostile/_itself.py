@@ -160,6 +160,21 @@ def environment():
         "NO_PROXY",
         "no_proxy",
     ]
+    # The job's own CPU limit, in whole threads.
+    threads = [
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+        "RAYON_NUM_THREADS",
+        "LOKY_MAX_CPU_COUNT",
+        "PYTHON_CPU_COUNT",
+    ]
+    known += [name for name in threads if os.environ.get(name, "").isdigit()]
     if found := [name for name in os.environ if name not in known and not name.startswith("HP_")]:
         return f"has {found}"
     raise OSError(errno.ENOENT, "nothing of the host's: no NOTIFY_SOCKET, GOGC, XDG_RUNTIME_DIR, proxy")
