@@ -70,3 +70,15 @@ def test_named_files_exist(page: Path) -> None:
 def test_every_page_is_reachable_from_the_readme() -> None:
     linked = {target.partition("#")[0] for _, line in prose(PAGES[0]) for target in LINK.findall(line)}
     assert {f"docs/{page.name}" for page in PAGES[2:]} <= linked
+
+
+def test_listings_in_swift_are_the_clients_own_lines() -> None:
+    sources = [path.read_text("utf-8") for path in (ROOT / "client/Sources").rglob("*.swift")]
+    listings = [
+        part.strip("\n")
+        for page in PAGES
+        for block in re.findall(r"```swift\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        for part in block.split("// …\n")
+    ]
+    assert len(listings) >= 5
+    assert [part for part in listings if not any(part in source for source in sources)] == []

@@ -462,3 +462,12 @@ async def test_a_body_with_more_members_than_any_field_takes_is_refused_at_once(
     answer = await alice.post("/jobs", body(**members))
     await refused(served, answer, 400, "invalid-json")
     assert "none may have more than 200" in answer.json["detail"]
+
+
+async def test_a_client_that_prefers_no_403_is_refused_with_400(alice: Client) -> None:
+    usual = await alice.post("/jobs", body(priority=1))
+    assert (usual.status, usual.problem) == (403, "forbidden")
+    preferred = await alice.post("/jobs", body(priority=1), Prefer="no-403")
+    assert (preferred.status, preferred.problem, preferred.json["status"]) == (400, "forbidden", 400)
+    assert preferred.headers["Preference-Applied"] == "no-403"
+    assert (await alice.post("/jobs", body(priority=11), Prefer="no-403")).status == 422

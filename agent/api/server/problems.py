@@ -14,6 +14,9 @@ log = logging.getLogger("ml-agent")
 
 # The Server header, instead of aiohttp's own with its version; and no browser takes a log for a web page.
 COMMON_HEADERS = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
+# A client prefers (RFC 7240) a refusal with status 400: macOS hides an answer with 403 on a connection with a
+# client certificate, and tells its program that the server requires one (error -1206, openradar 41009229).
+NO_403 = "no-403"
 TYPE_PREFIX = "urn:ml-agent:problem:"
 CONTENT_TYPE = "application/problem+json"
 # A weak reference: a response refers to its request, and both would be a cycle.
@@ -71,21 +74,23 @@ OF_STATUS = {
 }
 
 
-def document(error: AgentError) -> ProblemDocument:
-    """The problem document of an error."""
+def document(error: AgentError, status: int | None = None) -> ProblemDocument:
+    """The problem document of an error; `status` is another one than the problem's own."""
     return ProblemDocument(
         type=TYPE_PREFIX + error.problem,
         title=error.problem.replace("-", " ").capitalize(),
-        status=STATUS[error.problem],
+        status=status or STATUS[error.problem],
         detail=error.message,
         hint=error.hint or None,
         errors=[FieldProblem(field=each.field, message=each.message) for each in error.fields],
     )
 
 
-def respond(error: AgentError, headers: dict[str, str] | None = None) -> web.Response:
+def respond(
+    error: AgentError, headers: dict[str, str] | None = None, *, status: int | None = None
+) -> web.Response:
     """The response with the problem document."""
-    problem = document(error)
+    problem = document(error, status)
     response = web.Response(
         status=problem.status,
         text=problem.model_dump_json(exclude_none=True),
@@ -120,6 +125,8 @@ def _respond_or_break_off(
 ) -> web.StreamResponse:
     """The error's response. In the middle of a body, a reset: no client takes that for the end."""
     begun = _begun(request)
+    if begun is None and STATUS[error.problem] == 403 and NO_403 in request.headers.get("Prefer", ""):
+        return respond(error, {**(headers or {}), "Preference-Applied": NO_403}, status=400)
     if begun is None:
         return respond(error, headers)
     break_off(request.transport)

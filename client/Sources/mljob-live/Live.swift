@@ -196,8 +196,8 @@ final class Live {
                 check(false, "the old certificate is refused")
             } catch let problem as Problem {
                 check(
-                    problem.code == "certificate-refused" && problem.status == 403,
-                    "the old certificate is refused: \(problem.detail)")
+                    problem.code == "certificate-refused" && problem.status == 400,
+                    "the old certificate is refused, with a status that macOS shows: \(problem.detail)")
             }
         }
         await session.loadInfo()

@@ -180,7 +180,7 @@ extension Trouble {
         case (_, "no-such-route"): (.agentNewer, "The host's agent is another version than this app: update both.")
         case (507, _): (.diskFull, "The host has no room. Tell its administrator.")
         case (401, _): (.invitationRefused, "Ask the administrator for a new invitation.")
-        case (403, _): (.forbidden, "Ask an operator or administrator to do this.")
+        case (_, "forbidden"), (403, _): (.forbidden, "Ask an operator or administrator to do this.")
         case (404, _): (.notFound, "It may have been removed since. Look at the list again.")
         case (409, _): (.tooMany, "Remove some first.")
         case (410, _): (.gone, "The host's retention removed it. Run the job again to get it anew.")

@@ -106,7 +106,8 @@ public struct EventStream: AsyncSequence, Sendable {
             switch error {
             case let problem as Problem:
                 // A certificate that was renewed meanwhile may be taken where the old one was not.
-                return problem.mayPass || (problem.status == 403 && generation != source.agent.generation)
+                let isRefused = problem.status == 403 || problem.code == "certificate-refused"
+                return problem.mayPass || (isRefused && generation != source.agent.generation)
             case let transport as TransportError: return transport.mayPass
             default: return false
             }
