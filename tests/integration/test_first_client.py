@@ -9,8 +9,9 @@ import pytest
 from agent.cli.job.profile import config_directory
 from agent.config_files import load
 from agent.identity import authority
+from agent.identity.invitations import INVITED_UNTIL
 
-from .conftest import Client, run
+from .conftest import Client, run, wait_for
 
 
 def decodes(job: dict[str, object]) -> bool:
@@ -69,6 +70,9 @@ def anonymous_curl(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_a_certificate_nothing_is_answered() -> None:
+    # An invitation that is still open on this host would have the agent say why it refuses.
+    (load().pki_directory / INVITED_UNTIL).unlink(missing_ok=True)
+    wait_for(lambda: anonymous_curl().returncode != 0, "no connection without a certificate")
     answer = anonymous_curl()
     assert (answer.returncode != 0, answer.stdout) == (True, "")
 
