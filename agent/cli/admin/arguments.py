@@ -33,6 +33,12 @@ AdminOption = Annotated[bool, typer.Option("--admin", help="Let the user do ever
 OperatorOption = Annotated[
     bool, typer.Option("--operator", help="Let the user see, cancel and pin all jobs.")
 ]
+DaysOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=825, help="How long the certificate is valid.", show_default="certificates.client_days"
+    ),
+]
 SecretArgument = Annotated[
     str,
     typer.Argument(

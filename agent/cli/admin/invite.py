@@ -17,7 +17,8 @@ from ...identity.subject import fingerprint
 from ...model.base import format_time
 from ...model.certificate import Invitation, Role
 from . import deeds, init
-from .arguments import AdminOption, OperatorOption, UserArgument, role_of
+from .arguments import AdminOption, DaysOption, OperatorOption, UserArgument, role_of
+from .issue import client_days
 
 DEFAULT_HOURS = 24
 MAX_HOURS = 14 * 24
@@ -30,12 +31,7 @@ def invite(
     user: UserArgument,
     admin: AdminOption = False,
     operator: OperatorOption = False,
-    days: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=825, help="How long the certificate is valid.", show_default="certificates.client_days"
-        ),
-    ] = None,
+    days: DaysOption = None,
     hours: Annotated[
         int, typer.Option(min=1, max=MAX_HOURS, help="How long the invitation is valid.")
     ] = DEFAULT_HOURS,
@@ -65,9 +61,7 @@ def _invite(
         authority = authorities(settings.pki_directory)[-1]
         name = _reachable_name(settings, host)
         code = invitations.new_code()
-        invitation = invitations.invitation(
-            code, user, role, days=days or settings.certificates.client_days, valid=valid
-        )
+        invitation = invitations.invitation(code, user, role, days=client_days(settings, days), valid=valid)
         until = format_time(invitation.expires_at)
         deed = deeds.account().did("invite", "", user=user, role=role, until=until)
         deeds.in_store(settings, lambda store: store.invitations.add(invitation, deed=deed))

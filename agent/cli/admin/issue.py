@@ -25,7 +25,7 @@ from ...model.base import format_time
 from ...model.certificate import Certificate, Principal, Role
 from ...store.store import Store
 from . import deeds
-from .arguments import AdminOption, OperatorOption, UserArgument, role_of
+from .arguments import AdminOption, DaysOption, OperatorOption, UserArgument, role_of
 
 MODES = (0o644, 0o644, 0o600, 0o600)  # of ca.crt, USER.crt, USER.key and USER.p12
 ELSEWHERE = "Choose another --output directory."
@@ -39,12 +39,7 @@ def issue_certificate(
     user: UserArgument,
     admin: AdminOption = False,
     operator: OperatorOption = False,
-    days: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=825, help="How long the certificate is valid.", show_default="certificates.client_days"
-        ),
-    ] = None,
+    days: DaysOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write the files.")
     ] = Path(),
@@ -78,7 +73,7 @@ async def issue(
     `replace` is false, where `ca.crt` is another host's, where `days` are too many, where USER.crt would be
     `ca.crt`, or where the directory cannot be written to.
     """
-    lifetime = _lifetime(settings, days)
+    lifetime = timedelta(days=client_days(settings, days))
     trust = directory / "ca.crt"
     files = (trust, *(directory / f"{user}.{suffix}" for suffix in ("crt", "key", "p12")))
     if trust in files[1:]:
@@ -132,7 +127,8 @@ def _staging(directory: Path, files: Sequence[Path]) -> Iterator[Path]:
         yield Path(name)
 
 
-def _lifetime(settings: Settings, days: int | None) -> timedelta:
+def client_days(settings: Settings, days: int | None) -> int:
+    """How many days a certificate is valid. Raises `AgentError` where `days` exceed the bound of the site."""
     configured = settings.certificates
     if days is not None and days > configured.max_client_days:
         raise AgentError(
@@ -141,7 +137,7 @@ def _lifetime(settings: Settings, days: int | None) -> timedelta:
             f" {configured.max_client_days}.",
             "Issue a shorter one; its holder can renew it at any time with `ml-job renew`.",
         )
-    return timedelta(days=configured.client_days if days is None else days)
+    return configured.client_days if days is None else days
 
 
 def _refuse_to_overwrite(trust: Path, trusted: Sequence[x509.Certificate], files: Sequence[Path]) -> None:

@@ -15,6 +15,7 @@ import aiohttp
 import typer
 from rich.text import Text
 
+from ...errors import AgentError
 from ...model.certificate import RenewedCertificate
 from ..failure import EXIT_FAILURE, Failure, Unreachable
 from ..terminal import Screen
@@ -202,10 +203,14 @@ def _refuse_to_mix(trusted: Path, invitation: Invitation) -> None:
     """Raises Failure where there are the files of another agent, which would be overwritten."""
     if not trusted.exists():
         return
-    pems = re.split(r"(?<=-----END CERTIFICATE-----)\s*", trusted.read_text("utf-8", "replace"))
-    with contextlib.suppress(ValueError):
-        found = [ssl.PEM_cert_to_DER_cert(each.strip()) for each in pems if each.strip()]
-        if invitation.authority in (hashlib.sha256(each).hexdigest() for each in found):
+    from cryptography.hazmat.primitives import hashes  # slow to load, and few commands need it
+
+    from ...identity.key_files import certificates
+
+    with contextlib.suppress(AgentError):
+        if invitation.authority in (
+            each.fingerprint(hashes.SHA256()).hex() for each in certificates(trusted)
+        ):
             return
     raise Failure(
         f"{trusted} is of another agent, and is not overwritten.",

@@ -80,3 +80,11 @@ def test_the_audit_has_the_invitation_and_its_withdrawal_but_not_the_code(ready:
     assert '"invite"' in shown
     assert '"withdrawInvitations"' in shown
     assert code not in shown
+
+
+def test_a_certificate_that_the_site_does_not_allow_cannot_be_promised(ready: Run) -> None:
+    most = load().certificates.max_client_days
+    ended = ready("invite", "alice", "--days", str(most + 1))
+    assert ended.status != 0
+    assert admitted_until(load().pki_directory) is None
+    assert ready("invite", "alice", "--days", str(most)).status == 0
