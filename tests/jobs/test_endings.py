@@ -48,6 +48,20 @@ async def test_a_failed_job_has_reason_and_exit_status(
 
 
 @pytest.mark.host
+async def test_a_status_that_conmon_cannot_record_is_not_given_as_the_scripts(host: Host) -> None:
+    job = await host.submit("wait.py")
+    running = await host.running(job)
+    # As on a full runtime directory: conmon then exits with 1, whatever the script's status.
+    shutil.rmtree(host.settings.runtime_directory / "libpod/tmp/persist" / running.container_id)
+    (host.attempt(job).artifacts / "go").touch()
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.INTERRUPTED, None)
+    journal = await run("journalctl", "--user", "--quiet", "--output=cat", f"--unit={job.unit}")
+    assert "Failed to write 0 to container exit file" in journal
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
 async def test_a_job_beyond_its_run_time_is_ended(host: Host) -> None:
     ended = await host.end_of(await host.submit("run.py", limits=RequestedLimits(run_time_seconds=1)))
     assert (ended.status, ended.reason) == (JobState.FAILED, Reason.TIMEOUT)

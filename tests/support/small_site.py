@@ -30,6 +30,7 @@ SCRIPTS = {
     "crash.py": "echo going; kill -SEGV $$; sleep 5",
     "run.py": "echo begun; while :; do sleep 0.1; done",
     "ignore.py": "trap '' TERM; echo begun; while :; do sleep 0.1; done",
+    "wait.py": "echo begun; until [ -e /artifacts/go ]; do sleep 0.1; done",
     "count.py": 'echo once >> "/artifacts/runs"; seq 1 2000',
     "again.py": "echo once >> /artifacts/runs; echo trying; exit 3",
     "hide.py": "echo x > /artifacts/x; chmod 000 /artifacts/x /artifacts",

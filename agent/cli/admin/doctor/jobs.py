@@ -8,7 +8,7 @@ from pathlib import Path
 from ....config import Settings, shipped
 from ....errors import AgentError
 from ....host.podman import Host, Podman
-from ....model.base import new_job_id, unit_name
+from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.enforcement import NEEDED
 from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
@@ -19,6 +19,10 @@ from .host import output
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use
 CONTROLLERS = NEEDED | {"cpuset", "io"}
+LIST_LIVE_UNITS = (
+    *("systemctl", "--user", "list-units", "--plain", "--no-legend"),
+    "--state=active,activating,reloading,deactivating",
+)
 _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
 
 
@@ -68,6 +72,24 @@ def controllers(host: Host, *, refused: bool) -> Finding:
         + (f", not delegated: {' '.join(sorted(missing))}; {effect}" if missing else ""),
         remedy=f"`sudo ml-agent install --system --account {getpass.getuser()}`, then reboot",
         otherwise=Level.FAIL if fatal else Level.WARN,
+    )
+
+
+async def leftovers(podman: Podman) -> Finding:
+    """Containers of jobs whose units have ended."""
+    live = await output(*LIST_LIVE_UNITS, "ml-job@*")
+    units = {line.split()[0] for line in live.splitlines() if line}
+    names = sorted(await podman.containers())
+    left = [name for name in names if (job := job_id_of_container(name)) and unit_name(job) not in units]
+    return judge(
+        "leftovers",
+        good=not left,
+        seen=f"containers of jobs that have ended, which may hold copies of secrets: {', '.join(left)}"
+        if left
+        else "no container of a job that has ended",
+        remedy="The agent removes them while it runs; `journalctl --user -u ml-agent` says why it cannot."
+        f" By hand: `podman rm --force --volumes {' '.join(left)}`, twice if it fails.",
+        otherwise=Level.WARN,
     )
 
 
