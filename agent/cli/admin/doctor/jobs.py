@@ -1,6 +1,7 @@
 """The doctor's checks of what jobs need: Podman, the image, and units that compile."""
 
 import getpass
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from ....host.podman import Host, Podman
 from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.enforcement import NEEDED
-from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
+from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import JobUnit
 from .findings import Finding, Level, ignored_lines, judge, version_of
 from .host import output
@@ -23,6 +24,8 @@ LIST_LIVE_UNITS = (
     *("systemctl", "--user", "list-units", "--plain", "--no-legend"),
     "--state=active,activating,reloading,deactivating",
 )
+# What Podman obeys elsewhere, and jobs do not, in a directory of its configuration.
+IGNORED = ("containers.conf", "containers.conf.d/*.conf", "mounts.conf", "oci/hooks.d/*.json")
 _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
 
 
@@ -107,6 +110,8 @@ async def quadlet(settings: Settings) -> Finding:
         verified = await output("systemd-analyze", "--user", "verify", str(unit), errors=True)
     ignored = [compiler.messages] if compiler.messages else []
     ignored += ignored_lines(verified, unit)
+    if others := ignored_by_jobs():
+        program += f"; jobs ignore {', '.join(map(str, others))}"
     return judge(
         "quadlet",
         good=not ignored,
@@ -114,6 +119,13 @@ async def quadlet(settings: Settings) -> Finding:
         remedy=_CHECK_DROP_INS,
         otherwise=Level.WARN,
     )
+
+
+def ignored_by_jobs() -> list[Path]:
+    """The host's and the account's configuration of Podman that jobs do not obey (docs/cage.md)."""
+    account = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    directories = (Path("/etc/containers"), account / "containers")
+    return [path for each in directories for pattern in IGNORED for path in sorted(each.glob(pattern))]
 
 
 def _harmless(settings: Settings) -> JobUnit:
@@ -128,5 +140,6 @@ def _harmless(settings: Settings) -> JobUnit:
         attempt=settings.paths_of(job_id).attempt(1),
         hooks=shipped("units"),
         seccomp=shipped("quadlets") / SECCOMP,
+        containers_conf=shipped("quadlets") / CONTAINERS_CONF,
         state=settings.state_directory,
     )

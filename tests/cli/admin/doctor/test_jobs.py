@@ -81,3 +81,16 @@ def test_containers_of_jobs_that_have_ended_are_named(
     assert finding.level is Level.WARN
     assert finding.seen.endswith(f": ml-job-{left}")
     assert f"`podman rm --force --volumes ml-job-{left}`" in finding.remedy
+
+
+def test_configuration_of_podman_that_jobs_ignore_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ignored = ["containers.conf", "containers.conf.d/10.conf", "mounts.conf", "oci/hooks.d/gpu.json"]
+    for name in (*ignored, "storage.conf", "oci/hooks.d/README"):
+        path = tmp_path / "containers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [path for path in jobs.ignored_by_jobs() if path.is_relative_to(tmp_path)]
+    assert found == [tmp_path / "containers" / name for name in ignored]
