@@ -17,6 +17,8 @@ RECORD = re.compile(r"(\S+) (\S+) (\S+) (\S+)(?: ([0-9]{1,3}|\?))?")
 MAX_MARK = 1024  # bytes, which the agent reserves; a record has about 70
 # Results of systemd that follow from conmon's own exit.
 ENDED_BY_ITSELF = ("exit-code", "signal", "core-dump")
+# Signals by which the kernel or a library ends a program that cannot go on: conmon, for want of memory, say.
+CRASHES = ("ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP", "XFSZ")
 STOP_SIGNALS = (128 + signal.SIGTERM, 128 + signal.SIGKILL)  # exit statuses of a job that systemd stopped
 
 
@@ -49,8 +51,8 @@ class ExitRecord:
 
     @property
     def status_is_lost(self) -> bool:
-        """Whether conmon exited with a status that is not the container's."""
-        return self.container == UNKNOWN and self.code == "exited"
+        """Whether conmon ended in a way that says nothing of the container's end."""
+        return self.container == UNKNOWN and (self.code == "exited" or self.status in CRASHES)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,17 @@
 """Containers that outlive their jobs, between stand-ins, and on a real host."""
 
+import asyncio
 import contextlib
+import os
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from agent.errors import AgentError
+from agent.host.podman import Podman
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.jobs import leftovers
@@ -176,6 +181,78 @@ async def test_a_killed_unit_leaves_no_container_no_secret_and_no_mount(host: Ho
     assert not container.exists()
     after = await run("podman", "unshare", "cat", "/proc/self/mountinfo")
     assert after.count(" - overlay ") == mounts.count(" - overlay ") - 1
+
+
+CANARY = b"what no file may keep"
+
+
+@pytest.fixture
+async def with_secret(host: Host) -> AsyncIterator[Host]:
+    """A host with a secret for `secret.py`, which looks for what jobs leave."""
+    async with Podman(host.settings.podman_socket) as podman, background(host.jobs.leftovers.run()):
+        await podman.set_secret("canary", None, CANARY)
+        yield host
+        await podman.remove_secret("canary", None)
+
+
+async def copies() -> list[str]:
+    """The files of Podman's containers that have the secret."""
+    storage = Path(await run("podman", "info", "--format={{.Store.GraphRoot}}"))
+    found = await run(
+        *("podman", "unshare", "grep", "--recursive", "--files-with-matches", "--text", CANARY.decode()),
+        str(storage / "overlay-containers"),
+        check=False,
+    )
+    return found.split()
+
+
+def processes(unit: str, name: str) -> list[int]:
+    """The processes of a unit with that name."""
+    listed = subprocess.run(
+        ["systemctl", "--user", "show", "--property=ControlGroup", "--value", unit],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[int] = []
+    if not (cgroup := listed.stdout.strip()):
+        return found
+    for each in Path(f"/sys/fs/cgroup{cgroup}").rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            pids = each.read_text().split()
+            found += [int(pid) for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    return found
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("name", ["conmon", "podman-init", "sh"])
+async def test_whichever_process_is_killed_nothing_is_left(with_secret: Host, name: str) -> None:
+    host = with_secret
+    job = await host.submit("secret.py")
+    await host.running(job)
+    assert await copies()
+    for pid in processes(job.unit, name):
+        os.kill(pid, signal.SIGKILL)
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason) == (JobState.FAILED, Reason.SIGNAL)
+    await host.has_no_container(job)
+    assert await copies() == []
+
+
+@pytest.mark.host
+@pytest.mark.timeout(300)
+async def test_a_unit_that_is_killed_while_it_starts_leaves_nothing(with_secret: Host) -> None:
+    host = with_secret
+    for pause in range(12):
+        job = await host.submit("secret.py")
+        await until(lambda unit=job.unit: processes(unit, "podman"))
+        await asyncio.sleep(pause * 0.02)
+        await run("systemctl", "--user", "kill", "--signal=KILL", job.unit)
+        ended = await host.end_of(job)
+        assert ended.status is JobState.FAILED, (pause, ended)
+        await host.has_no_container(job)
+        await until(lambda: host.jobs.leftovers.idle)
+        assert await copies() == []
 
 
 @pytest.mark.host

@@ -159,6 +159,9 @@ LOST = {
     ("signal", "killed", "KILL", "?"): (FAILED, Reason.SIGNAL, 137),
     ("signal", "killed", "KILL", "0"): (COMPLETED, None, 0),
     ("core-dump", "dumped", "SEGV", "3"): (FAILED, Reason.EXIT_CODE, 3),
+    # conmon crashed.
+    ("core-dump", "dumped", "SEGV", "?"): (FAILED, Reason.INTERRUPTED, None),
+    ("signal", "killed", "XFSZ", "?"): (FAILED, Reason.INTERRUPTED, None),
     # The limits of the job count, however its container ended.
     ("oom-kill", "killed", "KILL", "?"): (FAILED, Reason.OOM_KILL, 137),
     ("oom-kill", "exited", "125", "137"): (FAILED, Reason.OOM_KILL, 137),
