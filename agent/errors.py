@@ -17,6 +17,7 @@ class Problem(StrEnum):
     CERTIFICATE_REFUSED = "certificate-refused"
     INVITATION_REFUSED = "invitation-refused"
     FORBIDDEN = "forbidden"
+    FOREIGN_ORIGIN = "foreign-origin"
     JOB_NOT_FOUND = "job-not-found"
     SCRIPT_NOT_FOUND = "script-not-found"
     REF_NOT_FOUND = "ref-not-found"

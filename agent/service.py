@@ -4,21 +4,25 @@ import asyncio
 import contextlib
 import gc
 import logging
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from aiohttp import web
 
 from .api.app import build
 from .api.server.connections import Connections
-from .api.server.internals import limit_tls_read_buffers
+from .api.server.internals import limit_buffers
 from .api.server.listener import Listener
+from .api.server.opaque import KEY_BYTES
 from .backend import Backend
 from .config import Settings, shipped
 from .errors import AgentError
 from .host.activation import inherited_sockets, loopback_socket
+from .host.files import write_file
 from .host.libsystemd import notify, watchdog_seconds
 from .host.podman import Podman
 from .host.systemd import Units
@@ -65,7 +69,7 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
-    limit_tls_read_buffers()
+    limit_buffers()
     async with _parts(settings) as parts:
         runner = web.AppRunner(parts.app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
@@ -137,15 +141,21 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         backend = _backend(settings, store, podman, jobs, journal)
         enrolment = Enrolment(store.invitations, settings.pki_directory)
         certificates = _certificates(settings, store)
-        app = build(backend, certificates, enrolment, store.audit.append, settings.http)
+        app = build(
+            backend,
+            certificates,
+            enrolment,
+            store.audit.append,
+            settings.http,
+            id_key(settings.state_directory / "ids.key"),
+        )
 
         def idle() -> bool:
-            return jobs.registry.idle and archiver.idle and jobs.leftovers.idle
+            return jobs.registry.idle and archiver.idle and pruner.idle
 
         async with (
             background(units.run(jobs.reconciler.look_at)),
             background(jobs.reconciler.run()),
-            background(jobs.leftovers.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
             background(jobs.withdrawal_guard.run()),
@@ -165,7 +175,7 @@ def _backend(
 ) -> Backend:
     changes = Changes(store.changes)
     logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
-    secrets = Secrets(
+    site_secrets = Secrets(
         podman,
         runtime_directory=settings.runtime_directory,
         state_directory=settings.state_directory,
@@ -180,7 +190,7 @@ def _backend(
         metrics=MetricsReader(logs, settings.paths_of),
         changes=changes,
         secrets=UserSecrets(
-            secrets,
+            site_secrets,
             started=jobs.registry.started,
             write_audit=store.audit.append,
             limit=settings.http.max_secrets_per_user,
@@ -195,6 +205,19 @@ def _certificates(settings: Settings, store: Store) -> Certificates:
         lifetime=timedelta(days=settings.certificates.client_days),
         max_per_user=settings.certificates.max_per_user,
     )
+
+
+def id_key(path: Path) -> bytes:
+    """The key of the ids that clients get; where the file is lost, they begin again."""
+    with contextlib.suppress(OSError):
+        if len(key := path.read_bytes()) == KEY_BYTES:
+            return key
+    key = secrets.token_bytes(KEY_BYTES)
+    try:
+        write_file(path, key, mode=0o600, replace=True)
+    except OSError as error:
+        log.warning("%s cannot be written, so clients will begin again at the next start: %s", path, error)
+    return key
 
 
 async def _reconcile(reconciler: Reconciler) -> None:
@@ -253,6 +276,7 @@ async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asynci
 
 async def _shut_down(listener: Listener, connections: Connections, runner: web.AppRunner) -> None:
     """Accepts no more connections, which wait in systemd's socket, and ends those that are open."""
+    connections.stopping = True
     listener.stop()
     await listener.finish(LAST_HANDSHAKES_TIMEOUT)
     # The runner would close a connection that has not sent a request yet.

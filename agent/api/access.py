@@ -19,6 +19,7 @@ from ..model.base import ID_ALPHABET, ID_LENGTH
 from ..model.certificate import Principal, Role
 from ..model.job import Job, no_such_job
 from .server.identity import CALLER, PRINCIPAL
+from .server.requests import check_no_form, is_foreign
 
 
 class Cell(StrEnum):
@@ -196,6 +197,14 @@ class Guard:
                 )
 
     async def _admit(self, request: web.Request, permissions: Permissions) -> None:
+        if is_foreign(request):
+            await self._refused(request, Problem.FOREIGN_ORIGIN)
+            raise AgentError(
+                Problem.FOREIGN_ORIGIN,
+                "The request comes from a page of another site.",
+                "Use ml-job, the app, or a program that sends neither Origin nor Sec-Fetch-Site.",
+            )
+        check_no_form(request)
         if permissions.anybody:
             return
         principal = request[PRINCIPAL]

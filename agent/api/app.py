@@ -7,9 +7,10 @@ from ..backend import Backend
 from ..identity.certificates import Certificates
 from ..identity.invitations import Enrolment
 from . import access, openapi, routes
-from .keys import BACKEND, CERTIFICATES, ENROLMENT, STREAMS
+from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests
 from .server.bounds import HttpBounds
+from .server.opaque import Opaque
 from .server.streams import Streams
 
 
@@ -19,8 +20,9 @@ def build(
     enrolment: Enrolment,
     write_audit: Write,
     http: HttpBounds,
+    id_key: bytes,
 ) -> web.Application:
-    """The application: every route behind the guard.
+    """The application: every route behind the guard. `id_key` seals ids (`Opaque`).
 
     Middlewares run in this order: problem documents, connection limits, the client's identity, rate limits,
     the body.
@@ -40,6 +42,7 @@ def build(
     app[BACKEND] = backend
     app[CERTIFICATES] = certificates
     app[ENROLMENT] = enrolment
+    app[OPAQUE] = Opaque(id_key)
     app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
     guard = access.Guard(backend.jobs, trail)
     routes.add_to(app, guard)

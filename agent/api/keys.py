@@ -5,9 +5,11 @@ from aiohttp import web
 from ..backend import Backend
 from ..identity.certificates import Certificates
 from ..identity.invitations import Enrolment
+from .server.opaque import Opaque
 from .server.streams import Streams
 
 BACKEND = web.AppKey("backend", Backend)
 CERTIFICATES = web.AppKey("certificates", Certificates)
 ENROLMENT = web.AppKey("enrolment", Enrolment)
+OPAQUE = web.AppKey("opaque", Opaque)
 STREAMS = web.AppKey("streams", Streams)

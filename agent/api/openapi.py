@@ -16,7 +16,7 @@ from ..model.base import Model, SecretName
 from ..model.job import Reason
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
-from .routes import BYTES, EVENTS, ROUTES, Header, Route
+from .routes import BYTES, EVENTS, ROUTES, Empty, Header, Route
 from .server.problems import CONTENT_TYPE, RETRY_AFTER, STATUS
 
 REF = "#/components/schemas/{model}"
@@ -88,7 +88,7 @@ def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
     """The components, and a reference to each model as the agent reads it or sends it."""
     wanted: list[Key] = [(ProblemDocument, "serialization")]
     for route in ROUTES:
-        if isinstance(route.body, type):
+        if isinstance(route.body, type) and route.body is not Empty:
             wanted.append((route.body, "validation"))
         if isinstance(route.answers, type):
             wanted.append((route.answers, "serialization"))
@@ -176,8 +176,10 @@ def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, An
         if isinstance(route.body, str):
             content = {route.body: {"schema": {"type": "string", "format": "binary", "minLength": 1}}}
         else:
-            content = {"application/json": {"schema": schemas[(route.body, "validation")]}}
-        operation["requestBody"] = {"required": route.body_required, "content": content}
+            nothing = {"type": "object", "additionalProperties": False}
+            schema = nothing if route.body is Empty else schemas[(route.body, "validation")]
+            content = {"application/json": {"schema": schema}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -185,7 +187,8 @@ def refusals(route: Route) -> list[int]:
     """The status codes of a call's problems: those that follow from its parts, and its own."""
     found = [*ALWAYS, *route.refuses]
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
-    found += [Problem.INVALID_REQUEST] if route.query or route.request_headers else []
+    parsed = route.query or route.request_headers or isinstance(route.body, type)
+    found += [Problem.INVALID_REQUEST] if parsed else []
     found += OF_A_BODY if route.body else []
     # The audit row of a look is written before the answer: a full disk refuses it.
     written = route.method != "GET" or TABLE[route.operation_id].audited is Audited.LOOK

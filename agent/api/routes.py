@@ -1,12 +1,12 @@
 """The route table: every call of the API."""
 
+import functools
 from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..errors import Problem
-from ..logs.lines import EVENT_ID
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
@@ -17,12 +17,16 @@ from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
 from .calls import artifacts, certificates, events, jobs, logs, secrets
-from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY
+from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
 JSON_LINES = "application/x-ndjson"
 BYTES = "*/*"  # the media type follows from the name of the file
+
+
+class Empty(Model):
+    """The body of a call that needs no more than its path."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Route:
 
     `answers` is a model, or the media types of an answer that is not JSON. `also` are the status codes of the
     answers to conditional and range requests. `refuses` are the problems of this call that do not follow from
-    its path, query and body. `body` is a model, or the media type of a body that is not parsed.
+    its path, query and body. `body` is a model, or the media type of a body that is not parsed; every call
+    that changes something has one.
     """
 
     method: str
@@ -51,7 +56,6 @@ class Route:
     status: int = 200
     also: tuple[int, ...] = ()
     body: type[Model] | str | None = None
-    body_required: bool = True
     query: type[Model] | None = None
     request_headers: tuple[Header, ...] = ()
     response_headers: tuple[Header, ...] = ()
@@ -61,8 +65,7 @@ class Route:
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
 LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
 # An empty value counts as no header.
-LAST_LINE = Header("Last-Event-ID", f"^({EVENT_ID.pattern})?$")
-LAST_CHANGE = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
+LAST_EVENT = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
 REMOVED = (Problem.REMOVED_BY_RETENTION,)
 
 ROUTES = (
@@ -80,16 +83,17 @@ ROUTES = (
     ),
     Route("GET", "/jobs", "listJobs", jobs.list_jobs, JobPage, query=jobs.JobQuery),
     Route("GET", "/jobs/{job_id}", "getJob", jobs.get_job, Job),
-    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", jobs.cancel_job, Job, status=202),
+    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", jobs.cancel_job, Job, status=202, body=Empty),
     Route(
         "PUT",
         "/jobs/{job_id}/pin",
         "pinJob",
         jobs.pin_job,
         Job,
+        body=Empty,
         refuses=(Problem.TOO_MANY_PINNED,),
     ),
-    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", jobs.unpin_job, Job),
+    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", jobs.unpin_job, Job, body=Empty),
     Route(
         "POST",
         "/jobs/{job_id}/rerun",
@@ -98,7 +102,6 @@ ROUTES = (
         Job,
         status=202,
         body=Rerun,
-        body_required=False,
         request_headers=(KEY,),
         response_headers=(LOCATION,),
         refuses=(Problem.TOO_MANY_JOBS,),
@@ -110,7 +113,7 @@ ROUTES = (
         logs.get_logs,
         (TEXT, EVENTS, JSON_LINES),
         query=logs.LogQuery,
-        request_headers=(LAST_LINE,),
+        request_headers=(LAST_EVENT,),
         refuses=(*REMOVED, Problem.NOT_ACCEPTABLE),
     ),
     Route(
@@ -119,7 +122,7 @@ ROUTES = (
         "getJobEvents",
         events.get_job_events,
         (EVENTS,),
-        request_headers=(LAST_CHANGE,),
+        request_headers=(LAST_EVENT,),
     ),
     Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics, refuses=REMOVED),
     Route("GET", "/jobs/{job_id}/usage", "getUsage", jobs.get_usage, Usage),
@@ -130,7 +133,7 @@ ROUTES = (
         events.get_events,
         (EVENTS,),
         query=events.EventQuery,
-        request_headers=(LAST_CHANGE,),
+        request_headers=(LAST_EVENT,),
     ),
     Route(
         "GET",
@@ -168,6 +171,7 @@ ROUTES = (
         "removeSecret",
         secrets.remove_secret,
         SecretEntry,
+        body=Empty,
         refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
     ),
     Route("GET", "/host", "getHost", jobs.get_host, Host),
@@ -197,7 +201,20 @@ def add_to(app: web.Application, guard: Guard) -> None:
     """Adds every route behind the guard. The path of an artifact may contain slashes."""
     for route in ROUTES:
         path = route.path.replace("{path}", "{path:.+}")
-        handler = guard.guard(route.operation_id, route.handler)
+        handler = _with_empty_body(route.handler) if route.body is Empty else route.handler
+        handler = guard.guard(route.operation_id, handler)
         app.router.add_route(route.method, path, handler)
         if route.operation_id == "getArtifact":
             app.router.add_route("HEAD", path, handler)
+
+
+def _with_empty_body(handler: Handler) -> Handler:
+    """The handler, for a body without members or without a byte."""
+
+    @functools.wraps(handler)
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if await request.read():
+            await read_body(request, Empty)
+        return await handler(request)
+
+    return checked

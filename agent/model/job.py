@@ -1,5 +1,6 @@
 """Jobs: the requests, the record, its states and reasons."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -36,7 +37,10 @@ class JobState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a job ended as it did. Absent before the end, and after a success."""
+    """Why a job ended as it did. Absent before the end, and after a success.
+
+    A client reads the reasons of later agents too: a text that is none of these is a member of its own.
+    """
 
     EXIT_CODE = "exit-code"
     SIGNAL = "signal"
@@ -48,6 +52,14 @@ class Reason(StrEnum):
     STOPPED = "stopped"
     ARTIFACT_QUOTA = "artifact-quota"
     STORAGE_FULL = "storage-full"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        later = str.__new__(cls, value)
+        later._name_ = later._value_ = value
+        return later
 
 
 # Reasons to try a job again: ends that nobody asked for.
@@ -160,7 +172,7 @@ class Job(Model):
     network: NetworkName
     unit: str
     max_attempts: int = 1
-    retry_on: list[RetryReason] = RETRY_ON
+    retry_on: Sequence[Reason] = RETRY_ON
     attempt: int = 1
     attempts: list[Attempt] = []
     not_before: Time | None = None

@@ -89,7 +89,7 @@ class Site:
         until = ENDLESS.get(cell.operation)
         if until is not None:
             return await self._begin(path, until)
-        body: dict[str, Any] = {"json": BODIES.get(cell.operation)}
+        body: dict[str, Any] = {"json": BODIES.get(cell.operation, None if method == "GET" else {})}
         if cell.operation in BYTES:
             octets = {"Content-Type": "application/octet-stream"}
             body = {"data": BYTES[cell.operation], "headers": octets}

@@ -14,7 +14,7 @@ import pytest
 
 from agent.api.calls import lines as lines_module
 from agent.api.calls.lines import LineFilter, pattern
-from agent.api.keys import STREAMS
+from agent.api.keys import OPAQUE, STREAMS
 from agent.api.server import problems, streams
 from agent.errors import AgentError
 from agent.logs import archive
@@ -230,6 +230,28 @@ async def test_a_stream_resumes_with_the_very_next_line(served: AnyServed, alice
     for index in (0, 4, 9):
         rest = await whole(alice, job, **{"Last-Event-ID": stream[index][2]})
         assert rest == stream[index + 1 :]
+
+
+async def test_an_event_id_of_an_earlier_version_resumes(served: AnyServed, alice: Client) -> None:
+    job = await alice.submit()
+    served.log("one", "two", "three", "END")
+    await served.finish(job)
+    stream = await whole(alice, job)
+    plain = served.app[OPAQUE].open(stream[1][2], "line", job["job_id"])
+    assert plain is not None
+    assert plain.startswith("2:s=")
+    assert await whole(alice, job, **{"Last-Event-ID": plain}) == stream[2:]
+
+
+@over_any_backend
+async def test_an_event_id_of_another_job_is_refused(served: AnyServed, alice: Client) -> None:
+    jobs = [await alice.submit() for _ in range(2)]
+    served.log("one", "two", "END")
+    for job in jobs:
+        await served.finish(job)
+    event_id = (await whole(alice, jobs[0]))[0][2]
+    answer = await alice.get(f"/jobs/{jobs[1]['job_id']}/logs", **EVENTS, **{"Last-Event-ID": event_id})
+    assert (answer.status, answer.fields) == (422, ["Last-Event-ID"])
 
 
 @over_any_backend
@@ -659,14 +681,14 @@ async def test_a_slow_client_that_reads_again_is_told_why_it_was_cut_off(
         told = [event async for event in events(response)]
     name, problem, _ = told[-1]
     assert (name, problem["type"]) == ("error", "urn:ml-agent:problem:slow-reader")
-    last = [event_id for _, _, event_id in told if event_id][-1]
+    received, last = [(data["number"], event_id) for name, data, event_id in told if name == "line"][-1]
     async with (
         asyncio.timeout(20),
         alice.stream(f"/jobs/{job['job_id']}/logs", **{"Last-Event-ID": last}) as again,
     ):
         stream = events(again)
         numbers = [data["number"] async for name, data, _ in _until(stream, 20_000) if name == "line"]
-    assert numbers == list(range(int(last.partition(":")[0]) + 1, 20_001))
+    assert numbers == list(range(received + 1, 20_001))
 
 
 async def _until(

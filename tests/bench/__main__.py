@@ -36,7 +36,11 @@ def main() -> int:
     arguments = parse()
     try:
         asyncio.run(until_told_to_end(arguments))
-    except (BenchError, AgentError, Failure, aiohttp.ClientError, OSError) as error:
+    except aiohttp.ClientError as error:
+        # The agent's client has errors of its own: this is the yardstick or Podman.
+        print(f"bench: another server than the agent: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except (BenchError, AgentError, Failure, OSError) as error:
         print(f"bench: {error or 'a job took too long'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

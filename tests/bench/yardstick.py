@@ -35,6 +35,9 @@ from .contender import (
 )
 
 REQUEST = {"script_name": SCRIPT, "hyperparameters": HYPERPARAMETERS}
+# Seconds without a request after which the server closes a connection. A request that is sent at that moment
+# is lost, and a POST is not repeated: so the client gives up its connections before.
+KEEP_ALIVE = 60
 PACKAGES = ("fastapi", "uvicorn", "aiohttp")
 IMAGE = "localhost/ml-bench-yardstick"
 
@@ -127,12 +130,17 @@ async def served(source: Path, job: Job, scripts: Path, scratch: Path) -> AsyncI
     try:
         process = await asyncio.create_subprocess_exec(
             *(python, "-m", "uvicorn", "yardstick:app", "--port", str(port), "--log-level", "error"),
+            *("--timeout-keep-alive", str(KEEP_ALIVE)),
             cwd=scratch,
             env=os.environ | {"IMAGE": IMAGE, "SCRIPTS": str(scripts), "ARTIFACTS": str(artifacts)},
             stdin=asyncio.subprocess.DEVNULL,
             umask=0,
         )
-        async with ended(process), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE / 2)
+        async with (
+            ended(process),
+            aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=connector) as session,
+        ):
             await _wait_until_it_answers(session, process)
             yield Yardstick(session, artifacts)
     finally:

@@ -49,7 +49,7 @@ def test_a_job_of_somebody_else_does_not_exist(alice: Client, bob: Client) -> No
     for path in ("", "/logs", "/artifacts", "/artifacts/hello.txt"):
         status, problem = bob.call(f"/jobs/{job_id}{path}")
         assert (status, problem["type"]) == (404, "urn:ml-agent:problem:job-not-found")
-    status, _ = bob.call(f"/jobs/{job_id}/cancel", "--request", "POST")
+    status, _ = bob.call(f"/jobs/{job_id}/cancel", "--json", "{}")
     assert status == 404
     assert job_id not in bob.curl("/jobs").stdout
     assert alice.wait(job_id, "COMPLETED", "FAILED", "CANCELLED")["status"] == "COMPLETED"

@@ -213,7 +213,7 @@ def job(user: Client, end: str, commit: str, stack: contextlib.ExitStack) -> str
     status, made = user.call("/jobs", "--json", json.dumps(body))
     assert status == 202, made
     job_id = str(made["job_id"])
-    stack.callback(user.curl, f"/jobs/{job_id}/cancel", "--request", "POST")
+    stack.callback(user.curl, f"/jobs/{job_id}/cancel", "--json", "{}")
     wait_for(
         lambda: (artifacts(job_id) / "held").exists() or ended(user, job_id), f"{job_id} to hold its secrets"
     )
@@ -235,7 +235,7 @@ def let_go(user: Client, job_id: str, end: str) -> dict[str, Any]:
     """Lets a job come to its end, or brings it there; the job then."""
     (artifacts(job_id) / "go").touch()
     if end == "cancel":
-        user.curl(f"/jobs/{job_id}/cancel", "--request", "POST")
+        user.curl(f"/jobs/{job_id}/cancel", "--json", "{}")
     return user.wait(job_id, "COMPLETED", "FAILED", "CANCELLED")
 
 

@@ -44,6 +44,9 @@ class Client:
     tls: ssl.SSLContext  # for connections of one's own with this certificate
 
     async def __call__(self, method: str, path: str, **options: Any) -> Answer:
+        """Any request; without options, a change sends an empty object."""
+        if method in ("POST", "PUT", "DELETE") and not options:
+            options = {"json": {}}
         async with self.session.request(method, self.base + path, **options) as response:
             body = await response.read()
             answer = Answer(response.status, {k.title(): v for k, v in response.headers.items()}, body)
@@ -54,8 +57,8 @@ class Client:
         return await self("GET", path, headers=headers)
 
     async def post(self, path: str, data: Any = None, **headers: str) -> Answer:
-        """Posts JSON, or bytes as they are."""
-        body = data if isinstance(data, bytes) else json.dumps(data)
+        """Posts JSON, by default an empty object, or bytes as they are."""
+        body = data if isinstance(data, bytes) else json.dumps({} if data is None else data)
         return await self("POST", path, data=body, headers={"Content-Type": "application/json"} | headers)
 
     async def submit(self, script_name: str = "succeed.py", **fields: Any) -> Any:

@@ -20,6 +20,7 @@ from agent.api.app import build
 from agent.api.server.bounds import HttpBounds
 from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
+from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed
 from agent.audit.trail import Write
 from agent.backend import Backend
@@ -53,6 +54,8 @@ from .memory_backend import MemoryParts
 from .openapi import Document
 from .stand_in_journal import JournalFile
 from .stand_in_podman import StandInPodman
+
+ID_KEY = bytes(KEY_BYTES)  # the same at each start, as if the agent had kept it
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class HttpServer:
             certificates, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
         )
         enrolment = Enrolment(invitations, authorities.directory)
-        app = build(backend, issuing, enrolment, write_audit, http)
+        app = build(backend, issuing, enrolment, write_audit, http, ID_KEY)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         assert runner.server is not None

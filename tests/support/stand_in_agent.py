@@ -130,8 +130,10 @@ class StandIn:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         body: Any = None
+        binary = request.content_type == "application/octet-stream"
+        if request.method != "GET" and not binary and request.content_type != "application/json":
+            return problem(415, "unsupported-media-type", "Forms change nothing.")
         if request.can_read_body:
-            binary = request.content_type == "application/octet-stream"
             body = await (request.read() if binary else request.json())
         self.requests.append((request.method, request.path_qs, dict(request.headers), body))
         scripted = self.answers.get(f"{request.method} {request.path}")

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -19,8 +18,9 @@ from ...model.host import QueuePlace
 from ...model.job import Job, JobState, check_not_removed
 from ...model.metric import MetricPoint, Progress
 from ..access import JOB, visible_owner
-from ..keys import BACKEND, STREAMS
+from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
+from ..server.opaque import TEXT
 from ..server.problems import invalid
 from ..server.requests import header, read_query
 from ..server.responses import json_response
@@ -28,7 +28,7 @@ from ..server.streams import EventStream, ServerSentEvents
 
 log = logging.getLogger("ml-agent")
 
-EVENT_ID = re.compile(r"([0-9]{1,18})-([0-9a-f]{8})")
+EVENT_ID = re.compile(TEXT)  # also of an id in the form of earlier versions, which leads to a reset
 MAX_REPLAY = 2000  # changes; a client that missed more gets a snapshot
 MAX_ENDED = 1000  # ended jobs in a snapshot
 MAX_PLACES = 100  # waiting jobs whose changing places are sent
@@ -50,6 +50,7 @@ class Watcher:
         self.jobs, self.changes, self.metrics = backend.jobs, backend.changes, backend.metrics
         self.seen = history.newest
         self._request = request
+        self._opaque = request.app[OPAQUE]
         self._stream = stream
         self._history = history
         self._principal = request[PRINCIPAL]
@@ -64,18 +65,18 @@ class Watcher:
         return visible_owner(self._request, self._principal)
 
     @property
-    def view(self) -> str:
-        """A hash of the record of jobs and of what the client sees of it; a part of each event id."""
-        text = f"{self._history.epoch} {self.owner or ''}"
-        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    def view(self) -> tuple[str, ...]:
+        """The record of jobs, and whose jobs the client sees: an event id is of no use anywhere else."""
+        return "event", self._history.epoch, self.owner or ""
 
-    def knows(self, seq: int, view: str) -> bool:
-        """Whether a client with this view has been sent an event with this number."""
-        return view == self.view and seq <= self._history.newest
+    def number_of(self, event_id: str) -> int | None:
+        """The number of an event that this client, with this view, has been sent; None for any other id."""
+        seq = self._opaque.open_number(event_id, *self.view)
+        return seq if seq is not None and seq <= self._history.newest else None
 
     async def send(self, name: str, data: Model, *, seq: int | None = None) -> None:
         """Sends an event. Only an event with a number has an id that a client can resume behind."""
-        event_id = f"{seq}-{self.view}" if seq is not None else ""
+        event_id = self._opaque.seal_number(seq, *self.view) if seq is not None else ""
         await self._stream.send(name, data, event_id)
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
@@ -186,14 +187,14 @@ async def get_events(request: web.Request) -> web.StreamResponse:
     return stream.response
 
 
-async def _catch_up(watcher: Watcher, last: tuple[int, str] | None, query: EventQuery) -> None:
+async def _catch_up(watcher: Watcher, last: str | None, query: EventQuery) -> None:
     """Sends the changes that the client missed, or a snapshot if they are not known any more."""
     history = await watcher.changes.history()
     if last is None:
         await _send_snapshot(watcher, "The request has no Last-Event-ID.", query)
         return
-    seq, view = last
-    if not watcher.knows(seq, view):
+    seq = watcher.number_of(last)
+    if seq is None:
         await _send_snapshot(watcher, OTHER_VIEW, query)
         return
     if seq < history.forgotten:
@@ -234,10 +235,10 @@ async def get_job_events(request: web.Request) -> web.StreamResponse:
     """Streams one job as it is and with each change, as server-sent events, until it has ended."""
     job, last = request[JOB], _last_event_id(request)
     async with _watching(request) as (watcher, stream):
-        if last is not None and not watcher.knows(*last):
+        seen = watcher.number_of(last) if last else 0
+        if seen is None:
             await watcher.send("reset", Reset(why=OTHER_VIEW))
-            last = None
-        watcher.seen = last[0] if last else 0
+        watcher.seen = seen or 0
         await _follow_job(watcher, job)
     return stream.response
 
@@ -264,15 +265,12 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
             return
 
 
-def _last_event_id(request: web.Request) -> tuple[int, str] | None:
-    """Number and view of the last event that the client received. Raises `AgentError` for a malformed id."""
+def _last_event_id(request: web.Request) -> str | None:
+    """The id of the last event that the client received. Raises `AgentError` for a malformed id."""
     text = header(request, "Last-Event-ID")
-    if not text:
-        return None
-    match = EVENT_ID.fullmatch(text)
-    if match is None:
+    if text and not EVENT_ID.fullmatch(text):
         raise invalid("Last-Event-ID", "must be the id of an event of this stream, or be left out")
-    return int(match[1]), match[2]
+    return text or None
 
 
 async def get_metrics(request: web.Request) -> web.Response:

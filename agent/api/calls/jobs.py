@@ -9,12 +9,15 @@ from ...model.base import Model, Text, UserName
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.ref import Ref
 from ..access import JOB, check_owner, check_priority, visible_owner
-from ..keys import BACKEND
+from ..keys import BACKEND, OPAQUE
 from ..server.identity import CALLER, PRINCIPAL
+from ..server.opaque import TEXT
+from ..server.problems import invalid
 from ..server.requests import idempotency_key, read_body, read_query
 from ..server.responses import json_response
 
 MAX_PAGE = 200
+MAX_CURSOR = 100  # characters
 
 
 class JobQuery(Model):
@@ -23,7 +26,9 @@ class JobQuery(Model):
     status: JobState | None = None
     script: Annotated[Text, Field(max_length=255)] | None = None
     owner: UserName | None = None
-    cursor: Annotated[str, Field(max_length=18, json_schema_extra={"pattern": "^[0-9]+$"})] | None = None
+    cursor: (
+        Annotated[str, Field(max_length=MAX_CURSOR, json_schema_extra={"pattern": f"^{TEXT}$"})] | None
+    ) = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
 
@@ -58,16 +63,21 @@ async def rerun_job(request: web.Request) -> web.Response:
 
 async def list_jobs(request: web.Request) -> web.Response:
     """Lists the jobs that you may see, newest first."""
-    query = read_query(request, JobQuery)
-    return json_response(
-        await request.app[BACKEND].jobs.page(
-            owner=check_owner(request, query.owner),
-            status=query.status,
-            script=query.script,
-            cursor=query.cursor,
-            limit=query.limit,
-        )
+    query, opaque = read_query(request, JobQuery), request.app[OPAQUE]
+    user, seq = request[PRINCIPAL].user, None
+    if query.cursor is not None and (seq := opaque.open_number(query.cursor, "page", user)) is None:
+        raise invalid("cursor", "must be the next_cursor of an earlier page")
+    page = await request.app[BACKEND].jobs.page(
+        owner=check_owner(request, query.owner),
+        status=query.status,
+        script=query.script,
+        cursor=None if seq is None else str(seq),
+        limit=query.limit,
     )
+    if page.next_cursor is not None:
+        following = opaque.seal_number(int(page.next_cursor), "page", user)
+        page = page.model_copy(update={"next_cursor": following})
+    return json_response(page)
 
 
 async def get_job(request: web.Request) -> web.Response:

@@ -107,12 +107,12 @@ class LineFilter:
                 await asyncio.sleep(taken)
 
 
-def as_events(items: Iterable[Item], form: Form) -> bytes:
-    """The items as events with ids; the data has the form of `LogLine` or `LogGap`."""
+def as_events(items: Iterable[Item], form: Form, seal: Callable[[str], str]) -> bytes:
+    """The items as events with sealed ids; the data has the form of `LogLine` or `LogGap`."""
     texts = []
     for item in items:
         # A gap before the first remaining entry has no id: there is no entry to resume behind.
-        event_id = str(item.position) if item.cursor else ""
+        event_id = seal(str(item.position)) if item.cursor else ""
         if isinstance(item, Line):
             texts.append(form.event("line", line_data(item), event_id))
         else:

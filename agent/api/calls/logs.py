@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -17,7 +18,7 @@ from ...model.base import Model
 from ...model.job import Job, JobState
 from ...model.log import LogSource
 from ..access import JOB, check_still_allowed
-from ..keys import BACKEND, STREAMS
+from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
@@ -68,6 +69,7 @@ class LogRequest:
     """Which part of a log, and how to write it.
 
     `form` is None for plain text. The log begins behind `position`, and only what passes `filter` is sent.
+    `seal` makes the ids of events.
     """
 
     form: Form | None
@@ -75,6 +77,7 @@ class LogRequest:
     filter: LineFilter
     tail: int | None
     follow: bool
+    seal: Callable[[str], str]
 
     @property
     def all_as_text(self) -> bool:
@@ -110,14 +113,20 @@ def _parse(request: web.Request) -> LogRequest:
     form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
     if query.follow and query.until is not None:
         raise invalid("until", "must be left out of a log that is followed")
+    opaque, job_id = request.app[OPAQUE], request[JOB].job_id
+
+    def opened(event_id: str) -> str:
+        # Earlier versions did not seal ids.
+        return opaque.open(event_id, "line", job_id) or event_id
+
     position, since = Position(), None
     if query.since is not None:
-        if EVENT_ID.fullmatch(query.since):
-            position = Position.parse(query.since)
+        if EVENT_ID.fullmatch(opened(query.since)):
+            position = Position.parse(opened(query.since))
         else:
             since = _milliseconds(query.since)
     if last_id := header(request, "Last-Event-ID"):
-        position = Position.parse(last_id)
+        position = Position.parse(opened(last_id))
     until = int(query.until.timestamp() * 1000) if query.until else None
     follow = query.follow
     if follow is None:
@@ -129,6 +138,7 @@ def _parse(request: web.Request) -> LogRequest:
         # A client that resumes asks for everything new.
         tail=None if last_id else query.tail,
         follow=follow,
+        seal=lambda text: opaque.seal(text, "line", job_id),
     )
 
 
@@ -230,4 +240,4 @@ async def _shown(asked: LogRequest, items: list[Item]) -> list[Item]:
 
 
 async def _write(stream: EventStream, asked: LogRequest, items: list[Item]) -> None:
-    await stream.write(as_events(items, asked.form) if asked.form else job_output(items))
+    await stream.write(as_events(items, asked.form, asked.seal) if asked.form else job_output(items))

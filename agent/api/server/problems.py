@@ -33,6 +33,7 @@ STATUS = {
     Problem.CERTIFICATE_REFUSED: 403,
     Problem.INVITATION_REFUSED: 401,
     Problem.FORBIDDEN: 403,
+    Problem.FOREIGN_ORIGIN: 403,
     Problem.JOB_NOT_FOUND: 404,
     Problem.SCRIPT_NOT_FOUND: 422,
     Problem.REF_NOT_FOUND: 422,

@@ -17,7 +17,11 @@ from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)
 
+JSON = "application/json"
 BINARY = "application/octet-stream"
+NOT_OF_A_FORM = (JSON, BINARY)
+READING = ("GET", "HEAD")
+OWN_SITE = ("same-origin", "none")  # Sec-Fetch-Site: a page of this host, or a person without a page
 MAX_REPORTED = 20  # refused fields in one answer
 MAX_MEMBERS = (
     200  # of each object and list in a body, twice as many as any may have: pydantic words all errors
@@ -55,9 +59,26 @@ def middleware(max_bytes: int, seconds: float) -> Middleware:
     return complete
 
 
+def is_foreign(request: web.Request) -> bool:
+    """Whether a page of another site has made the request, in a browser that has the user's certificate."""
+    own = f"https://{request.headers.get('Host', '')}".lower()
+    origins, sites = (request.headers.getall(name, ()) for name in ("Origin", "Sec-Fetch-Site"))
+    return any(each.lower() != own for each in origins) or any(each.lower() not in OWN_SITE for each in sites)
+
+
+def check_no_form(request: web.Request) -> None:
+    """Raises `AgentError` (unsupported-media-type) for a change that a form could send.
+
+    A form has three media types, none of them here. A script sends another one to another site only after a
+    preflight, which this agent does not allow (Fetch, section 4.8).
+    """
+    if request.method not in READING and _media_type(request) not in NOT_OF_A_FORM:
+        raise _unexpected(request, JSON)
+
+
 async def read_body(request: web.Request, model: type[M]) -> M:
     """The JSON body as a model. Raises `AgentError` that names each wrong field."""
-    _check_media_type(request, "application/json")
+    _check_media_type(request, JSON)
     values = _parse(await request.read())
     if nulls := list(islice(_nulls(values), MAX_REPORTED)):
         raise _refused(tuple(FieldError(_path(place), "must not be null; leave it out") for place in nulls))
@@ -80,18 +101,26 @@ async def read_bytes(request: web.Request) -> bytes:
 
 
 def _check_media_type(request: web.Request, expected: str) -> None:
-    """Raises `AgentError` for a body of another media type; without the header, it is bytes.
+    if _media_type(request) != expected:
+        raise _unexpected(request, expected)
+
+
+def _media_type(request: web.Request) -> str:
+    """The media type of the body; empty without the header.
 
     aiohttp's own `content_type` runs a parser for e-mail, which needs seconds for a header of semicolons and
     fails on one of parentheses.
     """
-    sent = (header(request, "Content-Type") or BINARY).partition(";")[0].strip().lower()
-    if sent != expected:
-        raise AgentError(
-            Problem.UNSUPPORTED_MEDIA_TYPE,
-            f"The body is {sent[:80]}, but this call expects {expected}.",
-            f"Send the header Content-Type: {expected}.",
-        )
+    return (header(request, "Content-Type") or "").partition(";")[0].strip().lower()
+
+
+def _unexpected(request: web.Request, expected: str) -> AgentError:
+    sent = _media_type(request)[:80] or "of no media type"
+    return AgentError(
+        Problem.UNSUPPORTED_MEDIA_TYPE,
+        f"The body is {sent}, but this call expects {expected}.",
+        f"Send the header Content-Type: {expected}, also without a body.",
+    )
 
 
 def read_query(request: web.Request, model: type[M]) -> M:

@@ -139,6 +139,8 @@ class Api:
         it took an earlier one, whose answer was lost: the result is then None.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
+        if body is None and data is None:
+            body = {}  # the agent demands a media type that no form sends
         sent = 0
 
         async def count(

@@ -49,6 +49,17 @@ def test_a_limit_beyond_a_page_reads_as_many_pages_as_it_needs(agent: StandIn) -
     assert agent.paths() == ["/jobs?limit=100", "/jobs?cursor=100&limit=30"]
 
 
+def test_reasons_of_a_later_agent_are_shown_as_they_are(agent: StandIn) -> None:
+    ended = {"number": 1, "reason": "eaten-by-a-bear", "finished_at": "2026-01-01T00:00:03.500Z"}
+    later = {"reason": "eaten-by-a-bear", "retry_on": ["bored", "timeout"], "max_attempts": 2}
+    agent.jobs = [job(status="FAILED", **later, attempts=[ended])]
+    assert "\teaten-by-a-bear\t" in ml_job("list").stdout
+    lines = ml_job("show", JOB_ID).stdout.splitlines()
+    assert {"reason\teaten-by-a-bear", "retry on\tbored, timeout"} <= set(lines)
+    assert [line for line in lines if line.startswith("attempt") and "eaten-by-a-bear" in line]
+    assert "eaten-by-a-bear" in ml_job("wait", JOB_ID).stderr
+
+
 def test_show_omits_unknown_facts(agent: StandIn) -> None:
     agent.jobs = [job()]
     lines = ml_job("show", JOB_ID).stdout.splitlines()

@@ -47,6 +47,8 @@ public final class Agent: @unchecked Sendable {
     ) async throws -> Answer {
         var headers = headers
         headers["Accept"] = "application/json"
+        // A change has a media type that no form of a web page has, also where nothing needs to be said.
+        let body = body ?? (method == "GET" ? nil : Data("{}".utf8))
         if body != nil && headers["Content-Type"] == nil { headers["Content-Type"] = "application/json" }
         let request = HTTPRequest(method, target, headers: headers, body: body)
         let (_, data) = try await isRepeatable ? retry.run { try await self.once(request) } : once(request)
