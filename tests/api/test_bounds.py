@@ -478,6 +478,84 @@ async def test_unread_answers_delay_the_requests_behind_them(serve: Serve) -> No
     assert 1 < served.http.runner.server.requests_count < 2500
 
 
+def body_of(size: int, *, sent: int) -> bytes:
+    """A request with a part of its body."""
+    return POST + b"Content-Length: %d\r\n\r\n" % size + b" " * sent
+
+
+FILLER = b"\r\nY: " + b"y" * 7000
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "rest"),
+    [
+        (body_of(200_000, sent=8000), b" " * 7000, b" " * 192_000),
+        (GET + b"X: 1", FILLER, b"\r\n\r\n"),
+        (GET + b"\r\n" + GET + b"X: 1", FILLER, b"\r\n\r\n"),
+    ],
+    ids=["body", "header", "the next header"],
+)
+async def test_unanswered_bytes_of_a_user_are_bounded(
+    served: Served,
+    alice: Client,
+    bob: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    begin: bytes,
+    more: bytes,
+    rest: bytes,
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNANSWERED_PER_USER", 50_000)
+    async with peer(served, alice, begin) as small, peer(served, alice, begin, *[more] * 8) as large:
+        await large.end()
+        async with peer(served, bob, GET + b"\r\n") as other:
+            assert (await other.hear()).status == 200
+        monkeypatch.setattr(connections, "MAX_UNANSWERED_PER_USER", 2**30)
+        small.writer.write(rest)
+        assert (await small.hear()).status in (200, 400)
+
+
+async def test_of_all_users_the_one_with_the_most_unanswered_bytes_loses_a_connection(
+    served: Served, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNANSWERED", 50_000)
+    async with (
+        peer(served, alice, body_of(200_000, sent=45_000)) as most,
+        peer(served, bob, body_of(10_000, sent=2000)) as less,
+    ):
+        await one_has(served, 45_000)
+        less.writer.write(b" " * 8000)
+        await most.end()
+        assert (await less.hear()).status == 400
+
+
+async def test_answered_bytes_do_not_count(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNANSWERED_PER_USER", 50_000)
+    request = POST + b"Content-Length: 20000\r\n\r\n" + b" " * 20_000
+    async with peer(served, alice) as steady, peer(served, alice) as other:
+        for each in (steady, other) * 10:
+            each.writer.write(request)
+            assert (await each.hear()).status == 400
+        assert [each.unanswered for each in served.connections.all()] == [0, 0]
+
+
+async def one_has(served: Served, size: int) -> None:
+    async def look() -> bool:
+        return any(each.unanswered >= size for each in served.connections.all())
+
+    await until(look)
+
+
+async def test_an_agent_that_stops_says_that_its_answers_are_the_last(served: Served, alice: Client) -> None:
+    async with peer(served, alice, GET + b"\r\n") as kept:
+        assert not (await kept.hear()).closed
+        served.connections.stopping = True
+        kept.writer.write(GET + b"\r\n")
+        heard = await kept.hear()
+    assert (heard.status, heard.closed) == (200, True)
+
+
 async def test_pipelined_requests_are_answered_in_order(served: Served, alice: Client) -> None:
     async with peer(served, alice, (GET + b"\r\n") * 100) as eager:
         for _ in range(100):

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import cast
 
@@ -25,6 +26,9 @@ WRITE_BUFFER = 64 * 1024  # bytes of an answer that wait in the agent; then its 
 # Bytes that wait in the kernel besides (TCP_NOTSENT_LOWAT). Without this bound, a client that does not read
 # would hold megabytes. Bytes in flight are not counted: the throughput of TCP stays the same.
 NOT_SENT = 64 * 1024
+# Bytes of requests, of one user and of all, that have not been answered yet.
+MAX_UNANSWERED_PER_USER = 8 * 1024 * 1024
+MAX_UNANSWERED = 64 * 1024 * 1024
 PROGRESS = 16 * 1024  # bytes that a client must read in the time limit to count as reading
 GRACE = 2.0  # seconds for a body or an answer before the connection may give way to a new one
 LINGER_SECONDS = 5.0  # to receive the rest of a body that was refused
@@ -52,6 +56,8 @@ class Connection(RequestHandler):
         self.refusal: AgentError | None = None
         self._clock = asyncio.get_running_loop().time
         self.last_request = self._clock()
+        self.unanswered = 0  # bytes of requests
+        self._ahead = 0  # of these, bytes of a request whose header has not arrived whole
         self._connections = connections
         self._handshaken = handshaken
         self._open_transport: asyncio.Transport | None = None
@@ -111,10 +117,12 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Notes when a request header begins and when it is complete."""
-        before = self.request_count
+        before, of_a_body = self.request_count, self.body_arrives
         super().data_received(data)
+        self._ahead += 0 if of_a_body else len(data)
+        self._connections.received(self, len(data))
         if self.request_count > before:
-            self._header_since, self.last_request = None, self._clock()
+            self._header_since, self.last_request, self._ahead = None, self._clock(), 0
         elif self.idle and self._header_since is None:
             self._header_since = self._clock()
 
@@ -152,7 +160,13 @@ class Connection(RequestHandler):
         if isinstance(resp, web.HTTPException):
             error = AgentError(Problem.MALFORMED_REQUEST, f"The request is refused: {resp.reason}.")
             resp = _last(respond(error))
-        return await super().finish_response(request, resp, start_time)
+        if self._connections.stopping:
+            resp.force_close()  # the client does not send another request while the connection is closed
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            if not self.requests_ahead:
+                self._connections.answered(self, self._ahead)
 
     async def start(self) -> None:
         """Answers requests until the connection ends."""
@@ -215,8 +229,10 @@ class Connections:
     def __init__(self, server: web.Server, bounds: HttpBounds) -> None:
         self.server = server
         self.bounds = bounds
+        self.stopping = False  # from then on, each answer is the last of its connection
         self._of: dict[str, dict[Connection, None]] = {}  # by holder, each in order of arrival
         self._count = 0
+        self._unanswered = Counter[str]()  # bytes, by holder
 
     def __len__(self) -> int:
         return self._count
@@ -249,8 +265,28 @@ class Connections:
         if connection in mine:
             del mine[connection]
             self._count -= 1
+            self.answered(connection, 0)
         if not mine:
             self._of.pop(connection.holder, None)
+
+    def received(self, connection: Connection, size: int) -> None:
+        """Counts bytes of a request. Beyond the limit, the connection that has most of them is reset."""
+        if connection not in self._of.get(connection.holder, ()):
+            return
+        connection.unanswered += size
+        self._unanswered[connection.holder] += size
+        holder = connection.holder
+        if self._unanswered.total() > MAX_UNANSWERED:
+            holder = max(self._unanswered, key=self._unanswered.__getitem__)
+        elif self._unanswered[holder] <= MAX_UNANSWERED_PER_USER:
+            return
+        max(self._of[holder], key=lambda each: each.unanswered).reset()
+
+    def answered(self, connection: Connection, left: int) -> None:
+        """No longer counts the bytes of a connection, but those that are of its next request."""
+        self._unanswered[connection.holder] -= connection.unanswered - left
+        connection.unanswered = left
+        self._unanswered += Counter()  # without those that have none
 
     async def watch(self) -> None:
         """Closes connections that take too long, until it is cancelled."""

@@ -8,11 +8,13 @@ import asyncio
 from asyncio import sslproto
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web, web_protocol
+from aiohttp.streams import EMPTY_PAYLOAD
 
 # Each TLS connection reads into a buffer of its own, by default of 256 KiB: most of the memory of a follower.
 # Requests are small.
 TLS_READ_BUFFER = 32 * 1024  # bytes
+REQUESTS_AHEAD = 2  # of a connection; the others wait in the network
 
 
 class RequestHandler(web.RequestHandler):
@@ -22,10 +24,29 @@ class RequestHandler(web.RequestHandler):
         without_access_log = cast(Any, None)
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=without_access_log, **options)
 
+        self._newest_body: StreamReader = EMPTY_PAYLOAD
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what the client has sent."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._newest_body = self._messages[-1][1]
+
+    @property
+    def body_arrives(self) -> bool:
+        """Whether the next bytes are of a body."""
+        return not self._newest_body.is_eof()
+
     @property
     def request_count(self) -> int:
         """How many request headers have arrived whole."""
         return self._request_count
+
+    @property
+    def requests_ahead(self) -> int:
+        """How many requests have arrived whole and wait for the one before."""
+        return len(self._messages)
 
     @property
     def awaits_request(self) -> bool:
@@ -33,6 +54,7 @@ class RequestHandler(web.RequestHandler):
         return not self._request_count if self._waiter is None else not self._waiter.done()
 
 
-def limit_tls_read_buffers() -> None:
-    """Makes the read buffer of each later TLS connection smaller."""
+def limit_buffers() -> None:
+    """Makes what each later connection reads ahead smaller: bytes of TLS, and requests."""
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER
+    web_protocol.MAX_MSG_QUEUE_SIZE = REQUESTS_AHEAD

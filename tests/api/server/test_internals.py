@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from agent.api.server.internals import TLS_READ_BUFFER, RequestHandler, limit_tls_read_buffers
+from agent.api.server.internals import TLS_READ_BUFFER, RequestHandler, limit_buffers
 from agent.host.files import write_file
 from agent.identity import tls
 from agent.identity.authority import Authority
@@ -59,7 +59,7 @@ async def test_the_read_buffer_of_a_tls_connection_is_small(
     context = tls.server_context(tmp_path)
     context.verify_mode = ssl.CERT_NONE
     served: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
-    limit_tls_read_buffers()
+    limit_buffers()
     server = await asyncio.start_server(lambda _, writer: served.put(writer), "127.0.0.1", 0, ssl=context)
     trusting = ssl.create_default_context(cafile=tmp_path / "ca.crt")
     port = server.sockets[0].getsockname()[1]
