@@ -151,11 +151,12 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         )
 
         def idle() -> bool:
-            return jobs.registry.idle and archiver.idle and pruner.idle
+            return jobs.registry.idle and archiver.idle and jobs.leftovers.idle
 
         async with (
             background(units.run(jobs.reconciler.look_at)),
             background(jobs.reconciler.run()),
+            background(jobs.leftovers.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
             background(jobs.withdrawal_guard.run()),

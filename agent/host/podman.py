@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import AgentError, FieldError, Problem
-from ..model.base import SecretName, UserName
+from ..model.base import SecretName, UserName, container_name
 from ..model.secret import MAX_SECRET_BYTES
 from .libpod import Libpod
 
@@ -180,6 +180,12 @@ class Podman(Libpod):
         """Sends SIGKILL to a container. A missing container is no error: it has ended."""
         query = {"signal": "KILL"}
         await self._json("POST", f"/containers/{container}/kill", query=query, missing=True)
+
+    async def containers(self) -> list[str]:
+        """The names of the containers of all jobs, whatever their state."""
+        query = {"all": "true", "filters": json.dumps({"name": [f"^{container_name('')}"]})}
+        found = await self._json("GET", "/containers/json", query=query)
+        return [name for each in found for name in each["Names"]]
 
     async def remove_container(self, container: str) -> None:
         """Removes a container with its volumes and its copies of secrets. A missing container is no error."""

@@ -15,6 +15,7 @@ from ..store.jobs import JobStore
 from ..store.withdrawals import WithdrawalStore
 from .commits import Commits
 from .host_status import HostStatus
+from .leftovers import Leftovers
 from .preparation import Preparation
 from .reconciler import ExitOf, Reconciler
 from .registry import Registry
@@ -49,12 +50,14 @@ class JobParts:
         self.preparation = Preparation(
             settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks
         )
+        self.leftovers = Leftovers(settings, self.registry, units, podman)
         self.reconciler = Reconciler(
             settings,
             self.registry,
             self.results,
             queue,
             self.preparation,
+            self.leftovers,
             compiler=compiler,
             units=units,
             podman=podman,

@@ -9,7 +9,7 @@ from ..host.podman import Podman, by_digest
 from ..host.systemd import Units
 from ..model.job import Job
 from ..runtime.enforcement import demand_enforced_limits
-from ..runtime.quadlet import SECCOMP
+from ..runtime.quadlet import CONTAINERS_CONF, SECCOMP
 from ..runtime.unit import JobUnit, MountedSecret, ProxySocket
 from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
@@ -63,6 +63,7 @@ class Preparation:
             attempt=files.paths,
             hooks=self._hooks,
             seccomp=shipped("quadlets") / SECCOMP,
+            containers_conf=shipped("quadlets") / CONTAINERS_CONF,
             state=settings.state_directory,
             egress=self._egress(job.network),
             secrets=await mounted_secrets(self._podman, job.secrets, job.owner, standing),

@@ -10,20 +10,23 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..config import Settings
 from ..errors import AgentError, Problem
 from ..host.podman import Podman
+from ..host.room import RUNTIME_ROOM, room
 from ..host.systemd import Units, UnitState
-from ..model.base import job_id_of, now, one_line
+from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
 from ..runtime import exit_journal
-from ..runtime.outcome import ExitRecord, Outcome, interrupted, stopped_by_hand
+from ..runtime.outcome import UNKNOWN, ExitRecord, Outcome, interrupted, stopped_by_hand
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
+from .leftovers import Leftovers
 from .preparation import Preparation
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
@@ -51,6 +54,7 @@ class Reconciler:
         results: Results,
         queue: Queue,
         preparation: Preparation,
+        leftovers: Leftovers,
         *,
         compiler: Compiler,
         units: Units,
@@ -62,6 +66,7 @@ class Reconciler:
         self._results = results
         self._queue = queue
         self._preparation = preparation
+        self._leftovers = leftovers
         self._compiler = compiler
         self._units = units
         self._podman = podman
@@ -175,6 +180,8 @@ class Reconciler:
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
             raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
+        if why := self._shortage():
+            raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
         disk = shutil.disk_usage(self._settings.state_directory)
         if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
             raise AgentError(
@@ -203,6 +210,7 @@ class Reconciler:
         if job.attempt > 1:
             # systemd still knows the unit of the attempt before, which is claimed and would never start.
             await self._units.forget(job.unit)
+            await self._leftovers.clear(job.job_id)
         active.start_requests += 1
         try:
             await self._units.start(job.unit)
@@ -229,7 +237,7 @@ class Reconciler:
                 await self._units.stop(active.job.unit)
         elif over and files.has(STOPPING):
             # A job that exceeds its quota gets no grace in which to take more. conmon notes how it ended.
-            await self._podman.kill(f"ml-job-{active.job.job_id}")
+            await self._podman.kill(container_name(active.job.job_id))
 
     async def _finish_with_record(
         self, active: ActiveJob, files: AttemptFiles, record: ExitRecord, manager: str
@@ -237,6 +245,8 @@ class Reconciler:
         result = self._outcome(active.job, files, record)
         if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
             result = interrupted("The host was shut down while the job ran.")
+        elif result.reason is Reason.INTERRUPTED and (why := self._shortage()):
+            result = interrupted(f"{result.message} {why}")
         await self._finish(
             active,
             result,
@@ -260,6 +270,10 @@ class Reconciler:
         elif told is None:
             result = interrupted(f"The unit ended ({state.result}) without a record of how the script ended.")
         else:
+            if told.code == "exited" and files.container_id():
+                # Its container is still there, so conmon may have exited with another status than that of the
+                # script (units/ml-job-ended).
+                told = replace(told, container=UNKNOWN)
             result = _without_record(self._outcome(job, files, told), told)
         facts: dict[str, Any] = (
             {"invocation_id": told.invocation_id, "exit_status": told.exit_status} if told else {}
@@ -291,6 +305,7 @@ class Reconciler:
         )
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._registry.wake.set()
+        self._leftovers.look()
 
     def _after_attempt(self, ended: Job, *, again: bool) -> Job:
         """The job after its attempt: in its final state, or waiting to be tried again."""
@@ -324,6 +339,12 @@ class Reconciler:
         """
         asked = await self._registry.manager_asked(active)
         return asked != manager or await self._units.manager_stopping()
+
+    def _shortage(self) -> str:
+        """A sentence if the runtime directory, where Podman records how a container ended, is almost full."""
+        directory = self._settings.runtime_directory
+        left = room(directory)
+        return f"{directory} has only {left} free." if left.lacks(RUNTIME_ROOM) else ""
 
     def _files(self, job: Job) -> AttemptFiles:
         return AttemptFiles(self._settings.paths_of(job.job_id), job.attempt)

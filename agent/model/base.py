@@ -72,6 +72,16 @@ def job_id_of(unit: str) -> str | None:
     return match[1] if match else None
 
 
+def container_name(job_id: str) -> str:
+    """`ml-job-<id>`, as the template of jobs names its containers."""
+    return f"ml-job-{job_id}"
+
+
+def job_id_of_container(name: str) -> str | None:
+    """The job of a container, or None if the container is no job's."""
+    return job_id_of(unit_name(name.removeprefix("ml-job-"))) if name.startswith("ml-job-") else None
+
+
 def _reject_controls(value: str) -> str:
     """Refuses characters that an environment variable or a line of a terminal cannot hold.
 

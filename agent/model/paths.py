@@ -10,7 +10,9 @@ from .base import unit_name
 
 # In the runtime directory:
 UNITS = "systemd/user"  # the directory of compiled units
+CONTAINER_ID = "ml-job@*.cid"  # made by Podman, which removes it together with the job's container
 LEFT = "ml-job@*.left"  # made by ExecStopPost=: it could not remove the job's container
+SWEPT = "ml-agent/swept"  # made by the agent: it has looked for containers of jobs that ended before the boot
 
 # Marks: files in an attempt's directory. They are the agent's only proof of what happened to the attempt.
 CLAIMED = "claimed"  # a link to the unit's RuntimeDirectory=, which systemd makes when the unit begins

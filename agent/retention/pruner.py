@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
 
 from ..config import Settings
 from ..errors import AgentError
@@ -25,7 +24,7 @@ from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
 from ..model.job import Removal, RetentionRule
-from ..model.paths import LEFT, UNITS
+from ..model.paths import UNITS
 from ..model.retention import Totals
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
@@ -79,11 +78,6 @@ class Pruner:
         self._snapshots = snapshots
         self._podman = podman
         self._stuck: set[str] = set()  # jobs whose directories cannot be deleted: each is logged once
-
-    @property
-    def idle(self) -> bool:
-        """Whether no container of an ended job is left: it would hold copies of the job's secrets."""
-        return not self._left_containers()
 
     async def run(self) -> None:
         """Prunes until it is cancelled. An error ends only the round.
@@ -165,33 +159,9 @@ class Pruner:
     # Units
 
     async def _remove_units(self) -> AsyncGenerator[Pruned]:
-        await self._remove_containers()
         for due in await self._units_due(now()):
             if await self._forget_unit(due.job.job_id):
                 yield _pruned(Stage.UNIT, due)
-
-    async def _remove_containers(self) -> None:
-        """Removes containers that their units could not remove, because the disk was full."""
-        for mark, job_id in self._left_containers():
-            job = await self._jobs.get(job_id)
-            if job is not None and not job.status.terminal:
-                continue  # the job's next attempt replaces it
-            try:
-                await self._podman.remove_container(f"ml-job-{job_id}")
-                mark.unlink(missing_ok=True)
-            except (AgentError, OSError) as error:
-                log.warning("retention: the container of job %s stays for now: %s", job_id, error)
-
-    def _left_containers(self) -> list[tuple[Path, str]]:
-        """The mark and the job id of each container that is left, without those of another agent's jobs."""
-        found = [
-            (mark, job_id_of(f"{mark.stem}.service")) for mark in self._settings.runtime_directory.glob(LEFT)
-        ]
-        return [
-            (mark, job_id)
-            for mark, job_id in found
-            if job_id and self._settings.paths_of(job_id).directory.exists()
-        ]
 
     async def _units_due(self, at: datetime) -> list[Due]:
         """Looks at the unit files that exist: a boot removes them all."""

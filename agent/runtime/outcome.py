@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,27 +12,47 @@ from pathlib import Path
 
 from ..model.job import JobState, Reason
 
+UNKNOWN = "?"  # the container's status, in an exit record
+RECORD = re.compile(r"(\S+) (\S+) (\S+) (\S+)(?: ([0-9]{1,3}|\?))?")
 MAX_MARK = 1024  # bytes, which the agent reserves; a record has about 70
+# Results of systemd that follow from conmon's own exit.
+ENDED_BY_ITSELF = ("exit-code", "signal", "core-dump")
+# Signals by which the kernel or a library ends a program that cannot go on: conmon, for want of memory, say.
+CRASHES = ("ABRT", "BUS", "FPE", "ILL", "SEGV", "SYS", "TRAP", "XFSZ")
 STOP_SIGNALS = (128 + signal.SIGTERM, 128 + signal.SIGKILL)  # exit statuses of a job that systemd stopped
 
 
 @dataclass(frozen=True)
 class ExitRecord:
-    """What systemd recorded: `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` ("-" without a main process)."""
+    """What systemd recorded: `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS` ("-" without a main process).
+
+    The main process is conmon, which exits with the container's status, unless it or Podman fails at the end.
+    `container` is then that status as conmon recorded it, or `UNKNOWN`; it is empty where nothing failed.
+    """
 
     result: str
     code: str
     status: str
     invocation_id: str
     ended_at: datetime
+    container: str = ""
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status of the main process: 128 + n after signal n, None if there was no process."""
+        """The exit status of the container: 128 + n after signal n, None if it is unknown, or never ran."""
+        if self.container.isdigit():
+            return int(self.container)
+        if self.status_is_lost:
+            return None
         if self.code == "exited" and self.status.isdigit():
             return int(self.status)
         number = getattr(signal, f"SIG{self.status}", None)
         return 128 + number if isinstance(number, signal.Signals) else None
+
+    @property
+    def status_is_lost(self) -> bool:
+        """Whether conmon ended in a way that says nothing of the container's end."""
+        return self.container == UNKNOWN and (self.code == "exited" or self.status in CRASHES)
 
 
 @dataclass(frozen=True)
@@ -68,11 +89,11 @@ def read_record(path: Path) -> ExitRecord | None:
     if mark is None:
         return None
     text, ended_at = mark
-    words = text.split()
-    if len(words) != 4:
+    match = RECORD.fullmatch(text)
+    if match is None:
         return None
-    result, code, status, invocation_id = words
-    return ExitRecord(result, code, status, invocation_id, ended_at)
+    result, code, status, invocation_id, container = match.groups("")
+    return ExitRecord(result, code, status, invocation_id, ended_at, container)
 
 
 def read_excess(path: Path) -> Outcome | None:
@@ -108,7 +129,9 @@ def outcome(
     if not started:
         return Outcome(JobState.FAILED, Reason.START_FAILED, "The container did not start; its log says why.")
     status = record.exit_status
-    if record.result == "success" and status == 0:
+    if record.result in ENDED_BY_ITSELF and record.status_is_lost:
+        return interrupted("The script ended, but Podman could not record its exit status.")
+    if status == 0 and (record.result == "success" or record.result in ENDED_BY_ITSELF):
         return Outcome(JobState.COMPLETED)
     if record.result == "timeout":
         return Outcome(JobState.FAILED, Reason.TIMEOUT, "The job ran for longer than its limit.")
@@ -116,11 +139,9 @@ def outcome(
         return Outcome(JobState.FAILED, Reason.OOM_KILL, "The job needed more memory than its limit.")
     if status is not None and status > 128 and (name := _signal_name(status - 128)):
         return Outcome(JobState.FAILED, Reason.SIGNAL, f"The job was killed by {name}.")
-    return Outcome(
-        JobState.FAILED,
-        Reason.EXIT_CODE,
-        f"The script exited with status {status}." if record.result == "exit-code" else record.result,
-    )
+    by_itself = status is not None and record.result in ENDED_BY_ITSELF
+    told = f"The script exited with status {status}." if by_itself else record.result
+    return Outcome(JobState.FAILED, Reason.EXIT_CODE, told)
 
 
 def stopped_by_hand() -> Outcome:

@@ -7,6 +7,7 @@ A site's drop-in may add to the options within these rules. An option that is no
 import os.path
 import re
 import shlex
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from pathlib import Path
 ANY = r".*"
 ON, OFF = r"true", r"false"
 
-# Before `run`, podman(1).
-GLOBAL_OPTIONS = {"--events-backend": ANY, "--log-level": ANY}
+# Before `run`, podman(1). Without an empty file of default mounts, Podman would copy what the host's and the
+# account's mounts.conf name into each container.
+NO_MOUNTS = ("--default-mounts-file", "/dev/null")
+GLOBAL_OPTIONS = {"--events-backend": ANY, "--log-level": ANY, NO_MOUNTS[0]: NO_MOUNTS[1]}
 
 # Options that have no value, unless `=true` or `=false` follows.
 FLAGS = ("-d", "--detach", "--rm", "--replace", "--init", "--read-only", "--read-only-tmpfs", "--http-proxy")
@@ -42,11 +45,13 @@ OPTIONS = {
     "--env": r"[^=]+=(.|\n)*",
     # A name that root has given to a device such as a GPU (CDI), never a path.
     "--device": r"[a-z0-9][a-z0-9.-]*/[a-z0-9_-]+=[A-Za-z0-9:._-]+",
+    # Annotations can have crun run another handler, or replace the filter of system calls.
+    "--annotation": r"(?!(run\.oci|org\.systemd|module\.wasm|krun|io\.podman|io\.kubernetes)\.)[^=]+=(.|\n)*",
 }
 # Allowed options with any value.
 OPTIONS |= dict.fromkeys(
     (
-        *("--name", "--cidfile", "--label", "--annotation", "--init", "--entrypoint", "--workdir"),
+        *("--name", "--cidfile", "--label", "--init", "--entrypoint", "--workdir"),
         *("--network", "--hostname", "--add-host", "--dns", "--dns-option", "--dns-search"),
         *("-v", "--volume", "--tmpfs", "--shm-size", "--cap-drop", "--ulimit", "--memory", "--pids-limit"),
         *("--log-driver", "--tz", "--umask", "--stop-signal", "--stop-timeout"),
@@ -72,6 +77,16 @@ MUST = (
     ("--hosts-file", "none"),
 )
 
+# What a site's own containers.conf(5) for jobs may have: the programs that Podman starts.
+CONFIGURABLE = {
+    "containers": {"init_path", "pids_limit"},
+    "engine": {
+        *("cgroup_manager", "conmon_path", "helper_binaries_dir", "hooks_dir", "network_cmd_path"),
+        *("runtime", "runtimes"),
+    },
+    "network": {"default_rootless_network_cmd", "network_backend"},
+}
+
 # The host's own paths, with other jobs' sockets. No volume may be one of these, or be below or above one.
 HOSTS_OWN = tuple(map(Path, ("/proc", "/sys", "/dev", "/run", "/var/run")))
 
@@ -96,8 +111,10 @@ def objections(command: str, terms: Terms) -> list[str]:
         place = words.index("run")
     except ValueError:
         return ["it does not call `podman run`"]
-    before = [word.partition("=") for word in words[1:place]]
-    wrong = [f"it has {name}" for name, _, _ in before if name not in GLOBAL_OPTIONS]
+    before = [word.partition("=")[::2] for word in words[1:place]]
+    refused = [name for name, value in before if not re.fullmatch(GLOBAL_OPTIONS.get(name, r"(?!)"), value)]
+    wrong = [f"it has {name}" for name in refused]
+    wrong += [] if NO_MOUNTS in before else [f"it lacks {_written(*NO_MOUNTS)}"]
     options, image = _options(words[place + 1 :])
     wrong += [f"it lacks {_written(*each)}" for each in _wanted(terms) if not _has(options, *each)]
     wrong += [f"it has {_written(*each)}" for each in options if not _is_allowed(*each, terms)]
@@ -106,6 +123,19 @@ def objections(command: str, terms: Terms) -> list[str]:
     wrong += [f"it mounts {place} twice" for place in _mounted_twice(options)]
     if image != terms.image:
         wrong.append(f"it does not run {terms.image}")
+    return wrong
+
+
+def configuration_objections(text: str) -> list[str]:
+    """What is wrong with a containers.conf(5) for jobs, as clauses. Raises `ValueError` if it is not TOML."""
+    wrong = []
+    tables = tomllib.loads(text)
+    for name, table in tables.items():
+        allowed = CONFIGURABLE.get(name, set())
+        keys = [f"{name}.{key}" for key in table if key not in allowed] if isinstance(table, dict) else [name]
+        wrong += [f"it has {key}" for key in keys]
+    if not wrong and tables.get("engine", {}).get("hooks_dir") != []:
+        wrong.append("it lacks engine.hooks_dir = []")
     return wrong
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ..errors import AgentError, Problem
 from ..model.base import unit_name
-from .policy import Terms, objections
+from .policy import Terms, configuration_objections, objections
 from .unit import JobUnit, drop_in, record_section, template_for, volumes
 
 TEMPLATE = "ml-job@.container"
 SECCOMP = "ml-job.seccomp.json"  # the system call filter, beside the template
+CONTAINERS_CONF = "ml-job.containers.conf"  # Podman's configuration for jobs, beside the template
 GENERATORS = (
     Path("/usr/libexec/podman/quadlet"),
     Path("/usr/lib/podman/quadlet"),
@@ -70,8 +71,8 @@ class Compiler:
     """Compiles jobs with the generator of the host's Podman, in a directory below `scratch`.
 
     `policies` are directories with the site's drop-ins (`ml-job@.container.d/*.conf`), or with files that
-    replace the packaged template or system call filter. The last directory wins. `messages` is what the
-    generator printed when it last ran: it drops a drop-in that it cannot parse.
+    replace the packaged template, system call filter or Podman configuration. The last directory wins.
+    `messages` is what the generator printed when it last ran: it drops a drop-in that it cannot parse.
     """
 
     def __init__(self, template: Path, policies: Iterable[Path], scratch: Path) -> None:
@@ -86,7 +87,11 @@ class Compiler:
 
         The generator does not run again for a job that differs from an earlier one in its id alone.
         """
-        unit = replace(unit, seccomp=self._newest(SECCOMP, unit.seccomp))
+        unit = replace(
+            unit,
+            seccomp=self._newest(SECCOMP, unit.seccomp),
+            containers_conf=_checked(self._newest(CONTAINERS_CONF, unit.containers_conf)),
+        )
         sources = self._sources(unit)
         if (known := self._known.get(sources)) is None:
             text, self.messages = await asyncio.to_thread(self._generate, sources, unit)
@@ -138,6 +143,21 @@ class Compiler:
 
     def _newest(self, name: str, packaged: Path) -> Path:
         return next((each / name for each in self._policies[::-1] if (each / name).is_file()), packaged)
+
+
+def _checked(containers_conf: Path) -> Path:
+    """The file, if jobs may run with it. Raises `AgentError` (configuration)."""
+    try:
+        wrong = configuration_objections(containers_conf.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        wrong = [str(error)]
+    if wrong:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"Podman's configuration for jobs, {containers_conf}, cannot be used: {', '.join(wrong)}.",
+            "docs/cage.md lists what it may have; start from the packaged file.",
+        )
+    return containers_conf
 
 
 def _generated(source: Path, target: Path, unit: JobUnit) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from ..errors import AgentError, Problem
 from ..model.inputs import ResolvedLimits
 from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 from ..model.secret import SNOWFLAKE_PREFIX
+from .policy import NO_MOUNTS
 
 EGRESS_PLACE = "/run/ml-egress"  # the directory of the proxy's socket, as the job sees it
 
@@ -37,6 +38,9 @@ THREAD_VARIABLES = (
     "LOKY_MAX_CPU_COUNT",  # joblib, and n_jobs=-1 of scikit-learn
     "PYTHON_CPU_COUNT",  # os.cpu_count() of Python 3.13 and later
 )
+
+# Variables that add to Podman's configuration, or have it run the container elsewhere.
+UNSET_VARIABLES = ("CONTAINERS_CONF_OVERRIDE", "CONTAINER_CONNECTION", "CONTAINER_HOST")
 
 # Shares of the memory limit that the template's file systems in memory may have. Their files count as the
 # job's memory, and a job that fills them should meet a full disk before it is killed.
@@ -71,6 +75,7 @@ class JobUnit:
     attempt: AttemptPaths
     hooks: Path  # the directory of the programs ml-job-started, ml-job-stopping and ml-job-ended
     seccomp: Path  # the system call filter
+    containers_conf: Path  # Podman's configuration
     state: Path  # the agent's state directory, which no volume may expose
     secrets: Sequence[MountedSecret] = ()
     egress: ProxySocket | None = None  # if the job reaches the network through a proxy only
@@ -106,6 +111,7 @@ def drop_in(unit: JobUnit) -> str:
     container = [
         f"Image={unit.image}",
         f"Network={unit.network}",
+        f"GlobalArgs={'='.join(NO_MOUNTS)}",
         f"SeccompProfile={unit.seccomp}",
         # The quota bounds each file too: a sparse file could be larger and use no space.
         f"Ulimit=fsize={limits.artifact_bytes}:{limits.artifact_bytes}",
@@ -145,6 +151,8 @@ def _snowflake_home(secrets: Iterable[MountedSecret]) -> str | None:
 def record_section(unit: JobUnit) -> str:
     """The lines behind the compiled unit, which make it run once and record its start and its end.
 
+    Podman obeys the configuration for jobs alone.
+
     They replace Quadlet's ExecStop= and ExecStopPost=, which start a `podman rm` each although `--rm` has
     cleaned up already.
     """
@@ -159,6 +167,8 @@ def record_section(unit: JobUnit) -> str:
             f"ConditionPathExists=!{attempt.mark(CLAIMED)}",
             "",
             "[Service]",
+            f"Environment=CONTAINERS_CONF={unit.containers_conf}",
+            f"UnsetEnvironment={' '.join(UNSET_VARIABLES)}",
             # systemd makes it before the first process, and starts none for it.
             f"RuntimeDirectory={attempt.claim}",
             "RuntimeDirectoryPreserve=yes",
@@ -173,7 +183,7 @@ def record_section(unit: JobUnit) -> str:
 
 
 def _check_paths(unit: JobUnit) -> None:
-    paths = [unit.snapshot, unit.attempt.directory, unit.hooks, unit.seccomp]
+    paths = [unit.snapshot, unit.attempt.directory, unit.hooks, unit.seccomp, unit.containers_conf]
     paths += [unit.egress.directory] if unit.egress else []
     for path in map(str, paths):
         if not PATH_TOKEN.fullmatch(path):

@@ -52,6 +52,7 @@ def plan(*, quick: bool) -> dict[str, Fault]:
             rotations=times(20, 2),
         ),
         "full": lambda site, root: host.disk_full(site, root, times(5, 1)),
+        "runtime": lambda site, root: host.runtime_directory_full(site, root, times(5, 1)),
     }
 
 

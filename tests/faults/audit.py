@@ -26,6 +26,7 @@ PROMISES = (1, 2, 3, 4, 5)
 PRINTS = {"short.py": 20, "fail.py": 5, "steady.py": 20, "long.py": 600, "greedy.py": 5}
 PRINTS |= {"quarter.py": 0, "half.py": 0}
 ENDS = {"fail.py": ("FAILED", "exit-code"), "greedy.py": ("FAILED", "oom-kill")}
+PRINTS["late.py"], ENDS["late.py"] = 0, ENDS["fail.py"]
 
 
 @dataclass
@@ -182,11 +183,13 @@ def _outcome(verdict: Verdict, told: Told, job: dict[str, Any], left: list[Left]
         name = f"{told.job_id}, attempt {attempt['number']}"
         done = left[attempt["number"] - 1] if attempt["number"] <= len(left) else Left([], [])
         words = done.ended[0].split() if done.ended else []
-        success = words[:3] == ["success", "exited", "0"]
+        # Where conmon or Podman failed, the fifth word is the script's status; ? if nobody knows it.
+        success = words[:3] == ["success", "exited", "0"] or words[4:] == ["0"]
+        own = words[4:] or words[2:3]
         reason, status = attempt.get("reason"), attempt.get("exit_status")
         if reason is None and not (success and len(done.nonces) == 1):
             verdict.violated(3, f"{name}: completed with the record {words} and {len(done.nonces)} nonces")
-        if reason == "exit-code" and words[1:3] != ["exited", str(status)]:
+        if reason == "exit-code" and (words[1:2] != ["exited"] or own != [str(status)]):
             verdict.violated(3, f"{name}: exit status {status}, exit record {words}")
         if reason == "oom-kill" and words[:1] != ["oom-kill"]:
             verdict.violated(3, f"{name}: oom-kill, exit record {words}")

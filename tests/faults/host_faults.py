@@ -223,6 +223,59 @@ async def _fill_once(site: Site) -> Verdict:
     return verdict
 
 
+async def runtime_directory_full(site: Site, root: Root, times: int) -> AsyncIterator[Made]:
+    """The runtime directory has no byte, or no inode, left when jobs end.
+
+    conmon and Podman record there how a container ended. A job then has its own end, or is interrupted.
+    """
+    for what in ("size", "nr_inodes"):
+        verdict = Verdict()
+        for _ in range(times):
+            verdict.add(await _end_without_room(site, root, what))
+        yield Made(f"runtime directory full ({what})", times, verdict)
+
+
+async def _end_without_room(site: Site, root: Root, what: str) -> Verdict:
+    running = [Told(USERS[0], script) for script in ("steady.py", "late.py", "late.py")]
+    async with Clients.connected(site) as clients:
+        await all_of(map(clients.submit, running), at_a_time=3)
+
+        async def begun() -> bool:
+            return all(site.nonce(told.job_id).exists() for told in running)
+
+        await until(begun, seconds=60)
+        async with _no_room(root, what):
+            await all_of(map(clients.wait, running), at_a_time=3)
+        later = Told(USERS[1], "short.py")
+        await all_of(map(clients.whole_way, [later]), at_a_time=1)
+        await until(_no_container, seconds=90)
+    verdict = await audit(site.state, running, interrupted=True)
+    verdict.add(await audit(site.state, [later]))
+    return verdict
+
+
+@contextlib.asynccontextmanager
+async def _no_room(root: Root, what: str) -> AsyncIterator[None]:
+    """The file system of the runtime directory is as large as what is in it, as tmpfs(5) counts."""
+    place = os.environ["XDG_RUNTIME_DIR"]
+    options = (await run("findmnt", "--noheadings", "--output=OPTIONS", place)).split(",")
+    before = next(each for each in options if each.startswith(f"{what}="))
+
+    async def shrunk() -> bool:
+        state = os.statvfs(place)
+        used = (state.f_blocks - state.f_bfree) * state.f_frsize, state.f_files - state.f_ffree
+        with contextlib.suppress(FaultError):  # something was made meanwhile
+            await root.run("mount", "-o", f"remount,{what}={used[what == 'nr_inodes']}", place)
+            return True
+        return False
+
+    await until(shrunk)
+    try:
+        yield
+    finally:
+        await root.run("mount", "-o", f"remount,{before}", place)
+
+
 async def _no_container() -> bool:
     return not await run("podman", "ps", "--all", "--quiet")
 

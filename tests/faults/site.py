@@ -40,6 +40,7 @@ SCRIPTS = {
     "fail.py": f"{PROLOGUE}; seq 1 5; exit 3",
     "steady.py": f"{PROLOGUE}; for i in $(seq 1 20); do echo $i; sleep 0.1; done",
     "long.py": f"{PROLOGUE}; for i in $(seq 1 600); do echo $i; sleep 0.1; done",
+    "late.py": f"{PROLOGUE}; sleep 2; exit 3",
     "greedy.py": f"{PROLOGUE}; seq 1 5; x=x; while :; do x=$x$x; done",
 }
 SPINNING = {"quarter.py": 0.25, "half.py": 0.5}  # CPUs by the script that wants all of them

@@ -115,6 +115,21 @@ async def test_a_container_is_killed_and_a_missing_one_is_no_error(
     assert stand_in.killed == [("ml-job-abcdefghij23", "KILL")]
 
 
+async def test_the_containers_of_jobs_are_listed(client: Podman, stand_in: StandInPodman) -> None:
+    assert await client.containers() == []
+    stand_in.containers = ["ml-job-abcdefghij23", "ml-warehouse"]
+    assert await client.containers() == ["ml-job-abcdefghij23"]
+
+
+async def test_a_container_is_removed_with_its_volumes_and_a_missing_one_is_no_error(
+    client: Podman, stand_in: StandInPodman
+) -> None:
+    stand_in.containers = ["ml-job-abcdefghij23"]
+    for _ in range(2):
+        await client.remove_container("ml-job-abcdefghij23")
+    assert stand_in.containers == []
+
+
 async def test_podman_info_is_parsed(client: Podman, stand_in: StandInPodman) -> None:
     assert await client.host() == podman.Host(
         version="5.4.2",

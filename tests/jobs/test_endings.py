@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings, shipped
+from agent.host.tasks import background
 from agent.model.base import new_job_id
 from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason, Rerun
@@ -45,6 +47,48 @@ async def test_a_failed_job_has_reason_and_exit_status(
 ) -> None:
     ended = await host.end_of(await host.submit(script))
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
+
+
+@pytest.mark.host
+async def test_a_status_that_conmon_cannot_record_is_not_given_as_the_scripts(host: Host) -> None:
+    job = await host.submit("wait.py")
+    running = await host.running(job)
+    # As on a full runtime directory: conmon then exits with 1, whatever the script's status.
+    shutil.rmtree(host.settings.runtime_directory / "libpod/tmp/persist" / running.container_id)
+    (host.attempt(job).artifacts / "go").touch()
+    ended = await host.end_of(job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.INTERRUPTED, None)
+    journal = await run("journalctl", "--user", "--quiet", "--output=cat", f"--unit={job.unit}")
+    assert "Failed to write 0 to container exit file" in journal
+    await host.has_no_container(job)
+
+
+@pytest.mark.host
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        (resource.RLIMIT_NOFILE, 3),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_AS, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ],
+    ids=["files", "size", "memory", "processes"],
+)
+async def test_what_conmon_lacks_at_the_end_does_not_change_the_outcome(
+    host: Host, limit: int, value: int
+) -> None:
+    async with background(host.jobs.leftovers.run()):
+        job = await host.submit("wait.py")
+        await host.running(job)
+        conmon = int(await run("systemctl", "--user", "show", "--property=MainPID", "--value", job.unit))
+        resource.prlimit(conmon, limit, (value, value))
+        (host.attempt(job).artifacts / "go").touch()
+        ended = await host.end_of(job)
+        assert (ended.status, ended.reason, ended.exit_status) in (
+            (JobState.COMPLETED, None, 0),
+            (JobState.FAILED, Reason.INTERRUPTED, None),
+        )
+        await host.has_no_container(job)
 
 
 @pytest.mark.host

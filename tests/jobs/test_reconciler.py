@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.host.room import Room
 from agent.host.systemd import NoSuchUnitError, UnitState
 from agent.model.base import now
 from agent.model.job import JobState, Reason
@@ -113,6 +114,49 @@ async def test_without_an_exit_record_the_journal_decides_but_never_on_completed
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, reason, status)
     assert ended.invocation_id == INVOCATION
+
+
+async def test_without_an_exit_record_a_status_that_may_be_conmons_is_not_the_scripts(scene: Scene) -> None:
+    scene.journalled = ExitRecord("exit-code", "exited", "1", INVOCATION, now())
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs)
+        scene.mark(job, CLAIMED)
+        scene.mark(job, STARTED)
+        container_id = scene.settings.paths_of(job.job_id).container_id
+        container_id.parent.mkdir(parents=True, exist_ok=True)
+        container_id.write_text("f" * 64)
+        jobs.reconciler.look_at(job.unit)
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.INTERRUPTED, None)
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_status_that_could_not_be_recorded_names_the_cause(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs)
+        if full:
+            monkeypatch.setattr("agent.jobs.reconciler.room", lambda _: Room(bytes=4096, inodes=7))
+        scene.ends(jobs, job, "exit-code exited 1", f"{INVOCATION} ?")
+        ended = await end_of(jobs, job)
+    assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.INTERRUPTED, None)
+    why = f" {scene.settings.runtime_directory} has only 0.0 MiB and 7 inodes free." if full else ""
+    assert ended.message == f"The script ended, but Podman could not record its exit status.{why}"
+
+
+@pytest.mark.parametrize("left", [Room(0, None), Room(2**30, 12)])
+async def test_a_job_starts_once_the_runtime_directory_has_room(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, left: Room
+) -> None:
+    monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
+    monkeypatch.setattr("agent.jobs.reconciler.room", lambda _: left)
+    async with driving(scene.jobs()) as jobs:
+        job = await submit(jobs)
+        await until(lambda: caplog.text.count("The job waits. ") > 2)
+        assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
+        left = Room(2**30, None)
+        await until(lambda: job.unit in scene.units.started)
 
 
 async def test_a_job_of_an_earlier_boot_is_interrupted_and_not_restarted(scene: Scene) -> None:

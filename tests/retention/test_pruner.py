@@ -81,7 +81,6 @@ class StandInPodman:
     """A Podman whose images have only the name that the agent gave them."""
 
     kept: set[str] = field(default_factory=set)
-    removed: list[str] = field(default_factory=list)
     refuses: AgentError | None = None
 
     async def is_only_kept(self, name: str, digest: str) -> bool:
@@ -91,11 +90,6 @@ class StandInPodman:
 
     async def drop_kept(self, name: str, digest: str) -> None:
         self.kept.remove(digest)
-
-    async def remove_container(self, container: str) -> None:
-        if self.refuses:
-            raise self.refuses
-        self.removed.append(container)
 
 
 @dataclass
@@ -371,25 +365,6 @@ async def test_an_image_is_removed_with_the_last_job_that_ran_it(scene: Scene) -
     went = [one.name for one in await pruned(pruner) if one.stage is Stage.IMAGE]
     assert planned == went == [old]
     assert scene.podman.kept == {shared}
-
-
-async def test_a_container_that_its_unit_left_is_removed_once_podman_can(scene: Scene) -> None:
-    ended, runs = await scene.job(1), await scene.job(1, ended=False)
-    directory = scene.settings.runtime_directory
-    marks = [directory / f"ml-job@{job_id}.left" for job_id in (ended.job_id, runs.job_id, new_job_id(), "x")]
-    for mark in marks:
-        mark.touch()
-    scene.podman.refuses = AgentError(Problem.STORAGE_FULL, "No room.")
-    await pruned(scene.pruner())
-    assert all(mark.exists() for mark in marks)
-    assert not scene.pruner().idle
-    marks[1].unlink()
-    scene.podman.refuses = None
-    for _ in range(2):
-        await pruned(scene.pruner())
-    assert scene.podman.removed == [f"ml-job-{ended.job_id}"]
-    assert [mark.exists() for mark in marks] == [False, False, True, True]
-    assert scene.pruner().idle
 
 
 async def test_without_podman_jobs_are_removed_and_their_image_is_kept(

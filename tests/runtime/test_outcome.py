@@ -136,7 +136,59 @@ def test_a_missing_record_is_none(tmp_path: Path) -> None:
     assert read_mark(tmp_path / "stopping") is None
 
 
-@pytest.mark.parametrize("text", ["", "\n", "success exited 0", "a b c d e", "\0" * 4096])
+@pytest.mark.parametrize(("word", "container"), [("0", "0"), ("137", "137"), ("?", "?")])
+def test_a_record_may_have_the_containers_own_status(tmp_path: Path, word: str, container: str) -> None:
+    path = tmp_path / "ended"
+    path.write_text(f"exit-code exited 1 {'0' * 32} {word}" + " " * 900 + "\n")
+    found = read_record(path)
+    assert found is not None
+    assert (found.status, found.container) == ("1", container)
+
+
+# What conmon recorded while it or Podman failed, and what the job ended as.
+LOST = {
+    # conmon could not record the status: it exits with 1.
+    ("exit-code", "exited", "1", "?"): (FAILED, Reason.INTERRUPTED, None),
+    # Podman could not remove the container: conmon exits with its status.
+    ("exit-code", "exited", "125", "?"): (FAILED, Reason.INTERRUPTED, None),
+    ("exit-code", "exited", "125", "0"): (COMPLETED, None, 0),
+    ("exit-code", "exited", "125", "3"): (FAILED, Reason.EXIT_CODE, 3),
+    ("exit-code", "exited", "137", "0"): (COMPLETED, None, 0),
+    ("exit-code", "exited", "1", "139"): (FAILED, Reason.SIGNAL, 139),
+    # conmon was killed, before or after it recorded the status.
+    ("signal", "killed", "KILL", "?"): (FAILED, Reason.SIGNAL, 137),
+    ("signal", "killed", "KILL", "0"): (COMPLETED, None, 0),
+    ("core-dump", "dumped", "SEGV", "3"): (FAILED, Reason.EXIT_CODE, 3),
+    # conmon crashed.
+    ("core-dump", "dumped", "SEGV", "?"): (FAILED, Reason.INTERRUPTED, None),
+    ("signal", "killed", "XFSZ", "?"): (FAILED, Reason.INTERRUPTED, None),
+    # The limits of the job count, however its container ended.
+    ("oom-kill", "killed", "KILL", "?"): (FAILED, Reason.OOM_KILL, 137),
+    ("oom-kill", "exited", "125", "137"): (FAILED, Reason.OOM_KILL, 137),
+    ("timeout", "exited", "125", "?"): (FAILED, Reason.TIMEOUT, None),
+    ("timeout", "exited", "125", "143"): (FAILED, Reason.TIMEOUT, 143),
+}
+
+
+@pytest.mark.parametrize("words", LOST, ids=" ".join)
+def test_an_exit_status_of_conmon_or_podman_is_not_given_as_the_scripts(
+    words: tuple[str, str, str, str],
+) -> None:
+    result, code, status, container = words
+    ended = ExitRecord(result, code, status, "0" * 32, WHEN, container)
+    told = outcome(ended, started=True, stopping=None, cancelled=False)
+    assert (told.status, told.reason, ended.exit_status) == LOST[words]
+    if told.message:
+        assert f"status {status}" not in told.message
+    # A stop that somebody asked for counts first, as ever.
+    stopped = outcome(ended, started=True, stopping="success", cancelled=True)
+    assert stopped == Outcome(CANCELLED, Reason.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "\n", "success exited 0", "a b c d e", "a b c d 1234", "a b c d -1", "a b c d 0 0", "\0" * 4096],
+)
 def test_a_damaged_record_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "ended"
     path.write_text(text)

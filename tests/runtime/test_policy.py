@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agent.config import shipped
-from agent.runtime.policy import Terms, objections
-from agent.runtime.quadlet import SECCOMP
+from agent.runtime.policy import Terms, configuration_objections, objections
+from agent.runtime.quadlet import CONTAINERS_CONF, SECCOMP
 
 TERMS = Terms(
     image="localhost/ml-runner@sha256:" + "d" * 64,
@@ -19,7 +19,8 @@ TERMS = Terms(
     home=Path("/home/ml"),
 )
 COMMAND = (
-    "/usr/bin/podman --events-backend=none run --name x --rm --cgroups=split --network none --sdnotify=conmon"
+    "/usr/bin/podman --events-backend=none --default-mounts-file=/dev/null"
+    " run --name x --rm --cgroups=split --network none --sdnotify=conmon"
     " -d --security-opt=no-new-privileges --security-opt seccomp=/usr/lib/ml/ml-job.seccomp.json"
     " --cap-drop all"
     " --read-only --read-only-tmpfs=false --user 1000:1000 --userns keep-id:uid=1000,gid=1000"
@@ -41,6 +42,8 @@ def wrong(added: str) -> list[str]:
         "--tmpfs /scratch:size=1g",
         "--ulimit nofile=1024:1024",
         "--label a=b",
+        "--annotation org.example.owner=alice",
+        '--annotation "org.example.why=a\nb"',
         "--tz local",
         "--device nvidia.com/gpu=all",
         "--device nvidia.com/gpu=GPU-1a2b",
@@ -102,6 +105,10 @@ def test_a_site_may_add_options_that_do_not_weaken_isolation(added: str) -> None
         ("--secret key,type=env,target=KEY", "--secret key,type=env,target=KEY"),
         ("--sdnotify=container", "--sdnotify container"),
         ("--preserve-fds=3", "--preserve-fds 3"),
+        ("--annotation run.oci.seccomp_bpf_data=AAAA", "--annotation run.oci.seccomp_bpf_data=AAAA"),
+        ("--annotation=run.oci.keep_original_groups=1", "--annotation run.oci.keep_original_groups=1"),
+        ("--annotation org.systemd.property.MemoryMax=1", "--annotation org.systemd.property.MemoryMax=1"),
+        ("--annotation io.podman.annotations.privileged=TRUE", "--annotation io.podman.annotations"),
         ("--pod other", "--pod"),
         ("--rootfs /", "--rootfs"),
         ("--pull=always", "--pull always"),
@@ -165,9 +172,47 @@ def test_an_incomplete_podman_run_is_refused(command: str) -> None:
     assert objections(command, TERMS) != []
 
 
-def test_global_options_are_checked() -> None:
-    command = COMMAND.format("").replace("--events-backend=none", "--events-backend=none --runtime=/srv/crun")
-    assert objections(command, TERMS) == ["it has --runtime"]
+@pytest.mark.parametrize(
+    ("before", "after", "wrong"),
+    [
+        ("--events-backend=none", "--events-backend=none --runtime=/srv/crun", ["it has --runtime"]),
+        ("--events-backend=none", "--module=/srv/more.conf", ["it has --module"]),
+        ("--default-mounts-file=/dev/null", "", ["it lacks --default-mounts-file /dev/null"]),
+        (
+            "--default-mounts-file=/dev/null",
+            "--default-mounts-file=/dev/null --default-mounts-file=/srv/mounts",
+            ["it has --default-mounts-file"],
+        ),
+    ],
+)
+def test_global_options_are_checked(before: str, after: str, wrong: list[str]) -> None:
+    assert objections(COMMAND.format("").replace(before, after), TERMS) == wrong
+
+
+def test_the_packaged_configuration_of_podman_may_be_used() -> None:
+    assert configuration_objections((shipped("quadlets") / CONTAINERS_CONF).read_text("utf-8")) == []
+
+
+HOOKS = "[engine]\nhooks_dir = []\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (HOOKS + 'conmon_path = ["/opt/conmon"]\nruntime = "runc"', []),
+        (HOOKS + '[engine.runtimes]\nrunc = ["/opt/runc"]', []),
+        (HOOKS + '[network]\ndefault_rootless_network_cmd = "slirp4netns"', []),
+        ("", ["it lacks engine.hooks_dir = []"]),
+        ('[engine]\nhooks_dir = ["/srv/hooks"]', ["it lacks engine.hooks_dir = []"]),
+        (HOOKS + '[containers]\nvolumes = ["/:/host"]', ["it has containers.volumes"]),
+        (HOOKS + 'remote = true\nenv = ["A=1"]', ["it has engine.remote", "it has engine.env"]),
+        (HOOKS + '[network]\npasta_options = ["-T", "auto"]', ["it has network.pasta_options"]),
+        ("volumes = []\n" + HOOKS, ["it has volumes"]),
+        (HOOKS + "[machine]\ncpus = 1", ["it has machine.cpus"]),
+    ],
+)
+def test_a_configuration_of_podman_may_name_its_programs_only(text: str, wrong: list[str]) -> None:
+    assert configuration_objections(text) == wrong
 
 
 def test_the_filter_allows_no_call_that_it_also_refuses() -> None:

@@ -15,7 +15,7 @@ from agent.config import shipped
 from agent.errors import AgentError, Problem
 from agent.model.base import unit_name
 from agent.runtime import quadlet
-from agent.runtime.quadlet import SECCOMP, TEMPLATE, Compiler, verify
+from agent.runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, verify
 from agent.runtime.unit import MountedSecret, ProxySocket, drop_in, record_section
 from tests.support.job_units import PLAIN, WITH_SECRETS, attempt_of
 
@@ -270,6 +270,19 @@ async def test_a_sites_own_filter_replaces_the_packaged_one(tmp_path: Path) -> N
 
 
 @pytest.mark.host
+async def test_a_sites_own_configuration_of_podman_is_checked(tmp_path: Path) -> None:
+    own = tmp_path / CONTAINERS_CONF
+    own.write_text("[containers]\npids_limit = 0\n[engine]\nhooks_dir = []\n")
+    assert f"\nEnvironment=CONTAINERS_CONF={own}\n" in await compiler(tmp_path, tmp_path).compile(PLAIN)
+    for text, wrong in (("[engine", "Expected"), ("[containers]\nvolumes = []\n", "containers.volumes")):
+        own.write_text(text)
+        with pytest.raises(AgentError, match=wrong) as caught:
+            await compiler(tmp_path, tmp_path).compile(PLAIN)
+        assert caught.value.problem is Problem.CONFIGURATION
+        assert str(own) in caught.value.message
+
+
+@pytest.mark.host
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -283,6 +296,8 @@ async def test_a_sites_own_filter_replaces_the_packaged_one(tmp_path: Path) -> N
         ("[Container]\nPodmanArgs=--read-only=false\n", "it has --read-only false"),
         ("[Container]\nPodmanArgs=--privileged\n", "it has --privileged"),
         ("[Container]\nGlobalArgs=--privileged\n", "it has --privileged"),
+        ("[Container]\nGlobalArgs=--default-mounts-file=/srv/mounts\n", "it has --default-mounts-file"),
+        ("[Container]\nAnnotation=run.oci.seccomp_bpf_data=AAAA\n", "it has --annotation"),
         ("[Service]\nExecStart=/bin/true\n", "ExecStart= lines"),
         ("[Container]\nPodmanArgs=--security-opt=seccomp=unconfined\n", "seccomp=unconfined"),
         ("[Container]\nUnmask=ALL\n", "it has --security-opt unmask=ALL"),

@@ -30,7 +30,8 @@ def test_a_drop_in_is_the_golden_file(name: str, unit: JobUnit) -> None:
 
 
 def test_the_record_section_is_the_golden_file() -> None:
-    assert record_section(PLAIN) == (GOLDEN / "record.conf").read_text("utf-8")
+    unit = replace(PLAIN, containers_conf=Path("/usr/lib/ml/ml-job.containers.conf"))
+    assert record_section(unit) == (GOLDEN / "record.conf").read_text("utf-8")
 
 
 def test_a_jobs_own_grace_period_is_set() -> None:
@@ -97,7 +98,7 @@ def test_a_token_that_systemd_or_quadlet_would_interpret_is_refused(field: str, 
 
 
 @pytest.mark.parametrize("token", [*HOSTILE, "a:b", "a,b"])
-@pytest.mark.parametrize("field", ["snapshot", "attempt", "hooks"])
+@pytest.mark.parametrize("field", ["snapshot", "attempt", "hooks", "containers_conf"])
 def test_a_path_that_a_unit_would_not_take_literally_is_refused(field: str, token: str) -> None:
     path = Path("/srv") / token if token else Path("srv")
     attempt = replace(PLAIN.attempt, directory=path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.config import Settings, shipped
-from agent.errors import AgentError
+from agent.errors import AgentError, Problem
 from agent.host.podman import Image
 from agent.host.systemd import UnitState, UnitUsage
 from agent.jobs.parts import JobParts
@@ -96,6 +96,24 @@ class StandInPodman:
 
     def __init__(self) -> None:
         self.killed: list[str] = []
+        self.left: list[str] = []  # names of containers
+        self.failures = 0  # how many removals still fail
+        self.removals: list[str] = []
+        self.may_remove = asyncio.Event()
+        self.may_remove.set()
+
+    async def containers(self) -> list[str]:
+        if self.failures < 0:
+            raise AgentError(Problem.HOST, "Podman does not answer.")
+        return list(self.left)
+
+    async def remove_container(self, container: str) -> None:
+        self.removals.append(container)
+        if self.failures:
+            self.failures -= 1
+            raise AgentError(Problem.HOST, "It could not be stopped.")
+        await self.may_remove.wait()
+        self.left = [name for name in self.left if name != container]
 
     async def kill(self, container: str) -> None:
         self.killed.append(container)

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from agent.config import shipped
 from agent.model.inputs import ResolvedLimits
 from agent.model.paths import AttemptPaths, JobPaths
+from agent.runtime.quadlet import CONTAINERS_CONF
 from agent.runtime.unit import JobUnit, MountedSecret, ProxySocket
 
 
@@ -29,6 +31,7 @@ PLAIN = JobUnit(
     attempt=attempt_of("abcdefghijkl"),
     hooks=Path("/usr/lib/ml"),
     seccomp=Path("/usr/lib/ml/ml-job.seccomp.json"),
+    containers_conf=shipped("quadlets") / CONTAINERS_CONF,
     state=Path("/var/lib/ml"),
 )
 WITH_SECRETS = replace(

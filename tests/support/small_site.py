@@ -30,9 +30,21 @@ SCRIPTS = {
     "crash.py": "echo going; kill -SEGV $$; sleep 5",
     "run.py": "echo begun; while :; do sleep 0.1; done",
     "ignore.py": "trap '' TERM; echo begun; while :; do sleep 0.1; done",
+    "wait.py": "echo begun; until [ -e /artifacts/go ]; do sleep 0.1; done",
     "count.py": 'echo once >> "/artifacts/runs"; seq 1 2000',
     "again.py": "echo once >> /artifacts/runs; echo trying; exit 3",
     "hide.py": "echo x > /artifacts/x; chmod 000 /artifacts/x /artifacts",
+    "secret.py": '# /// ml-job\n# secrets = ["canary"]\n# ///\necho begun; while :; do sleep 0.1; done',
+    "bar.py": r"""for n in 1 2 3; do
+printf '\rfitting %s|' $n >&2
+printf '::metric {"name": "loss", "value": %s}\nepoch %s done\n' $n $n
+done; echo >&2; sleep 0.3""",
+    "look.py": """sed 's/^\\([^ ]* \\)\\{4\\}\\([^ ]*\\) .*/look mount \\2/' /proc/self/mountinfo
+env | sed 's/=.*//; s/^/look variable /'
+sed -n 's/^\\(Cap\\|Groups\\|NoNewPrivs\\|Seccomp:\\)/look &/p' /proc/self/status
+sed -n 's/^Max open files/look &/p' /proc/self/limits
+for each in /* /dev/* /run/* /run/secrets/*; do echo "look file $each"; done
+echo "look umask $(umask)"; sed 's/^/look ping /' /proc/sys/net/ipv4/ping_group_range""",
     "_helper.py": "echo a helper is no script",
     "declared.py": """# /// ml-job
 # description = "Takes what it declares"

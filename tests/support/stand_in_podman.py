@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class StandInPodman:
         self.answer: web.Response | None = None
         self.asked_for_images = 0
         self.names = ["localhost/ml-runner:latest"]
+        self.containers: list[str] = []
 
     @contextlib.asynccontextmanager
     async def listening(self, socket: Path) -> AsyncIterator[None]:
@@ -47,7 +49,9 @@ class StandInPodman:
         application.router.add_get(prefix + "/secrets/json", self.listing)
         application.router.add_post(prefix + "/secrets/create", self.create)
         application.router.add_get(prefix + "/secrets/{name}/json", self.inspect)
+        application.router.add_get(prefix + "/containers/json", self.list_containers)
         application.router.add_post(prefix + "/containers/{name}/kill", self.kill)
+        application.router.add_delete(prefix + "/containers/{name}", self.remove_container)
         application.router.add_delete(prefix + "/secrets/{name}", self.remove)
         return application
 
@@ -56,6 +60,18 @@ class StandInPodman:
             return web.json_response({"message": "no such container"}, status=404)
         self.killed.append((request.match_info["name"], request.query["signal"]))
         return web.Response(status=204)
+
+    async def list_containers(self, request: web.Request) -> web.Response:
+        assert request.query["all"] == "true"
+        (pattern,) = json.loads(request.query["filters"])["name"]
+        return web.json_response([{"Names": [name]} for name in self.containers if re.search(pattern, name)])
+
+    async def remove_container(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] not in self.containers:
+            return web.json_response({"message": "no such container"}, status=404)
+        assert (request.query["force"], request.query["v"]) == ("true", "true")
+        self.containers.remove(request.match_info["name"])
+        return web.json_response([{"Id": "ab" * 32}])
 
     async def info(self, _: web.Request) -> web.Response:
         return web.json_response(

@@ -64,6 +64,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             ("journal", host.journal()),
             ("clock", _one(host.clock)),
             ("disk", _one(partial(host.disk, settings))),
+            ("runtime directory", _one(partial(host.runtime_directory, settings))),
+            ("leftovers", _one(partial(jobs.leftovers, podman))),
             ("server certificate", _each(partial(certificates.server, settings))),
             ("clients", certificates.clients(settings)),
             ("socket", _one(partial(host.socket, settings))),

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ....config import Settings
+from ....host.room import RUNTIME_ROOM, Room, room
 from ..installation import JOURNAL_GROUP, SOCKET
 from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
 TIMEOUT = 20.0  # seconds that a program may take
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
+RUNTIME_WARN = Room(bytes=4 * RUNTIME_ROOM.bytes, inodes=4000)
 
 
 async def systemd() -> Finding:
@@ -122,6 +124,19 @@ def disk(settings: Settings) -> Finding:
         seen=f"{free / 2**30:.1f} GiB free at {path}",
         remedy="Free some space.",
         otherwise=Level.FAIL if free < FREE_FAIL else Level.WARN,
+    )
+
+
+def runtime_directory(settings: Settings) -> Finding:
+    """Whether the runtime directory, where Podman records how containers end, has room."""
+    path = settings.runtime_directory
+    left = room(path)
+    return judge(
+        "runtime directory",
+        good=not left.lacks(RUNTIME_WARN),
+        seen=f"{left} free at {path}" + ("; no job starts" if left.lacks(RUNTIME_ROOM) else ""),
+        remedy=f"Remove what fills it: `du -a --inodes {path}` and `du -a {path}` list its files.",
+        otherwise=Level.FAIL if left.lacks(RUNTIME_ROOM) else Level.WARN,
     )
 
 

@@ -1,6 +1,7 @@
 """The doctor's checks of what jobs need: Podman, the image, and units that compile."""
 
 import getpass
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,10 +9,10 @@ from pathlib import Path
 from ....config import Settings, shipped
 from ....errors import AgentError
 from ....host.podman import Host, Podman
-from ....model.base import new_job_id, unit_name
+from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.enforcement import NEEDED
-from ....runtime.quadlet import SECCOMP, TEMPLATE, Compiler, generator
+from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import JobUnit
 from .findings import Finding, Level, ignored_lines, judge, version_of
 from .host import output
@@ -19,6 +20,12 @@ from .host import output
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use
 CONTROLLERS = NEEDED | {"cpuset", "io"}
+LIST_LIVE_UNITS = (
+    *("systemctl", "--user", "list-units", "--plain", "--no-legend"),
+    "--state=active,activating,reloading,deactivating",
+)
+# What Podman obeys elsewhere, and jobs do not, in a directory of its configuration.
+IGNORED = ("containers.conf", "containers.conf.d/*.conf", "mounts.conf", "oci/hooks.d/*.json")
 _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'
 
 
@@ -71,6 +78,24 @@ def controllers(host: Host, *, refused: bool) -> Finding:
     )
 
 
+async def leftovers(podman: Podman) -> Finding:
+    """Containers of jobs whose units have ended."""
+    live = await output(*LIST_LIVE_UNITS, "ml-job@*")
+    units = {line.split()[0] for line in live.splitlines() if line}
+    names = sorted(await podman.containers())
+    left = [name for name in names if (job := job_id_of_container(name)) and unit_name(job) not in units]
+    return judge(
+        "leftovers",
+        good=not left,
+        seen=f"containers of jobs that have ended, which may hold copies of secrets: {', '.join(left)}"
+        if left
+        else "no container of a job that has ended",
+        remedy="The agent removes them while it runs; `journalctl --user -u ml-agent` says why it cannot."
+        f" By hand: `podman rm --force --volumes {' '.join(left)}`, twice if it fails.",
+        otherwise=Level.WARN,
+    )
+
+
 async def quadlet(settings: Settings) -> Finding:
     """Whether Quadlet and systemd accept a job's unit, every line of the site's policy included."""
     job = _harmless(settings)
@@ -85,6 +110,8 @@ async def quadlet(settings: Settings) -> Finding:
         verified = await output("systemd-analyze", "--user", "verify", str(unit), errors=True)
     ignored = [compiler.messages] if compiler.messages else []
     ignored += ignored_lines(verified, unit)
+    if others := ignored_by_jobs():
+        program += f"; jobs ignore {', '.join(map(str, others))}"
     return judge(
         "quadlet",
         good=not ignored,
@@ -92,6 +119,13 @@ async def quadlet(settings: Settings) -> Finding:
         remedy=_CHECK_DROP_INS,
         otherwise=Level.WARN,
     )
+
+
+def ignored_by_jobs() -> list[Path]:
+    """The host's and the account's configuration of Podman that jobs do not obey (docs/cage.md)."""
+    account = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    directories = (Path("/etc/containers"), account / "containers")
+    return [path for each in directories for pattern in IGNORED for path in sorted(each.glob(pattern))]
 
 
 def _harmless(settings: Settings) -> JobUnit:
@@ -106,5 +140,6 @@ def _harmless(settings: Settings) -> JobUnit:
         attempt=settings.paths_of(job_id).attempt(1),
         hooks=shipped("units"),
         seccomp=shipped("quadlets") / SECCOMP,
+        containers_conf=shipped("quadlets") / CONTAINERS_CONF,
         state=settings.state_directory,
     )

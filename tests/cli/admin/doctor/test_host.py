@@ -7,6 +7,7 @@ import pytest
 
 from agent.cli.admin.doctor import host
 from agent.config_files import load
+from agent.host.room import Room
 from tests.support.ml_agent import Run, put_on_path
 
 
@@ -41,3 +42,25 @@ def test_a_program_that_is_missing_or_too_slow_prints_nothing(
     assert asyncio.run(host.output("not-a-program")) == ""
     assert asyncio.run(host.output("failing")) == "said\n"
     assert asyncio.run(host.output("failing", errors=True)) == "said\nwhy\n"
+
+
+@pytest.mark.parametrize(
+    ("left", "level", "told"),
+    [
+        (Room(2**30, 10**6), "ok", "1024.0 MiB and 1000000 inodes free at"),
+        (Room(2**30, None), "ok", "1024.0 MiB free at"),
+        (Room(32 * 2**20, 10**6), "warn", "32.0 MiB"),
+        (Room(2**30, 3000), "warn", "3000 inodes"),
+        (Room(0, 10**6), "fail", "no job starts"),
+        (Room(2**30, 0), "fail", "no job starts"),
+    ],
+)
+def test_a_runtime_directory_that_is_almost_full_is_found(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, left: Room, level: str, told: str
+) -> None:
+    monkeypatch.setattr(host, "room", lambda _: left)
+    finding = host.runtime_directory(load())
+    assert finding.level == level
+    assert told in finding.seen
+    assert str(load().runtime_directory) in finding.seen
+    assert bool(finding.remedy) == (level != "ok")

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from agent.cli.admin.doctor.findings import Level
 from agent.config_files import load
 from agent.host.podman import Host
 from agent.runtime.quadlet import TEMPLATE
-from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager
+from tests.support.job_scene import StandInPodman
+from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager, put_on_path
 
 
 @pytest.mark.host
@@ -62,3 +64,33 @@ def test_missing_controllers_are_named_with_their_effect(
 def test_without_cgroup_version_2_no_job_starts() -> None:
     host = Host("5.4.2", "v1", frozenset({"cpu", "memory", "pids"}), 65_536, Path("/storage"))
     assert jobs.controllers(host, refused=True).level is Level.FAIL
+
+
+def test_containers_of_jobs_that_have_ended_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, left = "abcdefghijkl", "mnopqrstuvwx"
+    put_on_path(
+        tmp_path / "bin", "systemctl", f"echo 'ml-job@{live}.service loaded active running'", monkeypatch
+    )
+    podman: Any = StandInPodman()
+    podman.left = [f"ml-job-{live}", "ml-warehouse"]
+    assert asyncio.run(jobs.leftovers(podman)).level is Level.OK
+    podman.left.append(f"ml-job-{left}")
+    finding = asyncio.run(jobs.leftovers(podman))
+    assert finding.level is Level.WARN
+    assert finding.seen.endswith(f": ml-job-{left}")
+    assert f"`podman rm --force --volumes ml-job-{left}`" in finding.remedy
+
+
+def test_configuration_of_podman_that_jobs_ignore_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    ignored = ["containers.conf", "containers.conf.d/10.conf", "mounts.conf", "oci/hooks.d/gpu.json"]
+    for name in (*ignored, "storage.conf", "oci/hooks.d/README"):
+        path = tmp_path / "containers" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [path for path in jobs.ignored_by_jobs() if path.is_relative_to(tmp_path)]
+    assert found == [tmp_path / "containers" / name for name in ignored]
