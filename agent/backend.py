@@ -27,13 +27,11 @@ class Submissions(Protocol):
         self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
     ) -> Job:
         """Checks the request and accepts the job. Nothing is left behind where this raises."""
-        ...
 
     async def rerun(
         self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None, by: Caller
     ) -> Job:
         """Accepts a new job of `owner` that runs what `earlier` ran, apart from the changes."""
-        ...
 
 
 class ScriptCatalogue(Protocol):
@@ -41,7 +39,6 @@ class ScriptCatalogue(Protocol):
 
     async def scripts(self, ref: str | None) -> ScriptList:
         """The scripts at a branch, tag or commit; None is the site's default."""
-        ...
 
 
 class JobRecords(Protocol):
@@ -49,7 +46,6 @@ class JobRecords(Protocol):
 
     async def get(self, job_id: str) -> Job:
         """The newest revision of a job, with its place in the queue. Raises job-not-found."""
-        ...
 
     async def page(
         self,
@@ -61,27 +57,21 @@ class JobRecords(Protocol):
         limit: int,
     ) -> JobPage:
         """At most `limit` jobs, newest first, from a `next_cursor` on. Raises invalid-request for others."""
-        ...
 
     async def cancel(self, job_id: str, *, by: Caller) -> Job:
         """Asks for the end of a job. A waiting job ends at once; cancelling again changes nothing."""
-        ...
 
     async def pin(self, job_id: str, *, pinned: bool, by: Caller) -> Job:
         """Protects a job from retention, or no longer does."""
-        ...
 
     def with_place(self, job: Job) -> Job:
         """The job with its place in the queue, if it waits."""
-        ...
 
     def started(self, owner: str | None) -> list[Job]:
         """The jobs that were started and have not ended."""
-        ...
 
     def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, by job id, in order."""
-        ...
 
 
 class HostState(Protocol):
@@ -89,11 +79,9 @@ class HostState(Protocol):
 
     async def overview(self, user: str | None) -> Host:
         """Capacity, use and queue; the share of one user, or, with None, of each."""
-        ...
 
     async def usage(self, job: Job) -> Usage:
         """The CPU time, memory and tasks that a job uses now."""
-        ...
 
 
 class ArtifactFile(Protocol):
@@ -102,21 +90,17 @@ class ArtifactFile(Protocol):
     @property
     def size(self) -> int:
         """In bytes."""
-        ...
 
     @property
     def sha256(self) -> str:
         """In lowercase hexadecimal."""
-        ...
 
     @property
     def media_type(self) -> str:
         """For the Content-Type header."""
-        ...
 
     def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
         """The bytes from `start` up to `stop`, in chunks; fewer if the file has become shorter."""
-        ...
 
 
 class Artifacts(Protocol):
@@ -124,11 +108,9 @@ class Artifacts(Protocol):
 
     async def manifest(self, job: Job) -> ArtifactManifest:
         """The files so far; final once the job has ended."""
-        ...
 
     def opened(self, job: Job, path: str) -> AbstractAsyncContextManager[ArtifactFile]:
         """One of these files, open inside the context. Raises artifact-not-found."""
-        ...
 
 
 class LogReader(Protocol):
@@ -142,15 +124,12 @@ class LogReader(Protocol):
 
         With `newest`, lines before the last `newest` lines that the job itself printed may be left out.
         """
-        ...
 
     def follow(self) -> AsyncGenerator[list[Item]]:
         """What there is, then each line as it is printed, up to the last line of a job that has ended."""
-        ...
 
     def output(self) -> AsyncGenerator[bytes]:
         """What the job itself has printed so far, byte for byte, from the beginning."""
-        ...
 
 
 class Logs(Protocol):
@@ -158,7 +137,6 @@ class Logs(Protocol):
 
     async def reader(self, job: Job, after: Position) -> LogReader:
         """A reader that begins behind a position. Raises removed-by-retention."""
-        ...
 
 
 class Reported(Protocol):
@@ -167,12 +145,10 @@ class Reported(Protocol):
     @property
     def progress(self) -> Progress | None:
         """The newest progress."""
-        ...
 
     @property
     def newest(self) -> Mapping[str, MetricPoint]:
         """The newest point of each metric, by name."""
-        ...
 
 
 class Metrics(Protocol):
@@ -180,11 +156,9 @@ class Metrics(Protocol):
 
     async def metrics(self, job: Job) -> JobMetrics:
         """Everything that the job has reported."""
-        ...
 
     def followed(self, job: Job) -> AbstractAsyncContextManager[Reported]:
         """What a running job reports, kept up to date inside the context."""
-        ...
 
 
 class ChangeFeed(Protocol):
@@ -192,39 +166,30 @@ class ChangeFeed(Protocol):
 
     def watched(self) -> AbstractAsyncContextManager[None]:
         """Changes are collected while anybody is inside the context."""
-        ...
 
     async def history(self) -> History:
         """Which changes are known."""
-        ...
 
     async def current(self, *, owner: str | None, ended: int) -> tuple[History, AsyncIterator[list[Change]]]:
         """All jobs that have not ended and the newest `ended` others, in portions."""
-        ...
 
     async def missed(self, seq: int, *, owner: str | None, limit: int) -> int:
         """How many jobs have changed after `seq`, counted up to `limit`."""
-        ...
 
     async def after(self, seq: int, *, owner: str | None) -> tuple[int, list[Change]]:
         """The next changes after `seq`, in order, and the number up to which they are complete."""
-        ...
 
     async def of(self, job_id: str, seq: int) -> tuple[int, Change | None]:
         """The newest change of one job, if it is after `seq`, and the number up to which that holds."""
-        ...
 
     async def changed(self, seen: int, seconds: float) -> None:
         """Waits for a change of any job after `seen`, but at most so many seconds."""
-        ...
 
     async def newer(self, job: Job) -> Job:
         """Waits until the job has a newer revision, or has ended; returns its newest revision."""
-        ...
 
     async def ended(self, job: Job) -> Job:
         """Waits until the job has ended; returns its last revision."""
-        ...
 
 
 class UserSecrets(Protocol):
@@ -232,15 +197,12 @@ class UserSecrets(Protocol):
 
     async def of(self, user: UserName) -> list[SecretEntry]:
         """The secrets that the user's jobs may get: the user's own and those for everybody."""
-        ...
 
     async def set(self, name: SecretName, value: bytes, *, by: Caller) -> SecretChange:
         """Sets a secret of the caller's own."""
-        ...
 
     async def remove(self, name: SecretName, *, by: Caller) -> SecretEntry:
         """Removes a secret of the caller's own. Raises secret-not-found."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pydantic_settings import SettingsError
 
 from .config import ENVIRONMENT_PREFIX, SYSTEM_FILE, Settings, user_file
 from .errors import AgentError, FieldError, Problem
-from .model.refusal import MISSING, Location, refusals
+from .model.problem import MISSING, Location, refusals
 
 UNKNOWN = "is no setting"
 

@@ -21,29 +21,37 @@ from .api.server.opaque import KEY_BYTES
 from .backend import Backend
 from .config import Settings, shipped
 from .errors import AgentError
-from .host.activation import inherited_sockets, loopback_socket
 from .host.files import write_file
 from .host.libsystemd import notify, watchdog_seconds
 from .host.podman import Podman
+from .host.sockets import inherited_sockets, loopback_socket
 from .host.systemd import Units
 from .host.tasks import background
 from .identity import tls
-from .identity.certificates import Certificates
-from .identity.invitations import Enrolment
+from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
+from .jobs.commits import Commits
 from .jobs.disk_guard import DiskGuard
-from .jobs.parts import JobParts
-from .jobs.reconciler import Reconciler
+from .jobs.host_status import HostStatus
+from .jobs.leftovers import Leftovers
+from .jobs.preparation import Preparation
+from .jobs.reconciler import ExitOf, Reconciler
+from .jobs.registry import Registry
+from .jobs.results import Results
+from .jobs.submission import Submission
+from .jobs.withdrawals import WithdrawalGuard
 from .log import configure
 from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
 from .logs.metrics_reader import MetricsReader
+from .model.job import Job
 from .retention.pruner import Pruner
+from .runtime import exit_journal
 from .runtime.quadlet import TEMPLATE, Compiler
+from .scheduling.queue import Queue
 from .scripts.snapshots import Snapshots
-from .secrets.secrets import Secrets
-from .secrets.user_secrets import UserSecrets
+from .secrets.secrets import Secrets, UserSecrets
 from .store.store import Store
 
 log = logging.getLogger("ml-agent")
@@ -55,6 +63,50 @@ FIRST_REQUEST_TIMEOUT = 1.0  # seconds
 SHUTDOWN_TIMEOUT = 5.0  # seconds
 HEAD_INTERVAL = 600.0  # seconds between two log lines with the head of the audit
 IDLE_LOOKS = 10  # looks within the idle time
+
+
+class JobParts:
+    """Submission, registry, results, host and reconciler over one store and one host.
+
+    `hooks` is the directory of the programs that a job's unit runs, by default those of this version.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        snapshots: Snapshots,
+        podman: Podman,
+        compiler: Compiler,
+        units: Units,
+        hooks: Path | None = None,
+        on_end: Callable[[Job], None] = lambda _: None,
+        exit_of: ExitOf = exit_journal.exit_of,
+    ) -> None:
+        queue = Queue(settings.jobs)
+        self.registry = Registry(settings, store.jobs, queue, on_end=on_end)
+        self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
+        self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
+        self.results = Results(settings, self.registry)
+        self.status = HostStatus(queue, units, podman)
+        self.preparation = Preparation(
+            settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks or shipped("units")
+        )
+        self.leftovers = Leftovers(settings, self.registry, units, podman)
+        self.reconciler = Reconciler(
+            settings,
+            self.registry,
+            self.results,
+            queue,
+            self.preparation,
+            self.leftovers,
+            compiler=compiler,
+            units=units,
+            podman=podman,
+            exit_of=exit_of,
+        )
+        self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
 
 
 def run(settings: Settings) -> None:
@@ -122,8 +174,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         )
         jobs = JobParts(
             settings=settings,
-            store=store.jobs,
-            withdrawals=store.withdrawals,
+            store=store,
             snapshots=snapshots,
             podman=podman,
             compiler=Compiler(
@@ -132,13 +183,12 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
                 settings.runtime_directory / "ml-agent",
             ),
             units=units,
-            hooks=shipped("units"),
             on_end=archiver.add,
         )
         pruner = Pruner(settings, store, units, snapshots, podman)
         await archiver.load()
         await jobs.reconciler.load()
-        backend = _backend(settings, store, podman, jobs, journal)
+        backend = backend_of(settings, store, podman, jobs, journal)
         enrolment = Enrolment(store.invitations, settings.pki_directory)
         certificates = _certificates(settings, store)
         app = build(
@@ -167,13 +217,8 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             yield _Parts(app, jobs.reconciler, idle)
 
 
-def _backend(
-    settings: Settings,
-    store: Store,
-    podman: Podman,
-    jobs: JobParts,
-    journal: Journal,
-) -> Backend:
+def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts, journal: Journal) -> Backend:
+    """What the API asks, over these parts."""
     changes = Changes(store.changes)
     logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
     site_secrets = Secrets(

@@ -51,7 +51,7 @@ ONLY_IN = {
     "dbus_fast": "host.systemd",
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
-    "aiohttp": "host.libpod api service cli.job",
+    "aiohttp": "host.podman api service cli.job",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,8 +4,7 @@ from aiohttp import web
 
 from ..audit.trail import Trail, Write
 from ..backend import Backend
-from ..identity.certificates import Certificates
-from ..identity.invitations import Enrolment
+from ..identity.certificates import Certificates, Enrolment
 from . import access, openapi, routes
 from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests

@@ -3,8 +3,7 @@
 from aiohttp import web
 
 from ..backend import Backend
-from ..identity.certificates import Certificates
-from ..identity.invitations import Enrolment
+from ..identity.certificates import Certificates, Enrolment
 from .server.opaque import Opaque
 from .server.streams import Streams
 

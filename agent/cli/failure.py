@@ -67,6 +67,9 @@ class Refused(Failure):
     status: int = field(kw_only=True)
     code: str = field(default="", kw_only=True)
 
+    def __post_init__(self) -> None:
+        self.exit_status = EXIT_REFUSED if self.status < 500 else EXIT_FAILURE
+
     @property
     def passing(self) -> bool:
         return self.status == 429 or self.status >= 500

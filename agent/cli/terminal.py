@@ -3,30 +3,43 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from .failure import Failure
-from .text import shown_line, visible
 
 ERASE = "\x1b[2K"  # the line that the cursor is on
 STATUS_INTERVAL = 0.1  # seconds
 
+RESET = "\x1b[0m"
+_SGR = re.compile(r"\x1b\[[0-9;:]*m")  # colours and weights
+# SGR sequences, and whatever else could move the cursor, make the terminal answer, reorder or hide text:
+# C0 and C1 controls, line and paragraph separators, bidirectional marks, overrides and isolates, characters
+# without width. The two joiners pass: some writing systems and emoji need them.
+_CONTROL = re.compile(
+    r"(?P<sgr>\x1b\[[0-9;:]*m)"
+    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table; `style` and `justify` are rich's."""
 
-    title: str
-    style: str = ""
-    justify: Literal["left", "right"] = "left"
+Columns = Sequence[Column | str]  # a plain column is its title
+
+
+def bold(title: str) -> Column:
+    """A column with bold text, such as what a row is about."""
+    return Column(title, style="bold")
+
+
+def right(title: str) -> Column:
+    """A column of numbers."""
+    return Column(title, justify="right")
 
 
 class Screen:
@@ -132,9 +145,7 @@ class Screen:
         self._erase()
         self.err.print(Text(visible(text), style=style), soft_wrap=True)
 
-    def table(
-        self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, head: bool = True
-    ) -> None:
+    def table(self, columns: Columns, rows: Sequence[Sequence[Text | str]], *, head: bool = True) -> None:
         """Prints a table: aligned, with a head, for a person; tab-separated, without one, for a program."""
         if not self.person:
             for row in rows:
@@ -144,12 +155,14 @@ class Screen:
         self.out.print(self.rich_table(columns, rows, head=head))
 
     def rich_table(
-        self, columns: Sequence[Column], rows: Sequence[Sequence[Text | str]], *, head: bool = True
+        self, columns: Columns, rows: Sequence[Sequence[Text | str]], *, head: bool = True
     ) -> Table:
         """The table for a person."""
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=head)
-        for column in columns:
-            table.add_column(column.title, style=column.style, justify=column.justify)
+        # A column keeps the cells of its table.
+        own = (each if isinstance(each, str) else each.copy() for each in columns)
+        table = Table(
+            *own, box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=head
+        )
         for row in rows:
             table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
         return table
@@ -175,3 +188,40 @@ class Screen:
             )
         if failure.hint:
             self.err.print(Text.assemble(("hint: ", "bold"), visible(failure.hint)), soft_wrap=True)
+
+
+def visible(text: str, *, colours: bool = False) -> str:
+    """`text` that cannot drive a terminal: control characters become `^[`, `^H`, `\\x9b`, `\\u202e`, ….
+
+    With `colours`, SGR sequences pass, and a reset follows if there were any.
+    """
+    seen_colours = False
+
+    def replace(match: re.Match[str]) -> str:
+        nonlocal seen_colours
+        if colours and match["sgr"]:
+            seen_colours = True
+            return match[0]
+        return "".join(_escape(character) for character in match[0])
+
+    shown = _CONTROL.sub(replace, text)
+    return shown + RESET if seen_colours else shown
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if character.isprintable():
+        return character
+    if code < 0x20 or code == 0x7F:
+        return f"^{chr(code ^ 0x40)}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shown_line(line: str, *, colours: bool) -> str:
+    """A log line as a terminal would leave it: of a progress bar redrawn with CR, the last drawing."""
+    drawings = [part for part in line.split("\r") if part]
+    if drawings and not colours:
+        drawings = [_SGR.sub("", drawings[-1])]
+    return visible(drawings[-1] if drawings else "", colours=colours)

@@ -1,4 +1,7 @@
-"""Podman's images, containers and secrets, and what it knows about the account that it runs in."""
+"""Podman's images, containers and secrets, and what it knows about the account that it runs in.
+
+Paths and shapes are those of the libpod API, version 5 (docs.podman.io, Reference: libpod).
+"""
 
 import asyncio
 import json
@@ -8,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
+
+import aiohttp
 
 from ..errors import AgentError, FieldError, Problem
 from ..model.base import SecretName, UserName, container_name
 from ..model.secret import MAX_SECRET_BYTES
-from .libpod import Libpod
+
+API = "http://podman/v5.0.0/libpod"  # Podman ignores the host name
+TIMEOUT = aiohttp.ClientTimeout(total=30)  # seconds; the socket starts Podman first
 
 SECRET_PREFIX = "ml-agent."  # noqa: S105 (a name, not a value)
 LABEL_NAME = "ml-agent.name"
@@ -85,22 +93,74 @@ def kept_name(image: str, digest: str) -> str:
     return f"{_repository(image)}:kept-{digest.removeprefix('sha256:')[:12]}"
 
 
-class Podman(Libpod):
-    """What the agent asks of Podman; use it as an asynchronous context manager.
+class Podman:
+    """What the agent asks of `podman.socket`; use it as an asynchronous context manager.
 
     Every method raises `AgentError` (host) if Podman does not answer, or refuses.
     """
 
     def __init__(self, socket: Path) -> None:
-        super().__init__(socket)
+        self._socket = socket
+        self._session: aiohttp.ClientSession | None = None
         self._storage: Path | None = None
         self._images: dict[str, _Known] = {}
         self._variables: dict[str, frozenset[str]] = {}  # by digest, which stands for the same image for ever
         self._looking_up = asyncio.Lock()
 
+    async def __aenter__(self) -> Self:
+        # podman.service stops when it is idle, which an open connection would prevent.
+        connector = aiohttp.UnixConnector(str(self._socket), force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        missing: bool = False,
+    ) -> Any:
+        """The decoded answer; None if it has no body, or if it is 404 and `missing` allows that."""
+        if self._session is None:
+            raise RuntimeError("Podman is used outside of its context")
+        try:
+            async with self._session.request(method, API + path, params=query, data=body) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise AgentError(
+                Problem.HOST,
+                f"Podman does not answer at {self._socket}: {error or 'timed out'}.",
+                "`systemctl --user enable --now podman.socket` starts its socket.",
+            ) from error
+        if (response.status == 404 and missing) or response.status == 201:  # a new tag, which has no JSON
+            return None
+        if response.status >= 400:
+            raise AgentError(
+                Problem.HOST,
+                f"Podman refused {method} {path}: {_message(content) or f'status {response.status}'}.",
+                "`journalctl --user -u podman.service` may say more.",
+            )
+        try:
+            return json.loads(content or b"null")
+        except ValueError as error:
+            raise AgentError(
+                Problem.HOST,
+                f"Podman's answer to {method} {path} is not JSON.",
+                "`ml-agent doctor` checks Podman.",
+            ) from error
+
     async def host(self) -> Host:
         """Podman's version, the cgroup controllers, the id mappings and the storage directory."""
-        info = await self._json("GET", "/info")
+        info = await self._ask("GET", "/info")
         host = info["host"]
         mapped = (host.get("idMappings") or {}).get("uidmap") or []
         return Host(
@@ -113,7 +173,7 @@ class Podman(Libpod):
 
     async def version(self) -> str:
         """Podman's version."""
-        return str((await self._json("GET", "/version"))["Version"])
+        return str((await self._ask("GET", "/version"))["Version"])
 
     async def image(self, name: str) -> Image | None:
         """The local image of that name, or None. Nothing is ever pulled.
@@ -160,10 +220,10 @@ class Podman(Libpod):
 
     async def drop_kept(self, name: str, digest: str) -> None:
         """Removes an image by its kept name, unless a container or another image needs it."""
-        await self._json("DELETE", f"/images/{quote(kept_name(name, digest), safe='')}", missing=True)
+        await self._ask("DELETE", f"/images/{quote(kept_name(name, digest), safe='')}", missing=True)
 
     async def _inspect(self, name: str) -> Image | None:
-        found = await self._json("GET", f"/images/{quote(name, safe='')}/json", missing=True)
+        found = await self._ask("GET", f"/images/{quote(name, safe='')}/json", missing=True)
         if found is None:
             return None
         assignments = (found.get("Config") or {}).get("Env") or ()
@@ -179,22 +239,22 @@ class Podman(Libpod):
     async def kill(self, container: str) -> None:
         """Sends SIGKILL to a container. A missing container is no error: it has ended."""
         query = {"signal": "KILL"}
-        await self._json("POST", f"/containers/{container}/kill", query=query, missing=True)
+        await self._ask("POST", f"/containers/{container}/kill", query=query, missing=True)
 
     async def containers(self) -> list[str]:
         """The names of the containers of all jobs, whatever their state."""
         query = {"all": "true", "filters": json.dumps({"name": [f"^{container_name('')}"]})}
-        found = await self._json("GET", "/containers/json", query=query)
+        found = await self._ask("GET", "/containers/json", query=query)
         return [name for each in found for name in each["Names"]]
 
     async def remove_container(self, container: str) -> None:
         """Removes a container with its volumes and its copies of secrets. A missing container is no error."""
         query = {"force": "true", "v": "true"}
-        await self._json("DELETE", f"/containers/{container}", query=query, missing=True)
+        await self._ask("DELETE", f"/containers/{container}", query=query, missing=True)
 
     async def secrets(self) -> list[Secret]:
         """This agent's secrets by name and user, the shared one of a name first."""
-        listed = [_secret(entry) for entry in await self._json("GET", "/secrets/json")]
+        listed = [_secret(entry) for entry in await self._ask("GET", "/secrets/json")]
         return sorted((one for one in listed if one is not None), key=lambda one: (one.name, one.user or ""))
 
     async def secret_for(self, name: SecretName, user: UserName, *, shared: bool = True) -> str | None:
@@ -222,7 +282,7 @@ class Podman(Libpod):
         query = {"name": podman_name(name, user), "replace": "true", "labels": json.dumps(labels)}
         # As late as possible: somebody else could fill the disk meanwhile.
         _demand_room(storage)
-        await self._json("POST", "/secrets/create", query=query, body=value)
+        await self._ask("POST", "/secrets/create", query=query, body=value)
         lost = (before | {podman_name(name, user)}) - await self._names()
         if lost:
             raise AgentError(
@@ -238,14 +298,22 @@ class Podman(Libpod):
         if not await self._exists(target):
             return False
         _demand_room((await self.host()).storage)
-        await self._json("DELETE", f"/secrets/{target}", missing=True)
+        await self._ask("DELETE", f"/secrets/{target}", missing=True)
         return True
 
     async def _exists(self, name: str) -> bool:
-        return await self._json("GET", f"/secrets/{name}/json", missing=True) is not None
+        return await self._ask("GET", f"/secrets/{name}/json", missing=True) is not None
 
     async def _names(self) -> set[str]:
-        return {entry["Spec"]["Name"] for entry in await self._json("GET", "/secrets/json")}
+        return {entry["Spec"]["Name"] for entry in await self._ask("GET", "/secrets/json")}
+
+
+def _message(content: bytes) -> str | None:
+    """The message of a libpod error document; None if the content is something else."""
+    try:
+        return str(json.loads(content)["message"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _stamp(storage: Path) -> tuple[int, ...]:

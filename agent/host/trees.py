@@ -133,7 +133,7 @@ def _move_up(directory: int, name: str, top: int) -> None:
     """Moves a directory into `top`, under a name that is free there; deletes anything else."""
     with suppress(FileNotFoundError):
         try:
-            with _looked_at(name, directory) as looked:
+            with opened(name, directory, flags=LOOK) as looked:
                 _open_up(looked)  # moving a directory writes to it, because its `..` changes
                 new_name = f".removed-{os.fstat(looked).st_ino}"
                 os.rename(name, new_name, src_dir_fd=directory, dst_dir_fd=top)
@@ -161,19 +161,12 @@ def _restore(looked: int, mode: int) -> None:
 
 
 @contextmanager
-def _looked_at(path: Path | str, parent: int | None = None) -> Iterator[int]:
-    """A descriptor of a directory that needs no permission on it. A link raises `NotADirectoryError`."""
-    descriptor = os.open(path, LOOK, dir_fd=parent)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def opened(path: Path | str, parent: int | None = None, *, flags: int = OPEN) -> Iterator[int]:
+    """A directory, open for reading; with `LOOK`, no permission on it is needed.
 
-
-@contextmanager
-def opened(path: Path | str, parent: int | None = None) -> Iterator[int]:
-    """A directory, open for reading. A link raises `NotADirectoryError`."""
-    descriptor = os.open(path, OPEN, dir_fd=parent)
+    A link raises `NotADirectoryError`.
+    """
+    descriptor = os.open(path, flags, dir_fd=parent)
     try:
         yield descriptor
     finally:
@@ -186,7 +179,7 @@ def entered(path: Path | str, parent: int | None = None) -> Iterator[int]:
 
     A job may close a directory and still fill it through a descriptor that is open.
     """
-    with _looked_at(path, parent) as looked:
+    with opened(path, parent, flags=LOOK) as looked:
         mode = _open_up(looked)
         try:
             with opened(".", looked) as descriptor:

@@ -6,8 +6,10 @@ key `ca.key.next`, then the old one, with the key `ca.key`. All clients trust th
 server's certificate.
 """
 
-import logging
-from collections.abc import Sequence
+import ipaddress
+import re
+import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,16 +17,18 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from ..errors import AgentError, Problem
 from ..host.files import refuse_to_overwrite
-from .issued import Issued, key_pem
 from .key_files import certificates, key_file, read_key, replace_pair, reread
-from .server_names import general_name
 from .subject import URI_PREFIX, fingerprint
 
-log = logging.getLogger("ml-agent")
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
+_HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
+
+_PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 (32 characters without look-alikes)
 
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept at most 825 (Apple, HT210176)
@@ -34,12 +38,97 @@ CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is also valid where the c
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
+def server_name(name: str) -> str | None:
+    """The normal form of a DNS name or an IP address; None if it is neither."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower() if len(name) <= 253 and _HOST_NAME.fullmatch(name) else None
+
+
+def server_names(certificate: x509.Certificate) -> list[str]:
+    """The DNS names and IP addresses of a server certificate, as `Authority.issue_server` takes them."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in names]
+
+
+def general_name(name: str) -> x509.GeneralName:
+    """A name as certificates have it. Raises `AgentError` (configuration) if it is not valid."""
+    normal = server_name(name)
+    if normal is None:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"{name!r} is neither a DNS name nor an IP address.",
+            "Write international names in the xn-- form.",
+        )
+    try:
+        return x509.IPAddress(ipaddress.ip_address(normal))
+    except ValueError:
+        return x509.DNSName(normal)
+
+
 @dataclass(frozen=True)
-class Authority:
-    """The issuing certificate authority and its key."""
+class KeyPair:
+    """A certificate with its private key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
+
+    def certificate_pem(self) -> bytes:
+        """The certificate itself in PEM, without that of its authority."""
+        return pem([self.certificate])
+
+    def key_pem(self) -> bytes:
+        """The private key in PEM, as unencrypted PKCS#8."""
+        return self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+
+@dataclass(frozen=True)
+class Issued(KeyPair):
+    """What an authority has issued, and the authority's certificate."""
+
+    issuer: x509.Certificate
+
+    @property
+    def serial(self) -> str:
+        """The serial number in lowercase hexadecimal."""
+        return f"{self.certificate.serial_number:x}"
+
+    def pkcs12(self, name: str, password: str, authorities: Sequence[x509.Certificate] = ()) -> bytes:
+        """Certificate, key and authorities (default: the issuer) as one file for the macOS keychain.
+
+        The algorithms are old, because the keychain of macOS releases in use refuses modern ones. It also
+        refuses an empty password. The entropy of the password protects the file.
+        """
+        if not password:
+            raise ValueError("a PKCS#12 file needs a password")
+        encryption = (
+            serialization.PrivateFormat.PKCS12.encryption_builder()
+            .key_cert_algorithm(pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC)
+            .hmac_hash(hashes.SHA1())  # noqa: S303
+            .build(password.encode())
+        )
+        return pkcs12.serialize_key_and_certificates(
+            name.encode(), self.key, self.certificate, authorities or [self.issuer], encryption
+        )
+
+
+def pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    """The content of a PEM file with these certificates."""
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in certificates)
+
+
+def new_password() -> str:
+    """A password of 100 random bits in four groups that are easy to type: `xxxxx-xxxxx-xxxxx-xxxxx`."""
+    groups = ("".join(secrets.choice(_PASSWORD_ALPHABET) for _ in range(5)) for _ in range(4))
+    return "-".join(groups)
+
+
+@dataclass(frozen=True)
+class Authority(KeyPair):
+    """The issuing certificate authority, whose own certificate clients must trust."""
 
     @classmethod
     def make(cls, common_name: str) -> "Authority":
@@ -80,14 +169,6 @@ class Authority:
             return cls(certificate, key)
 
         return reread(read)
-
-    def certificate_pem(self) -> bytes:
-        """The authority's own certificate in PEM, which clients must trust."""
-        return self.certificate.public_bytes(serialization.Encoding.PEM)
-
-    def key_pem(self) -> bytes:
-        """The private key in PEM, as unencrypted PKCS#8."""
-        return key_pem(self.key)
 
     def issue_server(self, names: Sequence[str]) -> Issued:
         """A certificate for the HTTPS server; `names` are DNS names and IP addresses, at least one.

@@ -1,24 +1,102 @@
-"""Client certificates: who holds one according to the store, and how the holder renews it."""
+"""Client certificates: who holds one according to the store, how a holder renews it, and how a user enrols.
+
+Clients send PKCS#10 signing requests (RFC 2986), of which only the key is used. A user enrols with a one-time
+code. While an invitation is open, `invited-until` beside the authority's files has its end, and the server
+accepts connections without a client certificate, for the one call that enrols. Otherwise it accepts none.
+"""
 
 import asyncio
+import base64
+import binascii
 import contextlib
+import hashlib
+import secrets
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..audit.chain import Caller, Deed
-from ..errors import AgentError, Problem
-from ..model.base import format_time, now
-from ..model.certificate import Certificate, Principal, RenewedCertificate
-from . import signing_request
-from .authority import Authority, ClientKey, authorities, authority_id
-from .issued import pem
+from ..errors import AgentError, FieldError, Problem
+from ..host.files import write_file
+from ..model.base import ID_ALPHABET, format_time, now
+from ..model.certificate import Certificate, Invitation, Principal, RenewedCertificate, Role
+from .authority import Authority, ClientKey, authorities, authority_id, pem
 from .subject import Subject, fingerprint, identify
 
+CURVES = (ec.SECP256R1, ec.SECP384R1)
+RSA_BITS = range(2048, 4097)
+RSA_EXPONENT = 65537  # the default of all tools; a small one weakens the key, a large one costs time
+DIGESTS = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+
+PEM = "-----BEGIN"
+
+# Not Ed25519: the macOS keychain has no identities of that kind.
+KEYS = "an EC key on P-256 or P-384, or an RSA key of 2048 to 4096 bits"
+
 FRESH = 1.0  # seconds for which one lookup serves all streams of a certificate
+
+CODE_LENGTH = 24  # characters of base 32: 120 bits
+INVITED_UNTIL = "invited-until"
+MAX_CODE = 64  # characters that are looked at
+
+
+def public_key(text: str) -> ClientKey:
+    """The key of a request in PEM or in base64 of DER. The sender has proved to have the private key.
+
+    Raises `AgentError` (invalid-request) for the field `csr`.
+    """
+    try:
+        request = _parse(text)
+        key = request.public_key()
+        digest = request.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _refused("must be a PKCS#10 signing request, as `openssl req -new` makes it") from error
+    # First the bounds: the key determines how long the check of the signature takes.
+    if not is_accepted(key):
+        raise _refused(f"must be of {KEYS}")
+    if not isinstance(digest, DIGESTS):
+        raise _refused("must be signed with SHA-256, SHA-384 or SHA-512")
+    try:
+        good = request.is_signature_valid
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        good = False
+    if not good:
+        raise _refused("must be signed with the key that it names")
+    assert isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+    return key
+
+
+def _parse(text: str) -> x509.CertificateSigningRequest:
+    stripped = text.strip()
+    if stripped.startswith(PEM):
+        return x509.load_pem_x509_csr(stripped.encode())
+    try:
+        return x509.load_der_x509_csr(base64.b64decode("".join(stripped.split()), validate=True))
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def is_accepted(key: object) -> bool:
+    """Whether a key is of one of the accepted kinds and sizes."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, CURVES)
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size in RSA_BITS and key.public_numbers().e == RSA_EXPONENT
+    return False
+
+
+def _refused(why: str) -> AgentError:
+    return AgentError(
+        Problem.INVALID_REQUEST, "The signing request is refused.", fields=(FieldError("csr", why),)
+    )
 
 
 class CertificateRecords(Protocol):
@@ -26,15 +104,12 @@ class CertificateRecords(Protocol):
 
     async def get(self, serial: str) -> Certificate | None:
         """The certificate with that serial number, if this host has issued it."""
-        ...
 
     async def mark_used(self, serial: str, at: datetime) -> None:
         """Records the first use."""
-        ...
 
     async def renew(self, renewed: Certificate, *, limit: int, deed: Deed | None = None) -> None:
         """Records a renewed certificate. Raises `AgentError` (too-many-certificates, certificate-refused)."""
-        ...
 
 
 class Certificates:
@@ -87,7 +162,7 @@ class Certificates:
         request is refused, certificate-refused, too-many-certificates.
         """
         principal = await self.identify(der)
-        key = await asyncio.to_thread(signing_request.public_key, csr)
+        key = await asyncio.to_thread(public_key, csr)
         certificate, trusted = await asyncio.to_thread(
             certify, self._directory, principal.user, key, self._lifetime
         )
@@ -95,12 +170,7 @@ class Certificates:
         until = format_time(renewed.expires_at)
         deed = caller.did("renewCertificate", renewed.serial, renews=renewed.renews or "", until=until)
         await self._records.renew(renewed, limit=self._max_per_user, deed=deed)
-        return RenewedCertificate(
-            certificate=pem([certificate]).decode(),
-            ca_certificates=pem(trusted).decode(),
-            serial=renewed.serial,
-            expires_at=renewed.expires_at,
-        )
+        return _answer(certificate, trusted)
 
 
 def certify(
@@ -132,8 +202,18 @@ def recorded(
     )
 
 
+def _answer(certificate: x509.Certificate, trusted: Iterable[x509.Certificate]) -> RenewedCertificate:
+    return RenewedCertificate(
+        certificate=pem([certificate]).decode(),
+        ca_certificates=pem(trusted).decode(),
+        serial=f"{certificate.serial_number:x}",
+        expires_at=certificate.not_valid_after_utc,
+    )
+
+
 def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
-    if certificate is None or not _matches(certificate, subject):
+    fingerprints = ("", subject.fingerprint)
+    if certificate is None or certificate.fingerprint not in fingerprints or certificate.user != subject.user:
         why = "was not issued by this host"
     elif certificate.revoked_at is not None:
         why = "was revoked"
@@ -146,6 +226,98 @@ def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
     )
 
 
-def _matches(certificate: Certificate, subject: Subject) -> bool:
-    same = certificate.fingerprint in ("", subject.fingerprint)
-    return same and certificate.user == subject.user
+def new_code() -> str:
+    """A code that nobody can guess."""
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(CODE_LENGTH))
+
+
+def digest_of(code: str) -> str:
+    """What is stored of a code: its SHA-256 in hexadecimal."""
+    return hashlib.sha256(code.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def invitation(code: str, user: str, role: Role, *, days: int, valid: timedelta) -> Invitation:
+    """An invitation from now on, with a code of `new_code`."""
+    begin = now()
+    return Invitation(
+        digest=digest_of(code), user=user, role=role, days=days, created_at=begin, expires_at=begin + valid
+    )
+
+
+def admit_until(directory: Path, end: datetime) -> None:
+    """Lets clients without a certificate connect until that time at least, to enrol."""
+    if (before := admitted_until(directory)) is None or before < end:
+        write_file(directory / INVITED_UNTIL, format_time(end).encode(), mode=0o600, replace=True)
+
+
+def admitted_until(directory: Path) -> datetime | None:
+    """Until when clients without a certificate may connect; None where no invitation was ever made."""
+    try:
+        return datetime.fromisoformat((directory / INVITED_UNTIL).read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+class InvitationRecords(Protocol):
+    """What is asked of the record of invitations."""
+
+    async def get(self, digest: str) -> Invitation | None:
+        """The invitation with that digest, or None."""
+
+    async def use(self, digest: str, key: str, pem: str, certificate: Certificate, *, deed: Deed) -> bool:
+        """Records what was issued for an open invitation; False if it is no longer open."""
+
+
+class Enrolment:
+    """Issues the certificate that an invitation promises."""
+
+    def __init__(self, records: InvitationRecords, directory: Path) -> None:
+        self._records = records
+        self._directory = directory
+
+    async def enrol(self, code: str, csr: str, caller: Caller) -> RenewedCertificate:
+        """A certificate for the key of a signing request; again the same one for the same key.
+
+        A client whose answer was lost asks again with its key. Raises `AgentError`: invitation-refused, or
+        invalid-request if the signing request is refused.
+        """
+        digest = digest_of(code[:MAX_CODE])
+        if (invited := await self._records.get(digest)) is None:
+            raise _not_invited("The invitation is not known here.")
+        key = await asyncio.to_thread(public_key, csr)
+        if invited.certificate is None:
+            invited = await self._use(invited, key, caller)
+        if invited.certificate is None or invited.key != _digest_of_key(key):
+            raise _not_invited("The invitation was used for another key.")
+        issued = x509.load_pem_x509_certificate(invited.certificate.encode())
+        return _answer(issued, await asyncio.to_thread(authorities, self._directory))
+
+    async def _use(self, invited: Invitation, key: ClientKey, caller: Caller) -> Invitation:
+        """The invitation as it is after this request, or another one that came first, has used it."""
+        if not invited.open_at(now()):
+            raise _not_invited(f"The invitation expired at {format_time(invited.expires_at)}.")
+        holder = Principal(user=invited.user, role=invited.role)
+        certificate, trusted = await asyncio.to_thread(
+            certify, self._directory, invited.user, key, timedelta(days=invited.days)
+        )
+        record = recorded(certificate, trusted[0], holder)
+        invitee = caller.model_copy(update={"actor": holder.user})
+        until = format_time(record.expires_at)
+        deed = invitee.did("enrol", record.serial, user=holder.user, role=holder.role, until=until)
+        await self._records.use(
+            invited.digest, _digest_of_key(key), pem([certificate]).decode(), record, deed=deed
+        )
+        used = await self._records.get(invited.digest)
+        if used is None:
+            raise _not_invited("The invitation was withdrawn.")
+        return used
+
+
+def _digest_of_key(key: ClientKey) -> str:
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+
+
+def _not_invited(why: str) -> AgentError:
+    return AgentError(
+        Problem.INVITATION_REFUSED, why, "Ask this host's administrator for another (`ml-agent invite`)."
+    )

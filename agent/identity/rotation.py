@@ -14,8 +14,7 @@ from cryptography import x509
 from ..host.files import alone, write_file
 from ..model.base import now
 from ..model.certificate import Certificate
-from .authority import Authority, authorities, authority_id
-from .issued import Issued, pem
+from .authority import Authority, Issued, authorities, authority_id, pem
 from .key_files import certificates, install_key, next_key, replace_pair, settle, unreadable
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import AgentError, Problem
 from ..model.base import now
-from .invitations import admitted_until
+from .certificates import admitted_until
 from .key_files import certificates, key_file, reread
 
 log = logging.getLogger("ml-agent")

@@ -6,7 +6,7 @@ import logging
 from ..errors import AgentError
 from ..model.base import now, one_line
 from ..model.job import Job, JobState, Reason
-from ..model.withdrawal import Withdrawal
+from ..model.ref import Withdrawal
 from ..store.withdrawals import WithdrawalStore
 from .reconciler import Reconciler
 from .registry import ActiveJob, Registry, not_before

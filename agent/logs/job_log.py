@@ -23,7 +23,6 @@ class Records(Protocol):
 
     async def get(self, job_id: str) -> Job:
         """The newest revision of a job."""
-        ...
 
 
 class Ends(Protocol):
@@ -31,7 +30,6 @@ class Ends(Protocol):
 
     async def ended(self, job: Job) -> Job:
         """Waits until the job has ended; returns its last revision."""
-        ...
 
 
 class JobLog:

@@ -1,13 +1,12 @@
 """Jobs: the requests, the record, its states and reasons."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from ..errors import AgentError, Problem
 from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
@@ -212,3 +211,22 @@ def check_not_removed(job: Job) -> None:
             f" ({job.removed.rule}).",
             "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
         )
+
+
+@dataclass(frozen=True)
+class FinishedJob:
+    """A job that has ended. `bytes` is the size of its directory on the disk when it was measured."""
+
+    job_id: str
+    finished_at: datetime
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Finished jobs that are not pinned: their number and the bytes of their files; then pinned jobs."""
+
+    jobs: int
+    bytes: int
+    pinned: int
+    pinned_bytes: int

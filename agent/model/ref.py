@@ -1,4 +1,4 @@
-"""Names of branches, tags and commits, and globs of such names."""
+"""Commits: names of branches and tags, globs of such names, and commits that an operator has withdrawn."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
+
+from .base import Model, Text, Time
 
 HEAD = "HEAD"  # what is checked out
 MAX_REF = 255  # characters
@@ -18,6 +20,8 @@ _NAME = re.compile(
 )
 _SENT = r"^[^\x00-\x20\x7f-\x9f~^:?*\[\\]+$"  # as the contract says it; JSON has half characters besides
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+MAX_WITHDRAWAL_REASON = 200  # characters; with a sentence around it, it fits into the mark of a job's unit
 
 
 def is_object_id(text: str) -> bool:
@@ -75,3 +79,17 @@ def glob_expression(glob: str) -> re.Pattern[str]:
     wild = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.split(r"(\*\*|\*|\?)", glob)
     return re.compile("".join(wild.get(part) or re.escape(part) for part in parts))
+
+
+class Withdrawal(Model):
+    """A commit that may not run any more, why, and who said so. `stop_running` also ends jobs that run it."""
+
+    commit: str
+    reason: Annotated[Text, Field(min_length=1, max_length=MAX_WITHDRAWAL_REASON)]
+    by: str
+    at: Time
+    stop_running: bool = False
+
+    def sentence(self) -> str:
+        """What users of the commit are told."""
+        return f"Commit {self.commit[:12]} was withdrawn: {self.reason.rstrip('.')}."

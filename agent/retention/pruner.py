@@ -23,9 +23,8 @@ from ..host.systemd import Units
 from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
-from ..model.job import Removal, RetentionRule
+from ..model.job import Removal, RetentionRule, Totals
 from ..model.paths import UNITS
-from ..model.retention import Totals
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
 from .rules import Due, files_due, records_due, units_due

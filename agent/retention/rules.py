@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ..config import RetentionSettings
-from ..model.job import RetentionRule
-from ..model.retention import FinishedJob
+from ..model.job import FinishedJob, RetentionRule
 
 
 @dataclass(frozen=True)

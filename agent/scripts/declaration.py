@@ -17,7 +17,7 @@ from ..errors import AgentError, FieldError, Problem
 from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
 from ..model.inputs import Limits
-from ..model.refusal import Location, refusals
+from ..model.problem import Location, refusals
 from ..model.script import Parameter, ParameterType, Script
 
 # The reference implementation's expression for one type of block (PEP 723).

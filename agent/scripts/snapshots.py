@@ -4,11 +4,13 @@ import asyncio
 import difflib
 import errno
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,15 +18,85 @@ from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
 from ..host.tasks import in_turn
 from ..model.ref import is_object_id
-from ..model.script import Script, ScriptList
-from .catalogue import Catalogue, catalogue
-from .git import Entry, Repository
-from .layout import Layout, lay_out
+from ..model.script import LeftOut, Script, ScriptList
+from .declaration import DeclarationError, describe
+from .git import Entry, Repository, no_commit
+from .layout import Layout, lay_out, shown
 
 MAX_CATALOGUES = 32  # commits whose catalogue is kept in memory
 EXECUTABLE = 0o100  # of a mode: its owner may execute the file
 
 PARTIAL = ".partial-"  # how a directory is named that is being made, or deleted
+
+MAX_LEFT_OUT = 100  # that an answer names
+
+# No part begins with `.` or `_`: those are a script's helpers, not scripts.
+SCRIPT_NAME = re.compile(r"(?=.{1,255}$)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*\.py")
+LOOKS_LIKE_A_SCRIPT = re.compile(r"[^._/][^/]*(/[^._/][^/]*)*\.py", re.DOTALL)
+NAME_RULE = (
+    "cannot be run: names of scripts have only A-Z a-z 0-9 . _ - and begin with a letter or a digit;"
+    " with its directories, a name has at most 255 characters"
+)
+
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md: the first line, and the most bytes of a pointer.
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\n"
+MAX_LFS_POINTER = 1024
+
+
+@dataclass
+class Catalogue:
+    """The scripts of a commit by name, why some cannot be run, and why other paths are left out."""
+
+    scripts: dict[str, Script] = field(default_factory=dict)
+    malformed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def all_left_out(self) -> dict[str, str]:
+        """Everything that is no script, or not in /scripts, although its author may expect it; by path."""
+        malformed = {
+            name: f"cannot be run: its ml-job block is malformed: {why}"
+            for name, why in self.malformed.items()
+        }
+        return dict(sorted((self.left_out | malformed).items()))
+
+    def listing(self, commit: str) -> ScriptList:
+        """What a client is told."""
+        left_out = self.all_left_out()
+        return ScriptList(
+            commit=commit,
+            scripts=list(self.scripts.values()),
+            left_out=[
+                LeftOut(path=shown(path), reason=why) for path, why in list(left_out.items())[:MAX_LEFT_OUT]
+            ],
+            left_out_count=len(left_out),
+        )
+
+
+def catalogue(layout: Layout, read: Callable[[Iterable[str]], Iterable[bytes]]) -> Catalogue:
+    """The catalogue of a layout. `read` returns the bytes of objects, in the order of their ids."""
+    found = Catalogue(left_out=dict(layout.left_out))
+    for path in layout.files:
+        if LOOKS_LIKE_A_SCRIPT.fullmatch(path) and not SCRIPT_NAME.fullmatch(path):
+            found.left_out[path] = NAME_RULE
+    wanted = [path for path in sorted(layout.files) if _must_be_read(layout, path)]
+    for path, data in zip(wanted, read(layout.files[path].oid for path in wanted), strict=True):
+        if len(data) <= MAX_LFS_POINTER and data.startswith(LFS_POINTER):
+            found.left_out[path] = "is a pointer of Git LFS: its content is not in the repository"
+        elif SCRIPT_NAME.fullmatch(path):
+            _describe(found, path, data)
+    return found
+
+
+def _must_be_read(layout: Layout, path: str) -> bool:
+    small = len(LFS_POINTER) < layout.files[path].size <= MAX_LFS_POINTER
+    return small or SCRIPT_NAME.fullmatch(path) is not None
+
+
+def _describe(found: Catalogue, name: str, data: bytes) -> None:
+    try:
+        found.scripts[name] = describe(name, data)
+    except DeclarationError as error:
+        found.malformed[name] = str(error)
 
 
 class Snapshots:
@@ -59,7 +131,7 @@ class Snapshots:
                 f"The scripts' repository {self._repository.path} {self._repository.why_no_head()}.",
                 "Commit a script to it, or check out a branch that has one.",
             )
-        raise _no_commit(self._repository.why_no_commit(ref))
+        raise no_commit(self._repository.why_no_commit(ref))
 
     async def tree(self, commit: str) -> Path:
         """The read-only directory with the files of a commit; the first call writes it.
@@ -140,7 +212,7 @@ class Snapshots:
 
     def _no_directory(self, commit: str) -> AgentError:
         if self._repository.commit(commit) is None:
-            return _no_commit(self._repository.why_no_commit(commit))
+            return no_commit(self._repository.why_no_commit(commit))
         kind = self._repository.kind(commit, self._directory)
         what = f"has a {kind} where a directory {self._directory} is expected"
         why = what if kind else f"has no directory {self._directory}"
@@ -152,7 +224,7 @@ class Snapshots:
         )
 
     def _extract(self, commit: str) -> None:
-        with _storage(), _exclusive(self._root):
+        with _changing(self._root):
             if (self._root / commit).is_dir():
                 return
             _sweep(self._root)
@@ -181,23 +253,14 @@ class Snapshots:
             sync(Path(directory))
 
     def _sweep(self) -> None:
-        with _storage(), _exclusive(self._root):
+        with _changing(self._root):
             _sweep(self._root)
 
 
 def _checked(commit: str) -> str:
     if not is_object_id(commit):
-        raise _no_commit("must be a full commit id here")
+        raise no_commit("must be a full commit id here")
     return commit
-
-
-def _no_commit(why: str) -> AgentError:
-    return AgentError(
-        Problem.REF_NOT_FOUND,
-        "There are no scripts at this ref.",
-        "Give a branch, a tag or the id of a commit, or leave `ref` out to use the current commit.",
-        (FieldError("ref", why),),
-    )
 
 
 def _no_script(catalogue: Catalogue, name: str) -> AgentError:
@@ -215,17 +278,12 @@ def _no_script(catalogue: Catalogue, name: str) -> AgentError:
 
 
 @contextmanager
-def _exclusive(root: Path) -> Iterator[None]:
+def _changing(root: Path) -> Iterator[None]:
     """Lets one process and one thread at a time change what is below `root`; creates it if it is missing."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with alone(root):
-        yield
-
-
-@contextmanager
-def _storage() -> Iterator[None]:
     try:
-        yield
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with alone(root):
+            yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise AgentError(

@@ -4,23 +4,30 @@ A value passes through here only as bytes on their way to Podman. It is never lo
 """
 
 import asyncio
+import codecs
 import contextlib
 import fcntl
 import os
+import re
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
+import tomllib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 
-from ..errors import AgentError, Problem
+from ..audit.chain import Caller, Deed
+from ..errors import AgentError, FieldError, Problem
 from ..host.podman import FREE_BYTES_FOR_SECRETS, Podman, Secret
+from ..host.tasks import to_its_end
+from ..host.toml import TooMuchError, parse
 from ..model.base import SecretName, UserName, now
 from ..model.job import Job, JobState
-from ..model.secret import SecretChange, SecretEntry
-from .values import checked_value
+from ..model.secret import SNOWFLAKE_PREFIX, SecretChange, SecretEntry
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another process that changes secrets
 LOCK_PAUSE = 0.05  # seconds between two attempts
+
+_POSITION = re.compile(r"\(at (line \d+, column \d+|end of document)\)")
 
 
 class Secrets:
@@ -181,4 +188,84 @@ def _too_many(limit: int) -> AgentError:
         )
     return AgentError(
         Problem.TOO_MANY_SECRETS, f"You have {limit} secrets of your own.", "Remove one that no job needs."
+    )
+
+
+class UserSecrets:
+    """Secrets of users. `started` are the jobs of a user that may hold an earlier value."""
+
+    def __init__(
+        self,
+        secrets: Secrets,
+        *,
+        started: Callable[[str], Iterable[Job]],
+        write_audit: Callable[[Deed], Awaitable[None]],
+        limit: int,
+    ) -> None:
+        self._secrets = secrets
+        self._started = started
+        self._write_audit = write_audit
+        self._limit = limit
+
+    async def of(self, user: UserName) -> list[SecretEntry]:
+        """The secrets that the user's jobs may get: the user's own and those for everybody."""
+        return await self._secrets.of(user)
+
+    async def set(self, name: SecretName, value: bytes, *, by: Caller) -> SecretChange:
+        """Sets a secret of the caller's own. Raises what `Secrets.set` raises."""
+
+        async def change() -> SecretChange:
+            running = self._started(by.actor)
+            changed = await self._secrets.set(name, by.actor, value, running=running, limit=self._limit)
+            await self._write_audit(by.did("setSecret", name))
+            return changed
+
+        return await to_its_end(change())
+
+    async def remove(self, name: SecretName, *, by: Caller) -> SecretEntry:
+        """Removes a secret of the caller's own. Raises what `Secrets.remove` raises."""
+
+        async def change() -> SecretEntry:
+            removed = await self._secrets.remove(name, by.actor)
+            await self._write_audit(by.did("removeSecret", name))
+            return removed
+
+        return await to_its_end(change())
+
+
+def checked_value(name: str, value: bytes) -> bytes:
+    """The value to store. A secret whose name begins with `snowflake` must be a connections.toml.
+
+    A byte order mark before it, which some editors write, is left out: the connector refuses it.
+
+    Format: docs.snowflake.com, "Connecting using the connections.toml file": one table per connection.
+    Raises `AgentError` (invalid-request) that says what is wrong without quoting the value.
+    """
+    if not name.startswith(SNOWFLAKE_PREFIX):
+        return value
+    value = value.removeprefix(codecs.BOM_UTF8)
+    try:
+        connections = parse(value.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _refused("is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        place = _POSITION.search(str(error))
+        raise _refused(f"is not TOML{f' (at {place[1]})' if place else ''}") from None
+    except TooMuchError as error:
+        raise _refused(str(error)) from None
+    except ValueError:
+        raise _refused("has a number with too many digits") from None
+    if "connections" in connections:
+        raise _refused("has its connections below [connections]; write [NAME], not [connections.NAME]")
+    if not any(isinstance(table, dict) and "account" in table for table in connections.values()):
+        raise _refused('has no connection: a table such as [default] with account = "…"')
+    return value
+
+
+def _refused(why: str) -> AgentError:
+    return AgentError(
+        Problem.INVALID_REQUEST,
+        "A secret of this name must be a connections.toml.",
+        "docs/secrets.md shows an example. A secret of another name may have any value.",
+        (FieldError("value", why),),
     )

@@ -64,11 +64,6 @@ class InvitationStore(Tables):
         return True
 
     @transaction
-    def open_ones(self, db: Connection, at: datetime) -> list[Invitation]:
-        """The invitations with which somebody can enrol at that time, by user."""
-        return _open(db, at)
-
-    @transaction
     def withdraw(self, db: Connection, user: str, at: datetime, *, deed: Deed) -> int:
         """Removes the open invitations of a user; how many there were."""
         count = len([each for each in _open(db, at) if each.user == user])

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from sqlite3 import Connection
 
-from ..model.job import Job, Removal
-from ..model.retention import FinishedJob, Totals
+from ..model.job import FinishedJob, Job, Removal, Totals
 from .database import Tables, transaction
 from .jobs import to_json
 

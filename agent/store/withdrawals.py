@@ -3,7 +3,7 @@
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..model.withdrawal import Withdrawal
+from ..model.ref import Withdrawal
 from . import audit
 from .database import Tables, quick_read, transaction
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.identity import subject
-from agent.identity.issued import Issued
+from agent.identity.authority import Issued
 from tests.support.api_client import Client
 from tests.support.pki import signing_request
 from tests.support.served import Served

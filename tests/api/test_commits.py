@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.model.base import now
-from agent.model.withdrawal import Withdrawal
+from agent.model.ref import Withdrawal
 from tests.support.api_client import Client
 from tests.support.git_repository import git
 from tests.support.served import Served

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from agent.api.server import rates
 from agent.audit.chain import Caller
 from agent.identity import tls
-from agent.identity.invitations import INVITED_UNTIL, admit_until, digest_of
-from agent.identity.issued import Issued
+from agent.identity.authority import Issued
+from agent.identity.certificates import INVITED_UNTIL, admit_until, digest_of
 from agent.identity.subject import fingerprint
 from agent.model.base import now
 from agent.model.certificate import Role

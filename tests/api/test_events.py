@@ -358,14 +358,14 @@ async def test_a_new_role_leads_to_a_snapshot(
 
 
 async def test_the_store_is_read_only_while_somebody_watches(served: Served, alice: Client) -> None:
-    assert not served.changes.reading
+    assert not served.reads_changes
     async with watching(alice) as one, watching(alice) as two:
         await one.upto("current")
         await two.upto("current")
-        assert served.changes.reading
+        assert served.reads_changes
 
     async def nobody() -> bool:
-        return not served.changes.reading
+        return not served.reads_changes
 
     await until(nobody)
 

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.identity.issued import Issued
+from agent.identity.authority import Issued
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
 from tests.support.served import AnyServed, Served

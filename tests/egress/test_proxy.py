@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import re
 import socket
@@ -14,12 +15,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import EgressSettings
-from agent.egress import peer, relay
 from agent.egress import proxy as proxy_module
-from agent.egress import request as request_module
 from agent.egress.policy import Policy
-from agent.egress.proxy import Proxy
-from agent.egress.request import MAX_HEAD
+from agent.egress.proxy import CHUNK, LOOK, MAX_HEAD, Proxy, is_own, job_of, open_connection
 from tests.support.waiting import until
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
@@ -27,7 +25,7 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 @contextlib.asynccontextmanager
 async def serving(
-    rules: EgressSettings, directory: Path, job_of: Callable[[socket.socket], str] = peer.job_of
+    rules: EgressSettings, directory: Path, job_of: Callable[[socket.socket], str] = job_of
 ) -> AsyncIterator[tuple[Connect, Proxy]]:
     """A proxy on a socket in the directory."""
     proxy = Proxy(Policy(rules), job_of)
@@ -40,7 +38,7 @@ async def serving(
 @pytest.fixture
 def in_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes whatever cgroup this test is in for a job's."""
-    monkeypatch.setattr(peer, "JOBS_CGROUP", re.compile(r"(:)"))
+    monkeypatch.setattr(proxy_module, "JOBS_CGROUP", re.compile(r"(:)"))
 
 
 async def ask(connect: Connect, request: bytes) -> bytes:
@@ -154,7 +152,7 @@ async def test_a_connection_whose_process_has_ended_is_refused(tmp_path: Path) -
 async def test_a_silent_client_and_one_too_many_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_module, "HEAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(proxy_module, "HEAD_TIMEOUT", 0.2)
     monkeypatch.setattr(proxy_module, "MAX_PER_JOB", 2)
     async with serving(loopback(9), tmp_path) as (connect, _):
         silent = [await connect() for _ in range(2)]
@@ -179,8 +177,8 @@ async def stalled(directory: Path) -> AsyncIterator[tuple[asyncio.StreamWriter, 
             sent = 0
             with contextlib.suppress(TimeoutError):
                 while True:
-                    sent += relay.CHUNK
-                    writer.write(b"x" * relay.CHUNK)
+                    sent += CHUNK
+                    writer.write(b"x" * CHUNK)
                     async with asyncio.timeout(1):
                         await writer.drain()
             yield writer, sent, remote, proxy
@@ -190,8 +188,8 @@ async def stalled(directory: Path) -> AsyncIterator[tuple[asyncio.StreamWriter, 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a minute otherwise takes less time than `stalled` waits."""
-    monkeypatch.setattr(relay, "LINGER", 0.2)
-    monkeypatch.setattr(relay, "LOOK", 0.1)
+    monkeypatch.setattr(proxy_module, "LINGER", 0.2)
+    monkeypatch.setattr(proxy_module, "LOOK", 0.1)
 
 
 @pytest.mark.usefixtures("in_a_job", "impatient")
@@ -264,7 +262,7 @@ async def test_a_connection_counts_until_its_job_has_read_everything(
             writer.write_eof()
 
             await until(lambda: "0 bytes sent, 50000 received" in caplog.text)
-            await asyncio.sleep(3 * relay.LOOK)
+            await asyncio.sleep(3 * LOOK)
             assert not proxy.idle
             writer.transport.resume_reading()
             assert len(await reader.read()) > 50_000
@@ -295,3 +293,17 @@ async def test_an_idle_proxy_exits_and_keeps_its_socket(tmp_path: Path) -> None:
     async with asyncio.timeout(20):
         await proxy_module.serve(loopback(9), [listener], 0.05)
     assert (tmp_path / "proxy").exists()
+
+
+def test_the_hosts_own_addresses_are_recognised_in_each_form() -> None:
+    for address in ("127.0.0.1", "127.7.7.7", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "0.0.0.0"):
+        assert is_own(ipaddress.ip_address(address))
+    for address in ("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1"):
+        assert not is_own(ipaddress.ip_address(address))
+
+
+async def test_small_messages_do_not_wait_for_larger_ones(echo: int) -> None:
+    _, writer = await open_connection(ipaddress.ip_address("127.0.0.1"), echo)
+    assert writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
+    await writer.wait_closed()

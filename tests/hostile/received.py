@@ -6,10 +6,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from agent.jobs.parts import JobParts
 from agent.model.job import Job
 from agent.model.paths import AttemptPaths
 from agent.runtime.unit import JobUnit
+from agent.service import JobParts
 
 LAUNCHER = Path(__file__).parents[2] / "images/ml-runner/launch.py"
 _spec = spec_from_file_location("launch", LAUNCHER)

@@ -7,9 +7,8 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.model.ref import is_object_id, is_ref_name
-from agent.scripts.catalogue import MAX_LEFT_OUT
 from agent.scripts.git import Repository
-from agent.scripts.snapshots import Snapshots
+from agent.scripts.snapshots import MAX_LEFT_OUT, Snapshots
 from tests.support.git_repository import IDENTITY, git
 
 from .corpus import VALUES

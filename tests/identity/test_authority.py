@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
 
 from agent.errors import AgentError
 from agent.identity import authority as authority_module
-from agent.identity.authority import Authority
+from agent.identity.authority import Authority, new_password, server_names
 from agent.identity.tls import server_context
 
 
@@ -53,3 +55,40 @@ def test_a_missing_authority_is_an_error_with_a_remedy(tmp_path: Path) -> None:
         Authority.load(tmp_path)
     with pytest.raises(AgentError, match="ml-agent init"):
         server_context(tmp_path)
+
+
+def test_a_pkcs12_file_has_certificate_key_and_authority(
+    authority: Authority,
+) -> None:
+    alice = authority.issue_client("alice")
+    password = new_password()
+    data = alice.pkcs12("alice", password)
+    key, certificate, others = pkcs12.load_key_and_certificates(data, password.encode())
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    assert key.public_key() == alice.key.public_key()
+    assert (certificate, others) == (alice.certificate, [authority.certificate])
+    with pytest.raises(ValueError, match="password"):
+        pkcs12.load_key_and_certificates(data, b"wrong")
+
+
+def test_a_pkcs12_file_without_a_password_is_never_made(authority: Authority) -> None:
+    with pytest.raises(ValueError, match="needs a password"):
+        authority.issue_client("alice").pkcs12("alice", "")
+
+
+def test_passwords_differ_and_can_be_typed() -> None:
+    passwords = {new_password() for _ in range(100)}
+    assert len(passwords) == 100
+    assert all(len(password) == 23 and password.isascii() for password in passwords)
+
+
+def test_server_names_are_read_back(authority: Authority) -> None:
+    names = ["ml.example.org", "*.example.org", "192.0.2.7", "2001:db8::1"]
+    assert server_names(authority.issue_server(names).certificate) == names
+
+
+@pytest.mark.parametrize("name", ["", "with space", "a/b", "münchen", "-x", "a..b", "a" * 64, "x\n"])
+def test_an_invalid_server_name_is_refused_and_named(authority: Authority, name: str) -> None:
+    with pytest.raises(AgentError) as caught:
+        authority.issue_server(["localhost", name])
+    assert repr(name) in caught.value.message

@@ -8,8 +8,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.identity import key_files, tls
-from agent.identity.authority import Authority
-from agent.identity.issued import Issued
+from agent.identity.authority import Authority, Issued
 from tests.support.crashing import Crash, crash_after
 
 

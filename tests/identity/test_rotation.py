@@ -9,9 +9,8 @@ import pytest
 
 from agent.identity import authority as authority_module
 from agent.identity import rotation, tls
-from agent.identity.authority import Authority
+from agent.identity.authority import Authority, server_names
 from agent.identity.key_files import certificates
-from agent.identity.server_names import server_names
 from agent.model.certificate import Certificate, Role
 from tests.support.crashing import Crash, crash_after
 

@@ -9,7 +9,7 @@ import pytest
 from agent.cli.job.profile import config_directory
 from agent.config_files import load
 from agent.identity import authority
-from agent.identity.invitations import INVITED_UNTIL
+from agent.identity.certificates import INVITED_UNTIL
 
 from .conftest import Client, run, wait_for
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings
-from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest, JobState
 from agent.model.paths import ENDED, STARTED
+from agent.service import JobParts
 from tests.support.job_host import real_parts
 from tests.support.job_scene import end_of
 from tests.support.small_site import import_image, make_repository, make_settings

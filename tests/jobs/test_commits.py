@@ -10,11 +10,11 @@ from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.jobs import withdrawals
-from agent.jobs.parts import JobParts
 from agent.model.base import now
 from agent.model.job import Job, JobState, Reason, Rerun
 from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING
-from agent.model.withdrawal import MAX_WITHDRAWAL_REASON, Withdrawal
+from agent.model.ref import MAX_WITHDRAWAL_REASON, Withdrawal
+from agent.service import JobParts
 from tests.support.git_repository import commit, drop_last_commit, git
 from tests.support.job_scene import INVOCATION, Scene, driving, end_of, submit
 from tests.support.small_site import with_jobs

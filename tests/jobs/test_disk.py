@@ -6,9 +6,9 @@ from collections import namedtuple
 import pytest
 
 from agent.host.systemd import UnitState
-from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
+from agent.service import JobParts
 from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
 from tests.support.small_site import with_jobs
 from tests.support.waiting import until

@@ -15,10 +15,10 @@ from agent.host.podman import Podman
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.jobs import leftovers
-from agent.jobs.parts import JobParts
 from agent.model.base import container_name, new_job_id
 from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, STARTED, SWEPT
+from agent.service import JobParts
 from tests.support.job_host import Host
 from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again
 from tests.support.waiting import run, until

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from agent.host.systemd import UnitState
-from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobState, Reason
+from agent.service import JobParts
 from tests.support.job_scene import (
     FAILURE,
     INVOCATION,

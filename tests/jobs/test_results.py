@@ -7,9 +7,9 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.jobs.artifacts import manifest
-from agent.jobs.parts import JobParts
 from agent.model.base import now
 from agent.model.job import Job, JobState, Removal, RetentionRule
+from agent.service import JobParts
 from tests.support.job_scene import Scene, driving, end_of, submit
 from tests.support.small_site import with_jobs
 from tests.support.waiting import until

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.config import RetentionSettings
-from agent.model.job import RetentionRule
-from agent.model.retention import FinishedJob
+from agent.model.job import FinishedJob, RetentionRule
 from agent.retention.rules import Due, files_due, records_due, units_due
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

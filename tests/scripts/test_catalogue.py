@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.scripts.catalogue import LFS_POINTER, MAX_LEFT_OUT, NAME_RULE, Catalogue, catalogue
 from agent.scripts.git import Entry
 from agent.scripts.layout import Layout
-from agent.scripts.snapshots import Snapshots
+from agent.scripts.snapshots import LFS_POINTER, MAX_LEFT_OUT, NAME_RULE, Catalogue, Snapshots, catalogue
 from tests.support.git_repository import commit, git
 from tests.support.waiting import run
 

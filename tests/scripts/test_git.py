@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.scripts import plumbing
 from agent.scripts.git import Repository
 from tests.support.git_repository import commit, git
 
@@ -282,7 +281,7 @@ def test_git_ends_when_only_some_blobs_are_read(work_tree: Path) -> None:
 def test_the_timeout_does_not_count_while_the_caller_uses_a_blob(
     work_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plumbing, "TIMEOUT", 3)
+    monkeypatch.setattr("agent.scripts.git.TIMEOUT", 3)
     blob = git(work_tree, "rev-parse", "HEAD:scripts/train.py")
     for _ in Repository(work_tree).blobs([blob] * 3):
         # Waits out whatever part of git's timeout still runs.
@@ -304,7 +303,7 @@ def test_a_git_that_does_not_answer_times_out(
     work_tree: Path, false_git: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     false_git.write_text("#!/bin/sh\nexec sleep 60\n")
-    monkeypatch.setattr(plumbing, "TIMEOUT", 0.1)
+    monkeypatch.setattr("agent.scripts.git.TIMEOUT", 0.1)
     repository = Repository(work_tree)
     with pytest.raises(AgentError, match="longer than"):
         list(repository.blobs(["1" * 40]))

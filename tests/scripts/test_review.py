@@ -11,9 +11,8 @@ import pytest
 
 from agent.errors import AgentError, Problem
 from agent.model.ref import ReviewRules
-from agent.scripts import history, review
-from agent.scripts.history import History
-from agent.scripts.review import Review, Standing
+from agent.scripts import review
+from agent.scripts.review import History, Review, Standing
 from tests.support.git_repository import commit, drop_last_commit, git
 
 
@@ -196,7 +195,7 @@ async def test_a_commit_in_a_repository_with_skewed_clocks_is_found(site: Site) 
 async def test_more_tips_than_one_command_takes_are_asked_in_parts(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "TIPS_AT_ONCE", 2)
+    monkeypatch.setattr("agent.scripts.review.TIPS_AT_ONCE", 2)
     for number in range(5):
         site.branch(f"team/{number}", site.first)
     review = site.review("team/*", "feature/*")

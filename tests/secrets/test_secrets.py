@@ -18,7 +18,7 @@ from agent.errors import AgentError, Problem
 from agent.host.podman import Podman, Secret
 from agent.model.job import JobState
 from agent.secrets import secrets as secrets_module
-from agent.secrets.secrets import Secrets, holders
+from agent.secrets.secrets import Secrets, checked_value, holders
 from tests.support.jobs import make_job
 from tests.support.small_site import IMAGE, import_image
 from tests.support.stand_in_podman import StandInPodman
@@ -282,3 +282,48 @@ async def test_a_full_disk_costs_no_secret(tmp_path: Path) -> None:
     # Without the check of the free space, Podman fails and loses every value.
     assert told["unguarded"] == "host"
     assert told["values unguarded"] == {}
+
+
+def accepted(name: str, value: bytes) -> bool:
+    try:
+        checked_value(name, value)
+    except AgentError as error:
+        return error.problem is not Problem.INVALID_REQUEST
+    return True
+
+
+def test_a_connections_file_with_a_connection_is_accepted() -> None:
+    assert accepted("snowflake", b'[default]\naccount = "ab123"\n')
+    assert accepted("snowflake-dev", b'[a]\naccount = "x"\n[b]\naccount = "y"\n')
+
+
+def test_a_byte_order_mark_is_left_out_of_a_connections_file_only() -> None:
+    connection = b'[default]\naccount = "x"\n'
+    assert checked_value("snowflake", b"\xef\xbb\xbf" + connection) == connection
+    assert checked_value("api-key", b"\xef\xbb\xbfkey") == b"\xef\xbb\xbfkey"
+
+
+def test_other_secrets_may_have_any_value() -> None:
+    assert accepted("api-key", b"\xff\x00")
+    assert not accepted("snowflake", b"\xff\x00")
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (f'password = "{CANARY}', "not TOML"),
+        (f'[default]\naccount = "x"\npassword = {CANARY}', "line 3"),
+        (f'password = "{CANARY}"', "no connection"),
+        (f'[default]\npassword = "{CANARY}"', "no connection"),
+        (f'[connections.default]\naccount = "x"\npassword = "{CANARY}"', r"\[connections\]"),
+        ("\udcff", "UTF-8"),
+        (f"{CANARY} = {'[' * 100_000}", "nested too deeply"),
+        (f"{CANARY}{'.a' * 100_000} = 1", "dots in line 1"),
+        (f"{CANARY} = {'1' * 5000}", "too many digits"),
+    ],
+)
+def test_a_refused_connections_file_is_not_quoted(value: str, why: str) -> None:
+    with pytest.raises(AgentError, match=why) as caught:
+        checked_value("snowflake", value.encode(errors="surrogateescape"))
+    assert CANARY not in str(caught.value)
+    assert caught.value.__cause__ is None

@@ -28,8 +28,7 @@ from agent.identity import certificates as certificates_module
 from agent.identity import rotation, subject
 from agent.identity import subject as subject_module
 from agent.identity import tls as tls_module
-from agent.identity.authority import Authority
-from agent.identity.issued import Issued
+from agent.identity.authority import Authority, Issued
 from agent.identity.key_files import certificates
 from agent.model.certificate import Role
 from tests.support.api_fixtures import (  # noqa: F401

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from agent.model.base import now
-from agent.model.job import Job, JobState
-from agent.model.retention import Totals
+from agent.model.job import Job, JobState, Totals
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
 from tests.support.jobs import make_job

@@ -2,7 +2,7 @@
 
 from agent.audit.chain import Caller
 from agent.model.base import now
-from agent.model.withdrawal import Withdrawal
+from agent.model.ref import Withdrawal
 from agent.store.store import Store
 from tests.support.jobs import make_job
 

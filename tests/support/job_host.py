@@ -10,7 +10,6 @@ from typing import Any
 from agent.config import Settings, shipped
 from agent.host.podman import Podman
 from agent.host.systemd import Units
-from agent.jobs.parts import JobParts
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.job import Job, JobRequest, JobState
@@ -18,6 +17,7 @@ from agent.model.log import LogSource
 from agent.model.paths import AttemptPaths
 from agent.runtime.quadlet import TEMPLATE, Compiler
 from agent.scripts.snapshots import Snapshots
+from agent.service import JobParts
 from agent.store.store import Store
 from tests.support.job_scene import driving, end_of
 from tests.support.waiting import run, until
@@ -84,8 +84,7 @@ async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncI
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         jobs = JobParts(
             settings=settings,
-            store=store.jobs,
-            withdrawals=store.withdrawals,
+            store=store,
             snapshots=Snapshots(settings.scripts.repository, "scripts", settings.snapshots_directory),
             podman=podman,
             compiler=Compiler(
@@ -94,7 +93,7 @@ async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncI
                 settings.state_directory / "scratch",
             ),
             units=units,
-            hooks=hooks or shipped("units"),
+            hooks=hooks,
         )
         bus = asyncio.create_task(units.run(jobs.reconciler.look_at))
         try:

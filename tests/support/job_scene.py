@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.config import Settings, shipped
+from agent.config import Settings
 from agent.errors import AgentError, Problem
 from agent.host.podman import Image
 from agent.host.systemd import UnitState, UnitUsage
-from agent.jobs.parts import JobParts
 from agent.model.job import Job, JobRequest
 from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 from agent.runtime.outcome import ExitRecord
 from agent.runtime.unit import JobUnit
 from agent.scripts.snapshots import Snapshots
+from agent.service import JobParts
 from agent.store.store import Store
 from tests.support.waiting import until
 
@@ -168,11 +168,9 @@ class Scene:
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
         return JobParts(
             settings=self.settings,
-            store=self.store.jobs,
+            store=self.store,
             exit_of=self.exit_of,
-            withdrawals=self.store.withdrawals,
             snapshots=self.snapshots(),
-            hooks=shipped("units"),
             **parts,
         )
 

@@ -13,8 +13,7 @@ from aiohttp import web
 from typer.testing import CliRunner, Result
 
 from agent.cli.job.main import app
-from agent.identity.authority import Authority
-from agent.identity.issued import Issued
+from agent.identity.authority import Authority, Issued
 from tests.support.stand_in_agent import Step
 from tests.support.waiting import until
 

@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from agent.host.files import write_file
-from agent.identity.authority import Authority
-from agent.identity.issued import Issued
+from agent.identity.authority import Authority, Issued
 from agent.identity.subject import Subject, identify
 
 SHA256 = hashes.SHA256()

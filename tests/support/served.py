@@ -30,22 +30,23 @@ from agent.host.podman import Podman
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.identity import tls
-from agent.identity.authority import Authority
-from agent.identity.certificates import CertificateRecords, Certificates
-from agent.identity.invitations import Enrolment, InvitationRecords, invitation, new_code
-from agent.identity.issued import Issued
+from agent.identity.authority import Authority, Issued
+from agent.identity.certificates import (
+    CertificateRecords,
+    Certificates,
+    Enrolment,
+    InvitationRecords,
+    invitation,
+    new_code,
+)
 from agent.jobs.changes import Changes
-from agent.jobs.parts import JobParts
-from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
-from agent.logs.metrics_reader import MetricsReader
 from agent.logs.tail import Tail
 from agent.model.base import now
 from agent.model.certificate import Certificate, Invitation, Role
 from agent.model.job import Job
 from agent.model.paths import CLAIMED, ENDED, STARTED
-from agent.secrets.secrets import Secrets
-from agent.secrets.user_secrets import UserSecrets
+from agent.service import JobParts, backend_of
 from agent.store.store import Store
 
 from .api_client import Client
@@ -277,14 +278,12 @@ class Served(AnyServed):
         backend: Backend,
         scene: Scene,
         jobs: JobParts,
-        changes: Changes,
         podman: StandInPodman,
         journal: JournalFile,
     ) -> None:
         super().__init__(http, backend)
         self.scene = scene
         self.jobs = jobs
-        self.changes = changes
         self.podman = podman
         self.journal = journal
         self.journal_file = http.directory / "journal"
@@ -298,6 +297,12 @@ class Served(AnyServed):
     def log(self, *lines: str) -> None:
         with self.journal_file.open("a") as file:
             file.write("".join(f"{line}\n" for line in lines))
+
+    @property
+    def reads_changes(self) -> bool:
+        """Whether the feed of changes has a reader."""
+        assert isinstance(self.backend.changes, Changes)
+        return self.backend.changes.reading
 
     def artifacts(self, job: Any) -> Path:
         """The directory of the job's artifacts."""
@@ -379,29 +384,7 @@ async def served_by_the_agent(
     ):
         scene = Scene(settings, store)
         jobs = scene.jobs()
-        changes = Changes(store.changes)
-        logs = JobLogs(Journal(tail), jobs.registry, changes, settings.paths_of)
-        secrets = Secrets(
-            podman_client,
-            runtime_directory=settings.runtime_directory,
-            state_directory=settings.state_directory,
-        )
-        backend = Backend(
-            submissions=jobs.submission,
-            scripts=jobs.commits,
-            jobs=jobs.registry,
-            host=jobs.status,
-            artifacts=jobs.results,
-            logs=logs,
-            metrics=MetricsReader(logs, settings.paths_of),
-            changes=changes,
-            secrets=UserSecrets(
-                secrets,
-                started=jobs.registry.started,
-                write_audit=store.audit.append,
-                limit=settings.http.max_secrets_per_user,
-            ),
-        )
+        backend = backend_of(settings, store, podman_client, jobs, Journal(tail))
         serving = HttpServer.running(
             backend,
             store.certificates,
@@ -413,7 +396,7 @@ async def served_by_the_agent(
             directory,
         )
         async with serving as server:
-            yield Served(server, backend, scene, jobs, changes, podman, journal)
+            yield Served(server, backend, scene, jobs, podman, journal)
 
 
 def use_stand_in_journalctl(monkeypatch: pytest.MonkeyPatch, journal: Path) -> None:

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from ...errors import AgentError, FieldError, Problem
-from ...model.refusal import Location, refusals
+from ...model.problem import Location, refusals
 from .connections import awaiting_body
 
 M = TypeVar("M", bound=BaseModel)

@@ -29,7 +29,6 @@ class Form(Protocol):
 
     def event(self, name: str, data: str, event_id: str = "", *, retry: int | None = None) -> str:
         """An event. `data` is JSON in one line, `retry` is in milliseconds."""
-        ...
 
 
 class ServerSentEvents:

@@ -14,22 +14,12 @@ from ...config_files import load
 from ...host.files import write_file
 from ...model.base import format_time
 from ..failure import EXIT_FAILURE
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import parse_time
-from ..terminal import Column, Screen
-from . import deeds, verification
+from ..terminal import Screen, bold, right
+from . import shared, verification
 
-COLUMNS = (
-    Column("ROW", justify="right"),
-    Column("TIME"),
-    Column("WHO", style="bold"),
-    Column("ROLE"),
-    Column("FROM"),
-    Column("DID"),
-    Column("TO"),
-    Column("RESULT"),
-    Column("DETAILS"),
-)
+COLUMNS = (right("ROW"), "TIME", bold("WHO"), "ROLE", "FROM", "DID", "TO", "RESULT", "DETAILS")
 
 app = typer.Typer()
 
@@ -80,7 +70,7 @@ def show_audit(
         move_to_archive(load(), archive, parse_time(before))
         return
     from_then = parse_time(since) if since else None
-    rows = deeds.in_store(load(), lambda store: store.audit.newest(since=from_then, actor=user, limit=limit))
+    rows = shared.in_store(load(), lambda store: store.audit.newest(since=from_then, actor=user, limit=limit))
     if as_json:
         screen.json([{"row": row.seq, **row.content(), "hash": row.hash} for row in rows])
     else:
@@ -113,9 +103,9 @@ def move_to_archive(settings: Settings, path: Path, before: datetime) -> None:
 
     Raises `AgentError` (configuration), and moves nothing, where the file exists.
     """
-    deed = deeds.account().did("archiveAudit", file=str(path.absolute()))
+    deed = shared.account().did("archiveAudit", file=str(path.absolute()))
     write = partial(write_file, path, mode=0o600)
-    count, link = deeds.in_store(settings, lambda store: store.audit.archive(before, write, deed))
+    count, link = shared.in_store(settings, lambda store: store.audit.archive(before, write, deed))
     if count:
         typer.echo(f"{path} has {count} rows, up to {link}.")
     else:

@@ -13,21 +13,12 @@ from ...errors import AgentError, Problem
 from ...identity import authority, rotation
 from ...model.base import format_time, now
 from ...model.certificate import Certificate
-from ..options import JsonOption
-from ..terminal import Column, Screen
-from . import deeds, init
+from ..program import JsonOption
+from ..terminal import Screen, bold
+from . import init, shared
 
-COLUMNS = (
-    Column("USER", style="bold"),
-    Column("ROLE"),
-    Column("SERIAL"),
-    Column("ISSUED"),
-    Column("EXPIRES"),
-    Column("REVOKED"),
-    Column("AUTHORITY"),
-)
+COLUMNS = (bold("USER"), "ROLE", "SERIAL", "ISSUED", "EXPIRES", "REVOKED", "AUTHORITY")
 SHOWN_DIGITS = 10  # of a serial number, to a person
-FEWEST_DIGITS = 6  # of an abbreviated serial number
 
 app = typer.Typer()
 
@@ -37,7 +28,7 @@ def renew() -> None:
     """Renew the server certificate now. Clients renew theirs with `ml-job renew`."""
     settings = load()
     typer.echo(f"made  {init.renew_server(settings).what}")
-    deeds.record(settings, "renewServerCertificate")
+    shared.record(settings, "renewServerCertificate")
 
 
 @app.command()
@@ -85,8 +76,8 @@ def list_certificates(
 
 def _withdraw_invitations(settings: Settings, user: str) -> int:
     """How many open invitations the user had."""
-    deed = deeds.account().did("withdrawInvitations", "", user=user)
-    return deeds.in_store(settings, lambda store: store.invitations.withdraw(user, now(), deed=deed))
+    deed = shared.account().did("withdrawInvitations", "", user=user)
+    return shared.in_store(settings, lambda store: store.invitations.withdraw(user, now(), deed=deed))
 
 
 def _revoke(
@@ -97,15 +88,16 @@ def _revoke(
     Raises `AgentError` where nothing matches, unless `or_none`.
     """
     known = _known(settings)
-    chosen = _meant(known, serial) if serial else [each for each in known if each.user == user]
+    found = serial and shared.meant(serial, [each.serial for each in known], "serial numbers")
+    chosen = [each for each in known if (each.serial == found if serial else each.user == user)]
     if not chosen and not or_none:
         raise AgentError(
             Problem.INVALID_REQUEST,
             f"There is no certificate with serial {serial}." if serial else f"{user} has no certificate.",
             "`ml-agent list --all` lists all certificates.",
         )
-    deed, serials = deeds.account().did("revokeCertificate"), [each.serial for each in chosen]
-    revoked = deeds.in_store(settings, lambda store: store.certificates.revoke(serials, now(), deed=deed))
+    deed, serials = shared.account().did("revokeCertificate"), [each.serial for each in chosen]
+    revoked = shared.in_store(settings, lambda store: store.certificates.revoke(serials, now(), deed=deed))
     users, moment = {each.user for each in chosen}, now()
     left = [each for each in _known(settings) if each.user in users and each.good_at(moment)]
     # The revocation is reported even if ca.crt is damaged.
@@ -115,23 +107,7 @@ def _revoke(
 
 
 def _known(settings: Settings) -> list[Certificate]:
-    return deeds.in_store(settings, lambda store: store.certificates.all())
-
-
-def _meant(known: list[Certificate], serial: str) -> list[Certificate]:
-    """The certificate with that serial number, or the only one whose number begins with it."""
-    for each in known:
-        if each.serial == serial:
-            return [each]
-    found = [each for each in known if len(serial) >= FEWEST_DIGITS and each.serial.startswith(serial)]
-    if len(found) > 1:
-        serials = ", ".join(each.serial for each in found)
-        raise AgentError(
-            Problem.INVALID_REQUEST,
-            f"Several serial numbers begin with {serial}: {serials}.",
-            "Type more digits.",
-        )
-    return found
+    return shared.in_store(settings, lambda store: store.certificates.all())
 
 
 def _normal(serial: str) -> str:
@@ -190,12 +166,12 @@ def _begin(settings: Settings) -> None:
         if begun:
             (old,) = authority.authorities(directory)
             old_id = authority.authority_id(old)
-            deeds.in_store(settings, lambda store: store.certificates.set_missing_authority(old_id))
+            shared.in_store(settings, lambda store: store.certificates.set_missing_authority(old_id))
             # A keychain would not tell two authorities of one name apart.
             rotation.begin(directory, f"{init.authority_name()}, {datetime.now(UTC):%Y-%m-%d}")
         new, old = authority.authorities(directory)
         if begun:
-            deeds.record(settings, "rotateAuthority", authority.authority_id(new))
+            shared.record(settings, "rotateAuthority", authority.authority_id(new))
         waiting = _not_renewed(settings)
     typer.echo(
         f"{'made' if begun else 'kept'}  authority {authority.authority_id(new)}, which issues from now on"
@@ -223,7 +199,7 @@ def _finish(settings: Settings, *, force: bool) -> None:
             )
         new = rotation.finish(directory, init.served_names(directory))
         cut_off = [each.serial for each in waiting]
-        deeds.record(settings, "finishRotation", authority.authority_id(new.certificate), cut_off=cut_off)
+        shared.record(settings, "finishRotation", authority.authority_id(new.certificate), cut_off=cut_off)
     typer.echo(f"kept  authority {authority.authority_id(new.certificate)}, the only one now")
     typer.echo(f"made  {directory / 'server.crt'}, issued by this authority")
     for each in waiting:

@@ -17,11 +17,10 @@ from ...config_files import load
 from ...errors import AgentError, Problem
 from ...host.files import write_file
 from ...identity import rotation
-from ...identity.authority import Authority
+from ...identity.authority import Authority, server_name, server_names
 from ...identity.key_files import certificates
-from ...identity.server_names import server_name, server_names
 from ...scripts.git import Repository
-from . import deeds
+from . import shared
 
 CONFIGURATION = """\
 # The training job agent of this account. docs/configuration.md lists every key.
@@ -68,7 +67,7 @@ def initialise(
     done = [configure(scripts, port)]
     done += prepare(load(), names or [])
     if made := [line.what for line in done if line.made]:
-        deeds.record(load(), "init", made=made)
+        shared.record(load(), "init", made=made)
     for line in done:
         typer.echo(f"{'made' if line.made else 'kept'}  {line.what}")
 

@@ -1,13 +1,18 @@
-"""`ml-agent issue`: a client certificate, its record, and the files for its user."""
+"""`ml-agent issue` and `invite`: a client certificate with its files, or a code for a user who has the key.
+
+An invitation is a one-time code with which a user enrols, so that the key never leaves its device.
+"""
 
 import asyncio
 import contextlib
+import ipaddress
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 from cryptography import x509
@@ -17,19 +22,22 @@ from ...config_files import load
 from ...errors import AgentError, Problem
 from ...host.files import write_file
 from ...identity import rotation
-from ...identity.authority import Authority, authorities
-from ...identity.certificates import recorded
-from ...identity.issued import new_password, pem
+from ...identity.authority import Authority, authorities, new_password, pem, server_name
+from ...identity.certificates import admit_until, invitation, new_code, recorded
 from ...identity.key_files import certificates, move_into
+from ...identity.subject import fingerprint
 from ...model.base import format_time
-from ...model.certificate import Certificate, Principal, Role
+from ...model.certificate import Certificate, Invitation, Principal, Role
 from ...store.store import Store
-from . import deeds
-from .arguments import AdminOption, DaysOption, OperatorOption, UserArgument, role_of
+from . import init, shared
+from .shared import AdminOption, DaysOption, OperatorOption, UserArgument, role_of
 
 MODES = (0o644, 0o644, 0o600, 0o600)  # of ca.crt, USER.crt, USER.key and USER.p12
 ELSEWHERE = "Choose another --output directory."
 ELSEWHERE_OR_REPLACE = "Choose another --output directory, or overwrite the files there with --replace."
+
+DEFAULT_HOURS = 24  # of an invitation
+MAX_HOURS = 14 * 24
 
 app = typer.Typer()
 
@@ -89,7 +97,7 @@ async def issue(
         issued = Authority.load(settings.pki_directory).issue_client(user, lifetime)
         certificate = recorded(issued.certificate, issued.issuer, Principal(user=user, role=role))
         until = format_time(certificate.expires_at)
-        deed = deeds.account().did("issueCertificate", certificate.serial, user=user, role=role, until=until)
+        deed = shared.account().did("issueCertificate", certificate.serial, user=user, role=role, until=until)
         password = new_password()
         contents = (
             pem(trusted),
@@ -153,4 +161,69 @@ def _shares_an_authority(trust: Path, trusted: Sequence[x509.Certificate]) -> bo
     try:
         return not set(trusted).isdisjoint(certificates(trust))
     except AgentError:
+        return False
+
+
+@app.command()
+def invite(
+    user: UserArgument,
+    admin: AdminOption = False,
+    operator: OperatorOption = False,
+    days: DaysOption = None,
+    hours: Annotated[
+        int, typer.Option(min=1, max=MAX_HOURS, help="How long the invitation is valid.")
+    ] = DEFAULT_HOURS,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The name by which the user reaches this host.",
+            show_default="the first name in the server's certificate",
+        ),
+    ] = None,
+) -> None:
+    """Invite a user to enrol: prints a link for `ml-job enrol` and for the app. It works once."""
+    role = role_of(admin=admin, operator=operator)
+    settings = load()
+    invited, link = _invite(settings, user, role, days=days, valid=timedelta(hours=hours), host=host)
+    typer.echo(f"{user}, {role}, one certificate, invited until {format_time(invited.expires_at)}")
+    typer.echo(f"  {link}")
+    typer.echo("Whoever has the link can enrol as this user: hand it over as you would a password.")
+
+
+def _invite(
+    settings: Settings, user: str, role: Role, *, days: int | None, valid: timedelta, host: str | None
+) -> tuple[Invitation, str]:
+    with rotation.exclusive(settings.pki_directory):
+        # A client that enrols must trust the authority that signed the server's certificate: the eldest.
+        authority = authorities(settings.pki_directory)[-1]
+        name = _reachable_name(settings, host)
+        code = new_code()
+        invited = invitation(code, user, role, days=client_days(settings, days), valid=valid)
+        until = format_time(invited.expires_at)
+        deed = shared.account().did("invite", "", user=user, role=role, until=until)
+        shared.in_store(settings, lambda store: store.invitations.add(invited, deed=deed))
+        admit_until(settings.pki_directory, invited.expires_at)
+    query = urlencode({"code": code, "ca": fingerprint(authority)})
+    return invited, f"ml-job://{name}:{settings.http.port}/enrol?{query}"
+
+
+def _reachable_name(settings: Settings, wanted: str | None) -> str:
+    """The host part of the link. Raises `AgentError` if the server's certificate does not have the name."""
+    names = init.served_names(settings.pki_directory)
+    remote = [name for name in names if name != "localhost" and not _is_loopback(name)]
+    name = server_name(wanted) if wanted else (remote or names)[0]
+    if name not in names:
+        raise AgentError(
+            Problem.CONFIGURATION,
+            f"The server's certificate does not have the name {wanted}; it has {', '.join(names)}.",
+            f"`ml-agent init --san {wanted}` adds it.",
+        )
+    return f"[{name}]" if ":" in name else name
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
         return False

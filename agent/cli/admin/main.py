@@ -9,11 +9,10 @@ import typer
 
 from ...config_files import load
 from ...errors import AgentError, Problem
-from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_file
-from ..options import VersionOption, print_version
-from ..streams import give_up_stdout, prepare_streams
+from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error
+from ..program import VersionOption, prepare_streams, print_version, report_file
 from ..terminal import Screen
-from . import audit, certificates, init, install, invite, issue, prune, secrets, withdraw
+from . import audit, certificates, init, install, issue, prune, secrets, withdraw
 from .doctor import command as doctor
 
 HELP = "Set up the agent of a host, give its users certificates and secrets, and maintain it."
@@ -27,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("version")(print_version)
-for module in (init, issue, invite, install, withdraw, prune, audit, doctor):
+for module in (init, issue, install, withdraw, prune, audit, doctor):
     app.add_typer(module.app)
 app.add_typer(secrets.app, name="secret")
 app.add_typer(certificates.app)
@@ -42,10 +41,7 @@ def main() -> None:
         Screen().failure(of_error(error))
         sys.exit(EXIT_CONFIGURATION if error.problem is Problem.CONFIGURATION else EXIT_FAILURE)
     except OSError as error:  # typer has handled a broken pipe
-        if (failure := of_file(error)) is None:
-            raise
-        give_up_stdout()
-        Screen().failure(failure)
+        report_file(error)
         sys.exit(EXIT_FAILURE)
 
 
@@ -66,7 +62,7 @@ def serve() -> None:
 def serve_egress(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     """Serve the proxy of `[egress.NAME]`. ml-egress@NAME.service runs this."""
     from ...egress import proxy
-    from ...host.activation import inherited_sockets
+    from ...host.sockets import inherited_sockets
 
     rules = load().egress.get(name)
     if rules is None:

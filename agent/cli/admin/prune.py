@@ -13,23 +13,16 @@ from ...config_files import load
 from ...host.podman import Podman
 from ...host.systemd import Units
 from ...model.base import ID_PREFIX_LENGTH, format_time
-from ...model.job import RetentionRule
-from ...model.retention import Totals
+from ...model.job import RetentionRule, Totals
 from ...retention.pruner import Pruned, Pruner, Stage
 from ...scripts.snapshots import Snapshots
 from ...store.store import Store
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_moment, format_size
-from ..terminal import Column, Screen
-from . import deeds
+from ..terminal import Screen, bold, right
+from . import shared
 
-COLUMNS = (
-    Column("WHAT"),
-    Column("OF", style="bold"),
-    Column("FINISHED"),
-    Column("WHY"),
-    Column("BYTES", justify="right"),
-)
+COLUMNS = ("WHAT", bold("OF"), "FINISHED", "WHY", right("BYTES"))
 WHAT = {
     Stage.UNIT: "unit",
     Stage.FILES: "artifacts and log",
@@ -59,7 +52,7 @@ def prune_finished(
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what could not be removed
     removed, kept = asyncio.run(prune(load(), dry_run=dry_run))
     if removed and not dry_run:
-        deeds.record(load(), "prune", things=len(removed), bytes=sum(one.bytes for one in removed))
+        shared.record(load(), "prune", things=len(removed), bytes=sum(one.bytes for one in removed))
     screen = Screen()
     if as_json:
         screen.json(document(removed, kept, dry_run=dry_run))

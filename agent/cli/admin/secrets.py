@@ -9,20 +9,17 @@ import typer
 
 from ...config_files import load
 from ...host.podman import Podman
-from ...model.job import Job
-from ...model.secret import SecretChange
 from ...secrets.secrets import Secrets
-from ...store.store import Store
 from .. import secret_value
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_moment
-from ..terminal import Column, Screen
-from . import deeds
-from .arguments import SecretArgument, UserOption
+from ..terminal import Screen, bold
+from . import shared
+from .shared import SecretArgument, UserOption
 
 T = TypeVar("T")
 
-COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("CREATED"), Column("SET"))
+COLUMNS = (bold("NAME"), "FOR", "CREATED", "SET")
 
 app = typer.Typer(
     help="Manage the secrets of jobs. Podman stores them and mounts them into the jobs that need them.",
@@ -33,16 +30,14 @@ app = typer.Typer(
 @app.command("set")
 def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value.FileOption = None) -> None:
     """Set a secret's value, replacing an earlier one."""
-    value = secret_value.read_value(file)
-
-    async def store(secrets: Secrets) -> SecretChange:
-        return await secrets.set(name, user, value, running=await _active_jobs())
-
-    change = _with_secrets(store)
-    deeds.record(load(), "setSecret", name, owner=user or "")
+    value, settings = secret_value.read_value(file), load()
+    there = settings.database.exists()
+    running = shared.in_store(settings, lambda store: store.jobs.active()) if there else []
+    change = _with_secrets(lambda secrets: secrets.set(name, user, value, running=running))
+    shared.record(settings, "setSecret", name, owner=user or "")
     for line in secret_value.describe_change(change):
         typer.echo(line)
-    known = deeds.in_store(load(), lambda store: store.certificates.all()) if user else []
+    known = shared.in_store(settings, lambda store: store.certificates.all()) if user else []
     if user not in (None, *(certificate.user for certificate in known)):
         typer.echo(f"{user} never had a certificate of this host: is the name right?", err=True)
     if remark := secret_value.remark_on(file):
@@ -71,7 +66,7 @@ def list_secrets(as_json: JsonOption = False) -> None:
 def remove_secret(name: SecretArgument, user: UserOption = None) -> None:
     """Remove a secret. Running jobs keep the value they were given."""
     _with_secrets(lambda secrets: secrets.remove(name, user))
-    deeds.record(load(), "removeSecret", name, owner=user or "")
+    shared.record(load(), "removeSecret", name, owner=user or "")
     typer.echo(f"Removed {name} of {user or 'everybody'}.")
 
 
@@ -88,12 +83,3 @@ def _with_secrets(work: Callable[[Secrets], Coroutine[Any, Any, T]]) -> T:
             )
 
     return asyncio.run(connected())
-
-
-async def _active_jobs() -> list[Job]:
-    """The jobs that have not ended; none where there is no database yet."""
-    database = load().database
-    if not database.exists():
-        return []
-    async with Store.open(database) as store:
-        return await store.jobs.active()

@@ -11,7 +11,7 @@ from ...audit.chain import AuditRow, Broken, Link, follow, read_archive
 from ...config import Settings
 from ...store.store import Store
 from ..terminal import Screen
-from .installation import SERVICE
+from .install import SERVICE
 
 PAGE = 1000  # rows that are read at once
 HEAD_IN_JOURNAL = re.compile(r"audit head ([0-9]+:[0-9a-f]{64}) of record ([0-9a-f]{8})")

@@ -12,25 +12,17 @@ from ...config_files import load
 from ...errors import AgentError, Problem
 from ...model.base import now
 from ...model.job import Job, JobState
-from ...model.ref import HEAD, is_object_id
-from ...model.refusal import refusals
-from ...model.withdrawal import MAX_WITHDRAWAL_REASON, Withdrawal
+from ...model.problem import refusals
+from ...model.ref import HEAD, MAX_WITHDRAWAL_REASON, Withdrawal, is_object_id
 from ...scripts.git import Repository
 from ...store.store import Store
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_moment
-from ..terminal import Column, Screen
-from . import deeds
+from ..terminal import Screen, bold
+from . import shared
 
-COLUMNS = (
-    Column("COMMIT", style="bold"),
-    Column("SINCE"),
-    Column("BY"),
-    Column("RUNNING JOBS"),
-    Column("REASON"),
-)
+COLUMNS = (bold("COMMIT"), "SINCE", "BY", "RUNNING JOBS", "REASON")
 SHOWN_DIGITS = 12  # of a commit's id, to a person
-FEWEST_DIGITS = 6  # of an abbreviated id
 
 app = typer.Typer()
 
@@ -90,7 +82,7 @@ def restore(
 @app.command("withdrawn")
 def list_withdrawn(as_json: JsonOption = False) -> None:
     """List the commits that are withdrawn."""
-    withdrawals = asyncio.run(_all(load()))
+    withdrawals = shared.in_store(load(), lambda store: store.withdrawals.all())
     screen = Screen()
     if as_json:
         screen.json([each.model_dump(mode="json") for each in withdrawals])
@@ -108,13 +100,8 @@ def _row(withdrawal: Withdrawal, *, person: bool) -> list[str]:
     ]
 
 
-async def _all(settings: Settings) -> list[Withdrawal]:
-    async with Store.open(settings.database) as store:
-        return await store.withdrawals.all()
-
-
 async def _withdraw(settings: Settings, commit: str, reason: str, *, stop_running: bool) -> _Withdrawn:
-    caller = deeds.account()
+    caller = shared.account()
     async with Store.open(settings.database) as store:
         meant = await _meant(settings, store, commit)
         withdrawal = _withdrawal(meant, reason, caller.actor, stop_running=stop_running)
@@ -160,23 +147,14 @@ async def _restore(settings: Settings, text: str) -> Withdrawal:
     async with Store.open(settings.database) as store:
         withdrawn = [each.commit for each in await store.withdrawals.all()]
         commit = _only(text, withdrawn, "`ml-agent withdrawn` lists the commits that are withdrawn.")
-        deed = deeds.account().did("restoreCommit", commit)
+        deed = shared.account().did("restoreCommit", commit)
         restored = await store.withdrawals.restore(commit, deed=deed)
     assert restored is not None
     return restored
 
 
 def _only(text: str, commits: list[str], hint: str) -> str:
-    """The only one of the commits whose id is, or begins with, the text."""
-    found = [
-        each for each in commits if each == text or (len(text) >= FEWEST_DIGITS and each.startswith(text))
-    ]
-    if len(found) > 1:
-        raise AgentError(
-            Problem.INVALID_REQUEST,
-            f"{text} is the beginning of several ids: {', '.join(found)}.",
-            "Type more digits.",
-        )
-    if not found:
+    """The commit that the text is, or is the beginning of. Raises `AgentError` where there is none."""
+    if (found := shared.meant(text, commits, "commits")) is None:
         raise AgentError(Problem.INVALID_REQUEST, f"There is no such commit: {text}.", hint)
-    return found[0]
+    return found

@@ -6,14 +6,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Column
 from typer.core import TyperGroup
 
 from ...model.artifact import Artifact, ArtifactManifest
 from ..failure import Failure
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_size
-from ..terminal import Column, Screen
-from ..text import visible
+from ..terminal import Screen, bold, right, visible
 from .download import CHUNK_BYTES, download, places_of, select
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 
-COLUMNS = (
-    Column("PATH", style="bold"),
-    Column("SIZE", justify="right"),
-    Column("TYPE"),
-    Column("SHA-256", style="dim"),
-)
+COLUMNS = (bold("PATH"), right("SIZE"), "TYPE", Column("SHA-256", style="dim"))
 
 
 TO_STDOUT = "-"

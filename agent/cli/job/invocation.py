@@ -12,9 +12,9 @@ import typer
 
 from ...errors import AgentError
 from ...model.base import ID_LENGTH
-from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error, of_file
+from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error
+from ..program import give_up_stdout, report_file
 from ..secret_value import readable_by_others
-from ..streams import give_up_stdout
 from ..terminal import Screen
 from .http import Api
 from .profile import Profile, config_directory
@@ -61,11 +61,16 @@ class Options:
 def command(
     app: typer.Typer, name: str | None = None, *, renewing: bool = False
 ) -> Callable[[CommandT], CommandT]:
-    """Makes a coroutine function a command. It gets the API, the screen and its own options; see `run`."""
+    """Makes a coroutine function a command. It gets the API, the screen and its own options.
+
+    It exits with the status that the function returns. Warns first if the certificate expires soon or others
+    can read its key, except when `renewing`, which fixes both.
+    """
 
     def register(work: CommandT) -> CommandT:
         def invoke(context: typer.Context, **options: Any) -> None:
-            run(context, functools.partial(work, **options), renewing=renewing)
+            given, does = context.ensure_object(Options), functools.partial(work, **options)
+            report(lambda screen: _work(given, screen, does, renewing=renewing))
 
         # typer reads the options from the signature, which does not have the first two parameters.
         context, _ = inspect.signature(invoke).parameters.values()
@@ -77,16 +82,6 @@ def command(
         return work
 
     return register
-
-
-def run(context: typer.Context, work: Work, *, renewing: bool = False) -> NoReturn:
-    """Does `work` with the agent of this invocation, and exits with the status that it returns.
-
-    Warns first if the certificate expires soon or others can read its key, except when `renewing`, which
-    fixes both.
-    """
-    options = context.ensure_object(Options)
-    report(lambda screen: _work(options, screen, work, renewing=renewing))
 
 
 def report(work: Callable[[Screen], Coroutine[Any, Any, int | None]]) -> NoReturn:
@@ -104,11 +99,7 @@ def report(work: Callable[[Screen], Coroutine[Any, Any, int | None]]) -> NoRetur
         give_up_stdout()  # the reader has enough
         status = EXIT_BROKEN_PIPE
     except OSError as error:
-        if (told := of_file(error)) is None:
-            raise
-        give_up_stdout()
-        screen.failure(told)
-        status = told.exit_status
+        status = report_file(error).exit_status
     except UnicodeEncodeError as error:
         screen.failure(
             Failure(f"{error.object!a} is no text: half of a character, or bytes that are not UTF-8.")

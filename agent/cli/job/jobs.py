@@ -6,9 +6,8 @@ import typer
 from rich.text import Text
 
 from ...model.job import Job, JobState
-from ..options import JsonOption
-from ..terminal import Screen
-from ..text import visible
+from ..program import JsonOption
+from ..terminal import Screen, visible
 from . import render
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve

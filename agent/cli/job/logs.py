@@ -10,12 +10,11 @@ import typer
 from ...model.job import Job, JobState
 from ...model.log import GapCause, LogGap, LogLine, LogSource
 from ..failure import EXIT_CANCELLED, EXIT_FAILURE
-from ..options import JsonOption
+from ..program import JsonOption
 from ..terminal import Screen
-from .gauges import Gauge
 from .http import Api, decode, parse
 from .invocation import JobArgument, command, resolve
-from .render import remark_outcome, warn
+from .render import Gauge, remark_outcome, warn
 from .stream import EventParser, connection, follow
 
 app = typer.Typer()

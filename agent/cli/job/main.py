@@ -5,11 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ..failure import of_file
-from ..options import VersionOption, print_version
-from ..streams import give_up_stdout, prepare_streams
-from ..terminal import Screen
-from . import artifacts, enrol, host, jobs, logs, renewal, scripts, secrets, submit, top, watch
+from ..program import VersionOption, prepare_streams, print_version, report_file
+from . import artifacts, certificates, jobs, logs, scripts, secrets, submit, top, watch
 from .invocation import Options
 from .profile import DEFAULT_SERVER
 
@@ -19,7 +16,7 @@ app = typer.Typer(
     name="ml-job", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.command("version")(print_version)
-for module in (submit, jobs, watch, top, host, logs, enrol, renewal, scripts):
+for module in (submit, jobs, watch, top, logs, certificates, scripts):
     app.add_typer(module.app)
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(secrets.app, name="secret", help="Set, list and remove your own secrets.")
@@ -31,11 +28,7 @@ def main() -> None:
     try:
         app()
     except OSError as error:  # of what typer writes itself, such as --help; commands report their own
-        if (failure := of_file(error)) is None:
-            raise
-        give_up_stdout()
-        Screen().failure(failure)
-        sys.exit(failure.exit_status)
+        sys.exit(report_file(error).exit_status)
 
 
 @app.callback(help=HELP)

@@ -16,6 +16,7 @@ DEFAULT_SERVER = "https://localhost:8443"
 AUTHORITY = "ca.crt"
 CONFIG = "config.toml"
 KEYS = ("server", "identity")
+CHECK_SERVER = "Check --server, ML_JOB_SERVER and config.toml."
 EXPIRES_SOON = timedelta(days=7)  # the time to renew a certificate
 
 
@@ -159,8 +160,5 @@ def _server(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-        raise Failure(
-            f"The server {text!r} is not of the form https://HOST:PORT.",
-            "Check --server, ML_JOB_SERVER and config.toml.",
-        )
+        raise Failure(f"The server {text!r} is not of the form https://HOST:PORT.", CHECK_SERVER)
     return f"https://{parts.netloc}"

@@ -8,21 +8,15 @@ import typer
 from ...model.base import format_number
 from ...model.script import Parameter, Script, ScriptList
 from ..failure import Failure
-from ..options import JsonOption
-from ..terminal import Column, Screen
+from ..program import JsonOption
+from ..terminal import Screen, bold
 from .http import Api, decode
 from .invocation import RefOption, command
 from .render import limits_text
 
 MAX_LEFT_OUT = 20  # that a person is told of
-SCRIPT_COLUMNS = (Column("SCRIPT", style="bold"), Column("PARAMETERS"), Column("DESCRIPTION"))
-PARAMETER_COLUMNS = (
-    Column("PARAMETER", style="bold"),
-    Column("TYPE"),
-    Column("DEFAULT"),
-    Column("TAKES"),
-    Column("DESCRIPTION"),
-)
+SCRIPT_COLUMNS = (bold("SCRIPT"), "PARAMETERS", "DESCRIPTION")
+PARAMETER_COLUMNS = (bold("PARAMETER"), "TYPE", "DEFAULT", "TAKES", "DESCRIPTION")
 
 app = typer.Typer()
 

@@ -8,14 +8,13 @@ import typer
 from ...errors import Problem
 from ...model.secret import SecretChange, SecretEntry, SecretList
 from .. import secret_value
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_moment
-from ..terminal import Column, Screen
-from ..text import visible
+from ..terminal import Screen, bold, visible
 from .http import Api, decode
 from .invocation import command
 
-COLUMNS = (Column("NAME", style="bold"), Column("FOR"), Column("SET"))
+COLUMNS = (bold("NAME"), "FOR", "SET")
 
 app = typer.Typer(no_args_is_help=True)
 

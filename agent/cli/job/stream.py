@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from ...model.problem import ProblemDocument
 from ..failure import Failure, Unreachable
-from .diagnosis import problem
-from .http import LAST_DELAY, Api, backoff, decode, parse
+from .http import LAST_DELAY, Api, backoff, decode, parse, problem
 
 SILENCE_SECONDS = 45  # three of the comments that the agent sends every 15 s
 RECONNECTED = "Connected again."

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ...model.base import ID_PREFIX_LENGTH
 from ...model.job import RETRY_ON, Job, RetryReason
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import parse_duration, parse_size
 from ..terminal import Screen
 from .http import Api, decode

@@ -1,4 +1,4 @@
-"""`ml-job top`: what the running jobs use."""
+"""`ml-job top` and `host`: what the running jobs use, and the host's capacity, use and queue."""
 
 import asyncio
 import contextlib
@@ -11,31 +11,22 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ...model.base import ID_PREFIX_LENGTH
-from ...model.host import Usage
+from ...model.host import Host, Usage, UserQueue
 from ...model.job import Job, JobState
 from ...model.metric import JobMetrics, Progress
 from ..failure import Failure
-from ..options import JsonOption
+from ..program import JsonOption
 from ..quantities import format_duration, format_size
-from ..terminal import Column, Screen
-from .gauges import bar_or_blank
+from ..terminal import Screen, bold, right
 from .http import Api, decode
 from .invocation import command
-from .job_list import JobList
-from .render import seconds_taken
-from .watch import events_of_jobs, live_view
+from .render import bar, seconds_taken
+from .watch import JobList, events_of_jobs, live_view
 
 FIRST_SAMPLE_SECONDS = 1.0  # between the first two samples, from which a CPU share is computed
-COLUMNS = (
-    Column("ID", style="bold"),
-    Column("SCRIPT"),
-    Column("NAME"),
-    Column("OWNER"),
-    Column("TIME", justify="right"),
-    Column("CPU", justify="right"),
-    Column("MEMORY", justify="right"),
-    Column("PROGRESS"),
-)
+COLUMNS = (bold("ID"), "SCRIPT", "NAME", "OWNER", right("TIME"), right("CPU"), right("MEMORY"), "PROGRESS")
+
+USER_COLUMNS = (bold("USER"), right("WAITING"), right("RUNNING"), right("RECENT USE"))
 
 app = typer.Typer()
 
@@ -145,7 +136,7 @@ def _row(job: Job, sampler: UsageSampler, progress: Progress | None, *, person: 
             "" if taken is None else format_duration(taken),
             "" if share is None else f"{share:.0%}".replace("%", " %"),
             "" if memory is None else format_size(memory),
-            bar_or_blank(progress),
+            bar(progress),
         ]
     return [
         job.job_id,
@@ -167,3 +158,41 @@ def _document(value: Any, job: Job, sampler: UsageSampler, progress: Progress | 
     if progress is not None:
         known["progress"] = progress.model_dump(mode="json")
     return known
+
+
+@command(app, "host")
+async def show_host(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
+    """Show the host's capacity, what is in use, and who waits."""
+    value = await api.get("/host")
+    if as_json:
+        screen.json(value)
+    else:
+        host_sheet(screen, decode(Host, value))
+
+
+def host_sheet(screen: Screen, host: Host) -> None:
+    """Capacity and queue, then a row per user. Recent use is in seconds of the whole host."""
+    capacity, taken = host.capacity, host.in_use
+    versions = (f"{name} {version}" for name, version in host.versions.model_dump(exclude_none=True).items())
+    memory = f"{format_size(taken.memory_bytes)} of {format_size(capacity.memory_bytes)}"
+    screen.sheet(
+        [
+            ("versions", ", ".join(versions)),
+            ("running", f"{taken.jobs} of {capacity.jobs}"),
+            ("CPUs", f"{taken.cpus:g} of {capacity.cpus:g}"),
+            ("memory", memory),
+            ("waiting", str(host.waiting)),
+        ]
+    )
+    if host.users:
+        screen.table(USER_COLUMNS, [_user_row(user, person=screen.person) for user in host.users])
+
+
+def _user_row(user: UserQueue, *, person: bool) -> list[Text | str]:
+    used = user.recent_use_seconds
+    return [
+        user.user,
+        str(user.waiting),
+        str(user.running),
+        format_duration(used) if person else f"{used:.1f}",
+    ]

@@ -8,9 +8,8 @@ import pytest
 
 from agent.config_files import load
 from agent.identity import tls
-from agent.identity.authority import authorities, authority_id
+from agent.identity.authority import authorities, authority_id, server_names
 from agent.identity.key_files import certificates
-from agent.identity.server_names import server_names
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.store.store import Store

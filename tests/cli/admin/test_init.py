@@ -7,8 +7,8 @@ from pathlib import Path
 from agent.cli.failure import EXIT_CONFIGURATION
 from agent.config_files import load
 from agent.identity import tls
+from agent.identity.authority import server_names
 from agent.identity.key_files import certificates
-from agent.identity.server_names import server_names
 from tests.support.ml_agent import Run
 
 

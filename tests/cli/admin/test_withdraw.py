@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.model.job import JobState
-from agent.model.withdrawal import MAX_WITHDRAWAL_REASON
+from agent.model.ref import MAX_WITHDRAWAL_REASON
 from agent.store.store import Store
 from tests.support.git_repository import commit, drop_last_commit, git
 from tests.support.jobs import make_job

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from agent.cli.job.main import app
 from agent.identity import tls
-from agent.identity.invitations import admit_until
+from agent.identity.certificates import admit_until
 from agent.identity.key_files import certificates
 from agent.identity.subject import fingerprint
 from agent.model.base import now
@@ -119,7 +119,7 @@ async def test_who_was_interrupted_enrols_again_with_the_same_link(
         raise OSError(28, "No space left on device", str(laptop.path / "alice.crt"))
 
     with monkeypatch.context() as patch:
-        patch.setattr("agent.cli.job.enrol.replace_files", full)
+        patch.setattr("agent.cli.job.certificates.replace_files", full)
         assert (await laptop.run("enrol", link)).exit_code != 0
     assert not (laptop.path / "alice.crt").exists()
     again = await laptop.run("enrol", link)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from agent.cli.job import http, stream
-from agent.cli.job.gauges import TICKS
+from agent.cli.job.render import TICKS
 from agent.cli.terminal import ERASE, STATUS_INTERVAL
 from agent.model.log import GapCause
 from tests.support.ml_job import ML_JOB, Terminal, at_a_terminal, ml_job

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent.cli.job import renewal
+from agent.cli.job import certificates as commands
 from agent.cli.job.main import app
 from agent.host.files import write_file
-from agent.identity import authority, rotation
+from agent.identity import authority, rotation, tls
 from agent.identity.certificates import recorded
 from agent.identity.key_files import certificates
 from agent.model.base import now
@@ -113,7 +113,8 @@ async def test_a_certificate_that_does_not_work_replaces_nothing(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As from an agent that issues with an authority which it does not trust yet itself."""
-    monkeypatch.setattr(renewal, "BETWEEN_TRIALS", 0.01)
+    monkeypatch.setattr(commands, "BETWEEN_TRIALS", 0.01)
+    monkeypatch.setattr(tls, "LOOK_INTERVAL", 3600.0)
     for name in ("ca.crt", "ca.key"):
         shutil.copy(home.authorities / "foreign" / name, home.authorities / name)
     before = home.files()
@@ -141,7 +142,7 @@ async def test_no_certificate_is_requested_that_could_not_be_kept(
 async def test_after_a_crash_while_files_are_replaced_the_client_still_works(
     home: Home, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace_files = renewal.replace_files
+    replace_files = commands.replace_files
 
     def crashing(profile: Any, *arguments: Any) -> None:
         if profile.certificate.parent != home.path:
@@ -151,7 +152,7 @@ async def test_after_a_crash_while_files_are_replaced_the_client_still_works(
             replace_files(profile, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(renewal, "replace_files", crashing)
+        patch.setattr(commands, "replace_files", crashing)
         result = await home.run("renew")
     assert isinstance(result.exception, Crash)
     assert (await home.run("list")).exit_code == 0

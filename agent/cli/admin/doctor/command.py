@@ -13,9 +13,8 @@ from ....config_files import load
 from ....errors import AgentError
 from ....host.podman import Podman
 from ...failure import EXIT_FAILURE
-from ...options import JsonOption
-from ...terminal import Screen
-from ...text import visible
+from ...program import JsonOption
+from ...terminal import Screen, visible
 from . import certificates, host, jobs, scripts
 from .findings import Finding, Level
 

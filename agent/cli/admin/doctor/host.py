@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ....config import Settings
 from ....host.room import RUNTIME_ROOM, Room, room
-from ..installation import JOURNAL_GROUP, SOCKET
+from ..install import JOURNAL_GROUP, SOCKET
 from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state

@@ -6,7 +6,7 @@ from contextlib import suppress
 from ....config import Settings
 from ....errors import AgentError, Problem
 from ....host.podman import Podman
-from ....model.withdrawal import Withdrawal
+from ....model.ref import Withdrawal
 from ....scripts.layout import shown
 from ....scripts.review import Review
 from ....scripts.snapshots import Snapshots

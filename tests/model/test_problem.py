@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agent.model.job import JobRequest
-from agent.model.refusal import refusals
+from agent.model.problem import refusals
 
 
 def told(**values: Any) -> str:

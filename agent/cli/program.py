@@ -1,9 +1,33 @@
-"""The standard streams, made usable whatever the terminal, the locale and the caller's descriptors are."""
+"""What both programs do when they begin and end: options, usable standard streams, and files that are not."""
 
 import os
 import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .failure import Failure, of_file
+from .terminal import Screen
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+
+
+def print_version(context: typer.Context) -> None:
+    """Print the version."""
+    typer.echo(f"{context.find_root().command.name} {__version__}")
+    raise typer.Exit
+
+
+def _print_if_wanted(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        print_version(context)
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_if_wanted, is_eager=True, help="Print the version.")
+]
 
 
 def prepare_streams() -> None:
@@ -35,3 +59,12 @@ def give_up_stdout() -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
+
+
+def report_file(error: OSError) -> Failure:
+    """Prints what a person is told about an unusable file. Raises any other error again, which is a bug."""
+    if (failure := of_file(error)) is None:
+        raise error
+    give_up_stdout()
+    Screen().failure(failure)
+    return failure

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.cli.text import shown_line, visible
+from agent.cli.terminal import shown_line, visible
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""Progress bars and sparklines."""
+"""Progress bars and sparklines, as they are drawn."""
 
 import pytest
 
-from agent.cli.job.gauges import bar, sparkline
+from agent.cli.job.render import bar, sparkline
 from agent.model.base import now
 from agent.model.metric import Progress
 
