@@ -11,8 +11,9 @@
         let process = Process()
         let output = Pipe()
         process.executableURL = URL(fileURLWithPath: "/bin/sh")
-        process.arguments = ["-ec", "openssl \(words)"]
-        process.currentDirectoryURL = folder.url
+        // The shell changes its directory. On Linux, `Process.currentDirectoryURL` changes the directory of the tests
+        // themselves for a moment, and tests that run beside this one remove theirs.
+        process.arguments = ["-ec", "cd \"$0\"; openssl \(words)", folder.url.path]
         process.standardOutput = output
         process.standardError = output
         try process.run()
