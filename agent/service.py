@@ -30,11 +30,10 @@ from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
-from .jobs.commits import Commits
 from .jobs.disk_guard import DiskGuard
 from .jobs.host_status import HostStatus
 from .jobs.leftovers import Leftovers
-from .jobs.preparation import Preparation
+from .jobs.preparation import Commits, Preparation
 from .jobs.reconciler import ExitOf, Reconciler
 from .jobs.registry import Registry
 from .jobs.results import Results

@@ -82,7 +82,9 @@ class RefusedError(Exception):
 
 
 async def read_request(reader: asyncio.StreamReader) -> tuple[str, int]:
-    """The host, in lower case, and the port that a client wants. The reader's limit must be `MAX_HEAD`.
+    """The host, in lower case, and the port of a `CONNECT host:port` (RFC 9110, section 9.3.6).
+
+    The reader's limit must be `MAX_HEAD`.
 
     Raises `RefusedError`, `TimeoutError`, and `IncompleteReadError` if the client ends the connection.
     """

@@ -310,16 +310,8 @@ class Reconciler:
     def _after_attempt(self, ended: Job, *, again: bool) -> Job:
         """The job after its attempt: in its final state, or waiting to be tried again."""
         assert ended.finished_at is not None
-        attempt = Attempt(
-            number=ended.attempt,
-            invocation_id=ended.invocation_id,
-            container_id=ended.container_id,
-            exit_status=ended.exit_status,
-            reason=ended.reason,
-            message=ended.message,
-            started_at=ended.started_at,
-            finished_at=ended.finished_at,
-        )
+        same = Attempt.model_fields.keys() - {"number"}  # as the job has them
+        attempt = Attempt(number=ended.attempt, **{name: getattr(ended, name) for name in same})
         ended = ended.model_copy(update={"attempts": [*ended.attempts, attempt]})
         wanted = again and ended.reason in ended.retry_on and not ended.cancel_requested
         if not wanted or ended.attempt >= ended.max_attempts:

@@ -17,8 +17,7 @@ from ..model.script import Script
 from ..scripts.declaration import check_parameters
 from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
-from .commits import Commits
-from .preparation import image_of, mounted_secrets
+from .preparation import Commits, image_of, mounted_secrets
 from .registry import Registry
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import AgentError, Problem
+from ..host.systemd import Units
 from ..model.inputs import ResolvedLimits
 from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 from ..model.secret import SNOWFLAKE_PREFIX
@@ -45,6 +46,8 @@ UNSET_VARIABLES = ("CONTAINERS_CONF_OVERRIDE", "CONTAINER_CONNECTION", "CONTAINE
 # Shares of the memory limit that the template's file systems in memory may have. Their files count as the
 # job's memory, and a job that fills them should meet a full disk before it is killed.
 SHARES = {"@TMP_BYTES@": 2, "@SHM_BYTES@": 4}  # one part in this many
+
+NEEDED = frozenset(("cpu", "memory", "pids"))  # by CPUQuota=, MemoryMax= and TasksMax=
 
 
 @dataclass(frozen=True)
@@ -200,3 +203,17 @@ def _unwritable(what: str, usable: str) -> AgentError:
     return AgentError(
         Problem.CONFIGURATION, f"{what} cannot be written into a unit file.", f"Use only {usable}."
     )
+
+
+async def demand_enforced_limits(units: Units) -> None:
+    """Raises `AgentError` (configuration) if limits have no effect here.
+
+    systemd accepts MemoryMax= and the like without the cgroup controller for it, and then enforces nothing.
+    """
+    if missing := NEEDED - await units.controllers():
+        raise AgentError(
+            Problem.CONFIGURATION,
+            "This host cannot enforce the limits of jobs: systemd's user manager lacks the cgroup controllers"
+            f" {', '.join(sorted(missing))}. An operator can delegate them (docs/operations.md), or let jobs"
+            " run without limits (jobs.unenforced_limits).",
+        )

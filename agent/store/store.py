@@ -5,10 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .audit import AuditStore
-from .certificates import CertificateStore
+from .certificates import CertificateStore, InvitationStore
 from .changes import ChangeStore
 from .database import Database
-from .invitations import InvitationStore
 from .jobs import JobStore
 from .retention import RetentionStore
 from .withdrawals import WithdrawalStore

@@ -1,4 +1,7 @@
-"""Requests to the agent: checked, decoded, and repeated where that is safe."""
+"""Requests to the agent: checked, decoded, and repeated where that is safe.
+
+A failed one is one sentence, and what helps, for the person who made it.
+"""
 
 import asyncio
 import contextlib

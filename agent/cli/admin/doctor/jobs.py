@@ -11,9 +11,8 @@ from ....errors import AgentError
 from ....host.podman import Host, Podman
 from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
-from ....runtime.enforcement import NEEDED
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
-from ....runtime.unit import JobUnit
+from ....runtime.unit import NEEDED, JobUnit
 from .findings import Finding, Level, ignored_lines, judge, version_of
 from .host import output
 
