@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -95,7 +96,13 @@ MAXIMUM_LIMITS = Limits(
 )
 # What jobs must leave free for the agent's own record, by default.
 MIN_FREE_BYTES = 2**30
+MIN_FREE_INODES = 200_000  # inodes
 MIN_FREE_SHARE = 20  # of a small file system, at most one part in this many
+PINNED_SHARE = 10  # of the file system, one part in this many for each user's pinned jobs
+
+
+def _bytes_of(system: os.statvfs_result) -> int:
+    return system.f_blocks * system.f_frsize
 
 
 class _Section(BaseModel):
@@ -145,8 +152,10 @@ class JobSettings(_Section):
     fair_share_half_life_seconds: Annotated[float, Field(ge=1, le=365 * 24 * 3600)] = 3600.0
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_snapshot_bytes_per_user: Annotated[int, Field(ge=0, le=2**60)] = 2**30
     retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     min_free_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
+    min_free_inodes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     unenforced_limits: Literal["refuse", "run"] = "refuse"
     default_limits: Limits = DEFAULT_LIMITS
     maximum_limits: Limits = MAXIMUM_LIMITS
@@ -166,6 +175,12 @@ class JobSettings(_Section):
         if self.min_free_bytes is not None:
             return self.min_free_bytes
         return min(MIN_FREE_BYTES, total_bytes // MIN_FREE_SHARE)
+
+    def free_inode_floor(self, total_inodes: int) -> int:
+        """How many inodes jobs must leave free of a file system that can have so many; 0 for any number."""
+        if self.min_free_inodes is not None and total_inodes:
+            return self.min_free_inodes
+        return min(MIN_FREE_INODES, total_inodes // MIN_FREE_SHARE)
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
@@ -193,17 +208,41 @@ class EgressSettings(_Section):
 class RetentionSettings(_Section):
     """How long finished jobs are kept, and how many; `docs/retention.md` says what is removed when.
 
-    `max_bytes` is by default half of the file system that holds the state directory.
+    All users share the bounds. `max_bytes` and `max_files` are by default half of the bytes and half of the
+    inodes of the file system that holds the state directory.
     """
 
     unit_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 24.0
     max_units: Annotated[int, Field(ge=0, le=100_000)] = 200
     files_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 90.0
     max_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
+    max_files: Annotated[int, Field(ge=0, le=2**60)] | None = None
     record_days: Annotated[float, Field(ge=0, le=36500, allow_inf_nan=False)] = 365.0
     max_jobs: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    max_record_bytes: Annotated[int, Field(ge=2**20, le=2**60)] = 2**30
     at_least_hours: Annotated[float, Field(ge=0, le=24 * 36500, allow_inf_nan=False)] = 1.0
+    max_snapshot_bytes: Annotated[int, Field(ge=0, le=2**60)] = 4 * 2**30
     max_pinned_per_user: Annotated[int, Field(ge=0, le=100_000)] = 20
+    max_pinned_bytes_per_user: Annotated[int, Field(ge=0, le=2**60)] | None = None
+
+    def byte_limit(self, system: os.statvfs_result) -> int:
+        """How many bytes the files of finished jobs may take of that file system."""
+        return _bytes_of(system) // 2 if self.max_bytes is None else self.max_bytes
+
+    def pin_limit(self, system: os.statvfs_result) -> int:
+        """How many bytes of that file system a user's pinned jobs may take."""
+        if self.max_pinned_bytes_per_user is not None:
+            return self.max_pinned_bytes_per_user
+        return _bytes_of(system) // PINNED_SHARE
+
+    @property
+    def record_limit_per_user(self) -> int:
+        """How many bytes the records of a user's jobs may take, with those too young for retention."""
+        return 2 * self.max_record_bytes
+
+    def file_limit(self, system: os.statvfs_result) -> int:
+        """How many they may be. Some file systems have no bound on files."""
+        return (system.f_files // 2 or sys.maxsize) if self.max_files is None else self.max_files
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

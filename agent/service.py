@@ -197,6 +197,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             store.audit.append,
             settings.http,
             id_key(settings.state_directory / "ids.key"),
+            store.audit.check_share,
         )
 
         def idle() -> bool:

@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,25 @@ def test_an_egress_network_is_no_podman_network_and_has_a_proxy(layered: Load) -
 def test_jobs_leave_a_gibibyte_free_or_a_share_of_a_small_disk(layered: Load, total: int, floor: int) -> None:
     assert layered().jobs.free_floor(total) == floor
     assert layered(REQUIRED + "[jobs]\nmin_free_bytes = 7\n").jobs.free_floor(total) == 7
+
+
+def test_by_default_retention_and_pins_have_parts_of_the_file_system(layered: Load) -> None:
+    system = os.statvfs("/")
+    size = system.f_blocks * system.f_frsize
+    usual = layered().retention
+    assert (usual.byte_limit(system), usual.pin_limit(system)) == (size // 2, size // 10)
+    assert usual.file_limit(system) == (system.f_files // 2 or sys.maxsize)
+    assert usual.record_limit_per_user == 2 * usual.max_record_bytes
+    table = "[retention]\nmax_bytes = 1\nmax_files = 2\nmax_pinned_bytes_per_user = 3\n"
+    given = layered(REQUIRED + table).retention
+    assert (given.byte_limit(system), given.file_limit(system), given.pin_limit(system)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(("total", "floor"), [(10**9, 200_000), (10**6, 50_000), (0, 0)])
+def test_jobs_leave_inodes_free_where_their_number_is_fixed(layered: Load, total: int, floor: int) -> None:
+    assert layered().jobs.free_inode_floor(total) == floor
+    given = layered(REQUIRED + "[jobs]\nmin_free_inodes = 7\n").jobs
+    assert given.free_inode_floor(total) == (7 if total else 0)
 
 
 def test_networks_of_all_layers_are_known_and_none_always_exists(layered: Load) -> None:

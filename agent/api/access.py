@@ -105,6 +105,10 @@ TABLE = {
     "getOpenapi": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
 }
 
+# Deeds that are done whatever has filled the user's share of the audit: each undoes an earlier one, or has a
+# bound of its own.
+ALWAYS_RECORDED = frozenset({"cancelJob", "unpinJob", "removeSecret", "renewCertificate", "enrol"})
+
 # A rule about a value, which the table has no column for.
 MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
 
@@ -174,6 +178,8 @@ class Guard:
         async def guarded(request: web.Request) -> web.StreamResponse:
             request[OPERATION] = operation_id
             await self._admit(request, permissions)
+            if permissions.audited is Audited.DEED and operation_id not in ALWAYS_RECORDED:
+                await self._trail.check_share(request[CALLER])
             try:
                 return await handler(request)
             except AgentError as error:

@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from ..audit.trail import Trail, Write
+from ..audit.trail import CheckShare, Trail, Write, no_limit
 from ..backend import Backend
 from ..identity.certificates import Certificates, Enrolment
 from . import access, openapi, routes
@@ -20,13 +20,15 @@ def build(
     write_audit: Write,
     http: HttpBounds,
     id_key: bytes,
+    check_audit_share: CheckShare = no_limit,
 ) -> web.Application:
     """The application: every route behind the guard. `id_key` seals ids (`Opaque`).
 
     Middlewares run in this order: problem documents, connection limits, the client's identity, rate limits,
     the body.
     """
-    trail, limits = Trail(write_audit), rates.Rates(http.requests_per_second, http.request_burst)
+    trail = Trail(write_audit, check_share=check_audit_share)
+    limits = rates.Rates(http.requests_per_second, http.request_burst)
     app = web.Application(
         middlewares=[
             problems.middleware,

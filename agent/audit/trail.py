@@ -15,6 +15,7 @@ from .chain import Caller, Deed, Detail
 log = logging.getLogger("ml-agent")
 
 Write = Callable[[Deed], Awaitable[None]]
+CheckShare = Callable[[str], Awaitable[None]]
 
 BURST = 20  # refusals of one actor that are recorded in a row
 REFILL = 60.0  # seconds after which one more is recorded
@@ -23,17 +24,34 @@ SAME_LOOK = 600.0  # seconds in which a repeated look is not recorded again
 MAX_LOOKS = 10_000  # that are remembered
 
 
-class Trail:
-    """`write` commits one row to the store; `clock` counts seconds."""
+async def no_limit(actor: str) -> None:
+    """Allows every actor any number of rows."""
 
-    def __init__(self, write: Write, clock: Callable[[], float] = time.monotonic) -> None:
+
+class Trail:
+    """`write` commits one row to the store; `clock` counts seconds.
+
+    `check_share` raises `AgentError` (too-many-requests) where an actor has written too much today.
+    """
+
+    def __init__(
+        self,
+        write: Write,
+        clock: Callable[[], float] = time.monotonic,
+        check_share: CheckShare = no_limit,
+    ) -> None:
         self._write = write
+        self._check_share = check_share
         self._clock = clock
         self._full_at: OrderedDict[str, float] = (
             OrderedDict()
         )  # when the budget of an actor will be full again
         self._unwritten: Counter[str] = Counter()
         self._looks: OrderedDict[int, float] = OrderedDict()
+
+    async def check_share(self, caller: Caller) -> None:
+        """Raises `AgentError` (too-many-requests) where no more deeds of this caller are recorded today."""
+        await self._check_share(caller.actor)
 
     async def refused(self, caller: Caller, action: str, subject: str = "", **details: Detail) -> None:
         """Records a refusal, as far as the actor's budget goes; further refusals are only counted.
@@ -64,7 +82,7 @@ class Trail:
     async def shown(self, caller: Caller, action: str, subject: str, **details: Detail) -> None:
         """Records a look at another user's job, before it is shown. The same look soon after has no new row.
 
-        Raises `AgentError` (storage-full, host): what cannot be recorded is not shown.
+        Raises `AgentError` (storage-full, host, too-many-requests): what cannot be recorded is not shown.
         """
         deed, now = caller.was_shown(action, subject, **details), self._clock()
         # Of the whole details: the row may have cut them.
@@ -72,6 +90,7 @@ class Trail:
         if (before := self._looks.pop(look, None)) is not None and now < before + SAME_LOOK:
             self._looks[look] = before
             return
+        await self.check_share(caller)
         await self._write(deed)
         self._looks[look] = now
         if len(self._looks) > MAX_LOOKS:

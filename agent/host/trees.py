@@ -21,19 +21,20 @@ OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 OWNERS = stat.S_IRWXU
 
 
-def measure(root: Path, stop: threading.Event) -> int:
-    """The tree's bytes on the disk, by blocks; 0 if it is missing. A file with several names counts once.
+def measure(root: Path, stop: threading.Event) -> tuple[int, int]:
+    """The tree's bytes on the disk, by blocks, and its files of any kind; zeros if it is missing.
 
-    Directories that another user has closed are not counted. Raises `StoppedError` soon after `stop` is set.
+    A file with several names counts once. Directories that another user has closed are not counted. Raises
+    `StoppedError` soon after `stop` is set.
     """
     try:
         here = os.open(root, LOOK)
     except FileNotFoundError:
-        return 0
+        return 0, 0
     except NotADirectoryError:
-        return os.lstat(root).st_blocks * BLOCK
+        return os.lstat(root).st_blocks * BLOCK, 1
     seen: set[int] = set()
-    total = os.fstat(here).st_blocks * BLOCK
+    total, files = os.fstat(here).st_blocks * BLOCK, 1
     # One descriptor goes down and, by `..`, up again. A level has the directories still to be entered and the
     # mode of their parent, which is restored when the walk has left it.
     levels: list[tuple[list[str], int]] = []
@@ -41,14 +42,14 @@ def measure(root: Path, stop: threading.Event) -> int:
         mode = _open_up(here)
         while True:
             with opened(".", here) as directory:
-                names, added = _measure_entries(directory, seen, stop)
-            total += added
+                names, added, count = _measure_entries(directory, seen, stop)
+            total, files = total + added, files + count
             levels.append((names, mode))
             while (inner := _enter(here, levels[-1][0])) is None:
                 _, mode = levels.pop()
                 if not levels:
                     _restore(here, mode)
-                    return total
+                    return total, files
                 outer = os.open("..", LOOK, dir_fd=here)
                 _restore(here, mode)
                 os.close(here)
@@ -56,14 +57,14 @@ def measure(root: Path, stop: threading.Event) -> int:
             os.close(here)
             here, mode = inner
     except PermissionError:
-        return total  # the tree itself is another user's
+        return total, files  # the tree itself is another user's
     finally:
         os.close(here)
 
 
-def _measure_entries(directory: int, seen: set[int], stop: threading.Event) -> tuple[list[str], int]:
-    """The names of the directories in an open directory, and the bytes of all that is in it."""
-    total, directories = 0, []
+def _measure_entries(directory: int, seen: set[int], stop: threading.Event) -> tuple[list[str], int, int]:
+    """The names of the directories in an open directory; the bytes and the number of all that is in it."""
+    total, files, directories = 0, 0, []
     for name, status in statuses(directory):
         if stop.is_set():
             raise StoppedError
@@ -73,8 +74,8 @@ def _measure_entries(directory: int, seen: set[int], stop: threading.Event) -> t
             if status.st_ino in seen:
                 continue
             seen.add(status.st_ino)
-        total += status.st_blocks * BLOCK
-    return directories, total
+        total, files = total + status.st_blocks * BLOCK, files + 1
+    return directories, total, files
 
 
 def _enter(directory: int, names: list[str]) -> tuple[int, int] | None:
@@ -186,6 +187,12 @@ def entered(path: Path | str, parent: int | None = None) -> Iterator[int]:
                 yield descriptor
         finally:
             _restore(looked, mode)
+
+
+def taken(status: os.stat_result) -> int:
+    """The bytes that count for a file: a sparse one counts with its size, as so many are hashed and sent."""
+    size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+    return max(status.st_blocks * BLOCK, size)
 
 
 def statuses(directory: int) -> Iterator[tuple[str, os.stat_result]]:

@@ -6,6 +6,7 @@ descriptor to the next and follows no link. A file is read only if it is a regul
 
 import asyncio
 import hashlib
+import logging
 import os
 import stat
 import threading
@@ -15,19 +16,20 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
 from ..errors import AgentError, Problem
 from ..host.files import write_file
 from ..host.tasks import StoppedError, in_thread
-from ..host.trees import opened
+from ..host.trees import opened, taken
 from ..model.artifact import Artifact, ArtifactManifest
 from ..model.base import Model
 from ..model.paths import AttemptPaths
+from .quota import delete_others
 
-T = TypeVar("T")
+log = logging.getLogger("ml-agent")
 
 MAX_ENTRIES = 10_000  # names of any kind
 MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
@@ -112,6 +114,7 @@ class _Survey:
     stop: threading.Event
     flush: bool
     max_bytes: int = MAX_TOTAL_BYTES
+    max_files: int = MAX_ENTRIES
     artifacts: list[Artifact] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
@@ -132,23 +135,28 @@ async def manifest(
     *,
     complete: bool,
     max_bytes: int = MAX_TOTAL_BYTES,
+    max_files: int = MAX_ENTRIES,
+    delete_others: bool = False,
     pool: Executor = REQUESTS,
 ) -> ArtifactManifest:
     """The files that the attempt has left so far, sorted by path; final if it has ended (`complete`).
 
     `skipped` names what is not published: links, devices, FIFOs, sockets, files that cannot be read, names
     that are not printable (escaped), and everything past the bounds. A name that ends in `/` is a directory
-    that was not walked completely. A missing directory is empty. At most `max_bytes` are hashed, in `pool`.
+    that was not walked completely. A missing directory is empty. At most `max_bytes` are hashed, in `pool`,
+    and at most `max_files` names looked at.
 
     A complete manifest is kept in `manifest.json` and read from there afterwards. While the disk is full, it
-    is made again for each request.
+    is made again for each request. `delete_others` deletes what it does not have.
     """
     # At a job's end there usually is none, and to look costs less than a thread.
     kept = complete and attempt.manifest.exists()
-    if kept and (record := await asyncio.to_thread(_load, attempt.manifest)):
-        return record.manifest
-    most = min(max_bytes, MAX_TOTAL_BYTES)
-    return await in_thread(partial(_manifest, job_id, attempt, complete, most), pool=pool)
+    if not kept or (record := await asyncio.to_thread(_load, attempt.manifest)) is None:
+        bounds = (min(max_bytes, MAX_TOTAL_BYTES), min(max_files, MAX_ENTRIES))
+        record = await in_thread(partial(_record, job_id, attempt, complete, *bounds), pool=pool)
+    if delete_others:
+        await in_thread(partial(_delete_others, attempt, record), pool=pool)
+    return record.manifest
 
 
 async def open_artifact(attempt: AttemptPaths, path: str) -> Published:
@@ -170,10 +178,15 @@ def _close(published: Published | None) -> None:
         published.file.close()
 
 
-def _manifest(
-    job_id: str, attempt: AttemptPaths, complete: bool, max_bytes: int, stop: threading.Event
-) -> ArtifactManifest:
-    survey = _Survey(stop, flush=complete, max_bytes=max_bytes)
+def _record(
+    job_id: str,
+    attempt: AttemptPaths,
+    complete: bool,
+    max_bytes: int,
+    max_files: int,
+    stop: threading.Event,
+) -> _Record:
+    survey = _Survey(stop, flush=complete, max_bytes=max_bytes, max_files=max_files)
     try:
         with opened(attempt.artifacts) as descriptor:
             _walk(survey, descriptor, PurePosixPath())
@@ -192,7 +205,17 @@ def _manifest(
     )
     if complete and attempt.artifacts.is_dir():
         _keep(attempt.manifest, record)
-    return record.manifest
+    return record
+
+
+def _delete_others(attempt: AttemptPaths, record: _Record, stop: threading.Event) -> None:
+    """Deletes what is not published; then there is room for the record, if there was none."""
+    try:
+        delete_others(attempt.artifacts, [stamp.inode for stamp in record.stamps.values()], stop)
+    except OSError as error:
+        log.warning("artifacts of job %s: what is too much stays: %s", record.manifest.job_id, error)
+    if not attempt.manifest.exists():
+        _keep(attempt.manifest, record)
 
 
 def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
@@ -202,7 +225,7 @@ def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
             path = place / entry.name
             survey.entries += 1
             survey.characters += len(_escaped(str(path)))
-            if survey.entries > MAX_ENTRIES or survey.characters > MAX_CHARACTERS:
+            if survey.entries > survey.max_files or survey.characters > MAX_CHARACTERS:
                 survey.skipped.append(f"{place}/")
                 return
             if not entry.name.isprintable():
@@ -233,7 +256,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
     try:
         with _open_regular(path.name, parent) as file:
             status = os.fstat(file.fileno())
-            if survey.total + status.st_size > survey.max_bytes:
+            if survey.total + taken(status) > survey.max_bytes:
                 survey.skipped.append(str(path))
                 return
             size, sha256 = hash_file(file, status.st_size, survey.stop)
@@ -243,7 +266,7 @@ def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
     except OSError:
         survey.skipped.append(str(path))
     else:
-        survey.total += size
+        survey.total += max(size, taken(status))
         survey.stamps[str(path)] = _stamp(status)
         survey.artifacts.append(
             Artifact(path=str(path), size=size, sha256=sha256, media_type=_media_type(path))

@@ -64,6 +64,10 @@ class AttemptFiles:
                 file.write(f"{reason} {message}".encode().ljust(MAX_MARK))
             reserved.rename(self.paths.mark(OVER))
 
+    def ordered_end(self) -> Outcome | None:
+        """How the job ends by the agent's own order; None if the agent has ordered nothing."""
+        return read_excess(self.paths.mark(OVER))
+
     def has(self, mark: str) -> bool:
         """Whether the attempt has that mark."""
         return self.paths.mark(mark).exists()
@@ -92,7 +96,7 @@ class AttemptFiles:
             started=self.has(STARTED),
             stopping=stopping[0] if stopping else "success" if called_off else None,
             cancelled=cancelled,
-            excess=read_excess(self.paths.mark(OVER)),
+            excess=self.ordered_end(),
         )
 
     def container_id(self) -> str:

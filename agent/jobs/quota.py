@@ -1,21 +1,26 @@
-"""How much a job has in /artifacts, while it may still write, move and hide files there.
+"""How much a job has in /artifacts, while it may still write, move and hide files there; and what is free.
 
 A rootless account cannot set a quota on a directory, because the job's files belong to the account itself. So
 the agent counts them again and again. Each count stops where the quota is exceeded, however much there is.
+What is too much when the job has ended is deleted.
 """
 
 import os
 import stat
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import Settings
+from ..host.room import Room, room
 from ..host.tasks import StoppedError
-from ..host.trees import BLOCK, entered, statuses
+from ..host.trees import entered, remove, statuses, taken
 from ..model.inputs import ResolvedLimits
 
 MAX_DEPTH = 64  # directories; each level of a walk holds two descriptors
+REMOVED_AT_ONCE = 10_000  # names of a tree
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,10 @@ class _Count:
         self._stop = stop
 
     def add(self, status: os.stat_result) -> None:
-        """Counts one name. A sparse file counts with its size, because so many bytes are hashed and sent."""
-        if self._stop.is_set():
-            raise StoppedError
-        directory = stat.S_ISDIR(status.st_mode)
+        """Counts one name."""
+        _check(self._stop)
         self.files += 1
-        self.bytes += max(status.st_blocks * BLOCK, 0 if directory else status.st_size)
+        self.bytes += taken(status)
         if self.bytes > self.max_bytes:
             raise _ExcessError(f"The job left more than {self.max_bytes} bytes in /artifacts.")
         if self.files > self.max_files:
@@ -80,3 +83,48 @@ def measure(directory: Path, limits: ResolvedLimits, stop: threading.Event) -> T
         why = f"What the job left in /artifacts cannot be counted: {error.strerror}."
         return Taken(count.bytes, count.files, why)
     return Taken(count.bytes, count.files)
+
+
+def delete_others(directory: Path, inodes: Collection[int], stop: threading.Event) -> None:
+    """Deletes everything below `directory` but the files with these inodes. No job writes there any more.
+
+    Raises `OSError`, for example where something belongs to another user, and `StoppedError` soon after
+    `stop` is set.
+    """
+    with suppress(FileNotFoundError), entered(directory) as top:
+        _delete_others(top, frozenset(inodes), stop, 0)
+
+
+def _delete_others(directory: int, inodes: frozenset[int], stop: threading.Event, depth: int) -> None:
+    inner: set[str] = set()
+    again = True
+    while again:  # a directory that changes may hide a name from whoever reads it
+        again = False
+        for name, status in statuses(directory):
+            if name in inner or status.st_ino in inodes:
+                continue
+            if stat.S_ISDIR(status.st_mode) and depth < MAX_DEPTH:
+                inner.add(name)
+                continue
+            while not remove(Path(f"/proc/self/fd/{directory}/{name}"), REMOVED_AT_ONCE):
+                _check(stop)
+            _check(stop)
+            again = True
+    for name in inner:
+        with entered(name, directory) as below:
+            _delete_others(below, inodes, stop, depth + 1)
+        with suppress(OSError):  # it is not empty
+            os.rmdir(name, dir_fd=directory)
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StoppedError
+
+
+def room_left(settings: Settings) -> tuple[Room, Room]:
+    """What is free on the state's file system, and what jobs must leave free of it."""
+    system = os.statvfs(settings.state_directory)
+    total = system.f_blocks * system.f_frsize
+    floor = Room(settings.jobs.free_floor(total), settings.jobs.free_inode_floor(system.f_files))
+    return room(settings.state_directory), floor

@@ -8,7 +8,6 @@ between any two lines, and the next one goes on from there.
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
@@ -28,6 +27,7 @@ from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
 from .leftovers import Leftovers
 from .preparation import Preparation
+from .quota import room_left
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
@@ -182,11 +182,11 @@ class Reconciler:
             raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
         if why := self._shortage():
             raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
-        disk = shutil.disk_usage(self._settings.state_directory)
-        if disk.free < (floor := self._settings.jobs.free_floor(disk.total)):
+        free, floor = room_left(self._settings)
+        if free.lacks(floor):
             raise AgentError(
                 Problem.STORAGE_FULL,
-                f"The job waits until {self._settings.state_directory} has {floor} bytes free.",
+                f"The job waits until {self._settings.state_directory} has {floor} free.",
             )
         await self._registry.change(active, _admission, manager=manager)
 
@@ -292,14 +292,19 @@ class Reconciler:
         """
         job, files = active.job, self._files(active.job)
         files.bar()
-        if result.status is JobState.COMPLETED and (taken := await self._results.measure(job)).excess:
-            result = Outcome(JobState.FAILED, Reason.ARTIFACT_QUOTA, taken.excess)
+        if excess := (await self._results.measure(job)).excess:
+            # Noted before the excess is deleted: then the next agent would find none.
+            with storage_full():
+                files.order_end(Reason.ARTIFACT_QUOTA, excess)
+        noted = files.ordered_end()
+        if result.status is JobState.COMPLETED and noted and noted.reason is Reason.ARTIFACT_QUOTA:
+            result = noted
         update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
         update["message"] = one_line(result.message) if result.message else None
         if started_at := files.started_at():
             update["started_at"] = not_before(job, started_at)
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await self._results.publish(job)
+        await self._results.publish(job, delete_others=bool(excess))
         await self._registry.change(
             active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
         )

@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ..audit.chain import Caller, Deed
 from ..config import Settings
 from ..errors import AgentError, Problem
-from ..host.tasks import to_its_end
+from ..host.tasks import in_thread, to_its_end
+from ..host.trees import measure
 from ..model.base import new_job_id, now, unit_name
 from ..model.host import QueuePlace
 from ..model.job import Job, JobPage, JobState, Reason, no_such_job
@@ -45,18 +49,20 @@ class Registry:
         *,
         on_end: Callable[[Job], None] = lambda _: None,
     ) -> None:
-        self._max_waiting_per_user = settings.jobs.max_waiting_per_user
-        self._max_pinned_per_user = settings.retention.max_pinned_per_user
+        self._settings = settings
         self._store = store
         self._queue = queue
         self._on_end = on_end
         self._active: dict[str, ActiveJob] = {}
+        self._commits: defaultdict[str, Counter[str]] = defaultdict(Counter)  # by owner, of active jobs
         self._charging = asyncio.Lock()
         self.wake = asyncio.Event()
 
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""
         self._active = {job.job_id: ActiveJob(job) for job in await self._store.active()}
+        for active in self._active.values():
+            self._commits[active.job.owner][active.job.commit] += 1
         self._queue.load((active.job for active in self._active.values()), await self._store.uses())
         self.wake.set()
 
@@ -113,7 +119,17 @@ class Registry:
     async def _pin(self, job_id: str, *, pinned: bool, deed: Deed | None) -> None:
         active = self._active.get(job_id)
         async with active.lock if active else contextlib.nullcontext():
-            job = await self._store.pin(job_id, pinned=pinned, limit=self._max_pinned_per_user, deed=deed)
+            retention, size = self._settings.retention, None
+            if pinned and not active:
+                size, _ = await in_thread(partial(measure, self._settings.paths_of(job_id).directory))
+            job = await self._store.pin(
+                job_id,
+                pinned=pinned,
+                limit=retention.max_pinned_per_user,
+                max_bytes=retention.pin_limit(os.statvfs(self._settings.state_directory)),
+                size=size,
+                deed=deed,
+            )
             if active and job:
                 active.job = job
 
@@ -139,6 +155,26 @@ class Registry:
         known = await self._store.by_key(owner, idempotency_key, fingerprint)
         return await self.get(known.job_id) if known else None
 
+    @property
+    def _shares(self) -> dict[str, int]:
+        """What a user may have on record."""
+        return {
+            "max_waiting": self._settings.jobs.max_waiting_per_user,
+            "max_record_bytes": self._settings.retention.record_limit_per_user,
+        }
+
+    async def check_share(self, owner: str) -> None:
+        """Raises `AgentError` (too-many-jobs) where a job of this owner would be refused."""
+        await self._store.check_share(owner, **self._shares)
+
+    def commits_of(self, owner: str) -> set[str]:
+        """The commits of the owner's jobs that have not ended."""
+        return set(self._commits[owner]) if owner in self._commits else set()
+
+    def commits(self) -> set[str]:
+        """The commits of all jobs that have not ended."""
+        return {commit for commits in self._commits.values() for commit in commits}
+
     async def add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
         """Commits a new job, under another id where its own is taken, with the `deed` that it is.
 
@@ -156,12 +192,13 @@ class Registry:
             job,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
-            max_waiting=self._max_waiting_per_user,
+            **self._shares,
             deed=deed.about(job.job_id) if deed else None,
         )
         if committed.job_id != job.job_id:
             return await self.get(committed.job_id)
         self._active[job.job_id] = ActiveJob(committed)
+        self._commits[job.owner][job.commit] += 1
         self._queue.update(committed)
         self.wake.set()
         return self._queue.with_place(committed)
@@ -199,7 +236,16 @@ class Registry:
             self._queue.update(changed)
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
+                self._forget_commit(changed)
                 self._on_end(changed)
+
+    def _forget_commit(self, job: Job) -> None:
+        commits = self._commits[job.owner]
+        commits[job.commit] -= 1
+        if not commits[job.commit]:
+            del commits[job.commit]
+        if not commits:
+            del self._commits[job.owner]
 
     async def _record(self, changed: Job, manager: str | None, deed: Deed | None) -> None:
         """Writes the revision; with one that gives room back, also what its owner has used of the host."""

@@ -35,9 +35,12 @@ class Results:
         check_not_removed(await self._registry.get(job.job_id))
         return found
 
-    async def publish(self, job: Job) -> None:
-        """Hashes the artifacts of an attempt that has ended, and keeps the manifest."""
-        await self._manifest(job, ENDS, complete=True)
+    async def publish(self, job: Job, *, delete_others: bool) -> None:
+        """Hashes the artifacts of an attempt that has ended, and keeps the manifest.
+
+        `delete_others` deletes what is not published: the attempt has left more than its quota.
+        """
+        await self._manifest(job, ENDS, complete=True, delete_others=delete_others)
 
     @contextlib.asynccontextmanager
     async def opened(self, job: Job, path: str) -> AsyncIterator[Published]:
@@ -59,10 +62,20 @@ class Results:
     def _attempt(self, job: Job) -> AttemptPaths:
         return self._settings.paths_of(job.job_id).attempt(job.attempt)
 
-    async def _manifest(self, job: Job, pool: Executor, *, complete: bool) -> ArtifactManifest:
+    async def _manifest(
+        self, job: Job, pool: Executor, *, complete: bool, delete_others: bool = False
+    ) -> ArtifactManifest:
         # No more than the quota is hashed: the job holds its room until that is done.
-        most = self._settings.jobs.resolve(job.limits).artifact_bytes
-        return await manifest(job.job_id, self._attempt(job), complete=complete, max_bytes=most, pool=pool)
+        most = self._settings.jobs.resolve(job.limits)
+        return await manifest(
+            job.job_id,
+            self._attempt(job),
+            complete=complete,
+            max_bytes=most.artifact_bytes,
+            max_files=most.artifact_files,
+            delete_others=delete_others,
+            pool=pool,
+        )
 
     def _turn(self, job: Job) -> contextlib.AbstractAsyncContextManager[Any]:
         """Serialises the hashing of artifacts per owner while jobs run."""

@@ -1,12 +1,14 @@
 """Accepts jobs: new ones, and reruns of earlier ones."""
 
+import asyncio
 import hashlib
 import json
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..audit.chain import Caller, Detail
+from ..audit.chain import Caller, Deed, Detail
 from ..config import Settings
 from ..errors import AgentError, FieldError, Problem
 from ..host.podman import Podman
@@ -47,6 +49,7 @@ class Submission:
         self._commits = commits
         self._snapshots = snapshots
         self._podman = podman
+        self._turns = WeakValueDictionary[str, asyncio.Lock]()  # by owner
 
     async def submit(
         self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None
@@ -67,7 +70,6 @@ class Submission:
         limits = self._limits(request.limits.over(script.limits))
         await self._check_needs(script, owner, standing)
         image = await self._podman.kept_image(self._settings.jobs.image)
-        await self._snapshots.tree(commit)
         job_id = new_job_id()
         job = Job(
             job_id=job_id,
@@ -91,7 +93,7 @@ class Submission:
             created_at=now(),
         )
         deed = by.did("submitJob", **_audited(job, script)) if by else None
-        return await self._registry.add(job, idempotency_key, fingerprint, deed)
+        return await self._add(job, idempotency_key, fingerprint, deed)
 
     async def rerun(
         self,
@@ -117,7 +119,6 @@ class Submission:
         limits = self._limits(changes.limits.over(earlier.limits))
         await self._check_needs(script, owner, standing)
         await self._check_image(earlier)
-        await self._snapshots.tree(earlier.commit)
         job_id = new_job_id()
         anew = Job(
             job_id=job_id,
@@ -134,7 +135,32 @@ class Submission:
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
         deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
-        return await self._registry.add(anew, idempotency_key, fingerprint, deed)
+        return await self._add(anew, idempotency_key, fingerprint, deed)
+
+    async def _add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
+        """Writes the snapshot and commits the job: an owner's jobs one by one, so that shares hold."""
+        async with self._turns.setdefault(job.owner, asyncio.Lock()):
+            await self._registry.check_share(job.owner)
+            await self._write_snapshot(job)
+            return await self._registry.add(job, idempotency_key, fingerprint, deed)
+
+    async def _write_snapshot(self, job: Job) -> None:
+        """Raises `AgentError` (too-many-jobs) where the owner's unfinished jobs need too many snapshots."""
+        if not self._snapshots.has_tree(job.commit):
+            needed = self._registry.commits() | {job.commit}
+            await self._snapshots.keep_within(self._settings.retention.max_snapshot_bytes, needed)
+        share, others = self._settings.jobs.max_snapshot_bytes_per_user, self._registry.commits_of(job.owner)
+        if others and job.commit not in others:  # one commit can always be run, whatever it has
+            size = await self._snapshots.tree_bytes(job.commit) + await self._snapshots.taken(others)
+            if size > share:
+                raise AgentError(
+                    Problem.TOO_MANY_JOBS,
+                    f"The scripts of {len(others)} commits that your jobs are to run, and of this one, have"
+                    f" {size} bytes; the limit is {share}.",
+                    "Submit at a commit that your jobs use already, or try again when some have ended.",
+                    (FieldError("ref", "is one commit too many"),),
+                )
+        await self._snapshots.tree(job.commit)
 
     async def _check_needs(self, script: Script, owner: str, standing: Standing) -> None:
         """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""

@@ -1,8 +1,6 @@
 """Jobs: the requests, the record, its states and reasons."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -211,22 +209,3 @@ def check_not_removed(job: Job) -> None:
             f" ({job.removed.rule}).",
             "The job can be run again; PUT /jobs/{id}/pin, or `ml-job pin`, keeps what is to stay.",
         )
-
-
-@dataclass(frozen=True)
-class FinishedJob:
-    """A job that has ended. `bytes` is the size of its directory on the disk when it was measured."""
-
-    job_id: str
-    finished_at: datetime
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Finished jobs that are not pinned: their number and the bytes of their files; then pinned jobs."""
-
-    jobs: int
-    bytes: int
-    pinned: int
-    pinned_bytes: int

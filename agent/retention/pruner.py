@@ -8,26 +8,30 @@ deletions. The agent and `ml-agent prune` may run at once: each step is one tran
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
+from types import MappingProxyType
 
 from ..config import Settings
 from ..errors import AgentError
 from ..host.podman import Podman, kept_name
+from ..host.programs import read_clocks
 from ..host.systemd import Units
 from ..host.tasks import in_thread
 from ..host.trees import measure, remove
 from ..model.base import job_id_of, now, unit_name
-from ..model.job import Removal, RetentionRule, Totals
+from ..model.job import Removal, RetentionRule
 from ..model.paths import UNITS
+from ..model.retention import FinishedJob, Totals
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
-from .rules import Due, files_due, records_due, units_due
+from .rules import DAY, Bound, Due, Rules, doubt, held, without
 
 log = logging.getLogger("ml-agent")
 
@@ -36,6 +40,7 @@ INTERVAL = 30.0  # seconds from the end of one round to the next
 UNIT_ROUNDS = 19  # rounds that remove only units, between two that remove everything
 STEP_JOBS = 25  # jobs in one transaction
 STEP_NAMES = 2000  # names deleted without a pause
+HOUR = 3600.0  # seconds
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
@@ -70,25 +75,27 @@ class Pruner:
         self, settings: Settings, store: Store, units: Units, snapshots: Snapshots, podman: Podman
     ) -> None:
         self._settings = settings
-        self._rules = settings.retention
         self._jobs = store.jobs
         self._records = store.retention
         self._units = units
         self._snapshots = snapshots
         self._podman = podman
+        self._now = 0.0  # by the clock of ages
+        self.doubt = ""  # about the wall clock, in a sentence
         self._stuck: set[str] = set()  # jobs whose directories cannot be deleted: each is logged once
 
     async def run(self) -> None:
         """Prunes until it is cancelled. An error ends only the round.
 
-        Most rounds remove only units: each unit file costs systemd some microseconds whenever a job starts.
+        Most rounds only measure jobs, whose age begins then, and remove units: each unit file costs systemd
+        some microseconds whenever a job starts.
         """
         await asyncio.sleep(START_DELAY)
         while True:
             await self._round(self.prune())
             for _ in range(UNIT_ROUNDS):
                 await asyncio.sleep(INTERVAL)
-                await self._round(self._remove_units())
+                await self._round(self._look_after_units())
             await asyncio.sleep(INTERVAL)
 
     async def _round(self, removed: AsyncGenerator[Pruned]) -> None:
@@ -105,21 +112,13 @@ class Pruner:
 
     async def plan(self) -> list[Pruned]:
         """What `prune` would remove now. Measures jobs that were not measured, and changes nothing else."""
+        await self._advance_clock()
         await self._measure()
-        at, kept = now(), await self._records.totals()
-        oldest = await self._records.oldest_removable(-1, with_files=False)
-        jobs = records_due(oldest, self._rules, count=kept.jobs, now=at)
-        gone = {due.job.job_id for due in jobs}
-        with_files = await self._records.oldest_removable(-1, with_files=True)
-        freed = sum(job.bytes for job in with_files if job.job_id in gone)
-        files = files_due(
-            (job for job in with_files if job.job_id not in gone),
-            self._rules,
-            surplus=kept.bytes - freed - byte_limit(self._settings),
-            now=at,
-        )
-        gone |= {due.job.job_id for due in files}
-        units = [due for due in await self._units_due(at) if due.job.job_id not in gone]
+        jobs = await self._due(Stage.JOB, -1)
+        gone = {due.job.job_id: due.job for due in jobs}
+        files = await self._due(Stage.FILES, -1, gone)
+        gone |= {due.job.job_id: due.job for due in files}
+        units = [due for due in await self._units_due() if due.job.job_id not in gone]
         found = await self._records.images_used_only_by([due.job.job_id for due in jobs])
         images = [each for each in found if await self._podman.is_only_kept(*each)]
         return [
@@ -135,34 +134,83 @@ class Pruner:
 
     async def prune(self) -> AsyncGenerator[Pruned]:
         """Removes what is due, and yields what was removed. The caller may stop after any item."""
+        await self._advance_clock()
         await self._delete_directories()
         await self._measure()
         for stage in (self._remove_jobs, self._remove_files, self._remove_units, self._remove_snapshots):
             async for one in stage():
                 yield one
 
+    async def trust_clock(self) -> None:
+        """Counts all time that the wall clock has passed: a person says that it is right."""
+        await self._records.advance_clock(await read_clocks(), trusted=True)
+
+    async def _advance_clock(self) -> None:
+        moment = await read_clocks()
+        clock, leap = await self._records.advance_clock(moment)
+        self._now = clock.seconds
+        if leap:
+            log.info("retention: %.1f days have passed while the host was off", leap / DAY)
+        before, self.doubt = self.doubt, doubt(clock, moment)
+        if self.doubt and not before:
+            log.warning("retention: %s `ml-agent doctor` says what to do.", self.doubt)
+
     async def _measure(self) -> None:
         while job_ids := await self._records.unmeasured(STEP_JOBS):
             began = time.monotonic()
             sizes = {job_id: await self._size(job_id) for job_id in job_ids}
-            await self._records.record_sizes(sizes)
+            await self._records.record_sizes(sizes, ages_from=self._now)
             await _pause(began)
 
-    async def _size(self, job_id: str) -> int:
+    async def _size(self, job_id: str) -> tuple[int, int]:
         try:
             return await in_thread(partial(measure, self._settings.paths_of(job_id).directory))
         except OSError as error:
             log.warning("retention: the files of job %s cannot be measured: %s", job_id, error)
-            return 0
+            return 0, 0
+
+    async def _due(
+        self, stage: Stage, limit: int, gone: Mapping[str, FinishedJob] = MappingProxyType({})
+    ) -> list[Due]:
+        """The jobs that are due for a stage, oldest first, as if those in `gone` were gone.
+
+        Looks at the `limit` oldest ones of each owner and kind (-1: all).
+        """
+        jobs = await self._records.oldest_of_each(limit, with_files=stage is Stage.FILES)
+        holdings = without(await self._records.holdings(), gone.values())
+        return self._rules(stage).due([job for job in jobs if job.job_id not in gone], holdings)
+
+    def _rules(self, stage: Stage) -> Rules:
+        settings, now = self._settings.retention, self._now
+        untouchable = now - settings.at_least_hours * HOUR
+        if stage is Stage.UNIT:
+            # Units hold nothing that a job made, and many of them cost time: none is untouchable.
+            number = Bound("jobs", settings.max_units, RetentionRule.COUNT)
+            return Rules(now - settings.unit_hours * HOUR, math.inf, (number,))
+        if stage is Stage.FILES:
+            system = os.statvfs(self._settings.state_directory)
+            size = Bound("bytes", settings.byte_limit(system), RetentionRule.BYTES)
+            number = Bound("files", settings.file_limit(system), RetentionRule.COUNT)
+            return Rules(now - settings.files_days * DAY, untouchable, (size, number))
+        number = Bound("jobs", settings.max_jobs, RetentionRule.COUNT)
+        size = Bound("record_bytes", settings.max_record_bytes, RetentionRule.BYTES)
+        return Rules(now - settings.record_days * DAY, untouchable, (number, size))
 
     # Units
 
+    async def _look_after_units(self) -> AsyncGenerator[Pruned]:
+        if clock := await self._records.clock():
+            self._now = clock.at(await read_clocks(ask=False))[0].seconds
+        await self._measure()
+        async for one in self._remove_units():
+            yield one
+
     async def _remove_units(self) -> AsyncGenerator[Pruned]:
-        for due in await self._units_due(now()):
+        for due in await self._units_due():
             if await self._forget_unit(due.job.job_id):
                 yield _pruned(Stage.UNIT, due)
 
-    async def _units_due(self, at: datetime) -> list[Due]:
+    async def _units_due(self) -> list[Due]:
         """Looks at the unit files that exist: a boot removes them all."""
         directory = self._settings.runtime_directory / UNITS
         try:
@@ -172,7 +220,7 @@ class Pruner:
         job_ids = [job_id for name in names if (job_id := job_id_of(name))]
         # This agent's store does not know the units of another agent of the same account.
         jobs = await self._records.removable(job_ids)
-        return units_due(jobs, self._rules, count=len(jobs), now=at)
+        return self._rules(Stage.UNIT).due(jobs, held(jobs))
 
     async def _forget_unit(self, job_id: str) -> bool:
         """Resets the unit's failure in systemd, then removes its file; False if that must wait.
@@ -198,12 +246,7 @@ class Pruner:
     async def _remove_jobs(self) -> AsyncGenerator[Pruned]:
         while True:
             began = time.monotonic()
-            oldest = await self._records.oldest_removable(STEP_JOBS, with_files=False)
-            found = records_due(oldest, self._rules, count=0, now=now())
-            if len(found) < len(oldest):  # counting all takes longer than finding the old ones
-                count = (await self._records.totals()).jobs
-                found = records_due(oldest, self._rules, count=count, now=now())
-            due = await self._without_units(found)
+            due = await self._without_units((await self._due(Stage.JOB, STEP_JOBS))[:STEP_JOBS])
             if not due:
                 return
             job_ids = [each.job.job_id for each in due]
@@ -222,14 +265,9 @@ class Pruner:
 
     async def _remove_files(self) -> AsyncGenerator[Pruned]:
         while True:
-            began, at = time.monotonic(), now()
-            oldest = await self._records.oldest_removable(STEP_JOBS, with_files=True)
-            found = files_due(oldest, self._rules, surplus=0, now=at)
-            if len(found) < len(oldest):
-                surplus = (await self._records.totals()).bytes - byte_limit(self._settings)
-                found = files_due(oldest, self._rules, surplus=surplus, now=at)
-            due = await self._without_units(found)
-            removals = {each.job.job_id: Removal(at=at, rule=each.rule) for each in due}
+            began = time.monotonic()
+            due = await self._without_units((await self._due(Stage.FILES, STEP_JOBS))[:STEP_JOBS])
+            removals = {each.job.job_id: Removal(at=now(), rule=each.rule) for each in due}
             done = set(await self._records.remove_files(removals)) if due else set()
             if not done:
                 return
@@ -278,14 +316,6 @@ class Pruner:
             if await self._records.retire_unused(commit, partial(self._snapshots.retire, commit)):
                 yield Pruned(Stage.SNAPSHOT, commit)
         await self._snapshots.sweep()
-
-
-def byte_limit(settings: Settings) -> int:
-    """How many bytes finished jobs' files may take: by default, half of the state's file system."""
-    if settings.retention.max_bytes is not None:
-        return settings.retention.max_bytes
-    system = os.statvfs(settings.state_directory)
-    return system.f_blocks * system.f_frsize // 2
 
 
 def _pruned(stage: Stage, due: Due) -> Pruned:

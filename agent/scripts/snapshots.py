@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,12 +17,14 @@ from pathlib import Path
 from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
 from ..host.tasks import in_turn
+from ..host.trees import BLOCK
 from ..model.ref import is_object_id
 from ..model.script import LeftOut, Script, ScriptList
 from .declaration import DeclarationError, describe
 from .git import Entry, Repository, no_commit
 from .layout import Layout, lay_out, shown
 
+PAGE = 4096  # bytes, which the smallest file takes of most file systems
 MAX_CATALOGUES = 32  # commits whose catalogue is kept in memory
 EXECUTABLE = 0o100  # of a mode: its owner may execute the file
 
@@ -45,11 +47,15 @@ MAX_LFS_POINTER = 1024
 
 @dataclass
 class Catalogue:
-    """The scripts of a commit by name, why some cannot be run, and why other paths are left out."""
+    """The scripts of a commit by name, why some cannot be run, and why other paths are left out.
+
+    `tree_bytes` is what its snapshot takes on the disk.
+    """
 
     scripts: dict[str, Script] = field(default_factory=dict)
     malformed: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    tree_bytes: int = 0
 
     def all_left_out(self) -> dict[str, str]:
         """Everything that is no script, or not in /scripts, although its author may expect it; by path."""
@@ -74,7 +80,8 @@ class Catalogue:
 
 def catalogue(layout: Layout, read: Callable[[Iterable[str]], Iterable[bytes]]) -> Catalogue:
     """The catalogue of a layout. `read` returns the bytes of objects, in the order of their ids."""
-    found = Catalogue(left_out=dict(layout.left_out))
+    size = sum(max(1, -(-entry.size // PAGE)) * PAGE for entry in layout.files.values())
+    found = Catalogue(left_out=dict(layout.left_out), tree_bytes=size)
     for path in layout.files:
         if LOOKS_LIKE_A_SCRIPT.fullmatch(path) and not SCRIPT_NAME.fullmatch(path):
             found.left_out[path] = NAME_RULE
@@ -111,6 +118,7 @@ class Snapshots:
         self._directory = directory
         self._root = root
         self._catalogues: dict[str, Catalogue] = {}
+        self._sizes: dict[str, int] = {}  # of trees, in bytes on the disk
         self._reading = asyncio.Lock()
         self._extracting = asyncio.Lock()
 
@@ -139,9 +147,57 @@ class Snapshots:
         It appears complete and synced, or not at all. Directories have mode 0555, files 0444 or 0555.
         """
         path = self._root / _checked(commit)
-        if not path.is_dir():
+        if path.is_dir():
+            with suppress(OSError):
+                os.utime(path)  # for `keep_within`
+        else:
             await in_turn(self._extracting, partial(self._extract, commit))
         return path
+
+    def has_tree(self, commit: str) -> bool:
+        """Whether the commit's tree is written."""
+        return (self._root / _checked(commit)).is_dir()
+
+    async def tree_bytes(self, commit: str) -> int:
+        """What the commit's tree takes on the disk, or will take."""
+        return (await self._catalogue(commit)).tree_bytes
+
+    async def taken(self, commits: Iterable[str]) -> int:
+        """What the trees of these commits take on the disk now."""
+        return await asyncio.to_thread(lambda: sum(map(self._measured, commits)))
+
+    async def keep_within(self, max_bytes: int, needed: Collection[str]) -> None:
+        """Deletes trees until all have `max_bytes` at most, those first that were used longest ago.
+
+        Those of the commits in `needed` stay. `tree` writes a deleted one again.
+        """
+        await in_turn(self._extracting, partial(self._keep_within, max_bytes, needed))
+
+    def _keep_within(self, max_bytes: int, needed: Collection[str]) -> None:
+        with _changing(self._root):
+            sizes = {commit: self._measured(commit) for commit in self.commits()}
+            surplus = sum(sizes.values()) - max_bytes
+            unneeded = [commit for commit in sizes if commit not in needed] if surplus > 0 else []
+            for commit in sorted(unneeded, key=self._used):
+                if surplus > 0:
+                    surplus -= sizes[commit]
+                    self.retire(commit)
+            _sweep(self._root)
+
+    def _used(self, commit: str) -> int:
+        """When the commit's tree was used last; 0 if it is gone."""
+        try:
+            return (self._root / commit).stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def _measured(self, commit: str) -> int:
+        """What the commit's tree takes on the disk; a tree never changes."""
+        tree = self._root / _checked(commit)
+        if commit not in self._sizes and tree.is_dir():
+            files = (Path(place, name) for place, _, names in os.walk(tree) for name in names)
+            self._sizes[commit] = sum(file.lstat().st_blocks * BLOCK for file in files)
+        return self._sizes.get(commit, 0)
 
     def commits(self) -> list[str]:
         """The commits that have a tree."""
@@ -153,6 +209,7 @@ class Snapshots:
         """Takes a commit's tree out of use, at once. `sweep` deletes it; `tree` would write it again."""
         # An interrupted deletion must not leave half a tree under the commit's name.
         name = f"{PARTIAL}{_checked(commit)}-{secrets.token_hex(4)}"
+        self._sizes.pop(commit, None)
         with suppress(FileNotFoundError):
             (self._root / commit).rename(self._root / name)
 

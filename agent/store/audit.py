@@ -11,9 +11,10 @@ from sqlite3 import Connection
 from ..audit.chain import AuditRow, Broken, Deed, Link, follow, seal, write_archive
 from ..errors import AgentError, Problem
 from ..model.base import format_time, now
-from .database import Tables, transaction
+from .database import Tables, quick_read, transaction
 
 MAX_ARCHIVED = 100_000  # rows at once, some 50 MB
+MAX_BYTES_A_DAY = 32 * 2**20  # of an actor's rows; a job's has half a kilobyte, or 8 with many parameters
 
 
 class AuditStore(Tables):
@@ -24,6 +25,21 @@ class AuditStore(Tables):
         """Appends a row in a transaction of its own, for a deed that changes nothing in the store."""
         db.execute("BEGIN IMMEDIATE")
         append_row(db, deed)
+
+    @quick_read
+    def check_share(self, db: Connection, actor: str) -> None:
+        """Raises `AgentError` (too-many-requests) where the actor's rows of this day have `MAX_BYTES_A_DAY`.
+
+        To be asked before a deed, so that none is done without its row.
+        """
+        query = "SELECT bytes FROM audit_days WHERE actor = ? AND day = ?"
+        row = db.execute(query, (actor, _today())).fetchone()
+        if row and row[0] >= MAX_BYTES_A_DAY:
+            raise AgentError(
+                Problem.TOO_MANY_REQUESTS,
+                f"What you did today fills {MAX_BYTES_A_DAY} bytes of the audit, the limit for a user.",
+                "You can still cancel, unpin and remove. The limit is for a day in UTC: go on tomorrow.",
+            )
 
     @transaction
     def archive(
@@ -88,6 +104,15 @@ def append_row(db: Connection, deed: Deed | None) -> None:
     entry = json.dumps({"at": format_time(now()), **deed.model_dump()}, separators=(",", ":"))
     values = (before.seq + 1, entry, seal(before, entry))
     db.execute("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)", values)
+    db.execute(
+        "INSERT INTO audit_days VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " bytes = excluded.bytes + iif(day = excluded.day, bytes, 0), day = excluded.day",
+        (deed.actor, _today(), len(entry.encode())),
+    )
+
+
+def _today() -> str:
+    return f"{now():%Y-%m-%d}"
 
 
 def _anchor(db: Connection) -> Link:

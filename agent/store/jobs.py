@@ -1,6 +1,7 @@
 """Jobs, their idempotency keys, and what each user has had of the host."""
 
 import sqlite3
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from sqlite3 import Connection
@@ -33,28 +34,20 @@ class JobStore(Tables):
         idempotency_key: str | None = None,
         fingerprint: str = "",
         max_waiting: int,
+        max_record_bytes: int = sys.maxsize,
         deed: Deed | None = None,
     ) -> Job:
         """Commits a new job and `deed`, or returns the earlier job of the same owner, key and fingerprint.
 
-        Raises `AgentError`: idempotency-mismatch where the key was used for another body, too-many-jobs
-        where the owner already has `max_waiting` jobs PENDING. Raises `IdTaken` where the id, or its
-        first eight characters, are in use.
+        Raises `AgentError`: idempotency-mismatch where the key was used for another body, and what
+        `check_share` raises. Raises `IdTaken` where the id, or its first eight characters, are in use.
         """
         db.execute("BEGIN IMMEDIATE")
         if idempotency_key is not None:
             earlier = _by_key(db, job.owner, idempotency_key, fingerprint)
             if earlier is not None:
                 return earlier
-        (waiting,) = db.execute(
-            "SELECT count(*) FROM jobs WHERE owner = ? AND status = ?", (job.owner, JobState.PENDING)
-        ).fetchone()
-        if waiting >= max_waiting:
-            raise AgentError(
-                Problem.TOO_MANY_JOBS,
-                f"You already have {waiting} jobs waiting.",
-                "Try again when some of them have started, or cancel some.",
-            )
+        _check_share(db, job.owner, max_waiting, max_record_bytes)
         insert(db, job)
         if idempotency_key is not None:
             db.execute(
@@ -63,6 +56,15 @@ class JobStore(Tables):
             )
         audit.append_row(db, deed)
         return job
+
+    @quick_read
+    def check_share(self, db: Connection, owner: str, *, max_waiting: int, max_record_bytes: int) -> None:
+        """Raises `AgentError` (too-many-jobs) where an owner may not add a job.
+
+        That is with `max_waiting` jobs PENDING, or where the records of all the owner's jobs have
+        `max_record_bytes`.
+        """
+        _check_share(db, owner, max_waiting, max_record_bytes)
 
     @quick_read
     def by_key(self, db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:
@@ -134,12 +136,22 @@ class JobStore(Tables):
 
     @transaction
     def pin(
-        self, db: Connection, job_id: str, *, pinned: bool, limit: int, deed: Deed | None = None
+        self,
+        db: Connection,
+        job_id: str,
+        *,
+        pinned: bool,
+        limit: int,
+        max_bytes: int = sys.maxsize,
+        size: int | None = None,
+        deed: Deed | None = None,
     ) -> Job | None:
         """Pins or unpins the job, whatever its state; None where there is no such job.
 
-        `deed` is written only where that changes the job.
-        Raises `AgentError` (too-many-pinned) where its owner has `limit` pinned jobs.
+        `deed` is written only where that changes the job. `size` is what the job takes, in bytes, if it was
+        not measured before; without it, the job counts with what it may have at most. Raises `AgentError`
+        (too-many-pinned) where its owner has `limit` pinned jobs, or others that leave no room for it within
+        `max_bytes`.
         """
         db.execute("BEGIN IMMEDIATE")
         row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -148,13 +160,9 @@ class JobStore(Tables):
         job = Job.model_validate_json(row[0])
         if job.pinned == pinned:
             return job
-        (count,) = db.execute("SELECT count(*) FROM jobs WHERE pinned AND owner = ?", (job.owner,)).fetchone()
-        if pinned and count >= limit:
-            raise AgentError(
-                Problem.TOO_MANY_PINNED,
-                f"{job.owner} has {count} pinned jobs; the limit is {limit}.",
-                "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
-            )
+        if pinned:
+            db.execute("UPDATE jobs SET bytes = coalesce(bytes, ?) WHERE id = ?", (size, job_id))
+            _check_pins(db, job, limit, max_bytes)
         job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
         db.execute("UPDATE jobs SET document = ? WHERE id = ?", (to_json(job), job_id))
         audit.append_row(db, deed)
@@ -190,6 +198,26 @@ class JobStore(Tables):
         return await (self._database.read(work) if short else self._database.run(work))
 
 
+def _check_share(db: Connection, owner: str, max_waiting: int, max_record_bytes: int) -> None:
+    waiting, size = db.execute(
+        "SELECT count(*), (SELECT total(record_bytes) FROM holdings WHERE owner = ?) FROM jobs"
+        " WHERE owner = ? AND status = ?",
+        (owner, owner, JobState.PENDING),
+    ).fetchone()
+    if waiting >= max_waiting:
+        raise AgentError(
+            Problem.TOO_MANY_JOBS,
+            f"You already have {waiting} jobs waiting.",
+            "Try again when some of them have started, or cancel some.",
+        )
+    if size >= max_record_bytes:
+        raise AgentError(
+            Problem.TOO_MANY_JOBS,
+            f"The records of your jobs have {int(size)} bytes, of which you may have {max_record_bytes}.",
+            "Try again when retention has removed some of your oldest jobs, or unpin jobs.",
+        )
+
+
 def to_json(job: Job) -> str:
     """The job as the table has it: without its place in the queue, which is not stored."""
     return job.model_dump_json(exclude_none=True, exclude={"queue"})
@@ -206,6 +234,26 @@ def insert(db: Connection, job: Job) -> None:
         )
     except sqlite3.IntegrityError as error:
         raise IdTaken(job.job_id) from error
+
+
+def _check_pins(db: Connection, job: Job, limit: int, max_bytes: int) -> None:
+    size = "coalesce(bytes, json_extract(document, '$.limits.artifact_bytes'), 0)"
+    count, taken = db.execute(
+        f"SELECT count(*), total({size}) FROM jobs WHERE pinned AND owner = ?",  # noqa: S608 (a constant)
+        (job.owner,),
+    ).fetchone()
+    (added,) = db.execute(f"SELECT {size} FROM jobs WHERE id = ?", (job.job_id,)).fetchone()  # noqa: S608
+    if count >= limit:
+        what = f"{count} pinned jobs; the limit is {limit}"
+    elif count and taken + added > max_bytes:  # one can always be pinned, whatever it has
+        what = f"pinned jobs with {int(taken)} bytes; with this one's {added}, they exceed {max_bytes}"
+    else:
+        return
+    raise AgentError(
+        Problem.TOO_MANY_PINNED,
+        f"{job.owner} has {what}.",
+        "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
+    )
 
 
 def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:

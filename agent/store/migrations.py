@@ -167,6 +167,89 @@ MIGRATIONS = (
         stop_running INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    # What retention shares out. A finished job's age begins at `ages_from`, by `age_clock`, which nobody sets
+    # (`model.retention`); `files` counts what is in its directory. `holdings` sums up what each user has.
+    # Triggers keep it: 100,000 jobs are too many to be counted again and again. `audit_days` has the bytes of
+    # each actor's rows of the audit on one day.
+    """
+    ALTER TABLE jobs ADD COLUMN files INTEGER;
+    ALTER TABLE jobs ADD COLUMN ages_from REAL;
+    ALTER TABLE jobs ADD COLUMN held_as TEXT AS (CASE
+        WHEN active THEN 'unfinished'
+        WHEN coalesce(json_extract(document, '$.pinned'), 0) THEN 'pinned'
+        WHEN json_extract(document, '$.started_at') IS NOT NULL THEN 'ran'
+        WHEN instr(coalesce(json_extract(document, '$.attempts'), ''), '"started_at":') THEN 'ran'
+        ELSE 'never ran' END) VIRTUAL;
+    UPDATE jobs SET ages_from = (julianday(finished_at) - 2440587.5) * 86400,
+        files = CASE WHEN removed_at IS NOT NULL THEN 0 END WHERE NOT active AND bytes NOT NULL;
+    DROP INDEX jobs_unmeasured;
+    DROP INDEX jobs_finished;
+    DROP INDEX jobs_with_files;
+    CREATE INDEX jobs_unmeasured ON jobs (seq) WHERE NOT active AND files IS NULL;
+    CREATE INDEX jobs_held ON jobs (owner, held_as, ages_from, seq) WHERE NOT active AND NOT pinned;
+    CREATE INDEX jobs_held_with_files ON jobs (owner, held_as, ages_from, seq)
+        WHERE NOT active AND NOT pinned AND removed_at IS NULL;
+    CREATE TABLE audit_days (
+        actor TEXT PRIMARY KEY,
+        day TEXT NOT NULL,
+        bytes INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE age_clock (
+        boot_id TEXT NOT NULL,
+        boot REAL NOT NULL,
+        seconds REAL NOT NULL,
+        confirmed_boot TEXT NOT NULL,
+        confirmed_wall REAL NOT NULL,
+        confirmed_seconds REAL NOT NULL
+    );
+    CREATE TABLE holdings (
+        owner TEXT NOT NULL,
+        held_as TEXT NOT NULL,
+        jobs INTEGER NOT NULL,
+        record_bytes INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        files INTEGER NOT NULL,
+        PRIMARY KEY (owner, held_as)
+    ) WITHOUT ROWID;
+    INSERT INTO holdings SELECT owner, held_as, count(*), sum(length(CAST(document AS BLOB))),
+        coalesce(sum(bytes), 0), coalesce(sum(files), 0) FROM jobs GROUP BY owner, held_as;
+    CREATE TRIGGER holdings_of_added AFTER INSERT ON jobs BEGIN
+        INSERT INTO holdings
+            VALUES (new.owner, new.held_as, 1, length(CAST(new.document AS BLOB)),
+                coalesce(new.bytes, 0), coalesce(new.files, 0))
+            ON CONFLICT DO UPDATE SET
+                jobs = jobs + 1,
+                record_bytes = record_bytes + excluded.record_bytes,
+                bytes = bytes + excluded.bytes,
+                files = files + excluded.files;
+    END;
+    CREATE TRIGGER holdings_of_removed AFTER DELETE ON jobs BEGIN
+        UPDATE holdings SET
+                jobs = jobs - 1,
+                record_bytes = record_bytes - length(CAST(old.document AS BLOB)),
+                bytes = bytes - coalesce(old.bytes, 0),
+                files = files - coalesce(old.files, 0)
+            WHERE owner = old.owner AND held_as = old.held_as;
+        DELETE FROM holdings WHERE owner = old.owner AND held_as = old.held_as AND jobs = 0;
+    END;
+    CREATE TRIGGER holdings_of_changed AFTER UPDATE OF owner, active, document, bytes, files ON jobs BEGIN
+        UPDATE holdings SET
+                jobs = jobs - 1,
+                record_bytes = record_bytes - length(CAST(old.document AS BLOB)),
+                bytes = bytes - coalesce(old.bytes, 0),
+                files = files - coalesce(old.files, 0)
+            WHERE owner = old.owner AND held_as = old.held_as;
+        INSERT INTO holdings
+            VALUES (new.owner, new.held_as, 1, length(CAST(new.document AS BLOB)),
+                coalesce(new.bytes, 0), coalesce(new.files, 0))
+            ON CONFLICT DO UPDATE SET
+                jobs = jobs + 1,
+                record_bytes = record_bytes + excluded.record_bytes,
+                bytes = bytes + excluded.bytes,
+                files = files + excluded.files;
+        DELETE FROM holdings WHERE owner = old.owner AND held_as = old.held_as AND jobs = 0;
+    END;
+    """,
 )
 
 

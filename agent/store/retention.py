@@ -5,15 +5,23 @@ A removal is committed before a file goes: the table `leaving` names the directo
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import astuple
 from datetime import datetime
 from sqlite3 import Connection
+from typing import Any
 
-from ..model.job import FinishedJob, Job, Removal, Totals
+from ..model.job import Job, Removal
+from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Moment, Totals
 from .database import Tables, transaction
 from .jobs import to_json
 
 # Retention leaves alone: jobs that have not ended, pinned jobs, and jobs whose log only the journal has.
 _REMOVABLE = "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
+_FINISHED = (
+    "SELECT id, owner, held_as, finished_at, ages_from,"  # noqa: S608 (constants)
+    " length(CAST(document AS BLOB)), bytes, files"
+    f" FROM jobs WHERE {_REMOVABLE} AND ages_from NOT NULL"
+)
 
 
 class RetentionStore(Tables):
@@ -23,51 +31,93 @@ class RetentionStore(Tables):
     def unmeasured(self, db: Connection, limit: int) -> list[str]:
         """The ids of finished jobs whose directories were not measured yet, oldest first."""
         rows = db.execute(
-            "SELECT id FROM jobs WHERE NOT active AND bytes IS NULL"
+            "SELECT id FROM jobs WHERE NOT active AND files IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id) ORDER BY seq LIMIT ?",
             (limit,),
         )
         return [job_id for (job_id,) in rows]
 
     @transaction
-    def record_sizes(self, db: Connection, sizes: Mapping[str, int]) -> None:
-        """Records the bytes that the directories of finished jobs take, by job id."""
-        db.executemany("UPDATE jobs SET bytes = ? WHERE id = ?", [(n, id_) for id_, n in sizes.items()])
+    def record_sizes(self, db: Connection, sizes: Mapping[str, tuple[int, int]], *, ages_from: float) -> None:
+        """Records the bytes and files in the directories of finished jobs, by job id.
+
+        Their age begins at `ages_from`, by the clock of ages, unless it has begun.
+        """
+        db.executemany(
+            "UPDATE jobs SET bytes = ?, files = ?, ages_from = coalesce(ages_from, ?) WHERE id = ?",
+            [(*size, ages_from, job_id) for job_id, size in sizes.items()],
+        )
+
+    @transaction
+    def advance_clock(
+        self, db: Connection, moment: Moment, *, trusted: bool = False
+    ) -> tuple[AgeClock, float]:
+        """Brings the clock of ages to this moment, and returns what `AgeClock.at` does.
+
+        Jobs that have ended since the wall clock was confirmed keep their age where the clock leaps.
+        """
+        db.execute("BEGIN IMMEDIATE")
+        before = _clock(db)
+        if before is None:
+            (newest,) = db.execute(
+                "SELECT max(julianday(coalesce(finished_at, json_extract(document, '$.created_at'))))"
+                " FROM jobs"
+            ).fetchone()
+            before = AgeClock.start(moment, None if newest is None else (newest - 2440587.5) * 86400)
+        clock, leap = before.at(moment, trusted=trusted)
+        if leap:
+            db.execute(
+                "UPDATE jobs SET ages_from = ages_from + ? WHERE ages_from > ?",
+                (leap, before.confirmed_seconds),
+            )
+        db.execute("DELETE FROM age_clock")
+        db.execute("INSERT INTO age_clock VALUES (?, ?, ?, ?, ?, ?)", astuple(clock))
+        return clock, leap
+
+    @transaction
+    def clock(self, db: Connection) -> AgeClock | None:
+        """The clock of ages as it was last advanced; None if it was never."""
+        return _clock(db)
 
     @transaction
     def removable(self, db: Connection, job_ids: Iterable[str]) -> list[FinishedJob]:
         """Those of these jobs that retention may touch, oldest first."""
         rows = db.execute(
-            f"SELECT id, finished_at, bytes FROM jobs WHERE {_REMOVABLE}"  # noqa: S608 (a constant)
-            " AND id IN (SELECT value FROM json_each(?)) ORDER BY finished_at, seq",
+            f"{_FINISHED} AND id IN (SELECT value FROM json_each(?)) ORDER BY ages_from, seq",  # noqa: S608
             (json.dumps(list(job_ids)),),
         )
         return [_finished(row) for row in rows]
 
     @transaction
-    def oldest_removable(self, db: Connection, limit: int, *, with_files: bool) -> list[FinishedJob]:
-        """The jobs that retention may touch, oldest first, at most `limit` (-1: all).
+    def oldest_of_each(self, db: Connection, limit: int, *, with_files: bool) -> list[FinishedJob]:
+        """The jobs that retention may touch, oldest first: of each owner and kind at most `limit` (-1: all).
 
-        `with_files` leaves out those whose files are removed or were not measured.
+        `with_files` leaves out those whose files are removed.
         """
-        more = " AND removed_at IS NULL AND bytes NOT NULL" if with_files else ""
-        rows = db.execute(
-            f"SELECT id, finished_at, bytes FROM jobs WHERE {_REMOVABLE}{more}"  # noqa: S608 (constants)
-            " ORDER BY finished_at, seq LIMIT ?",
-            (limit,),
-        )
-        return [_finished(row) for row in rows]
+        more = " AND removed_at IS NULL" if with_files else ""
+        query = f"{_FINISHED}{more} AND owner = ? AND held_as = ? ORDER BY ages_from, seq LIMIT ?"
+        found = [
+            _finished(row)
+            for held in _holdings(db, (NEVER_RAN, RAN))
+            for row in db.execute(query, (held.owner, held.held_as, limit))
+        ]
+        return sorted(found, key=lambda job: job.ages_from)
+
+    @transaction
+    def holdings(self, db: Connection) -> list[Holding]:
+        """What each owner has of finished jobs that are not pinned, by owner and kind."""
+        return _holdings(db, (NEVER_RAN, RAN))
 
     @transaction
     def totals(self, db: Connection) -> Totals:
         """The number of finished jobs and the bytes of their files."""
-        files, count, pinned, pinned_bytes = db.execute(
-            "SELECT (SELECT total(bytes) FROM jobs"
-            " WHERE NOT active AND NOT pinned AND removed_at IS NULL),"
-            " (SELECT count(*) FROM jobs WHERE NOT active AND NOT pinned),"
-            " count(*), total(bytes) FROM jobs WHERE pinned"
-        ).fetchone()
-        return Totals(jobs=count, bytes=int(files), pinned=pinned, pinned_bytes=int(pinned_bytes))
+        finished, pinned = _holdings(db, (NEVER_RAN, RAN)), _holdings(db, ("pinned",))
+        return Totals(
+            jobs=sum(held.jobs for held in finished),
+            bytes=sum(held.bytes for held in finished),
+            pinned=sum(held.jobs for held in pinned),
+            pinned_bytes=sum(held.bytes for held in pinned),
+        )
 
     @transaction
     def remove_files(self, db: Connection, removals: Mapping[str, Removal]) -> list[str]:
@@ -86,7 +136,9 @@ class RetentionStore(Tables):
                 continue
             job = Job.model_validate_json(row[0])
             job = job.model_copy(update={"removed": removal, "revision": job.revision + 1})
-            db.execute("UPDATE jobs SET document = ?, bytes = 0 WHERE id = ?", (to_json(job), job_id))
+            db.execute(
+                "UPDATE jobs SET document = ?, bytes = 0, files = 0 WHERE id = ?", (to_json(job), job_id)
+            )
             db.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (job_id,))
             done.append(job_id)
         return done
@@ -142,5 +194,26 @@ class RetentionStore(Tables):
         ]
 
 
-def _finished(row: tuple[str, str, int | None]) -> FinishedJob:
-    return FinishedJob(row[0], datetime.fromisoformat(row[1]), row[2] or 0)
+def _finished(row: tuple[Any, ...]) -> FinishedJob:
+    job_id, owner, held_as, finished_at, ages_from, record, size, files = row
+    return FinishedJob(
+        jobs=1,
+        record_bytes=record,
+        bytes=size or 0,
+        files=files or 0,
+        job_id=job_id,
+        owner=owner,
+        held_as=held_as,
+        finished_at=datetime.fromisoformat(finished_at),
+        ages_from=ages_from,
+    )
+
+
+def _holdings(db: Connection, kinds: Collection[str]) -> list[Holding]:
+    rows = db.execute("SELECT jobs, record_bytes, bytes, files, owner, held_as FROM holdings").fetchall()
+    return [Holding(*row) for row in rows if row[-1] in kinds]
+
+
+def _clock(db: Connection) -> AgeClock | None:
+    row = db.execute("SELECT * FROM age_clock").fetchone()
+    return AgeClock(*row) if row else None

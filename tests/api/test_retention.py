@@ -69,7 +69,7 @@ async def test_only_an_administrator_may_pin_another_users_job(
 
 
 async def test_the_number_of_pinned_jobs_of_a_user_is_bounded(serve: Callable[..., Any]) -> None:
-    served = await serve(site={"retention": {"max_pinned_per_user": 2}})
+    served = await serve(site={"retention": {"max_pinned_per_user": 2, "max_pinned_bytes_per_user": 2**50}})
     alice, bob = await served.known("alice"), await served.known("bob")
     paths = [f"/jobs/{(await alice.submit())['job_id']}/pin" for _ in range(3)]
     assert [(await alice("PUT", path)).status for path in paths] == [200, 200, 409]

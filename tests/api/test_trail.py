@@ -165,6 +165,50 @@ async def test_changes_of_secrets_are_audited(served: Served, alice: Client) -> 
     assert rows == [(action, "api", "done", "alice") for action in ("setSecret", "removeSecret")]
 
 
+async def test_what_cannot_be_recorded_any_more_today_is_not_done(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = {"Content-Type": "application/octet-stream"}
+    job = await alice.submit()
+    ended = await alice.submit()
+    await served.finish(ended)
+    path = f"/jobs/{job['job_id']}"
+    for name in ("one", "two"):
+        await alice("PUT", f"/secrets/{name}", data=b"x", headers=octets)
+    await alice("PUT", f"/jobs/{ended['job_id']}/pin")
+    oscar = await served.known("oscar", Role.OPERATOR)
+    monkeypatch.setattr("agent.store.audit.MAX_BYTES_A_DAY", 0)
+    recorded = await audited(served)
+    for method, refused, body in (
+        ("POST", "/jobs", {"json": {"script_name": "succeed.py"}}),
+        ("POST", f"{path}/rerun", {}),
+        ("PUT", f"{path}/pin", {}),
+        ("PUT", "/secrets/one", {"data": b"y", "headers": octets}),
+    ):
+        answer = await alice(method, refused, **body)
+        assert (answer.status, answer.problem) == (429, "too-many-requests"), refused
+        assert int(answer.headers["Retry-After"]) > 0
+        assert "tomorrow" in answer.json["hint"]
+    assert await audited(served) == recorded
+    assert [each["job_id"] for each in (await alice.get("/jobs")).json["jobs"]] == [
+        ended["job_id"],
+        job["job_id"],
+    ]
+    # Looking at one's own, and what undoes something.
+    assert (await alice.get(f"{path}/artifacts")).status == 200
+    for method, allowed in (
+        ("POST", f"{path}/cancel"),
+        ("DELETE", f"/jobs/{ended['job_id']}/pin"),
+        ("DELETE", "/secrets/two"),
+    ):
+        assert (await alice(method, allowed)).status < 300, allowed
+    rows = [row["action"] for row in (await audited(served))[len(recorded) :]]
+    assert rows == ["cancelJob", "unpinJob", "removeSecret"]
+    # Another user has a share of their own, and so has who looks at others' jobs.
+    assert (await oscar.get(f"/jobs/{ended['job_id']}/artifacts")).status == 200
+    assert (await oscar.get(f"{path}/artifacts")).status == 429
+
+
 # The bounds, with a clock that stands still
 
 

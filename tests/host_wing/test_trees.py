@@ -20,7 +20,13 @@ def blocks(*paths: Path) -> int:
 
 
 def sized(root: Path) -> int:
-    return measure(root, threading.Event())
+    size, _ = measure(root, threading.Event())
+    return size
+
+
+def counted(root: Path) -> int:
+    _, files = measure(root, threading.Event())
+    return files
 
 
 @pytest.fixture
@@ -49,17 +55,18 @@ def test_a_tree_takes_the_sum_of_its_blocks(root: Path) -> None:
     files = [root / "artifacts/model", root / "artifacts/sparse"]
     assert sized(root) == blocks(root, root / "artifacts", *files)
     assert sized(root) < 2**20
+    assert counted(root) == 4
 
 
 def test_a_file_with_two_names_counts_once(root: Path) -> None:
     (root / "artifacts/one").write_bytes(b"x" * 100_000)
-    before = sized(root)
+    before = sized(root), counted(root)
     (root / "artifacts/two").hardlink_to(root / "artifacts/one")
-    assert sized(root) == before
+    assert (sized(root), counted(root)) == before
 
 
 def test_a_missing_tree_takes_nothing_and_counts_as_removed(tmp_path: Path) -> None:
-    assert sized(tmp_path / "absent") == 0
+    assert sized(tmp_path / "absent") == counted(tmp_path / "absent") == 0
     assert remove(tmp_path / "absent", MANY)
 
 
@@ -71,6 +78,7 @@ def test_closed_directories_are_measured_and_stay_closed(root: Path) -> None:
     for path in (closed / "inner", closed, root / "artifacts"):
         path.chmod(0)
     assert sized(root) == expected > 1_000_000
+    assert counted(root) == 5
     assert stat.S_IMODE((root / "artifacts").stat().st_mode) == 0
     (root / "artifacts").chmod(0o700)
     assert stat.S_IMODE(closed.stat().st_mode) == 0
@@ -79,6 +87,7 @@ def test_closed_directories_are_measured_and_stay_closed(root: Path) -> None:
 def test_a_tree_too_deep_for_a_path_is_measured_and_removed(root: Path) -> None:
     deep(root / "artifacts", 300)
     assert sized(root) >= 300 * blocks(root / "artifacts")
+    assert counted(root) == 303
     while not remove(root, MANY):
         pass
     assert not root.exists()

@@ -1,19 +1,19 @@
 """Jobs that take too much of the disk, and jobs that wait for room on it."""
 
-import shutil
-from collections import namedtuple
+import os
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from agent.host.room import Room
 from agent.host.systemd import UnitState
+from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
 from agent.service import JobParts
 from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
-from tests.support.small_site import with_jobs
-from tests.support.waiting import until
-
-DiskUsage = namedtuple("DiskUsage", "total used free")  # as shutil.disk_usage's
+from tests.support.waiting import run, until
 
 
 async def ends_for_its_quota(scene: Scene, jobs: JobParts, job: Job) -> None:
@@ -84,16 +84,105 @@ async def test_the_excess_of_an_earlier_attempt_does_not_end_the_next(soon: Scen
         assert not (soon.attempt(second).mark(OVER)).exists()
 
 
-async def test_a_job_starts_once_the_disk_has_enough_free_bytes(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("short", ["bytes", "inodes"])
+async def test_a_job_starts_once_the_disk_has_enough_bytes_and_inodes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, short: str
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
-    scene.settings = with_jobs(scene.settings, min_free_bytes=1000)
-    free = 999
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**6, 0, free))
+    floor = Room(2**20, 1000)
+    free = replace(floor, **{short: 999})
+    monkeypatch.setattr("agent.jobs.reconciler.room_left", lambda _: (free, floor))
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
-        await until(lambda: caplog.text.count("The job waits until") > 2)
+        await until(lambda: caplog.text.count("has 1.0 MiB and 1000 inodes free") > 2)
         assert (await jobs.registry.get(job.job_id)).status is JobState.PENDING
-        free = 1000
+        free = floor
         await until(lambda: job.unit in scene.units.started)
+
+
+def many_files(scene: Scene, job: Job, count: int) -> Path:
+    """What a job leaves that makes many files: some of them below directories, closed or deep; the place."""
+    artifacts = scene.attempt(job).artifacts
+    for number in range(count):
+        (artifacts / f"empty-{number}").touch()
+    (artifacts / "kept").write_text("result")
+    deep = artifacts / "a/b/c"
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    os.mkfifo(deep / "pipe")
+    (artifacts / "a/link").symlink_to("/")
+    (artifacts / "a/b").chmod(0)
+    return artifacts
+
+
+@pytest.mark.parametrize("ended", ["success exited 0", "exit-code exited 3"])
+async def test_what_exceeds_the_quota_is_deleted_and_the_rest_is_kept(scene: Scene, ended: str) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs, limits=RequestedLimits(artifact_files=50))
+        artifacts = many_files(scene, job, 500)
+        scene.ends(jobs, job, ended)
+        over = await end_of(jobs, job)
+        assert over.status is JobState.FAILED
+        if ended == "success exited 0":
+            assert (over.reason, over.message) == (
+                Reason.ARTIFACT_QUOTA,
+                "The job left more than 50 files in /artifacts.",
+            )
+        published = await jobs.results.manifest(over)
+        assert 0 < len(published.artifacts) <= 50
+        assert "./" in published.skipped
+        left = [path for path in artifacts.rglob("*") if not path.is_dir()]
+        assert sorted(str(path.relative_to(artifacts)) for path in left) == sorted(
+            artifact.path for artifact in published.artifacts
+        )
+        for artifact in published.artifacts:
+            async with jobs.results.opened(over, artifact.path) as file:
+                assert file.sha256 == artifact.sha256
+
+
+async def test_blocks_behind_the_end_of_a_file_count_and_are_deleted(scene: Scene) -> None:
+    """fallocate(2) can keep a file's size, and take any room for it."""
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs, limits=RequestedLimits(artifact_bytes=2**20))
+        artifacts = scene.attempt(job).artifacts
+        hidden = artifacts / "hidden"
+        hidden.touch()
+        await run("fallocate", "--keep-size", "--length=8M", str(hidden))
+        scene.ends(jobs, job, "success exited 0")
+        over = await end_of(jobs, job)
+        assert (over.reason, (await jobs.results.manifest(over)).skipped) == (
+            Reason.ARTIFACT_QUOTA,
+            ["hidden"],
+        )
+        assert not hidden.exists()
+
+
+async def test_an_agent_that_is_killed_while_it_deletes_the_excess_still_tells_the_truth(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        for path in artifacts.glob("empty-*"):
+            path.unlink()
+        raise RuntimeError("killed")
+
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs, limits=RequestedLimits(artifact_files=50))
+        artifacts = many_files(scene, job, 500)
+        with monkeypatch.context() as patch:
+            patch.setattr("agent.jobs.artifacts.delete_others", killed)
+            scene.ends(jobs, job, "success exited 0")
+            await until(lambda: not list(artifacts.glob("empty-*")))
+    async with driving(scene.jobs()) as later:
+        over = await end_of(later, job)
+        assert (over.status, over.reason) == (JobState.FAILED, Reason.ARTIFACT_QUOTA)
+
+
+async def test_a_job_within_its_quota_keeps_all_that_it_left(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        job = await scene.start(jobs, limits=RequestedLimits(artifact_files=50))
+        artifacts = many_files(scene, job, 10)
+        scene.ends(jobs, job, "success exited 0")
+        assert (await end_of(jobs, job)).status is JobState.COMPLETED
+        (artifacts / "a/b").chmod(0o700)
+        assert (artifacts / "a/b/c/pipe").exists()
+        assert (artifacts / "a/link").is_symlink()

@@ -1,7 +1,5 @@
 """Which job is ended when the disk is almost full. tests/security fills a real disk."""
 
-import shutil
-from collections import namedtuple
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from agent.config import Settings
+from agent.host.room import Room
 from agent.host.tasks import background
 from agent.jobs import disk_guard
 from agent.jobs.disk_guard import MIN_GROWTH, DiskGuard
@@ -19,18 +19,17 @@ from agent.model.job import Job, JobState, Reason
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
 
-Usage = namedtuple("Usage", "total used free")  # as shutil.disk_usage's
 MIB = 2**20
+FLOOR = Room(100 * MIB, 10_000)
 
 
 class Scene:
     """Running jobs, by number: what each has in /artifacts, and what the kernel counts as written."""
 
     def __init__(self, directory: Path) -> None:
-        settings = make_settings(directory, runtime=directory)
-        jobs = settings.jobs.model_copy(update={"min_free_bytes": 100 * MIB})
-        self.settings = settings.model_copy(update={"jobs": jobs})
+        self.settings = make_settings(directory, runtime=directory)
         self.free = 200 * MIB
+        self.free_files = 20_000
         self.running: list[Job] = []
         self.taken_: dict[str, Taken] = {}
         self.written_: dict[str, int] = {}
@@ -84,7 +83,7 @@ def guard(scene: Scene) -> DiskGuard:
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10_000 * MIB, 0, made.free))
+    monkeypatch.setattr(disk_guard, "room_left", lambda _: (Room(made.free, made.free_files), FLOOR))
     for job_id in (OLD, NEW):
         made.run(job_id)
     return made
@@ -141,7 +140,7 @@ async def test_without_visible_growth_the_newest_job_is_ended_below_half_of_the_
 ) -> None:
     await look()
     scene.free = 51 * MIB
-    scene.taken_ = {OLD: Taken(MIN_GROWTH - 1, 1)}
+    scene.taken_ = {OLD: Taken(MIN_GROWTH.bytes - 1, 1)}
     await look()
     assert scene.ended == []
     scene.free = 49 * MIB
@@ -149,13 +148,34 @@ async def test_without_visible_growth_the_newest_job_is_ended_below_half_of_the_
     assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
 
 
+async def test_the_job_that_made_most_files_since_the_last_look_is_ended(scene: Scene, look: Look) -> None:
+    scene.taken_ = {OLD: Taken(500 * MIB, 9_000), NEW: Taken(1, 1)}
+    await look()
+    scene.free_files = 9_999
+    scene.taken_ = {OLD: Taken(550 * MIB, 9_100), NEW: Taken(2, 9_000)}
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
+async def test_without_new_files_the_newest_job_is_ended_below_half_of_the_floor(
+    scene: Scene, look: Look
+) -> None:
+    scene.free_files = 5_001
+    for _ in range(2):
+        await look()
+    assert scene.ended == []
+    scene.free_files = 4_999
+    await look()
+    assert scene.ended == [(NEW, Reason.STORAGE_FULL)]
+
+
 async def test_an_error_while_looking_ends_no_job_and_is_retried(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(_: Path) -> None:
+    def fails(_: Settings) -> None:
         raise OSError("no such disk")
 
-    monkeypatch.setattr(shutil, "disk_usage", fails)
+    monkeypatch.setattr(disk_guard, "room_left", fails)
     monkeypatch.setattr(disk_guard, "INTERVAL", 0.01)
     async with background(guard(scene).run()):
         await until(lambda: caplog.text.count("no such disk") >= 2)

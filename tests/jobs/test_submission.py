@@ -8,9 +8,9 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
-from tests.support.git_repository import drop_last_commit
+from tests.support.git_repository import commit, drop_last_commit
 from tests.support.job_scene import DIGEST, Scene, driving, end_of, submit
-from tests.support.small_site import IMAGE
+from tests.support.small_site import IMAGE, with_jobs
 from tests.support.waiting import run, until
 
 
@@ -164,3 +164,100 @@ async def test_client_values_reach_the_input_file_and_not_the_unit(scene: Scene)
     assert '"hyperparameters"' in attempt.description.read_text()
     (unit,) = scene.compiler.compiled
     assert not any(value in repr(unit) for value in values.values())
+
+
+@pytest.fixture
+def commits(scene: Scene) -> list[str]:
+    """Commits of the scripts' repository with some 100 KB each."""
+    repository, made = scene.settings.scripts.repository, []
+    for number in range(4):
+        (repository / "scripts/data.txt").write_text(str(number) * 100_000)
+        made.append(commit(repository))
+    return made
+
+
+def with_snapshots(scene: Scene, *, share: int, kept: int) -> None:
+    """Bounds the bytes of snapshots, of each user and of all that nobody needs."""
+    jobs = scene.settings.jobs.model_copy(update={"max_snapshot_bytes_per_user": share})
+    retention = scene.settings.retention.model_copy(update={"max_snapshot_bytes": kept})
+    scene.settings = scene.settings.model_copy(update={"jobs": jobs, "retention": retention})
+
+
+async def test_the_snapshots_of_a_users_unfinished_jobs_have_a_share(
+    scene: Scene, commits: list[str]
+) -> None:
+    with_snapshots(scene, share=350_000, kept=10**9)
+    jobs = scene.jobs()
+    first, second = [await submit(jobs, ref=each) for each in commits[:2]]
+    with pytest.raises(AgentError) as caught:
+        await submit(jobs, ref=commits[2])
+    assert (caught.value.problem, caught.value.fields[0].field) == (Problem.TOO_MANY_JOBS, "ref")
+    assert "the limit is 350000" in caught.value.message
+    assert not scene.snapshots().has_tree(commits[2])  # asked before it is written
+    for each in commits[:2]:
+        await submit(jobs, ref=each)
+    # Another user has another share; and so has this one's job that has ended.
+    assert (await jobs.submission.submit("bob", request(commits[2]))).commit == commits[2]
+    await jobs.registry.cancel(first.job_id)
+    with pytest.raises(AgentError):
+        await submit(jobs, ref=commits[3])
+    for job in (await jobs.registry.page(owner="alice")).jobs:
+        if job.commit == first.commit:
+            await jobs.registry.cancel(job.job_id)
+    assert (await submit(jobs, ref=commits[3])).commit == commits[3]
+    assert jobs.registry.commits_of("alice") == {second.commit, commits[3]}
+
+
+async def test_one_commit_can_always_be_run(scene: Scene, commits: list[str]) -> None:
+    with_snapshots(scene, share=0, kept=0)
+    jobs = scene.jobs()
+    for _ in range(2):
+        await submit(jobs, ref=commits[0])
+    with pytest.raises(AgentError):
+        await submit(jobs, ref=commits[1])
+
+
+async def test_the_share_of_snapshots_is_known_after_a_restart(scene: Scene, commits: list[str]) -> None:
+    with_snapshots(scene, share=200_000, kept=10**9)
+    await submit(scene.jobs(), ref=commits[0])
+    later = scene.jobs()
+    await later.registry.load()
+    with pytest.raises(AgentError):
+        await submit(later, ref=commits[1])
+
+
+async def test_snapshots_that_no_unfinished_job_needs_make_room(scene: Scene, commits: list[str]) -> None:
+    with_snapshots(scene, share=10**9, kept=350_000)
+    jobs = scene.jobs()
+    waits = await submit(jobs, ref=commits[0])
+    for each in commits[1:]:
+        ended = await submit(jobs, ref=each)
+        await jobs.registry.cancel(ended.job_id)
+    kept = scene.snapshots().commits()
+    assert waits.commit in kept
+    assert len(kept) <= 3
+    anew = await jobs.submission.rerun("alice", await jobs.registry.get(ended.job_id), Rerun())
+    assert scene.snapshots().has_tree(anew.commit)
+
+
+async def test_a_refused_submission_writes_no_snapshot(scene: Scene, commits: list[str]) -> None:
+    scene.settings = with_jobs(scene.settings, max_waiting_per_user=1)
+    jobs = scene.jobs()
+    await submit(jobs, ref=commits[0])
+    tries = (submit(jobs, ref=each) for each in commits[1:])
+    refused = await asyncio.gather(*tries, return_exceptions=True)
+    assert {error.problem for error in refused if isinstance(error, AgentError)} == {Problem.TOO_MANY_JOBS}
+    assert scene.snapshots().commits() == [commits[0]]
+
+
+async def test_a_user_who_submits_at_many_commits_at_once_stays_within_the_share(
+    scene: Scene, commits: list[str]
+) -> None:
+    with_snapshots(scene, share=350_000, kept=10**9)
+    jobs = scene.jobs()
+    await asyncio.gather(*(submit(jobs, ref=each) for each in commits), return_exceptions=True)
+    assert len(scene.snapshots().commits()) == len(jobs.registry.commits_of("alice")) == 2
+
+
+def request(ref: str) -> JobRequest:
+    return JobRequest(script_name="succeed.py", ref=ref)

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,17 +17,20 @@ import pytest
 
 from agent.config import RetentionSettings, Settings
 from agent.errors import AgentError, Problem
+from agent.host.programs import read_clocks
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.host.trees import measure, remove
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState, Reason, RetentionRule
+from agent.model.retention import Moment
 from agent.retention import pruner as pruner_module
-from agent.retention.pruner import Pruned, Pruner, Stage, byte_limit
+from agent.retention.pruner import Pruned, Pruner, Stage
 from agent.scripts.snapshots import Snapshots
 from agent.store.store import Store
 from tests.support.git_repository import commit
+from tests.support.jobs import let_ages_begin
 from tests.support.small_site import make_repository, make_settings
 from tests.support.waiting import until
 
@@ -120,14 +123,21 @@ class Scene:
         return self.settings.paths_of(job.job_id).directory
 
     async def job(
-        self, hours: float, *, size: int = 0, ended: bool = True, archived: bool = True, **values: Any
+        self,
+        hours: float,
+        *,
+        size: int = 0,
+        files: int = 0,
+        ended: bool = True,
+        archived: bool = True,
+        ran: bool = True,
+        **values: Any,
     ) -> Job:
         """A job that ended this many hours ago, with its unit file and its directory."""
         job_id = new_job_id()
         job = Job(
             job_id=job_id,
             status=JobState.PENDING,
-            owner="alice",
             script_name="succeed.py",
             hyperparameters={},
             limits=Limits(memory_bytes=2**26, cpus=1, tasks=5, run_time_seconds=60),
@@ -136,21 +146,25 @@ class Scene:
             network="none",
             unit=unit_name(job_id),
             created_at=now() - timedelta(hours=hours),
-            **({"commit": "0" * 40, "image_digest": ""} | values),
+            **({"owner": "alice", "commit": "0" * 40, "image_digest": ""} | values),
         )
         await self.store.jobs.add(job, idempotency_key=job_id, fingerprint="f", max_waiting=1000)
         artifacts = self.files(job) / "attempts/1/artifacts"
         artifacts.mkdir(parents=True)
         (artifacts / "model").write_bytes(b"x" * size)
+        for number in range(files):
+            (artifacts / str(number)).touch()
         self.unit_file(job).parent.mkdir(parents=True, exist_ok=True)
         self.unit_file(job).touch()
         if not ended:
             return job
         update = {"status": JobState.FAILED, "reason": Reason.EXIT_CODE, "revision": 2}
-        job = job.model_copy(update=update | {"finished_at": now() - timedelta(hours=hours)})
+        at = now() - timedelta(hours=hours)
+        job = job.model_copy(update=update | {"finished_at": at, "started_at": at if ran else None})
         assert await self.store.jobs.update(job)
         if archived:
             await self.store.jobs.mark_archived(job_id)
+        await let_ages_begin(self.store)
         return job
 
     async def state(self, job: Job) -> str:
@@ -227,6 +241,79 @@ async def test_surplus_jobs_are_removed_oldest_first(scene: Scene) -> None:
     jobs = [await scene.job(hours) for hours in range(40, 0, -1)]
     await pruned(scene.pruner(max_jobs=3, max_units=2, unit_hours=100))
     assert [await scene.state(job) for job in jobs] == [""] * 37 + ["files record"] + [ALL] * 2
+
+
+@dataclass(frozen=True)
+class Flood:
+    """What alice makes, to have another user's results removed; and the bound that it exceeds."""
+
+    stage: Stage
+    jobs: int
+    values: dict[str, Any]
+    rules: dict[str, int]
+
+
+FLOODS = {
+    "units": Flood(Stage.UNIT, 30, {}, {"max_units": 10}),
+    "units, never ran": Flood(Stage.UNIT, 30, {"ran": False}, {"max_units": 10}),
+    "records": Flood(Stage.JOB, 30, {}, {"max_jobs": 10}),
+    "records, never ran": Flood(Stage.JOB, 30, {"ran": False}, {"max_jobs": 10}),
+    "large records": Flood(Stage.JOB, 5, {"name": "x" * 400_000}, {"max_record_bytes": 2**20}),
+    "bytes": Flood(Stage.FILES, 3, {"size": 400_000}, {"max_bytes": 600_000}),
+    "files": Flood(Stage.FILES, 3, {"files": 200}, {"max_files": 300}),
+    "many small logs and artifacts": Flood(Stage.FILES, 30, {"size": 10_000}, {"max_bytes": 200_000}),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+async def test_what_one_user_makes_removes_nothing_of_another(scene: Scene, kind: str) -> None:
+    flood = FLOODS[kind]
+    # The victim's are the oldest of all, and within an equal share.
+    victims = [await scene.job(30 + n, owner="bob", size=1000) for n in range(3)]
+    own = await scene.job(20, size=1000)
+    made = [await scene.job(10 + n / 100, **flood.values) for n in range(flood.jobs)]
+    rules = {"unit_hours": 1000, "max_units": 1000, "max_bytes": 10**9, "max_files": 10**6}
+    went = await pruned(scene.pruner(**(rules | flood.rules)))
+    assert {one.stage for one in went} == {flood.stage}
+    assert {one.name for one in went} <= {job.job_id for job in (own, *made)}
+    assert [await scene.state(job) for job in victims] == [ALL] * 3
+    if not flood.values.get("ran", True):  # nor does it cost alice what has run
+        assert await scene.state(own) == ALL
+    assert await pruned(scene.pruner(**(rules | flood.rules))) == []
+
+
+async def test_a_clock_that_jumps_ahead_by_a_year_removes_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = [await scene.job(hours) for hours in (1, 80 * DAY)]
+    pruner, ahead = (
+        scene.pruner(unit_hours=90 * DAY),
+        replace(await read_clocks(ask=False), synchronised=False),
+    )
+    ahead = replace(ahead, wall=ahead.wall + 365 * DAY * 3600)
+
+    async def jumped(*, ask: bool = True) -> Moment:
+        return ahead
+
+    monkeypatch.setattr(pruner_module, "read_clocks", jumped)
+    assert await pruned(pruner) == await pruner.plan() == []
+    assert [await scene.state(job) for job in jobs] == [ALL] * 2
+    assert "Nothing confirms 365.0 days" in pruner.doubt
+    assert caplog.text.count("Nothing confirms") == 1
+    # Eleven days of the same boot count, whatever the wall clock says.
+    ahead = replace(ahead, boot=ahead.boot + 11 * DAY * 3600)
+    assert {one.name for one in await pruned(pruner)} == {jobs[1].job_id}
+    # A synchronised clock is believed after the next boot.
+    ahead = replace(ahead, boot=60.0, boot_id="next", synchronised=True)
+    went = {one.name for one in await pruned(pruner)}
+    assert (went, pruner.doubt) == ({job.job_id for job in jobs}, "")
+
+
+async def test_the_age_of_a_job_begins_when_it_is_first_seen_to_have_ended(scene: Scene) -> None:
+    job = await scene.job(400 * DAY)
+    await scene.store.database.run(lambda db: db.execute("UPDATE jobs SET ages_from = NULL"))
+    assert await pruned(scene.pruner()) == []
+    assert await scene.state(job) == ALL
 
 
 @pytest.mark.parametrize(
@@ -400,7 +487,7 @@ async def test_an_error_ends_only_the_round(
     monkeypatch.setattr(pruner_module, "INTERVAL", 0)
     calls = 0
 
-    def fails_once(root: Path, stop: threading.Event) -> int:
+    def fails_once(root: Path, stop: threading.Event) -> tuple[int, int]:
         nonlocal calls
         calls += 1
         if calls == 1:
@@ -446,13 +533,6 @@ async def test_units_are_removed_between_two_full_rounds(
         await until(gone)
     assert await scene.state(newer) == ALL
     assert rounds == 1
-
-
-async def test_files_may_take_half_of_the_file_system_by_default(scene: Scene) -> None:
-    status = os.statvfs(scene.settings.state_directory)
-    assert byte_limit(scene.settings) == status.f_blocks * status.f_frsize // 2
-    none = scene.settings.model_copy(update={"retention": RetentionSettings(max_bytes=0)})
-    assert byte_limit(none) == 0
 
 
 async def at_work(scene: Scene, process: asyncio.subprocess.Process, left_to_it: set[str]) -> bool:

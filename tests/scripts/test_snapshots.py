@@ -455,3 +455,27 @@ async def test_a_script_with_a_malformed_block_is_not_listed_and_the_reason_is_g
             await snapshots.script(current, name)
         assert caught.value.problem is Problem.INVALID_REQUEST
         assert [field.field for field in caught.value.fields] == ["script_name"]
+
+
+async def test_snapshots_are_kept_within_a_bound_and_those_used_last_stay(
+    snapshots: Snapshots, repository: Path, root: Path
+) -> None:
+    commits = []
+    for number in range(4):
+        (repository / "scripts/data.txt").write_text(str(number) * 100_000)
+        commits.append(commit(repository))
+        tree = await snapshots.tree(commits[-1])
+        os.utime(tree, (number, number))
+    await snapshots.tree(commits[0])  # used again
+    size = await snapshots.taken(commits[:1])
+    assert 100_000 < size <= await snapshots.tree_bytes(commits[0]) < 150_000
+    await snapshots.keep_within(4 * size, set())
+    assert snapshots.commits() == sorted(commits)
+    await snapshots.keep_within(2 * size, {commits[1]})
+    assert snapshots.commits() == sorted((commits[0], commits[1]))
+    assert sorted(os.listdir(root)) == snapshots.commits()
+    await snapshots.keep_within(0, {commits[1]})
+    assert snapshots.commits() == [commits[1]]
+    assert not snapshots.has_tree(commits[2])
+    await snapshots.tree(commits[2])
+    assert snapshots.has_tree(commits[2])

@@ -322,3 +322,36 @@ async def test_a_broken_chain_is_not_archived(path: Path) -> None:
         with pytest.raises(AgentError, match="row 2"):
             await store.audit.archive(now() + timedelta(hours=1), kept.append, ALICE.did("archiveAudit"))
     assert kept == []
+
+
+async def test_an_actors_rows_of_a_day_have_a_share_and_every_deed_has_its_row(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.store.audit.MAX_BYTES_A_DAY", 2000)
+    written = 0
+
+    async def submit_without_end() -> None:
+        nonlocal written
+        while written < 1000:
+            await store.audit.check_share("alice")
+            await store.jobs.add(make_job(), max_waiting=10**6, deed=ALICE.did("submitJob"))
+            written += 1
+
+    with pytest.raises(AgentError) as caught:
+        await submit_without_end()
+    assert caught.value.problem is Problem.TOO_MANY_REQUESTS
+    assert "tomorrow" in caught.value.hint
+    assert 5 < written < 20
+    assert len(await store.audit.rows(0, 1000)) == len((await store.jobs.page(limit=100)).jobs) == written
+    await store.audit.check_share("bob")
+    # What undoes something is recorded all the same.
+    await store.audit.append(ALICE.did("unpinJob"))
+    assert len(await store.audit.rows(0, 1000)) == written + 1
+    monkeypatch.setattr("agent.store.audit.now", lambda: now() + timedelta(days=1))
+    await store.audit.check_share("alice")
+    await store.audit.append(ALICE.did("submitJob"))
+    ((day, size),) = await store.database.run(
+        lambda db: db.execute("SELECT day, bytes FROM audit_days WHERE actor = 'alice'").fetchall()
+    )
+    (row,) = await store.audit.rows(written + 1, 10)
+    assert (day, size) == (f"{now() + timedelta(days=1):%Y-%m-%d}", len(row.entry.encode()))

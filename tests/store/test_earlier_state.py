@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agent.audit.chain import Caller, follow
-from agent.model.job import JobState
+from agent.model.job import Job, JobState
+from agent.model.retention import Moment
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
 from tests.support.earlier_state import make_database, read_by_itself
@@ -65,13 +66,27 @@ async def test_an_idempotency_key_still_names_its_job(store: Store) -> None:
 
 async def test_what_retention_looks_up_reads_back(store: Store) -> None:
     retention = store.retention
-    oldest = await retention.oldest_removable(-1, with_files=False)
-    assert [[job.job_id, job.finished_at.isoformat(), job.bytes] for job in oldest] == READ["oldest"]
-    with_files = await retention.oldest_removable(-1, with_files=True)
-    assert [job.job_id for job in with_files] == READ["with_files"]
-    assert await retention.unmeasured(100) == READ["unmeasured"]
+    # The age of a job that was not measured begins when it is.
+    unmeasured = READ["unmeasured"]
+    oldest = await retention.oldest_of_each(-1, with_files=False)
+    assert [[job.job_id, job.finished_at.isoformat(), job.bytes] for job in oldest] == [
+        row for row in READ["oldest"] if row[0] not in unmeasured
+    ]
+    assert [round(job.ages_from, 3) for job in oldest] == [job.finished_at.timestamp() for job in oldest]
+    with_files = [job.job_id for job in await retention.oldest_of_each(-1, with_files=True)]
+    assert with_files == [job_id for job_id in READ["with_files"] if job_id not in unmeasured]
+    # Their files were never counted: all that still have some are measured again.
+    assert set(await retention.unmeasured(100)) == {*unmeasured, *with_files, KINDS["pinned"]}
+    moment = Moment(wall=4e9, boot=1.0, boot_id="another", synchronised=False)
+    clock, leap = await retention.advance_clock(moment)
+    newest = max(job.finished_at or job.created_at for job in await all_jobs(store))
+    assert (round(clock.seconds, 3), leap) == (newest.timestamp(), 0)
     assert vars(await retention.totals()) == READ["kept"]
     assert await retention.pending_deletions() == READ["leaving"] == [KINDS["leaving"]]
+
+
+async def all_jobs(store: Store) -> list[Job]:
+    return (await store.jobs.page(limit=100)).jobs
 
 
 async def test_changes_read_back(store: Store) -> None:

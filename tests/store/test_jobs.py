@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.model.base import now
+from agent.model.inputs import Limits
 from agent.model.job import JobState
 from agent.store.jobs import IdTaken
 from agent.store.store import Store
@@ -46,6 +48,78 @@ async def test_a_repeated_key_is_answered_although_the_owner_has_too_many_jobs(s
     with pytest.raises(AgentError) as caught:
         await store.jobs.add(make_job(), max_waiting=1)
     assert caught.value.problem is Problem.TOO_MANY_JOBS
+
+
+async def test_the_records_of_an_owner_have_a_bound_in_bytes(store: Store) -> None:
+    most = 20_000
+    large = [await store.jobs.add(make_job(name="x" * 12_000), max_waiting=10) for _ in range(2)]
+    for add in (
+        store.jobs.add(make_job(), max_waiting=10, max_record_bytes=most),
+        store.jobs.check_share("alice", max_waiting=10, max_record_bytes=most),
+    ):
+        with pytest.raises(AgentError) as caught:
+            await add
+        assert caught.value.problem is Problem.TOO_MANY_JOBS
+        assert "you may have 20000" in caught.value.message
+        assert "retention" in caught.value.hint
+    await store.jobs.add(make_job("bob"), max_waiting=10, max_record_bytes=most)
+    for job in large:  # a removed record counts no more
+        await store.jobs.update(job.model_copy(update={"status": JobState.CANCELLED, "revision": 2}))
+        await store.jobs.mark_archived(job.job_id)
+    assert await store.retention.remove_jobs([large[0].job_id]) == [large[0].job_id]
+    await store.jobs.add(make_job(), max_waiting=10, max_record_bytes=most)
+
+
+async def finished(store: Store, size: int | None, owner: str = "alice") -> str:
+    """A job that has ended and takes so many bytes, or was not measured; its id."""
+    limits = Limits(artifact_bytes=1000 * 2**20)
+    job = await store.jobs.add(make_job(owner, limits=limits), max_waiting=10)
+    ended = {"status": JobState.COMPLETED, "finished_at": now(), "revision": 2}
+    assert await store.jobs.update(job.model_copy(update=ended))
+    if size is not None:
+        await store.retention.record_sizes({job.job_id: (size, 1)}, ages_from=0.0)
+    return job.job_id
+
+
+async def test_pinned_jobs_of_an_owner_have_a_bound_in_bytes(store: Store) -> None:
+    first, second, third, unmeasured, small = [
+        await finished(store, size) for size in (600 * 2**20, 300 * 2**20, 200 * 2**20, None, 1)
+    ]
+    most = 1000 * 2**20
+    for job_id in (first, second):
+        await store.jobs.pin(job_id, pinned=True, limit=20, max_bytes=most)
+    for job_id in (third, unmeasured):  # one counts with what it may have at most
+        with pytest.raises(AgentError) as caught:
+            await store.jobs.pin(job_id, pinned=True, limit=20, max_bytes=most)
+        assert caught.value.problem is Problem.TOO_MANY_PINNED
+        assert f"they exceed {most}" in caught.value.message
+        assert "Unpin" in caught.value.hint
+    await store.jobs.pin(small, pinned=True, limit=20, max_bytes=most)
+    await store.jobs.pin(await finished(store, most, "bob"), pinned=True, limit=20, max_bytes=most)
+    await store.jobs.pin(first, pinned=False, limit=20, max_bytes=most)
+    await store.jobs.pin(third, pinned=True, limit=20, max_bytes=most)
+
+
+async def test_a_job_that_was_not_measured_is_pinned_with_the_size_that_it_has_now(store: Store) -> None:
+    jobs = [await finished(store, None) for _ in range(3)]
+    for job_id in jobs[:2]:
+        await store.jobs.pin(job_id, pinned=True, limit=20, max_bytes=1000, size=500)
+    with pytest.raises(AgentError):
+        await store.jobs.pin(jobs[2], pinned=True, limit=20, max_bytes=1000, size=1)
+    assert (await store.retention.totals()).pinned_bytes == 1000
+    for job_id in jobs:  # it is measured again, with its files
+        await store.jobs.mark_archived(job_id)
+    assert await store.retention.unmeasured(10) == jobs
+
+
+@pytest.mark.parametrize("size", [2000 * 2**20, None])
+async def test_one_job_can_be_pinned_whatever_it_has(store: Store, size: int | None) -> None:
+    job_id = await finished(store, size)
+    job = await store.jobs.pin(job_id, pinned=True, limit=20, max_bytes=1)
+    assert job
+    assert job.pinned
+    with pytest.raises(AgentError):
+        await store.jobs.pin(await finished(store, 1), pinned=True, limit=20, max_bytes=1)
 
 
 async def test_no_two_ids_share_their_first_eight_characters(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Records and files of jobs, for tests that need one and care for few of its fields."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from agent.host.programs import read_clocks
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobRequest, JobState
 from agent.model.paths import JobPaths
+from agent.store.store import Store
 
 
 def make_job(owner: str = "alice", **fields: object) -> Job:
@@ -39,6 +42,14 @@ def old_job(**fields: Any) -> Job:
     """A job of alice's that ended a hundred days ago."""
     ended = now() - timedelta(days=100)
     return make_job(status=JobState.CANCELLED, created_at=ended, finished_at=ended, **fields)
+
+
+async def let_ages_begin(store: Store) -> None:
+    """Leaves the store as an agent does that saw every job end, on a host with a synchronised clock."""
+    moment = replace(await read_clocks(ask=False), synchronised=True)
+    await store.retention.advance_clock(moment)
+    age = "UPDATE jobs SET ages_from = (julianday(finished_at) - 2440587.5) * 86400 WHERE NOT active"
+    await store.database.run(lambda db: db.execute(age))
 
 
 def paths_below(directory: Path) -> Callable[[str], JobPaths]:

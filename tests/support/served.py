@@ -22,7 +22,7 @@ from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
 from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed
-from agent.audit.trail import Write
+from agent.audit.trail import CheckShare, Write, no_limit
 from agent.backend import Backend
 from agent.config import Settings
 from agent.host.files import write_file
@@ -102,13 +102,14 @@ class HttpServer:
         authorities: Authorities,
         document: Document,
         directory: Path,
+        check_audit_share: CheckShare = no_limit,
     ) -> AsyncIterator[Self]:
         """Serves the backend until the context ends."""
         issuing = Certificates(
             certificates, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
         )
         enrolment = Enrolment(invitations, authorities.directory)
-        app = build(backend, issuing, enrolment, write_audit, http, ID_KEY)
+        app = build(backend, issuing, enrolment, write_audit, http, ID_KEY, check_audit_share)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         assert runner.server is not None
@@ -394,6 +395,7 @@ async def served_by_the_agent(
             authorities,
             document,
             directory,
+            store.audit.check_share,
         )
         async with serving as server:
             yield Served(server, backend, scene, jobs, podman, journal)

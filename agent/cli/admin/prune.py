@@ -13,7 +13,8 @@ from ...config_files import load
 from ...host.podman import Podman
 from ...host.systemd import Units
 from ...model.base import ID_PREFIX_LENGTH, format_time
-from ...model.job import RetentionRule, Totals
+from ...model.job import RetentionRule
+from ...model.retention import Totals
 from ...retention.pruner import Pruned, Pruner, Stage
 from ...scripts.snapshots import Snapshots
 from ...store.store import Store
@@ -46,11 +47,19 @@ def prune_finished(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be removed, and why; remove nothing.")
     ] = False,
+    trust_clock: Annotated[
+        bool,
+        typer.Option("--trust-clock", help="First count all days that the clock shows: `date` is right."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Remove what retention no longer keeps. The agent does so by itself from time to time."""
+    if dry_run and trust_clock:
+        raise typer.BadParameter("--trust-clock changes what is removed; --dry-run changes nothing.")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # what could not be removed
-    removed, kept = asyncio.run(prune(load(), dry_run=dry_run))
+    if trust_clock:
+        shared.record(load(), "trustClock")
+    removed, kept = asyncio.run(prune(load(), dry_run=dry_run, trust_clock=trust_clock))
     if removed and not dry_run:
         shared.record(load(), "prune", things=len(removed), bytes=sum(one.bytes for one in removed))
     screen = Screen()
@@ -60,9 +69,13 @@ def prune_finished(
         show(screen, removed, kept, dry_run=dry_run)
 
 
-async def prune(settings: Settings, *, dry_run: bool) -> tuple[list[Pruned], Totals]:
+async def prune(
+    settings: Settings, *, dry_run: bool, trust_clock: bool = False
+) -> tuple[list[Pruned], Totals]:
     """What retention removes, or with `dry_run` would remove; and what it keeps."""
     async with opened(settings) as pruner:
+        if trust_clock:
+            await pruner.trust_clock()
         removed = await pruner.plan() if dry_run else [one async for one in pruner.prune()]
         return removed, await pruner.kept()
 

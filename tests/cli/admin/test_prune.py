@@ -4,10 +4,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from agent.config_files import load
 from agent.store.store import Store
-from tests.support.jobs import old_job
-from tests.support.ml_agent import Run, with_store
+from tests.support.jobs import let_ages_begin, old_job
+from tests.support.ml_agent import Run, put_on_path, with_store
 
 
 def test_prune_shows_what_would_be_removed_and_why_and_then_removes_it(ready: Run, home: Path) -> None:
@@ -16,6 +18,7 @@ def test_prune_shows_what_would_be_removed_and_why_and_then_removes_it(ready: Ru
     async def add(store: Store) -> None:
         for each in (job, pinned):
             await store.jobs.add(each, max_waiting=10)
+        await let_ages_begin(store)
 
     asyncio.run(with_store(add))
     artifacts = load().paths_of(job.job_id).attempt(1).artifacts
@@ -38,3 +41,27 @@ def test_prune_shows_what_would_be_removed_and_why_and_then_removes_it(ready: Ru
     assert (went["dry_run"], went["removed"], went["kept"]["bytes"]) == (False, document["removed"], 0)
     assert not load().paths_of(job.job_id).directory.exists()
     assert json.loads(ready("prune", "--json").out)["removed"] == []
+
+
+def test_what_a_clock_says_that_jumped_ahead_removes_nothing_until_somebody_confirms_it(
+    ready: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = old_job()
+
+    async def add(store: Store) -> None:
+        await store.jobs.add(job, max_waiting=10)
+
+    put_on_path(tmp_path / "bin", "timedatectl", "echo no", monkeypatch)
+    asyncio.run(with_store(add))
+    # Its end, a hundred days ago, is the newest thing that is known.
+    assert json.loads(ready("prune", "--json").out)["removed"] == []
+    assert "Nothing confirms 100.0 days" in caplog.text
+    assert ready("prune", "--dry-run", "--trust-clock").status == 2
+    doctor = {each["subject"]: each for each in json.loads(ready("doctor", "--json").out)}
+    assert doctor["ages of jobs"]["level"] == "warn"
+    assert "--trust-clock" in doctor["ages of jobs"]["remedy"]
+    caplog.clear()
+    (entry,) = json.loads(ready("prune", "--trust-clock", "--json").out)["removed"]
+    assert (entry["what"], entry["job_id"], entry["rule"]) == ("files", job.job_id, "age")
+    assert "Nothing confirms" not in caplog.text
+    assert '"trustClock"' in ready("audit", "--json").out

@@ -61,7 +61,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             ("scripts", scripts.scripts(settings, podman)),
             ("quadlet", _one(partial(jobs.quadlet, settings))),
             ("journal", host.journal()),
-            ("clock", _one(host.clock)),
+            ("clock", host.clock(settings)),
             ("disk", _one(partial(host.disk, settings))),
             ("runtime directory", _one(partial(host.runtime_directory, settings))),
             ("leftovers", _one(partial(jobs.leftovers, podman))),

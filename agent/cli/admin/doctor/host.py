@@ -1,6 +1,5 @@
 """The doctor's checks of the host and the account: systemd, journald, clock, disk and the agent's socket."""
 
-import asyncio
 import getpass
 import grp
 import os
@@ -9,12 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from ....config import Settings
+from ....host.programs import output, read_clocks, synchronised
 from ....host.room import RUNTIME_ROOM, Room, room
+from ....retention.rules import doubt
+from ....store.store import Store
 from ..install import JOURNAL_GROUP, SOCKET
 from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
-TIMEOUT = 20.0  # seconds that a program may take
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
 RUNTIME_WARN = Room(bytes=4 * RUNTIME_ROOM.bytes, inodes=4000)
 
@@ -101,16 +102,22 @@ async def _manager_is_in(group: str) -> bool:
     return any(words[0] == "Groups:" and wanted in words for words in lines if words)
 
 
-async def clock() -> Finding:
-    """Whether the clock is synchronised."""
-    synchronised = (await output("timedatectl", "show", "--property=NTPSynchronized", "--value")).strip()
-    return judge(
+async def clock(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the clock is synchronised, and whether retention knows how old jobs are."""
+    follows = await synchronised()
+    yield judge(
         "clock",
-        good=synchronised == "yes",
-        seen={"yes": "synchronised", "no": "not synchronised"}.get(synchronised, "unknown"),
+        good=follows is True,
+        seen={True: "synchronised", False: "not synchronised", None: "unknown"}[follows],
         remedy="`sudo timedatectl set-ntp true`: certificates are checked against this clock.",
         otherwise=Level.WARN,
     )
+    if settings.database.exists():
+        async with Store.open(settings.database) as store:
+            known = await store.retention.clock()
+        if known and (unsure := doubt(known, await read_clocks())):
+            remedy = "Synchronise the clock; or, if `date` is right, `ml-agent prune --trust-clock`."
+            yield Finding("ages of jobs", Level.WARN, unsure, remedy)
 
 
 def disk(settings: Settings) -> Finding:
@@ -153,27 +160,3 @@ async def socket(settings: Settings) -> Finding:
         seen=f"{SOCKET} is {state or 'unknown'}{where}",
         remedy="`ml-agent install` places the units and starts it.",
     )
-
-
-async def output(*command: str, errors: bool = False) -> str:
-    """What a command prints, with `errors` its stderr too; empty where it cannot be run or takes too long.
-
-    Its exit status does not matter.
-    """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except OSError:
-        return ""
-    try:
-        printed, _ = await asyncio.wait_for(process.communicate(), TIMEOUT)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return ""
-    return printed.decode(errors="replace")

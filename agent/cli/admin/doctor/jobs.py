@@ -9,12 +9,12 @@ from pathlib import Path
 from ....config import Settings, shipped
 from ....errors import AgentError
 from ....host.podman import Host, Podman
+from ....host.programs import output
 from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import NEEDED, JobUnit
 from .findings import Finding, Level, ignored_lines, judge, version_of
-from .host import output
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use

@@ -32,18 +32,6 @@ def test_a_socket_on_another_port_than_the_configured_one_is_found(
         assert "`ml-agent install`" in finding.remedy
 
 
-def test_a_program_that_is_missing_or_too_slow_prints_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put_on_path(tmp_path / "bin", "slow", "echo begun; exec sleep 60", monkeypatch)
-    put_on_path(tmp_path / "bin", "failing", "echo said; echo why >&2; exit 3", monkeypatch)
-    monkeypatch.setattr(host, "TIMEOUT", 0.2)
-    assert asyncio.run(host.output("slow")) == ""
-    assert asyncio.run(host.output("not-a-program")) == ""
-    assert asyncio.run(host.output("failing")) == "said\n"
-    assert asyncio.run(host.output("failing", errors=True)) == "said\nwhy\n"
-
-
 @pytest.mark.parametrize(
     ("left", "level", "told"),
     [
