@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults security bench bench-host bench-jobs bench-logs \
-	bench-scale bench-client lint lock sbom clean
+	bench-scale bench-client cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,6 +13,7 @@ VM_NAME ?= ml-vm
 
 HOST := tests/host/host
 INSIDE := $(HOST) run --name $(NAME) --cwd /home/ml/src --
+INSIDE_ROOT := $(HOST) run --root --name $(NAME) --cwd /home/ml/src --
 # Outside the copied checkout, which every `host install` replaces.
 INSIDE_VENV := /home/ml/.cache/ml-agent-venv
 
@@ -42,6 +43,7 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
+	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
 	@$(MAKE) --no-print-directory client-check
 
@@ -76,6 +78,11 @@ security: ## attack the agent with all there is, and count what got through
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/security/security $(NAME) $(INSIDE_VENV)/bin
 
+cases: ## make small cases from use, and print what is seen beside what is right (ARGS=--help for more)
+	@$(HOST) install --name $(NAME)
+	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases $(ARGS)
+
 bench: $(PART:%=bench-%) ## measure jobs, logs and long histories (PART=logs or client, ARGS=--help for more)
 
 bench-host:
@@ -102,8 +109,8 @@ lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/mypy tests/host/systemd_host
-	@MYPYPATH=. $(VENV)/bin/mypy --explicit-package-bases --exclude 'tests/security/hostile|earlier_state' \
-		tests/api tests/bench tests/faults tests/hostile tests/security tests/support
+	@MYPYPATH=. $(VENV)/bin/mypy --explicit-package-bases --exclude 'tests/security/hostile|tests/cases/scripts|earlier_state' \
+		tests/api tests/bench tests/cases tests/faults tests/hostile tests/security tests/support
 
 # The agent is built with hatchling from the same lock: nothing is installed that has no hash.
 lock: ## lock anew, to the newest versions, all that is installed (needs uv)
