@@ -40,12 +40,14 @@ _IMAGE_KEPT = 60.0  # seconds; the list of images that is checked lacks those of
 class Image:
     """An image in the local storage. `id` is the digest of its configuration, and both are `sha256:<hex>`.
 
-    `names` are all its names, with tags.
+    `names` are all its names, with tags. `recipe` is the digest of the files that it was built from, as its
+    label `ml-agent.recipe` says (quadlets/ml-runner.build); empty in another image.
     """
 
     id: str
     digest: str
     names: tuple[str, ...] = ()
+    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,7 @@ class Podman:
             id=f"sha256:{found['Id'].removeprefix('sha256:')}",
             digest=found["Digest"],
             names=tuple(found.get("RepoTags") or ()),
+            recipe=str((found.get("Labels") or {}).get("ml-agent.recipe", "")),
         )
 
     async def kill(self, container: str) -> None:

@@ -34,7 +34,7 @@ def test_no_two_secrets_share_a_podman_name() -> None:
 async def test_an_image_has_its_digests_and_names(client: Podman) -> None:
     image = await client.image("localhost/ml-runner:latest")
     names = ("localhost/ml-runner:latest",)
-    assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32, names)
+    assert image == podman.Image("sha256:" + "ab" * 32, "sha256:" + "cd" * 32, names, "0123456789abcdef")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,10 @@ class StandInPodman:
             return self.answer
         if request.match_info["name"] not in self.names:
             return web.json_response({"message": "no such image"}, status=404)
-        return web.json_response({"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names})
+        labels = {"ml-agent.recipe": "0123456789abcdef"}
+        return web.json_response(
+            {"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names, "Labels": labels}
+        )
 
     async def tag(self, request: web.Request) -> web.Response:
         assert request.match_info["name"] == "ab" * 32

@@ -3,7 +3,9 @@
 An installation is first made as a value: files, and commands before and after them.
 """
 
+import contextlib
 import grp
+import hashlib
 import os
 import pwd
 import re
@@ -112,6 +114,7 @@ def of_user(settings: Settings, *, base: str | None = None, runtime: bool = Fals
         "PORT": str(settings.http.port),
         "STATE": str(settings.state_directory),
         "IMAGES": str(shipped("images")),
+        "RECIPE": recipe(),
         "BASE": base or _installed_base(quadlets / RUNNER) or DEFAULT_BASE,
     }
     sources = {units / name: shipped("units") / name for name in UNITS}
@@ -200,6 +203,24 @@ def _delegation(account: str) -> Path:
             f"There is no account {account}.",
             "Name the service account with --account.",
         ) from None
+    return delegation(uid)
+
+
+def accounts() -> list[str]:
+    """The accounts for which the host's part is installed."""
+    placed = SYSTEM.glob("system/user@*.service.d/50-ml-agent.conf")
+    uids = (
+        match[1] for path in placed if (match := re.fullmatch(r"user@(\d+)\.service\.d", path.parent.name))
+    )
+    found = []
+    for uid in sorted(map(int, uids)):
+        with contextlib.suppress(KeyError):
+            found.append(pwd.getpwuid(uid).pw_name)
+    return found
+
+
+def delegation(uid: int) -> Path:
+    """The drop-in that delegates controllers to the user manager of an account."""
     return SYSTEM / f"system/user@{uid}.service.d/50-ml-agent.conf"
 
 
@@ -207,6 +228,15 @@ def _directories(runtime_directory: Path, *, runtime: bool) -> tuple[Path, Path]
     """Where systemd.unit(5) and podman-systemd.unit(5) look for an account's own units and Quadlets."""
     base = runtime_directory if runtime else Path.home() / ".config"
     return base / "systemd/user", base / "containers/systemd"
+
+
+def recipe() -> str:
+    """The digest of the files that the image of jobs is built from."""
+    digest = hashlib.sha256()
+    directory = shipped("images") / "ml-runner"
+    for path in sorted(each for each in directory.iterdir() if each.is_file()):
+        digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def _installed_base(quadlet: Path) -> str | None:

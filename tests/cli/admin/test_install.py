@@ -2,7 +2,9 @@
 
 import json
 import os
+import pwd
 import re
+import shutil
 import subprocess
 from fnmatch import fnmatch
 from pathlib import Path
@@ -100,6 +102,32 @@ def test_every_placeholder_of_the_units_is_filled_in(ready: Run, home: Path) -> 
     assert b"ListenStream=8443\n" in files[install.SOCKET]
     for name, content in files.items():
         assert not re.search(rb"@[A-Z_]+@", content), name
+
+
+def test_the_accounts_of_a_host_are_those_with_a_delegation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "SYSTEM", tmp_path)
+    for uid in (os.getuid(), 999_999_999):
+        path = install.delegation(uid)
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert install.accounts() == [pwd.getpwuid(os.getuid()).pw_name]
+
+
+def test_the_recipe_of_the_image_changes_with_each_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "images"
+    shutil.copytree(shipped("images"), copy)
+    recipe = install.recipe()
+    monkeypatch.setattr(install, "shipped", lambda _: copy)
+    assert install.recipe() == recipe
+    seen = {recipe}
+    for path in (copy / "ml-runner").iterdir():
+        path.write_bytes(path.read_bytes() + b"\n")
+        seen.add(install.recipe())
+    assert len(seen) == 1 + len(list((copy / "ml-runner").iterdir()))
 
 
 def test_an_upgrade_keeps_the_base_of_the_image(ready: Run, home: Path) -> None:

@@ -1,6 +1,5 @@
 """The doctor's checks of certificates: the authority's, the server's and the clients'."""
 
-import contextlib
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -45,10 +44,9 @@ async def clients(settings: Settings) -> AsyncIterator[Finding]:
     async with Store.open(settings.database) as store:
         known = await store.certificates.all()
     moment = datetime.now(UTC)
-    with contextlib.suppress(AgentError):  # `server` reports an unreadable authority
-        trusted = authority.authorities(settings.pki_directory)
-        yield expiring_clients(rotation.of_trusted(known, trusted), moment)
-        if len(trusted) > 1:
-            begun = trusted[0].not_valid_before_utc + authority.CLOCK_SKEW
-            lifetime = timedelta(days=settings.certificates.client_days)
-            yield rotation_under_way(begun, rotation.not_renewed(known, trusted), moment, lifetime)
+    trusted = authority.authorities(settings.pki_directory)
+    yield expiring_clients(rotation.of_trusted(known, trusted), moment)
+    if len(trusted) > 1:
+        begun = trusted[0].not_valid_before_utc + authority.CLOCK_SKEW
+        lifetime = timedelta(days=settings.certificates.client_days)
+        yield rotation_under_way(begun, rotation.not_renewed(known, trusted), moment, lifetime)

@@ -12,10 +12,10 @@ from ....config import Settings
 from ....config_files import load
 from ....errors import AgentError
 from ....host.podman import Podman
-from ...failure import EXIT_FAILURE
+from ...failure import EXIT_FAILURE, of_error, of_file
 from ...program import JsonOption
 from ...terminal import Screen, visible
-from . import certificates, host, jobs, scripts
+from . import certificates, host, jobs, journal, scripts
 from .findings import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -36,7 +36,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
 async def _examine(screen: Screen | None) -> list[Finding]:
     findings = []
-    async for finding in examine(load()):
+    async for finding in examine():
         findings.append(finding)
         if screen is not None:
             _print(screen, finding)
@@ -50,28 +50,45 @@ def _print(screen: Screen, finding: Finding) -> None:
         screen.text(Text(f"{'':<26}{finding.remedy}"))
 
 
-async def examine(settings: Settings) -> AsyncIterator[Finding]:
+async def examine() -> AsyncIterator[Finding]:
     """Every finding, in the order in which an administrator would fix things."""
+    for subject, findings in _host_checks():
+        async for finding in guarded(subject, findings):
+            yield finding
+    try:
+        settings = load()
+    except AgentError as error:
+        yield Finding("configuration", Level.FAIL, *_sentences(error))
+        return
     async with Podman(settings.podman_socket) as podman:
-        checks = (
-            ("systemd", _one(host.systemd)),
-            ("user manager", _one(host.manager)),
-            ("linger", _one(host.linger)),
-            ("podman", jobs.podman(settings, podman)),
-            ("scripts", scripts.scripts(settings, podman)),
-            ("quadlet", _one(partial(jobs.quadlet, settings))),
-            ("journal", host.journal()),
-            ("clock", host.clock(settings)),
-            ("disk", _one(partial(host.disk, settings))),
-            ("runtime directory", _one(partial(host.runtime_directory, settings))),
-            ("leftovers", _one(partial(jobs.leftovers, podman))),
-            ("server certificate", _each(partial(certificates.server, settings))),
-            ("clients", certificates.clients(settings)),
-            ("socket", _one(partial(host.socket, settings))),
-        )
-        for subject, findings in checks:
+        for subject, findings in _account_checks(settings, podman):
             async for finding in guarded(subject, findings):
                 yield finding
+
+
+def _host_checks() -> list[tuple[str, AsyncIterator[Finding]]]:
+    """The checks that need no configuration, by subject."""
+    return [
+        ("systemd", _one(host.systemd)),
+        ("user manager", _one(host.manager)),
+        ("linger", _one(host.linger)),
+        ("journal", journal.journal()),
+    ]
+
+
+def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, AsyncIterator[Finding]]]:
+    return [
+        ("podman", jobs.podman(settings, podman)),
+        ("scripts", scripts.scripts(settings, podman)),
+        ("quadlet", _one(partial(jobs.quadlet, settings))),
+        ("clock", host.clock(settings)),
+        ("disk", _one(partial(host.disk, settings))),
+        ("runtime directory", _one(partial(host.runtime_directory, settings))),
+        ("leftovers", _one(partial(jobs.leftovers, podman))),
+        ("server certificate", _each(partial(certificates.server, settings))),
+        ("clients", certificates.clients(settings)),
+        ("socket", _one(partial(host.socket, settings))),
+    ]
 
 
 async def guarded(subject: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
@@ -80,14 +97,19 @@ async def guarded(subject: str, findings: AsyncIterator[Finding]) -> AsyncIterat
         async for finding in findings:
             yield finding
     except Exception as error:
-        why = error.message if isinstance(error, AgentError) else f"{type(error).__name__}: {error}"
-        remedy = (isinstance(error, AgentError) and error.hint) or "Report this: the check itself failed."
-        yield Finding(
-            subject,
-            Level.FAIL,
-            f"cannot be checked: {why}",
-            remedy or "Report this: the check itself failed.",
-        )
+        seen, remedy = _sentences(error)
+        yield Finding(subject, Level.FAIL, f"cannot be checked: {seen}", remedy)
+
+
+def _sentences(error: Exception) -> tuple[str, str]:
+    """What is wrong, and what helps."""
+    failure = of_file(error) if isinstance(error, OSError) else None
+    if isinstance(error, AgentError):
+        failure = of_error(error)
+    if failure is None:
+        return f"{type(error).__name__}: {error}", "Report this: the check itself failed."
+    fields = "; ".join(f"{each.field} {each.message}" for each in failure.fields)
+    return f"{failure.message} {fields}".strip(), failure.hint or "docs/operations.md"
 
 
 async def _one(check: Callable[[], Finding | Awaitable[Finding]]) -> AsyncIterator[Finding]:

@@ -114,10 +114,3 @@ def version_of(text: str) -> tuple[int, int]:
     """Major and minor number of the first version in a text; (0, 0) where there is none."""
     found = re.search(r"\b(\d+)(?:\.(\d+))?", text)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
-
-
-def rate_limit_is_off(configuration: str) -> bool:
-    """Whether journald has no rate limit, by journald.conf as `systemd-analyze cat-config` prints it."""
-    assignments = re.findall(r"^\s*(RateLimitIntervalSec|RateLimitBurst)\s*=\s*(\S*)", configuration, re.M)
-    last = dict(assignments)
-    return any(re.fullmatch(r"0+[a-z]*", value) for value in last.values())

@@ -1,19 +1,17 @@
-"""The doctor's checks of the host and the account: systemd, journald, clock, disk and the agent's socket."""
+"""The doctor's checks of the host and the account: systemd, clock, disk and the agent's socket."""
 
 import getpass
-import grp
 import os
 import shutil
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from ....config import Settings
 from ....host.programs import output, read_clocks, synchronised
 from ....host.room import RUNTIME_ROOM, Room, room
 from ....retention.rules import doubt
 from ....store.store import Store
-from ..install import JOURNAL_GROUP, SOCKET
-from .findings import Finding, Level, judge, listening_ports, rate_limit_is_off, version_of
+from ..install import SOCKET
+from .findings import Finding, Level, judge, listening_ports, version_of
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes
@@ -52,54 +50,6 @@ async def linger() -> Finding:
         seen="yes" if lingers else "no: systemd stops the jobs when the account's last session ends",
         remedy=f"`sudo loginctl enable-linger {user}`",
     )
-
-
-async def journal() -> AsyncIterator[Finding]:
-    """Whether the account reads its journal, hears of lost lines, and keeps the logs."""
-    user = getpass.getuser()
-    readable = bool(await output("journalctl", "--user", "--quiet", "--lines=1", "--output=cat"))
-    yield judge(
-        "journal",
-        good=readable,
-        seen="readable" if readable else "the account cannot read its own entries",
-        remedy=f"`sudo ml-agent install --system --account {user}` makes it persistent;"
-        " an account below uid 1000 also needs the group systemd-journal.",
-    )
-    told = await _manager_is_in(JOURNAL_GROUP)
-    untold = f"not shown: the user manager is not in the group {JOURNAL_GROUP}, which may read about them"
-    yield judge(
-        "lost lines",
-        good=told,
-        seen="shown as gaps" if told else untold,
-        remedy=f"`sudo ml-agent install --system --account {user}`, then reboot",
-        otherwise=Level.WARN,
-    )
-    machine = Path("/etc/machine-id").read_text().strip()
-    persistent = (Path("/var/log/journal") / machine).is_dir()
-    unthrottled = rate_limit_is_off(await output("systemd-analyze", "cat-config", "systemd/journald.conf"))
-    limit = (
-        "no rate limit" if unthrottled else "rate limit: if one job is chatty, journald drops all jobs' lines"
-    )
-    yield judge(
-        "log retention",
-        good=persistent and unthrottled,
-        seen=f"{'persistent' if persistent else 'lost at reboot'}, {limit}",
-        remedy=f"`sudo ml-agent install --system --account {user}`",
-        otherwise=Level.WARN,
-    )
-
-
-async def _manager_is_in(group: str) -> bool:
-    """Whether the running user manager, and so what it starts, is in a group."""
-    unit = f"user@{os.getuid()}.service"
-    manager = (await output("systemctl", "show", unit, "--property=MainPID", "--value")).strip()
-    try:
-        status = Path("/proc", manager, "status").read_text()
-        wanted = str(grp.getgrnam(group).gr_gid)
-    except (OSError, KeyError):
-        return False
-    lines = (line.split() for line in status.splitlines())
-    return any(words[0] == "Groups:" and wanted in words for words in lines if words)
 
 
 async def clock(settings: Settings) -> AsyncIterator[Finding]:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from ....config import Settings, shipped
 from ....errors import AgentError
-from ....host.podman import Host, Podman
+from ....host.podman import Host, Image, Podman
 from ....host.programs import output
 from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import NEEDED, JobUnit
+from ..install import delegation, recipe
 from .findings import Finding, Level, ignored_lines, judge, version_of
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
@@ -42,13 +43,25 @@ async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
         remedy=f"Install version {'.'.join(map(str, PODMAN_MINIMUM))} or newer.",
     )
     yield _subordinate_ids(host)
-    yield controllers(host, refused=settings.jobs.unenforced_limits == "refuse")
-    image = await podman.image(settings.jobs.image)
-    yield judge(
+    yield controllers(
+        host,
+        refused=settings.jobs.unenforced_limits == "refuse",
+        offered=_offered(),
+        installed=delegation(os.getuid()).exists(),
+    )
+    yield image(settings.jobs.image, await podman.image(settings.jobs.image), recipe())
+
+
+def image(name: str, found: Image | None, recipe: str) -> Finding:
+    """Whether the image of jobs is there, and was built from the files that are installed now (`recipe`)."""
+    stale = found is not None and found.recipe not in ("", recipe)
+    return judge(
         "image",
-        good=image is not None,
-        seen=f"{settings.jobs.image} {image.digest[:19] if image else 'is missing'}",
+        good=found is not None and not stale,
+        seen=f"{name} {found.digest[:19] if found else 'is missing'}"
+        + (", built from other files than those that are installed" if stale else ""),
         remedy="`systemctl --user start ml-runner-build.service` builds the image that is shipped.",
+        otherwise=Level.WARN if found else Level.FAIL,
     )
 
 
@@ -62,8 +75,19 @@ def _subordinate_ids(host: Host) -> Finding:
     )
 
 
-def controllers(host: Host, *, refused: bool) -> Finding:
-    """Which cgroup controllers limit jobs. `refused`: without those for its limits, no job starts."""
+def _offered() -> frozenset[str]:
+    """The controllers that the kernel, or whoever runs this container, offers (cgroups(7))."""
+    try:
+        return frozenset(Path("/sys/fs/cgroup/cgroup.controllers").read_text("ascii").split())
+    except OSError:
+        return frozenset()
+
+
+def controllers(host: Host, *, refused: bool, offered: frozenset[str], installed: bool) -> Finding:
+    """Which cgroup controllers limit jobs. `refused`: without those for its limits, no job starts.
+
+    `offered` are the whole host's. `installed`: they are delegated from the next boot on.
+    """
     missing = CONTROLLERS - host.controllers if host.cgroup_version == "v2" else CONTROLLERS
     fatal = refused and not NEEDED.isdisjoint(missing)
     effect = "no job starts (jobs.unenforced_limits)" if fatal else "jobs run without these limits"
@@ -72,9 +96,21 @@ def controllers(host: Host, *, refused: bool) -> Finding:
         good=not missing,
         seen=f"cgroup {host.cgroup_version}"
         + (f", not delegated: {' '.join(sorted(missing))}; {effect}" if missing else ""),
-        remedy=f"`sudo ml-agent install --system --account {getpass.getuser()}`, then reboot",
+        remedy=_how_to_delegate(missing - offered, installed=installed),
         otherwise=Level.FAIL if fatal else Level.WARN,
     )
+
+
+def _how_to_delegate(not_offered: frozenset[str] | set[str], *, installed: bool) -> str:
+    if not_offered:
+        return (
+            f"The host itself has no {' '.join(sorted(not_offered))}. Boot with cgroup version 2"
+            " (`systemd.unified_cgroup_hierarchy=1`), with `cgroup_enable=memory` where the kernel needs it;"
+            " a container gets them from whoever runs it."
+        )
+    if installed:
+        return "Reboot: the delegation takes effect when the user manager starts."
+    return f"`sudo ml-agent install --system --account {getpass.getuser()}`, then reboot"
 
 
 async def leftovers(podman: Podman) -> Finding:

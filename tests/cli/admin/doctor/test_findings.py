@@ -33,21 +33,6 @@ def test_a_version_is_read_from_what_a_program_prints(text: str, version: tuple[
     assert findings.version_of(text) == version
 
 
-@pytest.mark.parametrize(
-    ("configuration", "off"),
-    [
-        ("[Journal]\n#RateLimitIntervalSec=30s\n", False),
-        ("[Journal]\nRateLimitIntervalSec=0\n", True),
-        ("[Journal]\nRateLimitIntervalSec = 0s\n", True),
-        ("[Journal]\nRateLimitBurst=0\n", True),
-        ("[Journal]\nRateLimitIntervalSec=0\n[Journal]\nRateLimitIntervalSec=30s\n", False),
-        ("", False),
-    ],
-)
-def test_the_last_setting_of_journalds_rate_limit_counts(configuration: str, off: bool) -> None:
-    assert findings.rate_limit_is_off(configuration) is off
-
-
 def test_ignored_lines_of_other_units_are_left_out() -> None:
     verified = (
         "/tmp/x/a.service:93: Unknown section 'Contaner'. Ignoring.\n"

@@ -9,7 +9,7 @@ import pytest
 from agent.cli.admin.doctor import jobs
 from agent.cli.admin.doctor.findings import Level
 from agent.config_files import load
-from agent.host.podman import Host
+from agent.host.podman import Host, Image
 from agent.runtime.quadlet import TEMPLATE
 from tests.support.job_scene import StandInPodman
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager, put_on_path
@@ -43,6 +43,24 @@ def test_a_job_is_compiled_with_the_sites_policy(
 
 
 @pytest.mark.parametrize(
+    ("recipe", "level", "told"),
+    [
+        ("1234", Level.OK, "sha256:"),
+        ("", Level.OK, "sha256:"),  # of another maker, or of an earlier version
+        ("other", Level.WARN, "built from other files than those that are installed"),
+        (None, Level.FAIL, "is missing"),
+    ],
+)
+def test_an_image_that_was_built_from_other_files_is_told(
+    recipe: str | None, level: Level, told: str
+) -> None:
+    found = None if recipe is None else Image("sha256:" + "1" * 64, "sha256:" + "2" * 64, (), recipe)
+    finding = jobs.image("localhost/ml-runner:latest", found, "1234")
+    assert (finding.level, told in finding.seen) == (level, True)
+    assert ("ml-runner-build" in finding.remedy) == (level is not Level.OK)
+
+
+@pytest.mark.parametrize(
     ("there", "refused", "level", "told"),
     [
         ({"cpu", "cpuset", "io", "memory", "pids"}, True, Level.OK, "cgroup v2"),
@@ -56,14 +74,34 @@ def test_missing_controllers_are_named_with_their_effect(
     there: set[str], refused: bool, level: Level, told: str
 ) -> None:
     host = Host("5.4.2", "v2", frozenset(there), 65_536, Path("/storage"))
-    finding = jobs.controllers(host, refused=refused)
+    finding = jobs.controllers(host, refused=refused, offered=frozenset(jobs.CONTROLLERS), installed=False)
     assert finding.level is level
     assert told in finding.seen
 
 
 def test_without_cgroup_version_2_no_job_starts() -> None:
     host = Host("5.4.2", "v1", frozenset({"cpu", "memory", "pids"}), 65_536, Path("/storage"))
-    assert jobs.controllers(host, refused=True).level is Level.FAIL
+    finding = jobs.controllers(host, refused=True, offered=frozenset(), installed=True)
+    assert finding.level is Level.FAIL
+    assert "unified_cgroup_hierarchy" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("offered", "installed", "told", "untold"),
+    [
+        ({"cpu", "cpuset", "io", "memory", "pids"}, False, "ml-agent install --system", "The host itself"),
+        ({"cpu", "cpuset", "io", "memory", "pids"}, True, "Reboot: the delegation", "ml-agent install"),
+        ({"cpu", "pids"}, False, "The host itself has no cpuset io memory.", "ml-agent install"),
+        ({"cpu", "pids"}, True, "The host itself has no cpuset io memory.", "Reboot"),
+    ],
+)
+def test_a_missing_installation_a_pending_reboot_and_a_host_without_controllers_are_told_apart(
+    offered: set[str], installed: bool, told: str, untold: str
+) -> None:
+    host = Host("5.4.2", "v2", frozenset({"cpu", "pids"}), 65_536, Path("/storage"))
+    finding = jobs.controllers(host, refused=True, offered=frozenset(offered), installed=installed)
+    assert told in finding.remedy
+    assert untold not in finding.remedy
 
 
 def test_containers_of_jobs_that_have_ended_are_named(
