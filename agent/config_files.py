@@ -1,10 +1,11 @@
 """Reads the configuration from layered TOML files and the environment, and names the file at fault."""
 
+import difflib
 import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -24,7 +25,9 @@ def load(files: list[Path] | None = None) -> Settings:
     paths = [SYSTEM_FILE, user_file()] if files is None else files
     layers = {path: _read(path) for path in paths if path.exists()}
     if unknown := _unknown_variables():
-        raise _invalid(FieldError(f"environment variable {name}", UNKNOWN) for name in unknown)
+        raise _invalid(
+            FieldError(f"environment variable {name}", UNKNOWN + _near(_keys(name)[:1])) for name in unknown
+        )
     try:
         return Settings(**_merged(layers.values()))
     except SettingsError as error:
@@ -38,7 +41,10 @@ def load(files: list[Path] | None = None) -> Settings:
                 f"There is no {paths[-1]}.",
                 "Run `ml-agent init --scripts REPOSITORY` to create it.",
             ) from error
-        raise _invalid(FieldError(_place(loc, layers, paths[-1]), why) for loc, why in refused) from error
+        raise _invalid(
+            FieldError(_place(loc, layers, paths[-1]), why + (_near(loc) if why == UNKNOWN else ""))
+            for loc, why in refused
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -67,6 +73,21 @@ def _unknown_variables() -> list[str]:
     known = {"CONFIG", *(name.upper() for name in Settings.model_fields)}
     ours = (name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX))
     return [name for name in ours if name.removeprefix(ENVIRONMENT_PREFIX).split("__")[0] not in known]
+
+
+def _keys(variable: str) -> Location:
+    return tuple(variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"))
+
+
+def _near(loc: Location) -> str:
+    """What a key that is no setting may have been meant as; empty where no setting is near."""
+    table: Any = Settings
+    for part in loc[:-1]:
+        fields = getattr(table, "model_fields", {})
+        # Names in a table such as `egress` are free.
+        table = fields[part].annotation if part in fields else next(iter(get_args(table)[-1:]), None)
+    near = difflib.get_close_matches(str(loc[-1]), getattr(table, "model_fields", {}), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _invalid(fields: Iterable[FieldError]) -> AgentError:

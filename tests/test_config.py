@@ -198,8 +198,8 @@ def test_a_variable_can_name_another_users_file(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("content", "key", "message"),
     [
-        (REQUIRED + "[http]\nprot = 1\n", "http.prot", "is no setting"),
-        ("htpp = 1\n" + REQUIRED, "htpp", "is no setting"),
+        (REQUIRED + "[http]\nprot = 1\n", "http.prot", "is no setting; did you mean port?"),
+        ("htpp = 1\n" + REQUIRED, "htpp", "is no setting; did you mean http?"),
         (REQUIRED + "[http]\nport = 99999\n", "http.port", "less than or equal to 65535"),
         (
             REQUIRED + "[http]\nidle_exit_seconds = 0\n",
@@ -280,7 +280,7 @@ def test_a_missing_value_is_named_with_the_file_it_belongs_in(layered: Load, tmp
     ("variable", "value", "message"),
     [
         ("ML_AGENT_HTTP__PORT", "many", "must be an integer"),
-        ("ML_AGENT_HTTP__PROT", "1", "is no setting"),
+        ("ML_AGENT_HTTP__PROT", "1", "is no setting; did you mean port?"),
         ("ML_AGENT_STATE_DIRECTORY", "relative", "must be an absolute path"),
         ("ML_AGENT_NETWORKS", '{"lan": "a b"}', "must match pattern"),
     ],
@@ -292,6 +292,26 @@ def test_a_refused_value_is_named_with_its_environment_variable(
     error = refused(layered, REQUIRED)
     assert error.field == f"environment variable {variable}"
     assert message in error.message
+
+
+@pytest.mark.parametrize(
+    ("content", "near"),
+    [
+        ("[jobs]\nmax_runing = 3\n", "max_running"),
+        ("[jobs.default_limits]\nmemory_byte = 1\n", "memory_bytes"),
+        ('[egress.db]\nallow = ["a.example.com:443"]\nprivat = []\n', "private"),
+        ("[retension]\nmax_jobs = 1\n", "retention"),
+        ("[jobs]\nzzz = 3\n", None),
+    ],
+)
+def test_an_unknown_key_suggests_a_near_one(layered: Load, content: str, near: str | None) -> None:
+    message = refused(layered, REQUIRED, content).message
+    assert message == ("is no setting" if near is None else f"is no setting; did you mean {near}?")
+
+
+def test_an_unknown_variable_suggests_a_near_setting(layered: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_AGENT_SCRIPT__REPOSITORY", "/x")
+    assert refused(layered, REQUIRED).message == "is no setting; did you mean scripts?"
 
 
 def test_all_errors_are_reported_at_once(layered: Load) -> None:

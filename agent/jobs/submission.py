@@ -12,7 +12,7 @@ from ..audit.chain import Caller, Deed, Detail
 from ..config import Settings
 from ..errors import AgentError, FieldError, Problem
 from ..host.podman import Podman
-from ..model.base import format_number, new_job_id, now, unit_name
+from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
 from ..model.job import Job, JobRequest, JobState, Rerun
 from ..model.script import Script
@@ -193,10 +193,7 @@ class Submission:
         for name in ("cpus", "memory_bytes"):
             maximum[name] = min(maximum[name], getattr(settings, name))
         errors = tuple(
-            FieldError(
-                f"limits.{name}",
-                f"must be at most {format_number(maximum[name])} on this host, not {format_number(value)}",
-            )
+            FieldError(f"limits.{name}", _above(value, maximum[name], is_size=name.endswith("_bytes")))
             for name, value in limits.model_dump().items()
             if value is not None and value > maximum[name]
         )
@@ -205,6 +202,14 @@ class Submission:
                 Problem.INVALID_REQUEST, "The job requests more than this host allows.", fields=errors
             )
         return limits
+
+
+def _above(value: float, maximum: float, *, is_size: bool) -> str:
+    """In words; a size in the units in which people write it, unless that hides the difference."""
+    told, most = format_number(value), format_number(maximum)
+    if is_size and format_bytes(int(value)) != format_bytes(int(maximum)):
+        told, most = format_bytes(int(value)), format_bytes(int(maximum))
+    return f"must be at most {most} on this host, not {told}"
 
 
 def _audited(job: Job, script: Script) -> dict[str, Detail]:

@@ -40,6 +40,14 @@ def format_number(value: float) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
+def format_bytes(size: int) -> str:
+    """A size in the largest unit that gives a whole number, or cut to two digits: `900 GiB`, `15.61 GiB`."""
+    for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if size >= 1 << shift:
+            return f"{format_number((size * 100 >> shift) / 100)} {unit}"
+    return f"{size} bytes"
+
+
 @functools.lru_cache(maxsize=64)
 def _format_second(value: int) -> str:
     return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

@@ -324,11 +324,11 @@ def _no_script(catalogue: Catalogue, name: str) -> AgentError:
     folded = {known.casefold(): known for known in catalogue.scripts}
     near = difflib.get_close_matches(name.casefold(), folded, n=3)
     hint = f"Did you mean {' or '.join(folded[match] for match in near)}?" if near else ""
-    if why := catalogue.left_out.get(name):
-        hint = f"It {why}."
+    why = catalogue.left_out.get(name)
+    message = f"There is no script {name!a} at this commit."  # !a: a look-alike shows
     return AgentError(
         Problem.SCRIPT_NOT_FOUND,
-        f"There is no script {name!a} at this commit.",  # !a: a look-alike shows
+        f"{shown(name)} {why}." if why else message,
         hint or "See which scripts there are: GET /scripts, or `ml-job scripts`.",
         (FieldError("script_name", "is no script of the repository"),),
     )

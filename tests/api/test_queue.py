@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.model.base import format_bytes
 from tests.support.api_client import Client
 from tests.support.job_scene import end_of
 from tests.support.served import Served
@@ -54,13 +55,16 @@ async def test_a_job_that_never_fits_the_host_is_refused(
     await served.nothing_is_left()
 
 
-async def test_an_exceeded_limit_is_named_with_all_digits(served: Served, alice: Client) -> None:
-    wanted = {"memory_bytes": 900 * 2**30, "cpus": 99.5}
-    refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": wanted})
+@pytest.mark.parametrize(("more", "written"), [(900 * 2**30, format_bytes), (1, str)])
+async def test_an_exceeded_limit_is_told_in_gib_and_exactly_where_that_would_hide_it(
+    served: Served, alice: Client, more: int, written: Callable[[int], str]
+) -> None:
     jobs = served.scene.settings.jobs
     memory = min(jobs.memory_bytes, jobs.maximum_limits.memory_bytes or 0)
+    wanted = {"memory_bytes": memory + more, "cpus": 99.5}
+    refused = await alice.post("/jobs", {"script_name": "succeed.py", "limits": wanted})
     assert [error["message"] for error in refused.json["errors"]] == [
-        f"must be at most {memory} on this host, not 966367641600",
+        f"must be at most {written(memory)} on this host, not {written(memory + more)}",
         "must be at most 2 on this host, not 99.5",
     ]
 

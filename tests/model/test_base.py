@@ -8,6 +8,7 @@ import pytest
 from agent.model.base import (
     ID_ALPHABET,
     ID_PREFIX_LENGTH,
+    format_bytes,
     format_milliseconds,
     format_time,
     job_id_of,
@@ -25,6 +26,22 @@ def test_times_are_written_in_utc_with_milliseconds() -> None:
     assert format_time(TIME.replace(microsecond=0)) == "2026-01-02T03:04:05.000Z"
     assert format_time(TIME.astimezone(timezone(timedelta(hours=2)))) == "2026-01-02T03:04:05.678Z"
     assert json.loads(make_job(created_at=TIME).model_dump_json())["created_at"] == "2026-01-02T03:04:05.678Z"
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (900 * 2**30, "900 GiB"),
+        (2**29, "512 MiB"),
+        (16762101760, "15.61 GiB"),
+        (2**40 * 3 // 2, "1.5 TiB"),
+        (1025, "1 KiB"),
+        (1023, "1023 bytes"),
+        (0, "0 bytes"),
+    ],
+)
+def test_sizes_are_written_in_powers_of_1024_and_never_rounded_up(size: int, told: str) -> None:
+    assert format_bytes(size) == told
 
 
 def test_now_survives_a_round_trip() -> None:

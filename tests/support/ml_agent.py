@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from agent.cli.admin import main
+from agent.cli.admin import init, main
 from agent.config_files import load
 from agent.store.store import Store
 from tests.support.git_repository import commit, git
@@ -41,6 +41,8 @@ def make_account(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(home / "run"))
+    # `init` refuses root, as which tests may run.
+    monkeypatch.setattr(init, "is_root", lambda: False)
     scripts = home / "repository/scripts"
     scripts.mkdir(parents=True)
     (scripts / "hello.py").write_text("print('hello')\n")

@@ -1,6 +1,7 @@
 """`ml-agent init`: the configuration and the certificates that an agent needs before it can serve."""
 
 import json
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from ...identity import rotation
 from ...identity.authority import Authority, server_name, server_names
 from ...identity.key_files import certificates
 from ...scripts.git import Repository
-from . import shared
+from . import install, shared
 
 CONFIGURATION = """\
 # The training job agent of this account. docs/configuration.md lists every key.
@@ -64,12 +65,31 @@ def initialise(
     ] = None,
 ) -> None:
     """Create the configuration, the authority and the server certificate, where missing."""
+    _demand_account()
     done = [configure(scripts, port)]
     done += prepare(load(), names or [])
     if made := [line.what for line in done if line.made]:
         shared.record(load(), "init", made=made)
     for line in done:
         typer.echo(f"{'made' if line.made else 'kept'}  {line.what}")
+
+
+def _demand_account() -> None:
+    """Refuses root, whose home would get an authority that no agent uses."""
+    if not is_root():
+        return
+    accounts = install.accounts()
+    shell = f"sudo machinectl shell {accounts[0] if accounts else 'ACCOUNT'}@"
+    raise AgentError(
+        Problem.CONFIGURATION,
+        "The agent belongs to an ordinary account, and this is root.",
+        f"Run it as the service account: `{shell}`.",
+    )
+
+
+def is_root() -> bool:
+    """Whether this process is root's."""
+    return os.geteuid() == 0
 
 
 def configure(scripts: Path | None, port: int | None) -> Done:

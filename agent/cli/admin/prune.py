@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from ...retention.pruner import Pruned, Pruner, Stage
 from ...scripts.snapshots import Snapshots
 from ...store.store import Store
 from ..program import JsonOption
-from ..quantities import format_moment, format_size
+from ..quantities import format_duration, format_moment, format_size
 from ..terminal import Screen, bold, right
 from . import shared
 
@@ -67,6 +68,8 @@ def prune_finished(
         screen.json(document(removed, kept, dry_run=dry_run))
     else:
         show(screen, removed, kept, dry_run=dry_run)
+        if above := still_above(load(), removed if dry_run else [], kept):
+            screen.remark(above)
 
 
 async def prune(
@@ -104,6 +107,21 @@ def show(screen: Screen, removed: list[Pruned], kept: Totals, *, dry_run: bool) 
     finished = f"{kept.jobs} finished jobs ({format_size(kept.bytes)})"
     pinned = f"{kept.pinned} pinned jobs ({format_size(kept.pinned_bytes)})"
     screen.remark(f"Totals: {finished} and {pinned}.")
+
+
+def still_above(settings: Settings, planned: list[Pruned], kept: Totals) -> str:
+    """A sentence if finished jobs exceed a bound even without what is `planned`; else empty."""
+    size = kept.bytes - sum(one.bytes for one in planned)
+    jobs = kept.jobs - sum(one.stage is Stage.JOB for one in planned)
+    most = settings.retention.byte_limit(os.statvfs(settings.state_directory))
+    bounds = {
+        f"retention.max_bytes ({format_size(most)})": size > most,
+        f"retention.max_jobs ({settings.retention.max_jobs})": jobs > settings.retention.max_jobs,
+    }
+    exceeded = " and ".join(bound for bound, above in bounds.items() if above)
+    hours = settings.retention.at_least_hours
+    protected = f"what has ended within {format_duration(hours * 3600)} stays (retention.at_least_hours)"
+    return f"Still above {exceeded}: {protected}." if exceeded else ""
 
 
 def _row(one: Pruned, *, person: bool) -> list[str]:

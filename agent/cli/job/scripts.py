@@ -58,7 +58,7 @@ def _find(listing: ScriptList, name: str) -> Script:
     hint = f"Did you mean {near[0]}?" if near else "`ml-job scripts` lists them."
     for each in listing.left_out:
         if each.path == name:
-            hint = f"It {each.reason}."
+            raise Failure(f"{name} at commit {listing.commit[:12]} {each.reason}.", "docs/scripts.md")
     raise Failure(f"There is no script {name!r} at commit {listing.commit[:12]}.", hint)
 
 

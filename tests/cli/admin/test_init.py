@@ -4,6 +4,9 @@ import ssl
 import stat
 from pathlib import Path
 
+import pytest
+
+from agent.cli.admin import init, install
 from agent.cli.failure import EXIT_CONFIGURATION
 from agent.config_files import load
 from agent.identity import tls
@@ -20,6 +23,21 @@ def test_init_makes_configuration_authority_and_server_certificate(ready: Run, h
     assert names[0] == "ml.example.org"
     assert {"localhost", "127.0.0.1", "::1"} < set(names)
     assert tls.server_context(settings.pki_directory).verify_mode is ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("accounts", "shell"), [(["ml"], "machinectl shell ml@"), ([], "machinectl shell ACCOUNT@")]
+)
+def test_root_is_refused_and_told_the_service_account(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch, accounts: list[str], shell: str
+) -> None:
+    monkeypatch.setattr(init, "is_root", lambda: True)
+    monkeypatch.setattr(install, "accounts", lambda: accounts)
+    refused = run("init", "--scripts", str(home / "repository"))
+    assert refused.status == EXIT_CONFIGURATION
+    assert shell in refused.err
+    assert not (home / ".config").exists()
+    assert not (home / ".local").exists()
 
 
 def test_a_second_init_keeps_everything_and_says_so(ready: Run) -> None:

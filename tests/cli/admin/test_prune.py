@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from agent.config_files import load
+from agent.model.base import now
+from agent.model.job import JobState
 from agent.store.store import Store
-from tests.support.jobs import let_ages_begin, old_job
+from tests.support.jobs import let_ages_begin, make_job, old_job
 from tests.support.ml_agent import Run, put_on_path, with_store
 
 
@@ -65,3 +67,21 @@ def test_what_a_clock_says_that_jumped_ahead_removes_nothing_until_somebody_conf
     assert (entry["what"], entry["job_id"], entry["rule"]) == ("files", job.job_id, "age")
     assert "Nothing confirms" not in caplog.text
     assert '"trustClock"' in ready("audit", "--json").out
+
+
+def test_prune_says_that_the_first_hour_holds_back_what_is_above_a_bound(ready: Run, home: Path) -> None:
+    jobs = [make_job(status=JobState.COMPLETED, finished_at=now()) for _ in range(3)]
+
+    async def add(store: Store) -> None:
+        for each in jobs:
+            await store.jobs.add(each, max_waiting=10)
+
+    asyncio.run(with_store(add))
+    assert "Still above" not in ready("prune", "--dry-run").err
+    path = home / ".config/ml-agent/config.toml"
+    path.write_text(path.read_text() + "\n[retention]\nmax_jobs = 1\n")
+    for options in (("--dry-run",), ()):
+        told = ready("prune", *options).err
+        assert "Still above retention.max_jobs (1): what has ended within 1 h stays" in told
+    path.write_text(path.read_text() + "at_least_hours = 0\n")
+    assert "Still above" not in ready("prune", "--dry-run").err

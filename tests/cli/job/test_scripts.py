@@ -38,7 +38,10 @@ def test_what_is_left_out_is_told_beside_the_table(agent: StandIn) -> None:
 def test_a_script_that_is_left_out_says_why(agent: StandIn) -> None:
     agent.left_out = [{"path": "shared.py", "reason": "is a submodule"}]
     result = ml_job("scripts", "shared.py")
-    assert (result.exit_code, "It is a submodule." in result.stderr) == (2, True)
+    assert result.exit_code == 2
+    assert "shared.py at commit" in result.stderr
+    assert "is a submodule." in result.stderr
+    assert "There is no script" not in result.stderr
 
 
 @pytest.mark.parametrize("command", [("scripts",), ("submit", "train.py")])

@@ -1,7 +1,6 @@
 """The doctor's checks of the host and the account: systemd, clock, disk and the agent's socket."""
 
 import getpass
-import os
 import shutil
 from collections.abc import AsyncIterator
 
