@@ -9,6 +9,7 @@ microseconds, where another thread would wait up to 5 ms for a busy loop's inter
 
 import asyncio
 import functools
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ P = ParamSpec("P")
 
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
 CHECKPOINT_PAGES = 1000
+SHARED_MEMORY = 32768  # bytes of the file that SQLite makes beside the database while it is open
 
 
 class Database:
@@ -160,7 +162,7 @@ def connect_reader(path: Path) -> Connection:
 
 
 def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> AgentError:
-    if "full" in str(error):
+    if "full" in str(error) or (path and "I/O" in str(error) and _lacks_room(path)):
         return AgentError(
             Problem.STORAGE_FULL,
             "The disk that holds the job store is full.",
@@ -171,3 +173,8 @@ def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> Agent
         f"The job store{f' {path}' if path else ''} cannot be used: {error}.",
         "Check the state directory's permissions and `ml-agent doctor`.",
     )
+
+
+def _lacks_room(path: Path) -> bool:
+    """Whether SQLite found no room for its shared memory, which it reports as an I/O error."""
+    return shutil.disk_usage(path.parent).free < SHARED_MEMORY

@@ -1,6 +1,7 @@
-"""No command shows a traceback, whatever the terminal, the locale and the caller's descriptors are."""
+"""No command shows a traceback, whatever the terminal, locale, descriptors and disk are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from agent.cli.failure import (
 )
 from agent.identity import tls
 from agent.identity.authority import Authority
-from tests.support.every_command import command_names, run_each
+from tests.support.every_command import DISKS, command_names, run_each
 from tests.support.ml_agent import make_account, runner
 from tests.support.ml_job import make_home
 from tests.support.stand_in_agent import JOB_ID, StandIn, job, serving
@@ -28,6 +29,7 @@ ASCII = {
     "PYTHONIOENCODING": "ascii",
     "COLUMNS": "40",
 }
+NARROW = {"PYTHONUTF8": "1", "COLUMNS": "40"}
 SENSIBLE = {
     0,
     EXIT_FAILURE,
@@ -37,6 +39,9 @@ SENSIBLE = {
     EXIT_INTERRUPTED,
     EXIT_CANCELLED,
 }
+# What a command says that cannot write.
+CAUSES = ("No space left", "Read-only file system", "is full", "full or", "readonly")
+CHECKOUT = Path(__file__).parents[2]
 CONDITIONS = ("stdin", "stdout", "stderr", "full", "open")
 
 # Bytes that are no text in UTF-8, as Python passes them on.
@@ -55,7 +60,7 @@ JOB_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 JOB_ARGUMENTS[("artifacts", "list")] = [JOB_ID]
 AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("egress",): ["nowhere"],
-    ("issue",): ["bob"],
+    ("issue",): ["bob", "--replace"],
     ("invite",): ["bob"],
     ("init",): ["--scripts", "/nowhere/ü"],
     ("withdraw",): ["HEAD", "--reason", "Größe"],
@@ -68,12 +73,34 @@ AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 }
 
 
+# Commands that write files where there is neither Podman nor systemd.
+JOB_WRITES = {("artifacts", "get")}  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
+AGENT_WRITES = {
+    *(
+        (name,)
+        for name in ("issue", "invite", "withdraw", "restore", "revoke", "renew", "rotate-ca", "prune")
+    ),
+}
+
+
+def given_to(program: str, arguments: dict[tuple[str, ...], list[str]]) -> list[list[str]]:
+    """Each command with its arguments."""
+    return [[*name, *arguments.get(name, [])] for name in command_names(program)]
+
+
 def lines_of(program: str, arguments: dict[tuple[str, ...], list[str]]) -> list[list[str]]:
     """Each command with its arguments, its help, and an option that it has not."""
     names = command_names(program)
     assert set(arguments) <= set(names)
-    given = [[*name, *arguments.get(name, [])] for name in names]
-    return [*given, *([*name, "--help"] for name in names), [], ["--help"], ["--nö"], ["nö"], *NO_TEXT]
+    return [
+        *given_to(program, arguments),
+        *([*name, "--help"] for name in names),
+        [],
+        ["--help"],
+        ["--nö"],
+        ["nö"],
+        *NO_TEXT,
+    ]
 
 
 def check(program: str, stream: str, lines: Sequence[list[str]]) -> None:
@@ -86,31 +113,79 @@ def check(program: str, stream: str, lines: Sequence[list[str]]) -> None:
     assert not wrong, "\n\n".join(f"{line}: {status}\n{err}" for line, status, err in wrong)
 
 
-@pytest.mark.parametrize("stream", CONDITIONS)
-def test_no_command_of_ml_job_shows_a_traceback(
-    stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass(frozen=True)
+class Site:
+    """An account with an agent's state and a client's files in `home`, and the arguments of its commands."""
+
+    home: Path
+    program: str
+    arguments: dict[tuple[str, ...], list[str]]
+    writes: set[tuple[str, ...]]
+    after: list[list[str]]  # work as before when the disk has room again
+
+
+@pytest.fixture
+def ml_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """`ml-job`, with an agent that answers."""
     authority = Authority.create(tmp_path, "the host's authority")
     server = authority.issue_server(["localhost"])
     (tmp_path / "server.crt").write_bytes(server.certificate_pem())
     (tmp_path / "server.key").write_bytes(server.key_pem())
-    make_home(tmp_path / "home", authority, monkeypatch)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    home = tmp_path / "home"
+    make_home(home, authority, monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     agent = StandIn(
-        jobs=[job(name="Größe 漢")], files={"m.pkl": b"x", "größe": b"y"}, plain_log=b"\xff\xc3\xa4\n"
+        jobs=[job(name="Größe 漢")], files={"m.pkl": b"x" * 2**20, "größe": b"y"}, plain_log=b"\xff\xc3\xa4\n"
     )
     with serving(agent, tls.server_context(tmp_path)) as url:
         monkeypatch.setenv("ML_JOB_SERVER", url)
-        check("ml-job", stream, lines_of("ml-job", JOB_ARGUMENTS))
+        yield Site(home, "ml-job", JOB_ARGUMENTS, JOB_WRITES, [["list"], ["scripts"]])
+
+
+@pytest.fixture
+def ml_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Site:
+    """`ml-agent`, after `init` and with a user."""
+    home = tmp_path / "home"
+    home.mkdir()
+    make_account(home, monkeypatch)
+    ready = runner(monkeypatch, capsys)
+    monkeypatch.chdir(home)
+    assert ready("init", "--scripts", str(home / "repository"), "--san", "localhost").status == 0
+    assert ready("issue", "bob").status == 0
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    after = [["list"], ["audit"], ["audit", "--verify"], ["issue", "carol"], ["renew"], ["withdrawn"]]
+    return Site(home, "ml-agent", AGENT_ARGUMENTS, AGENT_WRITES, after)
 
 
 @pytest.mark.parametrize("stream", CONDITIONS)
-def test_no_command_of_ml_agent_shows_a_traceback(
-    stream: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    make_account(tmp_path, monkeypatch)
-    ready = runner(monkeypatch, capsys)
-    assert ready("init", "--scripts", str(tmp_path / "repository"), "--san", "localhost").status == 0
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    monkeypatch.chdir(tmp_path)
+def test_no_command_of_ml_job_shows_a_traceback(ml_job: Site, stream: str) -> None:
+    check("ml-job", stream, lines_of("ml-job", JOB_ARGUMENTS))
+
+
+@pytest.mark.parametrize("stream", CONDITIONS)
+def test_no_command_of_ml_agent_shows_a_traceback(ml_agent: Site, stream: str) -> None:
     check("ml-agent", stream, lines_of("ml-agent", AGENT_ARGUMENTS))
+
+
+@pytest.mark.parametrize("disk", DISKS)
+@pytest.mark.parametrize("name", ["ml_job", "ml_agent"])
+def test_a_command_that_cannot_write_says_so_and_destroys_nothing(
+    name: str, disk: str, request: pytest.FixtureRequest
+) -> None:
+    site: Site = request.getfixturevalue(name)
+    lines = given_to(site.program, site.arguments)
+    ended = run_each(site.program, disk, lines, NARROW, site.home, after=site.after)
+    wrong = [
+        (line, status, err)
+        for line, (status, _, err) in zip([*lines, *site.after], ended, strict=True)
+        if status not in SENSIBLE or "Traceback" in err or "Exception ignored" in err
+    ]
+    for writer in site.writes:
+        at = next(at for at, line in enumerate(lines) if tuple(line[: len(writer)]) == writer)
+        status, out, err = ended[at]
+        if disk != "almost full disk" and (status == 0 or not any(cause in err for cause in CAUSES)):
+            wrong.append((lines[at], status, out + err))
+    wrong += [
+        (line, *each[::2]) for line, each in zip(site.after, ended[len(lines) :], strict=True) if each[0]
+    ]
+    assert not wrong, "\n\n".join(f"{line}: {status}\n{err[-1500:]}" for line, status, err in wrong)

@@ -6,11 +6,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from agent.errors import AgentError, Problem
 from agent.model.base import now
+from agent.store import database
 from agent.store.database import Database, connect, connect_reader
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
@@ -25,6 +27,22 @@ async def test_a_full_disk_is_its_own_problem_and_leaves_no_job(store: Store) ->
         await store.jobs.add(job, max_waiting=10)
     assert caught.value.problem is Problem.STORAGE_FULL
     assert await store.jobs.get(job.job_id) is None
+
+
+@pytest.mark.parametrize(
+    ("free", "problem"), [(0, Problem.STORAGE_FULL), (2**30, Problem.HOST)], ids=["full", "broken"]
+)
+async def test_a_file_that_cannot_be_opened_on_a_full_disk_is_no_broken_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch, free: int, problem: Problem
+) -> None:
+    def fails(_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(database, "migrate", fails)
+    monkeypatch.setattr(database.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(AgentError) as caught:
+        connect(path)
+    assert caught.value.problem is problem
 
 
 async def test_two_processes_may_write_the_same_file(path: Path) -> None:

@@ -1,25 +1,34 @@
 """Every command of a program, each in a process of its own, with streams that are closed or full.
 
-As a program, `python -m tests.support.every_command PROGRAM STREAM` reads JSON from stdin, a list of command
-lines, and prints a list of `[status, stdout, stderr]`. It loads the program once and forks for each.
+As a program, `python -m tests.support.every_command PROGRAM STREAM [DIRECTORY]` reads JSON from stdin, two
+lists of command lines, and prints a list of `[status, stdout, stderr]`. It loads the program once and forks.
+A DIRECTORY becomes a file system of its own in the state that STREAM says. That needs a mount namespace.
 """
 
 import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import typer
 
+from tests.support.full_disk import fill
+
 MAINS = {"ml-job": "agent.cli.job.main", "ml-agent": "agent.cli.admin.main"}
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
+# Free bytes of a file system; None is read-only.
+DISKS: dict[str, int | None] = {"full disk": 0, "almost full disk": 24 * 1024, "read-only disk": None}
+DISK_SIZE = "16m"
+NAMESPACE = ("unshare", "--map-current-user", "--keep-caps", "--mount")
 SECONDS = 3  # a command that still runs then is ended as Ctrl-C ends it
 
 
@@ -37,12 +46,22 @@ def _names(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 
 def run_each(
-    program: str, stream: str, lines: Sequence[Sequence[str]], environment: dict[str, str]
+    program: str,
+    stream: str,
+    lines: Sequence[Sequence[str]],
+    environment: dict[str, str],
+    directory: Path | None = None,
+    after: Sequence[Sequence[str]] = (),
 ) -> list[tuple[int, str, str]]:
-    """Exit status, stdout and stderr of each command line. `stream` is closed; of `full`, stdout is full."""
+    """Exit status, stdout and stderr of each command line. `stream` is closed; of `full`, stdout is full.
+
+    With a `directory`, `stream` is one of `DISKS`, and the file system of the directory is in that state. The
+    command lines `after` follow when it has room again.
+    """
+    command = [sys.executable, "-m", "tests.support.every_command", program, stream]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.every_command", program, stream],
-        input=json.dumps(lines),
+        [*NAMESPACE, *command, str(directory)] if directory else command,
+        input=json.dumps([list(lines), list(after)]),
         capture_output=True,
         text=True,
         check=True,
@@ -96,9 +115,50 @@ def _in_child(program: str, stream: str, line: list[str], out: BinaryIO, err: Bi
     return status
 
 
+def _mount(directory: Path) -> None:
+    """Makes the directory a small file system with the same files, in this mount namespace alone."""
+    with tempfile.TemporaryDirectory() as kept:
+        copy = shutil.copytree(directory, Path(kept, "copy"), symlinks=True)
+        options = f"size={DISK_SIZE},mode=0700"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", directory], check=True)
+        shutil.copytree(copy, directory, symlinks=True, dirs_exist_ok=True)
+    os.chdir(directory)
+
+
+def _prepare(directory: Path, stream: str) -> None:
+    """Brings the file system into its state again, whatever the last command has freed."""
+    free = DISKS[stream]
+    if free is None:
+        subprocess.run(["mount", "-o", "remount,ro", directory], check=True)
+    else:
+        fill(directory, but=free)
+
+
+def _restore(directory: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", directory], check=True)
+    (directory / "fill").unlink(missing_ok=True)
+
+
+def _run_all(
+    program: str, stream: str, lines: list[list[str]], after: list[list[str]], directory: Path | None
+) -> Iterator[Any]:
+    if directory:
+        _mount(directory)
+    for line in lines:
+        if directory:
+            _prepare(directory, stream)
+        yield _run(program, stream, line)
+    if directory:
+        _restore(directory)
+    for line in after:
+        yield _run(program, stream, line)
+
+
 if __name__ == "__main__":
     given = json.load(sys.stdin)
     importlib.import_module(MAINS[sys.argv[1]])  # once, before all forks
     with contextlib.redirect_stdout(sys.stderr):
-        found = [_run(sys.argv[1], sys.argv[2], line) for line in given]
+        program, stream, *places = sys.argv[1:]
+        lines, after = given
+        found = list(_run_all(program, stream, lines, after, Path(places[0]) if places else None))
     print(json.dumps(found))
