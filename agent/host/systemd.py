@@ -6,7 +6,7 @@ Only this module knows the D-Bus library, and only its low-level messages, so th
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,21 +196,20 @@ class Units:
 
     async def usage(self, name: str) -> UnitUsage:
         """What the unit's processes use now; nothing but None for a unit that is not loaded."""
-        try:
-            path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
-            counted = await asyncio.gather(*(self._property(path, SERVICE, each) for each in USAGE))
-        except NoSuchUnitError:
-            return UnitUsage()
-        return UnitUsage(*(None if value == NOT_COUNTED else int(value) for value in counted))
+        return UnitUsage(*await self._counted(name, USAGE))
 
     async def written(self, name: str) -> int | None:
         """Bytes that the unit's processes have written to disks; None if they are not counted."""
+        (count,) = await self._counted(name, ("IOWriteBytes",))
+        return count
+
+    async def _counted(self, name: str, properties: Sequence[str]) -> list[int | None]:
         try:
             path = await self.call(MANAGER, MANAGER_PATH, "GetUnit", "s", name)
-            count = int(await self._property(path, SERVICE, "IOWriteBytes"))
+            found = await asyncio.gather(*(self._property(path, SERVICE, each) for each in properties))
         except NoSuchUnitError:
-            return None
-        return None if count == NOT_COUNTED else count
+            return [None] * len(properties)
+        return [None if value == NOT_COUNTED else int(value) for value in found]
 
     async def manager_identity(self) -> str:
         """Changes with each boot and each restart of the user manager, but not with a daemon-reexec."""
