@@ -30,7 +30,7 @@ from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
-from .jobs.disk_guard import DiskGuard
+from .jobs.guards import DiskGuard, WithdrawalGuard
 from .jobs.host_status import HostStatus
 from .jobs.leftovers import Leftovers
 from .jobs.preparation import Commits, Preparation
@@ -38,7 +38,6 @@ from .jobs.reconciler import ExitOf, Reconciler
 from .jobs.registry import Registry
 from .jobs.results import Results
 from .jobs.submission import Submission
-from .jobs.withdrawals import WithdrawalGuard
 from .log import configure
 from .logs.archiver import Archiver
 from .logs.job_log import JobLogs

@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
+from ..errors import AgentError
+
 T = TypeVar("T")
+
+log = logging.getLogger("ml-agent")
 
 
 @contextlib.asynccontextmanager
@@ -19,6 +24,16 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             yield
         finally:
             task.cancel()
+
+
+async def repeat(look: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
+    """Looks, at once and then every so many seconds, until it is cancelled. The host's errors are logged."""
+    while True:
+        try:
+            await look()
+        except (AgentError, OSError) as error:
+            log.warning("%s: %s", what, error)
+        await asyncio.sleep(seconds)
 
 
 async def to_its_end(work: Awaitable[T]) -> T:

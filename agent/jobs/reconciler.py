@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..config import Settings
@@ -180,7 +181,7 @@ class Reconciler:
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
             raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
-        if why := self._shortage():
+        if why := _shortage(self._settings.runtime_directory):
             raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
         free, floor = room_left(self._settings)
         if free.lacks(floor):
@@ -245,7 +246,7 @@ class Reconciler:
         result = self._outcome(active.job, files, record)
         if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
             result = interrupted("The host was shut down while the job ran.")
-        elif result.reason is Reason.INTERRUPTED and (why := self._shortage()):
+        elif result.reason is Reason.INTERRUPTED and (why := _shortage(self._settings.runtime_directory)):
             result = interrupted(f"{result.message} {why}")
         await self._finish(
             active,
@@ -337,14 +338,14 @@ class Reconciler:
         asked = await self._registry.manager_asked(active)
         return asked != manager or await self._units.manager_stopping()
 
-    def _shortage(self) -> str:
-        """A sentence if the runtime directory, where Podman records how a container ended, is almost full."""
-        directory = self._settings.runtime_directory
-        left = room(directory)
-        return f"{directory} has only {left} free." if left.lacks(RUNTIME_ROOM) else ""
-
     def _files(self, job: Job) -> AttemptFiles:
         return AttemptFiles(self._settings.paths_of(job.job_id), job.attempt)
+
+
+def _shortage(directory: Path) -> str:
+    """A sentence if the runtime directory, where Podman records how a container ended, is almost full."""
+    left = room(directory)
+    return f"{directory} has only {left} free." if left.lacks(RUNTIME_ROOM) else ""
 
 
 def _admission(job: Job) -> Job:

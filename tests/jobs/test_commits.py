@@ -9,7 +9,7 @@ from agent.config import ScriptSettings
 from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
-from agent.jobs import withdrawals
+from agent.jobs import guards
 from agent.model.base import now
 from agent.model.job import Job, JobState, Reason, Rerun
 from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING
@@ -223,7 +223,7 @@ async def test_jobs_that_wait_for_a_withdrawn_commit_end_and_others_do_not(scene
 async def test_a_withdrawal_is_noticed_without_a_question(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(withdrawals, "INTERVAL", 0.01)
+    monkeypatch.setattr(guards, "WITHDRAWALS_INTERVAL", 0.01)
     scene.settings = with_jobs(scene.settings, max_running=1)
     jobs = scene.jobs()
     async with driving(jobs), background(jobs.withdrawal_guard.run()):

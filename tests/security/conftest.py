@@ -11,7 +11,7 @@ import pytest
 from agent.config import Settings
 from agent.config_files import load
 from agent.host.systemd import Units
-from agent.jobs.disk_guard import DiskGuard
+from agent.jobs.guards import DiskGuard
 from agent.service import JobParts
 from tests.support.job_host import Host, real_host
 from tests.support.small_site import make_repository, make_settings

@@ -15,7 +15,7 @@ import pytest
 from agent.cli.job.profile import config_directory
 from agent.config_files import load
 from agent.errors import AgentError
-from agent.jobs import disk_guard
+from agent.jobs import guards
 from agent.jobs.artifacts import open_artifact
 from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
@@ -201,7 +201,7 @@ async def test_a_job_that_takes_more_than_its_quota_is_ended(host: Host, how: st
 async def test_a_job_that_has_ended_before_anybody_looked_is_over_its_quota_all_the_same(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_guard, "INTERVAL", 3600.0)
+    monkeypatch.setattr(guards, "INTERVAL", 3600.0)
     ended = await end_of(host, await host.submit("fill.py", hyperparameters={"how": "and-ends"}))
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.ARTIFACT_QUOTA, 0)
 

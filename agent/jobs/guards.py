@@ -1,6 +1,8 @@
-"""Watches the disk while jobs run: ends jobs that exceed their quota, and one job before the disk is full."""
+"""Watches while jobs run, and ends jobs: those that exceed their quota, and one before the disk is full.
 
-import asyncio
+Also those whose commit an operator withdraws, which another process records.
+"""
+
 import logging
 from collections.abc import Mapping
 
@@ -8,10 +10,14 @@ from ..config import Settings
 from ..errors import AgentError
 from ..host.room import Room
 from ..host.systemd import Units
+from ..host.tasks import repeat
+from ..model.base import now, one_line
 from ..model.job import Job, JobState, Reason
+from ..model.ref import Withdrawal
+from ..store.withdrawals import WithdrawalStore
 from .quota import room_left
 from .reconciler import Reconciler
-from .registry import Registry
+from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
 log = logging.getLogger("ml-agent")
@@ -23,6 +29,8 @@ FULL = {
     "bytes": "The disk was almost full, and this job was writing the most to it.",
     "inodes": "The disk could take few more files, and this job was making the most.",
 }
+
+WITHDRAWALS_INTERVAL = 2.0  # seconds between two looks
 
 
 class DiskGuard:
@@ -40,12 +48,7 @@ class DiskGuard:
 
     async def run(self) -> None:
         """Looks, at once and then every `INTERVAL` seconds, until it is cancelled."""
-        while True:
-            try:
-                await self.look()
-            except (AgentError, OSError) as error:
-                log.warning("the disk: %s", error)
-            await asyncio.sleep(INTERVAL)
+        await repeat(self.look, INTERVAL, "the disk")
 
     async def look(self) -> None:
         """Looks once. Raises `AgentError` or `OSError` where something cannot be looked at."""
@@ -90,3 +93,48 @@ class DiskGuard:
                 most = max(running, key=lambda job: job.started_at or job.created_at)
             log.warning("only %d %s are free: ending job %s", free, kind, most.job_id)
             self._reconciler.order_end(most, Reason.STORAGE_FULL, FULL[kind])
+
+
+class WithdrawalGuard:
+    """Every few seconds: whether a job waits, or runs, whose commit may not run any more."""
+
+    def __init__(self, withdrawals: WithdrawalStore, registry: Registry, reconciler: Reconciler) -> None:
+        self._withdrawals = withdrawals
+        self._registry = registry
+        self._reconciler = reconciler
+
+    async def run(self) -> None:
+        """Looks, at once and then every `WITHDRAWALS_INTERVAL` seconds, until it is cancelled."""
+        await repeat(self.look, WITHDRAWALS_INTERVAL, "withdrawals")
+
+    async def look(self) -> None:
+        """Looks once. Raises `AgentError` or `OSError` where something cannot be read or written."""
+        if self._registry.idle:
+            return
+        withdrawn = {each.commit: each for each in await self._withdrawals.all()}
+        for active in list(self._registry.all_active()) if withdrawn else []:
+            if withdrawal := withdrawn.get(active.job.commit):
+                await self._end(active, withdrawal)
+
+    async def _end(self, active: ActiveJob, withdrawal: Withdrawal) -> None:
+        if active.job.status is not JobState.PENDING:
+            if withdrawal.stop_running:
+                self._reconciler.order_end(active.job, Reason.STOPPED, withdrawal.sentence())
+            return
+        await self._registry.change(active, lambda job: _ended(job, withdrawal))
+        active.hint.set()
+        self._registry.wake.set()
+
+
+def _ended(job: Job, withdrawal: Withdrawal) -> Job:
+    if job.status is not JobState.PENDING:  # its turn came first: the reconciler asks again before it starts
+        return job
+    return job.model_copy(
+        update={
+            "status": JobState.FAILED,
+            "reason": Reason.START_FAILED,
+            "message": one_line(withdrawal.sentence()),
+            "finished_at": not_before(job, now()),
+            "not_before": None,
+        }
+    )

@@ -10,8 +10,8 @@ import pytest
 from agent.config import Settings
 from agent.host.room import Room
 from agent.host.tasks import background
-from agent.jobs import disk_guard
-from agent.jobs.disk_guard import MIN_GROWTH, DiskGuard
+from agent.jobs import guards
+from agent.jobs.guards import MIN_GROWTH, DiskGuard
 from agent.jobs.quota import Taken
 from agent.model.base import now
 from agent.model.inputs import Limits
@@ -83,7 +83,7 @@ def guard(scene: Scene) -> DiskGuard:
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(tmp_path)
-    monkeypatch.setattr(disk_guard, "room_left", lambda _: (Room(made.free, made.free_files), FLOOR))
+    monkeypatch.setattr(guards, "room_left", lambda _: (Room(made.free, made.free_files), FLOOR))
     for job_id in (OLD, NEW):
         made.run(job_id)
     return made
@@ -175,8 +175,8 @@ async def test_an_error_while_looking_ends_no_job_and_is_retried(
     def fails(_: Settings) -> None:
         raise OSError("no such disk")
 
-    monkeypatch.setattr(disk_guard, "room_left", fails)
-    monkeypatch.setattr(disk_guard, "INTERVAL", 0.01)
+    monkeypatch.setattr(guards, "room_left", fails)
+    monkeypatch.setattr(guards, "INTERVAL", 0.01)
     async with background(guard(scene).run()):
         await until(lambda: caplog.text.count("no such disk") >= 2)
     assert scene.ended == []
