@@ -13,6 +13,7 @@ from .logs.lines import Item, Position
 from .model.artifact import ArtifactManifest
 from .model.base import SecretName, UserName
 from .model.event import Change, History
+from .model.fleet import GivenJob, Room
 from .model.host import Host, QueuePlace, Usage
 from .model.job import Job, JobPage, JobRequest, JobState, Rerun
 from .model.metric import JobMetrics, MetricPoint, Progress
@@ -205,9 +206,33 @@ class UserSecrets(Protocol):
         """Removes a secret of the caller's own. Raises secret-not-found."""
 
 
+class FleetHost(Protocol):
+    """What the programs of a fleet ask of one of its hosts."""
+
+    async def take(self, owner: str, job: GivenJob, *, by: Caller) -> Job:
+        """Accepts a job under the fleet's id. The same id and key again return the job that is known."""
+        ...
+
+    async def check(self, owner: str, request: JobRequest) -> Job:
+        """The job that the request would become. Nothing is accepted."""
+        ...
+
+    async def withdraw(self, job_id: str, *, by: Caller) -> Job:
+        """Ends a job that has never begun. Raises not-waiting."""
+        ...
+
+    async def room(self) -> Room:
+        """What the host can still give."""
+        ...
+
+    async def drain(self, *, draining: bool, by: Caller) -> Room:
+        """Starts no more jobs, or does so again."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
-    """Everything behind the API."""
+    """Everything behind the API. A host outside of any fleet has no `fleet`."""
 
     submissions: Submissions
     scripts: ScriptCatalogue
@@ -218,3 +243,4 @@ class Backend:
     metrics: Metrics
     changes: ChangeFeed
     secrets: UserSecrets
+    fleet: FleetHost | None = None

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from .model.base import NetworkName, format_number
+from .model.base import HostName, NetworkName, format_number
 from .model.inputs import Limits, ResolvedLimits
 from .model.paths import JobPaths
 from .model.ref import HEAD, RefGlob, ReviewRules
@@ -305,6 +305,12 @@ class CertificateSettings(_Section):
         return self
 
 
+class FleetSettings(_Section):
+    """The fleet that this host is in, and the host's name there. Without this section, no peer is trusted."""
+
+    host: HostName
+
+
 class Settings(BaseSettings):
     """The whole configuration. The environment overrides the user's file, and that the system's."""
 
@@ -323,6 +329,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     retention: RetentionSettings = RetentionSettings()
     certificates: CertificateSettings = CertificateSettings()
+    fleet: FleetSettings | None = None
     networks: dict[NetworkName, PodmanNetwork] = {}
     egress: dict[NetworkName, EgressSettings] = {}
     policy_directories: list[AbsolutePath] = Field(

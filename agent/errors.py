@@ -31,6 +31,10 @@ class Problem(StrEnum):
     NO_SUCH_ROUTE = "no-such-route"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
+    JOB_ID_TAKEN = "job-id-taken"
+    DEADLINE_PASSED = "deadline-passed"
+    NOT_WAITING = "not-waiting"
+    DRAINING = "draining"
     IMAGE_MISSING = "image-missing"
     SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
     SECRET_NOT_FOUND = "secret-not-found"  # noqa: S105 (a code)

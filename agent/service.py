@@ -30,6 +30,7 @@ from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
+from .jobs.fleet_host import FleetHost
 from .jobs.guards import DiskGuard, WithdrawalGuard
 from .jobs.host_status import HostStatus
 from .jobs.leftovers import Leftovers
@@ -88,6 +89,11 @@ class JobParts:
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.status = HostStatus(queue, units, podman)
+        self.fleet = (
+            FleetHost(settings.fleet.host, settings, self.registry, self.submission, queue, podman)
+            if settings.fleet
+            else None
+        )
         self.preparation = Preparation(
             settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks or shipped("units")
         )
@@ -240,6 +246,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
             write_audit=store.audit.append,
             limit=settings.http.max_secrets_per_user,
         ),
+        fleet=jobs.fleet,
     )
 
 

@@ -18,7 +18,8 @@ from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_ALPHABET, ID_LENGTH
 from ..model.certificate import Principal, Role
 from ..model.job import Job, no_such_job
-from .server.identity import CALLER, PRINCIPAL
+from .keys import BACKEND
+from .server.identity import CALLER, ON_BEHALF_OF, PEER, PRINCIPAL
 from .server.requests import check_no_form, is_foreign
 
 
@@ -28,6 +29,7 @@ class Cell(StrEnum):
     YES = "yes"
     FORBIDDEN = "403"
     ABSENT = "404"
+    GIVEN = "given"  # yes if a fleet has given the job to this host; otherwise the job is ABSENT
     NOTHING = "-"  # the call is never about another user
 
 
@@ -55,27 +57,34 @@ OWN = Grant(Cell.YES, Cell.ABSENT)
 ALL = Grant(Cell.YES, Cell.YES)
 SEES_OTHERS = Grant(Cell.YES, Cell.FORBIDDEN)  # may see the job, but not do this with it
 NO_OTHERS = Grant(Cell.YES, Cell.NOTHING)
+NEVER = Grant(Cell.FORBIDDEN, Cell.NOTHING)
+OF_THE_FLEET = Grant(Cell.YES, Cell.GIVEN)
+FRONTS, MEMBERS = frozenset({Role.FRONT}), frozenset({Role.MEMBER})
+PEERS = FRONTS | MEMBERS
 
 
 @dataclass(frozen=True)
 class Permissions:
-    """What each role may do with one call, and whether the audit records it."""
+    """What each role may do with one call, and whether the audit records it.
+
+    `through` are the peers of the fleet that may make the call on behalf of a user: then the user's role
+    counts. `front` and `member` are what these peers may do by themselves.
+    """
 
     analyst: Grant
     operator: Grant
     administrator: Grant
     audited: Audited = Audited.NOTHING
     anybody: bool = False  # also without a certificate: the call itself checks what it is sent
+    through: frozenset[Role] = FRONTS
+    only_through: bool = False  # users may not make the call by themselves
+    front: Grant = NEVER
+    member: Grant = NEVER
 
     def grant(self, role: Role) -> Grant:
         """What one role may do."""
-        match role:
-            case Role.ANALYST:
-                return self.analyst
-            case Role.OPERATOR:
-                return self.operator
-            case Role.ADMINISTRATOR:
-                return self.administrator
+        grant: Grant = getattr(self, role)
+        return grant
 
 
 # By operationId. A route that is not here cannot be served.
@@ -83,8 +92,8 @@ class Permissions:
 TABLE = {
     "submitJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
     "listJobs": Permissions(OWN, ALL, ALL),
-    "getJob": Permissions(OWN, ALL, ALL),
-    "cancelJob": Permissions(OWN, ALL, ALL, Audited.DEED),
+    "getJob": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
+    "cancelJob": Permissions(OWN, ALL, ALL, Audited.DEED, through=PEERS),
     "pinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
     "unpinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
     "rerunJob": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED),
@@ -92,17 +101,25 @@ TABLE = {
     "getJobEvents": Permissions(OWN, ALL, ALL),
     "getMetrics": Permissions(OWN, ALL, ALL),
     "getUsage": Permissions(OWN, ALL, ALL),
-    "getEvents": Permissions(OWN, ALL, ALL),
+    "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
     "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "listSecrets": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "setSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
     "removeSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "renewCertificate": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
-    "enrol": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, anybody=True),
+    "renewCertificate": Permissions(
+        NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=frozenset(), front=NO_OTHERS, member=NO_OTHERS
+    ),
+    "enrol": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, anybody=True, through=frozenset()),
     "listScripts": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "getHost": Permissions(OWN, ALL, ALL),
     "getOpenapi": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "takeJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True),
+    "checkJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, only_through=True),
+    "withdrawJob": Permissions(OWN, ALL, ALL, Audited.DEED, through=PEERS, only_through=True),
+    "getRoom": Permissions(NEVER, NEVER, NEVER, through=frozenset(), front=NO_OTHERS, member=NO_OTHERS),
+    "drainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
+    "undrainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
 }
 
 # Deeds that are done whatever has filled the user's share of the audit: each undoes an earlier one, or has a
@@ -118,13 +135,18 @@ JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 
 
 def visible_owner(request: web.Request, principal: Principal | None = None) -> str | None:
-    """The user whose jobs this call shows; None for all users' jobs.
+    """The user whose jobs this call shows; None for all users' jobs, as far as `shows` lets them through.
 
     `principal` is the client as it is now, by default as the request began.
     """
     principal = principal or request[PRINCIPAL]
     others = TABLE[request[OPERATION]].grant(principal.role).others
-    return None if others is Cell.YES else principal.user
+    return None if others in (Cell.YES, Cell.GIVEN) else principal.user
+
+
+def shows(principal: Principal, job: Job) -> bool:
+    """Whether lists and streams that `visible_owner` opens to all users' jobs show this one."""
+    return principal.role is not Role.MEMBER or job.host is not None
 
 
 def check_priority(principal: Principal, priority: int) -> None:
@@ -148,9 +170,25 @@ async def check_still_allowed(request: web.Request) -> None:
     """
     principal, job = request[PRINCIPAL], request.get(JOB)
     grant = TABLE[request[OPERATION]].grant(principal.role)
-    cell = grant.cell(own=job is None or job.owner == principal.user)
+    cell = grant.own if job is None else _cell(grant, principal, job)
     if cell is not Cell.YES:
         raise no_such_job() if cell is Cell.ABSENT else _forbidden()
+
+
+def _cell(grant: Grant, principal: Principal, job: Job) -> Cell:
+    cell = grant.cell(own=job.owner == principal.user)
+    if cell is Cell.GIVEN:
+        return Cell.YES if job.host is not None else Cell.ABSENT
+    return cell
+
+
+def _may_speak(request: web.Request, permissions: Permissions) -> bool:
+    """Whether the client may make the call for whom it makes it: for itself, or on behalf of a user."""
+    if request[PRINCIPAL].role.peer and request.app[BACKEND].fleet is None:
+        return False
+    if (peer := request.get(PEER)) is not None:
+        return peer.role in permissions.through
+    return ON_BEHALF_OF not in request.headers and not permissions.only_through
 
 
 class Guard:
@@ -215,14 +253,14 @@ class Guard:
             return
         principal = request[PRINCIPAL]
         grant = permissions.grant(principal.role)
+        if grant.own is not Cell.YES or not _may_speak(request, permissions):
+            await self._refused(request, Problem.FORBIDDEN)
+            raise _forbidden()
         if "job_id" not in request.match_info:
-            if grant.own is not Cell.YES:
-                await self._refused(request, Problem.FORBIDDEN)
-                raise _forbidden()
             return
         job = await self._found(request.match_info["job_id"])
         own = job is not None and job.owner == principal.user
-        cell = Cell.ABSENT if job is None else grant.cell(own=own)
+        cell = Cell.ABSENT if job is None else _cell(grant, principal, job)
         owner = {"owner": job.owner} if job else {}
         if job is not None and cell is Cell.YES:
             request[JOB] = job

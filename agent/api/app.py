@@ -24,8 +24,8 @@ def build(
 ) -> web.Application:
     """The application: every route behind the guard. `id_key` seals ids (`Opaque`).
 
-    Middlewares run in this order: problem documents, connection limits, the client's identity, rate limits,
-    the body.
+    Middlewares run in this order: problem documents, connection limits, the client's identity and for whom it
+    asks, rate limits, the body.
     """
     trail = Trail(write_audit, check_share=check_audit_share)
     limits = rates.Rates(http.requests_per_second, http.request_burst)
@@ -35,6 +35,7 @@ def build(
             connections.middleware,
             rates.limit_refused_certificates(limits),
             identity.middleware(certificates, trail),
+            identity.on_behalf_of(fleet=backend.fleet is not None),
             rates.limit_users(limits),
             requests.middleware(http.max_body_bytes, http.body_seconds),
         ],

@@ -10,13 +10,15 @@ from ..errors import Problem
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
+from ..model.fleet import GivenJob, Room
 from ..model.host import Host, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
 from ..model.metric import JobMetrics
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
-from .calls import artifacts, certificates, events, jobs, logs, secrets
+from .calls import artifacts, certificates, events, fleet, jobs, logs, secrets
+from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
 TEXT = "text/plain"
@@ -197,9 +199,20 @@ ROUTES = (
 )
 
 
+# For programs of the fleet alone, and no part of the OpenAPI document: clients see no difference.
+FLEET_ROUTES = (
+    Route("POST", "/fleet/jobs", "takeJob", fleet.take_job, Job, status=202, body=GivenJob),
+    Route("POST", "/fleet/check", "checkJob", fleet.check_job, Job, body=JobRequest),
+    Route("POST", "/fleet/jobs/{job_id}/withdraw", "withdrawJob", fleet.withdraw_job, Job, body=Empty),
+    Route("GET", "/fleet/room", "getRoom", fleet.get_room, Room),
+    Route("PUT", "/fleet/drain", "drainHost", fleet.drain_host, Room, body=Empty),
+    Route("DELETE", "/fleet/drain", "undrainHost", fleet.undrain_host, Room, body=Empty),
+)
+
+
 def add_to(app: web.Application, guard: Guard) -> None:
     """Adds every route behind the guard. The path of an artifact may contain slashes."""
-    for route in ROUTES:
+    for route in (*ROUTES, *(FLEET_ROUTES if app[BACKEND].fleet else ())):
         path = route.path.replace("{path}", "{path:.+}")
         handler = _with_empty_body(route.handler) if route.body is Empty else route.handler
         handler = guard.guard(route.operation_id, handler)

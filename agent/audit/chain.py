@@ -31,11 +31,15 @@ class Result(StrEnum):
 
 
 class Deed(Model):
-    """What somebody did or was refused. `details` never hold a secret or the value of a hyperparameter."""
+    """What somebody did or was refused. `details` never hold a secret or the value of a hyperparameter.
+
+    `via` is the peer of the host's fleet that asked on behalf of the actor, and vouches for role and source.
+    """
 
     actor: str
     role: str
     source: str
+    via: str | None = None
     action: str
     subject: str = ""
     result: Result
@@ -47,11 +51,15 @@ class Deed(Model):
 
 
 class Caller(Model):
-    """Who acts, and from where: the user of a certificate in a role, or an account of this host."""
+    """Who acts, and from where: the user of a certificate in a role, or an account of this host.
+
+    `via` is the peer that asks on behalf of that user, if one does.
+    """
 
     actor: str
     role: str
     source: str
+    via: str | None = None
 
     def did(self, action: str, subject: str = "", /, **details: Detail) -> Deed:
         """A deed that changes something. It is recorded in the transaction of the change."""

@@ -19,7 +19,9 @@ from ..model.base import new_job_id, now, unit_name
 from ..model.host import QueuePlace
 from ..model.job import Job, JobPage, JobState, Reason, no_such_job
 from ..scheduling.queue import Queue
-from ..store.jobs import IdTaken, JobStore
+from ..store.jobs import Given, IdTaken, JobStore, id_taken
+
+WITHDRAWN = "The fleet has withdrawn the job from this host."
 
 
 @dataclass
@@ -64,6 +66,7 @@ class Registry:
         for active in self._active.values():
             self._commits[active.job.owner][active.job.commit] += 1
         self._queue.load((active.job for active in self._active.values()), await self._store.uses())
+        self._queue.draining = await self._store.draining()
         self.wake.set()
 
     # What clients ask for
@@ -104,6 +107,29 @@ class Registry:
             self.wake.set()
         return await self.get(job_id)
 
+    async def withdraw(self, job_id: str, *, by: Caller) -> Job:
+        """Ends a job that has never begun, so that it can run elsewhere. Doing it again changes nothing.
+
+        Raises `AgentError` (not-waiting) for every other job.
+        """
+        active = self._active.get(job_id)
+        if active is not None:
+            deed = by.did("withdrawJob", job_id, owner=active.job.owner)
+            await self.change(active, _withdrawal, deed=deed)
+            self.wake.set()
+        job = await self.get(job_id)
+        if job.message != WITHDRAWN:
+            raise AgentError(
+                Problem.NOT_WAITING, f"Job {job_id} has begun or ended here.", "Cancel it, or let it end."
+            )
+        return job
+
+    async def drain(self, *, draining: bool, by: Caller) -> None:
+        """Starts no more jobs, or does so again. Jobs that run go on; the next agent remembers."""
+        await self._store.drain(draining=draining, deed=by.did("drainHost" if draining else "undrainHost"))
+        self._queue.draining = draining
+        self.wake.set()
+
     async def pin(self, job_id: str, *, pinned: bool, by: Caller | None = None) -> Job:
         """Keeps the job from retention, or leaves it to it again; doing it again changes nothing.
 
@@ -134,6 +160,11 @@ class Registry:
                 active.job = job
 
     @property
+    def draining(self) -> bool:
+        """Whether no job may start."""
+        return self._queue.draining
+
+    @property
     def idle(self) -> bool:
         """Whether every job has ended."""
         return not self._active
@@ -148,11 +179,18 @@ class Registry:
         """Every job that has not ended, oldest first."""
         return self._active.values()
 
-    async def accepted(self, owner: str, idempotency_key: str | None, fingerprint: str) -> Job | None:
-        """The job that this request has made before. Raises `AgentError` (idempotency-mismatch)."""
-        if idempotency_key is None:
-            return None
-        known = await self._store.by_key(owner, idempotency_key, fingerprint)
+    async def accepted(
+        self, owner: str, idempotency_key: str | None, fingerprint: str, given: Given | None = None
+    ) -> Job | None:
+        """The job that this request has made before.
+
+        Raises `AgentError`: idempotency-mismatch, and job-id-taken for a job that is `given`.
+        """
+        known = None
+        if given is not None:
+            known = await self._store.given(given, fingerprint)
+        elif idempotency_key is not None:
+            known = await self._store.by_key(owner, idempotency_key, fingerprint)
         return await self.get(known.job_id) if known else None
 
     @property
@@ -175,25 +213,44 @@ class Registry:
         """The commits of all jobs that have not ended."""
         return {commit for commits in self._commits.values() for commit in commits}
 
-    async def add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
+    async def add(
+        self,
+        job: Job,
+        idempotency_key: str | None,
+        fingerprint: str,
+        deed: Deed | None,
+        given: Given | None = None,
+    ) -> Job:
         """Commits a new job, under another id where its own is taken, with the `deed` that it is.
 
         Returns the job that a request with the same key has made meanwhile instead, if there is one.
-        Raises `AgentError`: idempotency-mismatch, too-many-jobs, storage-full.
+        Raises `AgentError`: idempotency-mismatch, too-many-jobs, storage-full. A job that is `given` gets no
+        other id: for it, this also raises job-id-taken and deadline-passed.
         """
         while True:
-            with contextlib.suppress(IdTaken):
-                return await to_its_end(self._add(job, idempotency_key, fingerprint, deed))
+            try:
+                return await to_its_end(self._add(job, idempotency_key, fingerprint, deed, given))
+            except IdTaken as error:
+                if given is not None:
+                    raise id_taken(job.job_id, "another job has its first eight characters") from error
             job_id = new_job_id()
             job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
 
-    async def _add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
+    async def _add(
+        self,
+        job: Job,
+        idempotency_key: str | None,
+        fingerprint: str,
+        deed: Deed | None,
+        given: Given | None,
+    ) -> Job:
         committed = await self._store.add(
             job,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             **self._shares,
             deed=deed.about(job.job_id) if deed else None,
+            given=given,
         )
         if committed.job_id != job.job_id:
             return await self.get(committed.job_id)
@@ -262,6 +319,13 @@ class Registry:
 def not_before(job: Job, moment: datetime) -> datetime:
     """The moment, or the job's acceptance if that is later: the clock may have been set back."""
     return max(moment, job.created_at)
+
+
+def _withdrawal(job: Job) -> Job:
+    """The job withdrawn; the same job if an attempt has begun."""
+    if job.status is not JobState.PENDING or job.attempts:
+        return job
+    return _cancellation(job).model_copy(update={"message": WITHDRAWN})
 
 
 def _cancellation(job: Job) -> Job:

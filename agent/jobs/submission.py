@@ -19,6 +19,7 @@ from ..model.script import Script
 from ..scripts.declaration import check_parameters
 from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
+from ..store.jobs import Given
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Registry
 
@@ -64,13 +65,39 @@ class Submission:
         fingerprint = _fingerprint(request.model_dump(mode="json"))
         if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
             return known
+        job, script = await self._checked(owner, request, new_job_id())
+        deed = by.did("submitJob", **_audited(job, script)) if by else None
+        return await self._add(job, idempotency_key, fingerprint, deed)
+
+    async def take(self, owner: str, request: JobRequest, given: Given, host: str, *, by: Caller) -> Job:
+        """Accepts a job that a fleet gives to this `host`, as `submit` does, under the id that it has there.
+
+        The same id and key with the same request again return the job that is known. Raises what `submit`
+        raises, and `AgentError`: job-id-taken, deadline-passed, draining.
+        """
+        fingerprint = _fingerprint({"owner": owner, **request.model_dump(mode="json")})
+        if known := await self._registry.accepted(owner, None, fingerprint, given):
+            return known
+        if self._registry.draining:
+            raise AgentError(Problem.DRAINING, "This host is being drained.", "Run the job on another host.")
+        job, script = await self._checked(owner, request, given.job_id)
+        job = job.model_copy(update={"host": host})
+        deed = by.did("submitJob", **_audited(job, script))
+        return await self._add(job, None, fingerprint, deed, given)
+
+    async def check(self, owner: str, request: JobRequest) -> Job:
+        """The job that `submit` would accept now; nothing is committed. Raises what `submit` raises."""
+        job, _ = await self._checked(owner, request, new_job_id())
+        return job
+
+    async def _checked(self, owner: str, request: JobRequest, job_id: str) -> tuple[Job, Script]:
+        """The job that the request asks for, and its script."""
         commit, standing = await self._commits.resolve(request.ref)
         script = await self._snapshots.script(commit, request.script_name)
         check_parameters(script, request.hyperparameters)
         limits = self._limits(request.limits.over(script.limits))
         await self._check_needs(script, owner, standing)
         image = await self._podman.kept_image(self._settings.jobs.image)
-        job_id = new_job_id()
         job = Job(
             job_id=job_id,
             status=JobState.PENDING,
@@ -92,8 +119,7 @@ class Submission:
             unit=unit_name(job_id),
             created_at=now(),
         )
-        deed = by.did("submitJob", **_audited(job, script)) if by else None
-        return await self._add(job, idempotency_key, fingerprint, deed)
+        return job, script
 
     async def rerun(
         self,
@@ -137,12 +163,19 @@ class Submission:
         deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
         return await self._add(anew, idempotency_key, fingerprint, deed)
 
-    async def _add(self, job: Job, idempotency_key: str | None, fingerprint: str, deed: Deed | None) -> Job:
+    async def _add(
+        self,
+        job: Job,
+        idempotency_key: str | None,
+        fingerprint: str,
+        deed: Deed | None,
+        given: Given | None = None,
+    ) -> Job:
         """Writes the snapshot and commits the job: an owner's jobs one by one, so that shares hold."""
         async with self._turns.setdefault(job.owner, asyncio.Lock()):
             await self._registry.check_share(job.owner)
             await self._write_snapshot(job)
-            return await self._registry.add(job, idempotency_key, fingerprint, deed)
+            return await self._registry.add(job, idempotency_key, fingerprint, deed, given)
 
     async def _write_snapshot(self, job: Job) -> None:
         """Raises `AgentError` (too-many-jobs) where the owner's unfinished jobs need too many snapshots."""

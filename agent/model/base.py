@@ -112,6 +112,7 @@ UserName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9._-]{0,62}$")]
 WHOLE = BeforeValidator(_whole)  # must follow the bounds, or the JSON schema lacks them
 SecretName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 NetworkName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
 
 
 class Model(BaseModel):

@@ -14,12 +14,23 @@ MAX_SIGNING_REQUEST = 8192  # characters; with a 4096-bit RSA key it has 1,700
 class Role(StrEnum):
     """What the holder of a certificate may do, by the table in `agent.api.access`.
 
-    Analysts have their own jobs, operators look after all jobs, administrators may do everything.
+    Analysts have their own jobs, operators look after all jobs, administrators may do everything. Fronts and
+    members are programs of the fleet that the host is in: its peers.
     """
 
     ANALYST = "analyst"
     OPERATOR = "operator"
     ADMINISTRATOR = "administrator"
+    FRONT = "front"
+    MEMBER = "member"
+
+    @property
+    def peer(self) -> bool:
+        """Whether the holder is a program of the fleet, and not a person."""
+        return self in (Role.FRONT, Role.MEMBER)
+
+
+PEOPLE = tuple(role for role in Role if not role.peer)
 
 
 class Principal(Model):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ..errors import AgentError, Problem
-from .base import WHOLE, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
+from .base import WHOLE, HostName, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
 from .ref import Ref
@@ -144,7 +144,8 @@ class Job(Model):
     the job waits to be tried again. `container_id` is empty until Podman has made the container.
     `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
     the job waits; it is not stored, and its changes do not count as revisions. Retention never removes a
-    `pinned` job. `removed` is present once retention has removed artifacts and log.
+    `pinned` job. `removed` is present once retention has removed artifacts and log. `host` is the host of a
+    fleet that runs the job; a job that its user submitted to the host itself has none.
     """
 
     job_id: JobId
@@ -167,6 +168,7 @@ class Job(Model):
     image_digest: str
     secrets: list[SecretName] = []
     network: NetworkName
+    host: HostName | None = None
     unit: str
     max_attempts: int = 1
     retry_on: Sequence[Reason] = RETRY_ON

@@ -23,6 +23,9 @@ MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
 NEGLIGIBLE = 0.5  # seconds of the whole host; less recent use is not shown
 
 
+DRAINED = "this host to take up work again: its operator has drained it"
+
+
 @dataclass(frozen=True, slots=True)
 class _BackingOff:
     """A job that waits for its next attempt: `due` is a monotonic time, `not_before` is what clients see."""
@@ -48,6 +51,16 @@ class Queue:
         self._uses: dict[str, Use] = {}
         self._reserved: str | None = None
         self._turns: dict[str, Turn] | None = None
+        self._draining = False
+
+    @property
+    def draining(self) -> bool:
+        """Whether no job may start."""
+        return self._draining
+
+    @draining.setter
+    def draining(self, draining: bool) -> None:
+        self._draining, self._turns = draining, None
 
     def load(self, jobs: Iterable[Job], uses: Iterable[Use]) -> None:
         """Sets the jobs that have not ended, oldest first, and what users had of the host before."""
@@ -91,6 +104,8 @@ class Queue:
                 del self._backing_off[job_id]
                 self._waiting[job_id] = backing_off.job
                 self._turns = None
+        if self._draining:
+            return
         decision = policy.decide(self._snapshot(moment))
         if decision.start or decision.reserved != self._reserved:
             self._turns = None
@@ -139,6 +154,8 @@ class Queue:
     def _all_turns(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = policy.explain(self._snapshot(now()))
+            if self._draining:
+                self._turns = {job_id: Turn(turn.position, DRAINED) for job_id, turn in self._turns.items()}
             # Jobs that wait for their next attempt come last until it is due.
             for each in sorted(self._backing_off.values(), key=attrgetter("due")):
                 what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
@@ -157,7 +174,21 @@ class Queue:
     @property
     def in_use(self) -> Resources:
         """What running jobs take of it, including jobs that are about to start."""
-        return _resources(sum((running.room for running in self._running.values()), start=Room(0, 0, 0)))
+        return _resources(self._taken())
+
+    @property
+    def free(self) -> Resources:
+        """What running jobs leave of it; nothing is negative, even where the site has become smaller."""
+        left = self._capacity - self._taken()
+        return _resources(Room(max(0, left.jobs), max(0, left.millicpus), max(0, left.memory_bytes)))
+
+    def _taken(self) -> Room:
+        return sum((running.room for running in self._running.values()), start=Room(0, 0, 0))
+
+    def ends_in(self) -> float:
+        """Within how many seconds all that runs now must have ended, by its run-time limits."""
+        moment = now().timestamp()
+        return max(0.0, *(running.ends_by - moment for running in self._running.values()), 0.0)
 
     def users(self) -> list[UserQueue]:
         """Users with jobs that have not ended or with recent use worth showing, by name."""

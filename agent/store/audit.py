@@ -101,7 +101,9 @@ def append_row(db: Connection, deed: Deed | None) -> None:
     if deed is None:
         return
     before = _head(db)
-    entry = json.dumps({"at": format_time(now()), **deed.model_dump()}, separators=(",", ":"))
+    entry = json.dumps(
+        {"at": format_time(now()), **deed.model_dump(exclude_none=True)}, separators=(",", ":")
+    )
     values = (before.seq + 1, entry, seal(before, entry))
     db.execute("INSERT INTO audit (seq, entry, hash) VALUES (?, ?, ?)", values)
     db.execute(

@@ -2,13 +2,15 @@
 
 import sqlite3
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
 from ..errors import AgentError, FieldError, Problem
-from ..model.base import ID_PREFIX_LENGTH, format_time
+from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState
 from . import audit
@@ -20,6 +22,15 @@ SHORT_PAGE = 50  # jobs of a first page that is read on the event loop's thread
 
 class IdTaken(Exception):
     """Another job has this id, or one with the same first eight characters."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A fleet's wish that a job has this id; `key` and `not_after` are as in `model.fleet`."""
+
+    job_id: str
+    key: str
+    not_after: float
 
 
 class JobStore(Tables):
@@ -36,13 +47,17 @@ class JobStore(Tables):
         max_waiting: int,
         max_record_bytes: int = sys.maxsize,
         deed: Deed | None = None,
+        given: Given | None = None,
     ) -> Job:
         """Commits a new job and `deed`, or returns the earlier job of the same owner, key and fingerprint.
 
         Raises `AgentError`: idempotency-mismatch where the key was used for another body, and what
-        `check_share` raises. Raises `IdTaken` where the id, or its first eight characters, are in use.
+        `check_share` raises; for a job that is `given`, also job-id-taken and deadline-passed.
+        Raises `IdTaken` where the id, or its first eight characters, are in use.
         """
         db.execute("BEGIN IMMEDIATE")
+        if given is not None and (known := _given(db, given, fingerprint)):
+            return known
         if idempotency_key is not None:
             earlier = _by_key(db, job.owner, idempotency_key, fingerprint)
             if earlier is not None:
@@ -55,6 +70,9 @@ class JobStore(Tables):
                 (job.owner, idempotency_key, fingerprint, job.job_id),
             )
         audit.append_row(db, deed)
+        if given is not None:
+            db.execute("INSERT INTO given_jobs VALUES (?, ?, ?)", (given.job_id, given.key, fingerprint))
+            _check_in_time(given)  # last: whatever may have taken long is over
         return job
 
     @quick_read
@@ -65,6 +83,26 @@ class JobStore(Tables):
         `max_record_bytes`.
         """
         _check_share(db, owner, max_waiting, max_record_bytes)
+
+    @quick_read
+    def given(self, db: Connection, given: Given, fingerprint: str) -> Job | None:
+        """The job that the fleet gave with this id and key, or None. Raises what `add` raises for its id."""
+        return _given(db, given, fingerprint)
+
+    @transaction
+    def drain(self, db: Connection, *, draining: bool, deed: Deed) -> None:
+        """Records that the host is drained, or no longer is; `deed` is written only where that is news."""
+        db.execute("BEGIN IMMEDIATE")
+        if draining != _draining(db):
+            db.execute("DELETE FROM drains")
+            if draining:
+                db.execute("INSERT INTO drains VALUES (?)", (format_time(now()),))
+            audit.append_row(db, deed)
+
+    @transaction
+    def draining(self, db: Connection) -> bool:
+        """Whether the host is drained."""
+        return _draining(db)
 
     @quick_read
     def by_key(self, db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:
@@ -272,6 +310,47 @@ def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Job | Non
             (FieldError("Idempotency-Key", "was used for a different body"),),
         )
     return Job.model_validate_json(row[1])
+
+
+def _given(db: Connection, given: Given, fingerprint: str) -> Job | None:
+    row = db.execute(
+        "SELECT g.key, g.fingerprint, j.document FROM given_jobs g LEFT JOIN jobs j ON j.id = g.job_id"
+        " WHERE g.job_id = ?",
+        (given.job_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    key, known, document = row
+    if key != given.key or document is None:
+        raise id_taken(given.job_id, "it has run here before" if document is None else "as another attempt")
+    if known != fingerprint:
+        raise AgentError(
+            Problem.IDEMPOTENCY_MISMATCH, f"The fleet has given job {given.job_id} with another body."
+        )
+    return Job.model_validate_json(document)
+
+
+def id_taken(job_id: str, why: str) -> AgentError:
+    """The error for a given id that this host cannot give to a job."""
+    return AgentError(
+        Problem.JOB_ID_TAKEN,
+        f"This host has the id {job_id} already: {why}.",
+        "Run the job on another host.",
+    )
+
+
+def _check_in_time(given: Given) -> None:
+    late = time.clock_gettime(time.CLOCK_BOOTTIME) - given.not_after
+    if late > 0:
+        raise AgentError(
+            Problem.DEADLINE_PASSED,
+            f"Job {given.job_id} came {late:.1f} s too late.",
+            "Confirm the claim in the fleet's record, and submit the job again.",
+        )
+
+
+def _draining(db: Connection) -> bool:
+    return db.execute("SELECT 1 FROM drains").fetchone() is not None
 
 
 def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit: int) -> JobPage:

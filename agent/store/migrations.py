@@ -250,6 +250,16 @@ MIGRATIONS = (
         DELETE FROM holdings WHERE owner = old.owner AND held_as = old.held_as AND jobs = 0;
     END;
     """,
+    # Jobs that a fleet has given to this host. A row outlives its job: the fleet's id must never run again.
+    # `drains` has one row while the host is drained.
+    """
+    CREATE TABLE given_jobs (
+        job_id TEXT PRIMARY KEY,
+        key TEXT NOT NULL,
+        fingerprint TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE drains (since TEXT NOT NULL);
+    """,
 )
 
 

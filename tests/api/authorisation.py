@@ -1,4 +1,4 @@
-"""The table of who may do what, as `docs/authorisation.md` shows it.
+"""The tables of who may do what, as `docs/authorisation.md` shows them.
 
 `python -m tests.api.authorisation` writes it there; a test compares.
 """
@@ -6,13 +6,21 @@
 from pathlib import Path
 
 from agent.api.access import TABLE, Audited, Cell, Grant
-from agent.api.routes import ROUTES
-from agent.model.certificate import Role
+from agent.api.routes import FLEET_ROUTES, ROUTES
+from agent.model.certificate import PEOPLE, Role
 
 PAGE = Path(__file__).parents[2] / "docs/authorisation.md"
 BEGIN, END = "<!-- the table, generated -->\n", "<!-- the end of the table -->\n"
+BEGIN_PEERS = "<!-- the table of peers, generated -->\n"
+PEERS = (Role.FRONT, Role.MEMBER)
 
-WORDS = {Cell.YES: "yes", Cell.FORBIDDEN: "403", Cell.ABSENT: "404", Cell.NOTHING: "none"}
+WORDS = {
+    Cell.GIVEN: "given",
+    Cell.YES: "yes",
+    Cell.FORBIDDEN: "403",
+    Cell.ABSENT: "404",
+    Cell.NOTHING: "none",
+}
 LEFT_OUT = "left out"  # in a list, of what is 404 by itself
 AUDITED = {
     Audited.NOTHING: "",
@@ -26,15 +34,35 @@ def table() -> str:
     calls = {route.operation_id: f"`{route.method} {route.path}`" for route in ROUTES}
     calls["getOpenapi"] = "`GET /openapi.json`"
     lines = [
-        "| call | " + " | ".join(f"{role}: own, another's" for role in Role) + " | in the audit |",
-        "| --- |" + " --- |" * len(Role) + " --- |",
+        "| call | " + " | ".join(f"{role}: own, another's" for role in PEOPLE) + " | in the audit |",
+        "| --- |" + " --- |" * len(PEOPLE) + " --- |",
     ]
     for operation_id, call in calls.items():
         row = TABLE[operation_id]
-        cells = [_words(row.grant(role), in_path="{job_id}" in call) for role in Role]
+        cells = [_words(row.grant(role), in_path="{job_id}" in call) for role in PEOPLE]
         call += " (also without a certificate)" if row.anybody else ""
         lines.append(f"| {call} | {' | '.join(cells)} | {AUDITED[row.audited]} |")
     return "\n".join(lines) + "\n"
+
+
+def peers() -> str:
+    """The table of what peers of a fleet may do."""
+    calls = {route.operation_id: f"`{route.method} {route.path}`" for route in (*ROUTES, *FLEET_ROUTES)}
+    lines = ["| call | front by itself | member by itself | on behalf of a user | in the audit |"]
+    lines.append("| --- |" + " --- |" * 4)
+    for operation_id, call in calls.items():
+        row = TABLE[operation_id]
+        alone = [_alone(row.grant(role)) for role in PEERS]
+        through = ", ".join(sorted(row.through)) or "nobody"
+        if (alone, through) != (["403", "403"], "front"):
+            lines.append(f"| {call} | {' | '.join(alone)} | {through} | {AUDITED[row.audited]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _alone(grant: Grant) -> str:
+    if grant.own is not Cell.YES:
+        return WORDS[grant.own]
+    return "jobs of the fleet" if grant.others is Cell.GIVEN else "yes"
 
 
 def _words(grant: Grant, *, in_path: bool) -> str:
@@ -45,10 +73,12 @@ def _words(grant: Grant, *, in_path: bool) -> str:
 
 
 def page(text: str) -> str:
-    """The page with the table as it is now."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    return f"{head}{BEGIN}\n{table()}\n{END}{tail}"
+    """The page with the tables as they are now."""
+    for begin, shown in ((BEGIN, table()), (BEGIN_PEERS, peers())):
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(END)
+        text = f"{head}{begin}\n{shown}\n{END}{tail}"
+    return text
 
 
 if __name__ == "__main__":

@@ -9,34 +9,22 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.api import access, routes
 from agent.api.access import TABLE, Audited, Grant, Guard
 from agent.api.access import Cell as Answer
-from agent.api.routes import ROUTES
 from agent.api.server.identity import NOBODY, PRINCIPAL
 from agent.audit.chain import Result
 from agent.errors import AgentError
-from agent.model.certificate import Principal, Role
+from agent.model.certificate import PEOPLE, Principal, Role
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
+from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS
 from tests.support.jobs import make_job
-from tests.support.pki import signing_request
 from tests.support.served import AnyServed
 
 from . import authorisation
 
-PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
-PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
-BODIES = {
-    "submitJob": {"script_name": "succeed.py"},
-    "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
-    "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
-}
-BYTES = {"setSecret": b"a value"}
-EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
-ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 NOBODYS = "aaaaaaaaaaaa"
 
 
@@ -63,7 +51,7 @@ class Cell:
 def cells() -> list[Cell]:
     found = []
     for operation, (_, path, _) in PATHS.items():
-        for role in Role:
+        for role in PEOPLE:
             whose = ["own", "others", "nobodys"] if "{job_id}" in path else ["own", "others"]
             if TABLE[operation].grant(role).others is Answer.NOTHING:
                 whose = ["own"]
@@ -181,7 +169,7 @@ def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
 
 
 def test_the_table_has_each_route_and_no_others() -> None:
-    assert TABLE.keys() == PATHS.keys()
+    assert TABLE.keys() == PATHS.keys() | FLEET_PATHS.keys()
 
 
 async def test_a_route_without_permissions_cannot_be_served(
@@ -225,7 +213,7 @@ async def test_a_call_that_a_role_may_never_make_is_forbidden_and_audited(
     assert (row["action"], row["result"]) == ("submitJob", "refused")
 
 
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", PEOPLE)
 @pytest.mark.parametrize("owner", ["caller", "other"])
 async def test_a_long_answer_checks_the_table_for_the_present_role(role: Role, owner: str) -> None:
     request = make_mocked_request("GET", "/")
@@ -260,7 +248,7 @@ def test_a_higher_role_may_do_everything_that_a_lower_one_may(operation: str) ->
 
 
 @over_any_backend
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", PEOPLE)
 async def test_only_an_administrator_may_set_a_priority_above_zero(served: AnyServed, role: Role) -> None:
     client = await served.known("caller", role)
     answer = await client.post("/jobs", {"script_name": "succeed.py", "priority": 1})
@@ -274,7 +262,7 @@ async def test_only_an_administrator_may_set_a_priority_above_zero(served: AnySe
 
 
 @over_any_backend
-@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("role", PEOPLE)
 async def test_owner_filter_requires_a_role_that_sees_all_jobs(served: AnyServed, role: Role) -> None:
     client, bob = await served.known("caller", role), await served.known("bob")
     job = await bob.submit()

@@ -35,6 +35,7 @@ HEADERS = (
     "Content-Encoding",
     "Idempotency-Key",
     "Last-Event-ID",
+    "On-Behalf-Of",
     "Range",
     "If-Range",
     "If-Match",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.config import FleetSettings
 from agent.model.certificate import Role
 
 from .api_client import Client
@@ -72,14 +73,19 @@ async def serve(
 ) -> AsyncIterator[Callable[..., Any]]:
     """Starts a server. `site` are sections of the settings; the other options are fields of `http`.
 
-    They may have values that a configuration may not have. With `drive`, jobs are started.
+    They may have values that a configuration may not have. With `drive`, jobs are started. `host` is the name
+    in a fleet.
     """
     use_stand_in_journalctl(monkeypatch, tmp_path / "journal")
     usual = make_settings(tmp_path, runtime=tmp_path / "runtime", repository=repository)
     async with contextlib.AsyncExitStack() as stack:
 
         async def start(
-            *, drive: bool = False, site: dict[str, dict[str, Any]] | None = None, **options: Any
+            *,
+            drive: bool = False,
+            site: dict[str, dict[str, Any]] | None = None,
+            host: str = "",
+            **options: Any,
         ) -> AnyServed:
             sections = {"http": BOUNDS | options} | (site or {})
             settings = usual.model_copy(
@@ -88,6 +94,8 @@ async def serve(
                     for name, section in sections.items()
                 }
             )
+            if host:
+                settings = settings.model_copy(update={"fleet": FleetSettings(host=host)})
             if backend == "memory":
                 serving = served_from_memory(settings.http, authorities, document, tmp_path)
                 return await stack.enter_async_context(serving)

@@ -24,6 +24,8 @@ class Document:
         """Fails where the document does not allow this answer to this call."""
         if (path, status) == ("/openapi.json", 200):
             return
+        if path.startswith("/fleet/") and status < 400:
+            return  # between programs of a fleet, which have their own tests
         operation = self._operation(method, path)
         if operation is None:
             assert status >= 400, f"{method} {path} is not in the document"

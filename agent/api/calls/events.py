@@ -17,7 +17,7 @@ from ...model.event import Change, Current, History, JobMetric, JobProgress, Job
 from ...model.host import QueuePlace
 from ...model.job import Job, JobState, check_not_removed
 from ...model.metric import MetricPoint, Progress
-from ..access import JOB, visible_owner
+from ..access import JOB, shows, visible_owner
 from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.opaque import TEXT
@@ -65,9 +65,14 @@ class Watcher:
         return visible_owner(self._request, self._principal)
 
     @property
+    def looks_on(self) -> bool:
+        """Whether the client is told of places and progress, too: a peer of the fleet is not."""
+        return not self._principal.role.peer
+
+    @property
     def view(self) -> tuple[str, ...]:
         """The record of jobs, and whose jobs the client sees: an event id is of no use anywhere else."""
-        return "event", self._history.epoch, self.owner or ""
+        return "event", self._history.epoch, self.owner or "", *(() if self.looks_on else ("fleet",))
 
     def number_of(self, event_id: str) -> int | None:
         """The number of an event that this client, with this view, has been sent; None for any other id."""
@@ -90,8 +95,12 @@ class Watcher:
         """Sends the job as it is now, or that it was removed."""
         if change.job is None:
             await self.send("removed", JobRemoved(job_id=change.job_id), seq=change.seq)
-        else:
+        elif self.shows(change.job):
             await self.send_job(change.job, seq=change.seq)
+
+    def shows(self, job: Job) -> bool:
+        """Whether the client may see a job of the owner, or of all owners."""
+        return shows(self._principal, job)
 
     async def send_places(self, places: dict[str, QueuePlace]) -> None:
         """Sends each place that differs from the one that the client knows."""
@@ -180,7 +189,7 @@ async def get_events(request: web.Request) -> web.StreamResponse:
             if await watcher.wait():
                 await _send_snapshot(watcher, "You may see other jobs than before.", query)
             await _send_changes(watcher)
-            if watcher.look_is_due():
+            if watcher.looks_on and watcher.look_is_due():
                 await watcher.send_places(watcher.jobs.places(watcher.owner, MAX_PLACES))
                 await watcher.follow(watcher.jobs.started(watcher.owner))
                 await watcher.send_new_reports(with_metrics=False)
@@ -216,7 +225,7 @@ async def _send_snapshot(watcher: Watcher, why: str, query: EventQuery) -> None:
     async for changes in portions:
         for change in changes:
             # The removal of a job is sent with the changes that follow.
-            if change.job is not None:
+            if change.job is not None and watcher.shows(change.job):
                 await watcher.send_job(change.job)
                 jobs += 1
     watcher.seen = history.newest

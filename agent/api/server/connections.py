@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
+from ...identity.subject import URI_PREFIX
 from .bounds import HttpBounds
 from .internals import RequestHandler
 from .problems import respond
@@ -97,6 +98,10 @@ class Connection(RequestHandler):
             yield
         finally:
             self._body_since = None
+
+    def held_for(self, user: str) -> contextlib.AbstractContextManager[None]:
+        """See the function of the same name."""
+        return self._connections.held_for(self, user)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called after the handshake."""
@@ -245,11 +250,7 @@ class Connections:
         """Counts a connection, and makes room for it or marks it as refused."""
         mine = self._of.setdefault(connection.holder, {})
         if len(mine) >= self.bounds.connections_per_user and not _make_room(mine):
-            connection.refusal = AgentError(
-                Problem.TOO_MANY_CONNECTIONS,
-                f"You have {self.bounds.connections_per_user} connections open already.",
-                "Close some, or use one for several requests.",
-            )
+            connection.refusal = self._too_many()
         elif self._count >= self.bounds.connections and not _make_room(self.all()):
             connection.refusal = AgentError(
                 Problem.BUSY,
@@ -288,6 +289,37 @@ class Connections:
         connection.unanswered = left
         self._unanswered += Counter()  # without those that have none
 
+    @contextlib.contextmanager
+    def held_for(self, connection: Connection, user: str) -> Iterator[None]:
+        """Counts a connection as one of the user's inside the context. Raises `AgentError` at the limit."""
+        holder, own = str((("URI", URI_PREFIX + user),)), connection.holder
+        theirs = self._of.get(holder, {})
+        if len(theirs) >= self.bounds.connections_per_user and not _make_room(theirs):
+            raise self._too_many()
+        self._move(connection, holder)
+        try:
+            yield
+        finally:
+            self._move(connection, own)
+
+    def _move(self, connection: Connection, holder: str) -> None:
+        """Changes the holder, unless the connection is closed."""
+        if connection in self._of.get(connection.holder, {}):
+            unanswered = connection.unanswered
+            self.remove(connection)
+            connection.holder = holder
+            self._of.setdefault(holder, {})[connection] = None
+            self._count += 1
+            connection.unanswered = unanswered
+            self._unanswered[holder] += unanswered
+
+    def _too_many(self) -> AgentError:
+        return AgentError(
+            Problem.TOO_MANY_CONNECTIONS,
+            f"You have {self.bounds.connections_per_user} connections open already.",
+            "Close some, or use one for several requests.",
+        )
+
     async def watch(self) -> None:
         """Closes connections that take too long, until it is cancelled."""
         shortest = min(self.bounds.header_seconds, self.bounds.unread_seconds)
@@ -325,6 +357,12 @@ def awaiting_body(request: web.BaseRequest) -> contextlib.AbstractContextManager
     """Marks that the connection of a request waits for the body."""
     connection = request.protocol
     return connection.awaiting_body() if isinstance(connection, Connection) else contextlib.nullcontext()
+
+
+def held_for(request: web.BaseRequest, user: str) -> contextlib.AbstractContextManager[None]:
+    """Counts the connection of a request as one of the user's. Raises `AgentError` at the user's limit."""
+    connection = request.protocol
+    return connection.held_for(user) if isinstance(connection, Connection) else contextlib.nullcontext()
 
 
 def _make_room(connections: Iterable[Connection]) -> bool:

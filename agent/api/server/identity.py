@@ -1,6 +1,11 @@
-"""Who the client is: decided for each request, from the certificate of its connection."""
+"""Who the client is: decided for each request, from the certificate of its connection.
+
+A peer of the host's fleet may ask on behalf of a user. The request then is that user's in everything: rights,
+rates, connections and streams are the user's, and the audit names both.
+"""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,10 +16,18 @@ from ...audit.chain import Caller
 from ...audit.trail import Trail
 from ...errors import AgentError, Problem
 from ...identity.certificates import Certificates
-from ...model.certificate import Principal
+from ...model.certificate import PEOPLE, Principal, Role
+from .connections import held_for
+from .problems import invalid
+from .requests import header
+
+ON_BEHALF_OF = "On-Behalf-Of"
+# User, role, and the address of the user's own connection.
+_USER = re.compile(rf"([a-z][a-z0-9._-]{{0,62}}) ({'|'.join(PEOPLE)}) ([0-9A-Za-z.:%_-]{{1,64}})")
 
 PRINCIPAL = web.RequestKey("principal", Principal)
 CALLER = web.RequestKey("caller", Caller)  # the same person, for the audit
+PEER = web.RequestKey("peer", Principal)  # the peer of the fleet that asks on behalf of the principal
 IdentifyAgain = Callable[[web.Request], Awaitable[Principal]]
 IDENTIFY_AGAIN = web.RequestKey[IdentifyAgain]("identify_again")
 
@@ -55,6 +68,36 @@ def middleware(certificates: Certificates, trail: Trail) -> Middleware:
         return await handler(request)
 
     return authenticate
+
+
+def on_behalf_of(*, fleet: bool) -> Middleware:
+    """Puts the user that a peer asks for in the peer's place. Put it behind the identity.
+
+    The guard refuses what has the header and is not a peer's, or reaches a host that is in no fleet.
+    """
+
+    @web.middleware
+    async def exchange(request: web.Request, handler: Handler) -> web.StreamResponse:
+        peer, text = request.get(PRINCIPAL), header(request, ON_BEHALF_OF)
+        if text is None or peer is None or not (fleet and peer.role.peer):
+            return await handler(request)
+        match = _USER.fullmatch(text)
+        if match is None:
+            raise invalid(ON_BEHALF_OF, "must be a user, a role and an address, separated by spaces")
+        user = Principal(user=match[1], role=Role(match[2]))
+        identify_again = request[IDENTIFY_AGAIN]
+
+        async def again(request: web.Request) -> Principal:
+            if await identify_again(request) != peer:
+                raise AgentError(Problem.CERTIFICATE_REFUSED, "The peer of the fleet has another role now.")
+            return user
+
+        request[PEER], request[PRINCIPAL], request[IDENTIFY_AGAIN] = peer, user, again
+        request[CALLER] = Caller(actor=user.user, role=user.role, source=match[3], via=peer.user)
+        with held_for(request, user.user):
+            return await handler(request)
+
+    return exchange
 
 
 class ClientCheck:

@@ -87,6 +87,8 @@ def parse_head(text: str) -> Link:
 
 def _cells(row: AuditRow) -> list[str]:
     content = row.content()
+    if via := content.get("via"):
+        content = content | {"source": f"{content.get('source', '?')} via {via}"}
     names = ("at", "actor", "role", "source", "action", "subject", "result")
     details = content.get("details")
     pairs = sorted(details.items()) if isinstance(details, dict) else []

@@ -30,7 +30,7 @@ from ...model.base import format_time
 from ...model.certificate import Certificate, Invitation, Principal, Role
 from ...store.store import Store
 from . import init, shared
-from .shared import AdminOption, DaysOption, OperatorOption, UserArgument, role_of
+from .shared import AdminOption, DaysOption, OperatorOption, PeerOption, UserArgument, role_of
 
 MODES = (0o644, 0o644, 0o600, 0o600)  # of ca.crt, USER.crt, USER.key and USER.p12
 ELSEWHERE = "Choose another --output directory."
@@ -47,6 +47,7 @@ def issue_certificate(
     user: UserArgument,
     admin: AdminOption = False,
     operator: OperatorOption = False,
+    peer: PeerOption = None,
     days: DaysOption = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIRECTORY", help="Where to write the files.")
@@ -54,7 +55,7 @@ def issue_certificate(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite the user's files there.")] = False,
 ) -> None:
     """Issue a client certificate. Writes ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
-    role = role_of(admin=admin, operator=operator)
+    role = role_of(admin=admin, operator=operator, peer=peer)
     handover = asyncio.run(issue(load(), user, role, days, output, replace=replace))
     certificate = handover.certificate
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pwd
 from collections.abc import Callable, Collection, Coroutine
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -102,8 +103,22 @@ SecretArgument = Annotated[
 ]
 
 
-def role_of(*, admin: bool, operator: bool) -> Role:
+class Peer(StrEnum):
+    """The roles of programs of a fleet."""
+
+    FRONT = Role.FRONT
+    MEMBER = Role.MEMBER
+
+
+PeerOption = Annotated[
+    Peer | None, typer.Option("--peer", help="For a program of the fleet that this host is in.")
+]
+
+
+def role_of(*, admin: bool, operator: bool, peer: Peer | None = None) -> Role:
     """The role that these options choose."""
-    if admin and operator:
-        raise typer.BadParameter("choose --admin or --operator, not both")
+    if admin + operator + (peer is not None) > 1:
+        raise typer.BadParameter("choose one of --admin, --operator and --peer")
+    if peer is not None:
+        return Role(peer)
     return Role.ADMINISTRATOR if admin else Role.OPERATOR if operator else Role.ANALYST

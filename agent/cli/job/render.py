@@ -92,6 +92,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "network", job.network
     yield "limits", limits_text(job.limits)
     yield "priority", str(job.priority or "")
+    yield "host", job.host or ""
     yield "unit", job.unit
     yield "container", job.container_id
     for title, moment in (

@@ -44,3 +44,13 @@ def test_rows_are_shown_by_user_and_time(ready: Run) -> None:
     line = ready("audit", "--user", "alice").out.split("\t")
     assert (line[0], line[2:8]) == ("2", ["alice", "analyst", "192.0.2.7", "cancelJob", "x^[y", "done"])
     assert ready("audit", "--since", "yesterday").status == 2
+
+
+def test_a_row_names_the_peer_that_asked_on_behalf_of_a_user(ready: Run) -> None:
+    caller = Caller(actor="alice", role="analyst", source="192.0.2.7", via="front-1")
+    asyncio.run(with_store(lambda store: store.audit.append(caller.did("cancelJob", "x"))))
+    (row,) = json.loads(ready("audit", "--user", "alice", "--json").out)
+    assert (row["source"], row["via"]) == ("192.0.2.7", "front-1")
+    assert ready("audit", "--user", "alice").out.split("\t")[4] == "192.0.2.7 via front-1"
+    assert ready("audit", "--verify", "--no-journal").status == 0
+    assert all("via" not in row for row in audit_rows(ready)[:1])

@@ -38,6 +38,17 @@ def test_issue_writes_four_files_and_records_the_certificate(ready: Run, home: P
     assert recorded.expires_at == certificate.not_valid_after_utc
 
 
+def test_issue_makes_certificates_for_programs_of_a_fleet(ready: Run, home: Path) -> None:
+    assert ready("issue", "front-1", "--peer", "front", "--output", str(home)).out.startswith(
+        "front-1, front, "
+    )
+    assert ready("issue", "member-1", "--peer", "member", "--output", str(home)).status == 0
+    refused = ready("issue", "alice", "--peer", "front", "--admin", "--output", str(home))
+    assert refused.status == 2
+    assert "choose one of --admin, --operator and --peer" in " ".join(refused.err.split())
+    assert not (home / "alice.crt").exists()
+
+
 def test_issue_overwrites_files_only_with_replace(ready: Run, home: Path) -> None:
     where = ("--output", str(home))
     ready("issue", "alice", *where)

@@ -15,7 +15,7 @@ struct ProvenanceSection: View {
             row("Network", job.network)
             row("Secrets", job.secrets.joined(separator: ", "))
             row("Rerun of", job.rerunOf ?? "")
-            row("Unit on the host", job.unit)
+            row("Unit on the host", job.host.map { "\(job.unit) on \($0)" } ?? job.unit)
             row("Container", job.containerID)
         }
     }

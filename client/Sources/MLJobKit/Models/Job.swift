@@ -153,6 +153,8 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     public let imageDigest: String
     public let secrets: [String]
     public let network: String
+    /// The host of a fleet that has the job; absent where there is one host.
+    public let host: String?
     public let unit: String
     public let maxAttempts: Int
     public let retryOn: [Reason]
@@ -185,7 +187,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
-        case secrets, network, unit
+        case secrets, network, host, unit
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
         case attempt, attempts
@@ -225,6 +227,7 @@ extension Job {
         imageDigest = try members.value(.imageDigest, or: "")
         secrets = try members.value(.secrets, or: [])
         network = try members.value(.network, or: "")
+        host = try members.decodeIfPresent(String.self, forKey: .host)
         unit = try members.value(.unit, or: "")
         maxAttempts = try members.value(.maxAttempts, or: 1)
         retryOn = try members.value(.retryOn, or: Reason.retriedByDefault)

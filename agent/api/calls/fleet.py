@@ -1,0 +1,55 @@
+"""The calls for programs of the fleet that this host is in. Outside of any fleet, a host lacks them."""
+
+from aiohttp import web
+
+from ...backend import FleetHost
+from ...errors import AgentError, Problem
+from ...model.fleet import GivenJob
+from ...model.job import JobRequest
+from ..access import JOB, check_priority
+from ..keys import BACKEND
+from ..server.identity import CALLER, PRINCIPAL
+from ..server.requests import read_body
+from ..server.responses import json_response
+
+
+def _fleet(request: web.Request) -> FleetHost:
+    fleet = request.app[BACKEND].fleet
+    if fleet is None:
+        raise AgentError(Problem.INTERNAL, "This host is in no fleet, and has a call of one.")
+    return fleet
+
+
+async def take_job(request: web.Request) -> web.Response:
+    """Takes a job of the fleet, under the fleet's id. It is on disk before the answer 202."""
+    given, principal = await read_body(request, GivenJob), request[PRINCIPAL]
+    check_priority(principal, given.request.priority)
+    job = await _fleet(request).take(principal.user, given, by=request[CALLER])
+    return json_response(job, status=202, location=f"/jobs/{job.job_id}")
+
+
+async def check_job(request: web.Request) -> web.Response:
+    """Shows the job that a request would become here. Nothing is accepted."""
+    body, principal = await read_body(request, JobRequest), request[PRINCIPAL]
+    check_priority(principal, body.priority)
+    return json_response(await _fleet(request).check(principal.user, body))
+
+
+async def withdraw_job(request: web.Request) -> web.Response:
+    """Ends a job that has never begun here, so that it can run on another host."""
+    return json_response(await _fleet(request).withdraw(request[JOB].job_id, by=request[CALLER]))
+
+
+async def get_room(request: web.Request) -> web.Response:
+    """Shows what the host can still give to jobs."""
+    return json_response(await _fleet(request).room())
+
+
+async def drain_host(request: web.Request) -> web.Response:
+    """Starts no more jobs on this host. Those that run go on."""
+    return json_response(await _fleet(request).drain(draining=True, by=request[CALLER]))
+
+
+async def undrain_host(request: web.Request) -> web.Response:
+    """Starts jobs on this host again."""
+    return json_response(await _fleet(request).drain(draining=False, by=request[CALLER]))

@@ -1,0 +1,22 @@
+"""Every call of the API: its path, and what a plain use of it sends."""
+
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from agent.api.routes import FLEET_ROUTES, ROUTES
+
+from .pki import signing_request
+
+PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
+PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
+FLEET_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in FLEET_ROUTES}
+BODIES: dict[str, dict[str, Any]] = {
+    "submitJob": {"script_name": "succeed.py"},
+    "checkJob": {"script_name": "succeed.py"},
+    "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
+    "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
+}
+BYTES = {"setSecret": b"a value"}
+EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
+ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
