@@ -23,6 +23,7 @@ ARRIVES_WITHIN = 5.0  # seconds
 LEAST_BYTES = 128 * 2**20  # of the journal: a job of many lines fills as much before another one has ended
 LEAST_SECONDS = 7 * 86400  # that entries stay: the longest job, and a while without the agent
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice")  # below that of jobs' lines
+SYSLOG_SOCKET = Path("/run/systemd/journal/syslog")  # Debian forwards to it whether anybody listens or not
 JOURNALD = "systemd-journald.service"
 _SHOW = "`systemd-analyze cat-config systemd/journald.conf` shows all of them"
 
@@ -154,7 +155,7 @@ BREAKING: tuple[tuple[str, Callable[[str], bool], str], ...] = (
     ("SystemMaxUse", _below(LEAST_BYTES, parse_size), "running jobs lose lines when the journal is full"),
     ("MaxRetentionSec", _is_short, "long jobs lose their first lines"),
     ("LineMax", _below(4 * MAX_MARK, parse_size), "lines are split, and marks in them are not found"),
-    ("ForwardToSyslog", _is_on, _FORWARDED),
+    ("ForwardToSyslog", lambda value: _is_on(value) and SYSLOG_SOCKET.exists(), _FORWARDED),
     ("ForwardToKMsg", _is_on, _FORWARDED),
     ("ForwardToConsole", _is_on, _FORWARDED),
     ("ForwardToSocket", bool, _FORWARDED),

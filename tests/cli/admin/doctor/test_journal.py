@@ -62,7 +62,10 @@ def test_the_settings_that_are_installed_break_nothing() -> None:
         ("RateLimitIntervalSec=", "rate limit"),
     ],
 )
-def test_a_setting_that_breaks_a_promise_is_told_with_its_file(line: str, effect: str) -> None:
+def test_a_setting_that_breaks_a_promise_is_told_with_its_file(
+    line: str, effect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SYSLOG_SOCKET", Path(__file__))
     (fault,) = journal.faults(configured(line))
     assert effect in fault
     if not line.endswith("="):
@@ -93,6 +96,13 @@ def test_a_setting_that_breaks_a_promise_is_told_with_its_file(line: str, effect
 )
 def test_a_setting_that_breaks_nothing_is_no_fault(line: str) -> None:
     assert journal.faults(configured(line)) == []
+
+
+def test_lines_that_are_forwarded_to_no_syslog_daemon_go_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SYSLOG_SOCKET", tmp_path / "none")
+    assert journal.faults(configured("ForwardToSyslog=yes")) == []
 
 
 def examined(
