@@ -163,15 +163,22 @@ class Podman:
     async def host(self) -> Host:
         """Podman's version, the cgroup controllers, the id mappings and the storage directory."""
         info = await self._ask("GET", "/info")
-        host = info["host"]
-        mapped = (host.get("idMappings") or {}).get("uidmap") or []
-        return Host(
-            version=info["version"]["Version"],
-            cgroup_version=host["cgroupVersion"],
-            controllers=frozenset(host.get("cgroupControllers") or []),
-            subordinate_ids=sum(entry["size"] for entry in mapped) - 1 if mapped else 0,
-            storage=Path(info["store"]["graphRoot"]),
-        )
+        try:
+            host = info["host"]
+            mapped = (host.get("idMappings") or {}).get("uidmap") or []
+            return Host(
+                version=info["version"]["Version"],
+                cgroup_version=host["cgroupVersion"],
+                controllers=frozenset(host.get("cgroupControllers") or []),
+                subordinate_ids=sum(entry["size"] for entry in mapped) - 1 if mapped else 0,
+                storage=Path(info["store"]["graphRoot"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise AgentError(
+                Problem.HOST,
+                "What answers at Podman's socket is not Podman, or another version of it.",
+                "`systemctl --user status podman.socket` shows what listens.",
+            ) from error
 
     async def version(self) -> str:
         """Podman's version."""

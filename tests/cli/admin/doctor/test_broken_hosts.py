@@ -1,10 +1,14 @@
 """The doctor on hosts that are broken in one way each: it names the thing, and makes every other check."""
 
+import contextlib
+import http.server
 import json
 import os
 import shutil
+import socketserver
 import sqlite3
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +18,7 @@ import pytest
 from agent.config_files import load
 from agent.identity import authority
 from agent.identity.authority import Authority
+from agent.runtime import quadlet
 from tests.support.git_repository import commit, git
 from tests.support.ml_agent import Run, put_on_path
 
@@ -42,7 +47,7 @@ Break = Callable[[Path, pytest.MonkeyPatch], None]
 class Broken:
     """What is broken, the subject that must name it, and words of that finding.
 
-    `checks` are those that must be made; all but of a configuration that cannot be read.
+    `checks` are those that must be made.
     """
 
     harm: Break
@@ -50,6 +55,8 @@ class Broken:
     words: tuple[str, ...]
     level: str = "fail"
     checks: tuple[str, ...] = tuple(CHECKS)
+    podman: tuple[int, str] | None = None  # the status and the body of each of its answers
+    needs_account: bool = False  # root can read whatever its permissions are
 
 
 def program(name: str, script: str) -> Break:
@@ -74,6 +81,43 @@ def missing(name: str) -> Break:
         monkeypatch.setenv("PATH", str(links))
 
     return harm
+
+
+def no_generator(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quadlet, "GENERATORS", ())
+
+
+def nothing(_: Path, __: pytest.MonkeyPatch) -> None:
+    """All is well with the files."""
+
+
+def close(path: Path) -> None:
+    path.chmod(0)
+
+
+@contextlib.contextmanager
+def answering(socket: Path, status: int, body: str) -> Iterator[None]:
+    """Podman's socket, on which every request has this answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.ThreadingUnixStreamServer(str(socket), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def repository(harm: Callable[[Path], None]) -> Break:
@@ -195,7 +239,15 @@ HOSTS: dict[str, Broken] = {
     "podman's socket is dead": Broken(
         lambda home, _: (home / "run/podman/podman.sock").write_text(""), "podman", ("podman",)
     ),
-    "no quadlet": Broken(missing("quadlet"), "quadlet", ("Quadlet",)),
+    "podman's storage is damaged": Broken(
+        nothing,
+        "podman",
+        ("open storage.lock",),
+        podman=(500, '{"cause": "x", "message": "open storage.lock: permission denied", "response": 500}'),
+    ),
+    "podman answers nonsense": Broken(nothing, "podman", ("is not JSON",), podman=(200, "<html>")),
+    "podman answers something else": Broken(nothing, "podman", ("is not Podman",), podman=(200, "{}")),
+    "no quadlet": Broken(no_generator, "quadlet", ("Quadlet",)),
     "the repository is gone": Broken(repository(shutil.rmtree), "scripts", ("repository",)),
     "the repository is no repository": Broken(
         repository(lambda path: shutil.rmtree(path / ".git")), "scripts", ("repository",)
@@ -225,6 +277,19 @@ HOSTS: dict[str, Broken] = {
     "the database is damaged": Broken(state(damage_database), "clients", ("jobs.db",)),
     "the database is newer": Broken(state(newer_database), "clients", ("newer",)),
     "the state directory is a file": Broken(state(state_is_a_file), "authority", ("ca.crt",)),
+    "the state directory is unreadable": Broken(
+        state(close), "authority", ("Permission denied",), needs_account=True
+    ),
+    "the repository is unreadable": Broken(repository(close), "scripts", ("repository",), needs_account=True),
+    "the server's key is unreadable": Broken(
+        pki(lambda path: close(path / "server.key")),
+        "server certificate",
+        ("server.key",),
+        needs_account=True,
+    ),
+    "the configuration is unreadable": Broken(
+        configuration(close), "configuration", ("config.toml",), checks=OF_HOST, needs_account=True
+    ),
     "the configuration is gone": Broken(
         configuration(Path.unlink), "configuration", ("ml-agent init",), checks=OF_HOST
     ),
@@ -251,9 +316,13 @@ def test_a_broken_host_is_named_and_every_other_check_is_made(
     ready: Run, home: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     broken = HOSTS[name]
-    (home / "run/podman").mkdir(parents=True)
+    if broken.needs_account and os.geteuid() == 0:
+        pytest.skip("root can read it; the disposable host has an account for it")
+    socket = home / "run/podman/podman.sock"
+    socket.parent.mkdir(parents=True)
     broken.harm(home, monkeypatch)
-    examined = ready("doctor", "--json")
+    with answering(socket, *broken.podman) if broken.podman else contextlib.nullcontext():
+        examined = ready("doctor", "--json")
     findings = json.loads(examined.out)
     subjects = {each["subject"] for each in findings}
     named = [each for each in findings if each["subject"] == broken.subject and each["level"] == broken.level]
