@@ -23,13 +23,13 @@ Case = Callable[[Place], Iterator[Look]]
 QUICK: dict[str, Case] = {
     "a bar on stderr": logs.bar_on_stderr,
     "bytes through a pipe": logs.bytes_through_a_pipe,
-    "names of branches and tags": repositories.names_of_refs,
     "imports from a subdirectory": repositories.imports,
     "what is left out": repositories.left_out,
     "no directory of scripts": repositories.no_directory,
-    "the command line": command_line.as_people_write,
 }
 CASES: dict[str, Case] = QUICK | {
+    "names of branches and tags": repositories.names_of_refs,
+    "the command line": command_line.as_people_write,
     "files of odd names": artifacts.odd_names,
     "no false gap": logs.no_false_gap,
     "an object is missing": repositories.missing_objects,
@@ -77,7 +77,7 @@ def report(looks: list[Look]) -> int:
 def main() -> int:
     """The exit status."""
     parser = argparse.ArgumentParser(prog="cases", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only cases that take a few seconds")
+    parser.add_argument("--quick", action="store_true", help="only some cases, which take half a minute")
     parser.add_argument("--only", metavar="CASE", action="append", choices=CASES, help="only these cases")
     options = parser.parse_args()
     chosen = QUICK if options.quick else CASES
