@@ -1,0 +1,41 @@
+"""Fixtures of the fleet's wing: a real Redis, and records in it."""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.fleet.record import Record
+from tests.support.fleet_record import connected
+from tests.support.redis_server import RedisServer
+
+
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for tests that do not harm it."""
+    with RedisServer.running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that the test may kill."""
+    with RedisServer.running(tmp_path / "redis", port=free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+async def record(shared_redis: RedisServer) -> AsyncIterator[Record]:
+    """An empty record."""
+    shared_redis.cli("flushall")
+    shared_redis.cli("function", "flush")
+    async with connected(shared_redis) as record:
+        await record.load()
+        yield record
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
