@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults security bench bench-host bench-jobs bench-logs \
-	bench-scale bench-client cases lint lock sbom clean
+	bench-scale bench-client fleet-servers cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,6 +20,10 @@ INSIDE_VENV := /home/ml/.cache/ml-agent-venv
 # Debian's Swift, for the client: 540 MB to fetch, 2.4 GB on disk, once for each host.
 SWIFT_PACKAGES := swiftlang libc6-dev libstdc++-14-dev libcurl4-openssl-dev pkg-config gcc
 INSIDE_BUILD := /home/ml/.cache/ml-client-build
+
+# The record and the broker of a fleet, for its tests: masked, because these start their own.
+FLEET_PACKAGES := redis-server rabbitmq-server
+FLEET_UNITS := redis-server.service rabbitmq-server.service epmd.service epmd.socket
 
 # What `bench` compares with besides, and no part of this project; without it those rows are missing.
 YARDSTICK ?= $(firstword $(wildcard ../*/bench/seed_baseline.py))
@@ -42,6 +46,7 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(VENV)/bin/pytest tests/host --ignore=tests/host/test_vm.py
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@$(MAKE) --no-print-directory fleet-servers
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
 	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
@@ -59,6 +64,11 @@ client-check: client-swift
 client-swift:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'command -v swift > /dev/null || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(SWIFT_PACKAGES); }' > /dev/null
+
+fleet-servers:
+	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/sbin/rabbitmq-server || { \
+		systemctl mask --quiet $(FLEET_UNITS) && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(FLEET_PACKAGES); }' > /dev/null
 
 faults: $(if $(QUICK),,$(VENV)) ## kill, stop and fill all there is, and count broken promises (QUICK=1, VM=1: a part)
 ifndef VM
@@ -115,7 +125,8 @@ lint: $(VENV) ## ruff and mypy
 # The agent is built with hatchling from the same lock: nothing is installed that has no hash.
 lock: ## lock anew, to the newest versions, all that is installed (needs uv)
 	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --output-file requirements.txt
-	@$(LOCK) pyproject.toml --extra dev --output-file requirements-dev.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra fleet --output-file requirements-fleet.txt
+	@$(LOCK) pyproject.toml --extra dev --extra fleet --output-file requirements-dev.txt
 	@images/lock ml-runner
 	@images/lock warehouse
 

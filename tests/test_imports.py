@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
     "api": "errors model audit backend host.sockets identity logs.lines",
+    "fleet": "errors model config audit host identity scheduling.policy backend",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",
@@ -52,6 +53,9 @@ ONLY_IN = {
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
     "aiohttp": "host.podman api service cli.job",
+    "redis": "fleet.record",
+    "aio_pika": "fleet.tickets",
+    "aiormq": "fleet.tickets",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
