@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from ..errors import AgentError, Problem
 from ..host.files import publish
 from ..model.base import format_milliseconds
-from ..model.log import GapCause, LogSource
+from ..model.log import GapCause, LogSource, LogStream
 from .lines import Gap, Item, Line, Position
 
 BLOCK_ITEMS = 4096
@@ -134,6 +134,7 @@ def _encoded(item: Item) -> str:
     if isinstance(item, Line):
         text = item.text.decode("utf-8", "surrogateescape")
         values = {"number": item.number, "time": format_milliseconds(item.time), "source": item.source}
+        values |= {"stream": item.stream} if item.stream else {}
         values |= {"text": text, "continued": True} if item.continued else {"text": text}
     else:
         values = {"after": item.after, "time": format_milliseconds(item.time)}
@@ -158,8 +159,17 @@ def _decoded(values: dict[str, Any]) -> Item:
         cause = GapCause(values["cause"]) if values.get("cause") in list(GapCause) else None
         return Gap(values["after"], time, values["cursor"], cause, values.get("count"))
     text = values["text"].encode("utf-8", "surrogateescape")
-    source = LogSource(values["source"])
-    return Line(values["number"], time, source, text, values["cursor"], values.get("continued", False))
+    source, stream = LogSource(values["source"]), values.get("stream")
+    continued = values.get("continued", False)
+    return Line(
+        values["number"],
+        time,
+        source,
+        text,
+        values["cursor"],
+        continued,
+        LogStream(stream) if stream else None,
+    )
 
 
 def _wanted(file: BinaryIO, number: int, newest: int | None) -> list[Block]:

@@ -10,7 +10,10 @@ JOURNALD_STOPPED = b"d93fb3c9c24d451a97cea615ce59c00b"
 # journald's messages about itself, in the system's journal, which only members of systemd-journal can read.
 JOURNALDS_OWN = (SUPPRESSED, JOURNALD_STARTED, JOURNALD_STOPPED)
 # The fields that `LineNumbering` reads, besides cursor and time.
-FIELDS = ("MESSAGE", "MESSAGE_ID", "_TRANSPORT", "_COMM", "_SYSTEMD_CGROUP", "_LINE_BREAK", "N_DROPPED")
+FIELDS = (
+    *("MESSAGE", "MESSAGE_ID", "PRIORITY", "N_DROPPED"),
+    *("_TRANSPORT", "_COMM", "_SYSTEMD_CGROUP", "_LINE_BREAK"),
+)
 _NAMES = tuple((name, name.encode()) for name in FIELDS)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import AgentError, FieldError, Problem
-from ..model.log import GapCause, LogSource
+from ..model.log import GapCause, LogSource, LogStream
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, boot_of
 
 # The closing entry, which units/ml-job-ended writes when no other process of the unit is left.
@@ -18,11 +18,14 @@ CLOSINGS = frozenset((ENDED, b"7ad2d189f7e94e70a38c781354912448", b"d9b373ed55a6
 # says _STARTED also of a unit that it skips for its condition: of a job that somebody restarts by hand.
 STARTING = b"7d4958e842da4a758f6c1cdc7b36dcc5"
 BEGINNINGS = frozenset((STARTING, b"39f53479d3a045ac8e11786248231fbf"))
-RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun"))
+RUNTIME_COMMANDS = frozenset((b"podman", b"conmon", b"crun", b"systemd-cat"))
 # A process can give itself any name. Those of the container are in a cgroup of their own, libpod-payload-ID,
 # which they cannot leave.
 RUNTIME_CGROUP = re.compile(rb"^(?!.*/libpod-).*/ml-job@[a-z2-7]+\.service(/runtime)?$")
 CONTAINER_ID = re.compile(rb"[0-9a-f]{64}")
+# systemd-cat(1) gives stdout and stderr of a job a stream to journald each, whose priorities tell them apart.
+SYSTEMD_CAT = "/usr/bin/systemd-cat --level-prefix=false --priority=info --stderr-priority=notice"
+STDERR_PRIORITY = b"5"  # notice
 # journald's cursor, as sd_journal_get_cursor(3) prints it: sequence number id, sequence number, boot id,
 # monotonic and realtime timestamps, hash.
 CURSOR = r"s=[0-9a-f]{32};i=[0-9a-f]{1,16};b=[0-9a-f]{32};m=[0-9a-f]{1,16};t=[0-9a-f]{1,16};x=[0-9a-f]{1,16}"
@@ -56,7 +59,8 @@ class Position:
 class Line(NamedTuple):
     """A line: its number from 1, `time` in milliseconds since 1970, and the exact bytes.
 
-    `continued`: journald has cut a long line here, and the next line continues it.
+    `continued`: journald has cut a long line here, and the next line of the same stream continues it.
+    `stream` is None for a line of the system, and in the log that an earlier agent archived.
     """
 
     number: int
@@ -65,6 +69,7 @@ class Line(NamedTuple):
     text: bytes
     cursor: str
     continued: bool = False
+    stream: LogStream | None = None
 
     @property
     def position(self) -> Position:
@@ -155,7 +160,8 @@ class LineNumbering:
             return None
         self._number += 1
         continued = entry.get("_LINE_BREAK") == b"line-max"
-        return Line(self._number, time_of(entry), source, entry.get("MESSAGE", b""), self._cursor, continued)
+        text, stream = entry.get("MESSAGE", b""), _stream(entry) if source is LogSource.JOB else None
+        return Line(self._number, time_of(entry), source, text, self._cursor, continued, stream)
 
     def _restarted(self, entry: Fields) -> Item | None:
         """A gap if journald was killed: it may have lost what it had not written yet."""
@@ -172,6 +178,10 @@ class LineNumbering:
 def time_of(entry: Fields) -> int:
     """When journald received the entry, in milliseconds since 1970."""
     return int(entry.get("__REALTIME_TIMESTAMP", b"0")) // 1000
+
+
+def _stream(entry: Fields) -> LogStream:
+    return LogStream.STDERR if entry.get("PRIORITY") == STDERR_PRIORITY else LogStream.STDOUT
 
 
 def _source(entry: Fields) -> LogSource | None:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..errors import AgentError
 from ..host.files import write_file
 from ..model.job import Job, JobState
-from ..model.log import LogSource
+from ..model.log import LogSource, LogStream
 from ..model.metric import JobMetrics
 from ..model.paths import JobPaths
 from .job_log import JobLogs
@@ -51,15 +51,15 @@ class Reading:
 
 async def collected(lines: Batches, collector: Collector) -> Batches:
     """Passes a log on, and gives the job's own lines to the collector."""
-    continues = False
+    continued: set[LogStream | None] = set()
     async with contextlib.aclosing(lines):
         async for items in lines:
             for item in items:
-                if isinstance(item, Line):
+                if isinstance(item, Line) and item.source is LogSource.JOB:
                     # The rest of a long line that journald has cut is not a line of the job's.
-                    if item.source is LogSource.JOB and not continues:
+                    if item.stream not in continued:
                         collector.add(item.text, item.time)
-                    continues = item.continued
+                    (continued.add if item.continued else continued.discard)(item.stream)
             yield items
 
 

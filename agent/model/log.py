@@ -12,6 +12,13 @@ class LogSource(StrEnum):
     SYSTEM = "system"
 
 
+class LogStream(StrEnum):
+    """Which of its two streams the job wrote a line to."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
 class GapCause(StrEnum):
     """Why lines are missing, or may be. `docs/logs.md` explains each."""
 

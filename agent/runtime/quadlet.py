@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import AgentError, Problem
+from ..logs.lines import SYSTEMD_CAT
 from ..model.base import unit_name
 from .policy import Terms, configuration_objections, objections
 from .unit import JobUnit, drop_in, record_section, template_for, volumes
@@ -202,11 +203,15 @@ def _trimmed(text: str, unit: JobUnit) -> str:
 
     The source is a scratch file that no longer exists. The agent's paths are mounted, since it has just
     written there, and systemd would search a mount unit for each part of each path at each start.
+
+    systemd connects stdout and stderr to one stream, in which a line of one runs into a line of the other
+    that has no end yet. So systemd-cat(1) opens a stream for each, and executes Podman.
     """
     mounted = ["%t/containers", *(volume.partition(":")[0] for volume in volumes(unit))]
     useless = {f"RequiresMountsFor={path}" for path in mounted}
     lines = [line for line in text.splitlines() if line not in useless and not line.startswith("SourcePath=")]
-    return "\n".join(lines) + "\n"
+    start = f"ExecStart={SYSTEMD_CAT} --identifier=%N "
+    return "\n".join(re.sub("^ExecStart=", start, line) for line in lines) + "\n"
 
 
 def generator() -> Path:

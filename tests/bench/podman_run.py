@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 from .contender import PATIENCE, WIDTH, BenchError, at_a_time, check_artifact, check_greeting, ended
@@ -17,7 +18,7 @@ SYSTEMD_ONLY_PREFIXES = ("--cidfile=",)
 
 
 def command_line(unit: str) -> list[str]:
-    """The words of a compiled unit's `ExecStart=`, for anybody to run.
+    """The words of a compiled unit's `ExecStart=` from podman on, for anybody to run.
 
     Of systemd.service(5)'s quoting, a job's unit uses what shlex knows too. Raises `BenchError` where it has
     something that systemd alone would understand.
@@ -25,7 +26,7 @@ def command_line(unit: str) -> list[str]:
     lines = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     if len(lines) != 1:
         raise BenchError(f"the unit has {len(lines)} ExecStart= lines")
-    words = iter(shlex.split(lines[0].removeprefix("ExecStart=")))
+    words = dropwhile(lambda word: not word.endswith("/podman"), shlex.split(lines[0]))
     kept = []
     for word in words:
         if word in SYSTEMD_ONLY_WITH_VALUE:

@@ -12,7 +12,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.logs import archive
 from agent.logs.lines import Gap, Item, Line, Position
-from agent.model.log import GapCause, LogSource
+from agent.model.log import GapCause, LogSource, LogStream
 
 TIME = 1767225600123
 
@@ -68,6 +68,7 @@ async def test_any_text_survives(path: Path) -> None:
     ]
     items: list[Item] = [line(number, text) for number, text in enumerate(texts, 1)]
     items.append(line(len(items) + 1, b"\xff\xfe \xc3\xa4 \xed\xb3\xbf")._replace(continued=True))
+    items += [line(len(items) + 1)._replace(stream=stream) for stream in LogStream]
     await archive.write(path, each([gap(0), *items, gap(len(texts), 7)]))
     assert await read(path) == [gap(0), *items, gap(len(texts), 7)]
 

@@ -5,7 +5,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.logs.entries import SUPPRESSED
 from agent.logs.lines import ENDED, Gap, Line, LineNumbering, Position
-from agent.model.log import GapCause, LogSource
+from agent.model.log import GapCause, LogSource, LogStream
 from tests.support.log_entries import BEGINNING, CURSOR, entry, restarts
 
 
@@ -73,6 +73,22 @@ def test_a_line_has_its_source(fields: dict[str, bytes], source: LogSource) -> N
     (line,) = LineNumbering(Position()).number([entry(**fields)])
     assert isinstance(line, Line)
     assert line.source is source
+
+
+@pytest.mark.parametrize(
+    ("fields", "stream"),
+    [
+        ({"PRIORITY": b"6"}, LogStream.STDOUT),
+        ({"PRIORITY": b"5"}, LogStream.STDERR),
+        ({"PRIORITY": b"5", "_COMM": b"podman", "_SYSTEMD_CGROUP": RUNTIME}, None),
+        ({"PRIORITY": b"6", "_COMM": b"systemd-cat", "_SYSTEMD_CGROUP": UNITS_OWN}, None),
+        ({"PRIORITY": b"5", "_TRANSPORT": b"journal"}, None),
+    ],
+)
+def test_a_line_of_the_job_has_its_stream(fields: dict[str, bytes], stream: LogStream | None) -> None:
+    (line,) = LineNumbering(Position()).number([entry(**fields)])
+    assert isinstance(line, Line)
+    assert line.stream is stream
 
 
 def test_podmans_container_id_is_not_a_line() -> None:

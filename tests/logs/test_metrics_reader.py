@@ -16,7 +16,7 @@ from agent.logs.metrics import Collector
 from agent.logs.metrics_reader import MetricsReader, collected, write_metrics
 from agent.model.base import now
 from agent.model.job import Attempt, Job, JobState
-from agent.model.log import LogSource
+from agent.model.log import LogSource, LogStream
 from tests.support.jobs import make_job, paths_below
 from tests.support.waiting import until
 
@@ -135,7 +135,26 @@ async def test_the_rest_of_a_cut_line_is_not_a_mark() -> None:
         system = Line(3, 1767225600123, LogSource.SYSTEM, mark(2).encode(), "c3")
         yield [cut, rest, system, Line(4, 1767225600123, LogSource.JOB, mark(3).encode(), "c4")]
 
+    assert await values_in(lines()) == [3]
+
+
+async def test_a_cut_line_of_one_stream_hides_no_mark_of_the_other() -> None:
+    def line(number: int, text: str, stream: LogStream, *, continued: bool = False) -> Line:
+        cursor = f"c{number}"
+        return Line(number, 1767225600123, LogSource.JOB, text.encode(), cursor, continued, stream)
+
+    async def lines() -> Batches:
+        yield [line(1, "a long bar", LogStream.STDERR, continued=True), line(2, mark(1), LogStream.STDOUT)]
+        yield [line(3, mark(2), LogStream.STDERR), line(4, mark(3), LogStream.STDERR)]
+        yield [line(5, "a long line", LogStream.STDOUT, continued=True), line(6, "x", LogStream.STDERR)]
+        yield [line(7, mark(4), LogStream.STDOUT), line(8, mark(5), LogStream.STDOUT)]
+
+    assert await values_in(lines()) == [1, 3, 5]
+
+
+async def values_in(lines: Batches) -> list[float]:
+    """The metric's values that are collected while all items are passed on."""
     collector = Collector()
-    passed_on = [item for items in [each async for each in collected(lines(), collector)] for item in items]
-    assert len(passed_on) == 4
-    assert [point.value for point in collector.series()[0].points] == [3]
+    passed_on = [item for items in [each async for each in collected(lines, collector)] for item in items]
+    assert [item.position.number for item in passed_on] == list(range(1, len(passed_on) + 1))
+    return [point.value for point in collector.series()[0].points]

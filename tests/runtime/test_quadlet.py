@@ -133,6 +133,8 @@ async def test_the_generator_merges_template_and_job(tmp_path: Path) -> None:
     text = await compiler(tmp_path).compile(WITH_SECRETS)
     assert f"\n{drop_in(WITH_SECRETS).partition('[Service]')[2].strip()}\n" in text
     assert text.endswith(record_section(WITH_SECRETS))
+    assert "\nExecStart=/usr/bin/systemd-cat " in text
+    assert " --identifier=%N /usr/bin/podman --events-backend=none " in text
     assert "SourcePath=" not in text
     assert "RequiresMountsFor=" not in text
     assert list((tmp_path / "scratch").iterdir()) == []
