@@ -126,6 +126,8 @@ def outcome(
         if excess:
             return excess
         return stopped_by_hand()
+    if not started and record.result == "success" and record.code == "killed":
+        return stopped_by_hand()
     if not started:
         return Outcome(JobState.FAILED, Reason.START_FAILED, "The container did not start; its log says why.")
     status = record.exit_status

@@ -177,7 +177,7 @@ def record_section(unit: JobUnit) -> str:
             "RuntimeDirectoryPreserve=yes",
             f"ExecStartPost={hooks}/ml-job-started {attempt.mark(STARTED)}",
             "ExecStop=",
-            f"ExecStop={hooks}/ml-job-stopping {attempt.mark(STOPPING)}",
+            f"ExecStop={hooks}/ml-job-stopping {attempt.mark(STOPPING)} {cid_file}",
             "ExecStopPost=",
             f"ExecStopPost={hooks}/ml-job-ended {attempt.mark(ENDED)} {cid_file} %N",
             "",

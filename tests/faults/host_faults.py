@@ -277,7 +277,7 @@ async def _no_room(root: Root, what: str) -> AsyncIterator[None]:
 
 
 async def _no_container() -> bool:
-    return not await run("podman", "ps", "--all", "--quiet")
+    return not await run("podman", "ps", "--all", "--quiet", "--filter=name=^ml-job-[a-z2-7]{12}$")
 
 
 async def _refusals(clients: Clients) -> set[int]:

@@ -147,3 +147,31 @@ def test_a_container_that_podman_cannot_remove_is_marked(
 def test_a_record_is_written_once(ending: Ending) -> None:
     first = ending.runs("exit-code", "exited", "3")
     assert ending.runs("success", "exited", "0") == first
+
+
+@pytest.mark.parametrize(
+    ("main_process", "cid", "exit_file", "marked"),
+    [
+        (True, ID, None, True),
+        (True, "", None, True),
+        # The script has ended by itself, and its container is being removed, or has been.
+        (True, ID, "0", False),
+        (True, None, None, False),
+        (False, ID, None, False),
+    ],
+)
+def test_only_a_stop_of_a_running_script_is_marked(
+    ending: Ending, main_process: bool, cid: str | None, exit_file: str | None, marked: bool
+) -> None:
+    mark = ending.attempt / "stopping"
+    (ending.attempt / "stopping.new").write_bytes(b" " * 1024)
+    if cid is not None:
+        ending.cid.write_text(cid)
+    if exit_file is not None:
+        (ending.exits / ID).write_text(exit_file)
+    environment = {"PATH": ending.path, "XDG_RUNTIME_DIR": str(ending.runtime), "SERVICE_RESULT": "success"}
+    environment |= {"MAINPID": "4711"} if main_process else {}
+    subprocess.run([shipped("units") / "ml-job-stopping", mark, ending.cid], env=environment, check=True)
+    assert mark.exists() == marked
+    if marked:
+        assert (mark.read_text("ascii").strip(), mark.stat().st_size) == ("success", 1024)

@@ -44,8 +44,11 @@ def expected(words: tuple[str, str, str], started: bool, stopping: str | None, c
     """The rules: a requested stop counts first, then a failed start, then the record."""
     if stopping == "success":
         return (CANCELLED, Reason.CANCELLED if cancelled else Reason.STOPPED)
+    if not started and cancelled:
+        return (CANCELLED, Reason.CANCELLED)
     if not started:
-        return (CANCELLED, Reason.CANCELLED) if cancelled else (FAILED, Reason.START_FAILED)
+        by_hand = words[:2] == ("success", "killed")
+        return (CANCELLED, Reason.STOPPED) if by_hand else (FAILED, Reason.START_FAILED)
     killed = record(*words).exit_status in (137, 143) and words[0] not in ("oom-kill", "timeout")
     if cancelled and killed and stopping is None:
         return (CANCELLED, Reason.CANCELLED)
