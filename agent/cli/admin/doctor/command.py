@@ -15,7 +15,7 @@ from ....host.podman import Podman
 from ...failure import EXIT_FAILURE, of_error, of_file
 from ...program import JsonOption
 from ...terminal import Screen, visible
-from . import certificates, host, jobs, journal, scripts
+from . import host, jobs, journal, scripts
 from .findings import Finding, Level
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}
@@ -85,8 +85,8 @@ def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, Async
         ("disk", _one(partial(host.disk, settings))),
         ("runtime directory", _one(partial(host.runtime_directory, settings))),
         ("leftovers", _one(partial(jobs.leftovers, podman))),
-        ("server certificate", _each(partial(certificates.server, settings))),
-        ("clients", certificates.clients(settings)),
+        ("server certificate", _each(partial(host.server, settings))),
+        ("clients", host.clients(settings)),
         ("socket", _one(partial(host.socket, settings))),
     ]
 
