@@ -1,7 +1,6 @@
 """`ml-agent withdraw`, `restore` and `withdrawn`: commits that may not run any more."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -27,16 +26,6 @@ SHOWN_DIGITS = 12  # of a commit's id, to a person
 app = typer.Typer()
 
 
-@dataclass(frozen=True)
-class _Withdrawn:
-    """What a withdrawal means at this moment."""
-
-    withdrawal: Withdrawal
-    waiting: list[Job]
-    running: list[Job]
-    checked_out: bool
-
-
 @app.command()
 def withdraw(
     commit: Annotated[
@@ -53,15 +42,18 @@ def withdraw(
     ] = False,
 ) -> None:
     """Refuse a commit from now on: end jobs that wait for it, refuse new jobs and reruns."""
-    done = asyncio.run(_withdraw(load(), commit, reason, stop_running=stop_running))
-    typer.echo(f"withdrawn  {done.withdrawal.commit}")
-    for job in done.waiting:
-        typer.echo(f"  ends      {job.job_id}, which waits, of {job.owner}")
-    for job in done.running:
+    settings = load()
+    withdrawn, jobs = asyncio.run(_withdraw(settings, commit, reason, stop_running=stop_running))
+    running = [job for job in jobs if job.status is not JobState.PENDING]
+    typer.echo(f"withdrawn  {withdrawn}")
+    for job in jobs:
+        if job not in running:
+            typer.echo(f"  ends      {job.job_id}, which waits, of {job.owner}")
+    for job in running:
         typer.echo(f"  {'stops     ' if stop_running else 'runs on   '}{job.job_id} of {job.owner}")
-    if done.running and not stop_running:
+    if running and not stop_running:
         typer.echo("Withdraw it again with --stop-running to stop the jobs that run.", err=True)
-    if done.checked_out:
+    if _named(settings, HEAD) == withdrawn:
         typer.echo(
             "It is checked out: jobs without a ref are refused until another commit is.",
             err=True,
@@ -100,7 +92,10 @@ def _row(withdrawal: Withdrawal, *, person: bool) -> list[str]:
     ]
 
 
-async def _withdraw(settings: Settings, commit: str, reason: str, *, stop_running: bool) -> _Withdrawn:
+async def _withdraw(
+    settings: Settings, commit: str, reason: str, *, stop_running: bool
+) -> tuple[str, list[Job]]:
+    """The commit that is withdrawn now, and its jobs that have not ended."""
     caller = shared.account()
     async with Store.open(settings.database) as store:
         meant = await _meant(settings, store, commit)
@@ -109,13 +104,7 @@ async def _withdraw(settings: Settings, commit: str, reason: str, *, stop_runnin
             "withdrawCommit", meant, reason=reason, running="stopped" if stop_running else "left"
         )
         await store.withdrawals.withdraw(withdrawal, deed=deed)
-        jobs = [job for job in await store.jobs.active() if job.commit == meant]
-    return _Withdrawn(
-        withdrawal,
-        waiting=[job for job in jobs if job.status is JobState.PENDING],
-        running=[job for job in jobs if job.status is not JobState.PENDING],
-        checked_out=_named(settings, HEAD) == meant,
-    )
+        return meant, [job for job in await store.jobs.active() if job.commit == meant]
 
 
 def _withdrawal(commit: str, reason: str, by: str, *, stop_running: bool) -> Withdrawal:
