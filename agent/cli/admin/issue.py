@@ -8,7 +8,6 @@ import contextlib
 import ipaddress
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -56,27 +55,20 @@ def issue_certificate(
 ) -> None:
     """Issue a client certificate. Writes ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
     role = role_of(admin=admin, operator=operator, peer=peer)
-    handover = asyncio.run(issue(load(), user, role, days, output, replace=replace))
-    certificate = handover.certificate
+    issued = issue(load(), user, role, days, output, replace=replace)
+    certificate, files, password = asyncio.run(issued)
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
-    for path in handover.files:
+    for path in files:
         typer.echo(f"  {path}")
-    typer.echo(f"Password of {user}.p12 (not shown again): {handover.password}")
-
-
-@dataclass(frozen=True)
-class Handover:
-    """What a user is given: the files, and the password of the PKCS#12 file, which is stored nowhere."""
-
-    certificate: Certificate
-    files: tuple[Path, ...]
-    password: str
+    typer.echo(f"Password of {user}.p12 (not shown again): {password}")
 
 
 async def issue(
     settings: Settings, user: str, role: Role, days: int | None, directory: Path, *, replace: bool
-) -> Handover:
+) -> tuple[Certificate, tuple[Path, ...], str]:
     """Issues a client certificate, records it, and writes `ca.crt`, `USER.crt`, `USER.key` and `USER.p12`.
+
+    Returns the record, these files, and the password of the PKCS#12 file, which is stored nowhere.
 
     Raises `AgentError` (configuration) before it issues anything: where a file of the user exists and
     `replace` is false, where `ca.crt` is another host's, where `days` are too many, where USER.crt would be
@@ -113,7 +105,7 @@ async def issue(
         async with Store.open(settings.database) as store:
             await store.certificates.add(certificate, deed=deed)
         move_into(directory, [staging / path.name for path in files])
-    return Handover(certificate, files, password)
+    return certificate, files, password
 
 
 @contextlib.contextmanager
