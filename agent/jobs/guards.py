@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from ..config import Settings
 from ..errors import AgentError
-from ..host.room import Room
+from ..host.machine import Room
 from ..host.systemd import Units
 from ..host.tasks import repeat
 from ..model.base import now, one_line

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Settings
-from ..host.room import Room, room
+from ..host.machine import Room, room
 from ..host.tasks import StoppedError
 from ..host.trees import entered, remove, statuses, taken
 from ..model.inputs import ResolvedLimits

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..config import Settings
 from ..errors import AgentError, Problem
+from ..host.machine import RUNTIME_ROOM, room
 from ..host.podman import Podman
-from ..host.room import RUNTIME_ROOM, room
 from ..host.systemd import Units, UnitState
 from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason

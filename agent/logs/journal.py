@@ -14,7 +14,7 @@ from .entries import FIELDS, Fields, boot_of, is_newer
 from .history import TornError, batches_of, forgotten_beginning, from_beginning, short_log
 from .journalctl import JournalChangedError, journalctl, read_entries
 from .lines import CLOSINGS, RUNTIME_COMMANDS, STARTING, Batches, Item, LineNumbering, Position
-from .live import live
+from .subscription import Subscription
 from .tail import Tail
 
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
@@ -219,3 +219,36 @@ async def _running(work: Coroutine[Any, Any, bool]) -> AsyncIterator[asyncio.Tas
         yield task
     finally:
         task.cancel()
+
+
+async def live(
+    subscription: Subscription,
+    numbering: LineNumbering,
+    end: asyncio.Task[bool],
+    *,
+    interval: float,
+    limit: float,
+) -> Batches:
+    """What comes, until the subscription loses entries, or the unit has ended and its log is whole.
+
+    The log of a unit that has ended is whole when it has its closing entry and nothing came for `interval`
+    seconds, or when nothing came for `limit` seconds. `end` tells whether the unit ever ran.
+    """
+    clock = asyncio.get_running_loop().time
+    read, deadline = numbering.position.cursor, 0.0
+    while True:
+        if end.done():
+            if not end.result():
+                return
+            deadline = deadline or clock() + limit
+        entries = await subscription.get(interval if deadline else None)
+        if entries:
+            # A follower that is far behind gets more time as long as something comes.
+            deadline = deadline and clock() + limit
+            if read:
+                # What the journal had up to here has been read from it already.
+                entries = [entry for entry in entries if is_newer(entry["__CURSOR"], read.encode())]
+                read = "" if entries else read
+            yield numbering.number(entries)
+        elif subscription.lost or (entries is None and (numbering.closed or clock() > deadline)):
+            return

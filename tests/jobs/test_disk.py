@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.room import Room
+from agent.host.machine import Room
 from agent.host.systemd import UnitState
 from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.config import Settings
-from agent.host.room import Room
+from agent.host.machine import Room
 from agent.host.tasks import background
 from agent.jobs import guards
 from agent.jobs.guards import MIN_GROWTH, DiskGuard

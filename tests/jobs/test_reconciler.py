@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.host.room import Room
+from agent.host.machine import Room
 from agent.host.systemd import NoSuchUnitError, UnitState
 from agent.model.base import now
 from agent.model.job import JobState, Reason

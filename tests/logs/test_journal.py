@@ -7,11 +7,12 @@ import pytest
 
 from agent.logs import history, journal
 from agent.logs.entries import Fields
-from agent.logs.journal import Journal
+from agent.logs.journal import Journal, live
 from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
+from agent.logs.subscription import Subscription
 from agent.logs.tail import Tail
 from agent.model.log import LogSource
-from tests.support.log_entries import MANAGER_STARTED, entry, restarts
+from tests.support.log_entries import MANAGER_STARTED, entry, restarts, texts
 from tests.support.transient_unit import Unit
 from tests.support.waiting import run, until
 
@@ -212,3 +213,23 @@ async def test_lines_of_another_unit_are_not_seen() -> None:
     await other.start("echo other")
     assert await followed(one) == [b"one"]
     await other.ended()
+
+
+async def test_a_slow_follower_is_not_at_the_end_while_lines_come() -> None:
+    subscription = Subscription()
+
+    async def print_slowly() -> None:
+        for number in range(1, 8):
+            # Longer than a look, and all together longer than the limit.
+            await asyncio.sleep(0.1)
+            subscription.put([entry(b"%d" % number)])
+
+    async def has_ended() -> bool:
+        return True
+
+    end, printing = asyncio.create_task(has_ended()), asyncio.create_task(print_slowly())
+    await asyncio.wait([end])
+    numbering = LineNumbering(Position())
+    batches = live(subscription, numbering, end, interval=0.01, limit=0.3)
+    assert await texts(batches) == [str(number) for number in range(1, 8)]
+    await printing

@@ -17,7 +17,7 @@ import pytest
 
 from agent.config import RetentionSettings, Settings
 from agent.errors import AgentError, Problem
-from agent.host.programs import read_clocks
+from agent.host.machine import read_clocks
 from agent.host.systemd import UnitState
 from agent.host.tasks import background
 from agent.host.trees import measure, remove

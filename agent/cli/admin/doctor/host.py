@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from ....config import Settings
 from ....errors import AgentError
-from ....host.programs import output, read_clocks, synchronised
-from ....host.room import RUNTIME_ROOM, Room, room
+from ....host.machine import RUNTIME_ROOM, Room, output, read_clocks, room, synchronised
 from ....identity import authority, rotation
 from ....identity.key_files import certificates, key_file
 from ....retention.rules import doubt

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from ....host.programs import output
+from ....host.machine import output
 from ....logs.metrics import MAX_MARK
 from ...quantities import parse_duration, parse_size
 from ..install import JOURNAL_GROUP

@@ -7,7 +7,7 @@ import pytest
 
 from agent.cli.admin.doctor import host
 from agent.config_files import load
-from agent.host.room import Room
+from agent.host.machine import Room
 from tests.support.ml_agent import Run, put_on_path
 
 
