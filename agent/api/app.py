@@ -8,7 +8,7 @@ from ..identity.certificates import Certificates, Enrolment
 from . import access, openapi, routes
 from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests
-from .server.bounds import HttpBounds
+from .server.connections import HttpBounds
 from .server.opaque import Opaque
 from .server.streams import Streams
 
@@ -25,7 +25,7 @@ def build(
     """The application: every route behind the guard. `id_key` seals ids (`Opaque`).
 
     Middlewares run in this order: problem documents, connection limits, the client's identity and for whom it
-    asks, rate limits, the body.
+    asks, rate limits, the body, turns.
     """
     trail = Trail(write_audit, check_share=check_audit_share)
     limits = rates.Rates(http.requests_per_second, http.request_burst)
@@ -38,6 +38,7 @@ def build(
             identity.on_behalf_of(fleet=backend.fleet is not None),
             rates.limit_users(limits),
             requests.middleware(http.max_body_bytes, http.body_seconds),
+            rates.take_turns(),
         ],
         client_max_size=http.max_body_bytes,
     )
@@ -51,6 +52,7 @@ def build(
     app.router.add_route("GET", "/openapi.json", guard.guard("getOpenapi", openapi.get_openapi))
     guard.check_all_guarded(app)
     app.on_shutdown.append(_end_streams)
+    app.on_response_prepare.append(rates.end_turn)
     app.on_response_prepare.append(problems.set_common_headers)
     app.on_response_prepare.append(problems.remember_begun)
     return app

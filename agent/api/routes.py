@@ -17,7 +17,7 @@ from ..model.metric import JobMetrics
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
-from .calls import artifacts, certificates, events, fleet, jobs, logs, secrets
+from .calls import artifacts, events, fleet, jobs, logs, own
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -157,12 +157,12 @@ ROUTES = (
         refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
     ),
     Route("GET", "/scripts", "listScripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
-    Route("GET", "/secrets", "listSecrets", secrets.list_secrets, SecretList),
+    Route("GET", "/secrets", "listSecrets", own.list_secrets, SecretList),
     Route(
         "PUT",
         "/secrets/{name}",
         "setSecret",
-        secrets.set_secret,
+        own.set_secret,
         SecretChange,
         body=BINARY,
         refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_SECRETS),
@@ -171,7 +171,7 @@ ROUTES = (
         "DELETE",
         "/secrets/{name}",
         "removeSecret",
-        secrets.remove_secret,
+        own.remove_secret,
         SecretEntry,
         body=Empty,
         refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
@@ -181,7 +181,7 @@ ROUTES = (
         "POST",
         "/certificate",
         "renewCertificate",
-        certificates.renew_certificate,
+        own.renew_certificate,
         RenewedCertificate,
         body=SigningRequest,
         refuses=(Problem.INVALID_REQUEST, Problem.TOO_MANY_CERTIFICATES),
@@ -190,7 +190,7 @@ ROUTES = (
         "POST",
         "/enrolment",
         "enrol",
-        certificates.enrol,
+        own.enrol,
         RenewedCertificate,
         status=201,
         body=SigningRequest,

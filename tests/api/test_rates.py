@@ -1,5 +1,7 @@
-"""Rate limits."""
+"""Rate limits, and turns."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +9,12 @@ import pytest
 
 from agent.api.server import rates
 from agent.api.server.rates import Rates
+from agent.backend import JobRecords
+from agent.model.job import Job
+from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
+from tests.support.served import AnyServed
+from tests.support.waiting import until
 
 
 class Clock:
@@ -54,6 +61,59 @@ def test_the_number_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     # Only the buckets that were used last are remembered, and one that is forgotten is full again.
     assert asked.take("user 0") == 0
     assert asked.take("alice") > 0
+
+
+class Slow:
+    """Reads of jobs that last until they are told to end."""
+
+    def __init__(self, jobs: JobRecords) -> None:
+        self.begun = 0
+        self.end = asyncio.Event()
+        self._get = jobs.get
+
+    async def get(self, job_id: str) -> Job:
+        self.begun += 1
+        await self.end.wait()
+        return await self._get(job_id)
+
+    async def have_begun(self, count: int) -> None:
+        async def look() -> bool:
+            return self.begun >= count
+
+        await until(look)
+
+
+@over_any_backend
+async def test_few_requests_of_a_user_have_their_turn_at_a_time(
+    served: AnyServed, alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "LONGEST_TURN", 3600.0)
+    path, slow = f"/jobs/{(await alice.submit())['job_id']}", Slow(served.backend.jobs)
+    monkeypatch.setattr(served.backend.jobs, "get", slow.get)
+    async with asyncio.TaskGroup() as group:
+        hers = [group.create_task(alice.get(path)) for _ in range(rates.AT_A_TIME + 3)]
+        await slow.have_begun(rates.AT_A_TIME)
+        assert (await bob.get("/host")).status == 200
+        assert slow.begun == rates.AT_A_TIME
+        slow.end.set()
+    assert {(await each).status for each in hers} == {200}
+
+
+@over_any_backend
+async def test_a_turn_ends_after_a_while_and_when_a_stream_begins(
+    served: AnyServed, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, slow = f"/jobs/{(await alice.submit())['job_id']}", Slow(served.backend.jobs)
+    async with contextlib.AsyncExitStack() as stack:
+        monkeypatch.setattr(rates, "LONGEST_TURN", 3600.0)
+        for _ in range(rates.AT_A_TIME + 1):
+            await stack.enter_async_context(alice.stream("/events"))
+        monkeypatch.setattr(rates, "LONGEST_TURN", 0.05)
+        monkeypatch.setattr(served.backend.jobs, "get", slow.get)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(alice.get(path)) for _ in range(rates.AT_A_TIME + 3)]
+            await slow.have_begun(len(tasks))
+            slow.end.set()
 
 
 @pytest.fixture

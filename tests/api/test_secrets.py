@@ -147,7 +147,7 @@ async def test_a_change_is_audited_although_the_client_hangs_up(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     await put(alice, "api")
-    made, left, ask = asyncio.Event(), asyncio.Event(), podman.Podman._json
+    made, left, ask = asyncio.Event(), asyncio.Event(), podman.Podman._ask
 
     async def changes_and_waits(self: podman.Podman, verb: str, path: str, **given: Any) -> Any:
         answer = await ask(self, verb, path, **given)
@@ -156,7 +156,7 @@ async def test_a_change_is_audited_although_the_client_hangs_up(
             await left.wait()
         return answer
 
-    monkeypatch.setattr(podman.Podman, "_json", changes_and_waits)
+    monkeypatch.setattr(podman.Podman, "_ask", changes_and_waits)
     async with asyncio.TaskGroup() as group:
         asking = group.create_task(put(alice, "api") if method == "PUT" else alice(method, "/secrets/api"))
         await made.wait()

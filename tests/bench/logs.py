@@ -21,6 +21,7 @@ from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.config import Settings
 from agent.config_files import load
+from tests.security.memory import judged, peak
 
 from .contender import PATIENCE, BenchError, command
 from .installed_agent import configured
@@ -314,12 +315,13 @@ async def _main_pid() -> int:
     return int(await command("systemctl", "--user", "show", "--value", "-p", "MainPID", "ml-agent"))
 
 
-async def main() -> None:
-    """Prints the tables."""
+async def main() -> int:
+    """Prints the tables; exit status 1 if the agent had more memory than its unit allows."""
     arguments = _arguments()
     most = max([*arguments.followers, UNREAD_FOLLOWERS])
     async with configured(load(), HTTP__MAX_FOLLOWERS=2 * most, HTTP__MAX_FOLLOWERS_PER_USER=2 * most):
         await _measure(arguments)
+        return 0 if judged(peak(await _main_pid())) else 1
 
 
 async def _measure(arguments: argparse.Namespace) -> None:
@@ -364,4 +366,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))

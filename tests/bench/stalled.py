@@ -34,6 +34,7 @@ from agent.identity.authority import Authority
 from agent.model.base import now
 from agent.model.certificate import Certificate, Role
 from agent.store.store import Store
+from tests.security.memory import judged, peak
 
 from .contender import BenchError, command
 from .logs import Job, Usage, running_job
@@ -217,10 +218,11 @@ async def measure(
                 f"{agent_name}, {name}", asked[agent_name], rounds["without"][agent_name], asked[control.name]
             )
     print("", *told, sep="\n")
+    within = judged(peak(pid))
     failed = sum((asked[STALLED].failed for asked in rounds.values()), Counter[str]())
     for why, count in failed.items():
         print(f"{count} requests failed: {why}")
-    return not failed
+    return within and not failed
 
 
 def _rows(name: str, asked: Asked, without: Asked, other: Asked) -> None:

@@ -1,200 +1,200 @@
-"""What each part of a request may cost: worst-case headers, queries and bodies, against a plain request.
+"""What a request may cost: the worst paths, headers, queries and bodies, against a plain request.
 
     python -m tests.security.cost [--rounds N]
 
-An agent of this checkout answers them over TLS on the loopback. The kernel counts its processor time, before
-and after some requests of each kind; a plain `GET /jobs/{id}` in the same run is the measure. Prints a table,
-most expensive first. Exit status 1 if a request costs more than `MAX_RATIO` plain ones, if one is answered
-with 500 or more, or if the agent has grown by more than `MAX_GROWTH`.
+An agent of this checkout answers them over TLS on the loopback; `tests.security.inputs` makes them from the
+OpenAPI document. The kernel counts the processor time of the agent's event loop and of all its threads, and
+the most memory that it had. A plain `GET /jobs/{id}` in the same run is the measure. Prints a table of the
+most expensive inputs of each kind. Exit status 1 if a request costs more than `MAX_RATIO` plain ones, if one
+is answered with 500 or more, or if the agent takes more memory than `MAX_MEMORY` for one or `MAX_GROWTH` for
+all.
 """
 
 import argparse
 import asyncio
 import contextlib
-import itertools
+import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
-from .standing_agent import StandingAgent, standing_agent
+from .inputs import Case, cases
+from .memory import judged
+from .standing_agent import ARTIFACT, StandingAgent, standing_agent
 
-ROUNDS = 8
+ROUNDS = 8  # of each request that is among the most expensive; of the others one
 MAX_RATIO = 40.0  # a plain request takes about 0.5 ms of a quiet core, so this is 20 ms
+MAX_MEMORY = 16.0  # MiB that the agent may take for one request (docs/limits.md)
 MAX_GROWTH = 64.0  # MiB of resident memory over the whole run
-LONG = 8000  # bytes of a header, just below its limit
-BODY = 250_000  # bytes of a body, just below its limit
-CHARACTERS = "\"\\,;=()/*?+-&%#@<>[]{}|~^`' \t.:"
-RUNS = (*CHARACTERS, '"\\', ",,;q=", ";q=", '";', "a/b,", "%25", "{9}", "((")
-HEADERS = (
-    "Accept",
-    "Content-Type",
-    "Content-Encoding",
-    "Idempotency-Key",
-    "Last-Event-ID",
-    "On-Behalf-Of",
-    "Range",
-    "If-Range",
-    "If-Match",
-    "If-None-Match",
-    "Authorization",
-    "Cookie",
-    "Origin",
-    "Accept-Language",
-    "User-Agent",
-    "Expect",
-    "X-Unknown",
-)
-QUERIES = ("/jobs?status=", "/jobs?script=", "/jobs?owner=", "/jobs?cursor=", "/jobs?limit=", "/scripts?ref=")
-LOG_QUERIES = ("grep=", "since=", "until=", "tail=", "last_event_id=", "follow=", "unknown=")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request, and what it is called in the table."""
-
-    name: str
-    method: str
-    path: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes | None = None
+SHOWN = 8  # inputs of each kind
+SUSPECTS = 40  # inputs of each kind that are measured again
+AT_ONCE = 1000  # that are kept while the others are measured: bodies are large
+# Strangers may send one request a second to `/enrolment`: here each is to be answered.
+UNLIMITED = "from agent.api.server import rates; rates.ENROLMENT_BURST = 10**6; "
 
 
 @dataclass
 class Cost:
-    """What the requests of one case have cost, each."""
+    """What each request of one case has cost: milliseconds of the event loop and of all threads, and MiB."""
 
     case: Case
-    milliseconds: float
+    loop: float
+    threads: float
+    memory: float
     status: int
 
 
-def cases(job_id: str) -> Iterator[Case]:
-    """Every case, for a job that is there."""
-    runs = [(run, (run * LONG)[:LONG]) for run in RUNS]
-    for name, (run, text) in itertools.product(HEADERS, runs):
-        for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/logs") if name == "Accept" else (f"/jobs/{job_id}",):
-            yield Case(f"{name}: {run!r} …", "GET", path, {name: text})
-    for run, text in runs:
-        yield Case(
-            f"POST, Content-Type: a/b{run!r} …", "POST", "/jobs", {"Content-Type": f"a/b{text}"}, b"{}"
-        )
-    quoted = {run: "".join(f"%{byte:02x}" for byte in run.encode()) for run, _ in runs}
-    for (run, escaped), query in itertools.product(quoted.items(), QUERIES):
-        yield Case(f"GET {query}{run!r} …", "GET", query + (escaped * LONG)[: LONG // 3 * 3])
-    for (run, escaped), query in itertools.product(quoted.items(), LOG_QUERIES):
-        path = f"/jobs/{job_id}/logs?{query}{(escaped * LONG)[: LONG // 3 * 3]}"
-        yield Case(f"GET logs?{query}{run!r} …", "GET", path)
-    yield Case("GET with 2,000 query names", "GET", "/jobs?" + "&".join(f"a{n}=" for n in range(1300)))
-    yield Case("GET a path of slashes", "GET", "/" * LONG)
-    yield Case("GET an artifact of dots", "GET", f"/jobs/{job_id}/artifacts/" + "../" * (LONG // 3))
-    for name, text in bodies():
-        body, media_type = text.encode()[:BODY], {"Content-Type": "application/json"}
-        yield Case(f"POST {name}", "POST", "/jobs", media_type, body)
-        yield Case(f"rerun {name}", "POST", f"/jobs/{job_id}/rerun", media_type, body)
+class Processor:
+    """The time that a process has run since it began or was last asked (proc(5), schedstat)."""
+
+    def __init__(self, pid: int) -> None:
+        self._tasks, self._loop = Path(f"/proc/{pid}/task"), f"{pid}"
+        self.spent()
+
+    def spent(self) -> tuple[float, float]:
+        """Milliseconds of the first thread, which runs the event loop, and of all."""
+        now = {task.name: int((task / "schedstat").read_text().split()[0]) for task in self._tasks.iterdir()}
+        before, self._before = getattr(self, "_before", now), now
+        spent = {task: now[task] - before.get(task, 0) for task in now}
+        return spent[self._loop] / 1e6, sum(spent.values()) / 1e6
 
 
-def bodies() -> Iterator[tuple[str, str]]:
-    """Bodies of JSON, or nearly, at their maximum size."""
-    start, most, few = '{"script_name": "hold.py", ', 15_000, 190
+class Meter:
+    """Measures requests to an agent."""
 
-    def members(count: int, name: str, value: str) -> str:
-        return "{" + ",".join(f'"{name.format(n)}": {value}' for n in range(count)) + "}"
+    def __init__(self, agent: StandingAgent, session: aiohttp.ClientSession) -> None:
+        self._agent = agent
+        self._session = session
+        self.peak = 0  # KiB, the most of all measurements
+        self._processor = Processor(agent.pid)
 
-    yield "open objects", '{"a":' * (BODY // 5)
-    yield "open lists", "[" * BODY
-    yield "nested lists", start + '"name": ' + "[" * 100_000 + "]" * 100_000 + "}"
-    yield "wrong values", f'{start}"hyperparameters": {members(most, "p{}", "1")}}}'
-    yield "wrong names", f'{start}"hyperparameters": {members(most, "{}!", "0")}}}'
-    yield "long values", f'{start}"hyperparameters": {members(few, "p{}", chr(34) + "x" * 1200 + chr(34))}}}'
-    yield (
-        "control characters",
-        f'{start}"hyperparameters": {members(few, "p{}", chr(34) + chr(92) + "u0001" + chr(34))}}}',
-    )
-    yield "unknown names", members(most, "u{}", "1")
-    yield "wrong labels", f'{start}"labels": {members(few, "A{}", "1")}}}'
-    yield "a long list", start + '"retry_on": [' + ",".join(['"x"'] * 30_000) + "]}"
-    yield "a long number", start + '"priority": ' + "9" * (BODY - 100) + "}"
-    yield "a long fraction", start + '"priority": 0.' + "9" * (BODY - 100) + "}"
-    yield "a long string", start + '"name": "' + "x" * (BODY - 100) + '"}'
-    yield "escapes", start + '"name": "' + "\\u0041" * (BODY // 7) + '"}'
-    yield "surrogates", start + '"name": "' + "\\ud800" * (BODY // 7) + '"}'
-    yield "white space", " " * BODY
-    yield "the same name", "{" + ",".join(['"a": 1'] * 30_000) + "}"
+    async def measure(self, case: Case, rounds: int) -> Cost:
+        """Makes the same request again and again."""
+        status, before = 0, self._agent.forget_peak()
+        self._processor.spent()
+        for _ in range(rounds):
+            status = await self._ask(case)
+        loop, threads = self._processor.spent()
+        self.peak = max(self.peak, self._agent.peak())
+        memory = (self._agent.peak() - before) / 1024
+        return Cost(case, loop / rounds, threads / rounds, memory, status)
 
-
-def processor_time(pid: int) -> float:
-    """Seconds that all threads of a process have run (proc(5), schedstat)."""
-    return (
-        sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
-        / 1e9
-    )
-
-
-async def measure(agent: StandingAgent, session: aiohttp.ClientSession, case: Case, rounds: int) -> Cost:
-    """Makes the same request again and again."""
-    status = 0
-    before = processor_time(agent.pid)
-    for _ in range(rounds):
-        status = await _ask(agent, session, case)
-    return Cost(case, (processor_time(agent.pid) - before) / rounds * 1e3, status)
-
-
-async def _ask(agent: StandingAgent, session: aiohttp.ClientSession, case: Case) -> int:
-    """The status; 0 where there was no answer, or the client itself refuses to send the request."""
-    with contextlib.suppress(aiohttp.ClientError, ValueError):
-        async with session.request(
-            case.method, URL(agent.url + case.path, encoded=True), headers=case.headers, data=case.body
-        ) as response:
-            await response.read()
-            return response.status
-    return 0
+    async def _ask(self, case: Case) -> int:
+        """The status; 0 where there was no answer, or the client itself refuses to send the request."""
+        with contextlib.suppress(aiohttp.ClientError, ValueError):
+            async with self._session.request(
+                case.method,
+                URL(self._agent.url + case.path, encoded=True),
+                headers=case.headers,
+                data=case.body or None,
+            ) as response:
+                if response.content_type == "text/event-stream":  # which would not end
+                    await response.content.readany()
+                    response.close()
+                else:
+                    await response.read()
+                return response.status
+        return 0
 
 
 async def judge(agent: StandingAgent, rounds: int) -> list[str]:
     """What is wrong, one sentence each. Prints the table of the most expensive cases."""
-    job_id = agent.ended[0]
-    plain = Case("plain", "GET", f"/jobs/{job_id}")
+    async with measured(agent) as (meter, every):
+        plain = Case("", "plain", "GET", f"/jobs/{agent.ended[0]}")
+        await meter.measure(plain, 50)  # what is loaded late is loaded now
+        memory = agent.memory()["Rss"]
+        found, failed = await most_expensive(meter, every)
+        growth = (agent.memory()["Rss"] - memory) / 1024
+        base = await baseline(meter, plain)
+        worst = [await again(meter, cost, rounds) for cost in found]
+    print(f"a plain request takes {base:.2f} ms of the event loop")
+    within = judged(meter.peak)
+    return [*failed, *report(worst, base, growth), *([] if within else ["more memory than MemoryMax="])]
+
+
+@contextlib.asynccontextmanager
+async def measured(agent: StandingAgent) -> AsyncIterator[tuple[Meter, Iterator[Case]]]:
+    """A meter of the agent, and every case."""
     connector = aiohttp.TCPConnector(ssl=agent.context, limit=1)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
-        await measure(agent, session, plain, 50)  # what is loaded late is loaded now
-        memory = agent.memory()["Rss"]
-        base = min([(await measure(agent, session, plain, 50)).milliseconds for _ in range(3)])
-        costs = [await measure(agent, session, case, rounds) for case in cases(job_id)]
-        # A busy machine can spoil one measurement; an expensive request is expensive again.
-        for number, cost in enumerate(costs):
-            if cost.milliseconds > MAX_RATIO * base:
-                again = await measure(agent, session, cost.case, rounds)
-                costs[number] = min(cost, again, key=lambda each: each.milliseconds)
-        growth = (agent.memory()["Rss"] - memory) / 1024
-    return report(costs, base, growth, rounds)
+        async with session.get(f"{agent.url}/openapi.json") as response:
+            document = json.loads(await response.read())
+        known = {"job_id": agent.ended[0], "path": ARTIFACT, "name": "api"}
+        yield Meter(agent, session), cases(document, known)
 
 
-def report(costs: list[Cost], base: float, growth: float, rounds: int) -> list[str]:
-    """Prints the table; `base` is what a plain request costs in milliseconds, `growth` is in MiB."""
-    costs.sort(key=lambda each: each.milliseconds, reverse=True)
-    print(
-        f"a plain request takes {base:.2f} ms of processor time; {len(costs)} cases, {rounds} requests each"
-    )
-    for cost in costs[:15]:
-        shown = f"{cost.milliseconds:8.2f} ms {cost.milliseconds / base:6.1f} x  {cost.status or '-':>3}"
-        print(shown, f" {cost.case.name[:80]}")
-    print(f"memory grew by {growth:.1f} MiB")
-    wrong = [
-        f"{cost.case.name}: {cost.milliseconds / base:.1f} plain requests"
-        for cost in costs
-        if cost.milliseconds > MAX_RATIO * base
-    ]
-    wrong += [f"{cost.case.name}: answered with {cost.status}" for cost in costs if cost.status >= 500]
+async def most_expensive(meter: Meter, every: Iterator[Case]) -> tuple[list[Cost], list[str]]:
+    """Measures every case roughly: the most expensive, and those that were answered with 500 or more."""
+    worst, failed, inputs = list[Cost](), list[str](), 0
+    for case in every:
+        inputs += 1
+        cost = await meter.measure(case, 1)
+        worst = suspects([*worst, cost]) if len(worst) > AT_ONCE else [*worst, cost]
+        if cost.status >= 500:
+            failed.append(f"{case.method} {case.path[:40]} {case.name}: answered with {cost.status}")
+    print(f"{inputs} inputs")
+    return suspects(worst), failed
+
+
+async def baseline(meter: Meter, plain: Case) -> float:
+    """Milliseconds of the event loop for a plain request."""
+    return min([(await meter.measure(plain, 50)).loop for _ in range(5)])
+
+
+def suspects(costs: Sequence[Cost]) -> list[Cost]:
+    """The most expensive of each kind, by time and by memory."""
+    found: dict[int, Cost] = {}
+    for kind in dict.fromkeys(cost.case.kind for cost in costs):
+        of_kind = [cost for cost in costs if cost.case.kind == kind]
+        for measure in (lambda cost: cost.loop, lambda cost: cost.threads, lambda cost: cost.memory):
+            worst = sorted(of_kind, key=measure, reverse=True)[:SUSPECTS]
+            found |= {id(cost): cost for cost in worst}
+    return list(found.values())
+
+
+async def again(meter: Meter, cost: Cost, rounds: int) -> Cost:
+    """The case, measured properly. A busy machine can spoil one measurement: the better of two counts."""
+    measured = [await meter.measure(cost.case, rounds) for _ in range(2)]
+    best = min(measured, key=lambda each: each.loop)
+    memory = min(each.memory for each in (cost, *measured))
+    return Cost(cost.case, best.loop, min(each.threads for each in measured), memory, best.status)
+
+
+def report(worst: list[Cost], base: float, growth: float) -> list[str]:
+    """Prints the table; `base` is in milliseconds, `growth` in MiB. What is wrong, one sentence each."""
+    print(f"{'kind':<8}{'bytes':>8}{'loop ms':>9}{'x plain':>9}{'all ms':>8}{'MiB':>6}{'status':>8}  input")
+    worst.sort(key=lambda each: each.loop, reverse=True)
+    for kind in dict.fromkeys(cost.case.kind for cost in worst):
+        for cost in [each for each in worst if each.case.kind == kind][:SHOWN]:
+            case = cost.case
+            print(
+                f"{kind:<8}{case.size:>8}{cost.loop:>9.2f}{cost.loop / base:>9.1f}{cost.threads:>8.2f}"
+                f"{cost.memory:>6.1f}{cost.status or '-':>8}  {case.method} {case.path[:24]} {case.name[:60]}"
+            )
+    most = max(cost.memory for cost in worst)
+    print(f"at the most {most:.1f} MiB of memory for one request; it grew by {growth:.1f} MiB in all")
+    wrong = [said for cost in worst for said in excess(cost, base)]
     return wrong + ([f"memory grew by {growth:.1f} MiB"] if growth > MAX_GROWTH else [])
+
+
+def excess(cost: Cost, base: float) -> list[str]:
+    """What is wrong with one input."""
+    name = f"{cost.case.method} {cost.case.path[:40]} {cost.case.name}"
+    found = []
+    if max(cost.loop, cost.threads) > MAX_RATIO * base:
+        found.append(f"{name}: {max(cost.loop, cost.threads) / base:.1f} plain requests")
+    if cost.memory > MAX_MEMORY:
+        found.append(f"{name}: {cost.memory:.1f} MiB")
+    return found
 
 
 async def main(rounds: int) -> int:
     """The exit status."""
-    async with standing_agent() as agent:
+    async with standing_agent(prelude=UNLIMITED) as agent:
         wrong = await judge(agent, rounds)
     for sentence in wrong:
         print(sentence)

@@ -18,6 +18,7 @@ from typing import Any
 
 import aiohttp
 
+from .memory import judged
 from .standing_agent import ARTIFACT, CHECKOUT, SCRIPT, StandingAgent, standing_agent
 
 EXAMPLES = 650  # that each operation is asked for at the most; with the document's corners more than 10,000
@@ -175,9 +176,10 @@ async def main() -> int:
     async with standing_agent() as agent:
         result = await run(agent, given.examples)
         print(report(result))
+        within = judged(agent.peak())
         if log := [line for line in (agent.base / "agent.log").read_text().splitlines() if "ERROR" in line]:
             print("\n".join(log[:20]))
-    wrong = result.wrong(given.at_least)
+    wrong = result.wrong(given.at_least) + ([] if within else ["more memory than MemoryMax="])
     print("\n".join(wrong) or "nothing is wrong")
     return 1 if wrong else 0
 

@@ -29,6 +29,8 @@ from agent.store.store import Store
 from tests.support.small_site import IMAGE, import_image, make_repository
 from tests.support.waiting import run, until
 
+from .memory import peak
+
 CHECKOUT = Path(__file__).parents[2]
 SERVE = "from agent.config_files import load; from agent.service import run; run(load())"
 SCRIPT = "hold.py"  # never ends of its own accord: whoever cancels the one that runs starts the next
@@ -61,14 +63,17 @@ artifact_bytes = 1125899906842624
 artifact_files = 1000000
 [http]
 port = {port}
-requests_per_second = 100000
-request_burst = 1000000
 max_secrets_per_user = 1000
+{limits}
 [certificates]
 max_per_user = 10000
 [retention]
 max_pinned_per_user = 100000
 """
+
+
+UNLIMITED = """requests_per_second = 100000
+request_burst = 1000000"""
 
 
 @dataclass(frozen=True)
@@ -99,18 +104,42 @@ class StandingAgent:
         fields = dict(line.split(":", 1) for line in lines)
         return {name: int(fields[name].split()[0]) for name in ("Rss", "Pss")}
 
+    async def known(self, user: str, role: Role = Role.ANALYST) -> tuple[Path, Path]:
+        """The files of a certificate and a key of another user."""
+        directory = self.base / "state/pki"
+        issued = Authority.load(directory).issue_client(user)
+        files = directory / f"{user}.crt", directory / f"{user}.key"
+        write_file(files[0], issued.certificate_pem(), mode=0o600)
+        write_file(files[1], issued.key_pem(), mode=0o600)
+        await _record(self.base, issued.serial, user, role)
+        return files
+
+    def peak(self) -> int:
+        """The most that it had in memory, in KiB, since it began or `forget_peak` was called (VmHWM)."""
+        return peak(self.pid)
+
+    def forget_peak(self) -> int:
+        """Begins to look for the peak anew (proc(5), clear_refs); returns what it has in memory now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.peak()
+
 
 @contextlib.asynccontextmanager
-async def standing_agent(*, ended: int = 5, waiting: int = 5) -> AsyncIterator[StandingAgent]:
-    """Runs one, with its job in the only place, and leaves neither process nor container behind."""
+async def standing_agent(
+    *, ended: int = 5, waiting: int = 5, prelude: str = "", config: str = ""
+) -> AsyncIterator[StandingAgent]:
+    """Runs one, with its job in the only place, and leaves neither process nor container behind.
+
+    `prelude` is Python that the process runs before it serves, `config` replaces the limits of requests.
+    """
     await asyncio.to_thread(import_image)
     base = Path(tempfile.mkdtemp(prefix="standing-agent-"))
     try:
-        context, commit, port = _prepare(base)
+        context, commit, port = _prepare(base, config)
         digest = await run("podman", "image", "inspect", "--format={{.Digest}}", IMAGE)
         jobs = [_ended_job(commit, digest) for _ in range(ended)]
         await _fill(base, jobs)
-        async with _process(base) as process:
+        async with _process(base, prelude) as process:
             waiters = await _occupy(port, context, waiting)
             yield StandingAgent(
                 base, port, process.pid, context, commit, [job.job_id for job in jobs], waiters
@@ -119,11 +148,12 @@ async def standing_agent(*, ended: int = 5, waiting: int = 5) -> AsyncIterator[S
         await _clear(base)
 
 
-def _prepare(base: Path) -> tuple[ssl.SSLContext, str, int]:
+def _prepare(base: Path, config: str) -> tuple[ssl.SSLContext, str, int]:
     """A configuration, a repository and certificates; the client's context, the commit and the port."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = int(found.getsockname()[1])
-    (base / "config.toml").write_text(CONFIG.format(base=base, image=IMAGE, port=port))
+    values = {"base": base, "image": IMAGE, "port": port, "limits": config or UNLIMITED}
+    (base / "config.toml").write_text(CONFIG.format(**values))
     (base / "policy/ml-job@.container.d").mkdir(parents=True)
     (base / "policy/ml-job@.container.d/10-test.conf").write_text("[Service]\nTimeoutStopSec=1\n")
     commit = make_repository(base / "repository", SCRIPTS)
@@ -168,23 +198,24 @@ async def _fill(base: Path, jobs: list[Job]) -> None:
             artifacts = base / "state/jobs" / job.job_id / "attempts/1/artifacts"
             artifacts.mkdir(parents=True)
             (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
+    await _record(base, (base / "serial").read_text(), USER, Role.ADMINISTRATOR)
+
+
+async def _record(base: Path, serial: str, user: str, role: Role) -> None:
+    """Puts a certificate into the store, as `ml-agent issue` does."""
+    expires = now() + timedelta(days=1)
+    async with Store.open(base / "state/jobs.db") as store:
         await store.certificates.add(
-            Certificate(
-                serial=(base / "serial").read_text(),
-                user=USER,
-                role=Role.ADMINISTRATOR,
-                issued_at=now(),
-                expires_at=now() + timedelta(days=1),
-            )
+            Certificate(serial=serial, user=user, role=role, issued_at=now(), expires_at=expires)
         )
 
 
 @contextlib.asynccontextmanager
-async def _process(base: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def _process(base: Path, prelude: str) -> AsyncIterator[asyncio.subprocess.Process]:
     environment = os.environ | {"ML_AGENT_CONFIG": str(base / "config.toml"), "PYTHONPATH": str(CHECKOUT)}
     with (base / "agent.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", SERVE, env=environment, stderr=log
+            sys.executable, "-c", prelude + SERVE, env=environment, stderr=log
         )
         try:
             yield process

@@ -17,8 +17,7 @@ import pytest
 from aiohttp import web
 
 from agent.api.app import build
-from agent.api.server.bounds import HttpBounds
-from agent.api.server.connections import Connections
+from agent.api.server.connections import Connections, HttpBounds
 from agent.api.server.listener import Listener
 from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed

@@ -11,7 +11,7 @@ from ..access import JOB, check_still_allowed
 from ..keys import BACKEND
 from ..server.identity import ClientCheck
 from ..server.problems import respond
-from ..server.responses import json_response
+from ..server.requests import json_response
 
 
 async def list_artifacts(request: web.Request) -> web.Response:

@@ -22,8 +22,7 @@ from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.opaque import TEXT
 from ..server.problems import invalid
-from ..server.requests import header, read_query
-from ..server.responses import json_response
+from ..server.requests import header, json_response, read_query
 from ..server.streams import EventStream, ServerSentEvents
 
 log = logging.getLogger("ml-agent")

@@ -9,8 +9,7 @@ from ...model.job import JobRequest
 from ..access import JOB, check_priority
 from ..keys import BACKEND
 from ..server.identity import CALLER, PRINCIPAL
-from ..server.requests import read_body
-from ..server.responses import json_response
+from ..server.requests import json_response, read_body
 
 
 def _fleet(request: web.Request) -> FleetHost:

@@ -13,8 +13,7 @@ from ..keys import BACKEND, OPAQUE
 from ..server.identity import CALLER, PRINCIPAL
 from ..server.opaque import TEXT
 from ..server.problems import invalid
-from ..server.requests import idempotency_key, read_body, read_query
-from ..server.responses import json_response
+from ..server.requests import idempotency_key, json_response, read_body, read_query
 
 MAX_PAGE = 200
 MAX_CURSOR = 100  # characters

@@ -7,7 +7,7 @@ import socket
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -15,7 +15,6 @@ from aiohttp.typedefs import Handler
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from ...identity.subject import URI_PREFIX
-from .bounds import HttpBounds
 from .internals import RequestHandler
 from .problems import respond
 
@@ -38,6 +37,37 @@ LINGER_SECONDS = 5.0  # to receive the rest of a body that was refused
 CLOSING_SECONDS = 10.0
 CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
 FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
+
+
+class HttpBounds(Protocol):
+    """As the site configures them; `agent.config.HttpSettings` says what each means."""
+
+    @property
+    def max_body_bytes(self) -> int: ...
+    @property
+    def max_followers(self) -> int: ...
+    @property
+    def max_followers_per_user(self) -> int: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def connections_per_user(self) -> int: ...
+    @property
+    def max_handshakes(self) -> int: ...
+    @property
+    def requests_per_second(self) -> float: ...
+    @property
+    def request_burst(self) -> int: ...
+    @property
+    def handshake_seconds(self) -> float: ...
+    @property
+    def header_seconds(self) -> float: ...
+    @property
+    def body_seconds(self) -> float: ...
+    @property
+    def idle_seconds(self) -> float: ...
+    @property
+    def unread_seconds(self) -> float: ...
 
 
 class Connection(RequestHandler):

@@ -14,6 +14,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 # Each TLS connection reads into a buffer of its own, by default of 256 KiB: most of the memory of a follower.
 # Requests are small.
 TLS_READ_BUFFER = 32 * 1024  # bytes
+MAX_PARTS = 100  # of a path
 REQUESTS_AHEAD = 2  # of a connection; the others wait in the network
 
 
@@ -25,6 +26,16 @@ class RequestHandler(web.RequestHandler):
         super().__init__(server, loop=asyncio.get_running_loop(), access_log=without_access_log, **options)
 
         self._newest_body: StreamReader = EMPTY_PAYLOAD
+        handler = self._request_handler
+        assert handler is not None
+
+        async def bounded(request: web.BaseRequest) -> web.StreamResponse:
+            # aiohttp looks for a route once for each part of a path, and no middleware comes before.
+            if request.rel_url.raw_path.count("/") > MAX_PARTS:
+                raise web.HTTPBadRequest(reason=f"its path has more than {MAX_PARTS} parts")
+            return await handler(request)
+
+        self._request_handler = bounded
 
     def data_received(self, data: bytes) -> None:
         """Takes what the client has sent."""
@@ -32,6 +43,11 @@ class RequestHandler(web.RequestHandler):
         super().data_received(data)
         if self._request_count > before:
             self._newest_body = self._messages[-1][1]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Called when the connection is closed."""
+        super().connection_lost(exc)
+        self._newest_body = EMPTY_PAYLOAD  # a body refers to its connection
 
     @property
     def body_arrives(self) -> bool:

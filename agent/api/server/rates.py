@@ -1,8 +1,9 @@
-"""Rate limits: for each user so many requests a second, and a burst."""
+"""Shares of the event loop: for each user so many requests a second, and few at a time."""
 
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from aiohttp import web
@@ -18,6 +19,9 @@ MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago i
 REFUSAL_DELAY = 1.0  # seconds
 ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
 ENROLMENT_BURST = 10
+# Requests of a user that the event loop works on by turns with those of others; the user's others wait.
+AT_A_TIME = 2
+LONGEST_TURN = 0.25  # seconds; a request that takes longer waits for something else than the event loop
 
 
 class Rates:
@@ -42,6 +46,22 @@ class Rates:
         if len(self._full_at) > MAX_BUCKETS:
             del self._full_at[next(iter(self._full_at))]
         return max(0, wait) / 1e9
+
+
+class Turn:
+    """A request's place among those that the event loop works on."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots: asyncio.Semaphore | None = slots
+
+    def end(self) -> None:
+        """Gives the place to the user's next request, once."""
+        slots, self._slots = self._slots, None
+        if slots is not None:
+            slots.release()
+
+
+TURN = web.RequestKey("turn", Turn)
 
 
 def limit_users(rates: Rates) -> Middleware:
@@ -76,6 +96,32 @@ def limit_refused_certificates(rates: Rates) -> Middleware:
             raise
 
     return limited
+
+
+def take_turns() -> Middleware:
+    """Handles few requests of a user at a time: many of them at once would delay everybody's. Put it last."""
+    of_user = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(AT_A_TIME))
+
+    @web.middleware
+    async def in_turn(request: web.Request, handler: Handler) -> web.StreamResponse:
+        principal = request.get(PRINCIPAL)
+        slots = of_user[principal.user if principal else ""]
+        await slots.acquire()
+        request[TURN] = turn = Turn(slots)
+        early = asyncio.get_running_loop().call_later(LONGEST_TURN, turn.end)
+        try:
+            return await handler(request)
+        finally:
+            early.cancel()
+            turn.end()
+
+    return in_turn
+
+
+async def end_turn(request: web.Request, _: web.StreamResponse) -> None:
+    """Ends the turn of a request when its answer begins; a signal handler for `on_response_prepare`."""
+    if turn := request.get(TURN):
+        turn.end()
 
 
 async def _refuse(wait: float) -> web.Response:

@@ -1,4 +1,4 @@
-"""Parses a request into models, once, at the edge."""
+"""Parses a request into models, once, at the edge, and writes models as answers."""
 
 import asyncio
 import json
@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from ...errors import AgentError, FieldError, Problem
+from ...model.base import Model
 from ...model.problem import Location, refusals
 from .connections import awaiting_body
 
@@ -212,3 +213,13 @@ def _path(location: Location) -> str:
     """
     parts = [str(part)[:80] for part in location]
     return ".".join(parts).encode("utf-8", "backslashreplace").decode() or "body"
+
+
+def json_response(model: Model, *, status: int = 200, location: str | None = None) -> web.Response:
+    """The model as JSON. An absent field is left out, never null. `location` becomes the Location header."""
+    return web.Response(
+        status=status,
+        body=model.model_dump_json(exclude_none=True).encode(),
+        content_type="application/json",
+        headers={"Location": location} if location else None,
+    )
