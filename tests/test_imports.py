@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
     "api": "errors model audit backend host.sockets identity logs.lines",
-    "fleet": "errors model config audit host identity scheduling.policy backend",
+    "fleet": "errors model host scheduling.policy",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",
@@ -52,7 +52,7 @@ ONLY_IN = {
     "dbus_fast": "host.systemd",
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
-    "aiohttp": "host.podman api service cli.job",
+    "aiohttp": "host.podman api service fleet.host_agent cli.job",
     "redis": "fleet.record",
     "aio_pika": "fleet.tickets",
     "aiormq": "fleet.tickets",

@@ -220,6 +220,14 @@ class Record:
                     batch.hgetall(f"fleet:job:{job_id}")
                 return dict(zip(ids, await batch.execute(), strict=True))
 
+    async def claims_of(self, host: str) -> list[Claim]:
+        """The claims of a host that have not ended, for a member that begins."""
+        jobs = (await self.jobs_on(host)).items()
+        return [
+            Claim(job_id, job["fence"], int(job["attempt"]), job["owner"], job["request"])
+            for job_id, job in jobs
+        ]
+
     async def hosts(self) -> list[HostRow]:
         """Every host, by name."""
         with _translated():

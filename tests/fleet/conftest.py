@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from agent.fleet.record import Record
+from tests.support.api_fixtures import authorities, backend, document, repository, serve  # noqa: F401
 from tests.support.fleet_record import connected
+from tests.support.rabbit_server import RabbitServer
 from tests.support.redis_server import RedisServer
 
 
@@ -15,6 +17,13 @@ from tests.support.redis_server import RedisServer
 def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A server for tests that do not harm it."""
     with RedisServer.running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """A broker, which each test leaves as it was."""
+    with RabbitServer.running(tmp_path_factory.mktemp("rabbit") / "node") as server:
         yield server
 
 

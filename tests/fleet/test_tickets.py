@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,6 @@ from tests.support.rabbit_server import RabbitServer
 pytestmark = pytest.mark.host
 
 NEEDS = ("none", "warehouse")
-
-
-@pytest.fixture(scope="module")
-def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """A broker, which each test leaves as it was."""
-    with RabbitServer.running(tmp_path_factory.mktemp("rabbit") / "node") as server:
-        yield server
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""The agent of the member's own host, over HTTPS: what a member asks of it."""
+
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+from pydantic import ValidationError
+
+from ..errors import AgentError, Problem
+from ..model.fleet import GivenJob, Room
+from ..model.job import Job, JobRequest
+from .entries import Claim
+
+TIMEOUT = 30.0  # seconds for an answer; an agent that was idle starts first
+SILENCE = 45.0  # seconds without a byte of an event stream, which has a heartbeat of 15
+MAX_LINE = 2**20  # bytes of an event
+SOURCE = "fleet"  # where a member's own requests come from
+
+
+class HostAgent:
+    """Implements `member.Agent`. Every method raises `AgentError`: the agent's own, or host if it is away."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def connected(cls, url: str, context: ssl.SSLContext) -> AsyncIterator["HostAgent"]:
+        """Connects when it is asked, with the member's certificate in `context`."""
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+        connector = aiohttp.TCPConnector(ssl=context)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, read_bufsize=MAX_LINE
+        ) as session:
+            yield cls(session, url)
+
+    async def room(self) -> Room:
+        """What the host can still give."""
+        return Room.model_validate(await self._ask("GET", "/fleet/room"))
+
+    async def take(self, claim: Claim, not_after: float) -> Job:
+        """Gives a job to the agent. The claim's request has role, source and request of the job's owner."""
+        asked = json.loads(claim.request)
+        given = GivenJob(
+            job_id=claim.job_id,
+            key=str(claim.attempt),
+            not_after=not_after,
+            request=JobRequest.model_validate(asked["request"]),
+        )
+        user = f"{claim.owner} {asked['role']} {asked['source']}"
+        body = given.model_dump(mode="json", exclude_unset=True)
+        return Job.model_validate(await self._ask("POST", "/fleet/jobs", user=user, body=body))
+
+    async def cancel(self, job: Job) -> None:
+        """Asks for a job's end."""
+        await self._ask("POST", f"/jobs/{job.job_id}/cancel", user=f"{job.owner} analyst {SOURCE}", body={})
+
+    async def job(self, job_id: str) -> Job | None:
+        """A job of the fleet, or None."""
+        try:
+            return Job.model_validate(await self._ask("GET", f"/jobs/{job_id}"))
+        except AgentError as error:
+            if error.problem is Problem.JOB_NOT_FOUND:
+                return None
+            raise
+
+    async def jobs(self) -> list[Job]:
+        """The fleet's jobs that have not ended."""
+        found = []
+        async with contextlib.aclosing(self._events()) as events:
+            async for name, data in events:
+                if name == "job":
+                    found.append(Job.model_validate_json(data))
+                if name == "current":
+                    break
+        return [job for job in found if not job.status.terminal]
+
+    async def changes(self) -> AsyncGenerator[Job]:
+        """Each job of the fleet as it is, and then at each change."""
+        async with contextlib.aclosing(self._events()) as events:
+            async for name, data in events:
+                if name == "job":
+                    yield Job.model_validate_json(data)
+                if name == "error":
+                    raise _problem(json.loads(data))
+
+    async def _events(self) -> AsyncGenerator[tuple[str, str]]:
+        """Name and data of each event, from a snapshot on."""
+        timeout = aiohttp.ClientTimeout(sock_read=SILENCE)
+        with _answered():
+            async with self._session.get(f"{self._url}/events", timeout=timeout) as response:
+                if response.status != 200:
+                    raise _problem(await response.json(content_type=None))
+                name = ""
+                async for line in response.content:
+                    field, _, value = line.decode().rstrip("\n").partition(": ")
+                    if field == "event":
+                        name = value
+                    elif field == "data":
+                        yield name, value
+
+    async def _ask(self, method: str, path: str, *, user: str = "", body: Any = None) -> Any:
+        headers = {"On-Behalf-Of": user} if user else {}
+        with _answered():
+            async with self._session.request(
+                method, self._url + path, json=body, headers=headers
+            ) as response:
+                answer = await response.json(content_type=None)
+                if response.status >= 400:
+                    raise _problem(answer)
+                return answer
+
+
+@contextlib.contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, ValidationError) as error:
+        raise AgentError(
+            Problem.HOST, f"The host's agent does not answer: {error or type(error).__name__}."
+        ) from error
+
+
+def _problem(document: dict[str, Any]) -> AgentError:
+    """The error of a problem document; one that this version does not know is the agent's own fault."""
+    code = str(document.get("type", "")).rpartition(":")[2]
+    problem = Problem(code) if code in set(Problem) else Problem.INTERNAL
+    return AgentError(problem, str(document.get("detail", "")), str(document.get("hint", "")))
