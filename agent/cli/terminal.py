@@ -111,15 +111,16 @@ class Screen:
         text = json.dumps(value, indent=indent, ensure_ascii=self.person)
         self.write(f"{text}\n".encode(errors="backslashreplace"))
 
-    def log(self, text: str, *, continued: bool = False) -> None:
+    def log(self, line: bytes, *, continued: bool = False) -> None:
         """Prints a line of a job's log: unchanged for a program, made harmless for a terminal.
 
         `continued`: the next line continues this one, which does not end yet.
         """
-        if "\r" in text:
+        if b"\r" in line:
             self.end_line()  # before another drawing of a progress bar
-        shown = shown_line(text, colours=self.colours) if self.person else text
-        self.write((shown if continued else f"{shown}\n").encode())
+        if self.person:
+            line = shown_line(line.decode(errors="replace"), colours=self.colours).encode()
+        self.write(line if continued else line + b"\n")
         self._goes_on = continued and self.person
 
     def end_line(self) -> None:

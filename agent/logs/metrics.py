@@ -3,7 +3,7 @@
     ::progress {"done": 30, "total": 150}
     ::metric {"name": "loss", "value": 0.31, "step": 3}
 
-A line that is not exactly a mark is an ordinary line.
+A line that is not exactly a mark is an ordinary line. One that begins as a mark is counted as ignored.
 """
 
 from dataclasses import dataclass, field
@@ -13,13 +13,14 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ..model.base import Model
-from ..model.metric import JobMetrics, MetricName, MetricPoint, MetricSeries, Progress
+from ..model.metric import IgnoredMarks, JobMetrics, MetricName, MetricPoint, MetricSeries, Progress
+from ..model.problem import refusals
 
 MAX_MARK = 1024  # bytes
 MAX_SERIES = 32  # names of metrics
 MAX_POINTS = 500  # of a series; beyond that, every second point is dropped
 PROGRESS, METRIC = b"::progress ", b"::metric "
-MARKS = (PROGRESS, METRIC)
+STARTS = (PROGRESS.strip(), METRIC.strip())  # of a line that is a mark, or was meant to be one
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -74,21 +75,33 @@ class Collector:
     newest: dict[str, MetricPoint] = field(default_factory=dict)
     _series: dict[str, _Series] = field(default_factory=dict)
     _refused: int = 0
+    _ignored: int = 0
+    _first_ignored: tuple[int, str] = (0, "")  # the line's number, and why
 
-    def add(self, text: bytes, milliseconds: int) -> bool:
-        """Adds a line with its time in milliseconds since 1970. Returns whether it was a mark."""
-        if not text.startswith(MARKS) or len(text) > MAX_MARK:
+    def add(self, text: bytes, milliseconds: int, number: int) -> bool:
+        """Adds a line; the time is in milliseconds since 1970. Returns whether the line was a mark."""
+        if not text.startswith(STARTS):
             return False
-        time = datetime.fromtimestamp(milliseconds / 1000, UTC)
         try:
-            if text.startswith(PROGRESS):
-                said = _Progress.model_validate_json(text.removeprefix(PROGRESS))
-                self.progress = Progress(done=said.done, total=said.total, time=time)
-            else:
-                self._add_point(_Metric.model_validate_json(text.removeprefix(METRIC)), time)
-        except ValidationError:
+            self._add_mark(text, datetime.fromtimestamp(milliseconds / 1000, UTC))
+        except ValueError as error:
+            if not self._ignored:
+                self._first_ignored = number, _reason(error)
+            self._ignored += 1
             return False
         return True
+
+    def _add_mark(self, text: bytes, time: datetime) -> None:
+        """Raises `ValueError` if the line is no mark."""
+        if len(text) > MAX_MARK:
+            raise ValueError(f"must have at most {MAX_MARK} bytes")
+        if text.startswith(PROGRESS):
+            said = _Progress.model_validate_json(text.removeprefix(PROGRESS))
+            self.progress = Progress(done=said.done, total=said.total, time=time)
+        elif text.startswith(METRIC):
+            self._add_point(_Metric.model_validate_json(text.removeprefix(METRIC)), time)
+        else:
+            raise ValueError("must have ::progress or ::metric, a space, and then a JSON object")
 
     def _add_point(self, said: _Metric, time: datetime) -> None:
         series = self._series.get(said.name)
@@ -106,6 +119,12 @@ class Collector:
         """All series, in the order of their first points."""
         return [_series_of(name, series) for name, series in self._series.items()]
 
+    @property
+    def ignored(self) -> IgnoredMarks | None:
+        """The lines that were meant to be marks and are none, if there are any."""
+        line, reason = self._first_ignored
+        return IgnoredMarks(count=self._ignored, line=line, reason=reason) if self._ignored else None
+
     def metrics(self, job_id: str, *, complete: bool) -> JobMetrics:
         """Everything that was collected, as the API returns it."""
         return JobMetrics(
@@ -114,7 +133,16 @@ class Collector:
             progress=self.progress,
             series=self.series(),
             refused=self._refused,
+            ignored=self.ignored,
         )
+
+
+def _reason(error: ValueError) -> str:
+    """What is wrong first, such as `value: must be a number`."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    place, said = refusals(error, unknown="is unknown")[0]
+    return ": ".join([*map(str, place), said])
 
 
 def _series_of(name: str, series: _Series) -> MetricSeries:

@@ -58,7 +58,7 @@ async def collected(lines: Batches, collector: Collector) -> Batches:
                 if isinstance(item, Line) and item.source is LogSource.JOB:
                     # The rest of a long line that journald has cut is not a line of the job's.
                     if item.stream not in continued:
-                        collector.add(item.text, item.time)
+                        collector.add(item.text, item.time, item.number)
                     (continued.add if item.continued else continued.discard)(item.stream)
             yield items
 

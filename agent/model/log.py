@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Base64Bytes
+
 from .base import Model, Time
 
 
@@ -32,15 +34,22 @@ class GapCause(StrEnum):
 class LogLine(Model):
     """One line of a job's log. `number` counts the lines of this job from 1.
 
-    `continued` is true where journald has cut a long line: the next line continues it. `docs/logs.md` says
-    how bytes become text.
+    `continued` is true where journald has cut a long line: the next line continues it. `base64` (RFC 4648,
+    section 4) is present where the line is not UTF-8: it has the exact bytes, which `text` cannot have.
+    `docs/logs.md` says how bytes become text.
     """
 
     number: int
     time: Time
     source: LogSource
     text: str
+    base64: Base64Bytes | None = None
     continued: bool | None = None
+
+    @property
+    def printed(self) -> bytes:
+        """The line as it was printed."""
+        return self.text.encode("utf-8", "replace") if self.base64 is None else self.base64
 
 
 class LogGap(Model):

@@ -36,10 +36,22 @@ class MetricSeries(Model):
     points: list[MetricPoint]
 
 
+class IgnoredMarks(Model):
+    """Lines that begin as a mark of progress or metrics and are none: `count` of them.
+
+    The first one is the line with the number `line`, and `reason` says what is wrong with it.
+    """
+
+    count: int
+    line: int
+    reason: str
+
+
 class JobMetrics(Model):
     """The progress and the metrics that a job reported. `complete`: the job has ended, and all was read.
 
-    `refused` counts the values of metrics beyond the permitted number of names.
+    `refused` counts the values of metrics beyond the permitted number of names. `ignored` is absent if every
+    mark was understood.
     """
 
     job_id: JobId
@@ -47,3 +59,4 @@ class JobMetrics(Model):
     progress: Progress | None = None
     series: list[MetricSeries] = []
     refused: int = 0
+    ignored: IgnoredMarks | None = None

@@ -78,6 +78,8 @@ def example(schema: dict[str, Any], schemas: dict[str, Any], *, full: bool, name
             return 0.5
         case "boolean":
             return True
+        case "string" if schema.get("format") == "base64":
+            return "c29tZS1ieXRlcw=="
         case "string":
             # The document has no format for times; each is named so.
             is_time = name.endswith("_at") or name in ("at", "time", "not_before")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -395,7 +396,7 @@ async def test_an_archived_log_is_the_same_as_the_journaled_one(served: Served, 
     assert after[1:] == [b"one\ntwo\nthree\n", b"two\nthree\n"]
 
 
-@pytest.mark.parametrize(("tail", "numbers"), [(0, []), (1, [4]), (3, [2, 3, 4])])
+@pytest.mark.parametrize(("tail", "numbers"), [(0, []), (1, [3, 4]), (3, [1, 2, 3, 4])])
 async def test_a_followed_tail_of_an_archived_log_has_only_its_lines(
     served: Served, alice: Client, tail: int, numbers: list[int]
 ) -> None:
@@ -432,7 +433,7 @@ async def test_a_gap_at_the_end_follows_the_last_line_in_the_journal_and_the_arc
         rest = await whole(alice, job, **{"Last-Event-ID": stream[1][2]})
         assert [name for name, _, _ in rest] == ["gap", "end"]
         async with alice.stream(f"/jobs/{job['job_id']}/logs?tail=2") as response:
-            assert [name async for name, _, _ in events(response)] == ["line", "gap", "end"]
+            assert [name async for name, _, _ in events(response)] == ["line", "line", "gap", "end"]
 
 
 async def test_an_event_id_from_the_journal_resumes_in_the_archive(served: Served, alice: Client) -> None:
@@ -483,6 +484,23 @@ async def test_json_lines_have_the_events_of_the_stream(served: Served, alice: C
     told = [(each["event"], each["data"], each.get("id", "")) for each in await objects(alice, job)]
     assert told == stream
     LogLine.model_validate(told[0][1])
+
+
+@pytest.mark.parametrize(
+    "text", [b"latin \xe9 and \xff\xfe", b"surrogate \xed\xa0\x80", b"half \xf0\x9f", b"\x80\r\x1b[0m"]
+)
+def test_a_line_that_is_not_utf_8_has_its_exact_bytes(text: bytes) -> None:
+    data = json.loads(lines_module.line_data(Line(1, 0, LogSource.JOB, text, "c")))
+    assert data["text"] == text.decode("utf-8", "replace")
+    assert b64decode(data["base64"]) == text
+    assert LogLine.model_validate(data).printed == text
+
+
+@pytest.mark.parametrize("text", ["", "größe ✓ \U0001f600", "\ufffd", '\u2028\r\x1b\x00"\\'])
+def test_a_line_of_utf_8_is_its_text_alone(text: str) -> None:
+    data = json.loads(lines_module.line_data(Line(1, 0, LogSource.JOB, text.encode(), "c")))
+    assert (data["text"], "base64" in data) == (text, False)
+    assert LogLine.model_validate(data).printed == text.encode()
 
 
 async def test_the_log_of_a_running_job_pauses_unless_it_is_followed(served: Served, alice: Client) -> None:

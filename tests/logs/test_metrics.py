@@ -15,7 +15,7 @@ TIME = datetime(2026, 1, 1, tzinfo=UTC)
 def after(*lines: str) -> Collector:
     collector = Collector()
     for line in lines:
-        collector.add(line.encode("utf-8", "surrogatepass"), 1_767_225_600_000)
+        collector.add(line.encode("utf-8", "surrogatepass"), 1_767_225_600_000, 1)
     return collector
 
 
@@ -59,6 +59,36 @@ def test_the_last_progress_counts() -> None:
 def test_a_malformed_mark_is_an_ordinary_line(line: str) -> None:
     collector = after(line)
     assert (collector.progress, collector.newest) == (None, {})
+    assert (collector.ignored is not None) == line.startswith("::")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"::metric loss 0.5", "Invalid JSON: expected value at line 1 column 1"),
+        (b'::metric{"name": "a", "value": 1}', "must have ::progress or ::metric, a space, and then"),
+        (b'::metrics {"name": "a", "value": 1}', "must have ::progress or ::metric, a space, and then"),
+        (b'::metric {"name": "a", "value": "1"}', "value: must be a number"),
+        (b'::metric {"name": "a", "value": NaN}', "value: must be a finite number"),
+        (b'::metric {"value": 1}', "name: is missing"),
+        (b'::metric {"name": "\xe9", "value": 1}', "Invalid JSON: invalid unicode code point"),
+        (b'::progress {"done": 5, "total": 4}', "done is more than total"),
+        (b'::progress {"done": 1, "total": 4' + b" " * 1024 + b"}", "must have at most 1024 bytes"),
+    ],
+)
+def test_an_ignored_mark_is_counted_and_the_first_has_its_reason(line: bytes, reason: str) -> None:
+    collector = Collector()
+    for number, text in enumerate([b"text", line, b'::metric {"name": "a", "value": 1}', b"::metric"], 1):
+        assert collector.add(text, 0, number) == (number == 3)
+    ignored = collector.metrics("a" * 12, complete=True).ignored
+    assert ignored is not None
+    assert (ignored.count, ignored.line) == (2, 2)
+    assert ignored.reason.startswith(reason)
+
+
+def test_nothing_is_said_of_marks_where_all_are_understood() -> None:
+    reported = after('::metric {"name": "a", "value": 1}', "text", "::warning no mark", ":: progress")
+    assert "ignored" not in reported.metrics("a" * 12, complete=True).model_dump_json(exclude_none=True)
 
 
 def test_unknown_fields_of_a_mark_are_ignored() -> None:

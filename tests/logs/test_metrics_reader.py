@@ -38,7 +38,7 @@ class PrintedLines(Journal):
     async def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
         for number in range(numbering.position.number + 1, len(self.texts) + 1):
             line = Line(number, 1767225600123, LogSource.JOB, self.texts[number - 1].encode(), f"c{number}")
-            numbering.go_to(line)
+            numbering.go_to(line.position)
             self.handed_out += 1
             yield [line]
 
@@ -105,7 +105,7 @@ async def test_stored_metrics_of_an_ended_job_count_unless_they_are_damaged(tmp_
     path = paths_below(tmp_path)(job.job_id).metrics
     path.parent.mkdir()
     stored = Collector()
-    stored.add(mark(7).encode(), 1767225600123)
+    stored.add(mark(7).encode(), 1767225600123, 1)
     write_metrics(path, stored.metrics(job.job_id, complete=True))
     assert await losses(reader(PrintedLines(mark(1)), OneRecord(job), tmp_path), job) == [7]
     path.write_text("")

@@ -5,6 +5,7 @@ Every line of every log passes through here, so no model is made of a line.
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from json.encoder import encode_basestring
@@ -122,11 +123,16 @@ def as_events(items: Iterable[Item], form: Form, seal: Callable[[str], str]) -> 
 
 def line_data(line: Line) -> str:
     """The JSON of a `LogLine`."""
-    text = encode_basestring(line.text.decode("utf-8", "replace"))
+    exact = ""
+    try:
+        text = line.text.decode()
+    except UnicodeDecodeError:
+        text = line.text.decode("utf-8", "replace")
+        exact = f',"base64":"{b64encode(line.text).decode()}"'
     continued = ',"continued":true' if line.continued else ""
     return (
         f'{{"number":{line.number},"time":"{format_milliseconds(line.time)}",'
-        f'"source":"{line.source.value}","text":{text}{continued}}}'
+        f'"source":"{line.source.value}","text":{encode_basestring(text)}{exact}{continued}}}'
     )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +12,9 @@ from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, Validat
 
 from ...backend import Backend, LogReader
 from ...errors import AgentError, Problem
-from ...logs.lines import EVENT_ID, Item, Line, Position, job_output
+from ...logs.lines import EVENT_ID, Item, Position, job_output
 from ...model.base import Model
 from ...model.job import Job, JobState
-from ...model.log import LogSource
 from ..access import JOB, check_still_allowed
 from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
@@ -24,6 +22,7 @@ from ..server.problems import invalid
 from ..server.requests import header, read_query
 from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents
 from .lines import MAX_PATTERN, LineFilter, as_events
+from .tail import Window, find_tail
 
 MAX_TAIL = 100_000  # lines
 MAX_ACCEPT = 8190  # characters that are parsed: the longest single header
@@ -94,11 +93,13 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     async with request.app[STREAMS].open(request, user, asked.form, check_still_allowed) as stream:
         if asked.follow and asked.form:
             stream.run_beside(_send_states(stream, backend, job))
+        window = None
         if asked.tail is not None:
-            await _send_tail(stream, log, asked)
-        # Nothing follows the tail of a job that has ended, or of a log that is not followed.
-        if asked.tail is None or (asked.follow and not job.status.terminal):
-            await _send_lines(stream, log, job, asked)
+            window = await _window(log, job, asked, asked.tail)
+            log = await backend.logs.reader(job, window.position)
+        # A tail of no lines has nothing behind them, either, unless it is followed.
+        if window is None or window.count != 0:
+            await _send_lines(stream, log, job, asked, window)
         if asked.follow and not job.status.terminal:
             await stream.send("end", await backend.changes.ended(job))
             return stream.response
@@ -207,19 +208,18 @@ async def _send_places(stream: EventStream, backend: Backend, job: Job) -> None:
             await changes.changed(seen, PLACE_INTERVAL)
 
 
-async def _send_tail(stream: EventStream, log: LogReader, asked: LogRequest) -> None:
-    """Sends the last lines so far; with `grep`, the last lines that match."""
-    kept: deque[Item] = deque(maxlen=asked.tail)
-    # How many lines the tail needs is known only if none are filtered out.
-    newest = asked.tail if asked.filter.takes_all else None
-    async with contextlib.aclosing(log.history(newest=newest)) as batches:
-        async for items in batches:
-            kept += await _shown(asked, items)
-    await _write(stream, asked, list(kept))
+async def _window(log: LogReader, job: Job, asked: LogRequest, lines: int) -> Window:
+    """The last lines so far; with a filter, the last that pass it."""
+    # How much of the log the tail needs is known only if no lines are filtered out.
+    history = log.history(newest=lines + 1 if asked.filter.takes_all else None)
+    goes_on = asked.follow and not job.status.terminal
+    return await find_tail(history, asked.filter, asked.position, lines, goes_on=goes_on)
 
 
-async def _send_lines(stream: EventStream, log: LogReader, job: Job, asked: LogRequest) -> None:
-    """Sends everything that the reader has not read yet."""
+async def _send_lines(
+    stream: EventStream, log: LogReader, job: Job, asked: LogRequest, window: Window | None
+) -> None:
+    """Sends what the reader has not read yet, or the window's part of that."""
     if job.status is JobState.RUNNING and asked.all_as_text:
         async with contextlib.aclosing(log.output()) as chunks:
             async for chunk in chunks:
@@ -228,15 +228,10 @@ async def _send_lines(stream: EventStream, log: LogReader, job: Job, asked: LogR
     lines = log.history() if job.status.terminal or not asked.follow else log.follow()
     async with contextlib.aclosing(lines):
         async for items in lines:
-            await _write(stream, asked, await _shown(asked, items))
-
-
-async def _shown(asked: LogRequest, items: list[Item]) -> list[Item]:
-    """The items that the client asked for and that the form can show."""
-    items = await asked.filter(items)
-    if asked.form is None:
-        return [item for item in items if isinstance(item, Line) and item.source is LogSource.JOB]
-    return items
+            shown = await asked.filter(items)
+            await _write(stream, asked, shown if window is None else window.select(shown))
+            if window is not None and window.over:
+                return
 
 
 async def _write(stream: EventStream, asked: LogRequest, items: list[Item]) -> None:

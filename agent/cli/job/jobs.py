@@ -6,6 +6,8 @@ import typer
 from rich.text import Text
 
 from ...model.job import Job, JobState
+from ...model.metric import JobMetrics
+from ..failure import Refused
 from ..program import JsonOption
 from ..terminal import Screen, visible
 from . import render
@@ -61,7 +63,18 @@ async def show(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption =
     if as_json:
         screen.json(value)
     else:
-        render.job_sheet(screen, decode(Job, value))
+        shown = decode(Job, value)
+        render.job_sheet(screen, shown, marks=await _marks(api, shown))
+
+
+async def _marks(api: Api, job: Job) -> str:
+    """What the agent says about marks of the job that it did not understand."""
+    if job.started_at is None or job.removed is not None:
+        return ""
+    try:
+        return render.complaint(decode(JobMetrics, await api.get(f"/jobs/{job.job_id}/metrics")).ignored)
+    except Refused:
+        return ""  # the log cannot be read now; the job is shown without
 
 
 @command(app)

@@ -79,9 +79,9 @@ async def print_log(api: Api, screen: Screen, job_id: str, *, params: Mapping[st
                 continue
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                screen.log(line.decode(errors="replace"))
+                screen.log(line)
     if rest:
-        screen.log(rest.decode(errors="replace"))
+        screen.log(rest)
     if not printed:
         await _print_remarks(api, screen, job_id, params=params)
 
@@ -113,7 +113,7 @@ async def follow_log(
     `known` is the job as the reader has seen it. With `as_json`, prints each event as a line
     `{"event": …, "data": …}`. A person sees the job's progress and metrics below the log.
     """
-    gauge = Gauge() if screen.redraws and screen.watched and not as_json else None
+    gauge, drawn = Gauge(), screen.redraws and screen.watched and not as_json
     events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=partial(warn, screen))
     async with contextlib.aclosing(events), _status_ended(screen):
         async for event in events:
@@ -126,12 +126,11 @@ async def follow_log(
                     continue
             if as_json:
                 screen.json_line({"event": event.name, "data": value})
-            elif gauge and event.name == "line" and _measured(gauge, value):
+            elif event.name == "line" and _measured(gauge, value) and drawn:
                 screen.status(gauge.text())
             else:
-                if gauge and event.name == "end" and (said := gauge.text()):
-                    screen.status("")
-                    screen.remark(said)
+                if event.name == "end":
+                    _conclude(screen, gauge, drawn=drawn)
                 _show(screen, event.name, value)
             if event.name == "end":
                 return decode(Job, value)
@@ -148,6 +147,15 @@ async def _status_ended(screen: Screen) -> AsyncIterator[None]:
         screen.status("")
 
 
+def _conclude(screen: Screen, gauge: Gauge, *, drawn: bool) -> None:
+    """Prints what the job reported last, and that some of its reports were not understood."""
+    screen.status("")
+    if drawn and (said := gauge.text()):
+        screen.remark(said)
+    if complaint := gauge.complaint:
+        warn(screen, complaint)
+
+
 def _measured(gauge: Gauge, value: object) -> bool:
     """Whether the gauge shows the line."""
     line = decode(LogLine, value)
@@ -159,7 +167,7 @@ def _show(screen: Screen, name: str, value: object) -> None:
         case "line":
             line = decode(LogLine, value)
             if line.source is LogSource.JOB:
-                screen.log(line.text, continued=bool(line.continued))
+                screen.log(line.printed, continued=bool(line.continued))
             else:
                 screen.remark(line.text, style="dim")
         case "gap":

@@ -10,7 +10,7 @@ from ...model.base import ID_PREFIX_LENGTH, format_time, now
 from ...model.inputs import Limits
 from ...model.job import Attempt, Job, JobState
 from ...model.log import LogLine
-from ...model.metric import Progress
+from ...model.metric import IgnoredMarks, Progress
 from ..quantities import format_age, format_duration, format_moment, format_size
 from ..terminal import Screen, bold, right
 
@@ -58,9 +58,9 @@ def seconds_taken(job: Job) -> float | None:
     return ((job.finished_at or now()) - job.started_at).total_seconds()
 
 
-def job_sheet(screen: Screen, job: Job) -> None:
-    """Everything about one job, one line per fact."""
-    screen.sheet(_job_facts(job, person=screen.person))
+def job_sheet(screen: Screen, job: Job, *, marks: str = "") -> None:
+    """Everything about one job, one line per fact; `marks` says which reports were not understood."""
+    screen.sheet([*_job_facts(job, person=screen.person), ("marks", marks)])
 
 
 def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
@@ -180,6 +180,15 @@ def sparkline(values: Sequence[float], length: int = CURVE_LENGTH) -> str:
     return "".join(TICKS[round((value / 2 - low / 2) / scale * (len(TICKS) - 1))] for value in values)
 
 
+def complaint(ignored: IgnoredMarks | None) -> str:
+    """`2 marks were not understood; the first is line 7: value: must be a number`; empty for none."""
+    if ignored is None:
+        return ""
+    marks = "1 mark was" if ignored.count == 1 else f"{ignored.count} marks were"
+    first = "it is" if ignored.count == 1 else "the first is"
+    return f"{marks} not understood; {first} line {ignored.line}: {ignored.reason}"
+
+
 class Gauge:
     """The progress and metrics that a job prints into its log, as one line."""
 
@@ -194,7 +203,12 @@ class Gauge:
         """
         rest, self._goes_on = self._goes_on, bool(line.continued)
         time = int(line.time.timestamp() * 1000)
-        return not rest and self._marks.add(line.text.encode("utf-8", "replace"), time)
+        return not rest and self._marks.add(line.printed, time, line.number)
+
+    @property
+    def complaint(self) -> str:
+        """Says that marks were not understood; empty if all were."""
+        return complaint(self._marks.ignored)
 
     def text(self) -> str:
         """`━━━━━─────  50 %  30 of 60   loss 0.31 ▇▅▂▁`; empty before the first mark."""

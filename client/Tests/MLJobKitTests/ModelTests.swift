@@ -29,6 +29,7 @@ import Testing
         Reader("Current", StreamCurrent.self, StreamCurrent.CodingKeys.self),
         Reader("FieldProblem", FieldProblem.self, FieldProblem.CodingKeys.self),
         Reader("Host", HostInfo.self, HostInfo.CodingKeys.self),
+        Reader("IgnoredMarks", IgnoredMarks.self, IgnoredMarks.CodingKeys.self),
         Reader("Job", Job.self, Job.CodingKeys.self),
         Reader("JobMetric", JobMetric.self, JobMetric.CodingKeys.self),
         Reader("JobMetrics", JobMetrics.self, JobMetrics.CodingKeys.self),

@@ -225,8 +225,12 @@ import Testing
         model.add(metric(1, 0.5))
         model.add(JobProgress(jobID: "a", done: 1, total: 2, time: Date()))
         model.replace(
-            JobMetrics(jobID: "a", complete: true, progress: nil, series: [MetricSeries(name: "x")], refused: 3))
+            JobMetrics(
+                jobID: "a", complete: true, progress: nil, series: [MetricSeries(name: "x")], refused: 3,
+                ignored: IgnoredMarks(count: 2, line: 7, reason: "value: must be a number")))
         #expect(model.series.map(\.name) == ["x"] && model.isComplete && model.refused == 3)
+        #expect(
+            model.ignored?.text == "2 marks were not understood. The first is in line 7: value: must be a number")
         #expect(model.progress?.fraction == 0.5, "progress that was told stays")
         #expect(
             Progress(done: 5, total: 0, time: Date()).fraction == 0

@@ -2,8 +2,10 @@
 
 import json
 
+from aiohttp import web
+
 from tests.support.ml_job import Home, at_a_terminal, ml_job
-from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, job
+from tests.support.stand_in_agent import CREATED, JOB_ID, StandIn, job, problem
 
 
 def test_a_person_sees_a_table_with_short_ids(agent: StandIn) -> None:
@@ -75,6 +77,22 @@ def test_show_prints_the_queue_place_of_a_waiting_job(agent: StandIn) -> None:
     lines = ml_job("show", JOB_ID).stdout.splitlines()
     assert "queue\t2 in line; waits for 4 GiB of memory" in lines
     assert "priority\t-3" in lines
+
+
+def test_show_prints_that_marks_were_not_understood(agent: StandIn) -> None:
+    agent.jobs = [job(started_at=CREATED)]
+    metrics = {"job_id": JOB_ID, "complete": True, "series": [], "refused": 0}
+    ignored = {"count": 3, "line": 17, "reason": "value: must be a number"}
+    agent.answers["GET /jobs/abcdefghijkl/metrics"] = [
+        web.json_response(metrics | {"ignored": ignored}),
+        web.json_response(metrics),
+        problem(503, "host", "The journal cannot be read."),
+    ]
+    said = "marks\t3 marks were not understood; the first is line 17: value: must be a number\n"
+    assert said in ml_job("show", JOB_ID).stdout
+    for _ in range(2):
+        result = ml_job("show", JOB_ID)
+        assert (result.exit_code, "marks\t" in result.stdout) == (0, False)
 
 
 def test_show_prints_what_retention_removed(agent: StandIn) -> None:

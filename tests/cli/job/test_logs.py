@@ -4,6 +4,8 @@ import asyncio
 import random
 import re
 import subprocess
+from base64 import b64encode
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -26,6 +28,14 @@ CUT = [  # by journald: two lines
     line(6, "\r51%\r52%", continued=True),
     END,
 ]
+
+
+def exact_line(number: int, text: bytes, **more: Any) -> bytes:
+    """A line as an agent sends it that is not UTF-8."""
+    data = {"number": number, "time": CREATED, "source": "job", "text": text.decode(errors="replace")}
+    return event("line", data | {"base64": b64encode(text).decode()} | more, f"token-{number}")
+
+
 MARKED = [
     line(1, "begun"),
     line(2, '::progress {"done": 1, "total": 4}'),
@@ -180,6 +190,34 @@ def test_an_error_event_is_a_reason_to_reconnect_or_to_stop(agent: StandIn) -> N
     ]
 
 
+NOT_TEXT = [b"latin \xe9 and \xff\xfe", b"\x1b[2Jred", b"\r 10%\r 20%", b"half \xf0\x9f", b"\x98\x80 char"]
+
+
+def test_following_into_a_pipe_prints_the_bytes_that_the_job_printed(agent: StandIn) -> None:
+    agent.jobs = [job(status="RUNNING")]
+    lines = [exact_line(number, text) for number, text in enumerate(NOT_TEXT, 1)]
+    agent.streams = [[*lines, END]]
+    assert ml_job("logs", "-f", JOB_ID).stdout_bytes == b"".join(line + b"\n" for line in NOT_TEXT)
+
+
+def test_a_character_that_journald_cut_is_whole_again(agent: StandIn) -> None:
+    agent.jobs = [job(status="RUNNING")]
+    agent.streams = [[exact_line(1, b"x\xe2\x82", continued=True), exact_line(2, b"\xac"), END]]
+    assert ml_job("logs", "-f", JOB_ID).stdout == "x€\n"
+
+
+@pytest.mark.parametrize(
+    "data", [{"text": "\ud800"}, {"text": "x", "base64": "="}, {"text": "x", "base64": "é"}]
+)
+def test_a_line_that_no_agent_would_send_is_no_traceback(agent: StandIn, data: dict[str, str]) -> None:
+    agent.jobs = [job(status="RUNNING")]
+    sent = {"number": 1, "time": CREATED, "source": "job"} | data
+    agent.streams = [[event("line", sent, "token-1"), END]]
+    result = ml_job("logs", "-f", JOB_ID)
+    assert result.exit_code in (0, 1)
+    assert "Traceback" not in result.stderr
+
+
 def test_a_gap_of_unknown_size_is_still_a_gap(agent: StandIn) -> None:
     agent.jobs = [job()]
     agent.streams = [[event("gap", {"after": 7, "time": "2026-01-01T00:00:00.000Z"}, "g"), END]]
@@ -271,6 +309,20 @@ def test_a_dumb_terminal_gets_marks_as_lines(agent: StandIn) -> None:
     shown = at_a_terminal("logs", "-f", JOB_ID)
     assert shown.splitlines()[:2] == ["red", '::progress {"done": 1, "total": 4}']
     assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_log_without_misunderstood_marks_says_nothing_of_them(agent: StandIn, arguments: list[str]) -> None:
+    marks = [each for each in MARKED if b"oops" not in each]
+    agent.jobs, agent.streams = [job(status="RUNNING")], [marks]
+    assert "understood" not in ml_job("logs", "-f", JOB_ID, *arguments).stderr
+
+
+def test_a_followed_log_says_that_marks_were_not_understood(agent: StandIn) -> None:
+    agent.jobs = [job(status="RUNNING")]
+    for shown in (at_a_terminal, lambda *arguments: ml_job(*arguments).stderr):
+        agent.streams = [MARKED]
+        assert "1 mark was not understood; it is line " in re.sub(r"\s+", " ", shown("logs", "-f", JOB_ID))
 
 
 def test_a_pipe_gets_marks_as_lines(agent: StandIn) -> None:

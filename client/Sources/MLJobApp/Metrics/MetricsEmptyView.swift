@@ -4,12 +4,15 @@ import SwiftUI
 /// How a script reports metrics.
 struct MetricsEmptyView: View {
     let job: Job
+    let ignored: IgnoredMarks?
 
     var body: some View {
         ContentUnavailableView {
             Label("No metrics", systemImage: "chart.xyaxis.line")
         } description: {
-            if job.status.isFinal {
+            if let ignored {
+                Text(verbatim: ignored.text)
+            } else if job.status.isFinal {
                 Text("The job has ended without reporting any.")
             } else {
                 Text("They appear here as the script prints them, for instance:")

@@ -8,7 +8,7 @@ struct MetricsTab: View {
 
     var body: some View {
         if metrics.series.isEmpty {
-            MetricsEmptyView(job: job)
+            MetricsEmptyView(job: job, ignored: metrics.ignored)
         } else {
             ScrollView {
                 VStack(alignment: .leading, spacing: 20) {
@@ -19,6 +19,9 @@ struct MetricsTab: View {
                         Label(
                             "\(metrics.refused) values of further metrics are not kept: a job may have so many names.",
                             systemImage: "exclamationmark.triangle")
+                    }
+                    if let ignored = metrics.ignored {
+                        Label(ignored.text, systemImage: "exclamationmark.triangle")
                     }
                 }
                 .padding()

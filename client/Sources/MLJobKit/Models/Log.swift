@@ -15,18 +15,23 @@ public struct LogLine: Codable, Hashable, Sendable {
     public let time: Date
     public let source: LogSource
     public let text: String
+    /// The exact bytes of a line that is not UTF-8, which `text` cannot have.
+    public let base64: Data?
     /// The next line goes on with this one, which journald has cut.
     public let continued: Bool
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case number, time, source, text, continued
+        case number, time, source, text, base64, continued
     }
 
-    public init(number: Int, time: Date, source: LogSource = .job, text: String, continued: Bool = false) {
+    public init(
+        number: Int, time: Date, source: LogSource = .job, text: String, base64: Data? = nil, continued: Bool = false
+    ) {
         self.number = number
         self.time = time
         self.source = source
         self.text = text
+        self.base64 = base64
         self.continued = continued
     }
 
@@ -37,6 +42,7 @@ public struct LogLine: Codable, Hashable, Sendable {
             time: try members.decode(Date.self, forKey: .time),
             source: try members.decode(LogSource.self, forKey: .source),
             text: try members.decode(String.self, forKey: .text),
+            base64: try members.decodeIfPresent(Data.self, forKey: .base64),
             continued: try members.value(.continued, or: false)
         )
     }

@@ -57,6 +57,24 @@ public struct MetricSeries: Codable, Hashable, Sendable, Identifiable {
     }
 }
 
+/// Lines that begin as a mark of progress or metrics and are none: `count` of them. `line` is the number of the first
+/// one, and `reason` what is wrong with it.
+public struct IgnoredMarks: Codable, Hashable, Sendable {
+    public let count: Int
+    public let line: Int
+    public let reason: String
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case count, line, reason
+    }
+
+    public var text: String {
+        count == 1
+            ? "A mark in line \(line) was not understood: \(reason)"
+            : "\(count) marks were not understood. The first is in line \(line): \(reason)"
+    }
+}
+
 /// What a job said of its progress and metrics; `complete` once it has ended and its log is whole.
 public struct JobMetrics: Codable, Hashable, Sendable {
     public let jobID: String
@@ -65,10 +83,12 @@ public struct JobMetrics: Codable, Hashable, Sendable {
     public let series: [MetricSeries]
     /// Values of metrics beyond the bound on their names.
     public let refused: Int
+    /// Nil where every mark was understood.
+    public let ignored: IgnoredMarks?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case jobID = "job_id"
-        case complete, progress, series, refused
+        case complete, progress, series, refused, ignored
     }
 }
 

@@ -11,6 +11,8 @@ public final class MetricsModel {
     public private(set) var isComplete = false
     /// Values of metrics beyond the bound on their names.
     public private(set) var refused = 0
+    /// Lines that were meant as marks and are none.
+    public private(set) var ignored: IgnoredMarks?
 
     /// Points of one series, as the agent keeps them.
     public static let most = 501
@@ -25,6 +27,7 @@ public final class MetricsModel {
         progress = metrics.progress ?? progress
         isComplete = metrics.complete
         refused = metrics.refused
+        ignored = metrics.ignored
     }
 
     /// A metric's newest value. The stream tells at most one a second, so steps may be missing.
