@@ -43,6 +43,7 @@ class Problem(StrEnum):
     TOO_MANY_STREAMS = "too-many-streams"
     TOO_MANY_REQUESTS = "too-many-requests"
     TOO_MANY_CONNECTIONS = "too-many-connections"
+    TOO_MUCH_UNREAD = "too-much-unread"
     BUSY = "busy"
     SLOW_READER = "slow-reader"
     STOPPING = "stopping"

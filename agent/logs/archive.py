@@ -24,6 +24,7 @@ from .lines import Gap, Item, Line, Position
 
 BLOCK_ITEMS = 4096
 BLOCK_BYTES = 1 << 20
+PORTION = 1 << 16  # bytes of a member that are read, and of its text, at a time
 
 # A member's header: magic, deflate, FEXTRA; no time; no flags; unknown system; then one subfield with the
 # member's length in bytes, the number of its last line, and how many lines in it are the job's own.
@@ -74,7 +75,10 @@ async def read(path: Path, after: Position, *, newest: int | None = None) -> Asy
     behind = _Behind(after)
     with path.open("rb") as file:
         for block in await asyncio.to_thread(_wanted, file, after.number, newest):
-            yield behind.select(await asyncio.to_thread(_items, file, block))
+            await asyncio.to_thread(_check, file, block)
+            portions = _portions(file, block)
+            while (items := await asyncio.to_thread(next, portions, None)) is not None:
+                yield behind.select(items)
     yield behind.held
 
 
@@ -198,13 +202,39 @@ def _blocks(file: BinaryIO) -> Iterator[Block]:
         offset += size
 
 
-def _items(file: BinaryIO, block: Block) -> list[Item]:
+def _check(file: BinaryIO, block: Block) -> None:
+    """Raises `AgentError` if the member's checksum is not that of its text: no line of it is read then."""
+    for _ in _texts(file, block):
+        pass
+
+
+def _portions(file: BinaryIO, block: Block) -> Iterator[list[Item]]:
+    """A member's items, some at a time: what a client does not read is not in memory."""
+    rest = b""
+    for text in _texts(file, block):
+        whole, newline, rest = (rest + text).rpartition(b"\n")
+        try:
+            if newline:
+                yield [_decoded(values) for values in json.loads(b"[%s]" % whole.replace(b"\n", b","))]
+        except (ValueError, LookupError) as error:
+            raise _damaged(file) from error
+    if rest:
+        raise _damaged(file)
+
+
+def _texts(file: BinaryIO, block: Block) -> Iterator[bytes]:
+    """A member's text, at most `PORTION` bytes at a time."""
     file.seek(block.offset)
-    member = file.read(block.size)
+    left, decompressor = block.size, zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        lines = zlib.decompress(member, wbits=zlib.MAX_WBITS | 16)[:-1].replace(b"\n", b",")
-        return [_decoded(values) for values in json.loads(b"[%s]" % lines)]
-    except (zlib.error, ValueError, LookupError) as error:
+        while not decompressor.eof:
+            data = decompressor.unconsumed_tail or file.read(min(left, PORTION))
+            left -= 0 if decompressor.unconsumed_tail else len(data)
+            text = decompressor.decompress(data, PORTION)
+            if not (data or text):
+                raise _damaged(file)
+            yield text
+    except zlib.error as error:
         raise _damaged(file) from error
 
 

@@ -20,7 +20,7 @@ from ..errors import AgentError, Problem
 from .entries import JOURNALDS_OWN, EntryReader, Fields, fields_of, sequence_number
 from .journal_files import all_there, files
 from .sdjournal import JournalError, NewEntries
-from .subscription import Subscription
+from .subscription import Subscription, Waiting
 
 log = logging.getLogger("ml-agent")
 
@@ -29,6 +29,7 @@ BATCH_ENTRIES = 500  # entries that are handed over together
 WRITING_LOOKS = 20  # how often an entry without a message is tried
 WRITING_PAUSE = 0.002  # seconds between two tries
 JOURNALDS_MESSAGES = tuple(b"MESSAGE_ID=" + each for each in JOURNALDS_OWN)
+MAX_WAITING = 32 << 20  # bytes that the entries in all queues take; then the largest queue is emptied
 REOPEN_DELAY = 1.0  # seconds before a journal that could not be read is opened again
 
 
@@ -49,6 +50,7 @@ class Tail:
     def __init__(self, open_reader: OpenReader = NewEntries) -> None:
         self._open_reader = open_reader
         self._subscriptions: dict[str, set[Subscription]] = {}
+        self._waiting = Waiting()
         self._reading: _Reading | None = None
 
     @property
@@ -62,10 +64,10 @@ class Tail:
 
         Raises `AgentError` (host) if the journal cannot be read.
         """
-        subscription = Subscription()
+        subscription = Subscription(self._waiting)
         self._subscriptions.setdefault(unit, set()).add(subscription)
         if self._reading is None:
-            self._reading = _Reading(self._open_reader, self._subscriptions)
+            self._reading = _Reading(self._open_reader, self._subscriptions, self._waiting)
             self._reading.start()
         reading = self._reading
         try:
@@ -74,6 +76,7 @@ class Tail:
         finally:
             followers = self._subscriptions[unit]
             followers.discard(subscription)
+            subscription.drop()
             if not followers:
                 del self._subscriptions[unit]
             # The next follower after a failure starts a reading of its own.
@@ -97,10 +100,13 @@ class _Found:
 class _Reading(threading.Thread):
     """The thread that reads. It starts with the first follower and stops after the last."""
 
-    def __init__(self, open_reader: OpenReader, subscriptions: dict[str, set[Subscription]]) -> None:
+    def __init__(
+        self, open_reader: OpenReader, subscriptions: dict[str, set[Subscription]], waiting: Waiting
+    ) -> None:
         super().__init__(name="journal", daemon=True)
         self._open_reader = open_reader
         self._subscriptions = subscriptions  # the event loop changes it; the thread looks up single keys
+        self._waiting = waiting
         self._loop = asyncio.get_running_loop()
         self._stopped = threading.Event()
         self._delivered = threading.Event()
@@ -234,6 +240,9 @@ class _Reading(threading.Thread):
         for unit, entries in by_unit.items():
             for follower in self._subscriptions.get(unit, ()):
                 follower.put(entries)
+        while self._waiting.size > MAX_WAITING:
+            everyone = (each for followers in self._subscriptions.values() for each in followers)
+            max(everyone, key=lambda each: each.size).drop()
         self._delivered.set()
 
 

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -85,10 +86,23 @@ class Peer:
 
 
 @contextlib.asynccontextmanager
-async def peer(served: Served, client: Client, *sent: bytes) -> AsyncIterator[Peer]:
-    """A peer with the certificate of the client, which has sent these bytes."""
-    port = int(served.base.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("localhost", port, ssl=client.tls, limit=65536)
+async def peer(
+    served: Served, client: Client, *sent: bytes, kernel: int | None = None
+) -> AsyncIterator[Peer]:
+    """A peer with the certificate of the client, which has sent these bytes.
+
+    `kernel` bounds the bytes that its kernel takes before it reads them.
+    """
+    connecting = socket.socket()
+    if kernel is not None:
+        connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kernel)
+    connecting.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(
+        connecting, ("127.0.0.1", int(served.base.rpartition(":")[2]))
+    )
+    reader, writer = await asyncio.open_connection(
+        sock=connecting, server_hostname="localhost", ssl=client.tls, limit=65536
+    )
     try:
         for part in sent:
             writer.write(part)
@@ -242,6 +256,30 @@ async def test_a_download_is_broken_off_if_it_is_not_read_at_all(
 
         await until(told)
     assert not caplog.records
+
+
+async def test_a_download_that_is_read_slowly_goes_on(serve: Serve) -> None:
+    served = await serve(unread_seconds=1)
+    alice = await served.known("alice")
+    job = await alice.submit()
+    with (served.artifacts(job) / "large").open("wb") as file:
+        file.truncate(32 * 2**20)
+    download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    def read_slowly() -> int:
+        """A piece of the answer takes longer than the limit, but some of it is read in that time."""
+        read = 0
+        with socket.socket() as connecting:
+            connecting.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            connecting.connect(("127.0.0.1", int(served.base.rpartition(":")[2])))
+            with alice.tls.wrap_socket(connecting, server_hostname="localhost") as tls:
+                tls.sendall(download)
+                for _ in range(12):
+                    time.sleep(0.4)
+                    read += sum(len(tls.recv(4096)) for _ in range(16))
+        return read
+
+    assert await asyncio.to_thread(read_slowly) > 500_000
 
 
 async def test_the_buffer_for_a_client_that_does_not_read_is_bounded(served: Served, alice: Client) -> None:
@@ -441,6 +479,47 @@ async def test_malformed_chunks_are_refused(
     assert (heard.status, heard.problem) == (400, "malformed-request")
     await served.nothing_is_left()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_user_who_reads_no_answers_gets_no_more_of_them(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD", 2 * 2**20)
+    served = await serve()
+    alice, bob = await served.known("alice"), await served.known("bob")
+    labels = {f"label-{number}": "ä" * 250 for number in range(30)}
+    for _ in range(60):
+        await alice.submit(labels=labels)
+    page = b"GET /jobs?limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    size = len((await alice.get("/jobs?limit=200")).body)
+    assert 800_000 < size <= 2**20
+
+    async def unread() -> int:
+        return sum(each.unread for each in served.connections.all())
+
+    async with contextlib.AsyncExitStack() as peers:
+        for _ in range(20):
+            greedy = await peers.enter_async_context(peer(served, alice, kernel=65536))
+            greedy.stop_reading()
+            greedy.writer.write(page)
+
+        async def all_are_answered() -> bool:
+            return served.http.runner.server.requests_count >= 20 + 60 + 1
+
+        await until(all_are_answered)
+        assert size < await unread() <= 2 * 2**20
+        refused = await alice.get("/jobs?limit=200")
+        assert (refused.status, refused.problem) == (429, "too-much-unread")
+        # Small answers, what changes something, and other users are not concerned.
+        assert (await alice.get("/jobs?limit=1")).status == 200
+        await alice.submit(labels=labels)
+        assert (await bob.get("/jobs?limit=200")).status == 200
+    await until(lambda: nothing_waits(served))
+    assert (await alice.get("/jobs?limit=200")).status == 200
+
+
+async def nothing_waits(served: Served) -> bool:
+    return not any(each.unread for each in served.connections.all())
 
 
 async def test_a_too_large_content_length_is_refused_before_the_body(serve: Serve) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import json
+import random
 import threading
+import tracemalloc
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -177,6 +179,54 @@ async def test_a_partial_file_of_a_killed_agent_is_overwritten(path: Path) -> No
     path.with_name(f"{path.name}.new").write_bytes(b"half a log")
     await archive.write(path, each([line(1)]))
     assert await read(path) == [line(1)]
+
+
+@pytest.mark.parametrize("portion", [1, 7, 100, 1 << 16])
+async def test_a_block_is_read_in_portions_of_any_size(
+    path: Path, portion: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "BLOCK_ITEMS", 50)
+    monkeypatch.setattr(archive, "PORTION", portion)
+    items: list[Item] = [gap(0), *(line(number, "ä" * (number % 40)) for number in range(1, 120)), gap(119)]
+    await archive.write(path, each(items))
+    assert await read(path) == items
+    assert await read(path, items[60].position) == items[61:]
+
+
+async def test_a_reader_that_pauses_holds_no_more_than_a_portion(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "BLOCK_ITEMS", 4096)
+    text = random.Random(1).randbytes(200).hex()
+    await archive.write(path, each([line(number, f"{number} {text}") for number in range(1, 2001)]))
+    readers = [archive.read(path, Position()) for _ in range(20)]
+    tracemalloc.start()
+    try:
+        for reader in readers:
+            assert await anext(reader)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        for reader in readers:
+            await reader.aclose()
+    # All of the block is 0.8 MB of text, and more than twice that as lines.
+    assert held < len(readers) * 6 * archive.PORTION
+
+
+async def test_no_line_of_a_block_with_a_wrong_checksum_is_read(path: Path) -> None:
+    await archive.write(path, each([line(number) for number in range(1, 9)]))
+    whole = bytearray(path.read_bytes())
+    whole[-5] ^= 1  # in the checksum of the last block
+    path.write_bytes(whole)
+    seen: list[Item] = []
+
+    async def take() -> None:
+        async for items in archive.read(path, Position()):
+            seen.extend(items)
+
+    with pytest.raises(AgentError, match="damaged"):
+        await take()
+    assert [item.position.number for item in seen] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x1f", b"x" * 100])

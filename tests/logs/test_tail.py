@@ -106,6 +106,41 @@ async def test_a_queue_is_bounded_in_bytes(journal: StandInJournal, monkeypatch:
         assert (await messages(follower), follower.lost) == ([], True)
 
 
+async def test_all_queues_together_are_bounded_and_the_largest_gives_way(
+    journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Tail(journal.open)
+    async with reader.subscribe(UNIT) as stuck, reader.subscribe(OTHER) as other:
+        journal.own += [entry(number, b"x" * 1000) for number in range(1, 51)]
+        await until(lambda: reached(stuck, 50 * (1000 + subscription.ENTRY_SIZE)))
+        monkeypatch.setattr(tail, "MAX_WAITING", stuck.size + 2000)
+        journal.own.append(entry(51, b"fits", OTHER))
+        assert await messages(other) == [b"fits"]
+        journal.own.append(entry(52, b"x" * 1000, OTHER))
+        assert await messages(other) == [b"x" * 1000]
+        assert (await messages(stuck), stuck.lost) == ([], True)
+        stuck.renew()
+        journal.own.append(entry(53, b"again"))
+        assert await messages(stuck) == [b"again"]
+
+
+async def reached(follower: Subscription, size: int) -> bool:
+    return follower.size == size
+
+
+async def test_a_follower_that_goes_leaves_nothing_in_the_count(journal: StandInJournal) -> None:
+    reader, waiting = Tail(journal.open), subscription.Waiting()
+    queue = Subscription(waiting)
+    queue.put([entry(1, b"x")])
+    assert waiting.size == queue.size > 0
+    queue.drop()
+    assert (waiting.size, queue.size, queue.lost) == (0, 0, True)
+    async with reader.subscribe(UNIT) as follower:
+        journal.own.append(entry(1, b"x"))
+        await until(lambda: reached(follower, 1 + subscription.ENTRY_SIZE))
+    assert follower.size == 0
+
+
 async def test_a_failed_journal_is_opened_again_and_all_followers_lose_entries(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

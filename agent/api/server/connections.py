@@ -15,7 +15,7 @@ from aiohttp.typedefs import Handler
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from ...identity.subject import URI_PREFIX
-from .internals import RequestHandler
+from .internals import RequestHandler, unsent_bytes
 from .problems import respond
 
 log = logging.getLogger("ml-agent")
@@ -29,6 +29,7 @@ NOT_SENT = 64 * 1024
 # Bytes of requests, of one user and of all, that have not been answered yet.
 MAX_UNANSWERED_PER_USER = 8 * 1024 * 1024
 MAX_UNANSWERED = 64 * 1024 * 1024
+MAX_UNREAD = 16 * 1024 * 1024  # bytes of a user's answers that wait in the agent, apart from streams
 PROGRESS = 16 * 1024  # bytes that a client must read in the time limit to count as reading
 GRACE = 2.0  # seconds for a body or an answer before the connection may give way to a new one
 LINGER_SECONDS = 5.0  # to receive the rest of a body that was refused
@@ -120,6 +121,11 @@ class Connection(RequestHandler):
             return None
         return since if self._clock() - since >= GRACE else None
 
+    @property
+    def unread(self) -> int:
+        """Bytes of answers that wait in the agent for the client to read."""
+        return unsent_bytes(self._open_transport) if self._open_transport else 0
+
     @contextlib.contextmanager
     def awaiting_body(self) -> Iterator[None]:
         """Marks that the connection waits for a body."""
@@ -195,6 +201,10 @@ class Connection(RequestHandler):
         if isinstance(resp, web.HTTPException):
             error = AgentError(Problem.MALFORMED_REQUEST, f"The request is refused: {resp.reason}.")
             resp = _last(respond(error))
+        elif request.method == "GET" and isinstance(resp, web.Response):
+            size = len(resp.body) if isinstance(resp.body, bytes) else 0
+            if size > WRITE_BUFFER and (refusal := self._connections.refuse_unread(self.holder, size)):
+                resp = respond(refusal)
         if self._connections.stopping:
             resp.force_close()  # the client does not send another request while the connection is closed
         try:
@@ -231,7 +241,7 @@ class Connection(RequestHandler):
         break_off(self._open_transport)
 
     def _enforce_read_progress(self, now: float, transport: asyncio.Transport) -> None:
-        left = transport.get_write_buffer_size()
+        left = self.unread
         since, before = self._unread or (now, left)
         if left <= before - PROGRESS:
             since, before = now, left
@@ -348,6 +358,17 @@ class Connections:
             Problem.TOO_MANY_CONNECTIONS,
             f"You have {self.bounds.connections_per_user} connections open already.",
             "Close some, or use one for several requests.",
+        )
+
+    def refuse_unread(self, holder: str, size: int) -> AgentError | None:
+        """Why a user gets no answer of `size` bytes: too many bytes of others have not been read."""
+        unread = sum(connection.unread for connection in self._of.get(holder, ()))
+        if not unread or unread + size <= MAX_UNREAD:
+            return None
+        return AgentError(
+            Problem.TOO_MUCH_UNREAD,
+            f"You have not read {unread // 1024} KiB of earlier answers. This one would exceed the limit.",
+            "Read the answers on your other connections first, or close these.",
         )
 
     async def watch(self) -> None:

@@ -70,6 +70,12 @@ class RequestHandler(web.RequestHandler):
         return not self._request_count if self._waiter is None else not self._waiter.done()
 
 
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """What waits in a TLS connection, or below it: a large answer is encrypted and passed down at once."""
+    below = cast(Any, transport)._ssl_protocol._transport
+    return transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
+
+
 def limit_buffers() -> None:
     """Makes what each later connection reads ahead smaller: bytes of TLS, and requests."""
     sslproto.SSLProtocol.max_size = TLS_READ_BUFFER

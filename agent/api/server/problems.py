@@ -59,6 +59,7 @@ STATUS = {
     Problem.TOO_MANY_STREAMS: 429,
     Problem.TOO_MANY_REQUESTS: 429,
     Problem.TOO_MANY_CONNECTIONS: 429,
+    Problem.TOO_MUCH_UNREAD: 429,
     Problem.BUSY: 503,
     Problem.SLOW_READER: 503,
     Problem.STOPPING: 503,
