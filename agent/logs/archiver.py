@@ -15,9 +15,9 @@ from ..model.job import Job
 from ..model.paths import JobPaths
 from ..store.jobs import JobStore
 from . import archive
-from .job_log import SETTLING, read_journal
+from .job_log import SETTLING, numbering_of, read_journal
 from .journal import Journal
-from .lines import LineNumbering, Position
+from .lines import Position
 from .metrics import Collector
 from .metrics_reader import collected, write_metrics
 
@@ -68,7 +68,7 @@ class Archiver:
         # A job that never started has no directory and no log.
         if paths.directory.is_dir() and not paths.log.exists():
             collector = Collector()
-            journal = read_journal(self._journal, job, LineNumbering(Position()), at_once=True)
+            journal = read_journal(self._journal, job, numbering_of(job, Position()), at_once=True)
             lines = collected(journal, collector)
             async with contextlib.aclosing(lines):
                 await archive.write(paths.log, lines)

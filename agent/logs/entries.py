@@ -11,7 +11,7 @@ JOURNALD_STOPPED = b"d93fb3c9c24d451a97cea615ce59c00b"
 JOURNALDS_OWN = (SUPPRESSED, JOURNALD_STARTED, JOURNALD_STOPPED)
 # The fields that `LineNumbering` reads, besides cursor and time.
 FIELDS = (
-    *("MESSAGE", "MESSAGE_ID", "PRIORITY", "N_DROPPED"),
+    *("MESSAGE", "MESSAGE_ID", "PRIORITY", "N_DROPPED", "USER_INVOCATION_ID"),
     *("_TRANSPORT", "_COMM", "_SYSTEMD_CGROUP", "_LINE_BREAK"),
 )
 _NAMES = tuple((name, name.encode()) for name in FIELDS)

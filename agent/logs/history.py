@@ -5,13 +5,13 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from ..model.log import GapCause
+from ..model.log import GapCause, LogSource
 from . import matches
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, fields_of
 from .journal_files import all_there, files
 from .journalctl import TORN, ExportParser
-from .lines import BEGINNINGS, CLOSINGS, Batches, Item, LineNumbering, time_of
-from .sdjournal import Entries, JournalError
+from .lines import BEGINNINGS, CLOSINGS, Batches, Item, LineNumbering, Position, source_of, time_of
+from .sdjournal import Entries, JournalError, NewestFirst
 
 SHORT_ENTRIES = 500  # of a log that is read in one go
 SHORT_BYTES = 1 << 20  # of their messages
@@ -78,6 +78,66 @@ def short_log(unit: str) -> list[Fields] | None:
     return found if all_there(before) else None
 
 
+def last_lines(unit: str, lines: int, end: Position) -> tuple[Position, Position] | None:
+    """Where the last `lines` lines that the job itself printed begin, and where the log ends now. Blocks.
+
+    Reads backwards, up to `end`, where the log ended earlier, or to the beginning. None if the log is not
+    longer than that, or if the journal is changing.
+    """
+    before, groups = files(), [[each.encode() for each in group] for group in matches.of_lines(unit)]
+    start = newest = b""  # cursors
+    own = seen = behind = total = 0
+    try:
+        with contextlib.closing(NewestFirst(*groups)) as reader:
+            if files() != before:
+                return None
+            while not (start and total) and reader.next():
+                source = source_of(lambda name: reader.field(name.encode()))
+                if source is None:
+                    continue
+                if end.cursor and not total and reader.cursor() == end.cursor.encode():
+                    total = end.number + seen
+                newest = newest or reader.cursor()
+                own += source is LogSource.JOB
+                if own > lines and not start:
+                    start, behind = reader.cursor(), seen
+                seen += 1
+    except JournalError:
+        return None
+    if not start or not all_there(before):
+        return None
+    total = total or seen
+    return Position(total - behind, start.decode()), Position(total, newest.decode())
+
+
+class NewestCut:
+    """The newest entry of a unit's output that is no whole line of the job's own.
+
+    journald has cut it, or the runtime wrote it. Each method blocks; all must be called in the same thread.
+    """
+
+    def __init__(self, unit: str) -> None:
+        self._groups = [[each.encode() for each in group] for group in matches.of_cut_output(unit)]
+        self._entries: NewestFirst | None = None
+        self._files: dict[str, int] = {}
+
+    def cursor(self) -> str:
+        """Its cursor; empty if there is none. Raises `JournalError`."""
+        now = files()
+        if self._entries is None or now != self._files:
+            # An open journal does not see a file that is new.
+            self.close()
+            self._entries, self._files = NewestFirst(*self._groups), now
+        self._entries.start_again()
+        return self._entries.cursor().decode() if self._entries.next() else ""
+
+    def close(self) -> None:
+        """Closes the journal."""
+        if self._entries is not None:
+            self._entries.close()
+            self._entries = None
+
+
 def from_beginning(entries: list[Fields]) -> list[Fields]:
     """A unit's entries without what journald said about itself before the unit existed."""
     return list(itertools.dropwhile(_is_journalds, entries))
@@ -90,8 +150,10 @@ def forgotten_beginning(entries: list[Fields], numbering: LineNumbering) -> list
     the next attempt.
     """
     attempt = itertools.takewhile(lambda entry: entry.get("MESSAGE_ID") not in CLOSINGS, entries)
-    begun = not entries or any(entry.get("MESSAGE_ID") in BEGINNINGS for entry in attempt)
-    return [] if begun else numbering.missing(time_of(entries[0]), GapCause.REMOVED)
+    begun = next((entry for entry in attempt if entry.get("MESSAGE_ID") in BEGINNINGS), None)
+    if not entries or (begun and begun.get("USER_INVOCATION_ID", b"").decode() not in numbering.not_first):
+        return []
+    return numbering.missing(time_of(entries[0]), GapCause.REMOVED)
 
 
 def _is_journalds(entry: Fields) -> bool:

@@ -65,11 +65,15 @@ class JobLog:
             async with contextlib.aclosing(kept) as batches:
                 async for items in batches:
                     if items:
-                        self._numbering.go_to(items[-1])
+                        self._numbering.go_to(items[-1].position)
                     yield items
             return
         # Retention may have removed the file meanwhile, and the journal may have less than the file had.
         check_not_removed(await self._records.get(self._job.job_id))
+        if newest is not None:
+            start = await self._journal.before_last(self._job.unit, newest)
+            if start and start.number > self._numbering.position.number:
+                self._numbering.go_to(start)
         async with contextlib.aclosing(read_journal(self._journal, self._job, self._numbering)) as batches:
             async for items in batches:
                 yield items
@@ -85,15 +89,34 @@ class JobLog:
 
         Several times faster than `history`: journalctl itself prints most of it.
         """
-        unit = self._job.unit
-        if after := await self._journal.plain_after(unit):
-            beginning = self._journal.history(unit, LineNumbering(Position()), last=after)
-            async with contextlib.aclosing(beginning) as batches:
-                async for items in batches:
-                    yield job_output(items)
-        async with contextlib.aclosing(self._journal.output(unit, after)) as chunks:
+        unit, passed = self._job.unit, 0
+        async with self._journal.newest_cut(unit) as newest_cut:
+            if after := await newest_cut():
+                async with contextlib.aclosing(self._printed(Position(), last=after)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            async with contextlib.aclosing(self._journal.output(unit, after)) as chunks:
+                async for chunk in chunks:
+                    if await newest_cut() != after:
+                        break
+                    passed += len(chunk)
+                    yield chunk
+                else:
+                    return
+        # A line was cut meanwhile, perhaps in the newest chunk: from there on, entries tell where.
+        async with contextlib.aclosing(self._printed(Position(0, after))) as chunks:
             async for chunk in chunks:
-                yield chunk
+                yield chunk[passed:]
+                passed -= min(passed, len(chunk))
+
+    async def _printed(self, position: Position, *, last: str = "") -> AsyncGenerator[bytes]:
+        """The job's own output behind a position, from its entries."""
+        numbering = LineNumbering(position)
+        async with contextlib.aclosing(
+            self._journal.history(self._job.unit, numbering, last=last)
+        ) as batches:
+            async for items in batches:
+                yield job_output(items)
 
     async def _ended(self) -> bool:
         """Waits until the job has ended. Returns whether it ever ran."""
@@ -119,12 +142,18 @@ class JobLogs:
     async def reader(self, job: Job, after: Position) -> JobLog:
         """A reader that starts behind a position. Raises `AgentError` (removed-by-retention)."""
         check_not_removed(await self._records.get(job.job_id))
-        return self.resumed(job, LineNumbering(after))
+        return self.resumed(job, numbering_of(job, after))
 
     def resumed(self, job: Job, numbering: LineNumbering) -> JobLog:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
         file = self._paths_of(job.job_id).log
         return JobLog(self._journal, self._records, self._ends, file, job, numbering)
+
+
+def numbering_of(job: Job, position: Position) -> LineNumbering:
+    """The numbering of a job's lines behind a position."""
+    attempts = [*(attempt.invocation_id for attempt in job.attempts), job.invocation_id]
+    return LineNumbering(position, not_first=list(dict.fromkeys(filter(None, attempts)))[1:])
 
 
 async def read_journal(

@@ -4,19 +4,32 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ..errors import AgentError, Problem
+from ..host.tasks import in_turn
 from ..model.log import GapCause
 from . import matches
 from .entries import FIELDS, Fields, boot_of, is_newer
-from .history import TornError, batches_of, forgotten_beginning, from_beginning, short_log
+from .history import (
+    NewestCut,
+    TornError,
+    batches_of,
+    forgotten_beginning,
+    from_beginning,
+    last_lines,
+    short_log,
+)
 from .journalctl import JournalChangedError, journalctl, read_entries
-from .lines import CLOSINGS, RUNTIME_COMMANDS, STARTING, Batches, Item, LineNumbering, Position
+from .lines import CLOSINGS, STARTING, Batches, Item, LineNumbering, Position
+from .sdjournal import JournalError
 from .subscription import Subscription
 from .tail import Tail
 
+MAX_ENDS = 1000  # units of which it is remembered how many lines they had
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
 TORN_LOOKS = 20  # how often an entry that cannot be read is tried
 TORN_PAUSE = 0.01  # seconds between two tries
@@ -30,6 +43,8 @@ class Journal:
     def __init__(self, tail: Tail | None = None) -> None:
         self._tail = tail or Tail()
         self._turn = asyncio.Lock()
+        self._backwards = asyncio.Lock()
+        self._ends: OrderedDict[str, Position] = OrderedDict()
 
     def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
         """What the journal has of the unit after the numbering's position, or from there up to a cursor."""
@@ -45,6 +60,24 @@ class Journal:
             return None
         entries = from_beginning(found)
         return forgotten_beginning(entries, numbering) + numbering.number(entries)
+
+    async def before_last(self, unit: str, lines: int) -> Position | None:
+        """The position before the last `lines` lines that the job itself printed; None for the beginning.
+
+        The first call for a unit counts the lines of its whole log, and later ones only the new lines.
+        """
+
+        def find() -> tuple[Position, Position] | None:
+            return last_lines(unit, lines, self._ends.get(unit, Position()))
+
+        found = await in_turn(self._backwards, find)
+        if found is None:
+            return None
+        start, self._ends[unit] = found
+        self._ends.move_to_end(unit)
+        if len(self._ends) > MAX_ENDS:
+            self._ends.popitem(last=False)
+        return start
 
     async def follow(
         self,
@@ -122,16 +155,26 @@ class Journal:
         last = await _newest(CLOSINGS | {STARTING}, f"USER_UNIT={unit}")
         numbering.closed = last is not None and last.get("MESSAGE_ID") in CLOSINGS
 
-    async def plain_after(self, unit: str) -> str:
-        """The cursor behind which the unit's output is nothing but whole lines of the job's own.
+    @contextlib.asynccontextmanager
+    async def newest_cut(self, unit: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+        """A function that finds the cursor behind which the output is only whole lines of the job's own.
 
-        Empty if that holds from the beginning.
+        The cursor is empty if that holds from the beginning. Raises `AgentError` (host).
         """
-        runtime = [f"_COMM={name.decode()}" for name in sorted(RUNTIME_COMMANDS)]
-        output = matches.of_output(unit)
-        others = matches.any_of([*output, *runtime], [*output, "_LINE_BREAK=line-max"])
-        last = await read_entries(["--output-fields=_COMM", "--lines=1", *others])
-        return last[-1]["__CURSOR"].decode("ascii") if last else ""
+        loop, newest = asyncio.get_running_loop(), NewestCut(unit)
+
+        async def find() -> str:
+            try:
+                return await loop.run_in_executor(thread, newest.cursor)
+            except JournalError as error:
+                raise AgentError(Problem.HOST, f"The journal cannot be read: {error}.") from error
+
+        thread = ThreadPoolExecutor(1, "journal-cuts")
+        try:
+            yield find
+        finally:
+            thread.submit(newest.close)
+            thread.shutdown(wait=False)
 
     async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
         """The unit's output behind a cursor, a line feed behind each line.

@@ -1,7 +1,7 @@
 """The lines of a log: their numbers, the gaps, and which lines are the job's own."""
 
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,7 +108,9 @@ def job_output(items: Iterable[Item]) -> bytes:
 class LineNumbering:
     """Turns a unit's journal entries, in order, into numbered lines and gaps."""
 
-    def __init__(self, position: Position) -> None:
+    def __init__(self, position: Position, *, not_first: Collection[str] = ()) -> None:
+        """`not_first` are invocations of the unit that others preceded."""
+        self.not_first = not_first
         self._number, self._cursor = position.number, position.cursor
         self._missing_since: str | None = None
         self._begun = bool(position.cursor)
@@ -120,9 +122,10 @@ class LineNumbering:
         """The position behind the last entry."""
         return Position(self._number, self._cursor)
 
-    def go_to(self, item: Item) -> None:
-        """Continues behind an item that was read elsewhere."""
-        self._number, self._cursor = item.position.number, item.cursor
+    def go_to(self, position: Position) -> None:
+        """Continues behind a position that was found elsewhere."""
+        self._number, self._cursor = position.number, position.cursor
+        self._begun = self._begun or bool(position.cursor)
 
     def missing(self, time: int, cause: GapCause) -> list[Item]:
         """A gap of unknown size behind the last entry, unless there was one already."""
@@ -155,7 +158,7 @@ class LineNumbering:
                 count = entry.get("N_DROPPED", b"")
                 dropped = int(count) if count.isdigit() else None
                 return Gap(self._number, time_of(entry), self._cursor, GapCause.RATE_LIMIT, dropped)
-        source = _source(entry)
+        source = source_of(entry.get)
         if source is None:
             return None
         self._number += 1
@@ -184,11 +187,14 @@ def _stream(entry: Fields) -> LogStream:
     return LogStream.STDERR if entry.get("PRIORITY") == STDERR_PRIORITY else LogStream.STDOUT
 
 
-def _source(entry: Fields) -> LogSource | None:
-    """Who wrote a line. The job's output comes over the unit's stdout, and not from the container runtime."""
-    if entry.get("_COMM") in RUNTIME_COMMANDS and RUNTIME_CGROUP.search(entry.get("_SYSTEMD_CGROUP", b"")):
+def source_of(field: Callable[[str], bytes | None]) -> LogSource | None:
+    """Who wrote the line of an entry, of which `field` gives the fields; None if the entry is no line.
+
+    The job's output comes over the unit's stdout, and not from the container runtime.
+    """
+    if field("_COMM") in RUNTIME_COMMANDS and RUNTIME_CGROUP.search(field("_SYSTEMD_CGROUP") or b""):
         # `podman run --detach` prints the new container's id, which no client needs. Its errors are shown.
-        if CONTAINER_ID.fullmatch(entry.get("MESSAGE", b"").strip()):
+        if CONTAINER_ID.fullmatch((field("MESSAGE") or b"").strip()):
             return None
         return LogSource.SYSTEM
-    return LogSource.JOB if entry.get("_TRANSPORT") == b"stdout" else LogSource.SYSTEM
+    return LogSource.JOB if field("_TRANSPORT") == b"stdout" else LogSource.SYSTEM

@@ -126,6 +126,21 @@ class Entries:
         return code
 
 
+class NewestFirst(Entries):
+    """The same entries, from the newest to the oldest."""
+
+    def _begin(self) -> None:
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Goes behind the entry that is the newest now. Raises `JournalError`."""
+        self._call("seek_tail")
+
+    def next(self) -> bool:
+        """Goes to the entry before; returns False behind the oldest. Raises `JournalError`."""
+        return self._call("previous") > 0
+
+
 class NewEntries(Entries):
     """The entries with all given fields that journald writes from now on."""
 

@@ -15,6 +15,7 @@ from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.cli.job.stream import follow
 from agent.config_files import load
+from agent.model.log import LogLine, LogSource
 from tests.support.waiting import run, until
 
 LINE_MAX = 48 * 1024  # journald's default
@@ -101,10 +102,11 @@ async def running() -> AsyncIterator[Running]:
         await api.post(f"/jobs/{job['job_id']}/cancel")
 
 
-def own_text(items: list[tuple[str, Any]]) -> str:
+def own_output(items: list[tuple[str, Any]]) -> bytes:
     """What the job itself printed, put together again."""
-    lines = [data for name, data in items if name == "line" and data["source"] == "job"]
-    return "".join(each["text"] + ("" if each.get("continued") else "\n") for each in lines)
+    lines = [LogLine.model_validate(data) for name, data in items if name == "line"]
+    own = [line for line in lines if line.source is LogSource.JOB]
+    return b"".join(line.printed + (b"" if line.continued else b"\n") for line in own)
 
 
 async def test_hostile_lines_come_back_in_every_form_live_from_the_journal_and_when_kept(
@@ -117,10 +119,10 @@ async def test_hostile_lines_come_back_in_every_form_live_from_the_journal_and_w
 
     assert await running.read("text/plain") == text
     items = await running.items()
-    assert own_text(items) == text.decode("utf-8", "replace")
+    assert own_output(items) == text
     assert [data["number"] for _, data in items] == list(range(1, len(items) + 1))
     cut = [data for _, data in items if data.get("continued")]
-    assert all(len(each["text"].encode()) == LINE_MAX for each in cut)
+    assert all(len(LogLine.model_validate(each).printed) == LINE_MAX for each in cut)
 
     await running.api.post(f"/jobs/{running.job_id}/cancel")
     live = await before
@@ -139,12 +141,85 @@ async def test_hostile_lines_come_back_in_every_form_live_from_the_journal_and_w
     assert (await running.read("text/plain")).startswith(text)
 
 
+async def test_a_log_in_a_pipe_is_the_same_followed_or_not(running: Running, tmp_path: Path) -> None:
+    # journald cuts the first between two characters, and the second within one.
+    long = "ä".encode() * LINE_MAX + b"!\nx" + "ä".encode() * LINE_MAX + b"\n"
+    text = PRINTED + b"\n" + long + b"end"
+    begun = tmp_path / "followed from the beginning"
+    with begun.open("wb") as out:
+        following = await asyncio.create_subprocess_exec(
+            "ml-job",
+            "-i",
+            "alice",
+            "logs",
+            "-f",
+            running.job_id,
+            stdout=out,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    await running.say(text, tmp_path)
+    await running.api.post(f"/jobs/{running.job_id}/cancel")
+    assert await following.wait() == 0
+    for tail in ([], ["--tail", "3"], ["--tail", "1"], ["--tail", "100"]):
+        plain = await printed("ml-job", "-i", "alice", "logs", running.job_id, *tail)
+        assert await printed("ml-job", "-i", "alice", "logs", "-f", running.job_id, *tail) == plain
+        if not tail:
+            assert plain == begun.read_bytes()
+            assert plain.startswith(b"Hello, world! (1 of 1)\n" + KEPT + long + b"end\n")
+
+
+async def test_a_tail_of_a_running_job_has_the_lines_and_numbers_of_the_whole_log(
+    running: Running, tmp_path: Path
+) -> None:
+    for part in range(3):
+        text = b"".join(b"%d-%d " % (part, n) + b"x" * (n % 50) + b"\n" for n in range(3000))
+        await running.say(text + b"c" * (LINE_MAX + 10) + b"\nend", tmp_path)
+        whole = [data for _, data in await running.items()]
+        own = [data for data in whole if data["source"] == "job"]
+        for lines in (1, 2, 7, 500, 3200, len(own) - 1, len(own), len(own) + 1):
+            read = await running.read("application/x-ndjson", tail=str(lines))
+            told = [json.loads(line) for line in read.splitlines()]
+            shown = [each["data"] for each in told if each["event"] == "line"]
+            assert shown == whole[-len(shown) :]
+            assert [data for data in shown if data["source"] == "job"] == own[-lines:]
+
+
+async def test_a_tail_of_long_lines_does_not_fill_the_agents_memory(running: Running, tmp_path: Path) -> None:
+    agent = await run("systemctl", "--user", "show", "--value", "--property=MainPID", "ml-agent.service")
+    status = Path(f"/proc/{int(agent)}/status")
+
+    def resident() -> int:
+        """MiB."""
+        return int(status.read_text().partition("VmRSS:")[2].split()[0]) // 1024
+
+    await running.say(b"".join(b"%d %s\n" % (n, b"x" * 4000) for n in range(20_000)) + b"end", tmp_path)
+    await running.read("text/plain", tail="10")
+    before = most = resident()
+    for accept in ("text/plain", "application/x-ndjson"):
+        reading = asyncio.create_task(running.read(accept, tail="20000"))
+        while not reading.done():
+            most = max(most, resident())
+            await asyncio.sleep(0.01)
+        assert len(await reading) > 80_000_000
+    assert most - before < 32
+
+
+async def printed(*command: str) -> bytes:
+    """What a command writes to stdout."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out
+
+
 async def test_text_without_cut_lines_is_the_same_the_quick_way(running: Running, tmp_path: Path) -> None:
     lines = [line for line in LINES if len(line) < LINE_MAX]
     await running.say(b"\n  \nzero\0one \t\r\n" + b"\n".join(lines), tmp_path)
     text = await running.read("text/plain")
     assert text == b"Hello, world! (1 of 1)\n  \nzero\none\n" + b"".join(line + b"\n" for line in lines)
-    assert own_text(await running.items()) == text.decode("utf-8", "replace")
+    assert own_output(await running.items()) == text
     # A cut line in the middle, after which the quick way begins.
     await running.say(b"c" * (LINE_MAX + 10) + b"\nand\nthen", tmp_path)
     text += b"c" * (LINE_MAX + 10) + b"\nand\nthen\n"

@@ -1,5 +1,6 @@
 """What the journal has of a unit: by a journalctl that misbehaves, and read in one go."""
 
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -9,9 +10,15 @@ from agent.errors import AgentError
 from agent.logs import history as history_module
 from agent.logs import journal, journal_files
 from agent.logs.entries import Fields
+from agent.logs.history import forgotten_beginning, last_lines
+from agent.logs.job_log import numbering_of
 from agent.logs.journal import Journal
 from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
 from agent.logs.sdjournal import JournalError
+from agent.model.base import now as time_now
+from agent.model.job import Attempt
+from agent.model.log import LogSource
+from tests.support.jobs import make_job
 from tests.support.log_entries import BEGINNING, CURSOR, entry, restarts, texts
 from tests.support.stand_in_journal import StandInEntries
 
@@ -109,6 +116,115 @@ async def test_a_forgotten_beginning_is_a_gap_even_if_later_attempts_have_theirs
     long = [item async for items in history(Position()) for item in items]
     assert [item.after for item in long if isinstance(item, Gap)] == gaps
     assert await Journal().short("x.service", LineNumbering(Position())) == long
+
+
+def lines_of_kinds(kinds: str) -> list[Fields]:
+    """A unit's entries, one a letter: Job line, system line, the runtime's word of a container id."""
+    runtime = {"_COMM": b"podman", "_SYSTEMD_CGROUP": b"/user.slice/ml-job@abc.service"}
+    meanings = {
+        "j": {},
+        "s": {"_COMM": b"systemd", "_TRANSPORT": b"journal"},
+        "c": {**runtime, "MESSAGE": b"a" * 64},
+        "p": {**runtime, "MESSAGE": b"Error: no such container"},
+        "f": {"_COMM": b"podman", "_SYSTEMD_CGROUP": b"/user.slice/ml-job@abc.service/libpod-payload-1"},
+    }
+    head = f"s={'a' * 32};i=1;b={'0' * 32};m=1;t=2;x="
+    return [
+        entry(**{**meanings[kind], "__CURSOR": f"{head}{number:x}".encode()})
+        for number, kind in enumerate(kinds)
+    ]
+
+
+async def test_the_last_lines_of_any_log_have_the_numbers_that_the_whole_log_gives_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for seed in range(200):
+        made = random.Random(seed)
+        entries = lines_of_kinds("".join(made.choices("jjjscpf", k=made.randint(0, 60))))
+        monkeypatch.setattr(
+            history_module, "NewestFirst", lambda *groups, made=entries: StandInEntries(lambda: made[::-1])
+        )
+        whole = LineNumbering(Position()).number(entries)
+        own = [item.position for item in whole if isinstance(item, Line) and item.source is LogSource.JOB]
+        # From no place, from an earlier end of this log, or from one that the journal no longer has.
+        ends = [Position(), Position(7, f"{CURSOR[:-1]}ffff"), *(item.position for item in whole)]
+        lines, end = made.randint(0, 20), made.choice(ends)
+        found = last_lines("x.service", lines, end)
+        if len(own) <= lines:
+            assert found is None
+        else:
+            assert found == (own[-lines - 1], whole[-1].position)
+
+
+async def test_only_new_lines_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries, looks = lines_of_kinds("j" * 1000), 0
+
+    class Counted(StandInEntries):
+        def next(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().next()
+
+    monkeypatch.setattr(history_module, "NewestFirst", lambda *groups: Counted(lambda: entries[::-1]))
+    log = Journal()
+    for more in range(3):
+        looks, number = 0, len(entries)
+        start = await log.before_last("x.service", 10)
+        assert start is not None
+        assert (start.number, start.cursor) == (number - 10, entries[-11]["__CURSOR"].decode())
+        assert looks == (1001 if not more else 26)
+        entries = lines_of_kinds("j" * (number + 25))
+
+
+async def test_a_journal_that_changes_has_no_last_lines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(journal_files, "DIRECTORIES", (tmp_path,))
+    file = tmp_path / "machine/user.journal"
+    file.parent.mkdir()
+    entries = lines_of_kinds("jjjj")
+    for then in ("nothing", "a file goes", "an error"):
+        file.touch()
+
+        def look(then: str = then) -> list[Fields]:
+            if then == "a file goes":
+                file.unlink(missing_ok=True)
+            if then == "an error":
+                raise JournalError("Bad message")
+            return entries[::-1]
+
+        monkeypatch.setattr(history_module, "NewestFirst", lambda *groups, look=look: StandInEntries(look))
+        assert (await Journal().before_last("x.service", 2) is not None) == (then == "nothing")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "now", "first_in_journal", "gaps"),
+    [
+        ([], "a", "a", 0),
+        (["a"], "b", "a", 0),
+        (["a"], "b", "b", 1),
+        (["a", "b"], "c", "b", 1),
+        ([None], "b", "b", 0),  # the first attempt did not come to a start
+        ([None, "b"], "c", "c", 1),
+        ([None], "b", "x", 0),  # it did, but nobody learned of it
+        (["a"], None, "a", 0),
+        (["a"], "a", "a", 0),
+        (["a", "b"], "b", "b", 1),
+        (["a"], "b", "", 0),
+    ],
+)
+def test_the_lost_log_of_a_first_attempt_is_a_gap(
+    attempts: list[str | None], now: str | None, first_in_journal: str, gaps: int
+) -> None:
+    ended = [
+        Attempt(number=number, invocation_id=each and each * 32, finished_at=time_now())
+        for number, each in enumerate(attempts, 1)
+    ]
+    job = make_job(attempts=ended, invocation_id=now and now * 32)
+    begun, line = restarts("bl")
+    entries = [begun | {"USER_INVOCATION_ID": first_in_journal.encode() * 32}, line]
+    missing = forgotten_beginning(entries, numbering_of(job, Position()))
+    assert len(missing) == gaps
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Where a job's log is read from, and how long a reader waits for its last lines."""
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -61,11 +62,49 @@ class WaysToRead(Journal):
             line(2, "ran" if await ended() else "never ran"),
         ]
 
-    async def plain_after(self, unit: str) -> str:
-        return CURSOR
+    @contextlib.asynccontextmanager
+    async def newest_cut(self, unit: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+        async def find() -> str:
+            return CURSOR
+
+        yield find
 
     async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
         yield f"output after {after}".encode()
+
+
+class CutMeanwhile(Journal):
+    """A journal to which a line is added at each look, and then one that journald cuts after `cut` looks."""
+
+    def __init__(self, before: list[str], cut: int) -> None:
+        super().__init__()
+        self.texts = list(before)
+        self._left = cut
+
+    @contextlib.asynccontextmanager
+    async def newest_cut(self, unit: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+        async def find() -> str:
+            self._left -= 1
+            if self._left == 0:
+                self.texts += ["cut>", "rest"]
+            else:
+                self.texts.append("more")
+            cuts = [number for number, text in enumerate(self.texts, 1) if text.endswith(">")]
+            return str(cuts[-1]) if cuts else ""
+
+        yield find
+
+    async def output(self, unit: str, after: str) -> AsyncGenerator[bytes]:
+        number = int(after or 0)
+        while number < min(len(self.texts), 30):
+            yield f"{self.texts[number]}\n".encode()
+            number += 1
+
+    async def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
+        texts = self.texts[: int(last) if last else 30]
+        for number, text in enumerate(texts, 1):
+            if number > int(numbering.position.cursor or 0):
+                yield [line(number, text)._replace(continued=text.endswith(">"))]
 
 
 class OneRecord:
@@ -190,3 +229,16 @@ async def test_the_output_is_lines_first_and_then_what_journalctl_prints(tmp_pat
     log = await OneRecord(job).logs(tmp_path).reader(job, Position())
     chunks = [chunk.decode() async for chunk in log.output()]
     assert chunks == [f"history up to {CURSOR}\n", f"output after {CURSOR}"]
+
+
+@pytest.mark.parametrize("before", [[], ["one"], ["one>", "two", "three"]])
+@pytest.mark.parametrize("cut", [0, 1, 2, 3, 4, 7])
+async def test_a_line_that_is_cut_while_it_is_read_has_no_line_feed_at_the_cut(
+    tmp_path: Path, before: list[str], cut: int
+) -> None:
+    job, journal = make_job(status=JobState.RUNNING), CutMeanwhile(before, cut)
+    records = OneRecord(job)
+    log = await JobLogs(journal, records, records, paths_below(tmp_path)).reader(job, Position())
+    output = b"".join([chunk async for chunk in log.output()]).decode()
+    texts = [f"{text}\n" for text in journal.texts[:30]]
+    assert output == "".join(texts).replace(">\n", ">")
