@@ -33,7 +33,7 @@ def missing_objects(place: Place) -> Iterator[Look]:
     with place.serving(partial):
         yield from _is_told(place, "a partial clone", "partial clone")
     later = clone(upstream, place.base / "later", "--filter=blob:none")
-    (upstream / "scripts/newer.py").write_text("print(1)\n")
+    (upstream / "scripts/newer.py").write_text("print('newer than the clone')\n")
     commit(upstream)
     git(later, "fetch", "--quiet")
     with place.serving(later):
