@@ -36,4 +36,5 @@ def tells(what: str, seen: str, *words: str, never: Iterable[str] = ("Traceback"
 
 def _shown(text: str) -> str:
     line = " / ".join(each.strip() for each in text.splitlines() if each.strip())
+    line = line or "nothing"
     return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]} …"
