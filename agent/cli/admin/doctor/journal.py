@@ -150,7 +150,7 @@ _FORWARDED = "jobs' lines are copied to where retention does not remove them"
 # What breaks a promise about logs: a key of journald.conf(5), its values that do, and the effect.
 BREAKING: tuple[tuple[str, Callable[[str], bool], str], ...] = (
     ("Storage", lambda value: value in ("volatile", "none"), "logs are lost at a reboot, or at once"),
-    ("SplitMode", lambda value: value == "none", "the account cannot read its own entries"),
+    ("SplitMode", lambda value: value == "none", f"only the group {JOURNAL_GROUP} reads jobs' lines"),
     ("MaxLevelStore", lambda value: value in (*LEVELS, *"012345"), "jobs' lines are dropped"),
     ("SystemMaxUse", _below(LEAST_BYTES, parse_size), "running jobs lose lines when the journal is full"),
     ("MaxRetentionSec", _is_short, "long jobs lose their first lines"),

@@ -48,7 +48,7 @@ def test_the_settings_that_are_installed_break_nothing() -> None:
     [
         ("Storage=volatile", "lost at a reboot"),
         ("Storage=none", "lost at a reboot"),
-        ("SplitMode=none", "cannot read its own"),
+        ("SplitMode=none", "only the group systemd-journal reads"),
         ("MaxLevelStore=warning", "jobs' lines are dropped"),
         ("MaxLevelStore=5", "jobs' lines are dropped"),
         ("SystemMaxUse=8M", "the journal is full"),
