@@ -17,6 +17,7 @@
 --   fleet:host:NAME, fleet:hosts    hash, set
 --   fleet:on:NAME                   set     the ids that a host has
 --   fleet:kept:ID                   string  the host on which room is reserved for a waiting job
+--   fleet:elected                   string  the front that looks for missing tickets
 --
 -- Times are seconds since 1970 by the clock of Redis, the only one that all hosts share. A room is places,
 -- CPUs in thousandths, and bytes of memory. The rules of turns are those of agent/scheduling/policy.py.
@@ -502,6 +503,14 @@ local function forget(_, args)
   return answer
 end
 
+-- One front at a time, for so many seconds since it asked last: {'ok'} or {'not', who it is}.
+local function elect(_, args)
+  local elected = redis.call('GET', 'fleet:elected')
+  if elected and elected ~= args[1] then return {'not', elected} end
+  redis.call('SET', 'fleet:elected', args[1], 'EX', args[2])
+  return {'ok'}
+end
+
 -- Only a new job may be refused for the lack of memory: otherwise a full record would never drain.
 local ALWAYS = {'allow-oom'}
 redis.register_function('fleet1_submit', submit)
@@ -515,3 +524,4 @@ redis.register_function{function_name = 'fleet1_join', callback = join, flags = 
 redis.register_function{function_name = 'fleet1_back', callback = back, flags = ALWAYS}
 redis.register_function{function_name = 'fleet1_drain', callback = drain, flags = ALWAYS}
 redis.register_function{function_name = 'fleet1_forget', callback = forget, flags = ALWAYS}
+redis.register_function{function_name = 'fleet1_elect', callback = elect, flags = ALWAYS}

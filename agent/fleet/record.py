@@ -6,6 +6,7 @@ replica's disk besides, where the fleet has one.
 
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -124,6 +125,10 @@ class Record:
         with _translated():
             counts = await cast(Any, self._client.hgetall("fleet:pending"))
         return {need: int(count) for need, count in counts.items()}
+
+    async def elect(self, front: str, seconds: int) -> bool:
+        """Whether a front may do, for so many seconds from now, what only one at a time should do."""
+        return (await self._call("elect", front, str(seconds)))[0] == "ok"
 
     # The change feed: of each job the newest change, numbered
 
@@ -292,7 +297,7 @@ def _credentials(server: RecordServer) -> dict[str, Any]:
             "ssl_ca_certs": server.authority and str(server.authority),
             "ssl_certfile": server.certificate and str(server.certificate),
             "ssl_keyfile": server.key and str(server.key),
-            "ssl_min_version": 772,  # TLS 1.3
+            "ssl_min_version": ssl.TLSVersion.TLSv1_3,
         }
     return options
 

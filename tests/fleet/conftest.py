@@ -1,6 +1,5 @@
 """Fixtures of the fleet's wing: a real Redis, and records in it."""
 
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from agent.fleet.record import Record
 from tests.support.api_fixtures import authorities, backend, document, repository, serve  # noqa: F401
 from tests.support.fleet_record import connected
 from tests.support.rabbit_server import RabbitServer
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, free_port
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +41,3 @@ async def record(shared_redis: RedisServer) -> AsyncIterator[Record]:
     async with connected(shared_redis) as record:
         await record.load()
         yield record
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])

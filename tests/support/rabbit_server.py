@@ -17,16 +17,32 @@ PATIENCE = 90.0  # seconds for it to start
 class RabbitServer:
     """One node on the loopback."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tls: Path | None = None) -> None:
+        """With `tls`, a directory of `ca.crt`, `server.crt`, `server.key`: for holders of a certificate."""
         self.directory = directory
+        self._scheme = "amqps" if tls else "amqp"
         self.port, dist, self._epmd = _free_ports(3)
         directory.mkdir()
         configuration = directory / "rabbitmq.conf"
-        configuration.write_text(
+        listener = "ssl" if tls else "tcp"
+        settings = [
+            "listeners.tcp = none" if tls else "",
+            f"listeners.{listener}.1 = 127.0.0.1:{self.port}",
             # Without a name of its own, the node resolves the host's at each connection.
-            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ncluster_name = test\n"
-            "log.console = true\nlog.file = false\n"
-        )
+            "cluster_name = test",
+            "log.console = true",
+            "log.file = false",
+        ]
+        if tls:
+            settings += [
+                f"ssl_options.cacertfile = {tls / 'ca.crt'}",
+                f"ssl_options.certfile = {tls / 'server.crt'}",
+                f"ssl_options.keyfile = {tls / 'server.key'}",
+                "ssl_options.versions.1 = tlsv1.3",
+                "ssl_options.verify = verify_peer",
+                "ssl_options.fail_if_no_peer_cert = true",
+            ]
+        configuration.write_text("".join(f"{line}\n" for line in settings))
         (directory / "enabled_plugins").write_text("[].\n")
         self._environment = {
             "PATH": os.environ["PATH"],
@@ -47,9 +63,9 @@ class RabbitServer:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path) -> Iterator[Self]:
+    def running(cls, directory: Path, *, tls: Path | None = None) -> Iterator[Self]:
         assert PROGRAMS.is_dir(), "the tickets' tests need RabbitMQ (Debian package rabbitmq-server)"
-        server = cls(directory)
+        server = cls(directory, tls=tls)
         # The node would start one that outlives it.
         epmd = subprocess.Popen(["epmd", "-port", str(server._epmd)], env=server._environment)
         try:
@@ -62,7 +78,7 @@ class RabbitServer:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/?heartbeat=10"
+        return f"{self._scheme}://guest:guest@127.0.0.1:{self.port}/?heartbeat=10"
 
     def start(self) -> None:
         """Starts it, and waits until clients can connect."""
@@ -84,6 +100,8 @@ class RabbitServer:
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self.port), 1) as connection,
         ):
+            if self._scheme == "amqps":
+                return True
             connection.settimeout(5)
             connection.sendall(b"AMQP\x00\x00\x09\x01")
             return connection.recv(1) != b""

@@ -3,11 +3,12 @@
 import contextlib
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 PATIENCE = 10.0  # seconds for it to answer
 
@@ -15,19 +16,29 @@ PATIENCE = 10.0  # seconds for it to answer
 class RedisServer:
     """One process of redis-server that keeps its data as a fleet's record does."""
 
-    def __init__(self, directory: Path, *, replica_of: int = 0, port: int = 0) -> None:
-        """`replica_of` is another one's port on the loopback; with `port`, this one has replicas."""
+    def __init__(
+        self, directory: Path, *, replica_of: int = 0, port: int = 0, tls: Path | None = None
+    ) -> None:
+        """`replica_of` is another one's port on the loopback; with `port`, this one has replicas.
+
+        With `tls`, a directory of `ca.crt`, `server.crt` and `server.key`, the port is for holders of a
+        certificate.
+        """
         self.directory = directory
         self.socket = directory / "redis.sock"
         self.port = port
-        self._options = ["--port", str(port), "--bind", "127.0.0.1"]
+        self._options = ["--tls-port" if tls else "--port", str(port), "--bind", "127.0.0.1"]
+        if tls:
+            self._options += ["--port", "0", "--tls-ca-cert-file", str(tls / "ca.crt")]
+            self._options += ["--tls-cert-file", str(tls / "server.crt"), "--tls-protocols", "TLSv1.3"]
+            self._options += ["--tls-key-file", str(tls / "server.key"), "--tls-auth-clients", "yes"]
         self._options += ["--replicaof", "127.0.0.1", str(replica_of)] if replica_of else []
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path, *, replica_of: int = 0, port: int = 0) -> Iterator[Self]:
-        server = cls(directory, replica_of=replica_of, port=port)
+    def running(cls, directory: Path, **options: Any) -> Iterator[Self]:
+        server = cls(directory, **options)
         server.start()
         try:
             yield server
@@ -70,3 +81,10 @@ class RedisServer:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
             self._process.wait()
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody has now."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
