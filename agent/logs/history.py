@@ -6,10 +6,8 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from ..model.log import GapCause, LogSource
-from . import matches
-from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, fields_of
-from .journal_files import all_there, files
-from .journalctl import TORN, ExportParser
+from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, all_there, fields_of, files
+from .journalctl import TORN, ExportParser, of_cut_output, of_lines, of_unit
 from .lines import BEGINNINGS, CLOSINGS, Batches, Item, LineNumbering, Position, source_of, time_of
 from .sdjournal import Entries, JournalError, NewestFirst
 
@@ -59,7 +57,7 @@ async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, las
 def short_log(unit: str) -> list[Fields] | None:
     """All entries of a unit; None if they are many, or if only journalctl can read them. Blocks."""
     before = files()
-    groups = [[each.encode() for each in group] for group in matches.of_unit(unit)]
+    groups = [[each.encode() for each in group] for group in of_unit(unit)]
     found: list[Fields] = []
     size = 0
     try:
@@ -84,7 +82,7 @@ def last_lines(unit: str, lines: int, end: Position) -> tuple[Position, Position
     Reads backwards, up to `end`, where the log ended earlier, or to the beginning. None if the log is not
     longer than that, or if the journal is changing.
     """
-    before, groups = files(), [[each.encode() for each in group] for group in matches.of_lines(unit)]
+    before, groups = files(), [[each.encode() for each in group] for group in of_lines(unit)]
     start = newest = b""  # cursors
     own = seen = behind = total = 0
     try:
@@ -117,7 +115,7 @@ class NewestCut:
     """
 
     def __init__(self, unit: str) -> None:
-        self._groups = [[each.encode() for each in group] for group in matches.of_cut_output(unit)]
+        self._groups = [[each.encode() for each in group] for group in of_cut_output(unit)]
         self._entries: NewestFirst | None = None
         self._files: dict[str, int] = {}
 

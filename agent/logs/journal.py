@@ -12,7 +12,6 @@ from typing import Any
 from ..errors import AgentError, Problem
 from ..host.tasks import in_turn
 from ..model.log import GapCause
-from . import matches
 from .entries import FIELDS, Fields, boot_of, is_newer
 from .history import (
     NewestCut,
@@ -23,11 +22,10 @@ from .history import (
     last_lines,
     short_log,
 )
-from .journalctl import JournalChangedError, journalctl, read_entries
+from .journalctl import JournalChangedError, any_of, journalctl, of_output, of_unit, read_entries
 from .lines import CLOSINGS, STARTING, Batches, Item, LineNumbering, Position
 from .sdjournal import JournalError
-from .subscription import Subscription
-from .tail import Tail
+from .tail import Subscription, Tail
 
 MAX_ENDS = 1000  # units of which it is remembered how many lines they had
 SETTLE_INTERVAL = 0.1  # seconds between two looks at the journal of a unit that has ended
@@ -183,7 +181,7 @@ class Journal:
         meanwhile: plain text cannot show a gap.
         """
         behind = [f"--after-cursor={after}"] if after else []
-        command = ["--output=cat", *behind, *matches.of_output(unit)]
+        command = ["--output=cat", *behind, *of_output(unit)]
         try:
             async with contextlib.aclosing(self._in_turn(journalctl(command))) as chunks:
                 async for chunk in chunks:
@@ -232,7 +230,7 @@ def _from(position: Position, unit: str) -> list[str]:
     command = ["--output=export", f"--output-fields={','.join(FIELDS)}"]
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
-    return command + matches.any_of(*matches.of_unit(unit))
+    return command + any_of(*of_unit(unit))
 
 
 async def _manager_was_killed(end: Position) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import AgentError
 from agent.logs import history as history_module
-from agent.logs import journal, journal_files
+from agent.logs import journal
 from agent.logs.entries import Fields
 from agent.logs.history import forgotten_beginning, last_lines
 from agent.logs.job_log import numbering_of
@@ -179,7 +179,7 @@ async def test_only_new_lines_are_counted_again(monkeypatch: pytest.MonkeyPatch)
 async def test_a_journal_that_changes_has_no_last_lines(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(journal_files, "DIRECTORIES", (tmp_path,))
+    monkeypatch.setattr("agent.logs.entries.DIRECTORIES", (tmp_path,))
     file = tmp_path / "machine/user.journal"
     file.parent.mkdir()
     entries = lines_of_kinds("jjjj")
@@ -245,7 +245,7 @@ async def test_only_a_short_and_stable_log_is_read_in_one_go(
     file = tmp_path / "machine/user.journal"
     file.parent.mkdir()
     file.touch()
-    monkeypatch.setattr(journal_files, "DIRECTORIES", (tmp_path,))
+    monkeypatch.setattr("agent.logs.entries.DIRECTORIES", (tmp_path,))
     entries = [entry(text, __CURSOR=b"c") for text in texts]
     for each in entries:
         if not each["MESSAGE"]:

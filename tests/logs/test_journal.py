@@ -9,8 +9,7 @@ from agent.logs import history, journal
 from agent.logs.entries import Fields
 from agent.logs.journal import Journal, live
 from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
-from agent.logs.subscription import Subscription
-from agent.logs.tail import Tail
+from agent.logs.tail import Subscription, Tail
 from agent.model.log import LogSource
 from tests.support.log_entries import MANAGER_STARTED, entry, restarts, texts
 from tests.support.transient_unit import Unit

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import AgentError, Problem
-from agent.logs import journal_files
+from agent.logs import entries as entries_module
 from agent.logs import journalctl as journalctl_module
 from agent.logs.entries import Fields
 from agent.logs.journalctl import TORN, ExportParser, JournalChangedError
@@ -109,7 +109,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "journal/machine"
     directory.mkdir(parents=True)
     (directory / "old").touch()
-    monkeypatch.setattr(journal_files, "DIRECTORIES", (directory.parent, tmp_path / "missing"))
+    monkeypatch.setattr("agent.logs.entries.DIRECTORIES", (directory.parent, tmp_path / "missing"))
     return directory
 
 
@@ -117,10 +117,10 @@ def test_a_directory_that_cannot_be_listed_hides_no_other_file(files: Path) -> N
     # Many: a directory's entries come in no order.
     for number in range(100):
         (files.parent / f"stray-{number}").touch()
-    before = journal_files.files()
+    before = entries_module.files()
     assert list(before) == [str(files / "old")]
     (files / "old").unlink()
-    assert not journal_files.all_there(before)
+    assert not entries_module.all_there(before)
 
 
 @pytest.mark.parametrize("change", ["rm old", "mv old older", "touch new"])

@@ -7,10 +7,9 @@ import secrets
 import pytest
 
 from agent.errors import AgentError
-from agent.logs import entries, subscription, tail
+from agent.logs import entries, tail
 from agent.logs.sdjournal import JournalError
-from agent.logs.subscription import Subscription
-from agent.logs.tail import Tail
+from agent.logs.tail import Subscription, Tail
 from tests.support.stand_in_journal import StandInJournal, entry
 from tests.support.waiting import run, until
 
@@ -83,7 +82,7 @@ async def test_dropped_lines_are_reported_in_order(
 async def test_a_slow_follower_loses_entries_and_delays_nobody(
     journal: StandInJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscription, "QUEUE_ENTRIES", 10)
+    monkeypatch.setattr(tail, "QUEUE_ENTRIES", 10)
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as slow, reader.subscribe(UNIT) as quick:
         got: list[bytes] = []
@@ -99,7 +98,7 @@ async def test_a_slow_follower_loses_entries_and_delays_nobody(
 
 
 async def test_a_queue_is_bounded_in_bytes(journal: StandInJournal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription, "QUEUE_BYTES", 100)
+    monkeypatch.setattr(tail, "QUEUE_BYTES", 100)
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as follower:
         journal.own.append(entry(1, b"x" * 101))
@@ -112,7 +111,7 @@ async def test_all_queues_together_are_bounded_and_the_largest_gives_way(
     reader = Tail(journal.open)
     async with reader.subscribe(UNIT) as stuck, reader.subscribe(OTHER) as other:
         journal.own += [entry(number, b"x" * 1000) for number in range(1, 51)]
-        await until(lambda: reached(stuck, 50 * (1000 + subscription.ENTRY_SIZE)))
+        await until(lambda: reached(stuck, 50 * (1000 + tail.ENTRY_SIZE)))
         monkeypatch.setattr(tail, "MAX_WAITING", stuck.size + 2000)
         journal.own.append(entry(51, b"fits", OTHER))
         assert await messages(other) == [b"fits"]
@@ -129,7 +128,7 @@ async def reached(follower: Subscription, size: int) -> bool:
 
 
 async def test_a_follower_that_goes_leaves_nothing_in_the_count(journal: StandInJournal) -> None:
-    reader, waiting = Tail(journal.open), subscription.Waiting()
+    reader, waiting = Tail(journal.open), tail.Waiting()
     queue = Subscription(waiting)
     queue.put([entry(1, b"x")])
     assert waiting.size == queue.size > 0
@@ -137,7 +136,7 @@ async def test_a_follower_that_goes_leaves_nothing_in_the_count(journal: StandIn
     assert (waiting.size, queue.size, queue.lost) == (0, 0, True)
     async with reader.subscribe(UNIT) as follower:
         journal.own.append(entry(1, b"x"))
-        await until(lambda: reached(follower, 1 + subscription.ENTRY_SIZE))
+        await until(lambda: reached(follower, 1 + tail.ENTRY_SIZE))
     assert follower.size == 0
 
 
