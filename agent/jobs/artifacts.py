@@ -36,7 +36,7 @@ MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
 MAX_CHARACTERS = 4 * 2**20  # of all paths; without this bound a manifest could have 80 MB
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest; a sparse file is made in no time and hashed in hours
 CHUNK_BYTES = 2**20
-READ_BYTES = 2**18  # of a file at once, for a client
+READ_BYTES = 2**16  # of a file at once, for a client
 MAX_SHOWN = 200  # characters of a path in an error message
 
 # Hashing has threads of its own, since large files take long. A job's end does not wait for requests.

@@ -289,12 +289,10 @@ async def test_the_buffer_for_a_client_that_does_not_read_is_bounded(served: Ser
     download = f"GET /jobs/{job['job_id']}/artifacts/large HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
     async def held() -> int:
-        stuck = [each for each in served.connections.all() if each.writing_paused]
-        assert all(each.transport is not None for each in stuck)
-        return sum(each.transport.get_write_buffer_size() for each in stuck if each.transport)
+        return sum(each.unread for each in served.connections.all() if each.writing_paused)
 
-    async with peer(served, alice, download):
-        assert await until(held) <= connections.WRITE_BUFFER + READ_BYTES
+    async with peer(served, alice, download, kernel=65536):
+        assert READ_BYTES < await until(held) <= connections.UNREAD
 
 
 async def test_a_closing_connection_is_broken_off_if_the_client_does_not_close(
@@ -484,7 +482,7 @@ async def test_malformed_chunks_are_refused(
 async def test_a_user_who_reads_no_answers_gets_no_more_of_them(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_UNREAD", 2 * 2**20)
+    monkeypatch.setattr(connections, "MAX_UNREAD_PER_USER", 2 * 2**20)
     served = await serve()
     alice, bob = await served.known("alice"), await served.known("bob")
     labels = {f"label-{number}": "ä" * 250 for number in range(30)}
@@ -516,6 +514,32 @@ async def test_a_user_who_reads_no_answers_gets_no_more_of_them(
         assert (await bob.get("/jobs?limit=200")).status == 200
     await until(lambda: nothing_waits(served))
     assert (await alice.get("/jobs?limit=200")).status == 200
+
+
+async def test_the_user_who_reads_least_gives_way_where_all_have_not_read_too_much(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_UNREAD", 3 * 2**20)
+    served = await serve()
+    alice, bob = await served.known("alice"), await served.known("bob")
+    for client in (alice, bob):
+        for _ in range(60):
+            await client.submit(labels={f"label-{number}": "ä" * 250 for number in range(30)})
+    page = b"GET /jobs?limit=200 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    async def resets() -> bool:
+        return len(served.connections) < 2 + 1 + 8
+
+    async with contextlib.AsyncExitStack() as peers:
+        for client in (bob, *(alice,) * 8):
+            greedy = await peers.enter_async_context(peer(served, client, kernel=65536))
+            greedy.stop_reading()
+            greedy.writer.write(page)
+        await until(resets)
+        holders = [each.holder for each in served.connections.all()]
+        assert sum("bob" in holder for holder in holders) == 1 + 1
+        assert (await bob.get("/jobs?limit=200")).status == 200
+        assert sum(each.unread for each in served.connections.all()) <= 3 * 2**20
 
 
 async def nothing_waits(served: Served) -> bool:

@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.api.server.connections import MAX_UNANSWERED, NOT_SENT, WRITE_BUFFER
+from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD, NOT_SENT, UNREAD
 from agent.config import HttpSettings
+from agent.logs.tail import MAX_WAITING
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs/limits.md"
@@ -54,8 +55,10 @@ def terms(http: HttpSettings) -> list[Term]:
         Term(
             "answers on them that wait in the agent, and in the kernel",
             http.connections,
-            WRITE_BUFFER + NOT_SENT,
+            UNREAD + NOT_SENT,
         ),
+        Term("bytes of larger answers that wait", MAX_UNREAD, 1),
+        Term("bytes of printed lines that wait for followers", MAX_WAITING, 1),
         Term("handshakes (`max_handshakes`)", http.max_handshakes, HANDSHAKE),
         Term("bytes of requests that are not answered", MAX_UNANSWERED, TIMES),
         Term("requests that are being answered at the same moment", AT_ONCE, REQUEST),

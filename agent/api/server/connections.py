@@ -23,13 +23,18 @@ log = logging.getLogger("ml-agent")
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64
 WRITE_BUFFER = 64 * 1024  # bytes of an answer that wait in the agent; then its handler waits
+# All that waits of an answer in pieces: aiohttp looks for room only after another 64 KiB, and as much as in
+# TLS waits in the TCP connection below.
+UNREAD = 4 * WRITE_BUFFER + 4096
 # Bytes that wait in the kernel besides (TCP_NOTSENT_LOWAT). Without this bound, a client that does not read
 # would hold megabytes. Bytes in flight are not counted: the throughput of TCP stays the same.
 NOT_SENT = 64 * 1024
 # Bytes of requests, of one user and of all, that have not been answered yet.
 MAX_UNANSWERED_PER_USER = 8 * 1024 * 1024
 MAX_UNANSWERED = 64 * 1024 * 1024
-MAX_UNREAD = 16 * 1024 * 1024  # bytes of a user's answers that wait in the agent, apart from streams
+# Bytes of answers that one user, and all, have not read. Small answers, up to `WRITE_BUFFER`, always pass.
+MAX_UNREAD_PER_USER = 16 * 1024 * 1024
+MAX_UNREAD = 128 * 1024 * 1024
 PROGRESS = 16 * 1024  # bytes that a client must read in the time limit to count as reading
 GRACE = 2.0  # seconds for a body or an answer before the connection may give way to a new one
 LINGER_SECONDS = 5.0  # to receive the rest of a body that was refused
@@ -361,9 +366,17 @@ class Connections:
         )
 
     def refuse_unread(self, holder: str, size: int) -> AgentError | None:
-        """Why a user gets no answer of `size` bytes: too many bytes of others have not been read."""
-        unread = sum(connection.unread for connection in self._of.get(holder, ()))
-        if not unread or unread + size <= MAX_UNREAD:
+        """Why a user gets no answer of `size` bytes: too many bytes of others have not been read.
+
+        If that is so of all users together, the connection with most of them is reset, of the user who has
+        the most.
+        """
+        waiting = {each: sum(one.unread for one in theirs) for each, theirs in self._of.items()}
+        unread = waiting.get(holder, 0)
+        if not unread or unread + size <= MAX_UNREAD_PER_USER:
+            if sum(waiting.values()) + size > MAX_UNREAD:
+                most = max(waiting, key=waiting.__getitem__)
+                max(self._of[most], key=lambda each: each.unread).reset()
             return None
         return AgentError(
             Problem.TOO_MUCH_UNREAD,
