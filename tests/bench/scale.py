@@ -31,6 +31,7 @@ from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
 from agent.store.jobs import IdTaken, insert
 from agent.store.store import Store
+from tests.support.jobs import let_ages_begin
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = 50
@@ -119,9 +120,10 @@ async def fill(store: Store, status: JobState, count: int) -> None:
                 insert(db, stored_job(status))  # type: ignore[arg-type]  # the store's connection
                 left -= 1
         # As the agent has left it that saw them end: what they take on the disk is known.
-        db.execute("UPDATE jobs SET bytes = 0 WHERE NOT active")  # type: ignore[attr-defined]
+        db.execute("UPDATE jobs SET bytes = 0, files = 0 WHERE NOT active")  # type: ignore[attr-defined]
 
     await store.database.run(work)
+    await let_ages_begin(store)
 
 
 def prepare(base: Path, port: int) -> ssl.SSLContext:
