@@ -78,6 +78,17 @@ def test_a_priority_can_be_lowered_and_not_raised(planted: None) -> None:
 
 
 @pytest.mark.host
+def test_the_agent_can_ask_whether_the_clock_is_synchronised(planted: None) -> None:
+    """Where it could not, no time that the host was off would ever count for retention."""
+    ask = (
+        "import subprocess\nassert subprocess.check_output(['timedatectl', 'show', {!r}, '--value']) in {!r}"
+    )
+    answers = (b"yes\n", b"no\n")
+    programs = [ask.format("--property=NTPSynchronized", answers), ask.format("--property=None", answers)]
+    assert succeeded(programs, lines()) == [True, False]
+
+
+@pytest.mark.host
 def test_systemd_scores_the_exposure_as_small() -> None:
     if not (config_directory() / "alice.crt").exists():
         pytest.skip("no agent is installed (tests/host/host install)")
