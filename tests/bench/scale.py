@@ -48,6 +48,7 @@ max_waiting_per_user = 100000
 [http]
 port = {port}
 request_burst = 1000000
+idle_exit_seconds = 3600
 """
 
 
@@ -62,7 +63,7 @@ class Agent:
     process: asyncio.subprocess.Process
     session: aiohttp.ClientSession
     job_id: str
-    deep_cursor: int
+    deep_cursor: str = ""
 
     async def call(self, method: str, path: str, status: int, **options: object) -> float:
         """Seconds until the answer was read."""
@@ -172,15 +173,23 @@ async def agent(base: Path, *, ended: int, waiting: int = 0) -> AsyncIterator[Ag
     connector = aiohttp.TCPConnector(ssl=context)
     try:
         async with aiohttp.ClientSession(connector=connector) as session:
-            made = Agent(f"{ended or waiting:,}", base, port, 0.0, process, session, job_id, PAGE + 2)
-            made.deep_cursor = max(PAGE + 2, ended // 2)
+            made = Agent(f"{ended or waiting:,}", base, port, 0.0, process, session, job_id)
             await _answered(made)
             made.ready_seconds = time.perf_counter() - began
+            await _go_deep(made, jobs=ended // 2)
             yield made
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def _go_deep(made: Agent, jobs: int) -> None:
+    """Goes from page to page, past so many jobs: only the agent can make a cursor."""
+    for _ in range(0, jobs, PAGE):
+        path = f"/jobs?limit={PAGE}&cursor={made.deep_cursor}".removesuffix("&cursor=")
+        async with made.session.get(f"https://localhost:{made.port}{path}") as response:
+            made.deep_cursor = (await response.json())["next_cursor"]
 
 
 async def _answered(made: Agent) -> None:
