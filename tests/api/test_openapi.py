@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 from openapi_spec_validator import validate
@@ -68,6 +69,13 @@ def test_every_operation_has_a_summary_and_a_problem_as_default(document: Docume
         for operation in operations.values():
             assert operation["summary"]
             assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+
+
+def test_sentences_have_names_of_the_code_in_backticks_alone(document: Document) -> None:
+    for operations in document.content["paths"].values():
+        for operation in operations.values():
+            for text in (operation["summary"], operation.get("description", "")):
+                assert not re.search(r"\w_\w", re.sub("`[^`]*`", "", text)), text
 
 
 def test_the_fields_of_the_first_client_are_required_strings(document: Document) -> None:

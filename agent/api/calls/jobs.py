@@ -111,7 +111,7 @@ async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
 
 
 async def get_host(request: web.Request) -> web.Response:
-    """Shows capacity, use, queue and versions, and the share of each user visible_owner jobs you may see."""
+    """Shows capacity, use, queue and versions, and the share of each user whose jobs you may see."""
     return json_response(await request.app[BACKEND].host.overview(visible_owner(request)))
 
 
