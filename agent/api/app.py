@@ -25,7 +25,7 @@ def build(
     """The application: every route behind the guard. `id_key` seals ids (`Opaque`).
 
     Middlewares run in this order: problem documents, connection limits, the client's identity and for whom it
-    asks, rate limits, the body, turns.
+    asks, turns, rate limits, the body.
     """
     trail = Trail(write_audit, check_share=check_audit_share)
     limits = rates.Rates(http.requests_per_second, http.request_burst)
@@ -36,9 +36,9 @@ def build(
             rates.limit_refused_certificates(limits),
             identity.middleware(certificates, trail),
             identity.on_behalf_of(fleet=backend.fleet is not None),
+            rates.take_turns(),
             rates.limit_users(limits),
             requests.middleware(http.max_body_bytes, http.body_seconds),
-            rates.take_turns(),
         ],
         client_max_size=http.max_body_bytes,
     )

@@ -75,7 +75,7 @@ def limit_users(rates: Rates) -> Middleware:
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         principal = request.get(PRINCIPAL)
         wait = rates.take(f"user {principal.user}") if principal else enrolments.take("")
-        return await _refuse(wait) if wait else await handler(request)
+        return await _refuse(request, wait) if wait else await handler(request)
 
     return limited
 
@@ -92,14 +92,17 @@ def limit_refused_certificates(rates: Rates) -> Middleware:
                 raise
             certificate = request.get_extra_info("peercert") or {}
             if wait := rates.take(f"certificate {certificate.get('serialNumber')}"):
-                return await _refuse(wait)
+                return await _refuse(request, wait)
             raise
 
     return limited
 
 
 def take_turns() -> Middleware:
-    """Handles few requests of a user at a time: many of them at once would delay everybody's. Put it last."""
+    """Handles few requests of a user at a time: many of them at once would delay everybody's.
+
+    Put it behind the identity and before all that takes time.
+    """
     of_user = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(AT_A_TIME))
 
     @web.middleware
@@ -118,13 +121,14 @@ def take_turns() -> Middleware:
     return in_turn
 
 
-async def end_turn(request: web.Request, _: web.StreamResponse) -> None:
+async def end_turn(request: web.Request, _: web.StreamResponse | None = None) -> None:
     """Ends the turn of a request when its answer begins; a signal handler for `on_response_prepare`."""
     if turn := request.get(TURN):
         turn.end()
 
 
-async def _refuse(wait: float) -> web.Response:
+async def _refuse(request: web.Request, wait: float) -> web.Response:
+    await end_turn(request)
     await asyncio.sleep(REFUSAL_DELAY)
     seconds = str(max(1, math.ceil(wait)))
     return respond(
