@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agent.api.server import connections, listener
+from agent.api.server import connection, connections, listener
 from agent.jobs.artifacts import READ_BYTES
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
@@ -129,7 +129,7 @@ async def one_is_there(served: Served) -> None:
 @pytest.fixture(autouse=True)
 def no_lingering(monkeypatch: pytest.MonkeyPatch) -> None:
     """The agent hardly waits for the rest of a refused body."""
-    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.1)
 
 
 # Time
@@ -292,14 +292,14 @@ async def test_the_buffer_for_a_client_that_does_not_read_is_bounded(served: Ser
         return sum(each.unread for each in served.connections.all() if each.writing_paused)
 
     async with peer(served, alice, download, kernel=65536):
-        assert READ_BYTES < await until(held) <= connections.UNREAD
+        assert READ_BYTES < await until(held) <= connection.UNREAD
 
 
 async def test_a_closing_connection_is_broken_off_if_the_client_does_not_close(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "SHUTDOWN_SECONDS", 3600.0)
-    monkeypatch.setattr(connections, "CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "CLOSING_SECONDS", 0.1)
     served = await serve(header_seconds=0.2)
     alice = await served.known("alice")
     async with peer(served, alice, GET) as deaf:
@@ -352,7 +352,7 @@ async def test_slow_headers_give_way_to_an_honest_connection_of_the_user(serve: 
 async def test_stalled_bodies_and_answers_give_way_to_an_honest_connection_of_the_user(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "GRACE", 0.0)
+    monkeypatch.setattr(connection, "GRACE", 0.0)
     served = await serve(max_connections_per_user=4)
     alice = await served.known("alice")
     job = await alice.submit()

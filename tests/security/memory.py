@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD, NOT_SENT, UNREAD
+from agent.api.server.connection import NOT_SENT, UNREAD
+from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD
 from agent.config import HttpSettings
 from agent.logs.tail import MAX_WAITING
 
