@@ -12,8 +12,8 @@ class Crash(Exception):
     """The program is gone."""
 
 
-def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets so many files be put in their places, and no more."""
+def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch, error: Exception | None = None) -> None:
+    """Lets so many files be put in their places, then raises `error`, a `Crash` by default."""
     sync, left = files.sync, steps
 
     def sync_and_count(directory: Path) -> None:
@@ -21,7 +21,7 @@ def crash_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         sync(directory)
         left -= 1
         if left == 0:
-            raise Crash
+            raise error or Crash
 
     for module in (files, key_files):
         monkeypatch.setattr(module, "sync", sync_and_count)

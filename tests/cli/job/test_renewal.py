@@ -138,9 +138,13 @@ async def test_no_certificate_is_requested_that_could_not_be_kept(
     assert len(await home.store.certificates.all()) == len(known)
 
 
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "alice.crt")
+
+
+@pytest.mark.parametrize("error", [Crash(), FULL], ids=["crash", "full disk"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
-async def test_after_a_crash_while_files_are_replaced_the_client_still_works(
-    home: Home, steps: int, monkeypatch: pytest.MonkeyPatch
+async def test_after_a_crash_or_a_full_disk_while_files_are_replaced_the_client_still_works(
+    home: Home, steps: int, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace_files = commands.replace_files
 
@@ -148,13 +152,16 @@ async def test_after_a_crash_while_files_are_replaced_the_client_still_works(
         if profile.certificate.parent != home.path:
             return replace_files(profile, *arguments)
         with monkeypatch.context() as patch:
-            crash_after(steps, patch)
+            crash_after(steps, patch, error)
             replace_files(profile, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(commands, "replace_files", crashing)
         result = await home.run("renew")
-    assert isinstance(result.exception, Crash)
+    if error is FULL:
+        assert (result.exit_code, "No space left on device" in result.stderr) == (2, True)
+    else:
+        assert result.exception is error
     assert (await home.run("list")).exit_code == 0
     assert (await home.run("renew")).exit_code == 0
     assert home.files().keys() == {"ca.crt", "alice.crt", "alice.key"}
