@@ -8,13 +8,15 @@ import shutil
 import socketserver
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from agent.cli.admin.doctor import command
+from agent.cli.admin.doctor.findings import Finding, Level
 from agent.config_files import load
 from agent.identity import authority
 from agent.identity.authority import Authority
@@ -347,3 +349,15 @@ def test_a_person_is_told_of_a_broken_host_without_a_traceback(
     assert "fail  server certificate" in shown.out
     assert "Traceback" not in shown.out + shown.err
     assert "Report this" not in shown.out
+
+
+def test_the_table_of_checks_is_complete(ready: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    async def noted(subject: str, _: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+        made.append(subject)
+        yield Finding(subject, Level.OK, "noted")
+
+    monkeypatch.setattr(command, "guarded", noted)
+    assert ready("doctor").status == 0
+    assert sorted(made) == sorted(CHECKS)
