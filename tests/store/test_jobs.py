@@ -170,3 +170,17 @@ async def test_a_cursor_that_was_never_issued_is_refused(store: Store, cursor: s
     with pytest.raises(AgentError) as caught:
         await store.jobs.page(cursor=cursor)
     assert caught.value.fields[0].field == "cursor"
+
+
+async def test_what_is_read_at_a_start_does_not_go_through_the_history(store: Store) -> None:
+    queries: list[str] = []
+    await store.database.run(lambda db: db.set_trace_callback(queries.append))
+    await store.jobs.active()
+    await store.jobs.unarchived()
+    await store.jobs.uses()
+    await store.database.run(lambda db: db.set_trace_callback(None))
+    steps = await store.database.run(
+        lambda db: [row[3] for query in queries for row in db.execute(f"EXPLAIN QUERY PLAN {query}")]
+    )
+    assert [step for step in steps if "jobs" in step.split()]
+    assert "SCAN jobs" not in steps

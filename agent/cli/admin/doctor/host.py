@@ -1,7 +1,7 @@
 """The doctor's checks of the host and the account: systemd, clock, disk, the agent's socket, certificates."""
 
 import getpass
-import shutil
+import os
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -83,16 +83,20 @@ async def clock(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def disk(settings: Settings) -> Finding:
-    """Whether the state directory's file system has room."""
+    """Whether the state directory's file system has room, in bytes and in inodes."""
     path = settings.state_directory
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
+    left, system = room(path), os.statvfs(next(each for each in (path, *path.parents) if each.exists()))
+    floor = Room(
+        bytes=max(FREE_FAIL, settings.jobs.free_floor(system.f_blocks * system.f_frsize)),
+        inodes=settings.jobs.free_inode_floor(system.f_files),
+    )
+    few = Room(bytes=max(FREE_WARN, floor.bytes), inodes=2 * (floor.inodes or 0))
     return judge(
         "disk",
-        good=free >= FREE_WARN,
-        seen=f"{free / 2**30:.1f} GiB free at {path}",
-        remedy="Free some space.",
-        otherwise=Level.FAIL if free < FREE_FAIL else Level.WARN,
+        good=not left.lacks(few),
+        seen=f"{left} free at {path}" + ("; no job starts" if left.lacks(floor) else ""),
+        remedy="Free some space: `ml-agent prune --dry-run` shows what retention would remove.",
+        otherwise=Level.FAIL if left.lacks(floor) else Level.WARN,
     )
 
 

@@ -52,3 +52,25 @@ def test_a_runtime_directory_that_is_almost_full_is_found(
     assert told in finding.seen
     assert str(load().runtime_directory) in finding.seen
     assert bool(finding.remedy) == (level != "ok")
+
+
+@pytest.mark.parametrize(
+    ("left", "level", "told"),
+    [
+        (Room(2**40, 10**6), "ok", "1000000 inodes free at"),
+        (Room(2**40, None), "ok", "MiB free at"),
+        (Room(3 * 2**29, 10**6), "warn", "1536.0 MiB"),
+        (Room(2**40, 1500), "warn", "1500 inodes"),
+        (Room(2**30 - 1, 10**6), "fail", "no job starts"),
+        (Room(2**40, 999), "fail", "no job starts"),
+    ],
+)
+def test_a_state_directory_is_found_that_runs_short_of_bytes_or_inodes(
+    ready: Run, monkeypatch: pytest.MonkeyPatch, left: Room, level: str, told: str
+) -> None:
+    settings = load()
+    jobs = settings.jobs.model_copy(update={"min_free_bytes": 2**30, "min_free_inodes": 1000})
+    monkeypatch.setattr(host, "room", lambda _: left)
+    finding = host.disk(settings.model_copy(update={"jobs": jobs}))
+    assert (finding.level, told in finding.seen) == (level, True)
+    assert bool(finding.remedy) == (level != "ok")
