@@ -1,4 +1,4 @@
-"""Work that outlives the cancellation of its caller, and work that runs beside others."""
+"""Work that outlives the cancellation of its caller, runs beside other work, or is done again and again."""
 
 import asyncio
 import contextlib

@@ -43,9 +43,9 @@ KEYS = "an EC key on P-256 or P-384, or an RSA key of 2048 to 4096 bits"
 
 FRESH = 1.0  # seconds for which one lookup serves all streams of a certificate
 
-CODE_LENGTH = 24  # characters of base 32: 120 bits
+CODE_LENGTH = 24  # characters of base 32 in an invitation's code: 120 bits
 INVITED_UNTIL = "invited-until"
-MAX_CODE = 64  # characters that are looked at
+MAX_CODE = 64  # characters of a code that are looked at
 
 
 def public_key(text: str) -> ClientKey:

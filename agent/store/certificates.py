@@ -25,8 +25,8 @@ _LINE = (
 )
 
 _INVITATIONS = "SELECT digest, user, role, days, created_at, expires_at, key, certificate FROM invitations"
-KEPT = timedelta(days=30)  # after its end, so that whoever comes late is told so
-MAX_OPEN = 1000
+KEPT = timedelta(days=30)  # an invitation after its end, so that whoever comes late is told so
+MAX_OPEN = 1000  # invitations
 
 
 class CertificateStore(Tables):
