@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults security bench bench-host bench-jobs bench-logs \
-	bench-scale bench-client fleet-servers cases lint lock sbom clean
+	bench-scale bench-client bench-fleet fleet-servers cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -110,6 +110,9 @@ bench-logs: bench-host
 
 bench-client: client-host client-swift
 	@$(INSIDE) sh -c 'cd client && swift run --quiet --scratch-path $(INSIDE_BUILD) --configuration release mljob-bench'
+
+bench-fleet: bench-host fleet-servers
+	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.fleet $(ARGS)
 
 bench-scale: bench-host
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.scale $(ARGS)

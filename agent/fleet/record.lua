@@ -4,7 +4,9 @@
 -- The names of the library and of its functions have the version of this file. A front loads its own version
 -- beside the others, so fronts of two versions work on one record.
 --
---   fleet:job:ID                    hash    a job; see `submit` and `take` for its fields
+--   fleet:job:ID                    hash    a job; see `submit` and `take` for its fields. All are short: then
+--                                           Redis keeps them in a third of the memory
+--   fleet:document:ID, …:request:ID string  the job as clients see it, and what its host is given, in JSON
 --   fleet:prefixes                  hash    the first eight characters of each id, and the id
 --   fleet:key:OWNER:KEY             hash    an idempotency key: fingerprint and id
 --   fleet:jobs, fleet:jobs:OWNER    zset    ids in the order of acceptance
@@ -163,7 +165,8 @@ local function submit(_, args)
     'run_time', text(a.run_time), 'longest', text(a.longest),
     'digest', a.digest, 'secrets', cjson.encode(a.secrets),
     'attempt', 1, 'max_attempts', text(a.max_attempts), 'again', a.again and 1 or 0,
-    'status', 'PENDING', 'host_revision', 0, 'document', a.document, 'request', a.request)
+    'status', 'PENDING', 'host_revision', 0)
+  redis.call('MSET', 'fleet:document:' .. a.id, a.document, 'fleet:request:' .. a.id, a.request)
   redis.call('ZADD', 'fleet:jobs', accepted, a.id)
   redis.call('ZADD', 'fleet:jobs:' .. a.owner, accepted, a.id)
   enqueue(a.id)
@@ -174,7 +177,7 @@ end
 -- Claiming
 
 local function take(id, host, now)
-  local j = fields(id, 'owner', 'attempt', 'millicpus', 'memory', 'longest', 'request')
+  local j = fields(id, 'owner', 'attempt', 'millicpus', 'memory', 'longest')
   local job, fence = 'fleet:job:' .. id, redis.call('INCR', 'fleet:fence')
   dequeue(id)
   redis.call('HSET', job, 'state', 'claimed', 'host', host, 'fence', fence, 'claimed', text(now))
@@ -186,7 +189,7 @@ local function take(id, host, now)
     redis.call('HDEL', 'fleet:host:' .. host, 'kept')
   end
   changed(id, j[1])
-  return {'ok', id, tostring(fence), j[2], j[1], j[6]}
+  return {'ok', id, tostring(fence), j[2], j[1], redis.call('GET', 'fleet:request:' .. id)}
 end
 
 -- The next waiting job of a list, or nil.
@@ -397,8 +400,8 @@ local function project(_, args)
   if j[3] ~= a.host or j[4] ~= a.fence then return {'stale'} end
   if tonumber(j[1]) >= a.revision then return {'old'} end
   if j[5] == 'ended' then return {'stale'} end
-  redis.call('HSET', job, 'host_revision', text(a.revision), 'state', 'given', 'status', a.status,
-    'document', a.document)
+  redis.call('HSET', job, 'host_revision', text(a.revision), 'state', 'given', 'status', a.status)
+  redis.call('SET', 'fleet:document:' .. a.id, a.document)
   if a.ended then
     give_back(a.id, j[2], a.host, a.half_life)
     finish(a.id, a.status, a.reason)

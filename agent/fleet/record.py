@@ -7,7 +7,7 @@ replica's disk besides, where the fleet has one.
 import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -115,10 +115,24 @@ class Record:
         return Ending(answer), host[0] if host else ""
 
     async def job(self, job_id: str) -> dict[str, str] | None:
-        """The fields of a job, or None."""
+        """The fields of a job, with `document` and `request`; None where there is no such job."""
+        return (await self.jobs([job_id])).get(job_id)
+
+    async def jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The same of several jobs, by id, each as it was at one moment."""
+        if not job_ids:
+            return {}
         with _translated():
-            found = await cast(Any, self._client.hgetall(f"fleet:job:{job_id}"))
-        return found or None
+            async with self._client.pipeline(transaction=True) as batch:
+                for job_id in job_ids:
+                    batch.hgetall(f"fleet:job:{job_id}")
+                    batch.mget(f"fleet:document:{job_id}", f"fleet:request:{job_id}")
+                rows = list(_pairs(await batch.execute()))
+        return {
+            job_id: row | {"document": document, "request": request}
+            for job_id, (row, (document, request)) in zip(job_ids, rows, strict=True)
+            if row
+        }
 
     async def pending(self) -> dict[str, int]:
         """How many jobs wait, by need."""
@@ -220,10 +234,7 @@ class Record:
         """The fields of every job that a host has, by id."""
         with _translated():
             ids = sorted(await cast(Any, self._client.smembers(f"fleet:on:{host}")))
-            async with self._client.pipeline(transaction=False) as batch:
-                for job_id in ids:
-                    batch.hgetall(f"fleet:job:{job_id}")
-                return dict(zip(ids, await batch.execute(), strict=True))
+        return await self.jobs(ids)
 
     async def claims_of(self, host: str) -> list[Claim]:
         """The claims of a host that have not ended, for a member that begins."""
@@ -323,7 +334,7 @@ def _json(value: Any) -> str:
     return json.dumps(asdict(value))
 
 
-def _pairs(values: list[Any]) -> Iterable[tuple[dict[str, str], int]]:
+def _pairs(values: list[Any]) -> Iterable[tuple[dict[str, str], Any]]:
     return zip(values[::2], values[1::2], strict=True)
 
 
