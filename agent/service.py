@@ -30,9 +30,8 @@ from .host.tasks import background
 from .identity import tls
 from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
-from .jobs.fleet_host import FleetHost
 from .jobs.guards import DiskGuard, WithdrawalGuard
-from .jobs.host_status import HostStatus
+from .jobs.host_status import FleetHost, HostStatus
 from .jobs.leftovers import Leftovers
 from .jobs.preparation import Commits, Preparation
 from .jobs.reconciler import ExitOf, Reconciler
