@@ -215,7 +215,10 @@ def unreachable(profile: Profile, exc: Exception) -> Unreachable:
                 "On its host, `systemctl --user status ml-agent.socket` shows whether it listens.",
             )
         case TimeoutError():
-            return Unreachable(f"{server} did not answer in time.")
+            return Unreachable(
+                f"{server} did not answer in time.",
+                "Where the agent cannot start, `ml-agent doctor` on its host says why.",
+            )
     # In TLS 1.3 a server refuses the client's certificate after the client has finished its handshake, and
     # asyncio drops the alert that says so: the refusal looks like any lost connection.
     flaw = profile.certificate_flaw()

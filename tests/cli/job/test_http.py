@@ -1,6 +1,7 @@
 """What a user is told if the agent cannot be reached, is not trusted, or answers nonsense."""
 
 import os
+import socket
 import ssl
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from agent.cli.job import http
 from agent.identity import tls
 from agent.identity.authority import Authority
 from tests.support.ml_job import Home, HostKeys, ml_job
@@ -18,6 +20,18 @@ def test_a_port_without_a_listener_is_named(home: Home) -> None:
     result = ml_job("--server", "https://localhost:1", "submit", "train.py")
     assert result.exit_code == 69
     assert "Cannot connect to https://localhost:1" in result.stderr
+
+
+def test_a_host_whose_agent_does_not_start_is_told_where_to_look(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd's socket does then: it accepts connections, and nobody reads from them."""
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        result = ml_job("--server", f"https://localhost:{listener.getsockname()[1]}", "list")
+    assert result.exit_code == 69
+    assert "did not answer in time" in result.stderr
+    assert "`ml-agent doctor` on its host says why" in result.stderr
 
 
 def test_nothing_is_sent_to_an_untrusted_server(agent: StandIn, home: Home, tmp_path: Path) -> None:
