@@ -96,7 +96,7 @@ def test_no_name_drives_a_terminal(monkeypatch: pytest.MonkeyPatch, at: int) -> 
 def test_of_a_log_line_a_terminal_gets_colours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, screen = looked_at(monkeypatch), Screen()
     for text in TEXTS:
-        screen.log(text)
+        screen.log(text.encode())
         seen = terminal.getvalue().decode("utf-8")
         assert harmful(seen.removesuffix("\n").replace("\t", " ")) == [], text
         terminal.seek(0)
