@@ -28,7 +28,7 @@ from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
 from .leftovers import Leftovers
 from .preparation import Preparation
-from .quota import room_left
+from .quota import Taken, room_left
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
@@ -40,6 +40,10 @@ MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then d
 LOOK_DELAY = 2.0  # seconds until a job is looked at again after the host failed to answer
 NOT_THE_JOBS_FAULT = (Problem.STORAGE_FULL, Problem.HOST)  # what keeps a job from being prepared, for now
 MAY_NOT_RUN = (Problem.COMMIT_REFUSED, Problem.REF_NOT_FOUND)  # what no further attempt would change
+
+# What an attempt may leave that is tried again. A job that waits is in no bound of retention: it must not
+# hold its quota, and once for each attempt.
+KEPT = Taken(bytes=2**20, files=100)
 
 # What the record of a job says of its attempt, and forgets when another one is to come.
 OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_at", "finished_at")
@@ -293,10 +297,11 @@ class Reconciler:
         """
         job, files = active.job, self._files(active.job)
         files.bar()
-        if excess := (await self._results.measure(job)).excess:
+        taken = await self._results.measure(job)
+        if taken.excess:
             # Noted before the excess is deleted: then the next agent would find none.
             with storage_full():
-                files.order_end(Reason.ARTIFACT_QUOTA, excess)
+                files.order_end(Reason.ARTIFACT_QUOTA, taken.excess)
         noted = files.ordered_end()
         if result.status is JobState.COMPLETED and noted and noted.reason is Reason.ARTIFACT_QUOTA:
             result = noted
@@ -305,10 +310,12 @@ class Reconciler:
         if started_at := files.started_at():
             update["started_at"] = not_before(job, started_at)
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await self._results.publish(job, delete_others=bool(excess))
+        await self._results.publish(job, delete_others=bool(taken.excess))
         await self._registry.change(
             active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
         )
+        if active.job.attempt > job.attempt and (taken.bytes > KEPT.bytes or taken.files > KEPT.files):
+            await self._results.delete(job)
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
         self._registry.wake.set()
         self._leftovers.look()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from functools import partial
@@ -15,8 +16,10 @@ from ..model.artifact import ArtifactManifest
 from ..model.job import Job, check_not_removed
 from ..model.paths import AttemptPaths
 from .artifacts import ENDS, REQUESTS, Published, manifest, open_artifact
-from .quota import Taken, measure
+from .quota import Taken, delete_others, measure
 from .registry import Registry
+
+log = logging.getLogger("ml-agent")
 
 
 class Results:
@@ -41,6 +44,13 @@ class Results:
         `delete_others` deletes what is not published: the attempt has left more than its quota.
         """
         await self._manifest(job, ENDS, complete=True, delete_others=delete_others)
+
+    async def delete(self, job: Job) -> None:
+        """Deletes the artifacts of an attempt after which the job is tried again: nobody can fetch them."""
+        try:
+            await in_thread(partial(delete_others, self._attempt(job).artifacts, ()), pool=ENDS)
+        except OSError as error:
+            log.warning("artifacts of job %s, attempt %d, stay: %s", job.job_id, job.attempt, error)
 
     @contextlib.asynccontextmanager
     async def opened(self, job: Job, path: str) -> AsyncIterator[Published]:

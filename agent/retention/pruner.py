@@ -137,8 +137,9 @@ class Pruner:
         await self._advance_clock()
         await self._delete_directories()
         await self._measure()
-        for stage in (self._remove_jobs, self._remove_files, self._remove_units, self._remove_snapshots):
-            async for one in stage():
+        jobs, files = self._remove(Stage.JOB), self._remove(Stage.FILES)
+        for removed in (jobs, files, self._remove_units(), self._remove_snapshots()):
+            async for one in removed:
                 yield one
 
     async def trust_clock(self) -> None:
@@ -243,38 +244,27 @@ class Pruner:
 
     # Files and records
 
-    async def _remove_jobs(self) -> AsyncGenerator[Pruned]:
+    async def _remove(self, stage: Stage) -> AsyncGenerator[Pruned]:
+        """Removes what is due of files or of records, some jobs at a time."""
         while True:
-            began = time.monotonic()
-            due = await self._without_units((await self._due(Stage.JOB, STEP_JOBS))[:STEP_JOBS])
-            if not due:
-                return
+            began, images = time.monotonic(), list[tuple[str, str]]()
+            due = await self._without_units((await self._due(stage, STEP_JOBS))[:STEP_JOBS])
             job_ids = [each.job.job_id for each in due]
-            images = await self._records.images_used_only_by(job_ids)
-            done = set(await self._records.remove_jobs(job_ids))
+            if stage is Stage.JOB:
+                images = await self._records.images_used_only_by(job_ids)
+                done = set(await self._records.remove_jobs(job_ids))
+            else:
+                removals = {each.job.job_id: Removal(at=now(), rule=each.rule) for each in due}
+                done = set(await self._records.remove_files(removals))
             if not done:
                 return
             await self._delete_directories()
             for each in due:
                 if each.job.job_id in done:
-                    yield _pruned(Stage.JOB, each)
+                    yield _pruned(stage, each)
             if done.issuperset(job_ids):
                 async for one in self._remove_images(images):
                     yield one
-            await _pause(began)
-
-    async def _remove_files(self) -> AsyncGenerator[Pruned]:
-        while True:
-            began = time.monotonic()
-            due = await self._without_units((await self._due(Stage.FILES, STEP_JOBS))[:STEP_JOBS])
-            removals = {each.job.job_id: Removal(at=now(), rule=each.rule) for each in due}
-            done = set(await self._records.remove_files(removals)) if due else set()
-            if not done:
-                return
-            await self._delete_directories()
-            for each in due:
-                if each.job.job_id in done:
-                    yield _pruned(Stage.FILES, each)
             await _pause(began)
 
     async def _without_units(self, due: Sequence[Due]) -> list[Due]:

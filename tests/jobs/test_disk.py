@@ -186,3 +186,26 @@ async def test_a_job_within_its_quota_keeps_all_that_it_left(scene: Scene) -> No
         (artifacts / "a/b").chmod(0o700)
         assert (artifacts / "a/b/c/pipe").exists()
         assert (artifacts / "a/link").is_symlink()
+
+
+@pytest.mark.parametrize(("size", "files", "kept"), [(1000, 1, True), (2**20, 1, False), (1, 150, False)])
+async def test_a_job_that_waits_for_its_next_attempt_holds_no_room(
+    soon: Scene, size: int, files: int, kept: bool
+) -> None:
+    async with driving(soon.jobs()) as jobs:
+        job = await soon.start(jobs, max_attempts=2, retry_on=[Reason.EXIT_CODE])
+        artifacts = soon.attempt(job).artifacts
+        (artifacts / "inner").mkdir()
+        for number in range(files):
+            (artifacts / f"inner/{number}").write_bytes(b"x" * size)
+        (artifacts / "inner").chmod(0)
+        soon.ends(jobs, job, FAILURE)
+        second = await starts_again(soon, jobs, job)
+        if not kept:
+            await until(lambda: not list(artifacts.iterdir()))
+        soon.ends(jobs, second, "success exited 0")
+        ended = await end_of(jobs, second)
+        assert (ended.status, len(ended.attempts)) == (JobState.COMPLETED, 2)
+        assert (artifacts / "inner").exists() is kept
+        if kept:
+            (artifacts / "inner").chmod(0o700)
