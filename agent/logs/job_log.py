@@ -16,6 +16,7 @@ from .lines import Batches, LineNumbering, Position, job_output
 # How long after a job's end journald may still be writing the job's last lines:
 SETTLING = timedelta(seconds=2 * SETTLE_LIMIT)  # of any job
 SETTLING_UNCLOSED = timedelta(seconds=60)  # of a job without a closing entry
+LONG_LINE = 512  # bytes; journald cuts longer ones, at LineMax=, by default 48 KiB
 
 
 class Records(Protocol):
@@ -97,7 +98,7 @@ class JobLog:
                         yield chunk
             async with contextlib.aclosing(self._journal.output(unit, after)) as chunks:
                 async for chunk in chunks:
-                    if await newest_cut() != after:
+                    if _has_long_line(chunk) and await newest_cut() != after:
                         break
                     passed += len(chunk)
                     yield chunk
@@ -148,6 +149,11 @@ class JobLogs:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
         file = self._paths_of(job.job_id).log
         return JobLog(self._journal, self._records, self._ends, file, job, numbering)
+
+
+def _has_long_line(chunk: bytes) -> bool:
+    """Whether a line of the output may be one that journald has cut."""
+    return max(map(len, chunk.split(b"\n"))) >= LONG_LINE
 
 
 def numbering_of(job: Job, position: Position) -> LineNumbering:

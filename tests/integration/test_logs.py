@@ -214,6 +214,22 @@ async def printed(*command: str) -> bytes:
     return out
 
 
+async def test_lines_that_journald_cuts_while_the_text_is_read_are_whole(running: Running) -> None:
+    program = "for n in range(200): print(n, 'short\\n' * 20, 'y' * 200_000, 'end')"
+    identifier = f"ml-job@{running.job_id}"
+    printing = asyncio.create_task(
+        run("systemd-cat", "-t", identifier, "--level-prefix=false", sys.executable, "-uc", program)
+    )
+    reads = 0
+    while not printing.done():
+        *whole, _ = (await running.read("text/plain")).splitlines()
+        long = [line for line in whole if line.startswith(b" y") or b"yy" in line]
+        assert {len(line) for line in long} <= {200_005}
+        reads += bool(long)
+    await printing
+    assert reads > 2
+
+
 async def test_text_without_cut_lines_is_the_same_the_quick_way(running: Running, tmp_path: Path) -> None:
     lines = [line for line in LINES if len(line) < LINE_MAX]
     await running.say(b"\n  \nzero\0one \t\r\n" + b"\n".join(lines), tmp_path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.logs import archive
+from agent.logs import archive, job_log
 from agent.logs.job_log import SETTLING, SETTLING_UNCLOSED, JobLogs, read_journal
 from agent.logs.journal import Journal
 from agent.logs.lines import Batches, Item, Line, LineNumbering, Position
@@ -234,8 +234,9 @@ async def test_the_output_is_lines_first_and_then_what_journalctl_prints(tmp_pat
 @pytest.mark.parametrize("before", [[], ["one"], ["one>", "two", "three"]])
 @pytest.mark.parametrize("cut", [0, 1, 2, 3, 4, 7])
 async def test_a_line_that_is_cut_while_it_is_read_has_no_line_feed_at_the_cut(
-    tmp_path: Path, before: list[str], cut: int
+    tmp_path: Path, before: list[str], cut: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(job_log, "LONG_LINE", 0)
     job, journal = make_job(status=JobState.RUNNING), CutMeanwhile(before, cut)
     records = OneRecord(job)
     log = await JobLogs(journal, records, records, paths_below(tmp_path)).reader(job, Position())
