@@ -7,6 +7,7 @@ them.
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import select
@@ -46,10 +47,12 @@ class Waiting:
 class Subscription:
     """One follower's queue of entries. It is bounded, and fills from its creation or last `renew` on.
 
-    `size` is what its entries take, in bytes; all queues of a `Waiting` add up there.
+    `size` is what its entries take, in bytes; all queues of a `Waiting` add up there. `looks` counts how
+    often all that journald had written was in the queues.
     """
 
-    def __init__(self, waiting: Waiting | None = None) -> None:
+    def __init__(self, waiting: Waiting | None = None, looks: Callable[[], int] | None = None) -> None:
+        self.looks = looks or itertools.count().__next__
         self._entries: deque[Fields] = deque()
         self._bytes = 0
         self._waiting = waiting or Waiting()
@@ -147,7 +150,7 @@ class Tail:
 
         Raises `AgentError` (host) if the journal cannot be read.
         """
-        subscription = Subscription(self._waiting)
+        subscription = Subscription(self._waiting, lambda: self._reading.looks if self._reading else 0)
         self._subscriptions.setdefault(unit, set()).add(subscription)
         if self._reading is None:
             self._reading = _Reading(self._open_reader, self._subscriptions, self._waiting)
@@ -198,6 +201,7 @@ class _Reading(threading.Thread):
         self._files: dict[str, int] = {}
         self.ready: asyncio.Future[None] = self._loop.create_future()
         self.failed = False
+        self.looks = 0  # that found the journal read to its end
 
     def stop(self) -> None:
         """Ends the thread at its next look."""
@@ -228,6 +232,7 @@ class _Reading(threading.Thread):
         while not self._stopped.is_set():
             if self._look(own, dropped):
                 continue
+            self.looks += 1
             # Only after everything was read, because `process` closes deleted files. Such a file may have got
             # entries meanwhile. Each follower finds out from the journal whether it misses any.
             if changed:

@@ -8,7 +8,7 @@ import pytest
 from agent.logs import history, journal
 from agent.logs.entries import Fields
 from agent.logs.journal import Journal, live
-from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
+from agent.logs.lines import ENDED, Gap, Item, Line, LineNumbering, Position
 from agent.logs.tail import Subscription, Tail
 from agent.model.log import LogSource
 from tests.support.log_entries import MANAGER_STARTED, entry, restarts, texts
@@ -232,3 +232,38 @@ async def test_a_slow_follower_is_not_at_the_end_while_lines_come() -> None:
     batches = live(subscription, numbering, end, interval=0.01, limit=0.3)
     assert await texts(batches) == [str(number) for number in range(1, 8)]
     await printing
+
+
+async def test_a_log_is_not_at_its_end_before_the_journal_was_read_to_its_own() -> None:
+    looks = [5]
+    subscription = Subscription(looks=lambda: looks[-1])
+
+    async def has_ended() -> bool:
+        return True
+
+    end = asyncio.create_task(has_ended())
+    await end
+    following = asyncio.create_task(
+        texts(live(subscription, LineNumbering(Position()), end, interval=0.01, limit=10))
+    )
+    # journald has read the closing entry before the last line, and the machine has no time for another look.
+    subscription.put([entry(b"Ended", MESSAGE_ID=ENDED, _TRANSPORT=b"journal")])
+    for look in (5, 6):
+        looks.append(look)
+        await asyncio.sleep(0.1)
+        assert not following.done()
+    subscription.put([entry(b"last")])
+    await asyncio.sleep(0.1)
+    assert not following.done()
+    looks.append(8)
+    assert await following == ["Ended", "last"]
+
+
+@pytest.mark.host
+async def test_a_log_that_ends_at_once_is_followed_to_its_last_line() -> None:
+    for _ in range(10):
+        unit, tail = Unit(), Tail()
+        follower = asyncio.create_task(followed(unit, tail))
+        await until(lambda tail=tail, unit=unit: unit.name in tail.units)
+        await unit.start("seq 1 3000")
+        assert await follower == [b"%d" % number for number in range(1, 3001)]
