@@ -40,6 +40,10 @@ def show_audit(
     journal: Annotated[
         bool, typer.Option(help="With --verify: compare with the heads that journald has.")
     ] = True,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="With --verify: exit status 1 without a head to compare with, too."),
+    ] = False,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Rows since this time or date, or of the last 2d, for example."),
@@ -62,8 +66,10 @@ def show_audit(
     screen = Screen()
     if verify:
         heads = [parse_head(text) for text in head or []]
-        whole = verification.verify(load(), screen, archives=archived or [], heads=heads, journal=journal)
-        if not asyncio.run(whole):
+        proven = verification.verify(
+            load(), screen, archives=archived or [], heads=heads, journal=journal, strict=strict
+        )
+        if not asyncio.run(proven):
             raise typer.Exit(EXIT_FAILURE)
         return
     if archive is not None:

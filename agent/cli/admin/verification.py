@@ -13,17 +13,29 @@ from ...store.store import Store
 from ..terminal import Screen
 from .install import SERVICE
 
+NOTHING_REMEMBERED = (
+    "NOT PROVEN: there is no remembered head to compare with. Whoever can write to the database could have"
+    " computed the whole chain anew, or cut off its end. Keep the head on another machine, and pass it with"
+    " --head."
+)
 PAGE = 1000  # rows that are read at once
 HEAD_IN_JOURNAL = re.compile(r"audit head ([0-9]+:[0-9a-f]{64}) of record ([0-9a-f]{8})")
 
 
 async def verify(
-    settings: Settings, screen: Screen, *, archives: Sequence[Path], heads: Sequence[Link], journal: bool
+    settings: Settings,
+    screen: Screen,
+    *,
+    archives: Sequence[Path],
+    heads: Sequence[Link],
+    journal: bool,
+    strict: bool,
 ) -> bool:
     """Walks the whole chain, compares it with remembered heads, and prints the result.
 
     `archives` are files of `ml-agent audit --archive`, oldest first. `heads` were kept elsewhere; with
-    `journal`, the heads that the agent logged to journald count as well.
+    `journal`, the heads that the agent logged to journald count as well. With `strict`, the result is False
+    without any head to compare with.
     """
     async with Store.open(settings.database) as store:
         try:
@@ -47,7 +59,10 @@ async def verify(
             return False
     typer.echo(f"{walk.rows} rows, each as it was written; {walk.met} remembered heads match.")
     typer.echo(f"head {walk.head}")
-    return True
+    if walk.met:
+        return True
+    screen.remark(NOTHING_REMEMBERED, style="bold red")
+    return not strict
 
 
 class Walk:
@@ -100,12 +115,14 @@ class Walk:
             return
         if hashes != {link.hash}:
             raise Broken(link.seq, "its hash differs from the remembered one: the chain was rewritten")
-        self.met += 1
+        if link.seq:  # the head of an empty record is the same for all
+            self.met += 1
 
 
 async def _heads_in_journal(screen: Screen) -> dict[str, dict[Link, None]]:
-    """The heads that the agent logged to journald, by record, each once. The account cannot change them.
+    """The heads that the agent logged to journald, by record, each once.
 
+    The account cannot change them, but it can fill the journal until journald removes the oldest entries.
     journald itself sets _SYSTEMD_USER_UNIT, so no job can log in the agent's name. A head of another record
     comes from another state directory, or from a record that was replaced: a person has to judge that.
     """

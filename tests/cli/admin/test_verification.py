@@ -50,6 +50,27 @@ def test_a_complete_chain_is_verified_and_has_a_head(ready: Run) -> None:
     assert verified.out.startswith("1 rows, each as it was written; 0 remembered heads match.\nhead 1:")
 
 
+def test_a_chain_without_a_head_to_compare_with_is_not_proven(ready: Run, journalctl: Path) -> None:
+    # The head of an empty record is the same for all, and proves nothing.
+    empty = logged(ready).replace(head(ready), "0:" + "0" * 64)
+    for output in ("", f"{empty}\n"):
+        Path(f"{journalctl}.output").write_text(output)
+        for arguments, status in (([], 0), (["--strict"], 1)):
+            verified = ready("audit", "--verify", *arguments)
+            assert (verified.status, "0 remembered heads match" in verified.out) == (status, True)
+            assert "NOT PROVEN: there is no remembered head to compare with." in verified.err
+
+
+def test_a_chain_that_meets_a_remembered_head_is_proven(ready: Run, home: Path, journalctl: Path) -> None:
+    Path(f"{journalctl}.output").write_text(logged(ready) + "\n")
+    kept = ["--no-journal", "--head", head(ready)]
+    ready("issue", "alice", "--output", str(home / "ids"))
+    for arguments in ([], kept):
+        verified = ready("audit", "--verify", "--strict", *arguments)
+        assert (verified.status, verified.err) == (0, "")
+        assert "1 remembered heads match" in verified.out
+
+
 def test_a_broken_chain_names_its_first_row_and_exits_with_1(ready: Run, home: Path) -> None:
     for user in ("alice", "bob", "carol"):
         ready("issue", user, "--output", str(home / "ids"))
