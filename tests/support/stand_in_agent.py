@@ -94,6 +94,7 @@ class StandIn:
     plain_log: bytes = b""
     manifest_changes: dict[str, object] = field(default_factory=dict)
     left_out: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
 
     def paths(self, method: str = "GET") -> list[str]:
@@ -196,8 +197,14 @@ class StandIn:
             | self.manifest_changes
             for path, data in self.files.items()
         ]
-        manifest = {"job_id": request.match_info["id"], "complete": True, "artifacts": entries, "skipped": []}
-        return web.json_response(manifest)
+        manifest: dict[str, object] = {
+            "job_id": request.match_info["id"],
+            "complete": True,
+            "artifacts": entries,
+        }
+        if self.left_out:
+            manifest |= {"left_out": self.left_out[:100], "left_out_count": len(self.left_out)}
+        return web.json_response(manifest | {"skipped": self.skipped})
 
     async def _file(self, request: web.Request) -> web.Response:
         return web.Response(body=self.files[request.match_info["path"]])

@@ -1,5 +1,6 @@
 """`ml-job artifacts`: the files that a job left, listed and fetched."""
 
+import itertools
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from ..failure import Failure
 from ..program import JsonOption
 from ..quantities import format_size
 from ..terminal import Screen, bold, right, visible
-from .download import CHUNK_BYTES, download, places_of, select
+from .download import CHUNK_BYTES, download, identity, places_of, select, still_to_fetch
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
 from .render import warn
@@ -73,8 +74,11 @@ async def get_artifacts(
             show_default="the job's id",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace other files, and write hidden ones, such as .git.")
+    ] = False,
 ) -> None:
-    """Fetch a job's artifacts. Verifies the size and SHA-256 of each."""
+    """Fetch a job's artifacts. Verifies the size and SHA-256 of each, and replaces nothing."""
     if output == TO_STDOUT and screen.person:
         raise Failure("An artifact is not written to a terminal.", "Name a file, or write `| cat` behind it.")
     job_id = await resolve(api, job)
@@ -83,12 +87,19 @@ async def get_artifacts(
     if output == TO_STDOUT:
         await _to_stdout(api, screen, job_id, artifacts)
         return
-    places = places_of(artifacts, paths or [], output or job_id)  # all before the first byte
+    places = places_of(
+        artifacts, paths or [], output or f"{job_id}/", force=force
+    )  # all before the first byte
+    missing = still_to_fetch(artifacts, places, force=force)
     _remark(screen, manifest)
+    written = set[tuple[int, int] | None]()
     with _progress(screen) as progress:
-        for artifact, place in zip(artifacts, places, strict=True):
+        for artifact, place in itertools.compress(zip(artifacts, places, strict=True), missing):
             task = progress.add_task(visible(artifact.path), total=artifact.size)
-            await download(api, job_id, artifact, place, progress=partial(progress.advance, task))
+            advance = partial(progress.advance, task)
+            replace = force and identity(place) not in written - {None}
+            await download(api, job_id, artifact, place, replace=replace, progress=advance)
+            written.add(identity(place))
     for place in places:
         screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
 
@@ -99,7 +110,7 @@ async def _to_stdout(api: Api, screen: Screen, job_id: str, artifacts: list[Arti
         raise Failure(f"Only one file can be written to stdout, not {len(artifacts)}.", "Name one.")
     with TemporaryDirectory() as directory:
         place = Path(directory, "artifact")
-        await download(api, job_id, artifacts[0], place, progress=lambda _: None)
+        await download(api, job_id, artifacts[0], place, replace=True, progress=lambda _: None)
         _copy_to_stdout(screen, place)
 
 
@@ -141,5 +152,10 @@ def _remark(screen: Screen, manifest: ArtifactManifest) -> None:
         warn(screen, "the job has not ended; its artifacts may still change")
     elif not manifest.artifacts:
         screen.remark("ml-job: the job left no artifacts")
-    for path in manifest.skipped:
-        warn(screen, f"{path} was not published: only regular files are")
+    for each in manifest.left_out:
+        warn(screen, f"{each.path} was not published: it {each.reason}")
+    if not manifest.left_out:  # an earlier agent gives no reason
+        for path in manifest.skipped:
+            warn(screen, f"{path} was not published")
+    if more := manifest.left_out_count - len(manifest.left_out):
+        warn(screen, f"{more} more files were not published")

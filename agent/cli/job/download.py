@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,10 +12,17 @@ from urllib.parse import quote
 
 from ...model.artifact import Artifact, ArtifactManifest
 from ..failure import EXIT_FAILURE, Failure
+from ..terminal import visible
 from .http import Api
 
 CHUNK_BYTES = 256 * 1024
+MAX_NAME_BYTES = 255  # of a file, on nearly every file system
+MAX_NAMED = 5  # paths in a message
+# A part of a path that begins with a dot, also behind joiners, which some file systems ignore.
+HIDDEN = re.compile("(^|/)[\u200c\u200d]*\\.")
 ELSEWHERE = "Choose another directory with --output."
+TWO_NAMES = "Another program made it, or this file system takes the names of two artifacts for the same."
+REPLACE = "Choose another directory with --output, or replace them with --force."
 MAKE_ROOM = "Make room there, or choose another directory with --output."
 
 
@@ -38,24 +46,61 @@ def _within(path: str, wanted: str) -> bool:
     return path == wanted or path.startswith(f"{wanted}/")
 
 
-def places_of(artifacts: list[Artifact], wanted: list[str], output: str) -> list[Path]:
+def places_of(artifacts: list[Artifact], wanted: list[str], output: str, *, force: bool) -> list[Path]:
     """The file that each artifact is written to: below `output`, or `output` itself.
 
     It is itself the file if one file was `wanted` by its path, and no directory is there or meant (`out/`).
+    Without `force`, raises Failure for a hidden name: `.git/config` and the like make programs run code.
     """
     place = Path(output)
     one_file = len(artifacts) == 1 and wanted == [artifacts[0].path]
     if one_file and not place.is_dir() and not output.endswith(("/", "/.", "/..")):
         return [target(place.parent, place.name)]
-    return [target(place, artifact.path) for artifact in artifacts]
+    places = [target(place, artifact.path) for artifact in artifacts]
+    hidden = [artifact.path for artifact in artifacts if HIDDEN.search(artifact.path)]
+    if hidden and not force:
+        raise Failure(
+            f"Hidden files can change what programs do: {_first(hidden)}.",
+            "Name the files that you want, or write these, too, with --force.",
+        )
+    return places
+
+
+def still_to_fetch(artifacts: list[Artifact], places: list[Path], *, force: bool) -> list[bool]:
+    """Whether each artifact is not in its place already, with the same bytes.
+
+    Without `force`, raises Failure if there is anything else in one of the places.
+    """
+    missing = [not _is_there(artifact, place) for artifact, place in zip(artifacts, places, strict=True)]
+    others = [
+        str(place) for place, fetch in zip(places, missing, strict=True) if fetch and os.path.lexists(place)
+    ]
+    if others and not force:
+        raise Failure(f"There are other files in the place of artifacts: {_first(others)}.", REPLACE)
+    return missing
+
+
+def _is_there(artifact: Artifact, place: Path) -> bool:
+    try:
+        if place.is_symlink() or not place.is_file() or place.stat().st_size != artifact.size:
+            return False
+        with place.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+    except OSError:
+        return False
+
+
+def _first(paths: list[str]) -> str:
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return ", ".join(visible(path) for path in paths[:MAX_NAMED]) + more
 
 
 def target(directory: Path, path: str) -> Path:
     """The file that an artifact is written to.
 
-    Raises Failure if that is outside `directory`, also by way of links, or if something else is in its place.
+    Raises Failure if that is outside `directory`, also by way of links, or if a directory is in its place.
     """
-    parts = PurePosixPath(path).parts
+    parts = [_local_name(part) for part in PurePosixPath(path).parts]
     place = directory.joinpath(*parts)
     root = directory.resolve()
     outside = not parts or path.startswith("/") or ".." in parts or "\0" in path
@@ -71,17 +116,43 @@ def target(directory: Path, path: str) -> Path:
     return place
 
 
+def _local_name(part: str) -> str:
+    """A part of a path; cut, with a digest, if it is too long for a file system because it is escaped."""
+    if "%" not in part or len(part.encode("utf-8", "replace")) <= MAX_NAME_BYTES:
+        return part
+    digest = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{part.encode('utf-8', 'replace')[: MAX_NAME_BYTES - 17].decode('utf-8', 'ignore')}~{digest}"
+
+
+def identity(place: Path) -> tuple[int, int] | None:
+    """The device and inode of a file; None if there is none."""
+    try:
+        status = place.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 async def download(
-    api: Api, job_id: str, artifact: Artifact, place: Path, *, progress: Callable[[int], None]
+    api: Api,
+    job_id: str,
+    artifact: Artifact,
+    place: Path,
+    *,
+    replace: bool,
+    progress: Callable[[int], None],
 ) -> None:
     """Writes one artifact to `place`, whole or not at all. Calls `progress` with the size of each chunk.
 
-    Raises Failure, and leaves the earlier file, if the bytes do not match the manifest or cannot be written.
+    Raises Failure, and leaves the earlier file, if the bytes do not match the manifest or cannot be written,
+    or if there is an earlier file and `replace` is not set.
     """
     part = place.parent / f".ml-job-{secrets.token_hex(8)}.part"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         await _fetch(api, job_id, artifact, part, progress=progress)
+        if not replace and os.path.lexists(place):
+            raise Failure(f"{place} is there by now. {TWO_NAMES}", ELSEWHERE)
         part.replace(place)
     except OSError as exc:  # its file name, if any, is the temporary one
         raise Failure(f"{place} cannot be written: {exc.strerror or exc}.", MAKE_ROOM) from exc
