@@ -8,7 +8,7 @@ import Testing
 @MainActor
 struct WordsTests {
     @Test func eachReasonIsExplained() {
-        let known = Reason.retryable + [.cancelled, .stopped, .artifactQuota, .storageFull]
+        let known = Reason.retryable + [.cancelled, .stopped, .artifactQuota, .storageFull, .artifactMissing]
         for reason in known { #expect(reason.explanation != reason.rawValue) }
         #expect(Reason(rawValue: "of-a-later-version").explanation == "of-a-later-version")
     }

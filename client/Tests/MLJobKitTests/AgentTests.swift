@@ -206,7 +206,7 @@ import Testing
     }
 
     @Test func pathsAndQueriesAreEncoded() {
-        #expect(URLPart.path("plots/ä b;c?.png") == "plots/%C3%A4%20b%3Bc%3F.png")
+        #expect(URLPart.path(["plots", "ä b;c?.png"]) == "plots/%C3%A4%20b%3Bc%3F.png")
         #expect(URLPart.query(["a": nil, "b": nil]) == "")
     }
 

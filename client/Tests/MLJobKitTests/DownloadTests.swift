@@ -57,14 +57,53 @@ import Testing
         #expect(try Data(contentsOf: scratch.file("x.bin")) == Self.content)
     }
 
-    @Test func aDamagedFileDoesNotAppear() async throws {
+    @Test func anotherFileStays() async throws {
         try Data("old".utf8).write(to: scratch.file("x.bin"))
+        let transport = Self.server()
+        let error = await caught(DownloadError.self) { try await download(transport) }
+        #expect(error == .exists(scratch.file("x.bin").path) && transport.requests.isEmpty)
+        #expect(try Data(contentsOf: scratch.file("x.bin")) == Data("old".utf8) && scratch.names == ["x.bin"])
+    }
+
+    @Test func aLinkInItsPlaceStays() async throws {
+        try FileManager.default.createSymbolicLink(
+            atPath: scratch.file("x.bin").path, withDestinationPath: scratch.file("elsewhere").path)
+        let error = await caught(DownloadError.self) { try await download(Self.server()) }
+        #expect(error == .exists(scratch.file("x.bin").path) && scratch.names == ["x.bin"])
+    }
+
+    @Test func whatAppearsMeanwhileStays() async throws {
+        let file = scratch.file("x.bin")
+        let transport = ScriptedTransport { _, _ in
+            try? Data("mine".utf8).write(to: file)
+            return .init(body: [Self.content])
+        }
+        let error = await caught(DownloadError.self) { try await download(transport) }
+        #expect(error == .exists(file.path))
+        #expect(try Data(contentsOf: file) == Data("mine".utf8))
+    }
+
+    @Test func theSameFileIsNotFetchedAgain() async throws {
+        try Self.content.write(to: scratch.file("x.bin"))
+        let transport = Self.server()
+        try await download(transport)
+        #expect(transport.requests.isEmpty && scratch.names == ["x.bin"])
+    }
+
+    @Test func theFileOfARunningJobHasNoVersion() async throws {
+        let transport = Self.server(cutAfter: [30_000])
+        try await Agent(transport).download(
+            Self.artifact, of: "a", to: scratch.file("x.bin"), isFinal: false, backoff: .quick)
+        #expect(transport.requests.map { $0.headers["If-Match"] } == [nil, nil])
+        #expect(try Data(contentsOf: scratch.file("x.bin")) == Self.content)
+    }
+
+    @Test func aDamagedFileDoesNotAppear() async throws {
         var damaged = Self.content
         damaged[5] ^= 1
         let error = await caught(DownloadError.self) { try await download(Self.server(content: damaged)) }
         guard case .damaged? = error else { return #expect(Bool(false)) }
-        #expect(scratch.names == ["x.bin"])
-        #expect(try Data(contentsOf: scratch.file("x.bin")) == Data("old".utf8))
+        #expect(scratch.names.isEmpty)
     }
 
     @Test func aFileThatIsTooLongDoesNotAppear() async throws {
@@ -102,7 +141,7 @@ import Testing
 
     /// Linux answers every write to /dev/full as a full disk does.
     @Test func aFullDiskIsSaid() async throws {
-        let partial = scratch.file(".\(Self.artifact.sha256.prefix(16)).x.bin.part")
+        let partial = scratch.file(".\(Self.artifact.sha256).part")
         try FileManager.default.createSymbolicLink(atPath: partial.path, withDestinationPath: "/dev/full")
         let error = await caught(DownloadError.self) { try await download(Self.server()) }
         guard case .cannotWrite(_, _, let isDiskFull)? = error else { return #expect(Bool(false), "\(error as Any)") }
@@ -132,10 +171,46 @@ import Testing
         func set(_ new: Int) { lock.withLock { number = new } }
     }
 
-    @Test(arguments: ["../x", "/x", "a//b", "a/../../x", "", ".", "a/\0"]) func unsafePathsAreRefused(_ path: String) {
-        #expect(throws: DownloadError.unsafePath(path)) {
-            try Artifact(path: path, size: 0, sha256: "").destination(in: scratch.url)
+    /// To Swift, a slash or a dot with a combining mark behind it is another character.
+    @Test(arguments: ["../x", "/x", "a//b", "a/../../x", "", ".", "a/\0", "../\u{301}x", "a/../../\u{301}x"])
+    func unsafePathsAreRefused(_ path: String) {
+        for hidden in [false, true] {
+            #expect(throws: DownloadError.unsafePath(path)) {
+                try Artifact(path: path, size: 0, sha256: "").destination(in: scratch.url, hidden: hidden)
+            }
         }
+    }
+
+    @Test(arguments: [".git/config", "a/.ssh/x", ".x", ".\u{301}x", "\u{200C}.git/x", "a/\u{301}b/.git"])
+    func hiddenPathsAreForThoseWhoAsk(_ path: String) throws {
+        let artifact = Artifact(path: path, size: 0, sha256: "")
+        #expect(throws: DownloadError.hiddenPath(path)) { try artifact.destination(in: scratch.url) }
+        #expect(try artifact.destination(in: scratch.url, hidden: true).path.hasPrefix(scratch.url.path))
+    }
+
+    @Test func aLinkLeadsNoFileOutOfTheFolder() throws {
+        let folder = scratch.file("folder")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: false)
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.appendingPathComponent("out").path, withDestinationPath: scratch.url.path)
+        #expect(throws: DownloadError.unsafePath("out/x")) {
+            try Artifact(path: "out/x", size: 0, sha256: "").destination(in: folder)
+        }
+    }
+
+    @Test func anEscapedNameThatIsTooLongIsCut() throws {
+        func name(_ path: String) throws -> String {
+            try Artifact(path: path, size: 0, sha256: "").destination(in: scratch.url).lastPathComponent
+        }
+        let long = String(repeating: "%E9", count: 255)
+        #expect(try name(long).utf8.count == 247 && name(long).hasPrefix("%E9%E9"))
+        #expect(try name(long) != name(long + "%E8"))
+        #expect(try name("100%") == "100%" && name(String(repeating: "n", count: 255)).utf8.count == 255)
+    }
+
+    @Test func namesThatDifferOnlyInTheirCompositionAreTwoArtifacts() {
+        let (one, two) = (Artifact(path: "\u{F6}", size: 1, sha256: ""), Artifact(path: "o\u{308}", size: 1, sha256: ""))
+        #expect(one.path == two.path && one.id != two.id)
     }
 
     @Test func theHashIsRight() {

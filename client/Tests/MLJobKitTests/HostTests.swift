@@ -493,6 +493,7 @@
             (EnrolmentError.badAnswer("x"), .agentNewer), (InvitationError.noLink, .badInvitation),
             (InvitationError.incomplete("x"), .badInvitation), (DownloadError.damaged("x"), .damagedDownload),
             (DownloadError.unsafePath("x"), .damagedDownload),
+            (DownloadError.hiddenPath("x"), .cannotWrite), (DownloadError.exists("x"), .cannotWrite),
             (DownloadError.cannotWrite(path: "p", reason: "r", isDiskFull: true), .diskFull),
             (DownloadError.cannotWrite(path: "p", reason: "r", isDiskFull: false), .cannotWrite),
             (CocoaError(.fileNoSuchFile), .other),

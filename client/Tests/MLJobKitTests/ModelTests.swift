@@ -71,7 +71,7 @@ import Testing
         "ParameterType": [ParameterType.string, .integer, .number, .boolean].map(\.rawValue),
         "Reason": [
             Reason.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted, .cancelled, .stopped,
-            .artifactQuota, .storageFull,
+            .artifactQuota, .storageFull, .artifactMissing,
         ].map(\.rawValue),
         "RetentionRule": [RetentionRule.age, .count, .bytes].map(\.rawValue),
     ]

@@ -300,7 +300,7 @@ import Testing
         await detail.run()
         #expect(detail.job?.status == .completed && detail.connection == .connected)
         #expect(detail.metrics.series.map(\.name) == ["auc"] && detail.metrics.isComplete)
-        #expect(detail.manifest?.artifacts.map(\.name) == ["x.json"] && detail.manifestTrouble == nil)
+        #expect(detail.manifest?.artifacts.map(\.path) == ["m/x.json"] && detail.manifestTrouble == nil)
         #expect(states == [.running, .running, .completed] && detail.metrics.progress?.fraction == 0.5)
     }
 
@@ -353,8 +353,9 @@ import Testing
         #expect(try Data(contentsOf: file) == Data("{}".utf8) && file.path.hasSuffix("/m/x.json"))
         let wrong = Artifact(path: "m/x.json", size: 2, sha256: "00")
         #expect(
-            await caught(Trouble.self) { try await detail.download(wrong, into: scratch.url) }?.kind == .damagedDownload
-        )
+            await caught(Trouble.self) { try await detail.download(wrong, into: scratch.file("other")) }?.kind
+                == .damagedDownload)
+        #expect(await caught(Trouble.self) { try await detail.download(wrong, into: scratch.url) }?.kind == .cannotWrite)
     }
 }
 
@@ -453,7 +454,7 @@ import Testing
     @Test func outcomesAreWords() {
         let outcomes = [
             "exit-code", "signal", "oom-kill", "timeout", "start-failed", "interrupted", "artifact-quota",
-            "storage-full", "stopped", "later",
+            "storage-full", "artifact-missing", "stopped", "later",
         ]
         .map { Sample.job("a", "FAILED", ["reason": $0, "exit_status": 137]).outcome }
         #expect(outcomes.first == "Failed with exit status 137" && outcomes[1] == "Ended by signal 9")

@@ -10,9 +10,9 @@ struct ArtifactsBar: View {
     var body: some View {
         HStack(spacing: 8) {
             Text(summary).foregroundStyle(.secondary)
-            if let skipped = detail.manifest?.skipped, !skipped.isEmpty {
-                Label("\(skipped.count) not kept", systemImage: "exclamationmark.triangle")
-                    .help("No plain files: \(skipped.joined(separator: ", "))")
+            if let manifest = detail.manifest, manifest.leftOutCount > 0 {
+                Label("\(manifest.leftOutCount) not published", systemImage: "exclamationmark.triangle")
+                    .help(manifest.remarks.joined(separator: "\n"))
             }
             Spacer()
             Button("Quick Look") { if let one = chosen.first { Task { await model.show(one) } } }

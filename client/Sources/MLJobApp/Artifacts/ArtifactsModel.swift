@@ -24,25 +24,28 @@ final class ArtifactsModel {
     /// A file of the app's own, for looking and dragging; fetched once, and anew when the job has written it again.
     func cached(_ artifact: Artifact) async throws -> URL {
         let folder = Self.cache.appending(path: "\(detail.id)/\(artifact.sha256)", directoryHint: .isDirectory)
-        let file = try artifact.destination(in: folder)
-        return FileManager.default.fileExists(atPath: file.path) ? file : try await fetch(artifact, into: folder)
+        let file = try artifact.destination(in: folder, hidden: true)
+        let isThere = FileManager.default.fileExists(atPath: file.path)
+        return isThere ? file : try await fetch(artifact, into: folder, hidden: true)
     }
 
-    /// Into a folder that the person has chosen. Stops at the first failure, which says which file it was.
+    /// Into a folder that the person has chosen: all or none where a path is refused. Stops at the first failure, which
+    /// says which file it was.
     func save(_ artifacts: [Artifact], into folder: URL) async {
         let isScoped = folder.startAccessingSecurityScopedResource()
         defer { if isScoped { folder.stopAccessingSecurityScopedResource() } }
         do {
+            for artifact in artifacts { _ = try artifact.destination(in: folder) }
             for artifact in artifacts { _ = try await fetch(artifact, into: folder) }
         } catch {
             trouble = Trouble(error)
         }
     }
 
-    private func fetch(_ artifact: Artifact, into folder: URL) async throws -> URL {
+    private func fetch(_ artifact: Artifact, into folder: URL, hidden: Bool = false) async throws -> URL {
         loaded[artifact.id] = 0
         defer { loaded[artifact.id] = nil }
-        return try await detail.download(artifact, into: folder) { bytes in
+        return try await detail.download(artifact, into: folder, hidden: hidden) { bytes in
             Task { @MainActor [weak self] in self?.note(bytes, of: artifact.id) }
         }
     }

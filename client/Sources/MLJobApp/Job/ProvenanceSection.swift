@@ -12,8 +12,11 @@ struct ProvenanceSection: View {
             row("Script's SHA-256", job.scriptSHA256)
             row("Image", job.image)
             row("Image's digest", job.imageDigest)
-            row("Network", job.network)
-            row("Secrets", job.secrets.joined(separator: ", "))
+            Group {
+                row("Network", job.network)
+                row("Secrets", job.secrets.joined(separator: ", "))
+                row("Must leave", job.artifacts.joined(separator: ", "))
+            }
             row("Rerun of", job.rerunOf ?? "")
             row("Unit on the host", job.host.map { "\(job.unit) on \($0)" } ?? job.unit)
             row("Container", job.containerID)

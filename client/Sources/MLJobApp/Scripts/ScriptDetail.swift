@@ -28,6 +28,9 @@ struct ScriptDetail: View {
                 LabeledContent("Network", value: script.network)
                 LabeledContent(
                     "Secrets", value: script.secrets.isEmpty ? "none" : script.secrets.joined(separator: ", "))
+                if !script.artifacts.isEmpty {
+                    LabeledContent("Must leave", value: script.artifacts.joined(separator: ", "))
+                }
             }
             LimitsRows(limits: script.limits)
         }

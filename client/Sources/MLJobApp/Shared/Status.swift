@@ -52,6 +52,7 @@ extension Reason {
         case .cancelled: "The job was cancelled."
         case .stopped: "An operator has stopped the job on the host."
         case .artifactQuota: "The job left more files than it may. Write less, or ask for a higher limit."
+        case .artifactMissing: "The script ended well, but left no file that it declares. The message says which."
         case .storageFull: "The host's disk was full. Tell its operator."
         default: rawValue
         }

@@ -135,9 +135,7 @@ enum URLPart {
     }
 
     /// A path keeps its slashes.
-    static func path(_ text: String) -> String {
-        text.split(separator: "/", omittingEmptySubsequences: false).map { encode(String($0)) }.joined(separator: "/")
-    }
+    static func path(_ parts: [String]) -> String { parts.map(encode).joined(separator: "/") }
 
     /// `?a=1&b=2`, without members that have no value; empty where none has.
     static func query(_ members: KeyValuePairs<String, String?>) -> String {

@@ -5,25 +5,33 @@ public enum DownloadError: Error, Hashable, Sendable {
     case damaged(String)
     /// The path leads outside the folder.
     case unsafePath(String)
+    /// The path has a part that begins with a dot: such files change what programs do.
+    case hiddenPath(String)
+    /// Another file is there already.
+    case exists(String)
     case cannotWrite(path: String, reason: String, isDiskFull: Bool)
 }
 
 extension Agent {
-    /// Fetches a file of a job to `destination`, over as many connections as it takes. The file appears, in the place
-    /// of what was there, once its size and SHA-256 are right; what a lost connection left is kept beside it and
-    /// continued, also by a later call.
+    /// Fetches a file of a job to `destination`, over as many connections as it takes. The file appears once its size
+    /// and SHA-256 are right. What a lost connection left is kept beside it and continued, also by a later call. What is
+    /// there already stays: with the same bytes it is the file, otherwise `DownloadError.exists` is raised.
+    ///
+    /// `isFinal`: the job has ended. Before that, the agent promises no version of the file.
     public func download(
-        _ artifact: Artifact, of job: String, to destination: URL, backoff: Backoff = Backoff(), attempts: Int = 20,
-        progress: (@Sendable (Int) -> Void)? = nil
+        _ artifact: Artifact, of job: String, to destination: URL, isFinal: Bool = true, backoff: Backoff = Backoff(),
+        attempts: Int = 20, progress: (@Sendable (Int) -> Void)? = nil
     ) async throws {
-        let target = "/jobs/\(URLPart.encode(job))/artifacts/\(URLPart.path(artifact.path))"
+        if try artifact.isThere(at: destination) { return }
+        let target = "/jobs/\(URLPart.encode(job))/artifacts/\(URLPart.path(artifact.parts))"
+        let condition = isFinal ? ["If-Match": "\"\(artifact.sha256)\""] : [:]
         var file = try PartialFile(of: artifact, at: destination)
         var backoff = backoff
         var failures = 0
         while !file.isComplete {
             let before = file.size
             do {
-                try await fetch(target, artifact, into: &file, progress: progress)
+                try await fetch(target, condition, into: &file, progress: progress)
             } catch {
                 failures = file.size > before ? 1 : failures + 1
                 if file.size > before { backoff.reset() }
@@ -44,9 +52,9 @@ extension Agent {
     }
 
     private func fetch(
-        _ target: String, _ artifact: Artifact, into file: inout PartialFile, progress: (@Sendable (Int) -> Void)?
+        _ target: String, _ condition: [String: String], into file: inout PartialFile, progress: (@Sendable (Int) -> Void)?
     ) async throws {
-        var headers = ["If-Match": "\"\(artifact.sha256)\"", "Accept-Encoding": "identity"]
+        var headers = condition.merging(["Accept-Encoding": "identity"]) { $1 }
         if file.size > 0 { headers["Range"] = "bytes=\(file.size)-" }
         let (response, body) = try await transport.open(HTTPRequest("GET", target, headers: headers, isStream: true))
         switch response.status {
@@ -79,8 +87,7 @@ struct PartialFile {
         self.artifact = artifact
         self.destination = destination
         // Named after the content, so that only a download of the same bytes continues it.
-        partial = destination.deletingLastPathComponent()
-            .appendingPathComponent(".\(artifact.sha256.prefix(16)).\(destination.lastPathComponent).part")
+        partial = destination.deletingLastPathComponent().appendingPathComponent(".\(artifact.sha256).part")
         let files = FileManager.default
         do {
             try files.createDirectory(
@@ -135,10 +142,17 @@ struct PartialFile {
             throw DownloadError.damaged("\(artifact.path) has another SHA-256 than its manifest says")
         }
         do {
+            // What has appeared meanwhile stays, also the file of a name that this file system takes for the same.
+            if try artifact.isThere(at: destination) {
+                try? FileManager.default.removeItem(at: partial)
+                return
+            }
             try handle.synchronize()
             try handle.close()
-            // rename(2) replaces what was there as a whole.
             guard rename(partial.path, destination.path) == 0 else { throw POSIXError(.init(rawValue: errno) ?? .EIO) }
+        } catch let error as DownloadError {
+            try? FileManager.default.removeItem(at: partial)
+            throw error
         } catch {
             throw DownloadError.writing(destination, error)
         }
@@ -158,12 +172,42 @@ extension DownloadError {
 }
 
 extension Artifact {
-    /// Where the file belongs below `folder`. Raises `DownloadError.unsafePath` where that would be elsewhere.
-    public func destination(in folder: URL) throws -> URL {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        let isSafe = !parts.isEmpty && parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." && !$0.contains("\0") }
+    /// Where the file belongs below `folder`. Raises `DownloadError.unsafePath` where that would be elsewhere, also by
+    /// way of a link, and `DownloadError.hiddenPath` where a part begins with a dot and `hidden` is not set.
+    public func destination(in folder: URL, hidden: Bool = false) throws -> URL {
+        let isSafe = parts.allSatisfy { !$0.isEmpty && $0 != "." && $0 != ".." && !$0.utf8.contains(0) }
         guard isSafe else { throw DownloadError.unsafePath(path) }
-        return parts.reduce(folder) { $0.appendingPathComponent(String($1)) }
+        guard hidden || !parts.contains(where: Self.isHidden) else { throw DownloadError.hiddenPath(path) }
+        var place = folder
+        for part in parts.dropLast() {
+            place = place.appendingPathComponent(Self.localName(part))
+            let kind = try? FileManager.default.attributesOfItem(atPath: place.path)[.type] as? FileAttributeType
+            guard kind != .typeSymbolicLink else { throw DownloadError.unsafePath(path) }
+        }
+        return place.appendingPathComponent(Self.localName(parts.last ?? ""))
+    }
+
+    /// Also behind joiners, which some file systems ignore.
+    private static func isHidden(_ part: String) -> Bool {
+        part.unicodeScalars.first { $0 != "\u{200C}" && $0 != "\u{200D}" } == "."
+    }
+
+    /// A part of the path; cut, with a digest, if it is too long for a file system because it is escaped.
+    private static func localName(_ part: String) -> String {
+        guard part.utf8.count > 255, part.utf8.contains(UInt8(ascii: "%")) else { return part }
+        return "\(String(decoding: part.utf8.prefix(230), as: UTF8.self))~\(Data(part.utf8).sha256.prefix(16))"
+    }
+
+    /// Whether this very file is there; raises `DownloadError.exists` where something else is.
+    fileprivate func isThere(at file: URL) throws -> Bool {
+        guard let found = try? FileManager.default.attributesOfItem(atPath: file.path) else { return false }
+        guard found[.type] as? FileAttributeType == .typeRegular, (found[.size] as? NSNumber)?.intValue == size,
+            let handle = try? FileHandle(forReadingFrom: file)
+        else { throw DownloadError.exists(file.path) }
+        var hash = RunningSHA256()
+        while let chunk = try? handle.read(upToCount: 1 << 20), !chunk.isEmpty { hash.update(chunk) }
+        guard hash.finish() == sha256 else { throw DownloadError.exists(file.path) }
+        return true
     }
 }
 

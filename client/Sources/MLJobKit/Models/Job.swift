@@ -34,6 +34,7 @@ public struct Reason: OpenString {
     public static let stopped = Reason(rawValue: "stopped")
     public static let artifactQuota = Reason(rawValue: "artifact-quota")
     public static let storageFull = Reason(rawValue: "storage-full")
+    public static let artifactMissing = Reason(rawValue: "artifact-missing")
 
     /// The reasons for which a job may be run again.
     public static let retryable: [Reason] = [.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted]
@@ -155,6 +156,8 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     public let network: String
     /// The host of a fleet that has the job; absent where there is one host.
     public let host: String?
+    /// The files that it must leave.
+    public let artifacts: [String]
     public let unit: String
     public let maxAttempts: Int
     public let retryOn: [Reason]
@@ -187,7 +190,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
-        case secrets, network, host, unit
+        case secrets, network, host, artifacts, unit
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
         case attempt, attempts
@@ -228,6 +231,7 @@ extension Job {
         secrets = try members.value(.secrets, or: [])
         network = try members.value(.network, or: "")
         host = try members.decodeIfPresent(String.self, forKey: .host)
+        artifacts = try members.value(.artifacts, or: [])
         unit = try members.value(.unit, or: "")
         maxAttempts = try members.value(.maxAttempts, or: 1)
         retryOn = try members.value(.retryOn, or: Reason.retriedByDefault)

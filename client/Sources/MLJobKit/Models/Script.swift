@@ -74,17 +74,20 @@ public struct Script: Codable, Hashable, Sendable, Identifiable {
     public let secrets: [String]
     public let network: String
     public let limits: Limits
+    /// The files that its job must leave.
+    public let artifacts: [String]
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case name = "script_name"
         case description, sha256, parameters
         case anyParameters = "any_parameters"
-        case secrets, network, limits
+        case secrets, network, limits, artifacts
     }
 
     public init(
         name: String, description: String = "", sha256: String = "", parameters: [Parameter] = [],
-        anyParameters: Bool = false, secrets: [String] = [], network: String = "none", limits: Limits = Limits()
+        anyParameters: Bool = false, secrets: [String] = [], network: String = "none", limits: Limits = Limits(),
+        artifacts: [String] = []
     ) {
         self.name = name
         self.description = description
@@ -94,6 +97,7 @@ public struct Script: Codable, Hashable, Sendable, Identifiable {
         self.secrets = secrets
         self.network = network
         self.limits = limits
+        self.artifacts = artifacts
     }
 
     public init(from decoder: any Decoder) throws {
@@ -106,12 +110,13 @@ public struct Script: Codable, Hashable, Sendable, Identifiable {
             anyParameters: try members.value(.anyParameters, or: false),
             secrets: try members.value(.secrets, or: []),
             network: try members.value(.network, or: "none"),
-            limits: try members.value(.limits, or: Limits())
+            limits: try members.value(.limits, or: Limits()),
+            artifacts: try members.value(.artifacts, or: [])
         )
     }
 }
 
-/// A path of the scripts' directory that cannot be run, and why.
+/// A path that a list leaves out, and why: `reason` follows "it".
 public struct LeftOut: Codable, Hashable, Sendable, Identifiable {
     public var id: String { path }
     public let path: String

@@ -59,6 +59,7 @@ extension Job {
         case .interrupted?: "Interrupted"
         case .artifactQuota?: "Left more artifacts than its limit"
         case .storageFull?: "The host's disk was full"
+        case .artifactMissing?: "Left no file that its script declares"
         case .stopped?: "Stopped on the host"
         case let reason?: "Failed: \(reason.rawValue)"
         case nil: "Failed"

@@ -140,13 +140,15 @@ public final class JobDetail: Identifiable {
         }
     }
 
-    /// Downloads an artifact below `folder` and returns its file.
+    /// Downloads an artifact below `folder` and returns its file. A file whose path has a part that begins with a dot is
+    /// refused unless `hidden` is set.
     public func download(
-        _ artifact: Artifact, into folder: URL, progress: (@Sendable (Int) -> Void)? = nil
+        _ artifact: Artifact, into folder: URL, hidden: Bool = false, progress: (@Sendable (Int) -> Void)? = nil
     ) async throws -> URL {
-        let file = try artifact.destination(in: folder)
+        let file = try artifact.destination(in: folder, hidden: hidden)
         do {
-            try await agent.download(artifact, of: id, to: file, progress: progress)
+            let isFinal = manifest?.complete ?? false
+            try await agent.download(artifact, of: id, to: file, isFinal: isFinal, progress: progress)
         } catch {
             throw Trouble(error, context()) ?? error
         }

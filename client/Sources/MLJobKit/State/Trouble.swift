@@ -208,6 +208,15 @@ extension Trouble {
             Trouble(
                 .damagedDownload, "A file of this job would be written outside the folder.",
                 advice: "It was not written. Tell the administrator.", detail: path)
+        case .hiddenPath(let path):
+            Trouble(
+                .cannotWrite, "A hidden file of this job was not written: such files change what programs do.",
+                advice: "Choose the files that you want. `ml-job artifacts get --force` writes this one, too.",
+                detail: path)
+        case .exists(let path):
+            Trouble(
+                .cannotWrite, "Another file of that name is there already.",
+                advice: "It was not replaced. Choose another folder.", detail: path)
         case .cannotWrite(let path, let reason, let isDiskFull):
             isDiskFull
                 ? Trouble(
