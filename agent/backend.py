@@ -10,7 +10,6 @@ from typing import Protocol
 
 from .audit.chain import Caller
 from .logs.lines import Item, Position
-from .model.artifact import ArtifactManifest
 from .model.base import SecretName, UserName
 from .model.event import Change, History
 from .model.fleet import GivenJob, Room
@@ -93,22 +92,22 @@ class ArtifactFile(Protocol):
         """In bytes."""
 
     @property
-    def sha256(self) -> str:
-        """In lowercase hexadecimal."""
+    def sha256(self) -> str | None:
+        """In lowercase hexadecimal; None while the job runs, and may write the file anew."""
 
     @property
     def media_type(self) -> str:
         """For the Content-Type header."""
 
     def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
-        """The bytes from `start` up to `stop`, in chunks; fewer if the file has become shorter."""
+        """The bytes from `start` up to `stop`, in chunks; fewer if the file has changed meanwhile."""
 
 
 class Artifacts(Protocol):
     """The files that jobs leave behind. Raises removed-by-retention once they are gone."""
 
-    async def manifest(self, job: Job) -> ArtifactManifest:
-        """The files so far; final once the job has ended."""
+    def manifest(self, job: Job) -> AbstractAsyncContextManager[AsyncGenerator[bytes]]:
+        """The JSON of an `ArtifactManifest`, in pieces: the files so far; final once the job has ended."""
 
     def opened(self, job: Job, path: str) -> AbstractAsyncContextManager[ArtifactFile]:
         """One of these files, open inside the context. Raises artifact-not-found."""

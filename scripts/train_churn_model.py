@@ -2,6 +2,7 @@
 # description = "Predicts which customers leave: a random forest on TRAINING_DATA_VIEW"
 # secrets = ["snowflake"]
 # network = "warehouse"
+# artifacts = ["churn_model.joblib", "metrics.json"]
 #
 # [limits]
 # memory_bytes = 2147483648

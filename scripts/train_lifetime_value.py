@@ -2,6 +2,7 @@
 # description = "Predicts what a customer is worth: gradient-boosted trees on LIFETIME_VALUE_VIEW"
 # secrets = ["snowflake"]
 # network = "warehouse"
+# artifacts = ["lifetime_value.joblib", "metrics.json"]
 #
 # [limits]
 # memory_bytes = 2147483648

@@ -200,7 +200,7 @@ def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> 
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if route.response_headers:
         answer["headers"] = {
-            header.name: {"required": True, "schema": _header_schema(header)}
+            header.name: {"required": header.required, "schema": _header_schema(header)}
             for header in route.response_headers
         }
     if status == HTTPStatus.NOT_MODIFIED:

@@ -33,11 +33,15 @@ class Empty(Model):
 
 @dataclass(frozen=True)
 class Header:
-    """A header of a request, or of an answer, and the form of its value."""
+    """A header of a request, or of an answer, and the form of its value.
+
+    An answer always has it if it is `required`; a request never needs to.
+    """
 
     name: str
     pattern: str = ""
     max_length: int | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ ROUTES = (
         (BYTES,),
         also=(206, 304),
         request_headers=(Header("Range"), Header("If-Range"), Header("If-Match"), Header("If-None-Match")),
-        response_headers=(Header("ETag", '^"[0-9a-f]{64}"$'),),
+        response_headers=(Header("ETag", '^"[0-9a-f]{64}"$', required=False),),
         refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
     ),
     Route("GET", "/scripts", "listScripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),

@@ -1,4 +1,4 @@
-"""Artifacts: the manifest of the regular files in /artifacts with their SHA-256, and the files themselves.
+"""Artifacts: the walk that lists and hashes the regular files in /artifacts, and the files themselves.
 
 The program that fills the directory may be hostile and may still be running. The walk goes from one directory
 descriptor to the next and follows no link. A file is read only if it is a regular file once it is open.
@@ -12,38 +12,45 @@ import stat
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
-
-from pydantic import ValidationError
+from typing import BinaryIO
+from urllib.parse import quote
 
 from ..errors import AgentError, Problem
-from ..host.files import write_file
 from ..host.tasks import StoppedError, in_thread
 from ..host.trees import opened, taken
-from ..model.artifact import Artifact, ArtifactManifest
-from ..model.base import Model
+from ..model.artifact import Artifact, escape_name, unescape_name
 from ..model.paths import AttemptPaths
-from .quota import delete_others
+from ..model.script import LeftOut
+from .manifest import MAX_SHOWN, Record, Stamp, head_of, line_of, open_record, write_record
+from .quota import MAX_DEPTH, delete_others
 
 log = logging.getLogger("ml-agent")
 
 MAX_ENTRIES = 10_000  # names of any kind
-MAX_DEPTH = 32  # directories; each level of a walk holds a descriptor
-MAX_CHARACTERS = 4 * 2**20  # of all paths; without this bound a manifest could have 80 MB
+MAX_PATH_BYTES = 4 * 2**20  # of all paths: bounds the list of a job
+MAX_ADDRESS = 8000  # bytes of a path in a URL: the server reads a request line of 8190
 MAX_TOTAL_BYTES = 64 * 2**30  # hashed per manifest; a sparse file is made in no time and hashed in hours
 CHUNK_BYTES = 2**20
 READ_BYTES = 2**16  # of a file at once, for a client
-MAX_SHOWN = 200  # characters of a path in an error message
 
 # Hashing has threads of its own, since large files take long. A job's end does not wait for requests.
 REQUESTS = ThreadPoolExecutor(2, "artifacts")
 ENDS = ThreadPoolExecutor(2, "artifacts-at-ends")
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 MEDIA_TYPES = {
@@ -64,63 +71,68 @@ MEDIA_TYPES = {
 }
 
 
-class Stamp(NamedTuple):
-    """Differs once a file's bytes have changed: only the kernel sets `ctime_ns`, to the current time."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-
 @dataclass(frozen=True)
 class Published:
-    """An open artifact: `size` bytes of `file`, which hash to `sha256`. The caller closes the file."""
+    """An open artifact: `size` bytes of `file`, which hash to `sha256`. The caller closes the file.
+
+    `sha256` is None while the job runs, and may write the file anew at any moment.
+    """
 
     file: BinaryIO
     size: int
-    sha256: str
+    sha256: str | None
     media_type: str
+    stamp: Stamp
 
     async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
-        """The bytes from `start` up to `stop`, in chunks; fewer if the file has become shorter."""
+        """The bytes from `start` up to `stop`, in chunks.
+
+        Fewer if the file has become shorter, or is no longer the one that `sha256` is of.
+        """
         self.file.seek(start)
         while start < stop:
-            data = await asyncio.to_thread(self.file.read, min(READ_BYTES, stop - start))
+            data = await asyncio.to_thread(self._next, min(READ_BYTES, stop - start))
             if not data:
                 return
             yield data
             start += len(data)
 
-
-class _Record(Model):
-    """The content of `manifest.json`: the manifest, and the stamp that each file had when it was hashed."""
-
-    manifest: ArtifactManifest
-    stamps: dict[str, Stamp]
-
-    def artifact(self, path: str) -> Artifact | None:
-        """The artifact at a path, if it is published."""
-        return next((artifact for artifact in self.manifest.artifacts if artifact.path == path), None)
+    def _next(self, size: int) -> bytes:
+        data = self.file.read(size)
+        changed = self.sha256 is not None and Stamp.of(os.fstat(self.file.fileno())) != self.stamp
+        return b"" if changed else data
 
 
 @dataclass
 class _Survey:
-    """A walk in progress. In `skipped`, a `/` at the end marks a directory that was not walked completely.
-
-    With `flush`, the published files are on disk afterwards, before the record says so.
-    """
+    """A walk in progress. With `flush`, what is published is on the disk before the record says so."""
 
     stop: threading.Event
     flush: bool
-    max_bytes: int = MAX_TOTAL_BYTES
-    max_files: int = MAX_ENTRIES
-    artifacts: list[Artifact] = field(default_factory=list)
-    stamps: dict[str, Stamp] = field(default_factory=dict)
-    skipped: list[str] = field(default_factory=list)
+    max_bytes: int
+    max_files: int
+    lines: dict[str, bytes] = field(default_factory=dict)  # of the record, by the path of the artifact
+    left_out: list[LeftOut] = field(default_factory=list)
     entries: int = 0
-    characters: int = 0
+    path_bytes: int = 0
     total: int = 0
+
+    def leave_out(self, path: str, reason: str) -> None:
+        """Notes why a path is not published."""
+        shown = path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "…"
+        self.left_out.append(LeftOut(path=shown, reason=reason))
+
+    def count(self, path: str) -> str | None:
+        """Counts a name; why neither it nor what follows is published, if that exceeds a bound."""
+        if self.stop.is_set():
+            raise StoppedError
+        self.entries += 1
+        self.path_bytes += len(path.encode())
+        if self.entries > self.max_files:
+            return f"has more than the {self.max_files} names that are published of a job"
+        if self.path_bytes > MAX_PATH_BYTES:
+            return f"has more than the {MAX_PATH_BYTES} bytes of paths that are published of a job"
+        return None
 
     def flushed(self, descriptor: int) -> None:
         """Syncs an open file or directory, if this walk does. Where that fails, the digest will tell."""
@@ -138,37 +150,41 @@ async def manifest(
     max_files: int = MAX_ENTRIES,
     delete_others: bool = False,
     pool: Executor = REQUESTS,
-) -> ArtifactManifest:
-    """The files that the attempt has left so far, sorted by path; final if it has ended (`complete`).
+) -> Record:
+    """The files that the attempt has left so far; final if it has ended (`complete`). The caller closes it.
 
-    `skipped` names what is not published: links, devices, FIFOs, sockets, files that cannot be read, names
-    that are not printable (escaped), and everything past the bounds. A name that ends in `/` is a directory
-    that was not walked completely. A missing directory is empty. At most `max_bytes` are hashed, in `pool`,
-    and at most `max_files` names looked at.
+    Every regular file is published, whatever its name is. What is left out has its reason: links, devices,
+    FIFOs, sockets, what cannot be read, and everything past the bounds. A missing directory is empty. At most
+    `max_bytes` are hashed, in `pool`, and at most `max_files` names looked at.
 
-    A complete manifest is kept in `manifest.json` and read from there afterwards. While the disk is full, it
-    is made again for each request. `delete_others` deletes what it does not have.
+    A complete record is kept in `manifest.json` and read from there afterwards. While the disk is full, it is
+    made again for each request. `delete_others` deletes what it does not have.
     """
     # At a job's end there usually is none, and to look costs less than a thread.
     kept = complete and attempt.manifest.exists()
-    if not kept or (record := await asyncio.to_thread(_load, attempt.manifest)) is None:
+    record = await asyncio.to_thread(open_record, attempt.manifest) if kept else None
+    if record is None:
         bounds = (min(max_bytes, MAX_TOTAL_BYTES), min(max_files, MAX_ENTRIES))
-        record = await in_thread(partial(_record, job_id, attempt, complete, *bounds), pool=pool)
-    if delete_others:
-        await in_thread(partial(_delete_others, attempt, record), pool=pool)
-    return record.manifest
+        survey = partial(_record, job_id, attempt, complete, *bounds)
+        record = await in_thread(survey, pool=pool, discard=Record.close)
+    with ExitStack() as unless_returned:
+        unless_returned.callback(record.close)
+        if delete_others:
+            await in_thread(partial(_delete_others, attempt, record), pool=pool)
+        unless_returned.pop_all()
+    return record
 
 
-async def open_artifact(attempt: AttemptPaths, path: str) -> Published:
+async def open_artifact(attempt: AttemptPaths, path: str, *, complete: bool) -> Published:
     """The artifact at a path, as in the manifest. Raises `AgentError` (artifact-not-found).
 
-    After a job's end, a file that has changed since is not found. While the job runs, the file is hashed as
-    it is now.
+    `complete`: the job has ended. Then a file that has changed since is not found. Before, it has no digest.
     """
     # An unchanged file need not be hashed, nor wait for others that are.
-    if published := await in_thread(partial(_published, attempt, path, False), discard=_close):
+    look = partial(_published, attempt, path, complete)
+    if published := await in_thread(partial(look, False), discard=_close):
         return published
-    published = await in_thread(partial(_published, attempt, path, True), pool=REQUESTS, discard=_close)
+    published = await in_thread(partial(look, True), pool=REQUESTS, discard=_close)
     assert published is not None
     return published
 
@@ -185,114 +201,115 @@ def _record(
     max_bytes: int,
     max_files: int,
     stop: threading.Event,
-) -> _Record:
+) -> Record:
     survey = _Survey(stop, flush=complete, max_bytes=max_bytes, max_files=max_files)
     try:
         with opened(attempt.artifacts) as descriptor:
-            _walk(survey, descriptor, PurePosixPath())
+            _walk(survey, descriptor, "")
     except FileNotFoundError:
         pass  # the job never began
-    except OSError:
-        survey.skipped.append("./")  # the job may have taken away its permissions
-    record = _Record(
-        manifest=ArtifactManifest(
-            job_id=job_id,
-            complete=complete,
-            artifacts=sorted(survey.artifacts, key=lambda artifact: artifact.path),
-            skipped=sorted(survey.skipped),
-        ),
-        stamps=survey.stamps,
+    except OSError as error:  # the job may have taken away its permissions
+        survey.leave_out("./", _unreadable(error))
+    return write_record(
+        attempt.manifest,
+        head_of(job_id, survey.left_out, complete=complete),
+        survey.lines,
+        keep=complete and attempt.artifacts.is_dir(),
     )
-    if complete and attempt.artifacts.is_dir():
-        _keep(attempt.manifest, record)
-    return record
 
 
-def _delete_others(attempt: AttemptPaths, record: _Record, stop: threading.Event) -> None:
+def _delete_others(attempt: AttemptPaths, record: Record, stop: threading.Event) -> None:
     """Deletes what is not published; then there is room for the record, if there was none."""
     try:
-        delete_others(attempt.artifacts, [stamp.inode for stamp in record.stamps.values()], stop)
+        delete_others(attempt.artifacts, record.inodes(), stop)
     except OSError as error:
-        log.warning("artifacts of job %s: what is too much stays: %s", record.manifest.job_id, error)
+        log.warning("artifacts of job %s: what is too much stays: %s", record.head.job_id, error)
     if not attempt.manifest.exists():
-        _keep(attempt.manifest, record)
+        record.keep(attempt.manifest)
 
 
-def _walk(survey: _Survey, directory: int, place: PurePosixPath) -> None:
-    """Adds everything below an open directory. `place` is its path."""
+def _walk(survey: _Survey, directory: int, above: str) -> None:
+    """Adds everything below an open directory. `above` begins the paths of what is in it."""
     with os.scandir(directory) as entries:
-        for entry in entries:
-            path = place / entry.name
-            survey.entries += 1
-            survey.characters += len(_escaped(str(path)))
-            if survey.entries > survey.max_files or survey.characters > MAX_CHARACTERS:
-                survey.skipped.append(f"{place}/")
-                return
-            if not entry.name.isprintable():
-                survey.skipped.append(_escaped(str(path)))
-            elif entry.is_dir(follow_symlinks=False):
-                _descend(survey, directory, path)
-            elif entry.is_file(follow_symlinks=False):
-                _add(survey, directory, path)
-            else:
-                survey.skipped.append(str(path))
+        names = [entry.name for entry in islice(entries, survey.max_files + 1)]
+    for name in names:
+        path = above + escape_name(os.fsencode(name))
+        if bound := survey.count(path):
+            survey.leave_out(above or "./", bound)
+            return
+        _visit(survey, directory, name, path)
     survey.flushed(directory)
 
 
-def _descend(survey: _Survey, parent: int, path: PurePosixPath) -> None:
-    if len(path.parts) >= MAX_DEPTH:
-        survey.skipped.append(f"{path}/")
+def _visit(survey: _Survey, directory: int, name: str, path: str) -> None:
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            path += "/"
+            _descend(survey, directory, name, path)
+        elif stat.S_ISREG(mode):
+            _add(survey, directory, name, path)
+        else:
+            survey.leave_out(path, f"is {KINDS.get(stat.S_IFMT(mode), 'no regular file')}")
+    except FileNotFoundError:
+        pass  # deleted meanwhile
+    except OSError as error:
+        survey.leave_out(path, _unreadable(error))
+
+
+def _descend(survey: _Survey, parent: int, name: str, path: str) -> None:
+    if path.count("/") > MAX_DEPTH:
+        survey.leave_out(path, f"is nested more than {MAX_DEPTH} directories deep")
         return
-    try:
-        with opened(path.name, parent) as descriptor:
-            _walk(survey, descriptor, path)
-    except FileNotFoundError:
-        pass  # deleted meanwhile
-    except OSError:
-        survey.skipped.append(f"{path}/")
+    with opened(name, parent) as descriptor:
+        _walk(survey, descriptor, path)
 
 
-def _add(survey: _Survey, parent: int, path: PurePosixPath) -> None:
-    try:
-        with _open_regular(path.name, parent) as file:
-            status = os.fstat(file.fileno())
-            if survey.total + taken(status) > survey.max_bytes:
-                survey.skipped.append(str(path))
-                return
-            size, sha256 = hash_file(file, status.st_size, survey.stop)
-            survey.flushed(file.fileno())
-    except FileNotFoundError:
-        pass  # deleted meanwhile
-    except OSError:
-        survey.skipped.append(str(path))
-    else:
-        survey.total += max(size, taken(status))
-        survey.stamps[str(path)] = _stamp(status)
-        survey.artifacts.append(
-            Artifact(path=str(path), size=size, sha256=sha256, media_type=_media_type(path))
-        )
+def _add(survey: _Survey, parent: int, name: str, path: str) -> None:
+    if len(quote(path)) > MAX_ADDRESS:
+        survey.leave_out(path, f"has a path of more than {MAX_ADDRESS} bytes in a URL")
+        return
+    with _open_regular(name, parent) as file:
+        status = os.fstat(file.fileno())
+        if survey.total + taken(status) > survey.max_bytes:
+            survey.leave_out(path, f"exceeds the {survey.max_bytes} bytes that are published of a job")
+            return
+        size, sha256 = hash_file(file, status.st_size, survey.stop)
+        survey.flushed(file.fileno())
+    survey.total += max(size, taken(status))
+    artifact = Artifact(path=path, size=size, sha256=sha256, media_type=_media_type(path))
+    survey.lines[path] = line_of(artifact, Stamp.of(status))
 
 
-def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.Event) -> Published | None:
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror or error}"
+
+
+def _published(
+    attempt: AttemptPaths, path: str, complete: bool, hashing: bool, stop: threading.Event
+) -> Published | None:
     """The artifact, or None if it must be hashed and `hashing` is off."""
-    record = _load(attempt.manifest)
-    kept = record.artifact(path) if record else None
-    if record and not kept:
-        raise _not_found(path)
+    kept = None
+    if record := open_record(attempt.manifest):
+        with closing(record):
+            kept = record.find(path)
+        if kept is None:
+            raise _not_found(path)
     with ExitStack() as stack:
         try:
             file = stack.enter_context(_open_beneath(attempt.artifacts, path))
-            status = os.fstat(file.fileno())
-            if record and kept and record.stamps.get(path) == _stamp(status):
-                size, sha256 = kept.size, kept.sha256
-            elif not hashing:
-                return None
-            else:
+            stamp = Stamp.of(os.fstat(file.fileno()))
+            size, sha256 = stamp.size, None
+            if kept and kept[1] == stamp:
+                sha256 = kept[0].sha256
+            elif kept or complete:
+                if not hashing:
+                    return None
                 # After a restore from a backup, for example, the stamp differs and the bytes do not.
-                size, sha256 = hash_file(file, status.st_size, stop)
+                size, sha256 = hash_file(file, size, stop)
         except (OSError, ValueError) as error:
             raise _not_found(path) from error
-        if kept and sha256 != kept.sha256:
+        if kept and sha256 != kept[0].sha256:
             raise AgentError(
                 Problem.ARTIFACT_NOT_FOUND,
                 "The file was changed after the job ended.",
@@ -300,15 +317,14 @@ def _published(attempt: AttemptPaths, path: str, hashing: bool, stop: threading.
             )
         file.seek(0)
         stack.pop_all()
-    return Published(file, size, sha256, _media_type(PurePosixPath(path)))
+    return Published(file, size, sha256, _media_type(path), stamp)
 
 
 def _open_beneath(directory: Path, path: str) -> BinaryIO:
     """Opens a regular file by its path, one directory after the other. Raises `OSError` or `ValueError`."""
-    *parents, name = path.split("/")
-    odd = not path.isprintable() or not {"", ".", ".."}.isdisjoint((*parents, name))
-    if odd or len(parents) >= MAX_DEPTH:
-        raise ValueError("not a path beneath the directory")
+    *parents, name = (os.fsdecode(unescape_name(part)) for part in path.split("/", MAX_DEPTH + 1))
+    if len(parents) > MAX_DEPTH:
+        raise ValueError("nested too deeply")
     with ExitStack() as stack:
         descriptor = stack.enter_context(opened(directory))
         for part in parents:
@@ -322,7 +338,7 @@ def _open_regular(name: str, parent: int) -> BinaryIO:
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise OSError("not a regular file")
+    raise OSError("it is no regular file any more")
 
 
 def hash_file(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, str]:
@@ -337,35 +353,8 @@ def hash_file(file: BinaryIO, size: int, stop: threading.Event) -> tuple[int, st
     return done, digest.hexdigest()
 
 
-def _load(path: Path) -> _Record | None:
-    """The kept record; None if there is none, or none that can be read."""
-    try:
-        return _Record.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
-
-
-def _keep(path: Path, record: _Record) -> None:
-    """Keeps a record, unless the disk is full."""
-    data = record.model_dump_json(indent=1).encode()
-    with suppress(OSError):
-        write_file(path, data, mode=0o600, replace=True, parents=False)
-
-
-def _stamp(status: os.stat_result) -> Stamp:
-    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _media_type(path: PurePosixPath) -> str:
-    return MEDIA_TYPES.get(path.suffix.lower(), DEFAULT_MEDIA_TYPE)
-
-
-def _escaped(name: str) -> str:
-    """Printable text for any file name, with Python's escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in name
-    )
+def _media_type(path: str) -> str:
+    return MEDIA_TYPES.get(PurePosixPath(path).suffix.lower(), DEFAULT_MEDIA_TYPE)
 
 
 def _not_found(path: str) -> AgentError:

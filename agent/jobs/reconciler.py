@@ -295,7 +295,7 @@ class Reconciler:
 
         A job that wants another attempt waits for that instead, if it may run `again`.
         """
-        job, files = active.job, self._files(active.job)
+        job, files, seen_at = active.job, self._files(active.job), now()
         files.bar()
         taken = await self._results.measure(job)
         if taken.excess:
@@ -305,12 +305,14 @@ class Reconciler:
         noted = files.ordered_end()
         if result.status is JobState.COMPLETED and noted and noted.reason is Reason.ARTIFACT_QUOTA:
             result = noted
-        update = {"finished_at": now(), **facts, "status": result.status, "reason": result.reason}
+        missing = await self._results.publish(job, delete_others=bool(taken.excess))
+        if result.status is JobState.COMPLETED and missing:
+            result = Outcome(JobState.FAILED, Reason.ARTIFACT_MISSING, missing)
+        update = {"finished_at": seen_at, **facts, "status": result.status, "reason": result.reason}
         update["message"] = one_line(result.message) if result.message else None
         if started_at := files.started_at():
             update["started_at"] = not_before(job, started_at)
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await self._results.publish(job, delete_others=bool(taken.excess))
         await self._registry.change(
             active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
         )

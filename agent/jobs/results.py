@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -12,12 +12,15 @@ from weakref import WeakValueDictionary
 from ..config import Settings
 from ..errors import AgentError
 from ..host.tasks import in_thread
-from ..model.artifact import ArtifactManifest
+from ..model.artifact import escape_path
 from ..model.job import Job, check_not_removed
 from ..model.paths import AttemptPaths
 from .artifacts import ENDS, REQUESTS, Published, manifest, open_artifact
+from .manifest import Record
 from .quota import Taken, delete_others, measure
 from .registry import Registry
+
+MAX_SENDING = 4  # lists of artifacts of an owner's running jobs that clients have not read to the end
 
 log = logging.getLogger("ml-agent")
 
@@ -29,21 +32,31 @@ class Results:
         self._settings = settings
         self._registry = registry
         self._hashing = WeakValueDictionary[str, asyncio.Lock]()
+        self._sending = WeakValueDictionary[str, asyncio.Semaphore]()
 
-    async def manifest(self, job: Job) -> ArtifactManifest:
-        """The files of the job so far; final once it has ended. Raises what `check_not_removed` raises."""
-        async with self._turn(job):
-            found = await self._manifest(job, REQUESTS, complete=job.status.terminal)
-        # Checked afterwards: files that retention removed meanwhile must not make the list shorter.
-        check_not_removed(await self._registry.get(job.job_id))
-        return found
+    @contextlib.asynccontextmanager
+    async def manifest(self, job: Job) -> AsyncIterator[AsyncGenerator[bytes]]:
+        """The JSON of an `ArtifactManifest`, in pieces: the files of the job so far; final once it has ended.
 
-    async def publish(self, job: Job, *, delete_others: bool) -> None:
+        Raises what `check_not_removed` raises.
+        """
+        async with self._place(job):
+            async with self._turn(job):
+                record = await self._manifest(job, REQUESTS, complete=job.status.terminal)
+            with contextlib.closing(record):
+                # Checked afterwards: files that retention removed meanwhile must not make the list shorter.
+                check_not_removed(await self._registry.get(job.job_id))
+                yield record.pieces()
+
+    async def publish(self, job: Job, *, delete_others: bool) -> str:
         """Hashes the artifacts of an attempt that has ended, and keeps the manifest.
 
-        `delete_others` deletes what is not published: the attempt has left more than its quota.
+        `delete_others` deletes what is not published: the attempt has left more than its quota. Returns which
+        of the files that the job must leave is not published, in a sentence; otherwise "".
         """
-        await self._manifest(job, ENDS, complete=True, delete_others=delete_others)
+        record = await self._manifest(job, ENDS, complete=True, delete_others=delete_others)
+        with contextlib.closing(record):
+            return await asyncio.to_thread(_missing, record, job.artifacts) if job.artifacts else ""
 
     async def delete(self, job: Job) -> None:
         """Deletes the artifacts of an attempt after which the job is tried again: nobody can fetch them."""
@@ -56,8 +69,7 @@ class Results:
     async def opened(self, job: Job, path: str) -> AsyncIterator[Published]:
         """One artifact, open. Raises what `open_artifact` and `check_not_removed` raise."""
         try:
-            async with self._turn(job):
-                published = await open_artifact(self._attempt(job), path)
+            published = await open_artifact(self._attempt(job), path, complete=job.status.terminal)
         except AgentError:
             check_not_removed(await self._registry.get(job.job_id))
             raise
@@ -74,7 +86,7 @@ class Results:
 
     async def _manifest(
         self, job: Job, pool: Executor, *, complete: bool, delete_others: bool = False
-    ) -> ArtifactManifest:
+    ) -> Record:
         # No more than the quota is hashed: the job holds its room until that is done.
         most = self._settings.jobs.resolve(job.limits)
         return await manifest(
@@ -92,3 +104,19 @@ class Results:
         if job.status.terminal:
             return contextlib.nullcontext()
         return self._hashing.setdefault(job.owner, asyncio.Lock())
+
+    def _place(self, job: Job) -> contextlib.AbstractAsyncContextManager[Any]:
+        """Bounds the manifests of an owner that are on the way to clients and kept nowhere else."""
+        if job.status.terminal and self._attempt(job).manifest.exists():
+            return contextlib.nullcontext()
+        return self._sending.setdefault(job.owner, asyncio.Semaphore(MAX_SENDING))
+
+
+def _missing(record: Record, wanted: list[str]) -> str:
+    path = next((path for path in map(escape_path, wanted) if record.find(path) is None), None)
+    if path is None:
+        return ""
+    reason = next((each.reason for each in record.head.left_out if each.path == path), "")
+    return (
+        f"{path} was not published: it {reason}." if reason else f"The job left no file {path} in /artifacts."
+    )

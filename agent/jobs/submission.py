@@ -116,6 +116,7 @@ class Submission:
             image_digest=image.digest if image else "",
             secrets=script.secrets,
             network=script.network,
+            artifacts=script.artifacts,
             unit=unit_name(job_id),
             created_at=now(),
         )
@@ -154,6 +155,7 @@ class Submission:
             owner=owner,
             hyperparameters=hyperparameters,
             limits=limits,
+            artifacts=script.artifacts,
             priority=min(earlier.priority, 0),
             max_attempts=changes.max_attempts or earlier.max_attempts,
             retry_on=changes.retry_on or earlier.retry_on,

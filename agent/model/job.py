@@ -11,6 +11,7 @@ from .base import WHOLE, HostName, JobId, Model, NetworkName, SecretName, Text, 
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
 from .ref import Ref
+from .script import ArtifactPath
 
 MAX_LABELS = 32
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]
@@ -49,6 +50,7 @@ class Reason(StrEnum):
     STOPPED = "stopped"
     ARTIFACT_QUOTA = "artifact-quota"
     STORAGE_FULL = "storage-full"
+    ARTIFACT_MISSING = "artifact-missing"
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -143,9 +145,10 @@ class Job(Model):
     of the next one while the job waits. `attempts` are those that have ended. `not_before` is present while
     the job waits to be tried again. `container_id` is empty until Podman has made the container.
     `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
-    the job waits; it is not stored, and its changes do not count as revisions. Retention never removes a
-    `pinned` job. `removed` is present once retention has removed artifacts and log. `host` is the host of a
-    fleet that runs the job; a job that its user submitted to the host itself has none.
+    the job waits; it is not stored, and its changes do not count as revisions. The job fails unless it leaves
+    a file at each path in `artifacts`. Retention never removes a `pinned` job. `removed` is present once
+    retention has removed artifacts and log. `host` is the host of a fleet that runs the job; a job that its
+    user submitted to the host itself has none.
     """
 
     job_id: JobId
@@ -169,6 +172,7 @@ class Job(Model):
     secrets: list[SecretName] = []
     network: NetworkName
     host: HostName | None = None
+    artifacts: list[ArtifactPath] = []
     unit: str
     max_attempts: int = 1
     retry_on: Sequence[Reason] = RETRY_ON

@@ -1,9 +1,22 @@
 """Scripts of the repository and the parameters that they declare."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from .base import Model, NetworkName, SecretName
+from pydantic import AfterValidator, Field
+
+from .base import Model, NetworkName, SecretName, Text
 from .inputs import Limits, ParameterName
+
+
+def _relative(path: str) -> str:
+    if not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError("must be a file's path in /artifacts, such as model.joblib or plots/roc.png")
+    return path
+
+
+# The path of a file in /artifacts, as the script writes it.
+ArtifactPath = Annotated[Text, AfterValidator(_relative), Field(max_length=255)]
 
 
 class ParameterType(StrEnum):
@@ -32,8 +45,8 @@ class Parameter(Model):
 class Script(Model):
     """A script that can be run, as its file and the `# /// ml-job` block at its top say.
 
-    A script without a block takes any parameters, gets no secrets, and has the site's default limits and
-    network.
+    Its job fails if it leaves no file at one of the paths in `artifacts`. A script without a block takes any
+    parameters, gets no secrets, and has the site's default limits and network.
     """
 
     script_name: str
@@ -44,10 +57,11 @@ class Script(Model):
     secrets: list[SecretName] = []
     network: NetworkName = "none"
     limits: Limits = Limits()
+    artifacts: list[ArtifactPath] = []
 
 
 class LeftOut(Model):
-    """A file, link or submodule that cannot be run, or is missing from the job's /scripts, and why."""
+    """What a list leaves out, such as a link or a submodule, and why: `reason` follows "it"."""
 
     path: str
     reason: str

@@ -18,7 +18,7 @@ from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
 from ..model.inputs import Limits
 from ..model.problem import Location, refusals
-from ..model.script import Parameter, ParameterType, Script
+from ..model.script import ArtifactPath, Parameter, ParameterType, Script
 
 # The reference implementation's expression for one type of block (PEP 723).
 BLOCK = re.compile(r"(?m)^# /// ml-job$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
@@ -47,6 +47,7 @@ class Declaration(Model):
     secrets: list[SecretName] = Field(default_factory=list)
     network: NetworkName = "none"
     limits: Limits = Limits()
+    artifacts: list[ArtifactPath] = Field(default_factory=list, max_length=100)
 
 
 def parse_block(text: str) -> Declaration | None:

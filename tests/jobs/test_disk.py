@@ -12,6 +12,7 @@ from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.paths import CLAIMED, ENDED, OVER, STARTED, STOPPING
 from agent.service import JobParts
+from tests.support.artifacts import list_of
 from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, starts_again, submit
 from tests.support.waiting import run, until
 
@@ -128,7 +129,7 @@ async def test_what_exceeds_the_quota_is_deleted_and_the_rest_is_kept(scene: Sce
                 Reason.ARTIFACT_QUOTA,
                 "The job left more than 50 files in /artifacts.",
             )
-        published = await jobs.results.manifest(over)
+        published = await list_of(jobs.results, over)
         assert 0 < len(published.artifacts) <= 50
         assert "./" in published.skipped
         left = [path for path in artifacts.rglob("*") if not path.is_dir()]
@@ -150,7 +151,7 @@ async def test_blocks_behind_the_end_of_a_file_count_and_are_deleted(scene: Scen
         await run("fallocate", "--keep-size", "--length=8M", str(hidden))
         scene.ends(jobs, job, "success exited 0")
         over = await end_of(jobs, job)
-        assert (over.reason, (await jobs.results.manifest(over)).skipped) == (
+        assert (over.reason, (await list_of(jobs.results, over)).skipped) == (
             Reason.ARTIFACT_QUOTA,
             ["hidden"],
         )

@@ -16,6 +16,7 @@ from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason, Rerun
 from agent.model.log import LogSource
 from agent.model.paths import CLAIMED
+from tests.support.artifacts import list_of
 from tests.support.job_host import Host, real_host, real_parts
 from tests.support.small_site import IMAGE, import_image, make_repository, make_settings, with_jobs
 from tests.support.waiting import run, until
@@ -31,7 +32,7 @@ async def test_a_successful_job_leaves_log_and_artifacts_and_no_container(host: 
     assert ended.created_at <= ended.started_at <= ended.finished_at
     log = await host.whole_log(job)
     assert ("hello", LogSource.JOB) in log
-    manifest = await host.jobs.results.manifest(ended)
+    manifest = await list_of(host.jobs.results, ended)
     assert [(artifact.path, artifact.size) for artifact in manifest.artifacts] == [("result.txt", 7)]
     assert manifest.complete
     await host.has_no_container(job)
@@ -250,7 +251,7 @@ async def test_a_cancelled_waiting_job_cannot_be_started_by_hand(host: Host) -> 
 async def test_a_job_that_closes_its_artifacts_directory_ends_normally(host: Host) -> None:
     ended = await host.end_of(await host.submit("hide.py"))
     assert ended.status is JobState.COMPLETED
-    assert (await host.jobs.results.manifest(ended)).artifacts == []
+    assert (await list_of(host.jobs.results, ended)).artifacts == []
     host.attempt(ended).artifacts.chmod(0o700)
 
 

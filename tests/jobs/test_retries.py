@@ -9,6 +9,7 @@ from agent.model.base import now
 from agent.model.job import JobState, Reason, RetryReason
 from agent.model.paths import CLAIMED, STARTED, STOPPING
 from agent.runtime.outcome import ExitRecord
+from tests.support.artifacts import list_of
 from tests.support.job_scene import FAILURE, INVOCATION, Scene, driving, end_of, next_revision, starts_again
 from tests.support.small_site import make_settings
 from tests.support.waiting import until
@@ -90,7 +91,7 @@ async def test_a_job_that_waits_for_its_retry_frees_its_room_and_can_be_cancelle
         assert waiting.queue is not None
         assert waiting.queue.waits_for.startswith("its next attempt, at the earliest at 2")
         other = await scene.start(jobs)
-        assert (await jobs.results.manifest(waiting)).artifacts == []
+        assert (await list_of(jobs.results, waiting)).artifacts == []
         cancelled = await jobs.registry.cancel(job.job_id)
         assert (cancelled.status, cancelled.reason) == (JobState.CANCELLED, Reason.CANCELLED)
         assert (cancelled.attempt, len(cancelled.attempts), cancelled.not_before) == (2, 1, None)

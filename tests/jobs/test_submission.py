@@ -29,6 +29,15 @@ async def test_a_job_records_commit_image_and_limits(scene: Scene) -> None:
     )
 
 
+async def test_a_job_and_its_rerun_must_leave_what_the_script_declares(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await submit(jobs, "declared.py")
+    assert job.artifacts == ["model.joblib"]
+    # As a job that an earlier version accepted.
+    earlier = job.model_copy(update={"artifacts": []})
+    assert (await jobs.submission.rerun("alice", earlier, Rerun())).artifacts == ["model.joblib"]
+
+
 @pytest.mark.parametrize(
     ("request_", "problem", "name"),
     [

@@ -8,6 +8,7 @@ from agent.config import Settings
 from agent.host.systemd import UnitState
 from agent.model.job import Job, JobRequest, JobState, Reason
 from agent.model.paths import ENDED, STOPPING
+from tests.support.artifacts import list_of
 from tests.support.earlier_state import make_database, make_files, read_by_itself
 from tests.support.git_repository import commit
 from tests.support.job_scene import INVOCATION, Scene, driving, end_of
@@ -62,7 +63,7 @@ async def test_a_job_that_ended_while_no_agent_ran_has_its_outcome_and_its_artif
         await jobs.reconciler.wait_until_reconciled()
         ended = await jobs.registry.get(job.job_id)
     assert (ended.status, ended.exit_status) == (JobState.COMPLETED, 0)
-    manifest = await jobs.results.manifest(ended)
+    manifest = await list_of(jobs.results, ended)
     assert [artifact.path for artifact in manifest.artifacts] == ["result.txt"]
 
 

@@ -42,6 +42,7 @@ def test_a_block_may_declare_every_key() -> None:
         description = "Predicts who leaves."
         secrets = ["snowflake"]
         network = "warehouse"
+        artifacts = ["model.joblib", "plots/größe 100%.png"]
 
         [[parameters]]
         name = "n_estimators"
@@ -70,6 +71,7 @@ def test_a_block_may_declare_every_key() -> None:
             Parameter(name="criterion", choices=["gini", "entropy"], required=True),
         ],
         limits=Limits(memory_bytes=2**30, cpus=2.0),
+        artifacts=["model.joblib", "plots/größe 100%.png"],
     )
 
 
@@ -145,6 +147,13 @@ def test_a_malformed_block_is_refused_with_its_line(text: str, complaint: str) -
         ('network = "host;"', "network: must match pattern"),
         ('[limits]\nmemory_bytes = "2G"', "limits.memory_bytes: must be an integer"),
         ("[limits]\ncpus = inf", "limits.cpus: "),
+        *(
+            (f"artifacts = [{path!r}]", "artifacts.0: must be a file's path in /artifacts")
+            for path in ("", "/artifacts/m", "../m", "plots/", "a//b", "./m", ".")
+        ),
+        ('artifacts = ["a\\nb"]', "artifacts.0: must not contain control characters"),
+        (f"artifacts = ['{'x' * 256}']", "artifacts.0: must have at most 255 characters"),
+        (f"artifacts = {['x'] * 101}", "artifacts: must have at most 100 entries"),
         ("parameters = 1", "parameters: must be a list"),
         ("parameters = [1]", "parameters.1: must be an object (in TOML, a table)"),
         ("[[parameters]]\ntype = 'integer'", "parameters.1.name: is missing"),

@@ -25,6 +25,7 @@ from agent.model.inputs import RequestedLimits
 from agent.model.job import Job, JobState, Reason
 from agent.model.log import LogSource
 from tests.support import job_scene
+from tests.support.artifacts import list_of
 from tests.support.job_host import Host
 from tests.support.waiting import run
 
@@ -250,14 +251,16 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
     assert ended.status is (JobState.CANCELLED if stay else JobState.COMPLETED)
     directory = host.attempt(ended).artifacts
     size = (directory / "plain.txt").stat().st_size
-    manifest = await host.jobs.results.manifest(ended)
+    manifest = await list_of(host.jobs.results, ended)
     await asyncio.sleep(0.5)  # ten turns of what would go on writing
     assert (directory / "plain.txt").stat().st_size == size
     assert await run("systemctl", "--user", "show", "--value", "--property=ControlGroup", job.unit) == ""
 
     published = {artifact.path for artifact in manifest.artifacts}
     odd = {" ", "-rf", "..\\..\\x", "n" * 255, "a:b;c&d$(e)`f`"}
-    assert published == {"plain.txt", *odd}
+    escaped = {"new%0Aline", "%1B[31mred", "%FF%FE", "%E2%80%AEgnp.exe"}
+    deep = "/".join(f"level-{level}" for level in range(40)) + "/bottom"
+    assert published == {"plain.txt", deep, *odd, *escaped}
     for name in (
         "link",
         "environ",
@@ -271,7 +274,7 @@ async def test_what_a_job_leaves_is_files_or_nothing_and_nobody_changes_it_after
         "link/x",
     ):
         with pytest.raises(AgentError):
-            await open_artifact(host.attempt(ended), name)
+            await open_artifact(host.attempt(ended), name, complete=True)
     assert not (directory / "device").exists()
     (directory / "closed").chmod(0o700)
 
@@ -288,20 +291,20 @@ async def test_a_file_that_is_swapped_while_it_is_served_is_itself_or_not_found(
     for turn in range(1500):
         name = ("served", "inner/served", "good")[turn % 3]
         try:
-            published = await open_artifact(attempt, name)
+            published = await open_artifact(attempt, name, complete=False)
         except AgentError:
             seen["not found"] += 1
             continue
         with contextlib.closing(published.file):
             seen[(await asyncio.to_thread(published.file.read)).decode()] += 1
         if turn % 100 == 0:
-            for artifact in (await host.jobs.results.manifest(running)).artifacts:
+            for artifact in (await list_of(host.jobs.results, running)).artifacts:
                 assert artifact.size in (0, 4), artifact
     print(dict(seen))
     assert seen.keys() == {"good", "not found"} or seen.keys() == {"good", "", "not found"}
     await host.jobs.registry.cancel(job.job_id)
     ended = await end_of(host, job)
-    assert SECRET not in (await host.jobs.results.manifest(ended)).model_dump_json()
+    assert SECRET not in (await list_of(host.jobs.results, ended)).model_dump_json()
 
 
 async def test_where_the_disk_is_about_to_be_full_who_writes_is_ended_and_who_does_not_goes_on(

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent import __version__
@@ -268,14 +268,15 @@ class MemoryFile:
 
     content: bytes
     artifact: Artifact
+    final: bool = True
 
     @property
     def size(self) -> int:
         return self.artifact.size
 
     @property
-    def sha256(self) -> str:
-        return self.artifact.sha256
+    def sha256(self) -> str | None:
+        return self.artifact.sha256 if self.final else None
 
     @property
     def media_type(self) -> str:
@@ -298,20 +299,26 @@ class MemoryArtifacts:
         artifact = Artifact(path=path, size=len(content), sha256=digest, media_type=kind)
         self._files.setdefault(job_id, {})[path] = MemoryFile(content, artifact)
 
-    async def manifest(self, job: Job) -> ArtifactManifest:
+    @contextlib.asynccontextmanager
+    async def manifest(self, job: Job) -> AsyncIterator[AsyncGenerator[bytes]]:
         files = sorted(self._files.get(job.job_id, {}).items())
-        return ArtifactManifest(
+        manifest = ArtifactManifest(
             job_id=job.job_id,
             complete=job.status.terminal,
             artifacts=[file.artifact for _, file in files],
         )
+
+        async def pieces() -> AsyncGenerator[bytes]:
+            yield manifest.model_dump_json().encode()
+
+        yield pieces()
 
     @contextlib.asynccontextmanager
     async def opened(self, job: Job, path: str) -> AsyncIterator[MemoryFile]:
         file = self._files.get(job.job_id, {}).get(path)
         if file is None:
             raise AgentError(Problem.ARTIFACT_NOT_FOUND, "There is no such artifact.")
-        yield file
+        yield replace(file, final=job.status.terminal)
 
 
 class MemoryLogs:

@@ -49,6 +49,7 @@ echo "look umask $(umask)"; sed 's/^/look ping /' /proc/sys/net/ipv4/ping_group_
     "declared.py": """# /// ml-job
 # description = "Takes what it declares"
 # secrets = ["warehouse"]
+# artifacts = ["model.joblib"]
 # [[parameters]]
 # name = "depth"
 # type = "integer"

@@ -1,6 +1,7 @@
-"""The calls about artifacts: the manifest, and each file with ranges and a strong entity tag."""
+"""The calls about artifacts: the manifest, and each file with ranges and, once it is final, an entity tag."""
 
 import contextlib
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
@@ -11,25 +12,27 @@ from ..access import JOB, check_still_allowed
 from ..keys import BACKEND
 from ..server.identity import ClientCheck
 from ..server.problems import respond
-from ..server.requests import json_response
 
 
-async def list_artifacts(request: web.Request) -> web.Response:
+async def list_artifacts(request: web.Request) -> web.StreamResponse:
     """Lists the artifacts with their sizes and SHA-256. The list is final once the job has ended."""
-    return json_response(await request.app[BACKEND].artifacts.manifest(request[JOB]))
+    async with request.app[BACKEND].artifacts.manifest(request[JOB]) as pieces:
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        await _send(request, response, pieces)
+    return response
 
 
 async def get_artifact(request: web.Request) -> web.StreamResponse:
-    """Downloads one artifact, always as an attachment."""
+    """Downloads one artifact, always as an attachment. Until the job has ended, it has no entity tag."""
     artifacts, path = request.app[BACKEND].artifacts, request.match_info["path"]
     async with artifacts.opened(request[JOB], path) as file:
         return await _serve(request, file)
 
 
 async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse:
-    tag = f'"{file.sha256}"'
-    headers = {
-        "ETag": tag,
+    tag = {"ETag": f'"{file.sha256}"'} if file.sha256 else {}
+    headers = tag | {
         "Accept-Ranges": "bytes",
         "Content-Type": file.media_type,
         "Content-Disposition": "attachment",
@@ -39,17 +42,10 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
     if request.if_match is not None and not any(
         each.value in (file.sha256, "*") and not each.is_weak for each in request.if_match
     ):
-        return respond(
-            AgentError(
-                Problem.PRECONDITION_FAILED,
-                "The artifact is not the version that If-Match names.",
-                "Leave out the If-Match header to get the present version.",
-            ),
-            {"ETag": tag},
-        )
+        return respond(_not_that_version(file), tag)
     if any(each.value in (file.sha256, "*") for each in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
-    start, stop = _range(request, file.size, tag)
+    start, stop = _range(request, file)
     if start >= stop and file.size:
         return respond(
             AgentError(
@@ -65,34 +61,47 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
     response = web.StreamResponse(status=206 if partial else 200, headers=headers)
     response.content_length = stop - start
     await response.prepare(request)
-    if request.method != "HEAD":
-        await _send(request, response, file, start, stop)
+    if request.method != "HEAD" and await _send(request, response, file.read(start, stop)) < stop - start:
+        # The file has changed. The client would take what comes next for the missing bytes.
+        break_off(request.transport)
     return response
 
 
-async def _send(
-    request: web.Request, response: web.StreamResponse, file: ArtifactFile, start: int, stop: int
-) -> None:
-    client = ClientCheck(request, check_still_allowed)
-    async with contextlib.aclosing(file.read(start, stop)) as chunks:
+async def _send(request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes]) -> int:
+    """Sends the chunks at the pace of the client. Returns how many bytes they had."""
+    client, sent = ClientCheck(request, check_still_allowed), 0
+    async with contextlib.aclosing(chunks):
         async for data in chunks:
             await client.check()
             await response.write(data)
-            start += len(data)
-    if start < stop:
-        # The file became shorter. The client would take what comes next for the missing bytes.
-        break_off(request.transport)
+            sent += len(data)
+    return sent
 
 
-def _range(request: web.Request, size: int, tag: str) -> tuple[int, int]:
+def _not_that_version(file: ArtifactFile) -> AgentError:
+    why = (
+        "The artifact is not the version that If-Match names."
+        if file.sha256
+        else "The job has not ended, so the artifact has no version that If-Match could name."
+    )
+    return AgentError(
+        Problem.PRECONDITION_FAILED,
+        why,
+        "Leave out the If-Match header to get the present version.",
+    )
+
+
+def _range(request: web.Request, file: ArtifactFile) -> tuple[int, int]:
     """The half-open range that the request asks for; the whole file unless it asks for one valid range."""
+    whole = 0, file.size
     if request.method != "GET":
-        return 0, size  # RFC 9110, section 14.2: Range is for GET alone
-    if request.headers.get("If-Range", tag) != tag:
-        return 0, size
+        return whole  # RFC 9110, section 14.2: Range is for GET alone
+    if_range = request.headers.get("If-Range")
+    if if_range is not None and (file.sha256 is None or if_range != f'"{file.sha256}"'):
+        return whole
     try:
         wanted = request.http_range
     except ValueError:
-        return 0, size
-    start, stop, _ = wanted.indices(size)
+        return whole
+    start, stop, _ = wanted.indices(file.size)
     return start, stop

@@ -90,6 +90,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         yield "label", f"{name}={value}"
     yield "secrets", ", ".join(job.secrets)
     yield "network", job.network
+    yield "must leave", ", ".join(job.artifacts)
     yield "limits", limits_text(job.limits)
     yield "priority", str(job.priority or "")
     yield "host", job.host or ""

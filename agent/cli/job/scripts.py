@@ -93,6 +93,7 @@ def script_sheet(screen: Screen, script: Script, *, commit: str) -> None:
             ("secrets", ", ".join(script.secrets)),
             ("network", script.network),
             ("limits", limits_text(script.limits)),
+            ("must leave", ", ".join(script.artifacts)),
             ("parameters", "any" if script.any_parameters else ""),
         ]
     )
