@@ -69,6 +69,7 @@ max_secrets_per_user = 1000
 max_per_user = 10000
 [retention]
 max_pinned_per_user = 100000
+max_pinned_bytes_per_user = 1152921504606846976
 """
 
 
