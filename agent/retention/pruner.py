@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,9 +115,9 @@ class Pruner:
         """What `prune` would remove now. Measures jobs that were not measured, and changes nothing else."""
         await self._advance_clock()
         await self._measure()
-        jobs = await self._due(Stage.JOB, -1)
+        jobs = await self._due(Stage.JOB)
         gone = {due.job.job_id: due.job for due in jobs}
-        files = await self._due(Stage.FILES, -1, gone)
+        files = await self._due(Stage.FILES, gone=gone)
         gone |= {due.job.job_id: due.job for due in files}
         units = [due for due in await self._units_due() if due.job.job_id not in gone]
         found = await self._records.images_used_only_by([due.job.job_id for due in jobs])
@@ -171,15 +172,13 @@ class Pruner:
             return 0, 0
 
     async def _due(
-        self, stage: Stage, limit: int, gone: Mapping[str, FinishedJob] = MappingProxyType({})
+        self, stage: Stage, limit: int = sys.maxsize, gone: Mapping[str, FinishedJob] = MappingProxyType({})
     ) -> list[Due]:
-        """The jobs that are due for a stage, oldest first, as if those in `gone` were gone.
-
-        Looks at the `limit` oldest ones of each owner and kind (-1: all).
-        """
+        """The first `limit` jobs that are due for a stage, as if those in `gone` were gone."""
         jobs = await self._records.oldest_of_each(limit, with_files=stage is Stage.FILES)
         holdings = without(await self._records.holdings(), gone.values())
-        return self._rules(stage).due([job for job in jobs if job.job_id not in gone], holdings)
+        left = (job for job in jobs if job.job_id not in gone)
+        return self._rules(stage).due(left, holdings, limit=limit)
 
     def _rules(self, stage: Stage) -> Rules:
         settings, now = self._settings.retention, self._now
@@ -248,7 +247,7 @@ class Pruner:
         """Removes what is due of files or of records, some jobs at a time."""
         while True:
             began, images = time.monotonic(), list[tuple[str, str]]()
-            due = await self._without_units((await self._due(stage, STEP_JOBS))[:STEP_JOBS])
+            due = await self._without_units(await self._due(stage, STEP_JOBS))
             job_ids = [each.job.job_id for each in due]
             if stage is Stage.JOB:
                 images = await self._records.images_used_only_by(job_ids)

@@ -4,6 +4,7 @@ A job is removed in three stages: its unit (what systemd remembers of it), its f
 its record. Each stage has an age, and bounds that all users share. `docs/retention.md` says why.
 """
 
+import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -46,8 +47,10 @@ class Rules:
     untouchable: float
     bounds: tuple[Bound, ...]
 
-    def due(self, jobs: Iterable[FinishedJob], holdings: Iterable[Holding]) -> list[Due]:
-        """Which of the jobs are due, in order. `jobs` are the oldest of each owner and kind, oldest first.
+    def due(
+        self, jobs: Iterable[FinishedJob], holdings: Iterable[Holding], *, limit: int = sys.maxsize
+    ) -> list[Due]:
+        """The first `limit` jobs that are due. `jobs` are the oldest of each owner and kind, oldest first.
 
         First the expired ones. Then each bound takes one job after the other from whoever has most, the
         oldest first, until it holds; and from jobs that never ran before any other. So nobody loses anything
@@ -61,12 +64,12 @@ class Rules:
         for job in old[len(due) :]:
             waiting[job.owner, job.held_as].append(job)
         for bound in self.bounds:
-            while kind := _next(amounts[bound], bound.most, waiting):
+            while len(due) < limit and (kind := _next(amounts[bound], bound.most, waiting)):
                 job = waiting[kind].popleft()
                 due.append(Due(job, bound.rule))
                 for other in self.bounds:
                     amounts[other][kind] -= getattr(job, other.amount)
-        return due
+        return due[:limit]
 
 
 def held(jobs: Iterable[FinishedJob]) -> list[Holding]:

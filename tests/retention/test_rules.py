@@ -144,7 +144,7 @@ def test_the_same_jobs_are_due_in_steps_and_at_once(jobs: list[FinishedJob], rul
             if [each for each in left if (each.owner, each.held_as) == (job.owner, job.held_as)].index(job)
             < step
         ]
-        due = rule.due(seen, sums(left))[:step]
+        due = rule.due(seen, sums(left), limit=step)
         if not due:
             break
         left = kept(left, due)
