@@ -20,7 +20,8 @@ def odd_names(place: Place) -> Iterator[Look]:
     yield same("the job", outcome(job), "COMPLETED")
     _, manifest = place.alice.call(f"/jobs/{job_id}/artifacts")
     published = {each["sha256"]: each["path"] for each in manifest["artifacts"]}
-    told = "\n".join(map(str, manifest.get("skipped", []))) + text(place.ml_job("artifacts", job_id).stderr)
+    reasons = [f"{each['path']} {each['reason']}" for each in manifest.get("left_out", [])]
+    told = "\n".join([*reasons, text(place.ml_job("artifacts", job_id).stderr)])
     names = _left(place.log(job_id))
     yield Look("files that the job left", str(len(names)), "some of every kind", len(names) > 75)
     hidden = [name for name in names if hashlib.sha256(name).hexdigest() not in published]
@@ -34,12 +35,18 @@ def odd_names(place: Place) -> Iterator[Look]:
         seen = f"{len(group)} not published: {reason[:200] or 'no reason'}" if group else "all published"
         yield Look(f"{start}…", seen, "published, or a true reason", good)
     yield from _fetched(place, job_id, published)
+    ended = outcome(place.ran("declares.py"))
+    yield Look("a declared artifact that is a link", ended, "FAILED, naming it", _names_it(ended))
+
+
+def _names_it(ended: str) -> bool:
+    return ended.startswith("FAILED artifact-missing") and "model.bin" in ended
 
 
 def _fetched(place: Place, job_id: str, published: dict[str, str]) -> Iterator[Look]:
     """What is published can be fetched, all at once and each by its path."""
     target = place.base / f"fetched-{job_id}"
-    done = place.ml_job("artifacts", "get", job_id, "--output", str(target))
+    done = place.ml_job("artifacts", "get", job_id, "--force", "--output", str(target))
     got = {hashlib.sha256(path.read_bytes()).hexdigest() for path in target.rglob("*") if path.is_file()}
     lost = sorted(path for digest, path in published.items() if digest not in got)
     yield same(f"artifacts get (exit status {done.returncode}): published, but not fetched", lost, [])
