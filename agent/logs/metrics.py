@@ -104,12 +104,10 @@ class Collector:
             raise ValueError("must have ::progress or ::metric, a space, and then a JSON object")
 
     def _add_point(self, said: _Metric, time: datetime) -> None:
-        series = self._series.get(said.name)
-        if series is None:
-            if len(self._series) >= MAX_SERIES:
-                self._refused += 1
-                return
-            series = self._series[said.name] = _Series()
+        if said.name not in self._series and len(self._series) >= MAX_SERIES:
+            self._refused += 1
+            return
+        series = self._series.setdefault(said.name, _Series())
         step = series.count if said.step is None else said.step
         point = MetricPoint(step=step, value=said.value, time=time)
         series.add(point)

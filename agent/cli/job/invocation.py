@@ -135,11 +135,8 @@ async def resolve(api: Api, text: str) -> str:
         )
     if len(text) == ID_LENGTH:
         return text
-    found = [
-        str(job["job_id"])
-        async for job in api.jobs({}, limit=RECENT_JOBS)
-        if str(job["job_id"]).startswith(text)
-    ]
+    newest = [str(job["job_id"]) async for job in api.jobs({}, limit=RECENT_JOBS)]
+    found = [job_id for job_id in newest if job_id.startswith(text)]
     if len(found) > 1:
         raise Failure(f"Several jobs begin with {text}: {', '.join(found[:5])}.", "Type more characters.")
     if not found:
