@@ -410,6 +410,24 @@ async def test_a_followed_tail_of_an_archived_log_has_only_its_lines(
         await keep(served, job)
 
 
+async def test_a_tail_of_an_archived_log_of_several_blocks_is_its_last_lines(
+    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "BLOCK_ITEMS", 3)
+    job = await alice.submit()
+    printed = [str(number) for number in range(1, 21)]
+    served.log(*printed, "END")
+    await served.finish(job)
+    await keep(served, job)
+    for lines in (1, 4, 8, 19, 20, 21):
+        path = f"/jobs/{job['job_id']}/logs?tail={lines}"
+        assert (await alice.get(path)).body.decode().split() == printed[-lines:]
+        async with asyncio.timeout(20), alice.stream(path) as response:
+            told = [(name, data) async for name, data, _ in events(response)]
+        own = [data["text"] for name, data in told if name == "line" and data["source"] == "job"]
+        assert own == printed[-lines:]
+
+
 async def test_a_gap_at_the_end_follows_the_last_line_in_the_journal_and_the_archive(
     served: Served, alice: Client
 ) -> None:
