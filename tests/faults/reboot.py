@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 
-from tests.support.waiting import until
+from tests.support.waiting import run, until
 
 from .audit import TERMINAL, Verdict, audit, read_record
 from .client import Clients, Told, all_of
@@ -20,9 +20,9 @@ CONSEQUENCES_SECONDS = 90  # for every job to end after the boot, without anybod
 
 
 async def before(site: Site) -> None:
-    """Leaves as many jobs waiting as there are running, one of them about to end."""
+    """Leaves jobs running, some about to end, and more waiting than can begin before the reboot."""
     # Half of those that are to run ask for a second attempt.
-    tolds = [Told(USERS[n % 2], "steady.py", attempts=1 + (n % 4 < 2)) for n in range(2 * MAX_RUNNING)]
+    tolds = [Told(USERS[n % 2], "steady.py", attempts=1 + (n % 4 < 2)) for n in range(4 * MAX_RUNNING)]
     async with Clients.connected(site) as clients:
         await all_of(map(clients.submit, tolds), at_a_time=4)
 
@@ -54,11 +54,20 @@ async def after(site: Site) -> AsyncIterator[Made]:
         await all_of(map(clients.wait, tolds), at_a_time=4)
         await all_of(map(clients.read_log, tolds), at_a_time=4)
     for told in tolds:
+        told.waiting = told.waiting and not await _begun_before_boot(told)
         if told.waiting and told.ended["status"] != "COMPLETED":
             verdict.violated(1, f"{told.job_id} waited, and is {told.ended['status']} after the boot")
         if told.attempts > 1 and told.ended["status"] != "COMPLETED":
             verdict.violated(1, f"{told.job_id} asked for another attempt, and is {told.ended['status']}")
+    if not any(told.waiting for told in tolds):
+        raise FaultError("the reboot met no job that waited")
     if not any(len(told.ended["attempts"]) > 1 for told in tolds):
         raise FaultError("the reboot met no job that was to be tried again")
     verdict.add(await audit(site.state, tolds, interrupted=True))
     yield Made(NAME, 1, verdict)
+
+
+async def _begun_before_boot(told: Told) -> bool:
+    """Whether a job that waited has begun after all, since others had ended before the reboot."""
+    unit = f"--unit=ml-job@{told.job_id}.service"
+    return bool(await run("journalctl", "--user", "--quiet", "--boot=-1", "--lines=1", unit))
