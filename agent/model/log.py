@@ -34,14 +34,16 @@ class GapCause(StrEnum):
 class LogLine(Model):
     """One line of a job's log. `number` counts the lines of this job from 1.
 
-    `continued` is true where journald has cut a long line: the next line continues it. `base64` (RFC 4648,
-    section 4) is present where the line is not UTF-8: it has the exact bytes, which `text` cannot have.
-    `docs/logs.md` says how bytes become text.
+    `stream` is what the job wrote the line to; lines of the system, and logs that an earlier agent archived,
+    have none. `continued` is true where journald has cut a long line: the next line of its stream continues
+    it. `base64` (RFC 4648, section 4) is present where the line is not UTF-8: it has the exact bytes, which
+    `text` cannot have. `docs/logs.md` says how bytes become text.
     """
 
     number: int
     time: Time
     source: LogSource
+    stream: LogStream | None = None
     text: str
     base64: Base64Bytes | None = None
     continued: bool | None = None

@@ -21,7 +21,7 @@ from agent.errors import AgentError
 from agent.logs import archive
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
-from agent.model.log import LogLine, LogSource
+from agent.model.log import LogLine, LogSource, LogStream
 from agent.model.problem import ProblemDocument
 from tests.support.api_client import Client, events
 from tests.support.api_fixtures import over_any_backend
@@ -519,6 +519,13 @@ def test_a_line_of_utf_8_is_its_text_alone(text: str) -> None:
     data = json.loads(lines_module.line_data(Line(1, 0, LogSource.JOB, text.encode(), "c")))
     assert (data["text"], "base64" in data) == (text, False)
     assert LogLine.model_validate(data).printed == text.encode()
+
+
+@pytest.mark.parametrize("stream", [*LogStream, None])
+def test_a_line_has_the_stream_that_it_came_over(stream: LogStream | None) -> None:
+    line = Line(1, 0, LogSource.JOB, b"text", "c", stream=stream)
+    found = LogLine.model_validate_json(lines_module.line_data(line))
+    assert (found.stream, found.text) == (stream, "text")
 
 
 async def test_the_log_of_a_running_job_pauses_unless_it_is_followed(served: Served, alice: Client) -> None:

@@ -129,10 +129,11 @@ def line_data(line: Line) -> str:
     except UnicodeDecodeError:
         text = line.text.decode("utf-8", "replace")
         exact = f',"base64":"{b64encode(line.text).decode()}"'
+    stream = f'"stream":"{line.stream.value}",' if line.stream else ""
     continued = ',"continued":true' if line.continued else ""
     return (
         f'{{"number":{line.number},"time":"{format_milliseconds(line.time)}",'
-        f'"source":"{line.source.value}","text":{encode_basestring(text)}{exact}{continued}}}'
+        f'"source":"{line.source.value}",{stream}"text":{encode_basestring(text)}{exact}{continued}}}'
     )
 
 

@@ -195,14 +195,15 @@ class Gauge:
 
     def __init__(self) -> None:
         self._marks = Collector()
-        self._goes_on = False
+        self._cut: set[str | None] = set()  # the streams whose last line goes on
 
     def consume(self, line: LogLine) -> bool:
         """Takes a line that is a mark of progress or metrics; returns whether it was one.
 
         The rest of a line that journald has cut is never a mark.
         """
-        rest, self._goes_on = self._goes_on, bool(line.continued)
+        rest = line.stream in self._cut
+        (self._cut.add if line.continued else self._cut.discard)(line.stream)
         time = int(line.time.timestamp() * 1000)
         return not rest and self._marks.add(line.printed, time, line.number)
 

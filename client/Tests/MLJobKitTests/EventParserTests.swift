@@ -70,6 +70,8 @@ import Testing
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"system","text":"","continued":true}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"a\"b\\c\/d\b\f\n\r\t","continued":false}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"\ufffd!","base64":"6SE=","continued":true}"#,
+        #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","stream":"stderr","text":"x"}"#,
+        #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","stream":"later","text":"x"}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"later","text":"\u00e9\ud83d\ude00 日本"}"#,
     ]) func readsAsTheDecoderDoes(_ text: String) throws {
         let expected = try decoded(text)
@@ -90,6 +92,7 @@ import Testing
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"\ud800"}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"\x"}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"x","continued":1}"#,
+        #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","stream":2,"text":"x"}"#,
         #"{"number":1,"time":"2026-01-01T00:00:00.000Z","source":"job","text":"x","base64":"6"}"#,
     ]) func takesNothingElse(_ text: String) { #expect(LineScanner.line(Data(text.utf8)) == nil) }
 

@@ -4,10 +4,12 @@ import Testing
 @testable import MLJobKit
 
 @Suite(.timeLimit(.minutes(5))) struct LogStoreTests {
-    func line(_ number: Int, _ text: String, _ source: LogSource = .job, continued: Bool = false) -> LogLine {
+    func line(
+        _ number: Int, _ text: String, _ source: LogSource = .job, stream: LogOutput? = nil, continued: Bool = false
+    ) -> LogLine {
         LogLine(
             number: number, time: Date(timeIntervalSince1970: 1_767_225_600 + Double(number) / 1000), source: source,
-            text: text, continued: continued)
+            stream: stream, text: text, continued: continued)
     }
 
     @Test func rowsComeBackAsTheyWere() {
@@ -15,15 +17,16 @@ import Testing
         let lines = [
             line(1, "größer 😀"), line(2, "", .system), line(3, "x", continued: true),
             line(4, "y", LogSource(rawValue: "later")),
+            line(5, "out", stream: .stdout), line(6, "err", stream: .stderr, continued: true),
         ]
         for line in lines { store.append(line) }
-        let gap = LogGap(after: 4, count: 7, time: Date(timeIntervalSince1970: 1_767_225_601))
+        let gap = LogGap(after: 6, count: 7, time: Date(timeIntervalSince1970: 1_767_225_601))
         store.append(gap)
-        store.append(LogGap(after: 4, time: gap.time))
-        #expect(store.rows == 0..<6 && store.lastNumber == 4)
+        store.append(LogGap(after: 6, time: gap.time))
+        #expect(store.rows == 0..<8 && store.lastNumber == 6)
         for (id, line) in lines.enumerated() { #expect(store[id] == LogRow(id: id, content: .line(line))) }
-        #expect(store[4].content == .gap(gap) && store[4].text == "7 lines are missing here")
-        #expect(store[5].text == "Lines may be missing here")
+        #expect(store[6].content == .gap(gap) && store[6].text == "7 lines are missing here")
+        #expect(store[7].text == "Lines may be missing here")
         #expect(LogGap(after: 1, count: 1, time: gap.time).sentence == "1 line is missing here")
         #expect(LogGap(after: 1, cause: "removed", time: gap.time).sentence == "Lines are missing here")
         #expect(LogGap(after: 1, cause: "not-closed", time: gap.time).sentence == "Lines may be missing here")

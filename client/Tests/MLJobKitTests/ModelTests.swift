@@ -68,6 +68,7 @@ import Testing
     static let words: [String: [String]] = [
         "JobState": JobStatus.known.map(\.rawValue),
         "LogSource": [LogSource.job, .system].map(\.rawValue),
+        "LogStream": [LogOutput.stdout, .stderr].map(\.rawValue),
         "ParameterType": [ParameterType.string, .integer, .number, .boolean].map(\.rawValue),
         "Reason": [
             Reason.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted, .cancelled, .stopped,

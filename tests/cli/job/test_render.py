@@ -2,8 +2,9 @@
 
 import pytest
 
-from agent.cli.job.render import bar, sparkline
+from agent.cli.job.render import Gauge, bar, sparkline
 from agent.model.base import now
+from agent.model.log import LogLine, LogSource, LogStream
 from agent.model.metric import Progress
 
 
@@ -29,3 +30,23 @@ def test_a_bar(done: float, shown: str) -> None:
 )
 def test_a_sparkline(values: list[float], shown: str) -> None:
     assert sparkline(values, 8) == shown
+
+
+def test_the_rest_of_a_cut_line_is_no_mark_and_hides_none_of_the_other_stream() -> None:
+    gauge = Gauge()
+
+    def shown(value: int, stream: LogStream, *, continued: bool = False) -> bool:
+        text = f'::metric {{"name": "loss", "value": {value}}}'
+        return gauge.consume(
+            LogLine(number=1, time=now(), source=LogSource.JOB, stream=stream, text=text, continued=continued)
+        )
+
+    assert not gauge.consume(
+        LogLine(
+            number=1, time=now(), source=LogSource.JOB, stream=LogStream.STDERR, text="\rbar", continued=True
+        )
+    )
+    assert shown(1, LogStream.STDOUT)
+    assert not shown(2, LogStream.STDERR)
+    assert shown(3, LogStream.STDERR)
+    assert gauge.text() == "loss 3 ▁█"

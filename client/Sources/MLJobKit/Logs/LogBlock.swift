@@ -14,6 +14,8 @@ struct LogBlock: Sendable {
         static let mark = Flags(rawValue: 8)
         /// Has control characters: what is shown is not what is stored.
         static let controlled = Flags(rawValue: 16)
+        static let stdout = Flags(rawValue: 32)
+        static let stderr = Flags(rawValue: 64)
     }
 
     private(set) var bytes: [UInt8] = []
@@ -42,6 +44,8 @@ struct LogBlock: Sendable {
     mutating func append(_ line: LogLine) {
         var flags: Flags = line.source == .job ? [] : .system
         if line.continued { flags.insert(.continued) }
+        if line.stream == .stdout { flags.insert(.stdout) }
+        if line.stream == .stderr { flags.insert(.stderr) }
         if LogMark.isMark(line.text) { flags.insert(.mark) }
         if line.source != .job && line.source != .system { sources[count] = line.source.rawValue }
         let start = bytes.count
@@ -77,9 +81,10 @@ struct LogBlock: Sendable {
                 LogGap(after: Int(numbers[row]), count: gapCounts[row], cause: gapCauses[row], time: time))
         }
         let source = sources[row].map(LogSource.init) ?? (flags.contains(.system) ? .system : .job)
+        let stream: LogOutput? = flags.contains(.stdout) ? .stdout : flags.contains(.stderr) ? .stderr : nil
         return .line(
             LogLine(
-                number: Int(numbers[row]), time: time, source: source, text: text(of: row),
+                number: Int(numbers[row]), time: time, source: source, stream: stream, text: text(of: row),
                 continued: flags.contains(.continued)))
     }
 }

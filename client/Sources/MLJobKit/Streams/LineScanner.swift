@@ -16,7 +16,7 @@ enum LineScanner {
 
         mutating func line() -> LogLine? {
             var (number, time, source, text, continued) = (Int?.none, Int?.none, String?.none, String?.none, false)
-            var base64: Data?
+            var (stream, base64) = (LogOutput?.none, Data?.none)
             guard take("{") else { return nil }
             repeat {
                 guard let name = string(), take(":") else { return nil }
@@ -24,6 +24,9 @@ enum LineScanner {
                 case "number": number = integer()
                 case "time": time = string().flatMap(AgentTime.milliseconds)
                 case "source": source = string()
+                case "stream":
+                    guard let name = string() else { return nil }
+                    stream = LogOutput(rawValue: name)
                 case "text": text = string()
                 case "base64":
                     guard let value = string().flatMap({ Data(base64Encoded: $0) }) else { return nil }
@@ -37,8 +40,8 @@ enum LineScanner {
             guard take("}"), at == bytes.count, let number, let time, let source, let text else { return nil }
             return LogLine(
                 number: number, time: Date(timeIntervalSince1970: Double(time) / 1000),
-                source: source == "job" ? .job : LogSource(rawValue: source), text: text, base64: base64,
-                continued: continued)
+                source: source == "job" ? .job : LogSource(rawValue: source), stream: stream, text: text,
+                base64: base64, continued: continued)
         }
 
         private mutating func take(_ character: Unicode.Scalar) -> Bool {
