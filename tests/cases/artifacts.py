@@ -46,11 +46,14 @@ def _names_it(ended: str) -> bool:
 def _fetched(place: Place, job_id: str, published: dict[str, str]) -> Iterator[Look]:
     """What is published can be fetched, all at once and each by its path."""
     target = place.base / f"fetched-{job_id}"
+    done = place.ml_job("artifacts", "get", job_id, "--output", str(target))
+    refused = (done.returncode, ".hidden" in text(done.stderr), target.exists())
+    yield same("artifacts get: hidden files are named, and nothing is fetched", refused, (2, True, False))
     done = place.ml_job("artifacts", "get", job_id, "--force", "--output", str(target))
     got = {hashlib.sha256(path.read_bytes()).hexdigest() for path in target.rglob("*") if path.is_file()}
     lost = sorted(path for digest, path in published.items() if digest not in got)
-    yield same(f"artifacts get (exit status {done.returncode}): published, but not fetched", lost, [])
-    yield same("artifacts get: exit status", done.returncode, 0)
+    yield same(f"artifacts get --force (status {done.returncode}): published, but not fetched", lost, [])
+    yield same("artifacts get --force: exit status", done.returncode, 0)
     wrong = []
     for digest, path in published.items():
         if PLAIN.fullmatch(path):

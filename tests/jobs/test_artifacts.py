@@ -323,6 +323,14 @@ async def test_at_most_max_bytes_are_published(directory: Path) -> None:
     ]
 
 
+async def test_each_name_of_a_file_with_hard_links_is_published(directory: Path) -> None:
+    (directory / "one").write_bytes(b"model")
+    (directory / "two").hardlink_to(directory / "one")
+    assert await listed(directory) == (["one", "two"], {})
+    await manifest(directory, complete=True)
+    assert [await read(directory, path) for path in ("one", "two")] == [b"model", b"model"]
+
+
 async def test_a_huge_sparse_file_is_skipped_and_a_small_one_is_read(directory: Path) -> None:
     for name, size in (("huge", 2**40), ("small", 2**21)):
         make_sparse(directory / name, size)

@@ -17,7 +17,7 @@ from tests.support.earlier_state import make_database, read_by_itself
 
 READ = read_by_itself()
 KINDS: dict[str, str] = READ["kinds"]
-SINCE = {"host": None}  # members of a job that the earlier agent did not know
+SINCE = {"artifacts": [], "host": None}  # members of a job that the earlier agent did not know
 
 
 @pytest.fixture
