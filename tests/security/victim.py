@@ -133,8 +133,14 @@ async def send() -> None:
     asyncio.get_running_loop().add_reader(sys.stdin, over.set)
     connector = aiohttp.TCPConnector(ssl=context, limit=CONNECTIONS)
     async with aiohttp.ClientSession(plan["url"], connector=connector) as session:
-        async with session.get("/jobs"):
-            print("connected", flush=True)
+
+        async def connect() -> None:
+            async with session.get("/jobs?limit=1") as response:
+                await response.read()
+
+        # Handshakes are no requests: those of the beginning are over when the victim is measured.
+        await asyncio.gather(*(connect() for _ in range(CONNECTIONS)))
+        print("connected", flush=True)
 
         async def again_and_again(number: int) -> None:
             while not over.is_set():
