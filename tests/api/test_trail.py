@@ -283,5 +283,7 @@ async def test_looks_that_differ_only_in_cut_details_are_both_recorded() -> None
 
 @pytest.mark.parametrize("role", PEOPLE)  # a peer submits only on behalf of a user
 async def test_the_audit_has_the_role_at_the_time_of_the_call(served: Served, role: Role) -> None:
-    await (await served.known("caller", role)).submit()
+    caller = await served.known("caller", role)
+    answer = await caller.post("/jobs", {"script_name": "succeed.py", "hyperparameters": {}})
+    assert answer.status == (403 if role.peer else 202)
     assert [row["role"] for row in await audited(served)] == [role]
