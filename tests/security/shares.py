@@ -138,7 +138,7 @@ def snapshots(where: Site, report: Report) -> None:
 
 def records(where: Site, report: Report, bobs: list[str]) -> None:
     """Alice submits and cancels jobs with the largest hyperparameters that there are."""
-    large = {f"pad{number}": "x" * 4000 for number in range(8)}
+    large: dict[str, Any] = {f"pad{number}": "x" * 4000 for number in range(8)}
     count, status, answer = 0, 202, dict[str, Any]()
     while status == 202 and count < 200:
         status, answer = where.submit(ALICE, sleep=600, **large)
