@@ -16,8 +16,8 @@ COMMANDS = (
     "ruff format --check",
     "mypy",
     "mypy tests/host/systemd_host",
-    "mypy --explicit-package-bases --exclude tests/security/hostile|earlier_state"
-    " tests/bench tests/faults tests/hostile tests/security tests/support",
+    "mypy --explicit-package-bases --exclude tests/security/hostile|tests/cases/scripts|earlier_state"
+    " tests/api tests/bench tests/cases tests/faults tests/hostile tests/security tests/support",
 )
 
 

@@ -438,7 +438,7 @@ async def test_lists_that_are_not_read_do_not_fill_the_memory(serve: Callable[..
             writer.write(f"GET {address} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
         async def stuck() -> bool:
-            return sum(each.writing_paused for each in served.connections.all()) == unread
+            return bool(sum(each.writing_paused for each in served.connections.all()) == unread)
 
         await until(stuck, seconds=60)
         assert resident() - before < 32 * 2**20

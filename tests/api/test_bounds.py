@@ -222,7 +222,7 @@ async def test_ended_connections_leave_no_reference_cycles(serve: Serve) -> None
         await alice.session.close()
 
         async def gone() -> bool:
-            kinds = (connections.Connection, web.Request, web.StreamResponse)
+            kinds = (connection.Connection, web.Request, web.StreamResponse)
             return not any(type(each) in kinds for each in gc.get_objects())
 
         await until(gone)
@@ -502,7 +502,7 @@ async def test_a_user_who_reads_no_answers_gets_no_more_of_them(
             greedy.writer.write(page)
 
         async def all_are_answered() -> bool:
-            return served.http.runner.server.requests_count >= 20 + 60 + 1
+            return bool(served.http.runner.server.requests_count >= 20 + 60 + 1)
 
         await until(all_are_answered)
         assert size < await unread() <= 2 * 2**20

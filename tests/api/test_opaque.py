@@ -87,7 +87,7 @@ async def everything(client: Client, job_id: str) -> AsyncIterator[tuple[str, An
             continue
         path = route.path.replace("{job_id}", job_id).replace("{path}", "a.txt")
         answer = await client.get(f"{path}?limit=1" if path == "/jobs" else path)
-        value = answer.body.decode()
+        value: Any = answer.body.decode()
         if answer.headers["Content-Type"].endswith("json"):
             value = {name: each for name, each in answer.json.items() if name not in TOLD}
         headers = {name: each for name, each in answer.headers.items() if name != "Date"}

@@ -90,8 +90,8 @@ async def test_pages_of_this_host_programs_and_typed_addresses_are_answered(
     served: AnyServed, alice: Client
 ) -> None:
     job_id = (await alice.submit())["job_id"]
-    own = ({}, {"Origin": served.base}, {"Origin": served.base.upper()})
-    typed = ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"})
+    own: tuple[dict[str, str], ...] = ({}, {"Origin": served.base}, {"Origin": served.base.upper()})
+    typed: tuple[dict[str, str], ...] = ({}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "same-origin"})
     for origin, site in product(own, typed):
         for route in ROUTES:
             if route.operation_id in ("getJob", "cancelJob", "listJobs"):

@@ -70,7 +70,7 @@ class RequestHandler(web.RequestHandler):
         return not self._request_count if self._waiter is None else not self._waiter.done()
 
 
-def unsent_bytes(transport: asyncio.Transport) -> int:
+def unsent_bytes(transport: asyncio.WriteTransport) -> int:
     """What waits in a TLS connection, or below it: a large answer is encrypted and passed down at once."""
     below = cast(Any, transport)._ssl_protocol._transport
     return transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
