@@ -189,7 +189,7 @@ async def test_a_job_within_its_quota_keeps_all_that_it_left(scene: Scene) -> No
         assert (artifacts / "a/link").is_symlink()
 
 
-@pytest.mark.parametrize(("size", "files", "kept"), [(1000, 1, True), (2**20, 1, False), (1, 150, False)])
+@pytest.mark.parametrize(("size", "files", "kept"), [(1000, 1, True), (2**21, 1, False), (1, 150, False)])
 async def test_a_job_that_waits_for_its_next_attempt_holds_no_room(
     soon: Scene, size: int, files: int, kept: bool
 ) -> None:
