@@ -209,7 +209,8 @@ import Testing
     }
 
     @Test func namesThatDifferOnlyInTheirCompositionAreTwoArtifacts() {
-        let (one, two) = (Artifact(path: "\u{F6}", size: 1, sha256: ""), Artifact(path: "o\u{308}", size: 1, sha256: ""))
+        let one = Artifact(path: "\u{F6}", size: 1, sha256: "")
+        let two = Artifact(path: "o\u{308}", size: 1, sha256: "")
         #expect(one.path == two.path && one.id != two.id)
     }
 

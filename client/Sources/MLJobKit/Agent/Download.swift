@@ -52,7 +52,8 @@ extension Agent {
     }
 
     private func fetch(
-        _ target: String, _ condition: [String: String], into file: inout PartialFile, progress: (@Sendable (Int) -> Void)?
+        _ target: String, _ condition: [String: String], into file: inout PartialFile,
+        progress: (@Sendable (Int) -> Void)?
     ) async throws {
         var headers = condition.merging(["Accept-Encoding": "identity"]) { $1 }
         if file.size > 0 { headers["Range"] = "bytes=\(file.size)-" }
