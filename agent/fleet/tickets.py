@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
@@ -52,8 +52,18 @@ class _Link:
         self._channel: AbstractChannel | None = None
         self._turn = asyncio.Lock()
 
+    @classmethod
     @contextlib.asynccontextmanager
-    async def channel(self, seconds: float = CONNECT_TIMEOUT + TIMEOUT) -> AsyncIterator[AbstractChannel]:
+    async def connected(cls, server: BrokerServer) -> AsyncIterator[Self]:
+        """One that connects when it is first used, and is closed at the end."""
+        link = cls(server)
+        try:
+            yield link
+        finally:
+            await link._close()
+
+    @contextlib.asynccontextmanager
+    async def _open(self, seconds: float = CONNECT_TIMEOUT + TIMEOUT) -> AsyncIterator[AbstractChannel]:
         """An open channel for so many seconds at most. An unroutable message is an error.
 
         Raises `AgentError` (host) for a broker that is away, refuses, or takes longer.
@@ -62,7 +72,7 @@ class _Link:
             async with _answered(seconds):
                 yield await self._opened()
         except AgentError:
-            await self.close()
+            await self._close()
             raise
 
     async def _opened(self) -> AbstractChannel:
@@ -75,7 +85,7 @@ class _Link:
                 self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             return self._channel
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Closes the connection. What was taken and not acknowledged is another's again."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None and not connection.is_closed:
@@ -84,28 +94,15 @@ class _Link:
                     await connection.close()
 
 
-class Publisher:
+class Publisher(_Link):
     """Puts tickets into queues, on a connection of its own: a broker short of memory blocks who publishes."""
-
-    def __init__(self, server: BrokerServer) -> None:
-        self._link = _Link(server)
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def connected(cls, server: BrokerServer) -> AsyncIterator["Publisher"]:
-        """A publisher that connects with its first ticket."""
-        publisher = cls(server)
-        try:
-            yield publisher
-        finally:
-            await publisher._link.close()
 
     async def declare(self, needs: Iterable[str]) -> None:
         """Makes the queues that are missing. Do this at installation.
 
         A queue that the broker loses its power with, a second after it was made, can stay without a leader.
         """
-        async with self._link.channel() as channel:
+        async with self._open() as channel:
             for need in needs:
                 await channel.declare_queue(queue_name(need), durable=True, arguments=QUEUE_ARGUMENTS)
 
@@ -114,13 +111,13 @@ class Publisher:
 
         Raises `AgentError` (host) where there is no such queue, or the broker does not confirm in time.
         """
-        async with self._link.channel() as channel:
+        async with self._open() as channel:
             message = aio_pika.Message(b"", delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await channel.default_exchange.publish(message, queue_name(need), mandatory=True)
 
     async def ready(self, need: str) -> int | None:
         """How many tickets nobody has taken; None where there is no such queue."""
-        async with self._link.channel() as channel:
+        async with self._open() as channel:
             try:
                 queue = await channel.declare_queue(queue_name(need), durable=True, passive=True)
             except ChannelNotFoundEntity:
@@ -146,28 +143,15 @@ class Ticket:
             await self._message.nack(requeue=True)
 
 
-class Taker:
+class Taker(_Link):
     """Takes tickets, one at a time: who is full takes none, and holds none back from those with room."""
-
-    def __init__(self, server: BrokerServer) -> None:
-        self._link = _Link(server)
-
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def connected(cls, server: BrokerServer) -> AsyncIterator["Taker"]:
-        """A taker that connects when it first asks."""
-        taker = cls(server)
-        try:
-            yield taker
-        finally:
-            await taker._link.close()
 
     async def take(self, needs: Sequence[str], seconds: float) -> Ticket | None:
         """The next ticket of one of these needs; None if there is none within so many seconds.
 
         Raises `AgentError` (host) where the broker does not answer, or lacks one of the queues.
         """
-        async with self._link.channel(CONNECT_TIMEOUT + TIMEOUT + seconds) as channel:
+        async with self._open(CONNECT_TIMEOUT + TIMEOUT + seconds) as channel:
             await channel.set_qos(prefetch_count=1, timeout=TIMEOUT)
             queues = {need: await _queue(channel, need) for need in needs}
             for need, queue in queues.items():
