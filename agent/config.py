@@ -7,18 +7,12 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from .model.base import HostName, NetworkName, format_number
+from .config_base import AbsolutePath, HttpSettings, Section, xdg
+from .config_fleet import FleetSettings
+from .model.base import NetworkName, format_number
 from .model.inputs import Limits, ResolvedLimits
 from .model.paths import JobPaths
 from .model.ref import HEAD, RefGlob, ReviewRules
@@ -27,32 +21,19 @@ ENVIRONMENT_PREFIX = "ML_AGENT_"
 SYSTEM_FILE = Path("/etc/ml-agent/config.toml")
 
 
-def _xdg(variable: str, fallback: str) -> Path:
-    """A base directory of the XDG specification, which ignores relative values."""
-    value = Path(os.environ.get(variable, ""))
-    return value if value.is_absolute() else Path.home() / fallback
-
-
 def user_file() -> Path:
     """The service account's own configuration, the layer above `/etc/ml-agent/config.toml`."""
     override = os.environ.get(ENVIRONMENT_PREFIX + "CONFIG")
-    return Path(override) if override else _xdg("XDG_CONFIG_HOME", ".config") / "ml-agent/config.toml"
-
-
-def _absolute(path: Path) -> Path:
-    expanded = path.expanduser()
-    if not expanded.is_absolute():
-        raise ValueError("must be an absolute path, or start with ~/")
-    return expanded
+    return Path(override) if override else xdg("XDG_CONFIG_HOME", ".config") / "ml-agent/config.toml"
 
 
 def _default_state_directory() -> Path:
-    return _xdg("XDG_STATE_HOME", ".local/state") / "ml-agent"
+    return xdg("XDG_STATE_HOME", ".local/state") / "ml-agent"
 
 
 def default_runtime_directory() -> Path:
     """`$XDG_RUNTIME_DIR`, or its value in a session of the account."""
-    return _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+    return xdg("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
 
 
 def _egress_target(target: str) -> str:
@@ -62,8 +43,6 @@ def _egress_target(target: str) -> str:
         raise ValueError("the port must be from 1 to 65535")
     return target
 
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 # A value of Podman's Network=: without a space, quote, specifier or line break.
 PodmanNetwork = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:,=/-]*$", max_length=255)]
@@ -105,11 +84,7 @@ def _bytes_of(system: os.statvfs_result) -> int:
     return system.f_blocks * system.f_frsize
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ScriptSettings(_Section):
+class ScriptSettings(Section):
     """The reviewed training scripts: a git repository, a directory in it, and the commits that may run.
 
     A commit may run if a branch or a tag of `refs` leads to it; from `development_refs`, without secrets that
@@ -138,7 +113,7 @@ class ScriptSettings(_Section):
         return ReviewRules(tuple(self.refs), tuple(self.development_refs), signers)
 
 
-class JobSettings(_Section):
+class JobSettings(Section):
     """The image of jobs, what all jobs together may have, and the limits of each by default and at most.
 
     `cpus` and `memory_bytes` bound the sum of the running jobs' limits. `unenforced_limits` says what becomes
@@ -194,7 +169,7 @@ class JobSettings(_Section):
         return self
 
 
-class EgressSettings(_Section):
+class EgressSettings(Section):
     """Where jobs with this network may connect to; `docs/egress.md` says how that is enforced.
 
     `allow` lists `name:port`, and `*.name:port` for every name below it. The names may resolve to addresses
@@ -205,7 +180,7 @@ class EgressSettings(_Section):
     private: list[IPv4Network | IPv6Network] = []
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """How long finished jobs are kept, and how many; `docs/retention.md` says what is removed when.
 
     All users share the bounds. `max_bytes` and `max_files` are by default half of the bytes and half of the
@@ -254,41 +229,7 @@ class RetentionSettings(_Section):
         return self
 
 
-Seconds = Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)]
-
-
-class HttpSettings(_Section):
-    """The HTTPS server's bounds. `docs/limits.md` says what clients see of them."""
-
-    port: Annotated[int, Field(ge=1, le=65535)] = 8443
-    max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 2**20)] = 256 * 2**10
-    max_followers: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    max_followers_per_user: Annotated[int, Field(ge=1, le=10_000)] = 100
-    max_connections: Annotated[int, Field(ge=1, le=50_000)] | None = None
-    max_connections_per_user: Annotated[int, Field(ge=1, le=50_000)] | None = None
-    max_handshakes: Annotated[int, Field(ge=1, le=10_000)] = 1024
-    requests_per_second: Annotated[float, Field(ge=0.1, le=100_000, allow_inf_nan=False)] = 100.0
-    request_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
-    handshake_seconds: Seconds = 10.0
-    header_seconds: Seconds = 10.0
-    body_seconds: Seconds = 30.0
-    idle_seconds: Seconds = 30.0
-    unread_seconds: Seconds = 30.0
-    max_secrets_per_user: Annotated[int, Field(ge=0, le=1000)] = 20
-    idle_exit_seconds: Annotated[float, Field(ge=1)] = 60.0
-
-    @property
-    def connections(self) -> int:
-        """The most connections: by default, followers and some room for requests."""
-        return self.max_connections or self.max_followers + 1000
-
-    @property
-    def connections_per_user(self) -> int:
-        """The most connections of one user."""
-        return self.max_connections_per_user or self.max_followers_per_user + 50
-
-
-class CertificateSettings(_Section):
+class CertificateSettings(Section):
     """How many days clients' certificates are valid, and how many valid ones a user may have by renewing."""
 
     client_days: Annotated[int, Field(ge=1, le=825)] = 30
@@ -303,12 +244,6 @@ class CertificateSettings(_Section):
                 " lower the first, or raise the second"
             )
         return self
-
-
-class FleetSettings(_Section):
-    """The fleet that this host is in, and the host's name there. Without this section, no peer is trusted."""
-
-    host: HostName
 
 
 class Settings(BaseSettings):
@@ -344,6 +279,15 @@ class Settings(BaseSettings):
         if twice := sorted((info.data.get("networks", {}).keys() | {"none"}) & egress.keys()):
             raise ValueError(f"another network already has the name {twice[0]}")
         return egress
+
+    @model_validator(mode="after")
+    def _one_program_a_port(self) -> Self:
+        fleet = self.fleet
+        if fleet and fleet.host and fleet.front and fleet.front.http.port == self.http.port:
+            raise ValueError(
+                f"fleet.front.http.port is {self.http.port}, the agent's port, too: choose another"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

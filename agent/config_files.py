@@ -5,6 +5,7 @@ import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -86,6 +87,8 @@ def _near(loc: Location) -> str:
         fields = getattr(table, "model_fields", {})
         # Names in a table such as `egress` are free.
         table = fields[part].annotation if part in fields else next(iter(get_args(table)[-1:]), None)
+        if isinstance(table, UnionType):  # a table that may be left out
+            table = get_args(table)[0]
     near = difflib.get_close_matches(str(loc[-1]), getattr(table, "model_fields", {}), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

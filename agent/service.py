@@ -90,7 +90,7 @@ class JobParts:
         self.status = HostStatus(queue, units, podman)
         self.fleet = (
             FleetHost(settings.fleet.host, settings, self.registry, self.submission, queue, podman)
-            if settings.fleet
+            if settings.fleet and settings.fleet.host
             else None
         )
         self.preparation = Preparation(

@@ -8,6 +8,15 @@ from .base import HostName, JobId, Model, NetworkName
 from .host import Resources
 from .job import JobRequest
 
+# The names in certificates of the fleet's authority, which clients ask for by SNI. Users' clients ask for the
+# machine's own name, and are shown a certificate that they trust.
+FRONT_SERVER_NAME = "front.fleet.internal"
+
+
+def host_server_name(host: str) -> str:
+    """The name in the certificate with which a host's agent answers the fleet's programs."""
+    return f"{host}.hosts.fleet.internal"
+
 
 class GivenJob(Model):
     """The body of `POST /fleet/jobs`: a job that a fleet gives to this host, under the fleet's own id.

@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from agent.config import HttpSettings, user_file
+from agent.config import user_file
+from agent.config_base import HttpSettings
 from agent.config_files import load
 
 from . import agent_faults, host_faults, machine_faults, power, reboot, stream_faults

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent.api.server.connections import MAX_UNANSWERED_PER_USER
-from agent.config import HttpSettings
+from agent.config_base import HttpSettings
 
 from . import memory
 from .memory import CONNECTION, HANDSHAKE, KIB, PAGE, PROGRAM, STREAM, TIMES, UNIT

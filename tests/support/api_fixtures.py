@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.config import FleetSettings
+from agent.config_fleet import FleetSettings
 from agent.model.certificate import Role
 
 from .api_client import Client

@@ -11,7 +11,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from agent.config import HttpSettings, JobSettings, ScriptSettings, Settings
+from agent.config import JobSettings, ScriptSettings, Settings
+from agent.config_base import HttpSettings
 from agent.model.inputs import Limits
 from tests.support.git_repository import commit, git
 
