@@ -4,8 +4,13 @@ Files in the PKI directory: `ca.crt` (the trusted authorities, the issuing one f
 and `server.key`. During a rotation (`rotation.py`), `ca.crt` has two authorities: first the new one, with the
 key `ca.key.next`, then the old one, with the key `ca.key`. All clients trust the old one, so it issued the
 server's certificate.
+
+The directory `fleet` below it has `ca.crt`, `server.crt` and `server.key` of the fleet that the host is in.
+Its programs are known by certificates of that authority, and ask for that server certificate by its name.
 """
 
+import contextlib
+import functools
 import ipaddress
 import re
 import secrets
@@ -15,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -23,16 +29,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from ..errors import AgentError, Problem
 from ..host.files import refuse_to_overwrite
 from .key_files import certificates, key_file, read_key, replace_pair, reread
-from .subject import URI_PREFIX, fingerprint
+from .subject import PEER_PREFIX, URI_PREFIX, fingerprint
 
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"  # RFC 1123
 _HOST_NAME = re.compile(rf"(\*\.)?{_LABEL}(\.{_LABEL})*", re.IGNORECASE)
 
 _PASSWORD_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # noqa: S105 (32 characters without look-alikes)
 
+FLEET = "fleet"  # the directory of a fleet's files in that of a host's own
+
 CA_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(days=820)  # macOS and iOS accept at most 825 (Apple, HT210176)
 CLIENT_LIFETIME = timedelta(days=30)
+PEER_LIFETIME = timedelta(days=365)
 CLOCK_SKEW = timedelta(minutes=5)  # a new certificate is also valid where the clock is slow
 
 ClientKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
@@ -176,10 +185,24 @@ class Authority(KeyPair):
         Raises `AgentError` (configuration) if a name is neither, or if the authority has expired.
         """
         key = ec.generate_private_key(ec.SECP256R1())
+        return Issued(self.certify_server(names, key.public_key()), key, self.certificate)
+
+    def certify_server(self, names: Sequence[str], key: ClientKey) -> x509.Certificate:
+        """The same for a key whose private half its holder keeps."""
         alternative = x509.SubjectAlternativeName([general_name(name) for name in names])
-        usage = ExtendedKeyUsageOID.SERVER_AUTH
-        certificate = self._certify(names[0], alternative, usage, SERVER_LIFETIME, key.public_key())
-        return Issued(certificate, key, self.certificate)
+        return self._certify(names[0], alternative, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_LIFETIME, key)
+
+    def certify_peer(
+        self, role: str, name: str, key: ClientKey, lifetime: timedelta = PEER_LIFETIME
+    ) -> x509.Certificate:
+        """A certificate of a fleet's authority for one of the fleet's programs.
+
+        Its common name, ROLE-NAME, is the user that RabbitMQ takes it for.
+        """
+        alternative = x509.SubjectAlternativeName(
+            [x509.UniformResourceIdentifier(f"{PEER_PREFIX}{role}:{name}")]
+        )
+        return self._certify(f"{role}-{name}", alternative, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, key)
 
     def issue_client(self, user: str, lifetime: timedelta = CLIENT_LIFETIME) -> Issued:
         """A key, and a certificate for it that names `user` (a valid `UserName`) in its only URI.
@@ -229,6 +252,17 @@ class Authority(KeyPair):
 def authorities(directory: Path) -> list[x509.Certificate]:
     """The trusted authorities: the issuing one first, then the one that it replaces, if any."""
     return certificates(directory / "ca.crt")
+
+
+@functools.lru_cache(maxsize=1024)
+def issued_by(der: bytes, trusted: bytes) -> bool:
+    """Whether one of these authorities (PEM) has signed a certificate (DER)."""
+    certificate = x509.load_der_x509_certificate(der)
+    for authority in x509.load_pem_x509_certificates(trusted) if trusted else ():
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return True
+    return False
 
 
 def authority_id(certificate: x509.Certificate) -> str:

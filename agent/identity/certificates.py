@@ -28,7 +28,7 @@ from ..errors import AgentError, FieldError, Problem
 from ..host.files import write_file
 from ..model.base import ID_ALPHABET, format_time, now
 from ..model.certificate import Certificate, Invitation, Principal, RenewedCertificate, Role
-from .authority import Authority, ClientKey, authorities, authority_id, pem
+from .authority import FLEET, Authority, ClientKey, authorities, authority_id, issued_by, pem
 from .subject import Subject, fingerprint, identify
 
 CURVES = (ec.SECP256R1, ec.SECP384R1)
@@ -132,6 +132,8 @@ class Certificates:
         Raises `AgentError` (certificate-refused) that says why.
         """
         subject = identify(der)
+        if subject.role is not None:
+            return self._peer(subject, subject.role, der)
         certificate = await self._records.get(subject.serial)
         principal = _principal(subject, certificate)
         if certificate is not None and certificate.used_at is None:
@@ -146,6 +148,8 @@ class Certificates:
         Whether the certificate has expired is checked now.
         """
         subject = identify(der)
+        if subject.role is not None:
+            return self._peer(subject, subject.role, der)
         async with self._turn:  # one lookup, for which the others wait
             if time.monotonic() - self._recent_since > FRESH:
                 self._recent.clear()
@@ -154,6 +158,16 @@ class Certificates:
                 self._recent[subject.serial] = await self._records.get(subject.serial)
             certificate = self._recent[subject.serial]
         return _principal(subject, certificate)
+
+    def _peer(self, subject: Subject, role: Role, der: bytes) -> Principal:
+        """A program of the fleet, whose authority says its name and role. No record has its certificate."""
+        try:
+            trusted = (self._directory / FLEET / "ca.crt").read_bytes()
+        except OSError:
+            trusted = b""
+        if not issued_by(der, trusted):
+            raise _refused_certificate("was not issued by the fleet of this host")
+        return Principal(user=subject.user, role=role)
 
     async def renew(self, der: bytes, csr: str, caller: Caller) -> RenewedCertificate:
         """A certificate for the same user and role, and for the key of a signing request.
@@ -219,7 +233,11 @@ def _principal(subject: Subject, certificate: Certificate | None) -> Principal:
         why = "was revoked"
     else:
         return Principal(user=certificate.user, role=certificate.role)
-    raise AgentError(
+    raise _refused_certificate(why)
+
+
+def _refused_certificate(why: str) -> AgentError:
+    return AgentError(
         Problem.CERTIFICATE_REFUSED,
         f"The client certificate {why}.",
         "Ask this host's administrator for a new one (`ml-agent issue`).",

@@ -1,5 +1,6 @@
-"""The user that a client certificate names."""
+"""The user, or the program of a fleet, that a client certificate names."""
 
+import contextlib
 import functools
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,19 +12,26 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import AgentError, Problem
 from ..model.base import UserName
+from ..model.certificate import PEERS, Role
 
 URI_PREFIX = "urn:ml-job:user:"
+PEER_PREFIX = "urn:ml-fleet:"  # then the role, a colon, and the name
 
 _USER_NAME: TypeAdapter[str] = TypeAdapter(UserName)
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The user that a certificate names; `serial` and `fingerprint` are as in `model.certificate`."""
+    """The user that a certificate names; `serial` and `fingerprint` are as in `model.certificate`.
+
+    The certificate of a fleet's authority says the `role`, and `user` is then the name of a front, or of the
+    host that a member is of. A user's role is in the store.
+    """
 
     user: str
     serial: str
     fingerprint: str = field(default="", compare=False)
+    role: Role | None = None
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -67,19 +75,20 @@ def _read(der: bytes) -> tuple[Subject, datetime, datetime]:
         raise _refused("it belongs to a certificate authority, not to a client")
     if ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
         raise _refused("its extended key usage is not clientAuth")
-    subject = Subject(_user_of(names), f"{certificate.serial_number:x}", fingerprint(certificate))
+    name, role = _name_of(names)
+    subject = Subject(name, f"{certificate.serial_number:x}", fingerprint(certificate), role)
     return subject, certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
-def _user_of(names: list[x509.GeneralName]) -> str:
+def _name_of(names: list[x509.GeneralName]) -> tuple[str, Role | None]:
     if len(names) != 1 or not isinstance(names[0], x509.UniformResourceIdentifier):
         raise _refused("it must have exactly one alternative name, a URI")
     uri = names[0].value
-    try:
-        if uri.startswith(URI_PREFIX):
-            return _USER_NAME.validate_python(uri.removeprefix(URI_PREFIX))
-    except ValidationError:
-        pass
+    prefixes = {URI_PREFIX: None} | {f"{PEER_PREFIX}{role}:": role for role in PEERS}
+    for prefix, role in prefixes.items():
+        if uri.startswith(prefix):
+            with contextlib.suppress(ValidationError):
+                return _USER_NAME.validate_python(uri.removeprefix(prefix)), role
     raise _refused(f"its URI is not {URI_PREFIX}<name>")
 
 

@@ -3,10 +3,12 @@
 import logging
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import AgentError, Problem
 from ..model.base import now
+from .authority import FLEET, server_names
 from .certificates import admitted_until
 from .key_files import certificates, key_file, reread
 
@@ -14,13 +16,15 @@ log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 1.0  # seconds between two checks of the files
 
-SERVER_FILES = ("ca.crt", "server.crt", "server.key")
+OWN_FILES = ("ca.crt", "server.crt", "server.key")
+SERVER_FILES = (*OWN_FILES, *(f"{FLEET}/{name}" for name in OWN_FILES))
 Stamp = tuple[int, int, int] | None  # inode, size and time of a file; None without it
 
 
 def server_context(directory: Path) -> ssl.SSLContext:
     """A context that requires TLS 1.3 and a client certificate of an authority in `ca.crt`.
 
+    Who asks for a name in the fleet's certificate is shown that one, and needs one of the fleet's authority.
     While an invitation is open, a client may also show no certificate, but never a wrong one.
 
     It may be called while the files are being replaced. Raises `AgentError` (configuration) if a file is
@@ -31,6 +35,8 @@ def server_context(directory: Path) -> ssl.SSLContext:
 
 def _server_context(directory: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if (directory / FLEET / "server.crt").exists():
+        context.sni_callback = _switch(directory / FLEET)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_OPTIONAL if _invites(directory) else ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -49,6 +55,18 @@ def _server_context(directory: Path) -> ssl.SSLContext:
             "`ml-agent init` makes what is missing.",
         ) from error
     return context
+
+
+def _switch(directory: Path) -> Callable[[ssl.SSLObject, str | None, ssl.SSLContext], None]:
+    """Gives who asks for the fleet's name of this server the fleet's context: other clients, other names."""
+    fleet = _server_context(directory)
+    names = frozenset(server_names(certificates(directory / "server.crt")[0]))
+
+    def switch(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        if name in names:
+            connection.context = fleet
+
+    return switch
 
 
 def _invites(directory: Path) -> bool:

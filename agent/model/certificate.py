@@ -31,6 +31,7 @@ class Role(StrEnum):
 
 
 PEOPLE = tuple(role for role in Role if not role.peer)
+PEERS = tuple(role for role in Role if role.peer)
 
 
 class Principal(Model):
