@@ -238,10 +238,15 @@ async def test_an_event_id_of_an_earlier_version_resumes(served: AnyServed, alic
     served.log("one", "two", "three", "END")
     await served.finish(job)
     stream = await whole(alice, job)
-    plain = served.app[OPAQUE].open(stream[1][2], "line", job["job_id"])
+    opaque, context = served.app[OPAQUE], ("line", job["job_id"])
+    plain = opaque.within(*context).open(stream[1][2])
     assert plain is not None
     assert plain.startswith("2:s=")
-    assert await whole(alice, job, **{"Last-Event-ID": plain}) == stream[2:]
+    for earlier in (plain, opaque.seal(plain, *context)):
+        assert await whole(alice, job, **{"Last-Event-ID": earlier}) == stream[2:]
+    of_another = opaque.seal(plain, "line", "another job")
+    answer = await alice.get(f"/jobs/{job['job_id']}/logs", **EVENTS, **{"Last-Event-ID": of_another})
+    assert (answer.status, answer.fields) == (422, ["Last-Event-ID"])
 
 
 @over_any_backend

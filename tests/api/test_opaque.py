@@ -26,8 +26,28 @@ def test_what_is_sealed_is_opened_with_the_same_key_and_context_alone() -> None:
     assert Opaque(secrets.token_bytes(KEY_BYTES)).open(sealed, "event", "alice") is None
 
 
-def test_nothing_that_is_changed_is_opened() -> None:
-    opaque = Opaque(KEY)
+def test_the_key_of_a_context_opens_what_was_sealed_in_the_same_context_alone() -> None:
+    sealed = Opaque(KEY).within("line", "a").seal("a text")
+    assert Opaque(KEY).within("line", "a").open(sealed) == "a text"
+    others = [("line", "b"), ("page", "a"), ("line",), ("line", "a", ""), ("linea",), ("line", "a\0"), ()]
+    assert [Opaque(KEY).within(*other).open(sealed) for other in others] == [None] * len(others)
+    assert [Opaque(KEY).open(sealed, *context) for context in ((), ("line", "a"))] == [None] * 2
+    assert Opaque(secrets.token_bytes(KEY_BYTES)).within("line", "a").open(sealed) is None
+    assert Opaque(KEY).within("line", "a").open(Opaque(KEY).seal("a text", "line", "a")) is None
+
+
+def test_the_same_line_has_the_same_id_and_the_next_one_has_nothing_in_common() -> None:
+    """A reader that asks twice gets the same bytes; neighbours do not tell how far they are apart."""
+    lines = Opaque(KEY).within("line", "a")
+    texts = [f"{number}:s={'0' * 32};i={number:x}" for number in range(1000)]
+    sealed = [lines.seal(text) for text in texts]
+    assert sealed == [lines.seal(text) for text in texts]
+    for place in range(0, len(sealed[0]) - 8):
+        assert len({each[place : place + 8] for each in sealed}) == len(texts), place
+
+
+@pytest.mark.parametrize("opaque", [Opaque(KEY), Opaque(KEY).within("line", "a")])
+def test_nothing_that_is_changed_is_opened(opaque: Opaque) -> None:
     sealed = opaque.seal_number(4711, "event")
     for place, letter in enumerate(sealed):
         changed = sealed[:place] + ("A" if letter != "A" else "Q") + sealed[place + 1 :]

@@ -112,12 +112,14 @@ def as_events(items: Iterable[Item], form: Form, seal: Callable[[str], str]) -> 
     """The items as events with sealed ids; the data has the form of `LogLine` or `LogGap`."""
     texts = []
     for item in items:
-        # A gap before the first remaining entry has no id: there is no entry to resume behind.
-        event_id = seal(str(item.position)) if item.cursor else ""
         if isinstance(item, Line):
-            texts.append(form.event("line", line_data(item), event_id))
+            name, data, number = "line", line_data(item), item.number
         else:
-            texts.append(form.event("gap", _gap_data(item), event_id))
+            name, data, number = "gap", _gap_data(item), item.after
+        # A gap before the first remaining entry has no id: there is no entry to resume behind. Others have
+        # their position, which would take longer to write by way of `Position`.
+        event_id = seal(f"{number}:{item.cursor}") if item.cursor else ""
+        texts.append(form.event(name, data, event_id))
     return "".join(texts).encode()
 
 

@@ -114,11 +114,12 @@ def _parse(request: web.Request) -> LogRequest:
     form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
     if query.follow and query.until is not None:
         raise invalid("until", "must be left out of a log that is followed")
-    opaque, job_id = request.app[OPAQUE], request[JOB].job_id
+    opaque, context = request.app[OPAQUE], ("line", request[JOB].job_id)
+    lines = opaque.within(*context)
 
     def opened(event_id: str) -> str:
-        # Earlier versions did not seal ids.
-        return opaque.open(event_id, "line", job_id) or event_id
+        # Earlier versions sealed ids with the key of all contexts, and before that not at all.
+        return lines.open(event_id) or opaque.open(event_id, *context) or event_id
 
     position, since = Position(), None
     if query.since is not None:
@@ -139,7 +140,7 @@ def _parse(request: web.Request) -> LogRequest:
         # A client that resumes asks for everything new.
         tail=None if last_id else query.tail,
         follow=follow,
-        seal=lambda text: opaque.seal(text, "line", job_id),
+        seal=lines.seal,
     )
 
 

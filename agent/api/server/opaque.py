@@ -3,10 +3,13 @@ others are."""
 
 import base64
 import binascii
+import json
 import secrets
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 KEY_BYTES = 64  # AES-256 in SIV mode (RFC 5297)
 TEXT = "[A-Za-z0-9_-]+"  # the form of what is sealed: base64url without padding (RFC 4648, section 5)
@@ -18,7 +21,15 @@ class Opaque:
 
     def __init__(self, key: bytes) -> None:
         """`key` has `KEY_BYTES` bytes."""
-        self._cipher = AESSIV(key)
+        self._key, self._cipher = key, AESSIV(key)
+
+    def within(self, *context: str) -> "Opaque":
+        """Seals with a key of its own for this context (RFC 5869), which is cheaper if there is much to seal.
+
+        What it seals, only the same context opens.
+        """
+        derived = HKDFExpand(hashes.SHA512(), KEY_BYTES, json.dumps(context).encode()).derive(self._key)
+        return Opaque(derived)
 
     def seal(self, text: str, *context: str) -> str:
         """An ASCII text, sealed. `context` is what it is for, and for whom; nobody else can open it."""
