@@ -65,7 +65,10 @@ KNOWN_BODIES = {"submitJob": {"script_name": "hold.py"}}
 
 @dataclass(frozen=True)
 class Case:
-    """A request. `kind` is the part of it that is the worst, `name` which one and of what."""
+    """A request. `kind` is the part of it that is the worst, `name` which one and of what.
+
+    `in_pieces`: the agent has only a piece of the answer in memory, and others have their turn between two.
+    """
 
     kind: str
     name: str
@@ -73,6 +76,7 @@ class Case:
     path: str
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    in_pieces: bool = False
 
     @property
     def size(self) -> int:

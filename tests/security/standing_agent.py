@@ -99,6 +99,10 @@ class StandingAgent:
         """The client's, beside its key (`.key`) and the authority's (`ca.crt`)."""
         return self.base / "state/pki/client.crt"
 
+    def artifacts(self, job_id: str) -> Path:
+        """Where a job has left them. The first call that asks for the list of one that has ended makes it."""
+        return self.base / "state/jobs" / job_id / "attempts/1/artifacts"
+
     def memory(self) -> dict[str, int]:
         """What the process has in memory, in KiB: `Rss` and `Pss` of proc_pid_smaps(5)."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
