@@ -14,7 +14,8 @@ class NewJob:
     """A job that the fleet accepts. `need` names the tickets that announce it.
 
     `key` is the idempotency key, or empty. `digest` is the image that it must have, or empty, and `secrets`
-    are the versions of those that it gets. `run_time` is its limit in seconds, `longest` the time after which
+    are the versions of those that it gets. The owner has at most `max_waiting` waiting jobs, and
+    `max_record_bytes` of ended ones. `run_time` is its limit in seconds, `longest` the time after which
     it has surely ended. `again` says whether it is tried again where its host is lost.
     """
 
@@ -23,6 +24,8 @@ class NewJob:
     key: str = ""
     fingerprint: str = ""
     max_waiting: int
+    max_record_bytes: int = 2**31
+    script: str = ""
     need: str
     priority: int = 0
     millicpus: int
@@ -93,6 +96,40 @@ class Ending(StrEnum):
     ABSENT = "absent"
 
 
+@dataclass(frozen=True, kw_only=True)
+class HostReport:
+    """What a host says of itself when it joins, and again whenever that changes.
+
+    `url` is the address of its agent, `networks` are the needs that it serves, `versions` those of its
+    programs. `secrets_key` is the public key for which secrets are sealed, and `secrets` are the versions it
+    has. `others` is taken by jobs that the fleet did not give to it. A host that is `draining` by its own
+    agent's word claims nothing.
+    """
+
+    capacity: Room
+    url: str = ""
+    image: str = ""
+    image_digest: str = ""
+    networks: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    secrets_key: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    others: Room = NOTHING
+    draining: bool = False
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The answer to a host that joins: its epoch, and which of its jobs it must end.
+
+    A host that was forgotten meanwhile is not `known`: it must end what it has, and then call `back`.
+    """
+
+    known: bool
+    epoch: str
+    stop: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class HostRow:
     """A host as the record has it; `seen` and `gone` are in seconds since 1970 by the clock of Redis."""
@@ -102,5 +139,10 @@ class HostRow:
     seen: float
     gone: float | None
     draining: bool
-    capacity: Room
     jobs: int
+    report: HostReport
+
+    @property
+    def capacity(self) -> Room:
+        """What the host gives to jobs."""
+        return self.report.capacity

@@ -13,13 +13,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
+from .. import __version__
 from ..errors import AgentError, Problem
 from ..host.tasks import background
 from ..model.fleet import Room
 from ..model.host import Resources
 from ..model.job import Job
 from ..scheduling import policy
-from .entries import Claim, NoClaim, Offer, Step
+from .entries import Claim, HostReport, Joined, NoClaim, Offer, Step
 
 log = logging.getLogger("ml-fleet")
 
@@ -51,7 +52,7 @@ REFUSALS = frozenset(
 class Fleet(Protocol):
     """What a member asks of the fleet's record; `Record` says what each answer means."""
 
-    async def join(self, host: str, capacity: policy.Room) -> tuple[bool, str]: ...
+    async def join(self, host: str, report: HostReport) -> Joined: ...
     async def back(self, host: str, epoch: str) -> bool: ...
     async def claim_next(self, offer: Offer) -> Claim | NoClaim: ...
     async def confirm(self, job_id: str, host: str, epoch: str, fence: str) -> Step: ...
@@ -116,8 +117,10 @@ class Tickets(Protocol):
 class Member:
     """One host's member. `run` it until it is cancelled, or killed."""
 
-    def __init__(self, host: str, fleet: Fleet, agent: Agent, tickets: Tickets) -> None:
+    def __init__(self, host: str, fleet: Fleet, agent: Agent, tickets: Tickets, *, url: str = "") -> None:
+        """`url` is the address of the host's agent, as fronts reach it."""
         self._host = host
+        self._url = url
         self._fleet = fleet
         self._agent = agent
         self._tickets = tickets
@@ -154,9 +157,18 @@ class Member:
     async def _join(self) -> None:
         # The agent is not asked each time: it may be idle, and has ended then.
         self._room = self._room or await self._agent.room()
-        known, self._epoch = await self._fleet.join(self._host, _amount(self._room.capacity))
-        if not known:
+        joined = await self._fleet.join(self._host, _report(self._room, self._url))
+        self._epoch = joined.epoch
+        if not joined.known:
             await self._begin_as_new()
+        for job_id in joined.stop:
+            await self._stop(job_id)
+
+    async def _stop(self, job_id: str) -> None:
+        """Ends a job whose end was asked for, wherever the front that was asked has ended since."""
+        job = await self._agent.job(job_id)
+        if job is not None and not job.cancel_requested and not job.status.terminal:
+            await self._agent.cancel(job)
 
     async def _begin_as_new(self) -> None:
         """The fleet has forgotten this host, and runs its jobs elsewhere: they must end here first.
@@ -319,6 +331,19 @@ class Member:
         if job.status.terminal:
             self._forget_fences(job.job_id)
             self._ended.set()
+
+
+def _report(room: Room, url: str) -> HostReport:
+    return HostReport(
+        capacity=_amount(room.capacity),
+        url=url,
+        image=room.image,
+        image_digest=room.image_digest,
+        networks=tuple(room.networks),
+        versions={"agent": __version__},
+        others=_amount(room.others),
+        draining=room.draining,
+    )
 
 
 def _amount(resources: Resources) -> policy.Room:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.fleet.entries import Claim, Ending, NoClaim, Step
+from agent.fleet.entries import Claim, Ending, HostReport, Joined, NoClaim, Step
 from agent.fleet.record import Record
 from agent.scheduling.policy import Room
 from tests.support.fleet_record import GIB, HOST, connected, member, new_job, submitted
@@ -358,8 +358,8 @@ async def test_a_forgotten_host_has_lost_its_jobs_and_every_say(record: Record) 
     elsewhere = await other.claimed()
     assert (elsewhere.job_id, elsewhere.attempt) == (again, 2)
     # It ends what it had, and joins as new.
-    known, epoch = await record.join("h1", HOST)
-    assert (known, epoch) == (False, "2")
+    assert await record.join("h1", HostReport(capacity=HOST)) == Joined(known=False, epoch="2")
+    epoch = "2"
     assert not await record.back("h1", "1")
     assert await record.back("h1", epoch)
     await host.join()
@@ -416,7 +416,7 @@ async def test_the_reservation_of_a_lost_host_is_free_again(record: Record) -> N
 async def test_each_job_has_its_newest_change(record: Record) -> None:
     host = await member(record)
     first, second = await submitted(record), await submitted(record, "bob")
-    seen = await record.newest_change()
+    seen = (await record.history()).newest
     assert [job_id for _, job_id in await record.changes(0, limit=10)] == [first, second]
     assert [job_id for _, job_id in await record.changes(0, owner="bob", limit=10)] == [second]
     claim = await host.claimed()
@@ -461,11 +461,11 @@ async def test_a_full_record_accepts_nothing_and_still_drains(own_redis: RedisSe
         host = await member(record)
         waiting = [await submitted(record) for _ in range(3)]
         claim = await host.claimed()
-        before = await record.newest_change()
+        before = (await record.history()).newest
         own_redis.cli("config", "set", "maxmemory", "1mb")
         with refusal(Problem.HOST):
             await submitted(record)
-        assert await record.newest_change() == before, "a refused job leaves nothing"
+        assert (await record.history()).newest == before, "a refused job leaves nothing"
         await host.end(claim)
         assert (await host.claimed()).job_id == waiting[1]
         assert await record.cancel(waiting[2]) == (Ending.ENDED, "")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.fleet.record import Record, RecordServer
+from agent.fleet.record import Record
+from agent.fleet.record_server import RecordServer
 from agent.fleet.tickets import BrokerServer, Publisher, Taker
 from agent.host.files import write_file
 from agent.identity.authority import Authority

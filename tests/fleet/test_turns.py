@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.fleet.entries import Claim, NoClaim
-from agent.fleet.record import SOURCE, Record
+from agent.fleet.record import Record
+from agent.fleet.record_server import library
 from agent.scheduling import policy
 from agent.scheduling.policy import Room, Running, Snapshot, Waiting
 from tests.support.fleet_record import GIB, HALF_LIFE, HOST, Member, connected, member, submitted
@@ -36,7 +37,7 @@ class Site:
         self.claims: dict[str, Claim] = {}
         self.reserved: str | None = None
         self._accepted = 0
-        code = SOURCE.read_text("utf-8")
+        code = library()
         asked = code.replace("redis.call('TIME')", "redis.call('LRANGE', 'test:clock', 0, 1)")
         assert asked != code
         self._server.cli("flushall")

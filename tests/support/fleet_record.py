@@ -3,8 +3,9 @@
 import contextlib
 from typing import Any
 
-from agent.fleet.entries import Claim, NewJob, NoClaim, Offer
-from agent.fleet.record import Record, RecordServer
+from agent.fleet.entries import Claim, HostReport, NewJob, NoClaim, Offer
+from agent.fleet.record import Record
+from agent.fleet.record_server import RecordServer
 from agent.model.base import new_job_id
 from agent.scheduling.policy import Room
 
@@ -16,9 +17,12 @@ HOST = Room(jobs=8, millicpus=8000, memory_bytes=8 * GIB)
 NEED = "none"
 
 
-def connected(server: RedisServer, *, replicas: int = 0) -> contextlib.AbstractAsyncContextManager[Record]:
+def connected(
+    server: RedisServer, *, replicas: int = 0, max_running: int | None = None
+) -> contextlib.AbstractAsyncContextManager[Record]:
     """A record in that server."""
-    return Record.connected(RecordServer(url=server.url, replicas=replicas), half_life=HALF_LIFE)
+    asked = RecordServer(url=server.url, replicas=replicas)
+    return Record.connected(asked, half_life=HALF_LIFE, max_running=max_running)
 
 
 def new_job(owner: str = "alice", **fields: Any) -> NewJob:
@@ -48,15 +52,17 @@ async def submitted(record: Record, owner: str = "alice", **fields: Any) -> str:
 class Member:
     """A host's side of the record."""
 
-    def __init__(self, record: Record, name: str, capacity: Room = HOST) -> None:
+    def __init__(self, record: Record, name: str, capacity: Room = HOST, **reported: Any) -> None:
         self.record = record
         self.name = name
         self.capacity = capacity
+        self.reported = {"networks": (NEED,), **reported}
         self.epoch = ""
 
     async def join(self) -> "Member":
-        known, self.epoch = await self.record.join(self.name, self.capacity)
-        assert known
+        joined = await self.record.join(self.name, HostReport(capacity=self.capacity, **self.reported))
+        assert joined.known
+        self.epoch = joined.epoch
         return self
 
     async def claim(self, **offered: Any) -> Claim | NoClaim:
@@ -85,6 +91,6 @@ class Member:
         assert step == "ok"
 
 
-async def member(record: Record, name: str = "h1", capacity: Room = HOST) -> Member:
+async def member(record: Record, name: str = "h1", capacity: Room = HOST, **reported: Any) -> Member:
     """A host that has joined."""
-    return await Member(record, name, capacity).join()
+    return await Member(record, name, capacity, **reported).join()

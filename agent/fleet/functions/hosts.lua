@@ -1,0 +1,94 @@
+-- Hosts
+
+local function sum_capacities()
+  local sum = {jobs = 0, millicpus = 0, memory_bytes = 0}
+  for _, name in ipairs(redis.call('SMEMBERS', 'fleet:hosts')) do
+    local h = redis.call('HMGET', 'fleet:host:' .. name, 'report', 'gone')
+    if h[1] and not h[2] then sum = plus(sum, cjson.decode(h[1]).capacity, 1) end
+  end
+  redis.call('HSET', 'fleet:capacity', 'jobs', text(sum.jobs), 'millicpus', text(sum.millicpus),
+    'memory_bytes', text(sum.memory_bytes))
+end
+
+-- A host's word that it is there, and what it has: {'ok', epoch, id…} with those of its jobs whose end was asked
+-- for, or {'forgotten', epoch}: then it must end what it has, and call `back`.
+local function join(_, args)
+  local host, report = 'fleet:host:' .. args[1], args[2]
+  redis.call('SADD', 'fleet:hosts', args[1])
+  redis.call('HSETNX', host, 'epoch', 1)
+  local h = redis.call('HMGET', host, 'epoch', 'gone', 'report')
+  if h[2] then return {'forgotten', h[1]} end
+  redis.call('HSET', host, 'seen', text(clock()))
+  if h[3] ~= report then
+    redis.call('HSET', host, 'report', report)
+    sum_capacities()
+  end
+  local answer = {'ok', h[1]}
+  for _, id in ipairs(redis.call('SMEMBERS', 'fleet:stop:' .. args[1])) do answer[#answer + 1] = id end
+  return answer
+end
+
+-- A forgotten host has ended what it had, and begins as new: {'ok', epoch} or {'stale'}.
+local function back(_, args)
+  local host = 'fleet:host:' .. args[1]
+  if redis.call('HGET', host, 'epoch') ~= args[2] then return {'stale'} end
+  redis.call('HDEL', host, 'gone', 'kept')
+  redis.call('HSET', host, 'seen', text(clock()))
+  sum_capacities()
+  return {'ok', args[2]}
+end
+
+-- No new claims for a host, or claims again: {'ok'} or {'absent'}.
+local function drain(_, args)
+  local host = 'fleet:host:' .. args[1]
+  if redis.call('EXISTS', host) == 0 then return {'absent'} end
+  if args[2] == '1' then redis.call('HSET', host, 'draining', 1) else redis.call('HDEL', host, 'draining') end
+  return {'ok'}
+end
+
+-- A job of a host that is gone: it is tried elsewhere if it asked for that, and otherwise was interrupted.
+-- One that is only claimed may have begun all the same: its member may have died after the agent took it.
+local function lose(id, host, half_life)
+  local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel')
+  give_back(id, j[1], host, half_life)
+  redis.call('SADD', 'fleet:not:' .. id, host)
+  redis.call('HSET', 'fleet:job:' .. id, 'ran', 1)
+  if j[5] then
+    finish(id, 'CANCELLED', 'cancelled')
+  elseif j[4] == '1' and tonumber(j[2]) < tonumber(j[3]) then
+    local job = 'fleet:job:' .. id
+    redis.call('HSET', job, 'attempt', tonumber(j[2]) + 1, 'status', 'PENDING', 'host_revision', 0)
+    enqueue(id, true)
+  else
+    finish(id, 'FAILED', 'interrupted')
+  end
+  changed(id, j[1])
+end
+
+-- An operator's word that a host is lost: {'ok', epoch, id…}, {'alive', seconds of silence} or {'absent'}.
+local function forget(_, args)
+  local host, least, half_life = args[1], tonumber(args[2]), tonumber(args[3])
+  local h = redis.call('HMGET', 'fleet:host:' .. host, 'seen', 'gone')
+  if not h[1] then return {'absent'} end
+  local silent = clock() - tonumber(h[1])
+  if silent < least then return {'alive', text(silent)} end
+  local epoch = redis.call('HINCRBY', 'fleet:host:' .. host, 'epoch', 1)
+  redis.call('HSET', 'fleet:host:' .. host, 'gone', text(clock()))
+  local kept = redis.call('HGET', 'fleet:host:' .. host, 'kept')
+  if kept then redis.call('DEL', 'fleet:kept:' .. kept) end
+  sum_capacities()
+  local answer = {'ok', tostring(epoch)}
+  for _, id in ipairs(redis.call('SMEMBERS', 'fleet:on:' .. host)) do
+    lose(id, host, half_life)
+    answer[#answer + 1] = id
+  end
+  return answer
+end
+
+-- One front at a time, for so many seconds since it asked last: {'ok'} or {'not', who it is}.
+local function elect(_, args)
+  local elected = redis.call('GET', 'fleet:elected')
+  if elected and elected ~= args[1] then return {'not', elected} end
+  redis.call('SET', 'fleet:elected', args[1], 'EX', args[2])
+  return {'ok'}
+end

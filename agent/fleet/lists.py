@@ -1,0 +1,128 @@
+"""Lists of the fleet's jobs: pages, changes, and whose turn it is."""
+
+import contextlib
+import heapq
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any
+
+from ..model.event import History
+from .record_server import Connection, translated
+
+LOOKS = 20  # calls that look for the jobs of one page
+CHANGED = ("fleet:active", "fleet:ended", "fleet:removed")
+HISTORY = ("MGET", "fleet:epoch", "fleet:forgotten", "fleet:changed")
+
+
+class Lists(Connection):
+    """Reads many jobs at once. An `owner` of None stands for all owners."""
+
+    async def jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The fields of several jobs, with `document` and `request`, by id, each as it was at one moment."""
+        commands: list[Sequence[str]] = []
+        for job_id in job_ids:
+            commands += [
+                ("HGETALL", f"fleet:job:{job_id}"),
+                ("MGET", f"fleet:document:{job_id}", f"fleet:request:{job_id}"),
+            ]
+        rows = pairs(await self._read(*commands)) if commands else ()
+        return {
+            job_id: dict(pairs(row)) | {"document": document or "", "request": request or ""}
+            for job_id, (row, (document, request)) in zip(job_ids, rows, strict=True)
+            if row
+        }
+
+    async def page(
+        self,
+        owner: str | None = None,
+        status: str | None = None,
+        script: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[str], str | None]:
+        """The ids of at most `limit` jobs, newest first, and the cursor of the next page, or None.
+
+        Jobs that `status` and `script` leave out cost time: with many of them, a page has fewer jobs.
+        """
+        found: list[str] = []
+        at = cursor or ""
+        for _ in range(LOOKS):
+            at, *more = await self._call(
+                "page", owner or "", status or "", script or "", at, str(limit - len(found))
+            )
+            found += more
+            if not at or len(found) >= limit:
+                break
+        return found, at or None
+
+    # The change feed: of each job the newest change, numbered
+
+    async def history(self) -> History:
+        """Which changes are known."""
+        return _history((await self._read(HISTORY))[0])
+
+    async def newest(self, owner: str | None = None, *, ended: int) -> tuple[History, list[str]]:
+        """The ids of all jobs that have not ended and of the `ended` newest others, all of one moment.
+
+        They are in the order of their newest changes.
+        """
+        active, over = (_key(name, owner) for name in CHANGED[:2])
+        commands: list[Sequence[str | int]] = [HISTORY, ("ZRANGE", active, 0, -1, "WITHSCORES")]
+        if ended > 0:
+            commands.append(("ZRANGE", over, -ended, -1, "WITHSCORES"))
+        known, *parts = await self._read(*commands)
+        return _history(known), [job_id for _, job_id in _merged(parts)]
+
+    async def changes(self, after: int, *, owner: str | None = None, limit: int) -> list[tuple[int, str]]:
+        """The first `limit` changes with higher numbers, also of removed jobs: number and job id."""
+        commands = [
+            ("ZRANGE", _key(name, owner), f"({after}", "+inf", "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+            for name in CHANGED
+        ]
+        return _merged(await self._read(*commands))[:limit]
+
+    async def missed(self, after: int, *, owner: str | None = None, limit: int) -> int:
+        """How many jobs have a higher change number, counted up to `limit`."""
+        counts = await self._read(*(("ZCOUNT", _key(name, owner), f"({after}", "+inf") for name in CHANGED))
+        return min(limit, sum(int(count) for count in counts))
+
+    async def change_of(self, job_id: str) -> int | None:
+        """The number of the newest change of a job; None where there was none, or it was removed long ago."""
+        scores = await self._read(*(("ZSCORE", name, job_id) for name in CHANGED))
+        return next((int(float(score)) for score in scores if score is not None), None)
+
+    @contextlib.asynccontextmanager
+    async def bell(self) -> AsyncIterator[AsyncIterator[int]]:
+        """The number of each change, as it is made. A hint: what is rung while nobody listens is lost."""
+        with translated():
+            async with self._client.pubsub(ignore_subscribe_messages=True) as listening:
+                await listening.subscribe("fleet:changed")
+                yield _rung(listening)
+
+
+def pairs(values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    """Two of these values at a time."""
+    return zip(values[::2], values[1::2], strict=True)
+
+
+def _key(name: str, owner: str | None) -> str:
+    return name if owner is None else f"{name}:{owner}"
+
+
+def _merged(parts: list[Any]) -> list[tuple[int, str]]:
+    """Numbers and members of answers WITHSCORES, by number."""
+    return list(heapq.merge(*(list(_scored(part)) for part in parts)))
+
+
+def _scored(part: list[Any]) -> Iterator[tuple[int, str]]:
+    for member, score in pairs(part):
+        yield int(float(score)), member
+
+
+def _history(row: list[str | None]) -> History:
+    epoch, forgotten, newest = row
+    return History(epoch=epoch or "", forgotten=int(forgotten or 0), newest=int(newest or 0))
+
+
+async def _rung(listening: Any) -> AsyncIterator[int]:
+    async for message in listening.listen():
+        yield int(message["data"])
