@@ -102,7 +102,7 @@ class Record(Lists):
 
     async def back(self, host: str, epoch: str) -> bool:
         """A forgotten host has ended what it had; False where it was forgotten once more."""
-        return (await self._call("back", host, epoch))[0] == "ok"
+        return bool((await self._call("back", host, epoch))[0] == "ok")
 
     async def claim_next(self, offer: Offer) -> Claim | NoClaim:
         """Claims the job whose turn it is among those that the host can run now."""

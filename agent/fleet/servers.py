@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..config_fleet import BrokerSettings, FleetSettings, FrontSettings, MemberSettings, RecordSettings
 from ..errors import AgentError, Problem
-from .record import RecordServer
+from .record_server import RecordServer
 from .tickets import BrokerServer
 
 Program = FrontSettings | MemberSettings
