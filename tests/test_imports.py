@@ -55,7 +55,7 @@ ONLY_IN = {
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
     "aiohttp": "host.podman api service fleet.host_agent cli.job",
-    "redis": "fleet.record",
+    "redis": "fleet.record_server",
     "aio_pika": "fleet.tickets",
     "aiormq": "fleet.tickets",
 }
