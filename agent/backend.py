@@ -12,7 +12,16 @@ from .audit.chain import Caller
 from .logs.lines import Item, Position
 from .model.base import SecretName, UserName
 from .model.event import Change, History
-from .model.fleet import GivenJob, Room
+from .model.fleet import (
+    GivenJob,
+    HeldSecret,
+    HeldSecrets,
+    RemovedSecret,
+    Reseal,
+    Resealed,
+    Room,
+    SealedSecret,
+)
 from .model.host import Host, QueuePlace, Usage
 from .model.job import Job, JobPage, JobRequest, JobState, Rerun
 from .model.metric import JobMetrics, MetricPoint, Progress
@@ -229,9 +238,29 @@ class FleetHost(Protocol):
         ...
 
 
+class FleetSecrets(Protocol):
+    """The secrets that a fleet brings to one of its hosts, sealed. They are those of the user `by`."""
+
+    async def held(self) -> HeldSecrets:
+        """Every secret that this host has."""
+        ...
+
+    async def take(self, name: SecretName, sealed: SealedSecret, *, by: Caller) -> HeldSecret:
+        """Opens and stores a secret. Raises secret-outdated for an older version than the newest known."""
+        ...
+
+    async def remove(self, name: SecretName, removed: RemovedSecret, *, by: Caller) -> None:
+        """Removes a secret that the fleet set. Raises secret-outdated."""
+        ...
+
+    async def reseal(self, asked: Reseal, *, by: Caller) -> Resealed:
+        """Seals keys of secrets for another host of the fleet. Raises forbidden for any other."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
-    """Everything behind the API. A host outside of any fleet has no `fleet`."""
+    """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`."""
 
     submissions: Submissions
     scripts: ScriptCatalogue
@@ -243,3 +272,4 @@ class Backend:
     changes: ChangeFeed
     secrets: UserSecrets
     fleet: FleetHost | None = None
+    fleet_secrets: FleetSecrets | None = None

@@ -38,6 +38,7 @@ class Problem(StrEnum):
     IMAGE_MISSING = "image-missing"
     SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
     SECRET_NOT_FOUND = "secret-not-found"  # noqa: S105 (a code)
+    SECRET_OUTDATED = "secret-outdated"  # noqa: S105 (a code)
     TOO_MANY_SECRETS = "too-many-secrets"
     TOO_MANY_JOBS = "too-many-jobs"
     TOO_MANY_STREAMS = "too-many-streams"

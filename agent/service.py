@@ -27,7 +27,8 @@ from .host.podman import Podman
 from .host.sockets import inherited_sockets, loopback_socket
 from .host.systemd import Units
 from .host.tasks import background
-from .identity import tls
+from .identity import host_key, tls
+from .identity.authority import FLEET, authorities
 from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
 from .jobs.guards import DiskGuard, WithdrawalGuard
@@ -43,12 +44,14 @@ from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
 from .logs.metrics_reader import MetricsReader
+from .model.base import HostName
 from .model.job import Job
 from .retention.pruner import Pruner
 from .runtime import exit_journal
 from .runtime.quadlet import TEMPLATE, Compiler
 from .scheduling.queue import Queue
 from .scripts.snapshots import Snapshots
+from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
 from .store.store import Store
 
@@ -76,6 +79,7 @@ class JobParts:
         store: Store,
         snapshots: Snapshots,
         podman: Podman,
+        secrets: Secrets,
         compiler: Compiler,
         units: Units,
         hooks: Path | None = None,
@@ -88,11 +92,19 @@ class JobParts:
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.status = HostStatus(queue, units, podman)
-        self.fleet = (
-            FleetHost(settings.fleet.host, settings, self.registry, self.submission, queue, podman)
-            if settings.fleet and settings.fleet.host
-            else None
-        )
+        self.secrets = secrets
+        self.fleet, self.fleet_secrets = None, None
+        if settings.fleet and settings.fleet.host:
+            self.fleet_secrets = fleet_secrets_of(settings.fleet.host, settings, secrets, store)
+            self.fleet = FleetHost(
+                settings.fleet.host,
+                settings,
+                self.registry,
+                self.submission,
+                queue,
+                podman,
+                self.fleet_secrets,
+            )
         self.preparation = Preparation(
             settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks or shipped("units")
         )
@@ -180,6 +192,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             store=store,
             snapshots=snapshots,
             podman=podman,
+            secrets=secrets_of(settings, podman),
             compiler=Compiler(
                 shipped("quadlets") / TEMPLATE,
                 settings.policy_directories,
@@ -221,15 +234,17 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             yield _Parts(app, jobs.reconciler, idle)
 
 
+def secrets_of(settings: Settings, podman: Podman) -> Secrets:
+    """The secrets of this host."""
+    return Secrets(
+        podman, runtime_directory=settings.runtime_directory, state_directory=settings.state_directory
+    )
+
+
 def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts, journal: Journal) -> Backend:
     """What the API asks, over these parts."""
     changes = Changes(store.changes)
     logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
-    site_secrets = Secrets(
-        podman,
-        runtime_directory=settings.runtime_directory,
-        state_directory=settings.state_directory,
-    )
     return Backend(
         submissions=jobs.submission,
         scripts=jobs.commits,
@@ -240,12 +255,27 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         metrics=MetricsReader(logs, settings.paths_of),
         changes=changes,
         secrets=UserSecrets(
-            site_secrets,
+            jobs.secrets,
             started=jobs.registry.started,
             write_audit=store.audit.append,
             limit=settings.http.max_secrets_per_user,
         ),
         fleet=jobs.fleet,
+        fleet_secrets=jobs.fleet_secrets,
+    )
+
+
+def fleet_secrets_of(host: HostName, settings: Settings, site_secrets: Secrets, store: Store) -> FleetSecrets:
+    """The secrets of the fleet on this host, for whose key the host's certificate of the fleet vouches."""
+    pki = settings.pki_directory / FLEET
+    return FleetSecrets(
+        host,
+        site_secrets,
+        store.secret_versions,
+        settings.state_directory / "fleet-secrets.key",
+        sign=lambda name, key: host_key.signed(pki, name, key),
+        check=lambda key: host_key.check(key, authorities(pki)),
+        write_audit=store.audit.append,
     )
 
 

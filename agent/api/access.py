@@ -120,11 +120,21 @@ TABLE = {
     "getRoom": Permissions(NEVER, NEVER, NEVER, through=frozenset(), front=NO_OTHERS, member=NO_OTHERS),
     "drainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
     "undrainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
+    "getHeldSecrets": Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS),
+    "takeSecret": Permissions(
+        NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True
+    ),
+    "dropSecret": Permissions(
+        NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True
+    ),
+    "resealSecrets": Permissions(NEVER, NEVER, NEVER, Audited.DEED, through=frozenset(), member=NO_OTHERS),
 }
 
 # Deeds that are done whatever has filled the user's share of the audit: each undoes an earlier one, or has a
 # bound of its own.
-ALWAYS_RECORDED = frozenset({"cancelJob", "unpinJob", "removeSecret", "renewCertificate", "enrol"})
+ALWAYS_RECORDED = frozenset(
+    {"cancelJob", "unpinJob", "removeSecret", "dropSecret", "renewCertificate", "enrol"}
+)
 
 # A rule about a value, which the table has no column for.
 MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0

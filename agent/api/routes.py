@@ -10,7 +10,16 @@ from ..errors import Problem
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
-from ..model.fleet import GivenJob, Room
+from ..model.fleet import (
+    GivenJob,
+    HeldSecret,
+    HeldSecrets,
+    RemovedSecret,
+    Reseal,
+    Resealed,
+    Room,
+    SealedSecret,
+)
 from ..model.host import Host, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
 from ..model.metric import JobMetrics
@@ -211,6 +220,12 @@ FLEET_ROUTES = (
     Route("GET", "/fleet/room", "getRoom", fleet.get_room, Room),
     Route("PUT", "/fleet/drain", "drainHost", fleet.drain_host, Room, body=Empty),
     Route("DELETE", "/fleet/drain", "undrainHost", fleet.undrain_host, Room, body=Empty),
+    Route("GET", "/fleet/secrets", "getHeldSecrets", fleet.get_held_secrets, HeldSecrets),
+    Route("PUT", "/fleet/secrets/{name}", "takeSecret", fleet.take_secret, HeldSecret, body=SealedSecret),
+    Route(
+        "DELETE", "/fleet/secrets/{name}", "dropSecret", fleet.drop_secret, RemovedSecret, body=RemovedSecret
+    ),
+    Route("POST", "/fleet/reseal", "resealSecrets", fleet.reseal_secrets, Resealed, body=Reseal),
 )
 
 

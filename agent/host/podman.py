@@ -27,6 +27,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30)  # seconds; the socket starts Podman f
 SECRET_PREFIX = "ml-agent."  # noqa: S105 (a name, not a value)
 LABEL_NAME = "ml-agent.name"
 LABEL_USER = "ml-agent.user"
+LABEL_VERSION = "ml-agent.version"
 
 # Podman rewrites the one file of all secrets in place. A full disk would truncate it and lose all secrets,
 # so there must be room for several copies of the largest file to expect.
@@ -52,12 +53,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret of this agent, without its value. `user` is None for a secret that all users share."""
+    """A secret of this agent, without its value. `user` is None for a secret that all users share.
+
+    `version` is the fleet's, and empty for a secret that was set on this host.
+    """
 
     name: SecretName
     user: UserName | None
     created_at: datetime
     updated_at: datetime
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,7 +279,9 @@ class Podman:
                 return candidate
         return None
 
-    async def set_secret(self, name: SecretName, user: UserName | None, value: bytes) -> None:
+    async def set_secret(
+        self, name: SecretName, user: UserName | None, value: bytes, *, version: str = ""
+    ) -> None:
         """Stores a secret and replaces an earlier value. Running jobs keep the value that they started with.
 
         Raises `AgentError`: invalid-request if the value is empty or too long, storage-full if Podman could
@@ -288,7 +295,8 @@ class Podman:
                 (FieldError("value", f"must have 1 to {MAX_SECRET_BYTES - 1} bytes"),),
             )
         storage, before = (await self.host()).storage, await self._names()
-        labels = {LABEL_NAME: name} | ({LABEL_USER: user} if user else {})
+        labels = {LABEL_NAME: name, LABEL_USER: user, LABEL_VERSION: version}
+        labels = {label: text for label, text in labels.items() if text}
         query = {"name": podman_name(name, user), "replace": "true", "labels": json.dumps(labels)}
         # As late as possible: somebody else could fill the disk meanwhile.
         _demand_room(storage)
@@ -353,7 +361,7 @@ def _secret(entry: Mapping[str, Any]) -> Secret | None:
     if name is None or entry["Spec"]["Name"] != podman_name(name, user):
         return None
     created, updated = (datetime.fromisoformat(entry[key]) for key in ("CreatedAt", "UpdatedAt"))
-    return Secret(name, user, created, updated)
+    return Secret(name, user, created, updated, labels.get(LABEL_VERSION, ""))
 
 
 def _demand_room(storage: Path) -> None:

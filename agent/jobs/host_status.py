@@ -15,6 +15,7 @@ from ..model.fleet import GivenJob, Room
 from ..model.host import Host, Resources, Usage, Versions
 from ..model.job import Job, JobRequest
 from ..scheduling.queue import Queue
+from ..secrets.fleet import FleetSecrets
 from ..store.jobs import Given
 from .registry import Registry
 from .submission import Submission
@@ -89,7 +90,9 @@ class FleetHost:
         submission: Submission,
         queue: Queue,
         podman: Podman,
+        secrets: FleetSecrets,
     ) -> None:
+        self._secrets = secrets
         self._name = name
         self._settings = settings
         self._registry = registry
@@ -137,4 +140,6 @@ class FleetHost:
             networks=["none", *sorted({*self._settings.networks, *self._settings.egress})],
             image=self._settings.jobs.image,
             image_digest=image.digest if image else "",
+            secrets=(await self._secrets.held()).revision,
+            secrets_key=await self._secrets.key(),
         )

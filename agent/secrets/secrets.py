@@ -44,6 +44,10 @@ class Secrets:
         """All secrets, by name and user."""
         return [_entry(each) for each in await self._podman.secrets()]
 
+    async def stored(self) -> list[Secret]:
+        """The same, with their versions."""
+        return await self._podman.secrets()
+
     async def of(self, user: UserName) -> list[SecretEntry]:
         """The secrets that jobs of `user` may get: the user's own and the shared ones."""
         return [each for each in await self.all() if each.user in (None, user)]
@@ -56,8 +60,11 @@ class Secrets:
         *,
         running: Iterable[Job],
         limit: int | None = None,
+        version: str = "",
     ) -> SecretChange:
         """Stores a value and replaces an earlier one, which jobs among the `running` ones may have.
+
+        `version` is the fleet's, if the value comes from there.
 
         Raises `AgentError`: invalid-request if the value cannot be right, too-many-secrets if `user` has
         `limit` others, storage-full, host.
@@ -71,7 +78,7 @@ class Secrets:
             own = sum(each.user == user for each in before)
             if limit is not None and not rotated and own >= limit:
                 raise _too_many(limit)
-            await self._podman.set_secret(name, user, value)
+            await self._podman.set_secret(name, user, value, version=version)
             stored = _find(await self._podman.secrets(), name, user)
             return SecretChange(
                 **_entry(stored).model_dump(),

@@ -260,6 +260,15 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE drains (since TEXT NOT NULL);
     """,
+    # The newest version of each secret that a fleet has set or removed on this host: an older one comes late.
+    """
+    CREATE TABLE secret_versions (
+        user TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        PRIMARY KEY (user, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -10,6 +10,7 @@ from .changes import ChangeStore
 from .database import Database
 from .jobs import JobStore
 from .retention import RetentionStore
+from .secrets import SecretVersionStore
 from .withdrawals import WithdrawalStore
 
 
@@ -25,6 +26,7 @@ class Store:
         self.invitations = InvitationStore(database)
         self.audit = AuditStore(database)
         self.withdrawals = WithdrawalStore(database)
+        self.secret_versions = SecretVersionStore(database)
 
     @classmethod
     @asynccontextmanager

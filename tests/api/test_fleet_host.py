@@ -13,8 +13,11 @@ from agent.api.access import TABLE
 from agent.api.access import Cell as Cell
 from agent.model.base import ID_ALPHABET, new_job_id
 from agent.model.certificate import PEOPLE, Role
+from agent.model.fleet import HostKey
+from agent.secrets.sealing import About
 from tests.support.api_client import Answer, Client, events
 from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS
+from tests.support.fleet_secrets import sealed, version
 from tests.support.served import Served
 
 ALICE = {"On-Behalf-Of": "alice analyst 192.0.2.7"}
@@ -62,15 +65,33 @@ def sent(operation: str, method: str, **headers: str) -> dict[str, Any]:
     return {"json": body, "headers": headers}
 
 
-async def ask(client: Client, operation: str, job_id: str, **headers: str) -> int:
-    """The status of a call about a job. A stream that begins is left."""
+async def ask(
+    client: Client, operation: str, job_id: str, secrets: dict[str, Any] | None = None, **headers: str
+) -> int:
+    """The status of a call about a job. A stream that begins is left.
+
+    `secrets` are the bodies of calls that bring sealed secrets, which each host and user has others of.
+    """
     method, path, _ = EVERY_PATH[operation]
     for name, value in (EXAMPLES | {"job_id": job_id}).items():
         path = path.replace(f"{{{name}}}", value)
     if operation in ENDLESS:
         async with client.session.get(client.base + path, headers=headers) as response:
             return response.status
-    return (await client(method, path, **sent(operation, method, **headers))).status
+    options = sent(operation, method, **headers)
+    if secrets and operation in secrets:
+        options["json"] = secrets[operation]
+    return (await client(method, path, **options)).status
+
+
+async def sealed_for(fleet: Fleet, user: str) -> dict[str, Any]:
+    """What brings a secret of a user to the host, and what has the host seal one for another host."""
+    key = HostKey.model_validate((await fleet.member.get("/fleet/room")).json["secrets_key"])
+    about = About(user, EXAMPLES["name"], version(1))
+    return {
+        "takeSecret": sealed(b"a value", key, about).model_dump(),
+        "resealSecrets": {"to": key.model_dump(), "secrets": []},
+    }
 
 
 OPERATIONS = [name for name in EVERY_PATH if name != "enrol"]
@@ -82,7 +103,7 @@ async def test_what_a_peer_may_do_by_itself(fleet: Fleet, peer: Role) -> None:
     given = (await fleet.give()).json["job_id"]
     fleet.served.add_artifact({"job_id": given}, "result.txt", b"hers")
     for operation in OPERATIONS:
-        status = await ask(client, operation, given)
+        status = await ask(client, operation, given, await sealed_for(fleet, "member-1"))
         allowed = TABLE[operation].grant(peer).own is Cell.YES
         assert status == (EVERY_PATH[operation][2] if allowed else 403), operation
 
@@ -111,7 +132,10 @@ async def test_what_a_peer_may_do_on_behalf_of_a_user(fleet: Fleet, peer: Role, 
                     "On-Behalf-Of": f"{user} {role} 192.0.2.7",
                 },
             )
-        status = await ask(client, operation, job["job_id"], **{"On-Behalf-Of": f"{user} {role} 192.0.2.7"})
+        secrets = await sealed_for(fleet, user)
+        status = await ask(
+            client, operation, job["job_id"], secrets, **{"On-Behalf-Of": f"{user} {role} 192.0.2.7"}
+        )
         allowed = peer in row.through and row.grant(role).own is Cell.YES
         assert status == (EVERY_PATH[operation][2] if allowed else 403), operation
         rows = await fleet.served.audited(user)

@@ -17,6 +17,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
     "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
 }
+BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
 EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on

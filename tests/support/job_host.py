@@ -17,7 +17,7 @@ from agent.model.log import LogSource
 from agent.model.paths import AttemptPaths
 from agent.runtime.quadlet import TEMPLATE, Compiler
 from agent.scripts.snapshots import Snapshots
-from agent.service import JobParts
+from agent.service import JobParts, secrets_of
 from agent.store.store import Store
 from tests.support.job_scene import driving, end_of
 from tests.support.waiting import run, until
@@ -87,6 +87,7 @@ async def real_parts(settings: Settings, *, hooks: Path | None = None) -> AsyncI
             store=store,
             snapshots=Snapshots(settings.scripts.repository, "scripts", settings.snapshots_directory),
             podman=podman,
+            secrets=secrets_of(settings, podman),
             compiler=Compiler(
                 shipped("quadlets") / TEMPLATE,
                 settings.policy_directories,

@@ -15,7 +15,8 @@ from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
 from agent.runtime.outcome import ExitRecord
 from agent.runtime.unit import JobUnit
 from agent.scripts.snapshots import Snapshots
-from agent.service import JobParts
+from agent.secrets.secrets import Secrets
+from agent.service import JobParts, secrets_of
 from agent.store.store import Store
 from tests.support.waiting import until
 
@@ -163,9 +164,10 @@ class Scene:
         scripts = self.settings.scripts
         return Snapshots(scripts.repository, scripts.directory, self.settings.snapshots_directory)
 
-    def jobs(self) -> JobParts:
-        """The parts of a new agent over the same store."""
+    def jobs(self, secrets: Secrets | None = None) -> JobParts:
+        """The parts of a new agent over the same store; `secrets` where they are kept apart from `podman`."""
         parts: dict[str, Any] = {"podman": self.podman, "compiler": self.compiler, "units": self.units}
+        parts["secrets"] = secrets or secrets_of(self.settings, parts["podman"])
         return JobParts(
             settings=self.settings,
             store=self.store,

@@ -43,12 +43,14 @@ from agent.logs.journal import Journal
 from agent.logs.tail import Tail
 from agent.model.base import now
 from agent.model.certificate import Certificate, Invitation, Role
+from agent.model.fleet import host_server_name
 from agent.model.job import Job
 from agent.model.paths import CLAIMED, ENDED, STARTED
-from agent.service import JobParts, backend_of
+from agent.service import JobParts, backend_of, secrets_of
 from agent.store.store import Store
 
 from .api_client import Client
+from .fleet_pki import put_into_fleet
 from .job_scene import Scene, driving, end_of
 from .memory_backend import MemoryParts
 from .openapi import Document
@@ -65,6 +67,7 @@ class Authorities:
     directory: Path
     own: Authority
     foreign: Authority
+    fleet: Authority = field(default_factory=lambda: Authority.make("fleet CA"))
 
     @classmethod
     def make(cls, directory: Path) -> Self:
@@ -382,8 +385,10 @@ async def served_by_the_agent(
         podman.listening(directory / "podman.sock"),
         Podman(directory / "podman.sock") as podman_client,
     ):
+        if settings.fleet and settings.fleet.host:
+            put_into_fleet(settings.pki_directory, authorities.fleet, host_server_name(settings.fleet.host))
         scene = Scene(settings, store)
-        jobs = scene.jobs()
+        jobs = scene.jobs(secrets_of(settings, podman_client))
         backend = backend_of(settings, store, podman_client, jobs, Journal(tail))
         serving = HttpServer.running(
             backend,

@@ -1,22 +1,34 @@
 """The calls for programs of the fleet that this host is in. Outside of any fleet, a host lacks them."""
 
+from typing import TypeVar
+
 from aiohttp import web
 
-from ...backend import FleetHost
+from ...backend import FleetHost, FleetSecrets
 from ...errors import AgentError, Problem
-from ...model.fleet import GivenJob
+from ...model.fleet import GivenJob, RemovedSecret, Reseal, SealedSecret
 from ...model.job import JobRequest
 from ..access import JOB, check_priority
 from ..keys import BACKEND
 from ..server.identity import CALLER, PRINCIPAL
 from ..server.requests import json_response, read_body
+from .own import secret_name
+
+T = TypeVar("T")
 
 
 def _fleet(request: web.Request) -> FleetHost:
-    fleet = request.app[BACKEND].fleet
-    if fleet is None:
+    return _part(request.app[BACKEND].fleet)
+
+
+def _secrets(request: web.Request) -> FleetSecrets:
+    return _part(request.app[BACKEND].fleet_secrets)
+
+
+def _part(part: T | None) -> T:
+    if part is None:
         raise AgentError(Problem.INTERNAL, "This host is in no fleet, and has a call of one.")
-    return fleet
+    return part
 
 
 async def take_job(request: web.Request) -> web.Response:
@@ -52,3 +64,26 @@ async def drain_host(request: web.Request) -> web.Response:
 async def undrain_host(request: web.Request) -> web.Response:
     """Starts jobs on this host again."""
     return json_response(await _fleet(request).drain(draining=False, by=request[CALLER]))
+
+
+async def get_held_secrets(request: web.Request) -> web.Response:
+    """Lists every secret that the host has, with the versions of the fleet's, and without a value."""
+    return json_response(await _secrets(request).held())
+
+
+async def take_secret(request: web.Request) -> web.Response:
+    """Opens a version of a user's secret that is sealed for this host, and stores it."""
+    name, sealed = secret_name(request), await read_body(request, SealedSecret)
+    return json_response(await _secrets(request).take(name, sealed, by=request[CALLER]))
+
+
+async def drop_secret(request: web.Request) -> web.Response:
+    """Removes a user's secret up to a version. One that was set on this host stays."""
+    name, removed = secret_name(request), await read_body(request, RemovedSecret)
+    await _secrets(request).remove(name, removed, by=request[CALLER])
+    return json_response(removed)
+
+
+async def reseal_secrets(request: web.Request) -> web.Response:
+    """Seals keys of secrets, which this host can open, for another host of the fleet."""
+    return json_response(await _secrets(request).reseal(await read_body(request, Reseal), by=request[CALLER]))

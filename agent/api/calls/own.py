@@ -25,16 +25,17 @@ async def list_secrets(request: web.Request) -> web.Response:
 
 async def set_secret(request: web.Request) -> web.Response:
     """Sets a secret of your own and replaces an earlier value. The body is the value, byte for byte."""
-    name, value = _name(request), await read_bytes(request)
+    name, value = secret_name(request), await read_bytes(request)
     return json_response(await request.app[BACKEND].secrets.set(name, value, by=request[CALLER]))
 
 
 async def remove_secret(request: web.Request) -> web.Response:
     """Removes a secret of your own. Running jobs keep the value that they were given."""
-    return json_response(await request.app[BACKEND].secrets.remove(_name(request), by=request[CALLER]))
+    return json_response(await request.app[BACKEND].secrets.remove(secret_name(request), by=request[CALLER]))
 
 
-def _name(request: web.Request) -> SecretName:
+def secret_name(request: web.Request) -> SecretName:
+    """The name in the path. Raises `AgentError` (invalid-request)."""
     return validate(_Path, request.match_info).name
 
 

@@ -51,6 +51,7 @@ STATUS = {
     Problem.DEADLINE_PASSED: 409,
     Problem.NOT_WAITING: 409,
     Problem.DRAINING: 409,
+    Problem.SECRET_OUTDATED: 409,
     Problem.IMAGE_MISSING: 422,
     Problem.SECRET_MISSING: 422,
     Problem.SECRET_NOT_FOUND: 404,
