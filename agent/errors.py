@@ -2,56 +2,65 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 
 class Problem(StrEnum):
-    """Stable machine codes: the last part of a problem document's `type` (RFC 9457)."""
+    """Stable machine codes: the last part of a problem document's `type` (RFC 9457), each with its status."""
 
-    MALFORMED_REQUEST = "malformed-request"
-    INVALID_REQUEST = "invalid-request"
-    INVALID_JSON = "invalid-json"
-    BODY_TOO_LARGE = "body-too-large"
-    REQUEST_TIMEOUT = "request-timeout"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
-    NOT_ACCEPTABLE = "not-acceptable"
-    CERTIFICATE_REFUSED = "certificate-refused"
-    INVITATION_REFUSED = "invitation-refused"
-    FORBIDDEN = "forbidden"
-    FOREIGN_ORIGIN = "foreign-origin"
-    JOB_NOT_FOUND = "job-not-found"
-    SCRIPT_NOT_FOUND = "script-not-found"
-    REF_NOT_FOUND = "ref-not-found"
-    COMMIT_REFUSED = "commit-refused"
-    ARTIFACT_NOT_FOUND = "artifact-not-found"
-    REMOVED_BY_RETENTION = "removed-by-retention"
-    TOO_MANY_PINNED = "too-many-pinned"
-    TOO_MANY_CERTIFICATES = "too-many-certificates"
-    PRECONDITION_FAILED = "precondition-failed"
-    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
-    NO_SUCH_ROUTE = "no-such-route"
-    METHOD_NOT_ALLOWED = "method-not-allowed"
-    IDEMPOTENCY_MISMATCH = "idempotency-mismatch"
-    JOB_ID_TAKEN = "job-id-taken"
-    DEADLINE_PASSED = "deadline-passed"
-    NOT_WAITING = "not-waiting"
-    DRAINING = "draining"
-    IMAGE_MISSING = "image-missing"
-    SECRET_MISSING = "secret-missing"  # noqa: S105 (a code, not a secret)
-    SECRET_NOT_FOUND = "secret-not-found"  # noqa: S105 (a code)
-    SECRET_OUTDATED = "secret-outdated"  # noqa: S105 (a code)
-    TOO_MANY_SECRETS = "too-many-secrets"
-    TOO_MANY_JOBS = "too-many-jobs"
-    TOO_MANY_STREAMS = "too-many-streams"
-    TOO_MANY_REQUESTS = "too-many-requests"
-    TOO_MANY_CONNECTIONS = "too-many-connections"
-    TOO_MUCH_UNREAD = "too-much-unread"
-    BUSY = "busy"
-    SLOW_READER = "slow-reader"
-    STOPPING = "stopping"
-    STORAGE_FULL = "storage-full"
-    CONFIGURATION = "configuration"
-    HOST = "host"
-    INTERNAL = "internal"
+    status: int
+
+    def __new__(cls, code: str, status: int = 500) -> Self:
+        """A code, which is the member's value, and the status code of HTTP for it."""
+        problem = str.__new__(cls, code)
+        problem._value_, problem.status = code, status
+        return problem
+
+    MALFORMED_REQUEST = "malformed-request", 400
+    INVALID_REQUEST = "invalid-request", 422
+    INVALID_JSON = "invalid-json", 400
+    BODY_TOO_LARGE = "body-too-large", 413
+    REQUEST_TIMEOUT = "request-timeout", 408
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", 415
+    NOT_ACCEPTABLE = "not-acceptable", 406
+    CERTIFICATE_REFUSED = "certificate-refused", 403
+    INVITATION_REFUSED = "invitation-refused", 401
+    FORBIDDEN = "forbidden", 403
+    FOREIGN_ORIGIN = "foreign-origin", 403
+    JOB_NOT_FOUND = "job-not-found", 404
+    SCRIPT_NOT_FOUND = "script-not-found", 422
+    REF_NOT_FOUND = "ref-not-found", 422
+    COMMIT_REFUSED = "commit-refused", 422
+    ARTIFACT_NOT_FOUND = "artifact-not-found", 404
+    REMOVED_BY_RETENTION = "removed-by-retention", 410
+    TOO_MANY_PINNED = "too-many-pinned", 409
+    TOO_MANY_CERTIFICATES = "too-many-certificates", 409
+    PRECONDITION_FAILED = "precondition-failed", 412
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable", 416
+    NO_SUCH_ROUTE = "no-such-route", 404
+    METHOD_NOT_ALLOWED = "method-not-allowed", 405
+    IDEMPOTENCY_MISMATCH = "idempotency-mismatch", 422
+    JOB_ID_TAKEN = "job-id-taken", 409
+    DEADLINE_PASSED = "deadline-passed", 409
+    NOT_WAITING = "not-waiting", 409
+    DRAINING = "draining", 409
+    IMAGE_MISSING = "image-missing", 422
+    SECRET_MISSING = "secret-missing", 422
+    SECRET_NOT_FOUND = "secret-not-found", 404
+    SECRET_OUTDATED = "secret-outdated", 409
+    TOO_MANY_SECRETS = "too-many-secrets", 409
+    TOO_MANY_JOBS = "too-many-jobs", 429
+    TOO_MANY_STREAMS = "too-many-streams", 429
+    TOO_MANY_REQUESTS = "too-many-requests", 429
+    TOO_MANY_CONNECTIONS = "too-many-connections", 429
+    TOO_MUCH_UNREAD = "too-much-unread", 429
+    BUSY = "busy", 503
+    SLOW_READER = "slow-reader", 503
+    STOPPING = "stopping", 503
+    STORAGE_FULL = "storage-full", 507
+    CONFIGURATION = "configuration", 500
+    HOST = "host", 503
+    INTERNAL = "internal", 500
 
 
 @dataclass(frozen=True)

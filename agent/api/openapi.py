@@ -17,7 +17,7 @@ from ..model.job import Reason
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
 from .routes import BYTES, EVENTS, ROUTES, Empty, Header, Route
-from .server.problems import CONTENT_TYPE, RETRY_AFTER, STATUS
+from .server.problems import CONTENT_TYPE, RETRY_AFTER
 
 REF = "#/components/schemas/{model}"
 PATH_PARAMETERS = {
@@ -193,7 +193,7 @@ def refusals(route: Route) -> list[int]:
     # The audit row of a look is written before the answer: a full disk refuses it.
     written = route.method != "GET" or TABLE[route.operation_id].audited is Audited.LOOK
     found += [Problem.STORAGE_FULL] if written else []
-    return sorted({STATUS[problem] for problem in found})
+    return sorted({problem.status for problem in found})
 
 
 def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> dict[str, Any]:

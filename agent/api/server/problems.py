@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -22,53 +23,6 @@ CONTENT_TYPE = "application/problem+json"
 # A weak reference: a response refers to its request, and both would be a cycle.
 BEGUN = web.RequestKey[weakref.ReferenceType[web.StreamResponse]]("begun")
 
-STATUS = {
-    Problem.MALFORMED_REQUEST: 400,
-    Problem.INVALID_REQUEST: 422,
-    Problem.INVALID_JSON: 400,
-    Problem.BODY_TOO_LARGE: 413,
-    Problem.REQUEST_TIMEOUT: 408,
-    Problem.UNSUPPORTED_MEDIA_TYPE: 415,
-    Problem.NOT_ACCEPTABLE: 406,
-    Problem.CERTIFICATE_REFUSED: 403,
-    Problem.INVITATION_REFUSED: 401,
-    Problem.FORBIDDEN: 403,
-    Problem.FOREIGN_ORIGIN: 403,
-    Problem.JOB_NOT_FOUND: 404,
-    Problem.SCRIPT_NOT_FOUND: 422,
-    Problem.REF_NOT_FOUND: 422,
-    Problem.COMMIT_REFUSED: 422,
-    Problem.ARTIFACT_NOT_FOUND: 404,
-    Problem.REMOVED_BY_RETENTION: 410,
-    Problem.TOO_MANY_PINNED: 409,
-    Problem.TOO_MANY_CERTIFICATES: 409,
-    Problem.PRECONDITION_FAILED: 412,
-    Problem.RANGE_NOT_SATISFIABLE: 416,
-    Problem.NO_SUCH_ROUTE: 404,
-    Problem.METHOD_NOT_ALLOWED: 405,
-    Problem.IDEMPOTENCY_MISMATCH: 422,
-    Problem.JOB_ID_TAKEN: 409,
-    Problem.DEADLINE_PASSED: 409,
-    Problem.NOT_WAITING: 409,
-    Problem.DRAINING: 409,
-    Problem.SECRET_OUTDATED: 409,
-    Problem.IMAGE_MISSING: 422,
-    Problem.SECRET_MISSING: 422,
-    Problem.SECRET_NOT_FOUND: 404,
-    Problem.TOO_MANY_SECRETS: 409,
-    Problem.TOO_MANY_JOBS: 429,
-    Problem.TOO_MANY_STREAMS: 429,
-    Problem.TOO_MANY_REQUESTS: 429,
-    Problem.TOO_MANY_CONNECTIONS: 429,
-    Problem.TOO_MUCH_UNREAD: 429,
-    Problem.BUSY: 503,
-    Problem.SLOW_READER: 503,
-    Problem.STOPPING: 503,
-    Problem.STORAGE_FULL: 507,
-    Problem.CONFIGURATION: 500,
-    Problem.HOST: 503,
-    Problem.INTERNAL: 500,
-}
 RETRY_AFTER = {429: "10", 503: "5", 507: "60"}  # seconds
 # The connection closes after these.
 LAST_ANSWERS = (Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_CONNECTIONS, Problem.BUSY)
@@ -86,7 +40,7 @@ def document(error: AgentError, status: int | None = None) -> ProblemDocument:
     return ProblemDocument(
         type=TYPE_PREFIX + error.problem,
         title=error.problem.replace("-", " ").capitalize(),
-        status=status or STATUS[error.problem],
+        status=status or error.problem.status,
         detail=error.message,
         hint=error.hint or None,
         errors=[FieldProblem(field=each.field, message=each.message) for each in error.fields],
@@ -132,7 +86,7 @@ def _respond_or_break_off(
 ) -> web.StreamResponse:
     """The error's response. In the middle of a body, a reset: no client takes that for the end."""
     begun = _begun(request)
-    if begun is None and STATUS[error.problem] == 403 and NO_403 in request.headers.get("Prefer", ""):
+    if begun is None and error.problem.status == 403 and NO_403 in request.headers.get("Prefer", ""):
         return respond(error, {**(headers or {}), "Preference-Applied": NO_403}, status=400)
     if begun is None:
         return respond(error, headers)
@@ -146,7 +100,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except AgentError as error:
-        if STATUS[error.problem] >= 500:
+        if error.problem.status >= 500:
             log.error("%s %s: %s", request.method, request.rel_url.raw_path, error)
         return _respond_or_break_off(request, error)
     except web.HTTPException as error:
@@ -176,6 +130,9 @@ _REFUSALS = {
 
 def invalid(field: str, message: str) -> AgentError:
     """The error for one value of a request."""
-    return AgentError(
-        Problem.INVALID_REQUEST, "The request is not valid.", fields=(FieldError(field, message),)
-    )
+    return all_invalid([FieldError(field, message)])
+
+
+def all_invalid(fields: Iterable[FieldError]) -> AgentError:
+    """The error for several values of a request."""
+    return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=tuple(fields))

@@ -15,6 +15,7 @@ from ...errors import AgentError, FieldError, Problem
 from ...model.base import Model
 from ...model.problem import Location, refusals
 from .connections import awaiting_body
+from .problems import all_invalid, invalid
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,7 +83,7 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     _check_media_type(request, JSON)
     values = _parse(await request.read())
     if nulls := list(islice(_nulls(values), MAX_REPORTED)):
-        raise _refused(tuple(FieldError(_path(place), "must not be null; leave it out") for place in nulls))
+        raise all_invalid(FieldError(_path(place), "must not be null; leave it out") for place in nulls)
     return validate(model, values)
 
 
@@ -129,7 +130,7 @@ def read_query(request: web.Request, model: type[M]) -> M:
     values: dict[str, str] = {}
     for name, value in request.query.items():
         if name in values:
-            raise _refused((FieldError(name, "must not be given twice"),))
+            raise invalid(name, "must not be given twice")
         values[name] = value
     return validate(model, values)
 
@@ -138,7 +139,7 @@ def header(request: web.Request, name: str) -> str | None:
     """The value of a header, or None. Raises `AgentError` if the header is there twice."""
     values = request.headers.getall(name, ())
     if len(values) > 1:
-        raise _refused((FieldError(name, "must not be given twice"),))
+        raise invalid(name, "must not be given twice")
     return values[0] if values else None
 
 
@@ -146,9 +147,7 @@ def idempotency_key(request: web.Request) -> str | None:
     """The value of the Idempotency-Key header, or None."""
     key = header(request, "Idempotency-Key")
     if key is not None and not (len(key) <= MAX_IDEMPOTENCY_KEY and IDEMPOTENCY_KEY.fullmatch(key)):
-        raise _refused(
-            (FieldError("Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"),)
-        )
+        raise invalid("Idempotency-Key", f"must be 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters")
     return key
 
 
@@ -158,7 +157,7 @@ def validate(model: type[M], values: Mapping[str, Any]) -> M:
         return model.model_validate(values)
     except ValidationError as error:
         refused = refusals(error, unknown="is not known")[:MAX_REPORTED]
-        raise _refused(tuple(FieldError(_path(loc), why) for loc, why in refused)) from error
+        raise all_invalid(FieldError(_path(loc), why) for loc, why in refused) from error
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -200,10 +199,6 @@ def _not_json(why: str) -> AgentError:
         f"The body cannot be read as JSON: {why}.",
         'Send an object such as {"script_name": "hello.py", "hyperparameters": {}}.',
     )
-
-
-def _refused(errors: tuple[FieldError, ...]) -> AgentError:
-    return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=errors)
 
 
 def _path(location: Location) -> str:
