@@ -1,6 +1,7 @@
 """The route table: every call of the API."""
 
 import functools
+import re
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -65,7 +66,6 @@ class Route:
 
     method: str
     path: str
-    operation_id: str
     handler: Handler
     answers: type[Model] | tuple[str, ...]
     status: int = 200
@@ -75,6 +75,11 @@ class Route:
     request_headers: tuple[Header, ...] = ()
     response_headers: tuple[Header, ...] = ()
     refuses: tuple[Problem, ...] = ()
+
+    @property
+    def operation_id(self) -> str:
+        """The name of the handler, as the contract writes it: `getJob`."""
+        return re.sub("_(.)", lambda match: match[1].upper(), self.handler.__name__)
 
 
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
@@ -87,7 +92,6 @@ ROUTES = (
     Route(
         "POST",
         "/jobs",
-        "submitJob",
         jobs.submit_job,
         Job,
         status=202,
@@ -96,23 +100,14 @@ ROUTES = (
         response_headers=(LOCATION,),
         refuses=(Problem.TOO_MANY_JOBS,),
     ),
-    Route("GET", "/jobs", "listJobs", jobs.list_jobs, JobPage, query=jobs.JobQuery),
-    Route("GET", "/jobs/{job_id}", "getJob", jobs.get_job, Job),
-    Route("POST", "/jobs/{job_id}/cancel", "cancelJob", jobs.cancel_job, Job, status=202, body=Empty),
-    Route(
-        "PUT",
-        "/jobs/{job_id}/pin",
-        "pinJob",
-        jobs.pin_job,
-        Job,
-        body=Empty,
-        refuses=(Problem.TOO_MANY_PINNED,),
-    ),
-    Route("DELETE", "/jobs/{job_id}/pin", "unpinJob", jobs.unpin_job, Job, body=Empty),
+    Route("GET", "/jobs", jobs.list_jobs, JobPage, query=jobs.JobQuery),
+    Route("GET", "/jobs/{job_id}", jobs.get_job, Job),
+    Route("POST", "/jobs/{job_id}/cancel", jobs.cancel_job, Job, status=202, body=Empty),
+    Route("PUT", "/jobs/{job_id}/pin", jobs.pin_job, Job, body=Empty, refuses=(Problem.TOO_MANY_PINNED,)),
+    Route("DELETE", "/jobs/{job_id}/pin", jobs.unpin_job, Job, body=Empty),
     Route(
         "POST",
         "/jobs/{job_id}/rerun",
-        "rerunJob",
         jobs.rerun_job,
         Job,
         status=202,
@@ -124,44 +119,27 @@ ROUTES = (
     Route(
         "GET",
         "/jobs/{job_id}/logs",
-        "getLogs",
         logs.get_logs,
         (TEXT, EVENTS, JSON_LINES),
         query=logs.LogQuery,
         request_headers=(LAST_EVENT,),
         refuses=(*REMOVED, Problem.NOT_ACCEPTABLE),
     ),
-    Route(
-        "GET",
-        "/jobs/{job_id}/events",
-        "getJobEvents",
-        events.get_job_events,
-        (EVENTS,),
-        request_headers=(LAST_EVENT,),
-    ),
-    Route("GET", "/jobs/{job_id}/metrics", "getMetrics", events.get_metrics, JobMetrics, refuses=REMOVED),
-    Route("GET", "/jobs/{job_id}/usage", "getUsage", jobs.get_usage, Usage),
+    Route("GET", "/jobs/{job_id}/events", events.get_job_events, (EVENTS,), request_headers=(LAST_EVENT,)),
+    Route("GET", "/jobs/{job_id}/metrics", events.get_metrics, JobMetrics, refuses=REMOVED),
+    Route("GET", "/jobs/{job_id}/usage", jobs.get_usage, Usage),
     Route(
         "GET",
         "/events",
-        "getEvents",
         events.get_events,
         (EVENTS,),
         query=events.EventQuery,
         request_headers=(LAST_EVENT,),
     ),
-    Route(
-        "GET",
-        "/jobs/{job_id}/artifacts",
-        "listArtifacts",
-        artifacts.list_artifacts,
-        ArtifactManifest,
-        refuses=REMOVED,
-    ),
+    Route("GET", "/jobs/{job_id}/artifacts", artifacts.list_artifacts, ArtifactManifest, refuses=REMOVED),
     Route(
         "GET",
         "/jobs/{job_id}/artifacts/{path}",
-        "getArtifact",
         artifacts.get_artifact,
         (BYTES,),
         also=(206, 304),
@@ -169,12 +147,11 @@ ROUTES = (
         response_headers=(Header("ETag", '^"[0-9a-f]{64}"$', required=False),),
         refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
     ),
-    Route("GET", "/scripts", "listScripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
-    Route("GET", "/secrets", "listSecrets", own.list_secrets, SecretList),
+    Route("GET", "/scripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
+    Route("GET", "/secrets", own.list_secrets, SecretList),
     Route(
         "PUT",
         "/secrets/{name}",
-        "setSecret",
         own.set_secret,
         SecretChange,
         body=BINARY,
@@ -183,17 +160,15 @@ ROUTES = (
     Route(
         "DELETE",
         "/secrets/{name}",
-        "removeSecret",
         own.remove_secret,
         SecretEntry,
         body=Empty,
         refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
     ),
-    Route("GET", "/host", "getHost", jobs.get_host, Host),
+    Route("GET", "/host", jobs.get_host, Host),
     Route(
         "POST",
         "/certificate",
-        "renewCertificate",
         own.renew_certificate,
         RenewedCertificate,
         body=SigningRequest,
@@ -202,7 +177,6 @@ ROUTES = (
     Route(
         "POST",
         "/enrolment",
-        "enrol",
         own.enrol,
         RenewedCertificate,
         status=201,
@@ -214,18 +188,16 @@ ROUTES = (
 
 # For programs of the fleet alone, and no part of the OpenAPI document: clients see no difference.
 FLEET_ROUTES = (
-    Route("POST", "/fleet/jobs", "takeJob", fleet.take_job, Job, status=202, body=GivenJob),
-    Route("POST", "/fleet/check", "checkJob", fleet.check_job, Job, body=JobRequest),
-    Route("POST", "/fleet/jobs/{job_id}/withdraw", "withdrawJob", fleet.withdraw_job, Job, body=Empty),
-    Route("GET", "/fleet/room", "getRoom", fleet.get_room, Room),
-    Route("PUT", "/fleet/drain", "drainHost", fleet.drain_host, Room, body=Empty),
-    Route("DELETE", "/fleet/drain", "undrainHost", fleet.undrain_host, Room, body=Empty),
-    Route("GET", "/fleet/secrets", "getHeldSecrets", fleet.get_held_secrets, HeldSecrets),
-    Route("PUT", "/fleet/secrets/{name}", "takeSecret", fleet.take_secret, HeldSecret, body=SealedSecret),
-    Route(
-        "DELETE", "/fleet/secrets/{name}", "dropSecret", fleet.drop_secret, RemovedSecret, body=RemovedSecret
-    ),
-    Route("POST", "/fleet/reseal", "resealSecrets", fleet.reseal_secrets, Resealed, body=Reseal),
+    Route("POST", "/fleet/jobs", fleet.take_job, Job, status=202, body=GivenJob),
+    Route("POST", "/fleet/check", fleet.check_job, Job, body=JobRequest),
+    Route("POST", "/fleet/jobs/{job_id}/withdraw", fleet.withdraw_job, Job, body=Empty),
+    Route("GET", "/fleet/room", fleet.get_room, Room),
+    Route("PUT", "/fleet/drain", fleet.drain_host, Room, body=Empty),
+    Route("DELETE", "/fleet/drain", fleet.undrain_host, Room, body=Empty),
+    Route("GET", "/fleet/secrets", fleet.get_held_secrets, HeldSecrets),
+    Route("PUT", "/fleet/secrets/{name}", fleet.take_secret, HeldSecret, body=SealedSecret),
+    Route("DELETE", "/fleet/secrets/{name}", fleet.drop_secret, RemovedSecret, body=RemovedSecret),
+    Route("POST", "/fleet/reseal", fleet.reseal_secrets, Resealed, body=Reseal),
 )
 
 
