@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "runtime": "errors model host logs",
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
-    "api": "errors model audit backend host.sockets identity logs.lines",
+    "api": "errors model config_base audit backend host.sockets identity logs.lines",
     "fleet": "errors model config_fleet host scheduling.policy",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",

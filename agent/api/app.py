@@ -4,11 +4,11 @@ from aiohttp import web
 
 from ..audit.trail import CheckShare, Trail, Write, no_limit
 from ..backend import Backend
+from ..config_base import HttpSettings
 from ..identity.certificates import Certificates, Enrolment
 from . import access, openapi, routes
 from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests
-from .server.connections import HttpBounds
 from .server.opaque import Opaque
 from .server.streams import Streams
 
@@ -18,7 +18,7 @@ def build(
     certificates: Certificates,
     enrolment: Enrolment,
     write_audit: Write,
-    http: HttpBounds,
+    http: HttpSettings,
     id_key: bytes,
     check_audit_share: CheckShare = no_limit,
 ) -> web.Application:

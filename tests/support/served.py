@@ -17,13 +17,14 @@ import pytest
 from aiohttp import web
 
 from agent.api.app import build
-from agent.api.server.connections import Connections, HttpBounds
+from agent.api.server.connections import Connections
 from agent.api.server.listener import Listener
 from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed
 from agent.audit.trail import CheckShare, Write, no_limit
 from agent.backend import Backend
 from agent.config import Settings
+from agent.config_base import HttpSettings
 from agent.host.files import write_file
 from agent.host.podman import Podman
 from agent.host.systemd import UnitState
@@ -100,7 +101,7 @@ class HttpServer:
         certificates: CertificateRecords,
         invitations: InvitationRecords,
         write_audit: Write,
-        http: HttpBounds,
+        http: HttpSettings,
         authorities: Authorities,
         document: Document,
         directory: Path,
@@ -354,7 +355,7 @@ class Served(AnyServed):
 
 @contextlib.asynccontextmanager
 async def served_from_memory(
-    http: HttpBounds, authorities: Authorities, document: Document, directory: Path
+    http: HttpSettings, authorities: Authorities, document: Document, directory: Path
 ) -> AsyncIterator[MemoryServed]:
     """A server over a new backend in memory."""
     parts = MemoryParts()

@@ -56,7 +56,7 @@ class Connection(RequestHandler):
         self.last_request = self._clock()
         self.unanswered = 0  # bytes of requests
         self._ahead = 0  # of these, bytes of a request whose header has not arrived whole
-        self._connections = connections
+        self.connections = connections
         self._handshaken = handshaken
         self._open_transport: asyncio.Transport | None = None
         self._header_since: float | None = None
@@ -101,10 +101,6 @@ class Connection(RequestHandler):
         finally:
             self._body_since = None
 
-    def held_for(self, user: str) -> contextlib.AbstractContextManager[None]:
-        """See the function of the same name."""
-        return self._connections.held_for(self, user)
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called after the handshake."""
         super().connection_made(transport)
@@ -115,11 +111,11 @@ class Connection(RequestHandler):
         )
         self.holder = _holder(self._open_transport)
         self._handshaken()
-        self._connections.add(self)
+        self.connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Called when the connection is closed."""
-        self._connections.remove(self)
+        self.connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +123,7 @@ class Connection(RequestHandler):
         before, of_a_body = self.request_count, self.body_arrives
         super().data_received(data)
         self._ahead += 0 if of_a_body else len(data)
-        self._connections.received(self, len(data))
+        self.connections.received(self, len(data))
         if self.request_count > before:
             self._header_since, self.last_request, self._ahead = None, self._clock(), 0
         elif self.idle and self._header_since is None:
@@ -169,15 +165,15 @@ class Connection(RequestHandler):
             resp = _last(respond(error))
         elif request.method == "GET" and isinstance(resp, web.Response):
             size = len(resp.body) if isinstance(resp.body, bytes) else 0
-            if size > WRITE_BUFFER and (refusal := self._connections.refuse_unread(self.holder, size)):
+            if size > WRITE_BUFFER and (refusal := self.connections.refuse_unread(self.holder, size)):
                 resp = respond(refusal)
-        if self._connections.stopping:
+        if self.connections.stopping:
             resp.force_close()  # the client does not send another request while the connection is closed
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
             if not self.requests_ahead:
-                self._connections.answered(self, self._ahead)
+                self.connections.answered(self, self._ahead)
 
     async def start(self) -> None:
         """Answers requests until the connection ends."""
@@ -198,12 +194,12 @@ class Connection(RequestHandler):
                 break_off(self._open_transport)
         elif self.writing_paused:
             self._enforce_read_progress(now, self._open_transport)
-        elif self.idle and now - (self._header_since or now) >= self._connections.bounds.header_seconds:
+        elif self.idle and now - (self._header_since or now) >= self.connections.bounds.header_seconds:
             self._refuse_slow_header(self._open_transport)
 
     def reset(self) -> None:
         """Closes the connection at once."""
-        self._connections.remove(self)
+        self.connections.remove(self)
         break_off(self._open_transport)
 
     def _enforce_read_progress(self, now: float, transport: asyncio.Transport) -> None:
@@ -212,11 +208,11 @@ class Connection(RequestHandler):
         if left <= before - PROGRESS:
             since, before = now, left
         self._unread = since, before
-        if now - since >= self._connections.bounds.unread_seconds:
+        if now - since >= self.connections.bounds.unread_seconds:
             break_off(transport)
 
     def _refuse_slow_header(self, transport: asyncio.Transport) -> None:
-        seconds = self._connections.bounds.header_seconds
+        seconds = self.connections.bounds.header_seconds
         error = AgentError(
             Problem.REQUEST_TIMEOUT,
             f"The request's header was not complete within {seconds:g} seconds.",

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from ...config_base import HttpSettings
 from ...errors import AgentError, Problem
 from ...identity.subject import URI_PREFIX
 from .connection import Connection
@@ -23,37 +23,6 @@ CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
 FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
 
 
-class HttpBounds(Protocol):
-    """As the site configures them; `agent.config.HttpSettings` says what each means."""
-
-    @property
-    def max_body_bytes(self) -> int: ...
-    @property
-    def max_followers(self) -> int: ...
-    @property
-    def max_followers_per_user(self) -> int: ...
-    @property
-    def connections(self) -> int: ...
-    @property
-    def connections_per_user(self) -> int: ...
-    @property
-    def max_handshakes(self) -> int: ...
-    @property
-    def requests_per_second(self) -> float: ...
-    @property
-    def request_burst(self) -> int: ...
-    @property
-    def handshake_seconds(self) -> float: ...
-    @property
-    def header_seconds(self) -> float: ...
-    @property
-    def body_seconds(self) -> float: ...
-    @property
-    def idle_seconds(self) -> float: ...
-    @property
-    def unread_seconds(self) -> float: ...
-
-
 class Connections:
     """All connections, within their limits.
 
@@ -61,7 +30,7 @@ class Connections:
     at work, the first request on the new one is refused.
     """
 
-    def __init__(self, server: web.Server, bounds: HttpBounds) -> None:
+    def __init__(self, server: web.Server, bounds: HttpSettings) -> None:
         self.server = server
         self.bounds = bounds
         self.stopping = False  # from then on, each answer is the last of its connection
@@ -211,7 +180,9 @@ def awaiting_body(request: web.BaseRequest) -> contextlib.AbstractContextManager
 def held_for(request: web.BaseRequest, user: str) -> contextlib.AbstractContextManager[None]:
     """Counts the connection of a request as one of the user's. Raises `AgentError` at the user's limit."""
     connection = request.protocol
-    return connection.held_for(user) if isinstance(connection, Connection) else contextlib.nullcontext()
+    if not isinstance(connection, Connection):
+        return contextlib.nullcontext()
+    return connection.connections.held_for(connection, user)
 
 
 def _make_room(connections: Iterable[Connection]) -> bool:
