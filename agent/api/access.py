@@ -48,10 +48,6 @@ class Grant:
     own: Cell
     others: Cell
 
-    def cell(self, *, own: bool) -> Cell:
-        """The answer to a call about a job of one's own, or about another user's."""
-        return self.own if own else self.others
-
 
 OWN = Grant(Cell.YES, Cell.ABSENT)
 ALL = Grant(Cell.YES, Cell.YES)
@@ -186,7 +182,7 @@ async def check_still_allowed(request: web.Request) -> None:
 
 
 def _cell(grant: Grant, principal: Principal, job: Job) -> Cell:
-    cell = grant.cell(own=job.owner == principal.user)
+    cell = grant.own if job.owner == principal.user else grant.others
     if cell is Cell.GIVEN:
         return Cell.YES if job.host is not None else Cell.ABSENT
     return cell

@@ -45,7 +45,8 @@ class Cell:
         """The answer according to the table."""
         if self.whose == "nobodys":
             return Answer.ABSENT
-        return TABLE[self.operation].grant(self.role).cell(own=self.whose == "own")
+        grant = TABLE[self.operation].grant(self.role)
+        return grant.own if self.whose == "own" else grant.others
 
 
 def cells() -> list[Cell]:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, Validat
 
 from ...backend import Backend, LogReader
 from ...errors import AgentError, Problem
-from ...logs.lines import EVENT_ID, Item, Position, job_output
+from ...logs.lines import EVENT_ID, Position, job_output
 from ...model.base import Model
 from ...model.job import Job, JobState
 from ..access import JOB, check_still_allowed
@@ -230,10 +230,7 @@ async def _send_lines(
     async with contextlib.aclosing(lines):
         async for items in lines:
             shown = await asked.filter(items)
-            await _write(stream, asked, shown if window is None else window.select(shown))
+            shown = shown if window is None else window.select(shown)
+            await stream.write(as_events(shown, asked.form, asked.seal) if asked.form else job_output(shown))
             if window is not None and window.over:
                 return
-
-
-async def _write(stream: EventStream, asked: LogRequest, items: list[Item]) -> None:
-    await stream.write(as_events(items, asked.form, asked.seal) if asked.form else job_output(items))

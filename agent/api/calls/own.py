@@ -11,7 +11,7 @@ from ..keys import BACKEND, CERTIFICATES, ENROLMENT
 from ..server.identity import CALLER, PRINCIPAL, peer_certificate
 from ..server.requests import header, json_response, read_body, read_bytes, validate
 
-SCHEME = "Bearer "  # RFC 6750
+SCHEME = "bearer"  # RFC 6750
 
 
 class _Path(Model):
@@ -49,12 +49,13 @@ async def renew_certificate(request: web.Request) -> web.Response:
 async def enrol(request: web.Request) -> web.Response:
     """Issues the certificate of an invitation, whose code is the bearer token, for a key of the client's."""
     body = await read_body(request, SigningRequest)
-    credentials = header(request, "Authorization") or ""
-    if not credentials[: len(SCHEME)].lower() == SCHEME.lower():
+    scheme, _, code = (header(request, "Authorization") or "").partition(" ")
+    if scheme.lower() != SCHEME:
         raise AgentError(
             Problem.INVITATION_REFUSED,
             "The request has no invitation.",
             "Send the header Authorization: Bearer CODE.",
         )
-    code = credentials[len(SCHEME) :].strip()
-    return json_response(await request.app[ENROLMENT].enrol(code, body.csr, request[CALLER]), status=201)
+    return json_response(
+        await request.app[ENROLMENT].enrol(code.strip(), body.csr, request[CALLER]), status=201
+    )

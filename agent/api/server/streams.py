@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 
@@ -21,24 +21,14 @@ LAST_EVENT_TIMEOUT = 5.0  # seconds more for the event that says why the stream 
 RESUME = "Connect again with the last event id: nothing is lost."
 
 
-class Form(Protocol):
-    """How events are written. `media_type` is the Content-Type."""
-
-    media_type: str
-    heartbeat: bytes
-
-    def event(self, name: str, data: str, event_id: str = "", *, retry: int | None = None) -> str:
-        """An event. `data` is JSON in one line, `retry` is in milliseconds."""
-
-
 class ServerSentEvents:
-    """Server-sent events: WHATWG HTML, section 9.2."""
+    """Server-sent events: WHATWG HTML, section 9.2. `media_type` is the Content-Type."""
 
     media_type = "text/event-stream; charset=utf-8"
     heartbeat = b": \n\n"
 
     def event(self, name: str, data: str, event_id: str = "", *, retry: int | None = None) -> str:
-        """See `Form`."""
+        """An event. `data` is JSON in one line, `retry` is in milliseconds."""
         head = f"id: {event_id}\n" if event_id else ""
         again = f"retry: {retry}\n" if retry is not None else ""
         return f"{head}event: {name}\n{again}data: {data}\n\n"
@@ -51,10 +41,13 @@ class JsonLines:
     heartbeat = b'{"event":"heartbeat"}\n'
 
     def event(self, name: str, data: str, event_id: str = "", *, retry: int | None = None) -> str:
-        """See `Form`."""
+        """As of server-sent events."""
         head = f'"id":"{event_id}",' if event_id else ""
         again = f'"retry":{retry},' if retry is not None else ""
         return f'{{"event":"{name}",{head}{again}"data":{data}}}\n'
+
+
+Form = ServerSentEvents | JsonLines
 
 
 class EventStream:
