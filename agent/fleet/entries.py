@@ -13,10 +13,10 @@ NOTHING = Room(0, 0, 0)
 class NewJob:
     """A job that the fleet accepts. `need` names the tickets that announce it.
 
-    `key` is the idempotency key, or empty. `digest` is the image that it must have, or empty, and `secrets`
-    are the versions of those that it gets. The owner has at most `max_waiting` waiting jobs, and
-    `max_record_bytes` of ended ones. `run_time` is its limit in seconds, `longest` the time after which
-    it has surely ended. `again` says whether it is tried again where its host is lost.
+    `key` is the idempotency key, or empty. `digest` is the image that it must have, or empty. `secrets` says,
+    by name, whether "any" secret will do, or only the owner's "own". The owner has at most `max_waiting`
+    waiting jobs, and `max_record_bytes` of ended ones. `run_time` is its limit in seconds, `longest` the time
+    after which it has surely ended. `again` says whether it is tried again where its host is lost.
     """
 
     id: str

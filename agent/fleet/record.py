@@ -15,11 +15,12 @@ from ..scheduling.policy import Room
 from .entries import NOTHING, Claim, Ending, HostReport, HostRow, Joined, NewJob, NoClaim, Offer, Step
 from .lists import Lists, pairs
 from .record_server import translated
+from .secret_record import SecretRecord
 
 MAX_REPORT = 256 * 1024  # bytes of what a host says of itself
 
 
-class Record(Lists):
+class Record(Lists, SecretRecord):
     """Every step of jobs and hosts. Every method raises `AgentError` (host) where Redis cannot promise."""
 
     # Jobs

@@ -1,5 +1,6 @@
 """Secrets. A client never sees a value."""
 
+from ..errors import AgentError, Problem
 from .base import JobId, Model, SecretName, Time, UserName
 
 
@@ -34,3 +35,16 @@ class SecretChange(SecretEntry):
 
 MAX_SECRET_BYTES = 512_000  # Podman takes less than this
 SNOWFLAKE_PREFIX = "snowflake"  # secrets whose names begin so are connections.toml files of Snowflake
+
+
+def too_many_secrets(limit: int) -> AgentError:
+    """The error for a user who has as many secrets as a user may have."""
+    if not limit:
+        return AgentError(
+            Problem.TOO_MANY_SECRETS,
+            "Only the operator sets secrets here.",
+            "Ask for `ml-agent secret set NAME --user YOU`.",
+        )
+    return AgentError(
+        Problem.TOO_MANY_SECRETS, f"You have {limit} secrets of your own.", "Remove one that no job needs."
+    )

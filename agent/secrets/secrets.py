@@ -22,7 +22,7 @@ from ..host.tasks import to_its_end
 from ..host.toml import TooMuchError, parse
 from ..model.base import SecretName, UserName, now
 from ..model.job import Job, JobState
-from ..model.secret import SNOWFLAKE_PREFIX, SecretChange, SecretEntry
+from ..model.secret import SNOWFLAKE_PREFIX, SecretChange, SecretEntry, too_many_secrets
 
 LOCK_TIMEOUT = 30.0  # seconds to wait for another process that changes secrets
 LOCK_PAUSE = 0.05  # seconds between two attempts
@@ -77,7 +77,7 @@ class Secrets:
             rotated = any((each.name, each.user) == (name, user) for each in before)
             own = sum(each.user == user for each in before)
             if limit is not None and not rotated and own >= limit:
-                raise _too_many(limit)
+                raise too_many_secrets(limit)
             await self._podman.set_secret(name, user, value, version=version)
             stored = _find(await self._podman.secrets(), name, user)
             return SecretChange(
@@ -183,18 +183,6 @@ def _find(secrets: Iterable[Secret], name: str, user: str | None) -> Secret:
         Problem.SECRET_NOT_FOUND,
         f"There is no secret {name} of {user or 'everybody'}.",
         "GET /secrets, or `ml-job secret list`, shows yours; `ml-agent secret list`, all.",
-    )
-
-
-def _too_many(limit: int) -> AgentError:
-    if not limit:
-        return AgentError(
-            Problem.TOO_MANY_SECRETS,
-            "Only the operator sets secrets on this host.",
-            "Ask for `ml-agent secret set NAME --user YOU`.",
-        )
-    return AgentError(
-        Problem.TOO_MANY_SECRETS, f"You have {limit} secrets of your own.", "Remove one that no job needs."
     )
 
 

@@ -109,12 +109,10 @@ async def test_users_take_turns(record: Record) -> None:
 async def test_a_host_claims_only_what_it_offers(record: Record) -> None:
     warehouse = await submitted(record, need="warehouse")
     image = await submitted(record, digest="sha256:1")
-    secret = await submitted(record, secrets={"snowflake": "3"})
     host = await member(record)
     assert await host.claim() is NoClaim.NONE_FITS
-    assert await host.claim(digests=("sha256:2",), secrets={"snowflake": "2"}) is NoClaim.NONE_FITS
+    assert await host.claim(digests=("sha256:2",)) is NoClaim.NONE_FITS
     assert (await host.claimed(digests=("sha256:1", "sha256:2"))).job_id == image
-    assert (await host.claimed(secrets={"snowflake": "3", "other": "1"})).job_id == secret
     assert (await host.claimed(needs=("none", "warehouse"))).job_id == warehouse
 
 

@@ -39,14 +39,11 @@ end
 
 -- Whether the host may run the job at all: it is large enough, has the image and the newest secrets, and did not
 -- refuse it.
-local function eligible(id, room, digest, secrets, a)
+local function eligible(id, owner, room, digest, secrets, a)
   if not holds(a.capacity, room) then return false end
   if digest ~= '' and not a.digests[digest] then return false end
   if redis.call('SISMEMBER', 'fleet:not:' .. id, a.host) == 1 then return false end
-  for name, version in pairs(cjson.decode(secrets)) do
-    if a.secrets[name] ~= version then return false end
-  end
-  return true
+  return not lacks(owner, cjson.decode(secrets), a.host)
 end
 
 -- Room for a job that does not fit now: by when it has it, and what else is free then.
@@ -110,7 +107,7 @@ local function walk(a, lists, loads, free, running, kept, now)
       local j = fields(id, 'millicpus', 'memory', 'run_time', 'digest', 'secrets')
       local room = room_of(j[1], j[2])
       loads[owner] = loads[owner] + share_of(room, whole) * LEAST
-      local able = eligible(id, room, j[4], j[5], a)
+      local able = eligible(id, owner, room, j[4], j[5], a)
       if list and able then list.unable = false end
       if list and list.unable then list.skip = text(list.accepted) end
       waits = true
@@ -172,7 +169,10 @@ end
 -- What the host has skipped, by list, as long as it sees the same: its size, images and secrets, and no job that
 -- has begun to wait once more.
 local function skipped_by(host, sight)
-  local now = sight .. ' ' .. (redis.call('GET', 'fleet:requeued') or 0)
+  local now = sight
+  for _, number in ipairs({'requeued', 'secrets-changed', 'has-changed'}) do
+    now = now .. ' ' .. (redis.call('GET', 'fleet:' .. number) or 0)
+  end
   local key, skips = 'fleet:skip:' .. host, {}
   if redis.call('GET', 'fleet:sight:' .. host) ~= now then
     redis.call('SET', 'fleet:sight:' .. host, now)
