@@ -24,6 +24,18 @@ from .model.fleet import (
 )
 from .model.host import Host, QueuePlace, Usage
 from .model.job import Job, JobPage, JobRequest, JobState, Rerun
+from .model.member import (
+    MemberClaimed,
+    MemberClaims,
+    MemberConfirmation,
+    MemberHold,
+    MemberJoined,
+    MemberOffer,
+    MemberProjection,
+    MemberRelease,
+    MemberReport,
+    MemberStep,
+)
 from .model.metric import JobMetrics, MetricPoint, Progress
 from .model.script import ScriptList
 from .model.secret import SecretChange, SecretEntry
@@ -258,9 +270,51 @@ class FleetSecrets(Protocol):
         ...
 
 
+class FleetMembers(Protocol):
+    """What the members of a fleet ask of a front. `host` is the one that the member's certificate names.
+
+    What a member says of a job that its host does not have is answered "stale", and changes nothing.
+    """
+
+    async def join(self, host: str, report: MemberReport) -> MemberJoined:
+        """A host's word that it is there, and what it offers."""
+        ...
+
+    async def back(self, host: str, epoch: str) -> bool:
+        """A host that was forgotten has ended what it had; False where it was forgotten once more."""
+        ...
+
+    async def claim_next(self, host: str, offer: MemberOffer) -> MemberClaimed:
+        """Claims the job whose turn it is among those that the host can run now."""
+        ...
+
+    async def claims_of(self, host: str, after: str) -> MemberClaims:
+        """The host's claims with ids behind `after`, as many as one answer may have."""
+        ...
+
+    async def confirm(self, host: str, asked: MemberConfirmation) -> MemberStep:
+        """Whether a claim still holds, right before the job is given to the host's agent."""
+        ...
+
+    async def acknowledge(self, host: str, hold: MemberHold) -> MemberStep:
+        """The host's agent has the job."""
+        ...
+
+    async def release(self, host: str, release: MemberRelease) -> MemberStep:
+        """The host's agent will never have the job."""
+        ...
+
+    async def project(self, host: str, told: MemberProjection) -> MemberStep:
+        """A revision of a job. Raises forbidden for a job that names another host or owner."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
-    """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`."""
+    """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
+
+    Only a front has `members`.
+    """
 
     submissions: Submissions
     scripts: ScriptCatalogue
@@ -273,3 +327,4 @@ class Backend:
     secrets: UserSecrets
     fleet: FleetHost | None = None
     fleet_secrets: FleetSecrets | None = None
+    members: FleetMembers | None = None

@@ -72,10 +72,13 @@ class FrontSettings(Section):
 
 
 class MemberSettings(Section):
-    """The member of this host: the fronts that it asks, in this order, and the agent that it gives jobs."""
+    """The member of this host: the fronts that it asks, in this order, and the agent that it gives jobs.
+
+    `agent_url` is the agent's address for the fronts, too.
+    """
 
     fronts: Annotated[list[HttpsUrl], Field(min_length=1, max_length=16)]
-    agent_url: HttpsUrl = "https://localhost:8443"
+    agent_url: HttpsUrl
     certificate: AbsolutePath
     key: AbsolutePath
 

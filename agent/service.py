@@ -22,7 +22,7 @@ from .backend import Backend
 from .config import Settings, shipped
 from .errors import AgentError
 from .host.files import write_file
-from .host.libsystemd import notify, watchdog_seconds
+from .host.libsystemd import feed_watchdog, notify
 from .host.podman import Podman
 from .host.sockets import inherited_sockets, loopback_socket
 from .host.systemd import Units
@@ -158,7 +158,7 @@ async def _serve(settings: Settings) -> None:
             return parts.idle() and not connections and not listener.handshakes
 
         async with (
-            background(_feed_watchdog()),
+            background(feed_watchdog()),
             background(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
             background(connections.watch()),
         ):
@@ -336,13 +336,6 @@ async def _log_head(store: Store, logged: int) -> int:
         for link in dict.fromkeys([*(row.link for row in oldest), head]):
             log.info("audit head %s of record %s", link, history.epoch)
     return head.seq
-
-
-async def _feed_watchdog() -> None:
-    """Tells systemd that the event loop runs, twice as often as systemd demands."""
-    while seconds := watchdog_seconds():
-        notify("WATCHDOG=1")
-        await asyncio.sleep(seconds / 2)
 
 
 async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asyncio.Event) -> None:

@@ -20,7 +20,12 @@ PAGE = Path(__file__).parent.parent / "docs/configuration.md"
 BROKER = '[fleet.broker]\nurl = "amqps://mq.example.com/?auth=EXTERNAL"\n'
 RECORD = '[fleet.record]\nurl = "rediss://front@redis.example.com:6379"\n'
 FRONT = '[fleet.front]\nname = "front-1"\ncertificate = "/f.crt"\nkey = "/f.key"\n'
-MEMBER = '[fleet.member]\nfronts = ["https://f1.example.com"]\ncertificate = "/m.crt"\nkey = "/m.key"\n'
+MEMBER = """[fleet.member]
+fronts = ["https://f1.example.com"]
+agent_url = "https://h1.example.com:8443"
+certificate = "/m.crt"
+key = "/m.key"
+"""
 HOST = '[fleet]\nhost = "h1"\nauthority = "/ca.crt"\n'
 
 
@@ -67,7 +72,6 @@ def test_a_front_and_a_member_have_their_defaults(tmp_path: Path) -> None:
     assert fleet.record is not None
     assert fleet.front.state_directory == tmp_path / ".local/state/ml-fleet"
     assert (fleet.front.http.port, fleet.front.http.max_followers) == (9443, 1000)
-    assert fleet.member.agent_url == "https://localhost:8443"
     assert fleet.record.replicas == 0
 
 
@@ -77,7 +81,7 @@ def test_a_front_and_a_member_have_their_defaults(tmp_path: Path) -> None:
         ("[fleet]\n", "fleet", "says nothing: name this host with host"),
         ('[fleet]\nhots = "h1"\n', "fleet.hots", "is no setting; did you mean host?"),
         (HOST + RECORD + "replica = 1\n", "fleet.record.replica", "did you mean replicas?"),
-        (HOST + BROKER + MEMBER + 'agent = "x"\n', "fleet.member.agent", "did you mean agent_url?"),
+        (HOST + BROKER + MEMBER + 'agent_uri = "x"\n', "fleet.member.agent_uri", "did you mean agent_url?"),
         ('[fleet]\nauthority = "/ca.crt"\n' + BROKER + RECORD + MEMBER, "fleet", "says nothing"),
         (
             '[fleet]\nauthority = "/ca.crt"\n' + BROKER + RECORD + FRONT + MEMBER,
@@ -98,7 +102,11 @@ def test_a_front_and_a_member_have_their_defaults(tmp_path: Path) -> None:
         ),
         (HOST + RECORD + 'certificate = "/c"\n', "fleet.record", "key is missing"),
         (HOST + BROKER + 'key = "/k"\n', "fleet.broker", "certificate is missing"),
-        (HOST + BROKER + MEMBER.replace("https:", "http:"), "fleet.member.fronts.0", "must match pattern"),
+        (
+            HOST + BROKER + MEMBER.replace("https://f1", "http://f1"),
+            "fleet.member.fronts.0",
+            "must match pattern",
+        ),
         (HOST + BROKER + MEMBER.replace('["https://f1.example.com"]', "[]"), "fleet.member.fronts", "empty"),
         (HOST + RECORD + BROKER + FRONT.replace("front-1", "1"), "fleet.front.name", "must match pattern"),
         (HOST + RECORD + BROKER + FRONT, "", "fleet.front.http.port is 8443, the agent's port, too"),

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
     "api": "errors model config_base audit backend host.sockets identity logs.lines",
-    "fleet": "errors model config_fleet host scheduling.policy",
+    "fleet": "errors log model config config_fleet host scheduling.policy",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",
@@ -54,7 +54,7 @@ ONLY_IN = {
     "dbus_fast": "host.systemd",
     "sqlite3": "store",
     "ctypes": "host.libsystemd logs.sdjournal",
-    "aiohttp": "host.podman api service fleet.host_agent cli.job",
+    "aiohttp": "host.podman api service fleet.host_agent fleet.front_client cli.job",
     "redis": "fleet.record_server",
     "aio_pika": "fleet.tickets",
     "aiormq": "fleet.tickets",

@@ -74,6 +74,7 @@ class Permissions:
     anybody: bool = False  # also without a certificate: the call itself checks what it is sent
     through: frozenset[Role] = FRONTS
     only_through: bool = False  # users may not make the call by themselves
+    at_front: bool = False  # the call is a front's; all others that peers may make are a host's
     front: Grant = NEVER
     member: Grant = NEVER
 
@@ -82,6 +83,19 @@ class Permissions:
         grant: Grant = getattr(self, role)
         return grant
 
+
+# What a member asks of a front instead of the fleet's record. The caller's certificate names the host.
+OF_MEMBERS = (
+    "joinFleet",
+    "beginAsNew",
+    "claimJob",
+    "listClaims",
+    "confirmClaim",
+    "acknowledgeClaim",
+    "releaseClaim",
+    "projectJob",
+)
+MEMBERS_ALONE = Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS, at_front=True)
 
 # By operationId. A route that is not here cannot be served.
 #                                  analyst    operator     administrator
@@ -114,6 +128,7 @@ TABLE = {
     "checkJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, only_through=True),
     "withdrawJob": Permissions(OWN, ALL, ALL, Audited.DEED, through=PEERS, only_through=True),
     "getRoom": Permissions(NEVER, NEVER, NEVER, through=frozenset(), front=NO_OTHERS, member=NO_OTHERS),
+    **dict.fromkeys(OF_MEMBERS, MEMBERS_ALONE),
     "drainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
     "undrainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
     "getHeldSecrets": Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS),
@@ -190,7 +205,8 @@ def _cell(grant: Grant, principal: Principal, job: Job) -> Cell:
 
 def _may_speak(request: web.Request, permissions: Permissions) -> bool:
     """Whether the client may make the call for whom it makes it: for itself, or on behalf of a user."""
-    if request[PRINCIPAL].role.peer and request.app[BACKEND].fleet is None:
+    backend = request.app[BACKEND]
+    if request[PRINCIPAL].role.peer and (backend.members if permissions.at_front else backend.fleet) is None:
         return False
     if (peer := request.get(PEER)) is not None:
         return peer.role in permissions.through

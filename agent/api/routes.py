@@ -23,11 +23,25 @@ from ..model.fleet import (
 )
 from ..model.host import Host, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
+from ..model.member import (
+    MemberBack,
+    MemberClaimed,
+    MemberClaims,
+    MemberConfirmation,
+    MemberEpoch,
+    MemberHold,
+    MemberJoined,
+    MemberOffer,
+    MemberProjection,
+    MemberRelease,
+    MemberReport,
+    MemberStep,
+)
 from ..model.metric import JobMetrics
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from .access import Guard
-from .calls import artifacts, events, fleet, jobs, logs, own
+from .calls import artifacts, events, fleet, jobs, logs, members, own
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -200,10 +214,30 @@ FLEET_ROUTES = (
     Route("POST", "/fleet/reseal", fleet.reseal_secrets, Resealed, body=Reseal),
 )
 
+# What members ask of a front, likewise.
+MEMBER_ROUTES = (
+    Route("POST", "/fleet/member/join", members.join_fleet, MemberJoined, body=MemberReport),
+    Route("POST", "/fleet/member/back", members.begin_as_new, MemberBack, body=MemberEpoch),
+    Route("POST", "/fleet/member/claim", members.claim_job, MemberClaimed, body=MemberOffer),
+    Route("GET", "/fleet/member/claims", members.list_claims, MemberClaims, query=members.After),
+    Route("POST", "/fleet/member/confirm", members.confirm_claim, MemberStep, body=MemberConfirmation),
+    Route(
+        "POST",
+        "/fleet/member/acknowledge",
+        members.acknowledge_claim,
+        MemberStep,
+        body=MemberHold,
+    ),
+    Route("POST", "/fleet/member/release", members.release_claim, MemberStep, body=MemberRelease),
+    Route("POST", "/fleet/member/project", members.project_job, MemberStep, body=MemberProjection),
+)
+
 
 def add_to(app: web.Application, guard: Guard) -> None:
     """Adds every route behind the guard. The path of an artifact may contain slashes."""
-    for route in (*ROUTES, *(FLEET_ROUTES if app[BACKEND].fleet else ())):
+    backend = app[BACKEND]
+    of_peers = (FLEET_ROUTES if backend.fleet else ()) + (MEMBER_ROUTES if backend.members else ())
+    for route in (*ROUTES, *of_peers):
         path = route.path.replace("{path}", "{path:.+}")
         handler = _with_empty_body(route.handler) if route.body is Empty else route.handler
         handler = guard.guard(route.operation_id, handler)

@@ -23,20 +23,26 @@ SOURCE = "fleet"  # where a member's own requests come from
 class HostAgent:
     """Implements `member.Agent`. Every method raises `AgentError`: the agent's own, or host if it is away."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, server_name: str | None = None) -> None:
         self._session = session
         self._url = url
+        self._server_name = server_name
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connected(cls, url: str, context: ssl.SSLContext) -> AsyncIterator["HostAgent"]:
-        """Connects when it is asked, with the member's certificate in `context`."""
+    async def connected(
+        cls, url: str, context: ssl.SSLContext, server_name: str | None = None
+    ) -> AsyncIterator["HostAgent"]:
+        """Connects when it is asked, with the member's certificate in `context`.
+
+        `server_name` is the name in the agent's certificate, by default that of the URL.
+        """
         timeout = aiohttp.ClientTimeout(total=TIMEOUT)
         connector = aiohttp.TCPConnector(ssl=context)
         async with aiohttp.ClientSession(
             connector=connector, timeout=timeout, read_bufsize=MAX_LINE
         ) as session:
-            yield cls(session, url)
+            yield cls(session, url, server_name)
 
     async def room(self) -> Room:
         """What the host can still give."""
@@ -86,15 +92,17 @@ class HostAgent:
                 if name == "job":
                     yield Job.model_validate_json(data)
                 if name == "error":
-                    raise _problem(json.loads(data))
+                    raise problem_of(json.loads(data))
 
     async def _events(self) -> AsyncGenerator[tuple[str, str]]:
         """Name and data of each event, from a snapshot on."""
         timeout = aiohttp.ClientTimeout(sock_read=SILENCE)
-        with _answered():
-            async with self._session.get(f"{self._url}/events", timeout=timeout) as response:
+        with answered("host's agent"):
+            async with self._session.get(
+                f"{self._url}/events", timeout=timeout, server_hostname=self._server_name
+            ) as response:
                 if response.status != 200:
-                    raise _problem(await response.json(content_type=None))
+                    raise problem_of(await response.json(content_type=None))
                 name = ""
                 async for line in response.content:
                     field, _, value = line.decode().rstrip("\n").partition(": ")
@@ -105,27 +113,28 @@ class HostAgent:
 
     async def _ask(self, method: str, path: str, *, user: str = "", body: Any = None) -> Any:
         headers = {"On-Behalf-Of": user} if user else {}
-        with _answered():
+        with answered("host's agent"):
             async with self._session.request(
-                method, self._url + path, json=body, headers=headers
+                method, self._url + path, json=body, headers=headers, server_hostname=self._server_name
             ) as response:
                 answer = await response.json(content_type=None)
                 if response.status >= 400:
-                    raise _problem(answer)
+                    raise problem_of(answer)
                 return answer
 
 
 @contextlib.contextmanager
-def _answered() -> Iterator[None]:
+def answered(what: str) -> Iterator[None]:
+    """Raises `AgentError` (host) where `what` is asked and does not answer as it should."""
     try:
         yield
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError, ValidationError) as error:
         raise AgentError(
-            Problem.HOST, f"The host's agent does not answer: {error or type(error).__name__}."
+            Problem.HOST, f"The {what} does not answer: {str(error) or type(error).__name__}."
         ) from error
 
 
-def _problem(document: dict[str, Any]) -> AgentError:
+def problem_of(document: dict[str, Any]) -> AgentError:
     """The error of a problem document; one that this version does not know is the agent's own fault."""
     code = str(document.get("type", "")).rpartition(":")[2]
     problem = Problem(code) if code in set(Problem) else Problem.INTERNAL

@@ -117,10 +117,23 @@ class Tickets(Protocol):
 class Member:
     """One host's member. `run` it until it is cancelled, or killed."""
 
-    def __init__(self, host: str, fleet: Fleet, agent: Agent, tickets: Tickets, *, url: str = "") -> None:
-        """`url` is the address of the host's agent, as fronts reach it."""
+    def __init__(
+        self,
+        host: str,
+        fleet: Fleet,
+        agent: Agent,
+        tickets: Tickets,
+        *,
+        url: str = "",
+        last_seconds: float = 0.0,
+    ) -> None:
+        """`url` is the address of the host's agent, as fronts reach it.
+
+        When it is cancelled, jobs that are being handed over have `last_seconds` left.
+        """
         self._host = host
         self._url = url
+        self._last_seconds = last_seconds
         self._fleet = fleet
         self._agent = agent
         self._tickets = tickets
@@ -130,6 +143,8 @@ class Member:
         self._has_jobs = asyncio.Event()
         self._ended = asyncio.Event()  # a job of the fleet has ended: there may be room
         self._handing_over: set[asyncio.Task[None]] = set()
+        self._unsure = False  # a claim was sent, and its answer lost
+        self._said = ""  # why something failed, as it was logged last
 
     async def run(self) -> None:
         """Joins, takes up what the host has, and works until it is cancelled."""
@@ -140,6 +155,8 @@ class Member:
                 while True:
                     await self._until_it_works(self._work)
         finally:
+            if self._handing_over and self._last_seconds:
+                await asyncio.wait(self._handing_over, timeout=self._last_seconds)
             for task in self._handing_over:
                 task.cancel()
 
@@ -149,7 +166,9 @@ class Member:
             try:
                 return await work()
             except AgentError as error:
-                log.info("%s: %s", self._host, error)
+                if str(error) != self._said:  # once, and not twice a second for as long as it is so
+                    self._said = str(error)
+                    log.info("%s: %s", self._host, error)
                 await asyncio.sleep(PAUSE)
 
     # Joining
@@ -195,6 +214,9 @@ class Member:
     async def _work(self) -> None:
         """Waits for a ticket, and claims with it."""
         assert self._room is not None
+        if self._unsure:
+            await self._recover()
+            self._unsure = False
         ticket = await self._tickets.take(tuple(self._room.networks), TICKET_WAIT)
         if ticket is not None:
             await self._claim_with(ticket)
@@ -221,7 +243,8 @@ class Member:
         self._room = room = await self._agent.room()
         if room.draining:
             return NoClaim.DRAINING
-        return await self._fleet.claim_next(
+        self._unsure = True
+        claim = await self._fleet.claim_next(
             Offer(
                 host=self._host,
                 epoch=self._epoch,
@@ -232,6 +255,8 @@ class Member:
                 digests=(room.image_digest,),
             )
         )
+        self._unsure = False
+        return claim
 
     async def _room_or_pause(self) -> None:
         self._ended.clear()
@@ -256,9 +281,10 @@ class Member:
     # Giving jobs to the host's agent
 
     async def _recover(self) -> None:
-        """Takes up every claim of this host, whether its agent has heard of it or not."""
+        """Takes up every claim of this host that is not known, whether the agent has heard of it or not."""
         for claim in await self._fleet.claims_of(self._host):
-            self._start(claim)
+            if self._fences.get(claim.job_id) != claim.fence:
+                self._start(claim)
 
     async def _hand_over(self, claim: Claim) -> None:
         job = await self._until_it_works(lambda: self._given(claim))

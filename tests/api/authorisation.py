@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from agent.api.access import TABLE, Audited, Cell, Grant
-from agent.api.routes import FLEET_ROUTES, ROUTES
+from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
 from agent.model.certificate import PEOPLE, Role
 
 PAGE = Path(__file__).parents[2] / "docs/authorisation.md"
@@ -47,7 +47,8 @@ def table() -> str:
 
 def peers() -> str:
     """The table of what peers of a fleet may do."""
-    calls = {route.operation_id: f"`{route.method} {route.path}`" for route in (*ROUTES, *FLEET_ROUTES)}
+    routes = (*ROUTES, *FLEET_ROUTES, *MEMBER_ROUTES)
+    calls = {route.operation_id: f"`{route.method} {route.path}`" for route in routes}
     lines = ["| call | front by itself | member by itself | on behalf of a user | in the audit |"]
     lines.append("| --- |" + " --- |" * 4)
     for operation_id, call in calls.items():

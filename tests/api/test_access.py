@@ -19,7 +19,7 @@ from agent.errors import AgentError
 from agent.model.certificate import PEOPLE, Principal, Role
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
-from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS
+from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, MEMBER_PATHS, PATHS
 from tests.support.jobs import make_job
 from tests.support.served import AnyServed
 
@@ -170,7 +170,7 @@ def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
 
 
 def test_the_table_has_each_route_and_no_others() -> None:
-    assert TABLE.keys() == PATHS.keys() | FLEET_PATHS.keys()
+    assert TABLE.keys() == PATHS.keys() | FLEET_PATHS.keys() | MEMBER_PATHS.keys()
 
 
 async def test_a_route_without_permissions_cannot_be_served(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import Problem
+from agent.errors import AgentError, Problem
 from agent.fleet import member as members
 from agent.fleet.entries import Claim, Ending
 from agent.fleet.member import Member, Ticket
@@ -121,6 +121,61 @@ async def test_no_job_is_lost_or_begins_twice_wherever_members_die(site: Site) -
             await asyncio.sleep(0.05)
         assert await site.settle(2 * SETTLES) == {"ended COMPLETED": JOBS}
     assert site.twice() == []
+
+
+class LosesAnswers:
+    """A record whose first answers to claims are lost on their way."""
+
+    def __init__(self, record: Record, count: int) -> None:
+        self._record = record
+        self._left = count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._record, name)
+
+    async def claim_next(self, offer: Any) -> Any:
+        answer = await self._record.claim_next(offer)
+        self._left -= 1
+        if self._left >= 0:
+            raise AgentError(Problem.HOST, "The answer is lost.")
+        return answer
+
+
+async def test_a_claim_whose_answer_is_lost_is_taken_up(site: Site) -> None:
+    losing = LosesAnswers(site.record, JOBS // 2)
+    running = asyncio.create_task(alive(Member, losing, site.broker, site.agents[0], ()))  # type: ignore[arg-type]
+    try:
+        for _ in range(JOBS):
+            await site.submit()
+        assert await site.settle() == {"ended COMPLETED": JOBS}
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await site.agents[0].close()
+    assert site.twice() == []
+
+
+async def test_jobs_that_are_being_handed_over_have_time_left_at_the_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = site.agents[0]
+    take, taken = agent.take, asyncio.Event()
+
+    async def slowly(claim: Claim, not_after: float) -> Any:
+        taken.set()
+        await asyncio.sleep(0.3)
+        return await take(claim, not_after)
+
+    monkeypatch.setattr(agent, "take", slowly)
+    async with Taker.connected(site.broker) as taker:
+        member = Member("h0", site.record, agent, taker, last_seconds=SETTLES)
+        running = asyncio.create_task(member.run())
+        await site.submit()
+        await asyncio.wait_for(taken.wait(), SETTLES)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(agent.begun) == 1
+    await agent.close()
 
 
 async def test_a_job_that_is_cancelled_on_its_host_ends_there(

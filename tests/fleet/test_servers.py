@@ -18,7 +18,10 @@ CA, OTHER = Path("/fleet/ca.crt"), Path("/other/ca.crt")
 def settings(directory: Path = Path("/fleet"), **parts: object) -> FleetSettings:
     front = FrontSettings(name="f1", certificate=directory / "front.crt", key=directory / "front.key")
     member = MemberSettings(
-        fronts=["https://f1"], certificate=directory / "member.crt", key=directory / "member.key"
+        fronts=["https://f1"],
+        agent_url="https://h1",
+        certificate=directory / "member.crt",
+        key=directory / "member.key",
     )
     usual = {
         "host": "h1",

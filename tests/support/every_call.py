@@ -4,13 +4,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.api.routes import FLEET_ROUTES, ROUTES
+from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
 
 from .pki import signing_request
 
 PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
 PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
 FLEET_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in FLEET_ROUTES}
+MEMBER_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in MEMBER_ROUTES}
 BODIES: dict[str, dict[str, Any]] = {
     "submitJob": {"script_name": "succeed.py"},
     "checkJob": {"script_name": "succeed.py"},

@@ -7,7 +7,7 @@ import ssl
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,7 @@ from agent.api.server.listener import Listener
 from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed
 from agent.audit.trail import CheckShare, Write, no_limit
-from agent.backend import Backend
+from agent.backend import Backend, FleetMembers
 from agent.config import Settings
 from agent.config_base import HttpSettings
 from agent.host.files import write_file
@@ -355,12 +355,16 @@ class Served(AnyServed):
 
 @contextlib.asynccontextmanager
 async def served_from_memory(
-    http: HttpSettings, authorities: Authorities, document: Document, directory: Path
+    http: HttpSettings,
+    authorities: Authorities,
+    document: Document,
+    directory: Path,
+    members: FleetMembers | None = None,
 ) -> AsyncIterator[MemoryServed]:
-    """A server over a new backend in memory."""
+    """A server over a new backend in memory; with `members`, as a front of a fleet."""
     parts = MemoryParts()
     serving = HttpServer.running(
-        parts.backend,
+        replace(parts.backend, members=members),
         parts.certificates,
         parts.invitations,
         parts.audit,
