@@ -4,7 +4,7 @@ A commit may run if it has been reviewed, signed where the site wants that, and 
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import ScriptSettings, Settings, shipped
@@ -66,25 +66,16 @@ class Commits:
             raise
 
 
+@dataclass(eq=False)
 class Preparation:
     """Looks up what units contain. `hooks` is the directory of the programs that leave their marks."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        commits: Commits,
-        snapshots: Snapshots,
-        *,
-        units: Units,
-        podman: Podman,
-        hooks: Path,
-    ) -> None:
-        self._settings = settings
-        self._commits = commits
-        self._snapshots = snapshots
-        self._units = units
-        self._podman = podman
-        self._hooks = hooks
+    _settings: Settings
+    _commits: Commits
+    _snapshots: Snapshots
+    _units: Units
+    _podman: Podman
+    _hooks: Path
 
     async def prepare(self, job: Job) -> JobUnit:
         """Lays out the files of the job's attempt, and returns the values of its unit.
@@ -142,25 +133,21 @@ async def mounted_secrets(
     for name in names:
         podman_secret = await podman.secret_for(name, owner, shared=reviewed)
         if podman_secret is None:
-            raise _without_secret(name, owner) if reviewed else _without_own_secret(name)
+            raise _without_secret(name, owner, reviewed=reviewed)
         mounted.append(MountedSecret(name, podman_secret))
     return mounted
 
 
-def _without_secret(name: str, owner: str) -> AgentError:
+def _without_secret(name: str, owner: str, *, reviewed: bool) -> AgentError:
+    if reviewed:
+        why = f"which is not set for {owner}"
+        otherwise = f"ask the operator to run `ml-agent secret set {name}`"
+    else:
+        why = "and its commit is on development branches only: such jobs get no secrets that users share"
+        otherwise = "run a commit that has been reviewed"
     return AgentError(
         Problem.SECRET_MISSING,
-        f"The script needs the secret {name}, which is not set for {owner}.",
-        f"Set your own, `ml-job secret set {name}`, or ask the operator to run `ml-agent secret set {name}`.",
-        (FieldError("script_name", f"needs the secret {name}"),),
-    )
-
-
-def _without_own_secret(name: str) -> AgentError:
-    return AgentError(
-        Problem.SECRET_MISSING,
-        f"The script needs the secret {name}, and its commit is on development branches only: such jobs get"
-        " no secrets that users share.",
-        f"Set your own, `ml-job secret set {name}`, or run a commit that has been reviewed.",
-        (FieldError("script_name", f"needs the secret {name} of your own"),),
+        f"The script needs the secret {name}, {why}.",
+        f"Set your own, `ml-job secret set {name}`, or {otherwise}.",
+        (FieldError("script_name", f"needs the secret {name}{'' if reviewed else ' of your own'}"),),
     )

@@ -37,28 +37,31 @@ class ActiveJob:
     refusal: str = ""  # why it refused the last time
 
 
+@dataclass(frozen=True)
+class Asked:
+    """How a request for a job is known when it comes again: by its content, and a key or the fleet's wish."""
+
+    fingerprint: str
+    key: str | None = None
+    given: Given | None = None
+
+
+@dataclass(eq=False)
 class Registry:
     """Adds, changes and lists jobs. `on_end` is called with each job that ends.
 
     `wake` is set when a job may have to be started: one was added, or one gave its room back.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        store: JobStore,
-        queue: Queue,
-        *,
-        on_end: Callable[[Job], None] = lambda _: None,
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._queue = queue
-        self._on_end = on_end
-        self._active: dict[str, ActiveJob] = {}
-        self._commits: defaultdict[str, Counter[str]] = defaultdict(Counter)  # by owner, of active jobs
-        self._charging = asyncio.Lock()
-        self.wake = asyncio.Event()
+    _settings: Settings
+    _store: JobStore
+    _queue: Queue
+    _on_end: Callable[[Job], None]
+    _active: dict[str, ActiveJob] = field(default_factory=dict)
+    # By owner, of active jobs.
+    _commits: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    _charging: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""
@@ -179,18 +182,16 @@ class Registry:
         """Every job that has not ended, oldest first."""
         return self._active.values()
 
-    async def accepted(
-        self, owner: str, idempotency_key: str | None, fingerprint: str, given: Given | None = None
-    ) -> Job | None:
+    async def accepted(self, owner: str, asked: Asked) -> Job | None:
         """The job that this request has made before.
 
         Raises `AgentError`: idempotency-mismatch, and job-id-taken for a job that is `given`.
         """
         known = None
-        if given is not None:
-            known = await self._store.given(given, fingerprint)
-        elif idempotency_key is not None:
-            known = await self._store.by_key(owner, idempotency_key, fingerprint)
+        if asked.given is not None:
+            known = await self._store.given(asked.given, asked.fingerprint)
+        elif asked.key is not None:
+            known = await self._store.by_key(owner, asked.key, asked.fingerprint)
         return await self.get(known.job_id) if known else None
 
     @property
@@ -213,14 +214,7 @@ class Registry:
         """The commits of all jobs that have not ended."""
         return {commit for commits in self._commits.values() for commit in commits}
 
-    async def add(
-        self,
-        job: Job,
-        idempotency_key: str | None,
-        fingerprint: str,
-        deed: Deed | None,
-        given: Given | None = None,
-    ) -> Job:
+    async def add(self, job: Job, asked: Asked, deed: Deed | None) -> Job:
         """Commits a new job, under another id where its own is taken, with the `deed` that it is.
 
         Returns the job that a request with the same key has made meanwhile instead, if there is one.
@@ -229,28 +223,21 @@ class Registry:
         """
         while True:
             try:
-                return await to_its_end(self._add(job, idempotency_key, fingerprint, deed, given))
+                return await to_its_end(self._add(job, asked, deed))
             except IdTaken as error:
-                if given is not None:
+                if asked.given is not None:
                     raise id_taken(job.job_id, "another job has its first eight characters") from error
             job_id = new_job_id()
             job = job.model_copy(update={"job_id": job_id, "unit": unit_name(job_id)})
 
-    async def _add(
-        self,
-        job: Job,
-        idempotency_key: str | None,
-        fingerprint: str,
-        deed: Deed | None,
-        given: Given | None,
-    ) -> Job:
+    async def _add(self, job: Job, asked: Asked, deed: Deed | None) -> Job:
         committed = await self._store.add(
             job,
-            idempotency_key=idempotency_key,
-            fingerprint=fingerprint,
+            idempotency_key=asked.key,
+            fingerprint=asked.fingerprint,
             **self._shares,
             deed=deed.about(job.job_id) if deed else None,
-            given=given,
+            given=asked.given,
         )
         if committed.job_id != job.job_id:
             return await self.get(committed.job_id)

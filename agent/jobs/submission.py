@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -21,7 +22,7 @@ from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
 from ..store.jobs import Given
 from .preparation import Commits, image_of, mounted_secrets
-from .registry import Registry
+from .registry import Asked, Registry
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 
@@ -39,18 +40,16 @@ RERUN_AS_IT_WAS = (
 )
 
 
+@dataclass(eq=False)
 class Submission:
     """Checks requests for jobs and adds the jobs to the registry."""
 
-    def __init__(
-        self, settings: Settings, registry: Registry, commits: Commits, snapshots: Snapshots, podman: Podman
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._commits = commits
-        self._snapshots = snapshots
-        self._podman = podman
-        self._turns = WeakValueDictionary[str, asyncio.Lock]()  # by owner
+    _settings: Settings
+    _registry: Registry
+    _commits: Commits
+    _snapshots: Snapshots
+    _podman: Podman
+    _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)  # by owner
 
     async def submit(
         self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None
@@ -62,12 +61,12 @@ class Submission:
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full.
         """
-        fingerprint = _fingerprint(request.model_dump(mode="json"))
-        if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
+        asked = Asked(_fingerprint(request.model_dump(mode="json")), idempotency_key)
+        if known := await self._registry.accepted(owner, asked):
             return known
         job, script = await self._checked(owner, request, new_job_id())
         deed = by.did("submitJob", **_audited(job, script)) if by else None
-        return await self._add(job, idempotency_key, fingerprint, deed)
+        return await self._add(job, asked, deed)
 
     async def take(self, owner: str, request: JobRequest, given: Given, host: str, *, by: Caller) -> Job:
         """Accepts a job that a fleet gives to this `host`, as `submit` does, under the id that it has there.
@@ -75,15 +74,15 @@ class Submission:
         The same id and key with the same request again return the job that is known. Raises what `submit`
         raises, and `AgentError`: job-id-taken, deadline-passed, draining.
         """
-        fingerprint = _fingerprint({"owner": owner, **request.model_dump(mode="json")})
-        if known := await self._registry.accepted(owner, None, fingerprint, given):
+        asked = Asked(_fingerprint({"owner": owner, **request.model_dump(mode="json")}), given=given)
+        if known := await self._registry.accepted(owner, asked):
             return known
         if self._registry.draining:
             raise AgentError(Problem.DRAINING, "This host is being drained.", "Run the job on another host.")
         job, script = await self._checked(owner, request, given.job_id)
         job = job.model_copy(update={"host": host})
         deed = by.did("submitJob", **_audited(job, script))
-        return await self._add(job, None, fingerprint, deed, given)
+        return await self._add(job, asked, deed)
 
     async def check(self, owner: str, request: JobRequest) -> Job:
         """The job that `submit` would accept now; nothing is committed. Raises what `submit` raises."""
@@ -136,8 +135,9 @@ class Submission:
         It gets the secrets of `owner`, and a priority of 0 at most. Raises what `submit` raises, and
         `AgentError` (image-missing) if the image with that digest is no longer on the host.
         """
-        fingerprint = _fingerprint({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
-        if known := await self._registry.accepted(owner, idempotency_key, fingerprint):
+        request = {"rerun_of": earlier.job_id, **changes.model_dump(mode="json")}
+        asked = Asked(_fingerprint(request), idempotency_key)
+        if known := await self._registry.accepted(owner, asked):
             return known
         standing = await self._commits.standing_of(earlier)
         script = await self._snapshots.script(earlier.commit, earlier.script_name)
@@ -163,21 +163,14 @@ class Submission:
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
         deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
-        return await self._add(anew, idempotency_key, fingerprint, deed)
+        return await self._add(anew, asked, deed)
 
-    async def _add(
-        self,
-        job: Job,
-        idempotency_key: str | None,
-        fingerprint: str,
-        deed: Deed | None,
-        given: Given | None = None,
-    ) -> Job:
+    async def _add(self, job: Job, asked: Asked, deed: Deed | None) -> Job:
         """Writes the snapshot and commits the job: an owner's jobs one by one, so that shares hold."""
         async with self._turns.setdefault(job.owner, asyncio.Lock()):
             await self._registry.check_share(job.owner)
             await self._write_snapshot(job)
-            return await self._registry.add(job, idempotency_key, fingerprint, deed, given)
+            return await self._registry.add(job, asked, deed)
 
     async def _write_snapshot(self, job: Job) -> None:
         """Raises `AgentError` (too-many-jobs) where the owner's unfinished jobs need too many snapshots."""
@@ -273,29 +266,21 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     """The earlier job's hyperparameters with the changes. Raises `AgentError` (invalid-request)."""
     hyperparameters = earlier.hyperparameters | changes.hyperparameters
     if twice := same_variable(hyperparameters):
+        why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
         raise AgentError(
             Problem.INVALID_REQUEST,
             "Two hyperparameters would set the same environment variable.",
             "Write each name exactly as the earlier job does.",
-            (
-                FieldError(
-                    f"hyperparameters.{twice[1]}",
-                    f"sets the same variable as {twice[0]} of job {earlier.job_id}",
-                ),
-            ),
+            (FieldError(f"hyperparameters.{twice[1]}", why),),
         )
     try:
         PARAMETERS.validate_python(hyperparameters)
     except ValidationError as error:
+        why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
         raise AgentError(
             Problem.INVALID_REQUEST,
             f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
             "Submit a new job with only the hyperparameters that it needs.",
-            (
-                FieldError(
-                    "hyperparameters",
-                    f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together",
-                ),
-            ),
+            (FieldError("hyperparameters", why),),
         ) from error
     return hyperparameters
