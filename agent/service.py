@@ -87,7 +87,7 @@ class JobParts:
         exit_of: ExitOf = exit_journal.exit_of,
     ) -> None:
         queue = Queue(settings.jobs)
-        self.registry = Registry(settings, store.jobs, queue, on_end=on_end)
+        self.registry = Registry(settings, store.jobs, queue, on_end)
         self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
@@ -106,7 +106,7 @@ class JobParts:
                 self.fleet_secrets,
             )
         self.preparation = Preparation(
-            settings, self.commits, snapshots, units=units, podman=podman, hooks=hooks or shipped("units")
+            settings, self.commits, snapshots, units, podman, hooks or shipped("units")
         )
         self.leftovers = Leftovers(settings, self.registry, units, podman)
         self.reconciler = Reconciler(
@@ -116,10 +116,10 @@ class JobParts:
             queue,
             self.preparation,
             self.leftovers,
-            compiler=compiler,
-            units=units,
-            podman=podman,
-            exit_of=exit_of,
+            compiler,
+            units,
+            podman,
+            exit_of,
         )
         self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
 

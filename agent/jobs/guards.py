@@ -5,6 +5,7 @@ Also those whose commit an operator withdraws, which another process records.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..config import Settings
 from ..errors import AgentError
@@ -33,18 +34,16 @@ FULL = {
 WITHDRAWALS_INTERVAL = 2.0  # seconds between two looks
 
 
+@dataclass(eq=False)
 class DiskGuard:
     """Every few seconds: what each running job has in /artifacts, and what the file system has left."""
 
-    def __init__(
-        self, settings: Settings, registry: Registry, results: Results, reconciler: Reconciler, units: Units
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._results = results
-        self._reconciler = reconciler
-        self._units = units
-        self._known: dict[str, Room] | None = None  # by job, what it had taken at the last look
+    _settings: Settings
+    _registry: Registry
+    _results: Results
+    _reconciler: Reconciler
+    _units: Units
+    _known: dict[str, Room] | None = None  # by job, what it had taken at the last look
 
     async def run(self) -> None:
         """Looks, at once and then every `INTERVAL` seconds, until it is cancelled."""
@@ -95,13 +94,13 @@ class DiskGuard:
             self._reconciler.order_end(most, Reason.STORAGE_FULL, FULL[kind])
 
 
+@dataclass(eq=False)
 class WithdrawalGuard:
     """Every few seconds: whether a job waits, or runs, whose commit may not run any more."""
 
-    def __init__(self, withdrawals: WithdrawalStore, registry: Registry, reconciler: Reconciler) -> None:
-        self._withdrawals = withdrawals
-        self._registry = registry
-        self._reconciler = reconciler
+    _withdrawals: WithdrawalStore
+    _registry: Registry
+    _reconciler: Reconciler
 
     async def run(self) -> None:
         """Looks, at once and then every `WITHDRAWALS_INTERVAL` seconds, until it is cancelled."""

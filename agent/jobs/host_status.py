@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from dataclasses import dataclass
 
 from .. import __version__
 from ..audit.chain import Caller
@@ -79,26 +80,17 @@ async def _if_it_answers(question: Awaitable[str]) -> str | None:
         return None
 
 
+@dataclass(eq=False)
 class FleetHost:
     """A host that is named `name` in its fleet."""
 
-    def __init__(
-        self,
-        name: str,
-        settings: Settings,
-        registry: Registry,
-        submission: Submission,
-        queue: Queue,
-        podman: Podman,
-        secrets: FleetSecrets,
-    ) -> None:
-        self._secrets = secrets
-        self._name = name
-        self._settings = settings
-        self._registry = registry
-        self._submission = submission
-        self._queue = queue
-        self._podman = podman
+    _name: str
+    _settings: Settings
+    _registry: Registry
+    _submission: Submission
+    _queue: Queue
+    _podman: Podman
+    _secrets: FleetSecrets
 
     async def take(self, owner: str, job: GivenJob, *, by: Caller) -> Job:
         """Accepts a job of the fleet under the fleet's id: `Submission.take`."""

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from ..host.systemd import Units, UnitState
 from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
-from ..runtime import exit_journal
 from ..runtime.outcome import UNKNOWN, ExitRecord, Outcome, interrupted, stopped_by_hand
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
@@ -49,36 +48,23 @@ KEPT = Taken(bytes=2**20, files=100)
 OF_AN_ATTEMPT = ("reason", "message", "invocation_id", "exit_status", "started_at", "finished_at")
 
 
+@dataclass(eq=False)
 class Reconciler:
     """`run` starts and drives jobs; `look_at` and `order_end` tell it that one needs attention."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: Registry,
-        results: Results,
-        queue: Queue,
-        preparation: Preparation,
-        leftovers: Leftovers,
-        *,
-        compiler: Compiler,
-        units: Units,
-        podman: Podman,
-        exit_of: ExitOf = exit_journal.exit_of,
-    ) -> None:
-        self._settings = settings
-        self._registry = registry
-        self._results = results
-        self._queue = queue
-        self._preparation = preparation
-        self._leftovers = leftovers
-        self._compiler = compiler
-        self._units = units
-        self._podman = podman
-        self._exit_of = exit_of
-        self._manager = ""
-        self._begun: list[ActiveJob] = []
-        self._taken_up: list[ActiveJob] = []
+    _settings: Settings
+    _registry: Registry
+    _results: Results
+    _queue: Queue
+    _preparation: Preparation
+    _leftovers: Leftovers
+    _compiler: Compiler
+    _units: Units
+    _podman: Podman
+    _exit_of: ExitOf
+    _manager: str = ""
+    _begun: list[ActiveJob] = field(default_factory=list)
+    _taken_up: list[ActiveJob] = field(default_factory=list)
 
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""

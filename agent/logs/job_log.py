@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -33,28 +34,23 @@ class Ends(Protocol):
         """Waits until the job has ended; returns its last revision."""
 
 
+@dataclass(eq=False)
 class JobLog:
     """A reader of the log of one job. Each call continues where the previous one stopped.
 
     Every method raises `AgentError` if the log cannot be read, or if retention has removed it.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        records: Records,
-        ends: Ends,
-        file: Path,
-        job: Job,
-        numbering: LineNumbering,
-    ) -> None:
-        self._journal = journal
-        self._records = records
-        self._ends = ends
-        self._file = file
-        self._job = job
-        self._numbering = numbering
-        self._resumed = bool(numbering.position.cursor)
+    _journal: Journal
+    _records: Records
+    _ends: Ends
+    _file: Path
+    _job: Job
+    _numbering: LineNumbering
+    _resumed: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._resumed = bool(self._numbering.position.cursor)
 
     async def history(self, *, newest: int | None = None) -> Batches:
         """The log until now; if the job has ended, all of it.
@@ -129,16 +125,14 @@ class JobLog:
         return job.status is JobState.PENDING and not job.attempts and not self._resumed
 
 
+@dataclass(eq=False)
 class JobLogs:
     """The logs of all jobs, whose files `paths_of` finds by the job id."""
 
-    def __init__(
-        self, journal: Journal, records: Records, ends: Ends, paths_of: Callable[[str], JobPaths]
-    ) -> None:
-        self._journal = journal
-        self._records = records
-        self._ends = ends
-        self._paths_of = paths_of
+    _journal: Journal
+    _records: Records
+    _ends: Ends
+    _paths_of: Callable[[str], JobPaths]
 
     async def reader(self, job: Job, after: Position) -> JobLog:
         """A reader that starts behind a position. Raises `AgentError` (removed-by-retention)."""

@@ -10,6 +10,7 @@ import ssl
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 log = logging.getLogger("ml-agent")
 
@@ -36,35 +37,29 @@ CONNECTION_ERRORS = frozenset(
 )
 
 
+@dataclass(eq=False)
 class Listener:
     """Accepts connections and makes their handshakes. Then the protocol has the connection.
 
     An honest handshake takes milliseconds. Above `max_handshakes`, the network with the most handshakes under
-    way loses its oldest one: whoever lets handshakes stall loses these, and other clients get in.
+    way loses its oldest one: whoever lets handshakes stall loses these, and other clients get in. The context
+    is asked for at each connection, and must not raise.
     """
 
-    def __init__(
-        self,
-        sockets: Sequence[socket.socket],
-        protocols: Protocols,
-        context: Callable[[], ssl.SSLContext],
-        *,
-        max_handshakes: int,
-        handshake_seconds: float,
-    ) -> None:
-        """`context` is called for each connection; it must not raise."""
-        self._sockets = sockets
-        self._protocols = protocols
-        self._context = context
-        self._max_handshakes = max_handshakes
-        self._handshake_seconds = handshake_seconds
-        self._loop = asyncio.get_running_loop()
-        # The task and the network of each handshake, oldest first.
-        self._under_way: dict[socket.socket, tuple[asyncio.Task[None], str]] = {}
-        self._settled = asyncio.Event()
+    _sockets: Sequence[socket.socket]
+    _protocols: Protocols
+    _context: Callable[[], ssl.SSLContext]
+    max_handshakes: int = field(kw_only=True)
+    handshake_seconds: float = field(kw_only=True)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    # The task and the network of each handshake, oldest first.
+    _under_way: dict[socket.socket, tuple[asyncio.Task[None], str]] = field(default_factory=dict)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _pauses: dict[socket.socket, asyncio.TimerHandle] = field(default_factory=dict)
+    _full: bool = False
+
+    def __post_init__(self) -> None:
         self._settled.set()
-        self._pauses: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._full = False
 
     @property
     def handshakes(self) -> int:
@@ -123,7 +118,7 @@ class Listener:
         self._pauses[listening] = self._loop.call_later(PAUSE, self._resume, listening)
 
     def _begin(self, accepted: socket.socket, network: str) -> None:
-        while len(self._under_way) >= self._max_handshakes:
+        while len(self._under_way) >= self.max_handshakes:
             self._drop_one()
         task = self._loop.create_task(self._shake_hands(accepted))
         self._under_way[accepted] = task, network
@@ -144,7 +139,7 @@ class Listener:
                 lambda: protocol,
                 accepted,
                 ssl=self._context(),
-                ssl_handshake_timeout=self._handshake_seconds,
+                ssl_handshake_timeout=self.handshake_seconds,
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except (OSError, asyncio.CancelledError) as error:
