@@ -3,12 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from .base import WHOLE, Model, Text
 

@@ -217,10 +217,6 @@ class Snapshots:
         """Deletes retired trees and the remains of a crash."""
         await in_turn(self._extracting, self._sweep)
 
-    async def scripts(self, ref: str | None) -> ScriptList:
-        """All scripts that can be run at a branch, tag or commit, by name."""
-        return await self.catalogue(await self.resolve(ref))
-
     async def catalogue(self, commit: str) -> ScriptList:
         """All scripts that can be run at a commit, by name."""
         return (await self._catalogue(commit)).listing(commit)
