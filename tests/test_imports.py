@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "backend": "errors model audit logs.lines",
     "jobs": "errors model config audit host store scripts secrets scheduling logs runtime",
     "api": "errors model config_base audit backend host.sockets identity logs.lines",
-    "fleet": "errors log model config config_fleet host scheduling.policy",
+    "fleet": "errors log model config config_fleet host scheduling.policy retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",

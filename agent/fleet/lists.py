@@ -2,10 +2,14 @@
 
 import contextlib
 import heapq
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..model.event import History
+from ..scheduling.policy import Room
+from .entries import NOTHING, HostReport, HostRow
+from .places import Queued, Site, waits_for
 from .record_server import Connection, translated
 
 LOOKS = 20  # calls that look for the jobs of one page
@@ -53,6 +57,33 @@ class Lists(Connection):
             if not at or len(found) >= limit:
                 break
         return found, at or None
+
+    async def places(self, owner: str | None, limit: int) -> dict[str, tuple[int, str]]:
+        """The places of the first `limit` waiting jobs, of one owner or of all, in order, by job id.
+
+        A place is a position, from 1, and a text that completes "it waits for".
+        Positions up to 500 are exact. Behind them, an owner's jobs count as if they were all alike.
+        """
+        asked = {"owner": owner or "", "limit": limit, "half_life": self._shares.half_life}
+        (text,) = await self._call("places", json.dumps(asked))
+        hosts, found = await self.hosts(), json.loads(text)
+        site = Site(
+            hosts=hosts,
+            taken={name: Room(**room) for name, room in dict(found["hosts"]).items()},
+            now=found["now"],
+            max_running=self._shares.max_running,
+        )
+        jobs = [Queued(**{**job, "room": Room(**job["room"])}) for job in found["jobs"]]
+        return {job.id: (job.position, waits_for(job, site)) for job in jobs}
+
+    async def hosts(self) -> list[HostRow]:
+        """Every host, by name."""
+        names = sorted((await self._read(("SMEMBERS", "fleet:hosts")))[0])
+        commands: list[Sequence[str]] = []
+        for name in names:
+            commands += [("HGETALL", f"fleet:host:{name}"), ("SCARD", f"fleet:on:{name}")]
+        rows = pairs(await self._read(*commands)) if commands else ()
+        return [_host(name, dict(pairs(row)), jobs) for name, (row, jobs) in zip(names, rows, strict=True)]
 
     # The change feed: of each job the newest change, numbered
 
@@ -126,3 +157,24 @@ def _history(row: list[str | None]) -> History:
 async def _rung(listening: Any) -> AsyncIterator[int]:
     async for message in listening.listen():
         yield int(message["data"])
+
+
+def _host(name: str, row: Mapping[str, str], jobs: int) -> HostRow:
+    report = _report(row.get("report"))
+    return HostRow(
+        name=name,
+        epoch=row["epoch"],
+        seen=float(row.get("seen", 0)),
+        gone=float(row["gone"]) if "gone" in row else None,
+        draining="draining" in row or report.draining,
+        jobs=jobs,
+        report=report,
+    )
+
+
+def _report(text: str | None) -> HostReport:
+    if text is None:
+        return HostReport(capacity=NOTHING)
+    said: dict[str, Any] = json.loads(text)
+    rooms = {name: Room(**said[name]) for name in ("capacity", "others")}
+    return HostReport(**{**said, **rooms, "networks": tuple(said["networks"])})

@@ -6,17 +6,22 @@ replica's disk besides, where the fleet has one.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from datetime import UTC, datetime
+from typing import Any
 
 from ..errors import AgentError, Problem
-from ..scheduling.policy import Room
-from .entries import NOTHING, Claim, Ending, HostReport, HostRow, Joined, NewJob, NoClaim, Offer, Step
+from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding
+from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Step
 from .lists import Lists, pairs
+<<<<<<< HEAD
 from .record_server import translated
 from .secret_record import SecretRecord
+=======
+>>>>>>> 018fb89 (Record: places in words, and retention by the rules of one host)
 
+HELD_AS = {"ran": RAN, "never-ran": NEVER_RAN}
 MAX_REPORT = 256 * 1024  # bytes of what a host says of itself
 
 
@@ -78,15 +83,46 @@ class Record(Lists, SecretRecord):
             )
         return bool(answer == "ok")
 
+    # Retention
+
+    async def age(self, clock: AgeClock, *, confirmed: float, leap: float) -> int:
+        """Begins to count the age of ended jobs, and keeps the clock; returns how many jobs are left.
+
+        Those that began after `confirmed` do not age by the `leap` of the clock.
+        """
+        asked = (repr(clock.seconds), repr(confirmed), repr(leap), _json(clock))
+        return int((await self._call("age", *asked))[0])
+
+    async def oldest_of_each(self, limit: int) -> tuple[list[FinishedJob], list[Holding]]:
+        """The ended jobs that retention may remove, oldest first, and what each owner has of each kind.
+
+        Of each owner and kind there are at most `limit` jobs.
+        """
+        found = await self._call("oldest", str(limit))
+        jobs = [job for kind, owner, _, _, rows in found for job in _finished(owner, kind, rows)]
+        holdings = [
+            Holding(jobs=int(count), record_bytes=int(size), owner=owner, held_as=HELD_AS[kind])
+            for kind, owner, count, size, _ in found
+        ]
+        return sorted(jobs, key=lambda job: job.ages_from), holdings
+
+    async def remove_ended(self, job_ids: Sequence[str]) -> list[str]:
+        """Removes the records of ended jobs that are not pinned; returns those that it was done for."""
+        return await self._call("remove_ended", *job_ids) if job_ids else []
+
+    async def age_clock(self) -> AgeClock | None:
+        """The clock of ages as a front has written it last."""
+        (text,) = await self._read(("GET", "fleet:age_clock"))
+        return AgeClock(**json.loads(text)) if text else None
+
     async def pending(self) -> dict[str, int]:
         """How many jobs wait, by need."""
-        with translated():
-            counts = await cast(Any, self._client.hgetall("fleet:pending"))
-        return {need: int(count) for need, count in counts.items()}
+        (counts,) = await self._read(("HGETALL", "fleet:pending"))
+        return {need: int(count) for need, count in pairs(counts)}
 
-    async def elect(self, front: str, seconds: int) -> bool:
-        """Whether a front may do, for so many seconds from now, what only one at a time should do."""
-        return bool((await self._call("elect", front, str(seconds)))[0] == "ok")
+    async def elect(self, front: str, seconds: int, task: str = "tickets") -> bool:
+        """Whether a front may do a task, for so many seconds from now, that only one at a time should do."""
+        return bool((await self._call("elect", front, str(seconds), task))[0] == "ok")
 
     # Hosts
 
@@ -155,9 +191,8 @@ class Record(Lists, SecretRecord):
 
     async def jobs_on(self, host: str) -> dict[str, dict[str, str]]:
         """The fields of every job that a host has, by id."""
-        with translated():
-            ids = sorted(await cast(Any, self._client.smembers(f"fleet:on:{host}")))
-        return await self.jobs(ids)
+        (ids,) = await self._read(("SMEMBERS", f"fleet:on:{host}"))
+        return await self.jobs(sorted(ids))
 
     async def claims_of(self, host: str) -> list[Claim]:
         """The claims of a host that have not ended, for a member that begins."""
@@ -166,14 +201,6 @@ class Record(Lists, SecretRecord):
             Claim(job_id, job["fence"], int(job["attempt"]), job["owner"], job["request"])
             for job_id, job in jobs
         ]
-
-    async def hosts(self) -> list[HostRow]:
-        """Every host, by name."""
-        with translated():
-            names = sorted(await cast(Any, self._client.smembers("fleet:hosts")))
-        commands = [(("HGETALL", f"fleet:host:{name}"), ("SCARD", f"fleet:on:{name}")) for name in names]
-        rows = pairs(await self._read(*sum(commands, ()))) if commands else ()
-        return [_host(name, dict(pairs(row)), jobs) for name, (row, jobs) in zip(names, rows, strict=True)]
 
     async def drain(self, host: str, *, draining: bool) -> bool:
         """No new claims for a host, or claims again; False where there is no such host."""
@@ -201,22 +228,13 @@ def _sight(offer: Offer) -> str:
     return hashlib.sha256(json.dumps(seen, default=asdict, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _host(name: str, row: Mapping[str, str], jobs: int) -> HostRow:
-    report = _report(row.get("report"))
-    return HostRow(
-        name=name,
-        epoch=row["epoch"],
-        seen=float(row.get("seen", 0)),
-        gone=float(row["gone"]) if "gone" in row else None,
-        draining="draining" in row or report.draining,
-        jobs=jobs,
-        report=report,
-    )
-
-
-def _report(text: str | None) -> HostReport:
-    if text is None:
-        return HostReport(capacity=NOTHING)
-    said: dict[str, Any] = json.loads(text)
-    rooms = {name: Room(**said[name]) for name in ("capacity", "others")}
-    return HostReport(**{**said, **rooms, "networks": tuple(said["networks"])})
+def _finished(owner: str, kind: str, rows: Sequence[str]) -> Iterator[FinishedJob]:
+    for job_id, ages_from, size, finished in zip(*(rows[at::4] for at in range(4)), strict=True):
+        yield FinishedJob(
+            record_bytes=int(size),
+            job_id=job_id,
+            owner=owner,
+            held_as=HELD_AS[kind],
+            finished_at=datetime.fromtimestamp(float(finished), UTC),
+            ages_from=float(ages_from),
+        )

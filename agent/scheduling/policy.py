@@ -234,7 +234,7 @@ class _Walk:
         """What keeps the job from starting now, in words; None if it starts."""
         snapshot, kept = self._snapshot, self.reservation
         if not snapshot.capacity.holds(job.room):
-            wanted = _difference(job.room, snapshot.capacity)
+            wanted = difference(job.room, snapshot.capacity)
             return (
                 f"{wanted}, which is more than this host gives to jobs; it never starts unless that changes"
             )
@@ -268,7 +268,7 @@ class _Walk:
     def _reserve(self, job: Waiting) -> _Reservation:
         """Goes from one running job's latest end to the next, until the job fits."""
         free, at = self.free, self._snapshot.now
-        lacks = _difference(job.room, free)
+        lacks = difference(job.room, free)
         ending = sorted(self._running, key=lambda running: (max(at, running.ends_by), running.job_id))
         for running in ending:
             if free.holds(job.room):
@@ -278,7 +278,7 @@ class _Walk:
         return _Reservation(job, lacks, at, free - job.room)
 
 
-def _difference(wanted: Room, free: Room) -> str:
+def difference(wanted: Room, free: Room) -> str:
     """The resources that are short, such as `4 GiB of memory and 2 CPUs`."""
     parts = []
     if wanted.memory_bytes > free.memory_bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,8 +25,9 @@ OWNERS = ("alice", "bob", "carol")
 class Site:
     """One host, as the record and as the policy see it, by a clock that the test sets."""
 
-    def __init__(self, server: RedisServer, record: Record) -> None:
+    def __init__(self, server: RedisServer, record: Record, max_running: int | None) -> None:
         self.record = record
+        self._max_running = max_running
         self._server = server
 
     async def begin(self) -> None:
@@ -37,6 +39,7 @@ class Site:
         self.claims: dict[str, Claim] = {}
         self.reserved: str | None = None
         self._accepted = 0
+        self._since = 0.0
         code = library()
         asked = code.replace("redis.call('TIME')", "redis.call('LRANGE', 'test:clock', 0, 1)")
         assert asked != code
@@ -59,8 +62,10 @@ class Site:
         """Submits a job at its time of acceptance."""
         now = self.now
         self._accepted += 1
+        # Jobs are accepted in the order of their times.
+        self._since = max(self._since, job.since)
         # No two jobs end at the same time: which of them is counted first would be chance.
-        job = replace(job, sequence=self._accepted, run_time=job.run_time + self._accepted)
+        job = replace(job, since=self._since, sequence=self._accepted, run_time=job.run_time + self._accepted)
         self.set_clock(int(job.since))
         job_id = await submitted(
             self.record,
@@ -98,23 +103,27 @@ class Site:
         self.set_clock(self.now + seconds)
         self.used = {owner: used * 2 ** (-seconds / HALF_LIFE) for owner, used in self.used.items()}
 
-    def decision(self) -> policy.Decision:
-        return policy.decide(
-            Snapshot(
-                now=self.now,
-                capacity=HOST,
-                running=tuple(self.running.values()),
-                waiting=tuple(self.waiting.values()),
-                used=self.used,
-                reserved=self.reserved,
-            )
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            now=self.now,
+            capacity=HOST,
+            running=tuple(self.running.values()),
+            waiting=tuple(self.waiting.values()),
+            used=self.used,
+            max_running_per_user=self._max_running,
+            reserved=self.reserved,
         )
+
+    def decision(self) -> policy.Decision:
+        return policy.decide(self.snapshot())
 
 
 @pytest.fixture
-async def site(shared_redis: RedisServer) -> AsyncIterator[Site]:
-    async with connected(shared_redis) as record:
-        yield Site(shared_redis, record)
+async def site(shared_redis: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
+    """A site with a limit of running jobs a user, if the test gives one."""
+    max_running = getattr(request, "param", None)
+    async with connected(shared_redis, max_running=max_running) as record:
+        yield Site(shared_redis, record, max_running)
     shared_redis.cli("function", "flush")
 
 
@@ -138,8 +147,9 @@ def jobs(draw: st.DrawFn) -> Waiting:
 rounds = st.tuples(st.lists(jobs(), max_size=8), st.integers(0, 3), st.sampled_from([1, 5, 100, 4000]))
 
 
+@pytest.mark.parametrize("site", [None, 2], indirect=True)
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -150,8 +160,11 @@ async def test_one_host_claims_what_the_policy_decides(
 ) -> None:
     await site.begin()
     for submitted_now, ending, seconds in history:
-        for job in submitted_now:
+        for job in sorted(submitted_now, key=attrgetter("since")):
             await site.submit(job)
+        if site.reserved is None:  # with a reservation, its job comes first in its priority
+            order = [job.job_id for job in policy.in_order(site.snapshot())]
+            assert list(await site.record.places(None, 1000)) == order
         decision = site.decision()
         assert tuple(await site.claim_all()) == decision.start
         site.reserved = decision.reserved

@@ -29,10 +29,12 @@
 --   fleet:not:ID                    set     hosts that do not get a job any more
 --   fleet:skip:NAME                 hash    by list: up to which job the host can run none, for `fleet:sight:NAME`
 --   fleet:pinned:OWNER              set     pinned jobs
---   fleet:unaged                    set     ended jobs whose age has not begun to count
+--   fleet:unaged                    zset    ended jobs whose age has not begun to count, in the order of their ends
 --   fleet:old:KIND OWNER            zset    ended jobs that are not pinned, with the time when their age began
 --   fleet:held                      hash    by `AMOUNT KIND OWNER`: how many these are, and their bytes
---   fleet:elected                   string  the front that does what only one does at a time
+--   fleet:tombstones                hash    by id of a removed job: its owner
+--   fleet:age_clock                 string  the clock of ages of retention, in JSON
+--   fleet:elected:TASK              string  the front that does what only one does at a time
 --
 -- Times are seconds since 1970 by the clock of Redis, the only one that all hosts share. A room is places,
 -- CPUs in thousandths, and bytes of memory. The rules of turns are those of agent/scheduling/policy.py.
@@ -41,7 +43,7 @@ local LEAST = 10     -- seconds that a job counts for at least
 local AGEING = 3600  -- seconds after which a lowered priority rises one step
 local MOST = 500     -- jobs that one call looks at: some milliseconds
 local KEPT = 60      -- seconds that a reservation outlives the last claim of its host
-local OVERHEAD = 1000  -- bytes of the record of an ended job besides its document
+local OVERHEAD = 1000  -- bytes of the record of an ended job besides its document and its request
 
 local function clock()
   local time = redis.call('TIME')
@@ -89,11 +91,12 @@ end
 
 local function fleet_capacity()
   local sum = redis.call('HMGET', 'fleet:capacity', 'jobs', 'millicpus', 'memory_bytes')
-  return {jobs = tonumber(sum[1]), millicpus = tonumber(sum[2]), memory_bytes = tonumber(sum[3])}
+  return {jobs = tonumber(sum[1] or 0), millicpus = tonumber(sum[2] or 0), memory_bytes = tonumber(sum[3] or 0)}
 end
 
 -- The largest of the shares of each resource of the whole fleet.
 local function share_of(room, whole)
+  if whole.jobs == 0 then return 0 end  -- no host has joined
   local cpus, memory = room.millicpus / whole.millicpus, room.memory_bytes / whole.memory_bytes
   return math.max(room.jobs / whole.jobs, cpus, memory)
 end
@@ -172,12 +175,13 @@ local function kind_of(ran) return ran and 'ran' or 'never-ran' end
 -- Writes the end of a job, once. What was only for its way is gone.
 local function finish(id, status, reason)
   local j = fields(id, 'owner', 'ran', 'pinned')
-  local bytes = redis.call('STRLEN', 'fleet:document:' .. id) + OVERHEAD
+  local bytes = OVERHEAD + redis.call('STRLEN', 'fleet:document:' .. id)
+    + redis.call('STRLEN', 'fleet:request:' .. id)
   redis.call('HSET', 'fleet:job:' .. id, 'state', 'ended', 'status', status, 'reason', reason,
     'finished', text(clock()), 'bytes', bytes)
-  redis.call('DEL', 'fleet:not:' .. id, 'fleet:kept:' .. id, 'fleet:request:' .. id)
+  redis.call('DEL', 'fleet:not:' .. id, 'fleet:kept:' .. id)
   redis.call('ZREM', 'fleet:active', id)
   redis.call('ZREM', 'fleet:active:' .. j[1], id)
   count_held(j[1], j[3] and 'pinned' or kind_of(j[2]), bytes, 1)
-  redis.call('SADD', 'fleet:unaged', id)
+  redis.call('ZADD', 'fleet:unaged', text(clock()), id)
 end

@@ -85,10 +85,11 @@ local function forget(_, args)
   return answer
 end
 
--- One front at a time, for so many seconds since it asked last: {'ok'} or {'not', who it is}.
+-- One front at a time for a task, for so many seconds since it asked last: {'ok'} or {'not', who it is}.
 local function elect(_, args)
-  local elected = redis.call('GET', 'fleet:elected')
+  local key = 'fleet:elected:' .. args[3]
+  local elected = redis.call('GET', key)
   if elected and elected ~= args[1] then return {'not', elected} end
-  redis.call('SET', 'fleet:elected', args[1], 'EX', args[2])
+  redis.call('SET', key, args[1], 'EX', args[2])
   return {'ok'}
 end

@@ -70,7 +70,7 @@ local function pin(_, args)
   if pinned then
     redis.call('HSET', 'fleet:job:' .. id, 'pinned', 1)
     redis.call('SADD', pins, id)
-    redis.call('SREM', 'fleet:unaged', id)
+    redis.call('ZREM', 'fleet:unaged', id)
     redis.call('ZREM', 'fleet:old:' .. kind .. ' ' .. j[1], id)
   else
     redis.call('HDEL', 'fleet:job:' .. id, 'pinned')
@@ -79,7 +79,7 @@ local function pin(_, args)
   if j[3] == 'ended' then
     count_held(j[1], kind, tonumber(j[5]), pinned and -1 or 1)
     count_held(j[1], 'pinned', tonumber(j[5]), pinned and 1 or -1)
-    if not pinned then redis.call('SADD', 'fleet:unaged', id) end
+    if not pinned then redis.call('ZADD', 'fleet:unaged', text(clock()), id) end
   end
   changed(id, j[1])
   return {'ok'}
