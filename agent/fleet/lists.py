@@ -73,7 +73,11 @@ class Lists(Connection):
             now=found["now"],
             max_running=self._shares.max_running,
         )
-        jobs = [Queued(**{**job, "room": Room(**job["room"])}) for job in found["jobs"]]
+        jobs = [
+            # An empty table of Lua is both an empty list and an empty mapping.
+            Queued(**{**job, "room": Room(**job["room"]), "lacking": dict(job["lacking"])})
+            for job in found["jobs"]
+        ]
         return {job.id: (job.position, waits_for(job, site)) for job in jobs}
 
     async def hosts(self) -> list[HostRow]:

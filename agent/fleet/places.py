@@ -17,7 +17,7 @@ SILENT = 15.0  # seconds without a word after which a host is unreachable
 class Queued:
     """A waiting job, and its position among all, from 1. `running` is how many of its owner's jobs run.
 
-    `refused` are the hosts that do not get it any more.
+    `lacking` has, by host, a secret that it lacks. `refused` are the hosts that do not get it any more.
     """
 
     id: str
@@ -26,7 +26,7 @@ class Queued:
     need: str
     room: Room
     digest: str
-    secrets: Mapping[str, str]
+    lacking: Mapping[str, str]
     refused: Sequence[str]
     running: int
 
@@ -71,13 +71,6 @@ def _requirements(
     job: Queued, site: Site
 ) -> list[tuple[Callable[[HostRow], bool], Callable[[list[HostRow]], str]]]:
     """What a host must have, in the order in which it is told, and the words for the hosts that lack it."""
-    secrets = [
-        (
-            lambda host, name=name, version=version: host.report.secrets.get(name) == version,
-            lambda _, name=name: f"a host with the newest value of the secret {_bare(name)}: none has it",
-        )
-        for name, version in job.secrets.items()
-    ]
     return [
         (lambda host: host.capacity.holds(job.room), lambda hosts: _too_large(job, hosts)),
         (
@@ -88,7 +81,12 @@ def _requirements(
             lambda host: job.digest in ("", host.report.image_digest),
             lambda _: f"a host with the image {job.digest[:19]}: none has it",
         ),
-        *secrets,
+        (
+            lambda host: host.name not in job.lacking,
+            lambda hosts: (
+                f"a host with the newest value of the secret {job.lacking[hosts[0].name]}: none has it"
+            ),
+        ),
         (
             lambda host: host.name not in job.refused,
             lambda hosts: f"another host: {_names(hosts)} refused it or lost it",
@@ -118,8 +116,3 @@ def _names(hosts: list[HostRow]) -> str:
     if len(hosts) > len(names):
         names.append(f"{len(hosts) - len(names)} others")
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _bare(secret: str) -> str:
-    """The name of a secret without its owner."""
-    return secret.rpartition("/")[2]

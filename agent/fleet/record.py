@@ -15,11 +15,7 @@ from ..errors import AgentError, Problem
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding
 from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Step
 from .lists import Lists, pairs
-<<<<<<< HEAD
-from .record_server import translated
 from .secret_record import SecretRecord
-=======
->>>>>>> 018fb89 (Record: places in words, and retention by the rules of one host)
 
 HELD_AS = {"ran": RAN, "never-ran": NEVER_RAN}
 MAX_REPORT = 256 * 1024  # bytes of what a host says of itself

@@ -18,11 +18,18 @@ from ..errors import AgentError, Problem
 from ..host.tasks import to_its_end
 
 # One library of functions, in the order in which its parts use each other.
-<<<<<<< HEAD
-PARTS = ("basics", "submissions", "secrets", "claims", "steps", "hosts", "lists", "retention", "register")
-=======
-PARTS = ("basics", "submissions", "claims", "steps", "hosts", "lists", "places", "retention", "register")
->>>>>>> 018fb89 (Record: places in words, and retention by the rules of one host)
+PARTS = (
+    "basics",
+    "submissions",
+    "secrets",
+    "claims",
+    "steps",
+    "hosts",
+    "lists",
+    "places",
+    "retention",
+    "register",
+)
 LIBRARY = "fleet1"  # the name and the version in the first line of the first part
 TIMEOUT = 5.0  # seconds for Redis to answer, or for a connection to become free
 REPLICA_TIMEOUT = 2.0  # seconds for a replica to confirm

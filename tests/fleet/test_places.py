@@ -20,7 +20,7 @@ JOB = Queued(
     need="none",
     room=Room(1, 1000, GIB),
     digest="",
-    secrets={},
+    lacking={},
     refused=(),
     running=0,
 )
@@ -36,7 +36,6 @@ HOSTS = tuple(
             capacity=Room(8, 8000, 8 * GIB),
             image_digest="sha256:1",
             networks=("none",),
-            secrets={"alice/snowflake": "2"},
         ),
     )
     for name in ("h1", "h2")
@@ -70,11 +69,11 @@ def with_hosts(**changes: Any) -> Site:
             "a host with the image sha256:0123456789ab: none has it",
         ),
         (
-            replace(JOB, secrets={"alice/snowflake": "3"}),
+            replace(JOB, lacking={"h1": "snowflake", "h2": "snowflake"}),
             SITE,
             "a host with the newest value of the secret snowflake: none has it",
         ),
-        (replace(JOB, secrets={"alice/snowflake": "2"}), SITE, "a host, which is about to claim it"),
+        (replace(JOB, lacking={"h1": "snowflake"}), SITE, "a host, which is about to claim it"),
         (replace(JOB, refused=("h1", "h2")), SITE, "another host: h1 and h2 refused it or lost it"),
         (
             JOB,
@@ -142,7 +141,7 @@ async def test_without_hosts_jobs_have_places_too(record: Record) -> None:
 @pytest.mark.host
 async def test_a_host_says_what_it_lacks(record: Record) -> None:
     host = await member(record, others=Room(0, 1000, 0))
-    secret = await submitted(record, secrets={"alice/snowflake": "3"})
+    secret = await submitted(record, secrets={"snowflake": "any"})
     large = await submitted(record, millicpus=8000)
     for _ in range(7):
         await submitted(record, priority=1)

@@ -55,11 +55,21 @@ local function behind(a, lists, loads, found, position, whole)
   end
 end
 
-local function described(id, position)
+-- By host: the first secret of the job that the host lacks. Jobs of one owner with the same secrets are alike.
+local function lacking(owner, secrets, hosts, known)
+  local key = owner .. ' ' .. secrets
+  if not known[key] then
+    known[key] = {}
+    for _, host in ipairs(hosts) do known[key][host] = lacks(owner, cjson.decode(secrets), host) end
+  end
+  return known[key]
+end
+
+local function described(id, position, hosts, known)
   local j = fields(id, 'owner', 'need', 'millicpus', 'memory', 'digest', 'secrets')
   return {
     id = id, position = position, owner = j[1], need = j[2], room = room_of(j[3], j[4]), digest = j[5],
-    secrets = cjson.decode(j[6]), refused = redis.call('SMEMBERS', 'fleet:not:' .. id),
+    lacking = lacking(j[1], j[6], hosts, known), refused = redis.call('SMEMBERS', 'fleet:not:' .. id),
     running = redis.call('HLEN', 'fleet:running:' .. j[1]),
   }
 end
@@ -71,9 +81,9 @@ local function places(_, args)
   local lists, loads = waiting_for(a, {}, now)
   local found, position, whole = in_order(a, lists, loads, now)
   if position and a.owner ~= '' and #found < a.limit then behind(a, lists, loads, found, position, whole) end
-  local jobs, hosts = {}, {}
-  for at, each in ipairs(found) do jobs[at] = described(each[1], each[2]) end
-  for _, name in ipairs(redis.call('SMEMBERS', 'fleet:hosts')) do
+  local names, jobs, hosts, known = redis.call('SMEMBERS', 'fleet:hosts'), {}, {}, {}
+  for at, each in ipairs(found) do jobs[at] = described(each[1], each[2], names, known) end
+  for _, name in ipairs(names) do
     local nothing = {jobs = 0, millicpus = 0, memory_bytes = 0}
     hosts[name] = plus(nothing, room_on({host = name, capacity = nothing, others = nothing}), -1)
   end
