@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -34,7 +34,13 @@ LABEL_VERSION = "ml-agent.version"
 FREE_BYTES_FOR_SECRETS = 64 * 2**20
 
 _IMAGES_KNOWN = 64  # whose variables are remembered
-_IMAGE_KEPT = 60.0  # seconds; the list of images that is checked lacks those of additional, shared stores
+_KEPT = 60.0  # seconds; the list of images that is checked lacks those of additional, shared stores
+# Below the storage directory: what Podman writes again when an image, or a secret, is another one.
+_IMAGES = "*-images/images.json"
+_SECRETS = "secrets/secrets.json"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,15 @@ class Host:
 
 
 @dataclass(frozen=True)
-class _Known:
-    """An image as found while the list of images had that stamp; valid until a monotonic time."""
+class _Known(Generic[T]):
+    """Podman's answer from when its files had that stamp; valid until a monotonic time."""
 
-    image: Image
+    answer: T
     stamp: tuple[int, ...]
     until: float
+
+    def holds(self, stamp: tuple[int, ...]) -> bool:
+        return self.stamp == stamp and time.monotonic() < self.until
 
 
 def podman_name(name: SecretName, user: UserName | None) -> str:
@@ -110,7 +119,8 @@ class Podman:
         self._socket = socket
         self._session: aiohttp.ClientSession | None = None
         self._storage: Path | None = None
-        self._images: dict[str, _Known] = {}
+        self._images: dict[str, _Known[Image]] = {}
+        self._secrets: _Known[list[Any]] | None = None
         self._variables: dict[str, frozenset[str]] = {}  # by digest, which stands for the same image for ever
         self._looking_up = asyncio.Lock()
 
@@ -185,6 +195,12 @@ class Podman:
                 "`systemctl --user status podman.socket` shows what listens.",
             ) from error
 
+    async def storage(self) -> Path:
+        """The storage directory, which is the same as long as this object is used."""
+        if self._storage is None:
+            self._storage = (await self.host()).storage
+        return self._storage
+
     async def version(self) -> str:
         """Podman's version."""
         return str((await self._ask("GET", "/version"))["Version"])
@@ -196,14 +212,12 @@ class Podman:
         """
         # One at a time: a burst of submissions asks the same question once.
         async with self._looking_up:
-            if self._storage is None:
-                self._storage = (await self.host()).storage
-            known, stamp = self._images.get(name), _stamp(self._storage)
-            if known is not None and known.stamp == stamp and time.monotonic() < known.until:
-                return known.image
+            known, stamp = self._images.get(name), _stamp(await self.storage(), _IMAGES)
+            if known is not None and known.holds(stamp):
+                return known.answer
             image = await self._inspect(name)
             if image is not None and stamp:
-                self._images[name] = _Known(image, stamp, time.monotonic() + _IMAGE_KEPT)
+                self._images[name] = _Known(image, stamp, time.monotonic() + _KEPT)
             return image
 
     async def image_variables(self, name: str, digest: str) -> frozenset[str]:
@@ -269,13 +283,14 @@ class Podman:
 
     async def secrets(self) -> list[Secret]:
         """This agent's secrets by name and user, the shared one of a name first."""
-        listed = [_secret(entry) for entry in await self._ask("GET", "/secrets/json")]
+        listed = [_secret(entry) for entry in await self._listed()]
         return sorted((one for one in listed if one is not None), key=lambda one: (one.name, one.user or ""))
 
     async def secret_for(self, name: SecretName, user: UserName, *, shared: bool = True) -> str | None:
         """Podman's name of the secret for a job of `user`: the user's own, the `shared` one, or None."""
+        known = await self._names()
         for candidate in (podman_name(name, user), *([podman_name(name, None)] if shared else [])):
-            if await self._exists(candidate):
+            if candidate in known:
                 return candidate
         return None
 
@@ -294,12 +309,13 @@ class Podman:
                 f"Podman accepts 1 to {MAX_SECRET_BYTES - 1} bytes.",
                 (FieldError("value", f"must have 1 to {MAX_SECRET_BYTES - 1} bytes"),),
             )
-        storage, before = (await self.host()).storage, await self._names()
+        storage, before = await self.storage(), await self._names()
         labels = {LABEL_NAME: name, LABEL_USER: user, LABEL_VERSION: version}
         labels = {label: text for label, text in labels.items() if text}
         query = {"name": podman_name(name, user), "replace": "true", "labels": json.dumps(labels)}
         # As late as possible: somebody else could fill the disk meanwhile.
         _demand_room(storage)
+        self._secrets = None
         await self._ask("POST", "/secrets/create", query=query, body=value)
         lost = (before | {podman_name(name, user)}) - await self._names()
         if lost:
@@ -313,17 +329,24 @@ class Podman:
         """Removes a secret; False if there is none. Raises `AgentError` (storage-full), as `set_secret`."""
         target = podman_name(name, user)
         # Podman accepts ids, and prefixes of ids, in place of a name: check the exact name first.
-        if not await self._exists(target):
+        if target not in await self._names():
             return False
-        _demand_room((await self.host()).storage)
+        _demand_room(await self.storage())
+        self._secrets = None
         await self._ask("DELETE", f"/secrets/{target}", missing=True)
         return True
 
-    async def _exists(self, name: str) -> bool:
-        return await self._ask("GET", f"/secrets/{name}/json", missing=True) is not None
-
     async def _names(self) -> set[str]:
-        return {entry["Spec"]["Name"] for entry in await self._ask("GET", "/secrets/json")}
+        return {entry["Spec"]["Name"] for entry in await self._listed()}
+
+    async def _listed(self) -> list[Any]:
+        """All secrets. A question starts an idle Podman, so an answer is kept as `image` keeps its own."""
+        stamp = _stamp(await self.storage(), _SECRETS)
+        if self._secrets is not None and self._secrets.holds(stamp):
+            return self._secrets.answer
+        listed: list[Any] = await self._ask("GET", "/secrets/json")
+        self._secrets = _Known(listed, stamp, time.monotonic() + _KEPT) if stamp else None
+        return listed
 
 
 def _message(content: bytes) -> str | None:
@@ -334,13 +357,13 @@ def _message(content: bytes) -> str | None:
         return None
 
 
-def _stamp(storage: Path) -> tuple[int, ...]:
-    """Changes with the storage's list of images; empty if that cannot be read."""
+def _stamp(storage: Path, files: str) -> tuple[int, ...]:
+    """Changes with what these files below the storage say; empty if they cannot be read."""
     try:
-        lists = [path.stat() for path in sorted(storage.glob("*-images/images.json"))]
+        found = [path.stat() for path in sorted(storage.glob(files))]
     except OSError:
         return ()
-    return tuple(number for each in lists for number in (each.st_ino, each.st_size, each.st_mtime_ns))
+    return tuple(number for each in found for number in (each.st_ino, each.st_size, each.st_mtime_ns))
 
 
 def _repository(image: str) -> str:

@@ -114,7 +114,7 @@ class Secrets:
 
         If Podman's storage is on another file system than the agent's, only statvfs(3) is asked.
         """
-        storage, ours = (await self._podman.host()).storage, self._state_directory
+        storage, ours = await self._podman.storage(), self._state_directory
         with contextlib.suppress(FileNotFoundError):
             if storage.stat().st_dev == ours.stat().st_dev:
                 await asyncio.to_thread(_take_room, ours)

@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import json
 import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 
 from agent.api.server import connection, connections, listener
+from agent.api.server.connection import Connection
 from agent.jobs.artifacts import READ_BYTES
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
@@ -615,6 +617,45 @@ async def test_unanswered_bytes_of_a_user_are_bounded(
         monkeypatch.setattr(connections, "MAX_UNANSWERED_PER_USER", 2**30)
         small.writer.write(rest)
         assert (await small.hear()).status in (200, 400)
+
+
+async def test_requests_that_come_at_once_are_all_answered(served: Served, alice: Client) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(peer(served, alice, GET + b"\r\n")) for _ in range(30)]
+        for each in peers:
+            assert (await each.hear()).status == 200
+        for each in peers:
+            each.writer.write(GET)
+        await asyncio.sleep(0)
+        for each in peers:
+            each.writer.write(b"\r\n" + GET + b"\r\n")
+        for each in peers:
+            assert [(await each.hear()).status for _ in range(2)] == [200, 200]
+        assert {each.unanswered for each in served.connections.all()} == {0}
+
+
+async def test_of_the_requests_of_a_user_few_begin_in_one_round_of_the_event_loop(served: Served) -> None:
+    rounds, begun = itertools.count(), list[int]()
+
+    class Waiting:
+        holder = "alice"
+
+        def begin(self) -> None:
+            begun.append(next(rounds))
+
+    waiting = [cast(Connection, Waiting()) for _ in range(5 * connections.BEGIN_AT_ONCE)]
+    at_once = [each for each in waiting if served.connections.may_begin(each)]
+    assert len(at_once) == connections.BEGIN_AT_ONCE
+    other = cast(Connection, Waiting())
+    other.holder = "bob"
+    assert served.connections.may_begin(other)
+    seen = []
+    while len(begun) < len(waiting) - len(at_once):
+        seen.append(len(begun))
+        await asyncio.sleep(0)
+    assert all(later - earlier <= connections.BEGIN_AT_ONCE for earlier, later in itertools.pairwise(seen))
+    await asyncio.sleep(0)
+    assert all(served.connections.may_begin(each) for each in at_once)
 
 
 async def test_of_all_users_the_one_with_the_most_unanswered_bytes_loses_a_connection(

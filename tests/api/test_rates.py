@@ -46,6 +46,17 @@ def test_a_refused_request_takes_nothing_from_the_bucket() -> None:
     assert {asked.take("alice") for _ in range(100)} == {0.1}
 
 
+def test_what_counts_for_several_requests_takes_them_at_once_and_never_more_than_a_bucket_has() -> None:
+    clock = Clock()
+    asked = Rates(10, 5, clock=clock)
+    assert asked.take("alice", 3) == 0
+    assert asked.take("alice", 3) == pytest.approx(0.1)
+    assert asked.take("alice", 2) == 0
+    clock.now += 0.5
+    assert asked.take("alice", 100) == 0
+    assert asked.take("alice") == pytest.approx(0.1)
+
+
 def test_each_user_has_a_bucket() -> None:
     asked = Rates(10, 1, clock=Clock())
     assert asked.take("alice") == asked.take("bob") == 0
@@ -165,3 +176,13 @@ async def test_the_default_rate_allows_an_app_that_polls(
     served = await serve(requests_per_second=100, request_burst=1000)
     alice = await served.known("alice")
     assert {(await alice.get("/jobs")).status for _ in range(200)} == {200}
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_to_change_a_secret_counts_for_many_requests(serve: Callable[..., Any]) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=2 * rates.SECRET_CHANGE)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    assert (await alice("PUT", "/secrets/api", data=b"one")).status == 200
+    assert (await alice("DELETE", "/secrets/api")).status == 200
+    assert (await alice("PUT", "/secrets/api", data=b"two")).status == 429
+    assert (await bob("PUT", "/secrets/api", data=b"one")).status == 200

@@ -151,6 +151,24 @@ async def test_a_users_own_secret_goes_before_the_shared_one(client: Podman) -> 
     assert await client.secret_for("snowflake", "bob", shared=False) is None
 
 
+async def test_secrets_are_listed_again_after_podman_wrote_its_list_of_them(
+    client: Podman, stand_in: StandInPodman
+) -> None:
+    written = stand_in.storage / "secrets/secrets.json"
+    written.parent.mkdir(parents=True)
+    written.write_text("{}")
+    assert await client.secrets() == []
+    stand_in.add("snowflake", "alice", b"elsewhere")
+    assert await client.secret_for("snowflake", "alice") is None
+    written.write_text("{ }")
+    assert await client.secret_for("snowflake", "alice") == "ml-agent.snowflake.alice"
+    # What this object changes itself, it never takes from before.
+    await client.set_secret("snowflake", None, b"shared")
+    assert [each.user for each in await client.secrets()] == [None, "alice"]
+    assert await client.remove_secret("snowflake", "alice")
+    assert [each.user for each in await client.secrets()] == [None]
+
+
 async def test_a_value_is_sent_as_the_body_byte_for_byte(client: Podman, stand_in: StandInPodman) -> None:
     value = bytes(range(256))
     await client.set_secret("snowflake", None, value)

@@ -220,7 +220,10 @@ async def _process(base: Path, prelude: str) -> AsyncIterator[asyncio.subprocess
     environment = os.environ | {"ML_AGENT_CONFIG": str(base / "config.toml"), "PYTHONPATH": str(CHECKOUT)}
     with (base / "agent.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", prelude + SERVE, env=environment, stderr=log
+            *(sys.executable, "-c", prelude + SERVE),
+            env=environment,
+            stderr=log,
+            start_new_session=True,  # as a service has one of its own, and with it its share of the processor
         )
         try:
             yield process

@@ -56,6 +56,7 @@ class Connection(RequestHandler):
         self.last_request = self._clock()
         self.unanswered = 0  # bytes of requests
         self._ahead = 0  # of these, bytes of a request whose header has not arrived whole
+        self._held_back = b""  # bytes of a request that begins in a later round of the event loop
         self.connections = connections
         self._handshaken = handshaken
         self._open_transport: asyncio.Transport | None = None
@@ -75,7 +76,7 @@ class Connection(RequestHandler):
         """Whether the connection is open and no request is under way."""
         if self._open_transport is None or self._open_transport.is_closing():
             return False
-        return self.awaits_request
+        return self.awaits_request and not self._held_back
 
     @property
     def waiting_since(self) -> float | None:
@@ -119,11 +120,24 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Takes bytes. A request begins at once, or, where the user begins many, in a later round."""
+        self.connections.received(self, len(data))
+        if self._held_back or (self.idle and not self.connections.may_begin(self)):
+            self._held_back += data
+        else:
+            self._parse(data)
+
+    def begin(self) -> None:
+        """Begins a request that was held back, unless the connection is closed."""
+        data, self._held_back = self._held_back, b""
+        if self._open_transport is not None and not self._open_transport.is_closing():
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         """Notes when a request header begins and when it is complete."""
         before, of_a_body = self.request_count, self.body_arrives
         super().data_received(data)
         self._ahead += 0 if of_a_body else len(data)
-        self.connections.received(self, len(data))
         if self.request_count > before:
             self._header_since, self.last_request, self._ahead = None, self._clock(), 0
         elif self.idle and self._header_since is None:

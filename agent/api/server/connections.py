@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
@@ -19,6 +19,9 @@ MAX_UNANSWERED = 64 * 1024 * 1024
 # Bytes of answers that one user, and all, have not read. Those of up to `WRITE_BUFFER` always pass.
 MAX_UNREAD_PER_USER = 16 * 1024 * 1024
 MAX_UNREAD = 128 * 1024 * 1024
+# Requests of one user that may begin in one round of the event loop. Hundreds of connections can be readable
+# at once, and what each of them begins would delay everybody else's requests.
+BEGIN_AT_ONCE = 2
 CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
 FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
 
@@ -37,6 +40,9 @@ class Connections:
         self._of: dict[str, dict[Connection, None]] = {}  # by holder, each in order of arrival
         self._count = 0
         self._unanswered = Counter[str]()  # bytes, by holder
+        # Connections that wait for a round to begin a request in, by holder: an entry is that of a round.
+        self._rounds: dict[str, deque[Connection]] = {}
+        self._begun = Counter[str]()  # requests in this round, by holder
 
     def __len__(self) -> int:
         return self._count
@@ -87,6 +93,29 @@ class Connections:
         self._unanswered[connection.holder] -= connection.unanswered - left
         connection.unanswered = left
         self._unanswered += Counter()  # without those that have none
+
+    def may_begin(self, connection: Connection) -> bool:
+        """Whether a connection may begin a request now; otherwise its `begin` is called in a later round."""
+        holder = connection.holder
+        if holder not in self._rounds:
+            self._rounds[holder] = deque()
+            asyncio.get_running_loop().call_soon(self._next_round, holder)
+        if self._begun[holder] < BEGIN_AT_ONCE:
+            self._begun[holder] += 1
+            return True
+        self._rounds[holder].append(connection)
+        return False
+
+    def _next_round(self, holder: str) -> None:
+        waiting = self._rounds[holder]
+        begun = min(len(waiting), BEGIN_AT_ONCE)
+        if not begun:
+            del self._rounds[holder], self._begun[holder]
+            return
+        self._begun[holder] = begun
+        asyncio.get_running_loop().call_soon(self._next_round, holder)
+        for _ in range(begun):
+            waiting.popleft().begin()
 
     @contextlib.contextmanager
     def held_for(self, connection: Connection, user: str) -> Iterator[None]:

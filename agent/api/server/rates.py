@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,8 +16,11 @@ from .problems import respond
 
 MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago is forgotten first
 # A refusal is delayed: a client that ignores Retry-After sends no more than one request in this time on each
-# connection, and costs the others next to nothing.
-REFUSAL_DELAY = 1.0  # seconds
+# connection, and costs the others next to nothing. Refusals of one moment are sent at different ones: a client
+# with many connections would otherwise send on all of them at once, again and again.
+REFUSAL_DELAY = 1.0  # seconds, up to twice as many
+# To change a secret takes so many requests of the rate, for Podman works 0.1 s on it.
+SECRET_CHANGE = 100
 ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
 ENROLMENT_BURST = 10
 # Requests of a user that the event loop works on by turns with those of others; the user's others wait.
@@ -32,17 +36,18 @@ class Rates:
     ) -> None:
         """`clock` counts nanoseconds: in whole numbers, a full bucket has exactly `burst` requests."""
         self._interval = round(1e9 / per_second)
-        self._depth = burst * self._interval
+        self._burst = burst
         self._clock = clock
         self._full_at: dict[str, int] = {}
 
-    def take(self, bucket: str) -> float:
-        """Takes one request from a bucket and returns 0; if it is empty, the seconds until the next one."""
+    def take(self, bucket: str, requests: int = 1) -> float:
+        """Takes requests from a bucket, at most all of it; returns 0, or the seconds until it has so many."""
         now = self._clock()
         full_at = max(self._full_at.pop(bucket, now), now)
-        wait = full_at + self._interval - now - self._depth
+        taken = min(requests, self._burst) * self._interval
+        wait = full_at + taken - now - self._burst * self._interval
         # The bucket that was used last is last in the table.
-        self._full_at[bucket] = full_at if wait > 0 else full_at + self._interval
+        self._full_at[bucket] = full_at if wait > 0 else full_at + taken
         if len(self._full_at) > MAX_BUCKETS:
             del self._full_at[next(iter(self._full_at))]
         return max(0, wait) / 1e9
@@ -74,10 +79,17 @@ def limit_users(rates: Rates) -> Middleware:
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         principal = request.get(PRINCIPAL)
-        wait = rates.take(f"user {principal.user}") if principal else enrolments.take("")
+        wait = rates.take(f"user {principal.user}", _requests(request)) if principal else enrolments.take("")
         return await _refuse(request, wait) if wait else await handler(request)
 
     return limited
+
+
+def _requests(request: web.Request) -> int:
+    """For how many requests one counts."""
+    resource = request.match_info.route.resource
+    changes = request.method in ("PUT", "DELETE") and resource and resource.canonical == "/secrets/{name}"
+    return SECRET_CHANGE if changes else 1
 
 
 def limit_refused_certificates(rates: Rates) -> Middleware:
@@ -129,7 +141,7 @@ async def end_turn(request: web.Request, _: web.StreamResponse | None = None) ->
 
 async def _refuse(request: web.Request, wait: float) -> web.Response:
     await end_turn(request)
-    await asyncio.sleep(REFUSAL_DELAY)
+    await asyncio.sleep(random.uniform(REFUSAL_DELAY, 2 * REFUSAL_DELAY))  # noqa: S311 (not a secret)
     seconds = str(max(1, math.ceil(wait)))
     return respond(
         AgentError(
