@@ -37,7 +37,7 @@ def build(
             identity.middleware(certificates, trail),
             identity.on_behalf_of(fleet=backend.fleet is not None),
             rates.take_turns(),
-            rates.limit_users(limits),
+            rates.limit_users(limits, http.max_body_bytes),
             requests.middleware(http.max_body_bytes, http.body_seconds),
         ],
         client_max_size=http.max_body_bytes,

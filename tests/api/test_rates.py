@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -127,6 +127,11 @@ async def test_a_turn_ends_after_a_while_and_when_a_stream_begins(
             slow.end.set()
 
 
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    """A body of unknown length."""
+    yield body
+
+
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refusals are answered at once."""
@@ -176,6 +181,26 @@ async def test_the_default_rate_allows_an_app_that_polls(
     served = await serve(requests_per_second=100, request_burst=1000)
     alice = await served.known("alice")
     assert {(await alice.get("/jobs")).status for _ in range(200)} == {200}
+
+
+@over_any_backend
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("what", ["body", "chunked", "header", "path"])
+async def test_a_large_request_counts_for_as_many_as_its_size(serve: Callable[..., Any], what: str) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=10, max_body_bytes=4096)
+    alice = await served.known("alice")
+    body, path, headers = b"{}", "/jobs", {"Content-Type": "application/json"}
+    if what == "body":
+        body += b" " * 4000
+    if what == "header":
+        headers["X-Long"] = "x" * 4000
+    if what == "path":
+        path += "/" + "x" * 4000 + "/cancel"
+    seen = []
+    for _ in range(3):
+        data = in_chunks(body) if what == "chunked" else body
+        seen.append((await alice("POST", path, data=data, headers=headers)).status)
+    assert [status == 429 for status in seen] == [False, False, True]
 
 
 @pytest.mark.usefixtures("at_once")

@@ -16,10 +16,11 @@ from .problems import respond
 
 MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago is forgotten first
 # A refusal is delayed: a client that ignores Retry-After sends no more than one request in this time on each
-# connection, and costs the others next to nothing. Refusals of one moment are sent at different ones: a client
-# with many connections would otherwise send on all of them at once, again and again.
+# connection, and costs the others next to nothing. Refusals of one moment are sent at different ones, so that
+# a client with many connections does not send on all of them at once, again and again.
 REFUSAL_DELAY = 1.0  # seconds, up to twice as many
-# To change a secret takes so many requests of the rate, for Podman works 0.1 s on it.
+# What a request takes of the rate: one for each part of it of this size, and more where Podman works on it.
+PART = 1024  # bytes
 SECRET_CHANGE = 100
 ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
 ENROLMENT_BURST = 10
@@ -69,27 +70,31 @@ class Turn:
 TURN = web.RequestKey("turn", Turn)
 
 
-def limit_users(rates: Rates) -> Middleware:
+def limit_users(rates: Rates, max_body_bytes: int) -> Middleware:
     """Limits the requests of each user. Put it behind the identity. Failed requests count too.
 
-    All clients without a certificate share one bucket.
+    A body of unknown length counts as the largest. All clients without a certificate share one bucket.
     """
     enrolments = Rates(ENROLMENTS_PER_SECOND, ENROLMENT_BURST)
 
     @web.middleware
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         principal = request.get(PRINCIPAL)
-        wait = rates.take(f"user {principal.user}", _requests(request)) if principal else enrolments.take("")
+        requests = _requests(request, max_body_bytes)
+        wait = rates.take(f"user {principal.user}", requests) if principal else enrolments.take("")
         return await _refuse(request, wait) if wait else await handler(request)
 
     return limited
 
 
-def _requests(request: web.Request) -> int:
-    """For how many requests one counts."""
+def _requests(request: web.Request, max_body_bytes: int) -> int:
+    """For how many requests one counts. A large one costs more, and so it takes more of the rate."""
+    head = len(request.raw_path) + sum(len(name) + len(value) for name, value in request.raw_headers)
+    body = max_body_bytes if request.content_length is None and request.can_read_body else 0
+    size = head + min(request.content_length or body, max_body_bytes)
     resource = request.match_info.route.resource
     changes = request.method in ("PUT", "DELETE") and resource and resource.canonical == "/secrets/{name}"
-    return SECRET_CHANGE if changes else 1
+    return (SECRET_CHANGE if changes else 1) + size // PART
 
 
 def limit_refused_certificates(rates: Rates) -> Middleware:
