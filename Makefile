@@ -123,7 +123,7 @@ lint: $(VENV) ## ruff and mypy
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/mypy tests/host/systemd_host
 	@MYPYPATH=. $(VENV)/bin/mypy --explicit-package-bases --exclude 'tests/security/hostile|tests/cases/scripts|earlier_state' \
-		tests/api tests/bench tests/cases tests/faults tests/hostile tests/security tests/support
+		tests/api tests/bench tests/cases tests/faults tests/fleet/host tests/hostile tests/security tests/support
 
 # The agent is built with hatchling from the same lock: nothing is installed that has no hash.
 lock: ## lock anew, to the newest versions, all that is installed (needs uv)

@@ -17,7 +17,8 @@ COMMANDS = (
     "mypy",
     "mypy tests/host/systemd_host",
     "mypy --explicit-package-bases --exclude tests/security/hostile|tests/cases/scripts|earlier_state"
-    " tests/api tests/bench tests/cases tests/faults tests/hostile tests/security tests/support",
+    " tests/api tests/bench tests/cases tests/faults tests/fleet/host tests/hostile tests/security"
+    " tests/support",
 )
 
 

@@ -1,7 +1,9 @@
 """A host's own root file system: a copy of a built tree, and what this machine adds to it."""
 
+import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 from secrets import token_hex
 
@@ -11,24 +13,42 @@ from .errors import HostError
 BUILD_DROP_IN = "/etc/containers/systemd/users/build.d/50-machine.conf"
 
 
-def copy(tree: Path, root: Path, name: str) -> None:
-    """Make the root file system `root` of the host called `name` from the built `tree`. Raises HostError."""
+def copy(tree: Path, root: Path, name: str, *, shared: Collection[Path] = ()) -> None:
+    """Make the root file system `root` of the host called `name` from the built `tree`. Raises HostError.
+
+    Of the folders `shared` in the tree, it gets hard links: nobody may write into these files in place.
+    """
     partial = root.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    command = ["cp", "--archive", "--reflink=auto", str(tree), str(partial)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise HostError(f"cannot copy the root file system to {partial}", done.stderr.strip())
+    replicate(tree, partial, {tree / each for each in shared})
     write(partial, "/etc/hostname", f"{name}\n")
     write(partial, "/etc/machine-id", f"{token_hex(16)}\n")
     partial.rename(root)
 
 
-def adopt(root: Path) -> None:
+def replicate(source: Path, target: Path, shared: Collection[Path]) -> None:
+    """Copy a folder, but for the folders `shared` in it, whose files are linked. Raises HostError."""
+    if not any(source in each.parents for each in shared):
+        how = "--link" if source in shared else "--reflink=auto"
+        command = ["cp", "--archive", how, str(source), str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise HostError(f"cannot copy the root file system to {target}", done.stderr.strip())
+        return
+    target.mkdir()
+    for each in source.iterdir():
+        replicate(each, target / each.name, shared)
+    status = source.stat()
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+
+
+def adopt(root: Path, *, names: str = "") -> None:
     """Write this machine's certificates, pip configuration, variables and network names into `root`.
 
     A container's is written before every boot, so that a change of the machine's configuration needs no new
-    host; a virtual machine keeps what its disk was made with.
+    host; a virtual machine keeps what its disk was made with. With `names`, the text of a hosts(5) file, the
+    host has a network of its own, in which the machine's names and resolvers mean nothing.
     """
     bundle = machine.ca_bundle()
     if bundle:
@@ -44,8 +64,9 @@ def adopt(root: Path) -> None:
     # environment.d(5): what user services see; `host run` passes the same.
     variables = "".join(f'{name}="{value}"\n' for name, value in sorted(machine.environment().items()))
     write(root, "/etc/environment.d/50-machine.conf", variables)
-    write(root, "/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{machine.read('/etc/hosts')}")
-    write(root, "/etc/resolv.conf", machine.read("/etc/resolv.conf"))
+    known = names or machine.read("/etc/hosts")
+    write(root, "/etc/hosts", f"127.0.0.1 localhost\n::1 localhost\n{known}")
+    write(root, "/etc/resolv.conf", "" if names else machine.read("/etc/resolv.conf"))
 
 
 def write(root: Path, path: str, text: str) -> None:

@@ -24,6 +24,7 @@ CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
 
 # What logind would put a login of the user, or of root, into.
 USER_GROUP = f"user.slice/user-{UID}.slice/host-run.scope"
@@ -105,7 +106,7 @@ def spawn(
 
     def become_the_command() -> None:
         groups.enter(ROOT_GROUP if root else USER_GROUP)
-        setns(namespaces, CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC)
+        setns(namespaces, CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET)
         os.umask(0o022)
         os.chdir(environment["HOME"])
         if cwd:

@@ -26,12 +26,15 @@ class Host:
     """A created host. `recipe` is the digest of the tree it was copied from, `port` the agent's TCP port.
 
     `ssh_port` is the machine's TCP port that leads to a virtual machine's sshd; a container has none.
+    `network` is a container's own network namespace, as `ip netns` names it; without one, a container shares
+    the machine's.
     """
 
     name: str
     port: int
     recipe: str
     ssh_port: int | None = None
+    network: str | None = None
 
     @property
     def is_vm(self) -> bool:
@@ -52,6 +55,11 @@ class Host:
     def console(self) -> Path:
         """What the host printed on its console since `up`."""
         return self.folder / "console.log"
+
+    @property
+    def names(self) -> Path:
+        """The hosts(5) file of a network of its own; without this file, the machine's is copied."""
+        return self.folder / "hosts"
 
     def save(self) -> None:
         """Remember the host; the file appears complete or not at all."""
@@ -94,7 +102,7 @@ def every() -> list[Host]:
 
 def choose_port(name: str, wanted: int | None) -> int:
     """`wanted`, or the first port from 8443 that no other host has. Raises HostError if `wanted` is taken."""
-    taken = {host.port: host.name for host in every() if host.name != name}
+    taken = {host.port: host.name for host in every() if host.name != name and host.network is None}
     if wanted is None:
         return next(port for port in range(DEFAULT_PORT, 65536) if port not in taken)
     if wanted in taken:

@@ -38,6 +38,9 @@ MASKED = (
 # systemd-nspawn --keep-unit ends with status 133 when the host reboots, for its supervisor to start it again.
 SUPERVISOR = 'while "$@"; test $? -eq 133; do :; done'
 
+# Where `ip netns` keeps its names.
+NETWORKS = Path("/run/netns")
+
 # systemd-nspawn keeps these after its end: folders named after the machine, and a lock of its root.
 NSPAWN_RUNTIME = Path("/run/systemd/nspawn")
 
@@ -46,11 +49,12 @@ def command(host: Host) -> list[str]:
     """The systemd-nspawn command line that boots `host`."""
     binds = [f"--bind={host.folder / 'dev' / Path(path).name}:{path}" for path in DEVICES]
     binds += [f"--bind-ro={folder}" for folder in machine.pip_folders()]
+    network = [f"--network-namespace-path={NETWORKS / host.network}"] if host.network else []
     return [
         "systemd-nspawn", f"--directory={host.root}", f"--machine={host.name}", "--boot",
         "--register=no", "--keep-unit", "--settings=no", "--link-journal=no",
         "--timezone=off", "--resolv-conf=off", "--console=read-only", "--setenv=TERM=dumb",
-        "--capability=all", "--system-call-filter=@keyring bpf @mount", *binds,
+        "--capability=all", "--system-call-filter=@keyring bpf @mount", *binds, *network,
         "--", "systemd.show_status=yes",
         *(f"systemd.mask={unit}" for unit in MASKED),
     ]  # fmt: skip
@@ -76,7 +80,7 @@ def place_checkout(host: Host) -> None:
 
 def boot(host: Host) -> None:
     """Start `host` in a session and control groups of its own, so that it outlives the caller's shell."""
-    clone.adopt(host.root)
+    clone.adopt(host.root, names=machine.read(host.names))
     for path, (major, minor) in DEVICES.items():
         node = host.folder / "dev" / Path(path).name
         if not node.exists():
@@ -144,15 +148,21 @@ def reboot(host: Host) -> None:
     wait_until_ready(host, since=leader)
 
 
-def power_off(host: Host) -> None:
-    """Shut the host down, by force after a time, and remove what its boot made outside its folder."""
+def ask_to_power_off(leader: int) -> None:
+    """Ask the PID 1 of a host for its shutdown."""
+    # SIGRTMIN+4 asks systemd for poweroff.target (systemd(1), Signals).
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(leader, signal.SIGRTMIN + 4)
+
+
+def power_off(host: Host, *, timeout: float = POWEROFF_TIMEOUT) -> None:
+    """Shut the host down, by force after `timeout` seconds; remove what its boot made outside its folder."""
     groups = ControlGroups(host.name)
     leader = groups.leader()
-    if leader is not None:
-        # SIGRTMIN+4 asks systemd for poweroff.target (systemd(1), Signals).
-        os.kill(leader, signal.SIGRTMIN + 4)
+    if leader is not None and timeout:
+        ask_to_power_off(leader)
         with contextlib.suppress(TimeoutError):
-            wait_for(lambda: not groups.processes(), POWEROFF_TIMEOUT, TimeoutError)
+            wait_for(lambda: not groups.processes(), timeout, TimeoutError)
     groups.kill()
     groups.remove()
     for kind in ("propagate", "unix-export"):

@@ -1,0 +1,3 @@
+#!/bin/bash
+# As root on the node of the servers.
+set -euo pipefail
