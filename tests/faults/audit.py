@@ -79,7 +79,7 @@ async def audit(
     verdict = Verdict()
     rows, keys = read_record(state)
     accepted = examine_chain(verdict, read_chain(state))
-    journal = await _journal(since)
+    journal = await read_journal(since)
     for told in clients:
         verdict.jobs += 1
         job = rows.get(told.job_id)
@@ -95,13 +95,7 @@ async def audit(
             verdict,
             told,
             job,
-            left=[
-                Left(
-                    _lines(attempts / f"{number}/artifacts/nonce"),
-                    _lines(attempts / f"{number}/ended"),
-                )
-                for number in range(1, max(1, len(list(attempts.glob("*")))) + 1)
-            ],
+            left=read_left(attempts),
             seen=journal[f"ml-job@{told.job_id}.service"],
             lossy=lossy,
             interrupted=interrupted,
@@ -259,7 +253,7 @@ def read_chain(state: Path) -> list[tuple[int, str, str]]:
         return database.execute("SELECT seq, entry, hash FROM audit ORDER BY seq").fetchall()
 
 
-async def _journal(since: str) -> dict[str, Seen]:
+async def read_journal(since: str) -> dict[str, Seen]:
     """What the user manager has started, by unit."""
     output = await run(
         *("journalctl", "--user", "--quiet", "--no-pager", "--output=json", f"--since={since}"),
@@ -272,6 +266,15 @@ async def _journal(since: str) -> dict[str, Seen]:
         seen.starts += 1
         seen.invocations.add(entry.get("USER_INVOCATION_ID", ""))
     return units
+
+
+def read_left(attempts: Path) -> list[Left]:
+    """What each attempt of a job left in its folder; of a job that has none, an attempt that left nothing."""
+    numbers = range(1, max(1, len(list(attempts.glob("*")))) + 1)
+    return [
+        Left(_lines(attempts / f"{each}/artifacts/nonce"), _lines(attempts / f"{each}/ended"))
+        for each in numbers
+    ]
 
 
 def _lines(path: Path) -> list[str]:

@@ -43,8 +43,9 @@ class Told:
 class Clients:
     """All users' connections to a site's agent. They try again for as long as their patience lasts."""
 
-    def __init__(self, site: Site, apis: dict[str, Api]) -> None:
-        self._site = site
+    def __init__(self, patience: float, apis: dict[str, Api]) -> None:
+        """`patience` is in seconds, for one job."""
+        self._patience = patience
         self._apis = apis
         self.refused = 0
 
@@ -54,7 +55,7 @@ class Clients:
         """Ready to ask."""
         async with contextlib.AsyncExitStack() as stack:
             apis = {user: await stack.enter_async_context(Api(site.profile(user))) for user in USERS}
-            yield cls(site, apis)
+            yield cls(site.patience, apis)
 
     async def submit_once(self, told: Told) -> None:
         """Posts once. Raises `Failure` where that is not answered with 202."""
@@ -85,7 +86,7 @@ class Clients:
 
     async def follow(self, told: Told) -> None:
         """Follows the log from its first line to its end, over however many connections."""
-        async with asyncio.timeout(self._site.patience):
+        async with asyncio.timeout(self._patience):
             await self._follow(told)
 
     async def _follow(self, told: Told) -> None:
@@ -129,7 +130,7 @@ class Clients:
 
     async def _patiently(self, ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Asks until there is an answer. An agent that is being killed breaks connections off."""
-        deadline = time.monotonic() + self._site.patience
+        deadline = time.monotonic() + self._patience
         while True:
             try:
                 return await ask()

@@ -28,6 +28,7 @@ NAMES: Mapping[str, str] = {
     "users": f"{NETWORK}.100",  # where clients are: the tests themselves
 }
 FRONTS = ("front-1", "front-2")
+FRONT_NODES = ("servers", "h1")  # where they run
 HOSTS = ("h1", "h2", "h3")
 
 

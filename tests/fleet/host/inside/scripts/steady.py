@@ -1,0 +1,13 @@
+# /// ml-job
+# description = "Prints twenty lines in four seconds"
+#
+# [limits]
+# memory_bytes = 67108864
+# cpus = 0.25
+# run_time_seconds = 300
+# ///
+"""Prints twenty lines in four seconds."""
+
+from _steps import run
+
+run(lines=20, nap=0.2, status=0)

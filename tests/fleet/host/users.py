@@ -1,0 +1,80 @@
+"""The fleet's users: clients that go to another front when one does not answer."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from agent.cli.failure import Unreachable
+from agent.cli.job.http import Api
+from agent.cli.job.profile import Profile
+from tests.faults.client import Clients, Told
+
+from . import layout
+from .handle import Fleet
+
+USERS = ("alice", "bob")
+LOOK = 2.0  # seconds between two looks at a job that is waited for
+
+
+class RoamingApi(Api):
+    """Speaks to one front until a connection fails, then to the next one."""
+
+    def __init__(self, profile: Profile, servers: list[str]) -> None:
+        super().__init__(profile)
+        self._servers = servers
+
+    @contextlib.asynccontextmanager
+    async def open(self, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """As `Api.open`."""
+        try:
+            async with super().open(path, **options) as response:
+                yield response
+        except Unreachable:
+            following = self._servers.index(self.profile.server) + 1
+            self.profile = replace(self.profile, server=self._servers[following % len(self._servers)])
+            raise
+
+
+class Users(Clients):
+    """Many jobs at a time: those who wait look now and then."""
+
+    async def wait(self, told: Told) -> None:
+        """Polls until the job has ended."""
+        while not told.ended:
+            job = await self.job(told)
+            if job["status"] in ("COMPLETED", "FAILED", "CANCELLED"):
+                told.ended = job
+            else:
+                await asyncio.sleep(LOOK)
+
+
+def address(front: str) -> str:
+    """Where users reach a front. By its address: the machine, where they are, has no names for it."""
+    return f"https://{layout.NAMES[front]}:{layout.FRONT_PORT}"
+
+
+def files(fleet: Fleet) -> Path:
+    """The users' certificates, as the front on the node of the servers has issued them."""
+    return fleet.root(layout.SERVERS.name) / "home/ml/.config/ml-job"
+
+
+def profile(fleet: Fleet, user: str, front: str = layout.FRONTS[0]) -> Profile:
+    """How a user reaches a front."""
+    return Profile.load(files(fleet), server=address(front), identity=user)
+
+
+@contextlib.asynccontextmanager
+async def connected(fleet: Fleet, *, patience: float) -> AsyncIterator[Users]:
+    """All users, each at first with another front. Enter the users' network before."""
+    async with contextlib.AsyncExitStack() as stack:
+        apis: dict[str, Api] = {}
+        for number, user in enumerate(USERS):
+            front = layout.FRONTS[number % len(layout.FRONTS)]
+            api = RoamingApi(profile(fleet, user, front), [address(each) for each in layout.FRONTS])
+            apis[user] = await stack.enter_async_context(api)
+        yield Users(patience, apis)
