@@ -1,10 +1,10 @@
 # One verb per target. `test`, `faults`, `security` and `bench` boot the disposable host of tests/host, `demo` where
-# it must; that needs root.
+# it must, and `fleet` several; that needs root.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test client client-host client-check client-swift faults security bench bench-host bench-jobs bench-logs \
-	bench-scale bench-client bench-fleet fleet-servers cases lint lock sbom clean
+.PHONY: help demo test client client-host client-check client-swift faults fleet security bench bench-host bench-jobs \
+	bench-logs bench-scale bench-client bench-fleet fleet-servers cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,6 +24,10 @@ INSIDE_BUILD := /home/ml/.cache/ml-client-build
 # The record and the broker of a fleet, for its tests: masked, because these start their own.
 FLEET_PACKAGES := redis-server rabbitmq-server
 FLEET_UNITS := redis-server.service rabbitmq-server.service epmd.service epmd.socket
+
+# Three hosts, record and broker, in a network of their own.
+FLEET := tests/fleet/host/fleet
+FLEET_QUICK := tests/fleet/host/test_jobs.py
 
 # What `bench` compares with besides, and no part of this project; without it those rows are missing.
 YARDSTICK ?= $(firstword $(wildcard ../*/bench/seed_baseline.py))
@@ -51,6 +55,7 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
 	@$(MAKE) --no-print-directory client-check
+	@$(MAKE) --no-print-directory fleet QUICK=1
 
 client: client-host client-check ## build, type-check and test the Mac app's code, and run it against the host's agent
 
@@ -82,6 +87,11 @@ ifndef QUICK
 	@$(HOST) run --name $(VM_NAME) --cwd /home/ml/src -- make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@tests/faults/machine $(VM_NAME) $(INSIDE_VENV)/bin/python
 endif
+
+fleet: $(VENV) ## break a fleet of three hosts, and count broken promises (QUICK=1: a part)
+	@$(FLEET) install
+	@$(VENV)/bin/pytest -m fleet $(if $(QUICK),$(FLEET_QUICK),tests/fleet/host)
+	@$(FLEET) down
 
 security: ## attack the agent with all there is, and count what got through
 	@$(HOST) install --name $(NAME)
@@ -139,7 +149,7 @@ sbom: bench-host ## write what the agent and the images consist of (CycloneDX) t
 	@ls dist/sbom
 
 clean: ## remove the host, its cache and the development environment
-	@if [ "$$(id -u)" = 0 ]; then $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi
+	@if [ "$$(id -u)" = 0 ]; then $(FLEET) destroy; $(HOST) destroy --name $(VM_NAME); $(HOST) destroy --name $(NAME) --cache; fi
 	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Made again when the lock changes. Debian has ensurepip in a package of its own.

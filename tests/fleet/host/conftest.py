@@ -5,15 +5,18 @@
 The fleet must be installed (`tests/fleet/host/fleet install`); `make fleet` does both.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.host.systemd_host import instance
 
-from . import layout
+from . import layout, network
 from .handle import Fleet
+from .users import Users, connected
+
+PATIENCE = 120.0  # seconds for one job
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,3 +43,11 @@ def fleet(installed: Fleet) -> Iterator[Fleet]:
     installed.repair()
     yield installed
     installed.repair()
+
+
+@pytest.fixture
+async def users(fleet: Fleet) -> AsyncIterator[Users]:
+    """The fleet's users, in their own network: whatever the test connects to is asked from there."""
+    with network.inside(fleet.name, layout.USERS.name):
+        async with connected(fleet, patience=PATIENCE) as clients:
+            yield clients

@@ -9,10 +9,11 @@ from typing import Any
 
 import aiohttp
 
-from agent.cli.failure import Unreachable
+from agent.cli.failure import Refused, Unreachable
 from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile
 from tests.faults.client import Clients, Told
+from tests.support.waiting import until
 
 from . import layout
 from .handle import Fleet
@@ -27,6 +28,7 @@ class RoamingApi(Api):
     def __init__(self, profile: Profile, servers: list[str]) -> None:
         super().__init__(profile)
         self._servers = servers
+        self.moves = 0
 
     @contextlib.asynccontextmanager
     async def open(self, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -37,11 +39,16 @@ class RoamingApi(Api):
         except Unreachable:
             following = self._servers.index(self.profile.server) + 1
             self.profile = replace(self.profile, server=self._servers[following % len(self._servers)])
+            self.moves += 1
             raise
 
 
 class Users(Clients):
     """Many jobs at a time: those who wait look now and then."""
+
+    def __init__(self, patience: float, apis: dict[str, RoamingApi]) -> None:
+        super().__init__(patience, dict(apis))
+        self.apis = apis
 
     async def wait(self, told: Told) -> None:
         """Polls until the job has ended."""
@@ -51,6 +58,33 @@ class Users(Clients):
                 told.ended = job
             else:
                 await asyncio.sleep(LOOK)
+
+    async def until_it_prints(self, told: Told, *, seconds: float = 60) -> None:
+        """Returns when a follower of the job has a line of its script."""
+        await until(lambda: told.lines, seconds=seconds)
+
+    def front_of(self, user: str) -> str:
+        """The node of the front that a user speaks to."""
+        servers = [address(front) for front in layout.FRONTS]
+        return layout.FRONT_NODES[servers.index(self.apis[user].profile.server)]
+
+    async def fetch(self, told: Told, path: str, **headers: str) -> tuple[int, bytes, str]:
+        """GET of something of a job: the status, the body, and what range it is of what."""
+        try:
+            async with self.apis[told.user].open(
+                f"/jobs/{told.job_id}/{path}", accept="*/*", headers=headers
+            ) as response:
+                return response.status, await response.read(), response.headers.get("Content-Range", "")
+        except Refused as refused:
+            return refused.status, b"", ""
+
+    async def refusal(self, told: Told, path: str) -> tuple[int, str, str]:
+        """The status, the code and the words with which a call on a job is refused."""
+        try:
+            await self.apis[told.user].get(f"/jobs/{told.job_id}{path}")
+        except Refused as refused:
+            return refused.status, refused.code, refused.message
+        raise AssertionError(f"{path} of {told.job_id} was not refused")
 
 
 def address(front: str) -> str:
@@ -72,7 +106,7 @@ def profile(fleet: Fleet, user: str, front: str = layout.FRONTS[0]) -> Profile:
 async def connected(fleet: Fleet, *, patience: float) -> AsyncIterator[Users]:
     """All users, each at first with another front. Enter the users' network before."""
     async with contextlib.AsyncExitStack() as stack:
-        apis: dict[str, Api] = {}
+        apis: dict[str, RoamingApi] = {}
         for number, user in enumerate(USERS):
             front = layout.FRONTS[number % len(layout.FRONTS)]
             api = RoamingApi(profile(fleet, user, front), [address(each) for each in layout.FRONTS])
