@@ -82,9 +82,13 @@ def remove(bed: str) -> None:
 def exists(bed: str, name: str) -> bool:
     """Whether there is a namespace of that name; a file of that name alone is none."""
     path = NETWORKS / f"{bed}-{name}"
-    if path.exists() and not path.is_mount():
+    if not path.exists():
+        return False
+    # ip(8) makes the file before it mounts the namespace there, and may have been killed in between.
+    if path.stat().st_dev == NETWORKS.stat().st_dev:
         path.unlink()
-    return path.exists()
+        return False
+    return True
 
 
 @contextlib.contextmanager
