@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults fleet security bench bench-host bench-jobs \
-	bench-logs bench-scale bench-client bench-fleet fleet-servers cases lint lock sbom clean
+	bench-logs bench-scale bench-client bench-fleet bench-fleet-host fleet-servers cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -123,6 +123,11 @@ bench-client: client-host client-swift
 
 bench-fleet: bench-host fleet-servers
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.fleet $(ARGS)
+
+bench-fleet-host: $(VENV)
+	@$(FLEET) install
+	@$(VENV)/bin/python -m tests.fleet.host.overhead $(ARGS)
+	@$(FLEET) down
 
 bench-scale: bench-host
 	@$(INSIDE) $(INSIDE_VENV)/bin/python -m tests.bench.scale $(ARGS)

@@ -13,11 +13,13 @@ from tests.host.systemd_host.clone import copy
 from tests.host.systemd_host.errors import HostError
 from tests.host.systemd_host.instance import Host
 from tests.host.systemd_host.progress import say
+from tests.host.systemd_host.rootfs import USER
 
 from . import layout, network, template
-from .layout import BOOTING, Node
+from .layout import BOOTING, SERVERS, Node
 
 PROGRAM = Path(__file__).with_name("fleet")
+ISSUE = ("/opt/ml-agent/bin/python", f"{checkout.INSIDE}/tests/fleet/host/inside/authority.py")
 NODE_SCRIPT = f"{checkout.INSIDE}/tests/fleet/host/inside/node.sh"
 
 # What `kill HOST WHAT` ends: the unit, and whether it is one of the account's.
@@ -78,6 +80,8 @@ def install(bed: str) -> None:
     for node in BOOTING:
         place(exported, host_of(bed, node.name))
     shutil.rmtree(exported)
+    at_once(bed, {node.name: ["tests/host/install.sh", USER] for node in BOOTING})
+    certify(bed)
     at_once(bed, {node.name: [NODE_SCRIPT, node.name] for node in BOOTING})
     say(f"{bed} is installed after {time.monotonic() - began:.1f} s")
 
@@ -90,6 +94,16 @@ def place(exported: Path, host: Host) -> None:
     subprocess.run(["cp", "--archive", "--link", str(exported), str(partial)], check=True)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
+
+
+def certify(bed: str) -> None:
+    """Let the node of the servers be the fleet's authority, and bring to each node what it issues."""
+    authority = Path("/root/fleet")
+    at_once(bed, {SERVERS.name: ["env", f"PYTHONPATH={checkout.INSIDE}", *ISSUE, str(authority)]})
+    issued = host_of(bed, SERVERS.name).root / authority.relative_to("/")
+    for node in BOOTING:
+        target = host_of(bed, node.name).root / "etc/ml-fleet"
+        shutil.copytree(issued / node.name, target, dirs_exist_ok=True)
 
 
 def at_once(bed: str, commands: dict[str, list[str]]) -> None:
