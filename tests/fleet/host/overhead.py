@@ -82,7 +82,7 @@ class Sides:
             job = dict(await self.front.get(f"/jobs/{job_id}"))
             return job if job["status"] in states else None
 
-        found = await until(look, seconds=180)
+        found: dict[str, Any] | None = await until(look, seconds=180)
         assert found is not None
         return found
 

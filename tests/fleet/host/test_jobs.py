@@ -8,17 +8,11 @@ import pytest
 from tests.faults.client import Told
 
 from . import layout
+from .findings import promises_are_kept
 from .handle import Fleet
-from .soak import findings, gathered
 from .users import Users
 
 pytestmark = pytest.mark.timeout(240)
-
-
-async def promises_are_kept(fleet: Fleet, *told: Told) -> None:
-    """What users were told is what hosts have: each job once, with its outcome and its lines."""
-    found = findings(list(told), await gathered(fleet))
-    assert not any(vars(found).values()), vars(found)
 
 
 async def test_a_job_runs_on_some_host_and_says_which(fleet: Fleet, users: Users) -> None:
