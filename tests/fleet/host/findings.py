@@ -1,4 +1,4 @@
-"""Holds what users of a fleet were told to what its hosts have: records, exit records, nonces and journals."""
+"""Holds what users of a fleet were told to what its hosts have: records, nonces, exit records, journals."""
 
 import asyncio
 import json

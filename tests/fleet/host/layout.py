@@ -12,7 +12,6 @@ NETWORK = "10.77.0"
 PREFIX_LENGTH = 24
 
 AGENT_PORT = 8443
-FRONT_PORT = 9443
 RECORD_PORT = 6379
 BROKER_PORT = 5671
 
@@ -29,6 +28,7 @@ NAMES: Mapping[str, str] = {
 }
 FRONTS = ("front-1", "front-2")
 FRONT_NODES = ("servers", "h1")  # where they run
+FRONT_PORTS = {"front-1": 8443, "front-2": 9443}  # an agent has the first one on h1
 HOSTS = ("h1", "h2", "h3")
 
 

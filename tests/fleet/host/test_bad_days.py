@@ -57,7 +57,7 @@ async def test_a_host_that_is_cut_off_catches_up(fleet: Fleet, users: Users, wha
     fleet.partition("h2", what)
     meanwhile = [Told("bob", "short.py") for _ in range(3)]
     await asyncio.gather(*map(users.submit, meanwhile))
-    await asyncio.gather(*map(users.wait, [each for each in meanwhile]))
+    await asyncio.gather(*map(users.wait, meanwhile))
     assert "h2" not in await hosts_of(users, meanwhile)
     fleet.heal("h2")
     await asyncio.gather(*work)

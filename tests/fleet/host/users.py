@@ -89,7 +89,7 @@ class Users(Clients):
 
 def address(front: str) -> str:
     """Where users reach a front. By its address: the machine, where they are, has no names for it."""
-    return f"https://{layout.NAMES[front]}:{layout.FRONT_PORT}"
+    return f"https://{layout.NAMES[front]}:{layout.FRONT_PORTS[front]}"
 
 
 def files(fleet: Fleet) -> Path:
