@@ -77,18 +77,40 @@ class Fleet:
             return socket.create_connection((layout.NAMES[name], port), seconds)
 
     def ask(
-        self, name: str, port: int, path: str, context: ssl.SSLContext, *, seconds: float = 20
+        self,
+        name: str,
+        port: int,
+        path: str,
+        context: ssl.SSLContext,
+        *,
+        server_name: str = "",
+        method: str = "GET",
+        body: Any = None,
+        seconds: float = 20,
+        **headers: str,
     ) -> tuple[int, Any]:
-        """GET `path` from the users' network: the status and the JSON body."""
+        """A request from the users' network: the status and the JSON body.
+
+        `server_name` is asked for in the handshake and must be in the certificate, by default the name itself.
+        """
         with (
             self.connect(name, port, seconds=seconds) as connection,
-            context.wrap_socket(connection, server_hostname=name) as tls,
+            context.wrap_socket(connection, server_hostname=server_name or name) as tls,
         ):
             client = http.client.HTTPConnection(name)
             client.sock = tls
-            client.request("GET", path)
+            sent = None if body is None else json.dumps(body)
+            client.request(method, path, sent, {"Content-Type": "application/json", **headers})
             answer = client.getresponse()
             return answer.status, json.loads(answer.read())
+
+    def peer(self, node: str, name: str) -> ssl.SSLContext:
+        """A TLS client with a node's certificate of the fleet: `front` or `member`."""
+        files = self.root(node) / "etc/ml-fleet"
+        context = ssl.create_default_context(cafile=files / "ca.crt")
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(files / f"{name}.crt", files / f"{name}.key")
+        return context
 
     def identity(self, node: str, user: str) -> ssl.SSLContext:
         """A TLS client with a user's certificate of a node's host."""
