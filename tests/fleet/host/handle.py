@@ -91,7 +91,7 @@ class Fleet:
     ) -> tuple[int, Any]:
         """A request from the users' network: the status and the JSON body.
 
-        `server_name` is asked for in the handshake and must be in the certificate, by default the name itself.
+        The handshake asks for `server_name`, by default the name itself, and the certificate must have it.
         """
         with (
             self.connect(name, port, seconds=seconds) as connection,
