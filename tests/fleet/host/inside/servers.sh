@@ -52,8 +52,11 @@ ssl_cert_login_from = common_name
 cluster_name = fleet
 END
 echo '[rabbitmq_auth_mechanism_ssl].' > /etc/rabbitmq/enabled_plugins
-# A node on a machine that has other work: no scheduler that spins while it waits.
-echo 'SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none"' > /etc/rabbitmq/rabbitmq-env.conf
+# No node of a cluster: Erlang's own ports are the loopback's. And no scheduler spins while it waits for work.
+cat > /etc/rabbitmq/rabbitmq-env.conf <<'END'
+NODENAME=rabbit@localhost
+SERVER_ADDITIONAL_ERL_ARGS="+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+END
 # epmd listens on every address unless it is told otherwise.
 install -d /etc/systemd/system/epmd.socket.d
 printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:4369\n' > /etc/systemd/system/epmd.socket.d/50-loopback.conf
