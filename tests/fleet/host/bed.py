@@ -109,7 +109,7 @@ def certify(bed: str) -> None:
 def at_once(bed: str, commands: dict[str, list[str]]) -> None:
     """Run a command as root in several nodes at the same time. Raises HostError with those that failed."""
     running = {
-        node: subprocess.Popen(run_command(bed, node, command, root=True))
+        node: subprocess.Popen(run_command(bed, node, command, root=True), stdout=subprocess.DEVNULL)
         for node, command in commands.items()
     }
     failed = [node for node, process in running.items() if process.wait()]
