@@ -50,6 +50,20 @@ auth_mechanisms.1 = EXTERNAL
 ssl_cert_login_from = common_name
 # Without a name of its own, the node resolves the host's at each connection.
 cluster_name = fleet
+load_definitions = /etc/rabbitmq/definitions.json
+END
+# Each program is the user that its certificate names, and has no password; there is no guest.
+python3 - "$files/broker.users" > /etc/rabbitmq/definitions.json <<'END'
+import json, sys
+
+users = open(sys.argv[1]).read().split()
+empty = {"password_hash": "", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": []}
+may = {"vhost": "/", "configure": "^fleet\\.", "write": "^(amq\\.default|fleet\\..*)$", "read": "^fleet\\."}
+print(json.dumps({
+    "vhosts": [{"name": "/"}],
+    "users": [{"name": user, **empty} for user in users],
+    "permissions": [{"user": user, **may} for user in users],
+}))
 END
 echo '[rabbitmq_auth_mechanism_ssl].' > /etc/rabbitmq/enabled_plugins
 # No node of a cluster: Erlang's own ports are the loopback's. And no scheduler spins while it waits for work.
@@ -65,9 +79,3 @@ systemctl unmask --quiet redis-server.service rabbitmq-server.service epmd.servi
 systemctl daemon-reload
 systemctl enable --quiet redis-server.service rabbitmq-server.service
 systemctl restart epmd.socket redis-server.service rabbitmq-server.service
-for user in $(cat "$files/broker.users"); do
-    rabbitmqctl --quiet list_users | grep -q "^$user\s" || rabbitmqctl --quiet add_user "$user" "$(openssl rand -hex 16)"
-    rabbitmqctl --quiet clear_password "$user"
-    rabbitmqctl --quiet set_permissions "$user" '^fleet\..*' '^(amq\.default|fleet\..*)$' '^fleet\..*'
-done
-rabbitmqctl --quiet list_users | grep -q '^guest\s' && rabbitmqctl --quiet delete_user guest
