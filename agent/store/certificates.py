@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
@@ -9,7 +10,7 @@ from ..errors import AgentError, Problem
 from ..model.base import format_time
 from ..model.certificate import Certificate, Invitation
 from . import audit
-from .database import Tables, quick_read, transaction
+from .database import Tables, as_model, quick_read, transaction
 
 # The columns have the names of the model's fields.
 _CERTIFICATES = f"SELECT {', '.join(Certificate.model_fields)} FROM certificates"  # noqa: S608
@@ -108,8 +109,8 @@ class CertificateStore(Tables):
         db.execute("UPDATE certificates SET authority = ? WHERE authority = ''", (authority,))
 
 
-def _certificate(row: tuple[str | None, ...]) -> Certificate:
-    return Certificate.model_validate(dict(zip(Certificate.model_fields, row, strict=True)))
+_certificate = partial(as_model, Certificate)
+_invitation = partial(as_model, Invitation)
 
 
 def _insert_certificate(db: Connection, certificate: Certificate) -> None:
@@ -184,7 +185,3 @@ def _open(db: Connection, at: datetime) -> list[Invitation]:
         f"{_INVITATIONS} WHERE certificate IS NULL AND expires_at > ? ORDER BY user", (format_time(at),)
     )
     return [_invitation(row) for row in rows]
-
-
-def _invitation(row: tuple[str | int | None, ...]) -> Invitation:
-    return Invitation.model_validate(dict(zip(Invitation.model_fields, row, strict=True)))

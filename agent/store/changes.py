@@ -9,6 +9,8 @@ from ..model.event import Change, History
 from ..model.job import Job
 from .database import Tables, transaction
 
+_CHANGES = "SELECT c.seq, c.job_id, c.owner, document FROM changes c LEFT JOIN jobs ON id = job_id"
+
 
 class ChangeStore(Tables):
     """Reads changes by number and by job."""
@@ -27,8 +29,7 @@ class ChangeStore(Tables):
         """The first `limit` changes with higher numbers, of one owner's jobs or of all, in order."""
         mine = "" if owner is None else "c.owner = :owner AND "
         rows = db.execute(
-            "SELECT c.seq, c.job_id, c.owner, document FROM changes c"  # noqa: S608 (a fixed text)
-            f" LEFT JOIN jobs ON id = job_id WHERE {mine}c.seq > :after ORDER BY c.seq LIMIT :limit",
+            f"{_CHANGES} WHERE {mine}c.seq > :after ORDER BY c.seq LIMIT :limit",
             {"owner": owner, "after": seq, "limit": limit},
         )
         return [_change(row) for row in rows]
@@ -36,11 +37,7 @@ class ChangeStore(Tables):
     @transaction
     def newest_of(self, db: Connection, job_id: str) -> Change | None:
         """The newest change of a job; None where there was no such job, or it was removed long ago."""
-        row = db.execute(
-            "SELECT c.seq, c.job_id, c.owner, document FROM changes c LEFT JOIN jobs ON id = job_id"
-            " WHERE job_id = ?",
-            (job_id,),
-        ).fetchone()
+        row = db.execute(f"{_CHANGES} WHERE job_id = ?", (job_id,)).fetchone()
         return _change(row) if row else None
 
     @transaction
@@ -57,8 +54,7 @@ class ChangeStore(Tables):
     def newest_of_each(self, db: Connection, job_ids: Sequence[str]) -> list[Change]:
         """The newest change of each of these jobs, in the order of their numbers."""
         rows = db.execute(
-            "SELECT c.seq, c.job_id, c.owner, document FROM changes c LEFT JOIN jobs ON id = job_id"
-            " WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY c.seq",
+            f"{_CHANGES} WHERE job_id IN (SELECT value FROM json_each(?)) ORDER BY c.seq",  # noqa: S608
             (json.dumps(list(job_ids)),),
         )
         return [_change(row) for row in rows]

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -21,10 +21,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ..errors import AgentError, Problem
 from ..host.files import alone
 from ..host.tasks import to_its_end
+from ..model.base import Model
 from .migrations import migrate
 
 T = TypeVar("T")
 P = ParamSpec("P")
+M = TypeVar("M", bound=Model)
 
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
 CHECKPOINT_PAGES = 1000
@@ -131,6 +133,11 @@ def quick_read(
         return await self._database.read(lambda db: method(self, db, *args, **kwargs))
 
     return call
+
+
+def as_model(model: type[M], row: Sequence[object]) -> M:
+    """A row whose columns are the fields of the model, in their order."""
+    return model.model_validate(dict(zip(model.model_fields, row, strict=True)))
 
 
 def connect(path: Path) -> Connection:

@@ -17,9 +17,9 @@ from .jobs import to_json
 
 # Retention leaves alone: jobs that have not ended, pinned jobs, and jobs whose log only the journal has.
 _REMOVABLE = "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
-_FINISHED = (
-    "SELECT id, owner, held_as, finished_at, ages_from,"  # noqa: S608 (constants)
-    " length(CAST(document AS BLOB)), bytes, files"
+_FINISHED = (  # in the order of the fields of `FinishedJob`
+    "SELECT 1, length(CAST(document AS BLOB)), coalesce(bytes, 0), coalesce(files, 0),"  # noqa: S608
+    " id, owner, held_as, finished_at, ages_from"
     f" FROM jobs WHERE {_REMOVABLE} AND ages_from NOT NULL"
 )
 
@@ -195,18 +195,8 @@ class RetentionStore(Tables):
 
 
 def _finished(row: tuple[Any, ...]) -> FinishedJob:
-    job_id, owner, held_as, finished_at, ages_from, record, size, files = row
-    return FinishedJob(
-        jobs=1,
-        record_bytes=record,
-        bytes=size or 0,
-        files=files or 0,
-        job_id=job_id,
-        owner=owner,
-        held_as=held_as,
-        finished_at=datetime.fromisoformat(finished_at),
-        ages_from=ages_from,
-    )
+    *known, finished_at, ages_from = row
+    return FinishedJob(*(*known, datetime.fromisoformat(finished_at), ages_from))
 
 
 def _holdings(db: Connection, kinds: Collection[str]) -> list[Holding]:

@@ -5,7 +5,7 @@ from sqlite3 import Connection
 from ..audit.chain import Deed
 from ..model.ref import Withdrawal
 from . import audit
-from .database import Tables, quick_read, transaction
+from .database import Tables, as_model, quick_read, transaction
 
 _SELECT = "SELECT commit_id, reason, actor, at, stop_running FROM withdrawals"
 
@@ -42,7 +42,7 @@ class WithdrawalStore(Tables):
     @quick_read
     def all(self, db: Connection) -> list[Withdrawal]:
         """Every withdrawal, the oldest first."""
-        return [_withdrawal(row) for row in db.execute(f"{_SELECT} ORDER BY at, commit_id")]
+        return [as_model(Withdrawal, row) for row in db.execute(f"{_SELECT} ORDER BY at, commit_id")]
 
     @transaction
     def commits_of_jobs(self, db: Connection) -> list[str]:
@@ -53,11 +53,4 @@ class WithdrawalStore(Tables):
 
 def _of(db: Connection, commit: str) -> Withdrawal | None:
     row = db.execute(f"{_SELECT} WHERE commit_id = ?", (commit,)).fetchone()
-    return _withdrawal(row) if row else None
-
-
-def _withdrawal(row: tuple[str, str, str, str, int]) -> Withdrawal:
-    commit, reason, by, at, stop_running = row
-    return Withdrawal.model_validate(
-        {"commit": commit, "reason": reason, "by": by, "at": at, "stop_running": bool(stop_running)}
-    )
+    return as_model(Withdrawal, row) if row else None
