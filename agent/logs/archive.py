@@ -163,17 +163,9 @@ def _decoded(values: dict[str, Any]) -> Item:
         cause = GapCause(values["cause"]) if values.get("cause") in list(GapCause) else None
         return Gap(values["after"], time, values["cursor"], cause, values.get("count"))
     text = values["text"].encode("utf-8", "surrogateescape")
-    source, stream = LogSource(values["source"]), values.get("stream")
-    continued = values.get("continued", False)
-    return Line(
-        values["number"],
-        time,
-        source,
-        text,
-        values["cursor"],
-        continued,
-        LogStream(stream) if stream else None,
-    )
+    source, continued = LogSource(values["source"]), values.get("continued", False)
+    stream = LogStream(values["stream"]) if "stream" in values else None
+    return Line(values["number"], time, source, text, values["cursor"], continued, stream)
 
 
 def _wanted(file: BinaryIO, number: int, newest: int | None) -> list[Block]:

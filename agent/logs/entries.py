@@ -6,7 +6,6 @@ damaged one, and silently goes on with the next.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -68,7 +67,8 @@ def _number(cursor: bytes, part: bytes) -> int:
 
 def files() -> dict[str, int]:
     """The inode of each file, by path."""
-    return dict(_files())
+    machines = (machine for directory in DIRECTORIES for machine in _listed(directory))
+    return {entry.path: entry.inode() for machine in machines for entry in _listed(machine)}
 
 
 def all_there(before: dict[str, int]) -> bool:
@@ -76,13 +76,7 @@ def all_there(before: dict[str, int]) -> bool:
 
     If so, everything that was read of them until now is good.
     """
-    return set(before.values()) <= {inode for _, inode in _files()}
-
-
-def _files() -> Iterator[tuple[str, int]]:
-    for directory in DIRECTORIES:
-        for machine in _listed(directory):
-            yield from ((entry.path, entry.inode()) for entry in _listed(machine))
+    return set(before.values()) <= set(files().values())
 
 
 def _listed(directory: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:

@@ -138,7 +138,8 @@ class NewestCut:
 
 def from_beginning(entries: list[Fields]) -> list[Fields]:
     """A unit's entries without what journald said about itself before the unit existed."""
-    return list(itertools.dropwhile(_is_journalds, entries))
+    journalds = (JOURNALD_STARTED, JOURNALD_STOPPED)
+    return list(itertools.dropwhile(lambda entry: entry.get("MESSAGE_ID") in journalds, entries))
 
 
 def forgotten_beginning(entries: list[Fields], numbering: LineNumbering) -> list[Item]:
@@ -152,10 +153,6 @@ def forgotten_beginning(entries: list[Fields], numbering: LineNumbering) -> list
     if not entries or (begun and begun.get("USER_INVOCATION_ID", b"").decode() not in numbering.not_first):
         return []
     return numbering.missing(time_of(entries[0]), GapCause.REMOVED)
-
-
-def _is_journalds(entry: Fields) -> bool:
-    return entry.get("MESSAGE_ID") in (JOURNALD_STARTED, JOURNALD_STOPPED)
 
 
 async def _parsed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[list[Fields]]:

@@ -44,9 +44,27 @@ class Journal:
         self._backwards = asyncio.Lock()
         self._ends: OrderedDict[str, Position] = OrderedDict()
 
-    def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
+    async def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
         """What the journal has of the unit after the numbering's position, or from there up to a cursor."""
-        return self._read(unit, numbering, last)
+        looks = 0
+        while True:
+            position = numbering.position
+            try:
+                async with (
+                    contextlib.aclosing(self._in_turn(journalctl(_from(position, unit)))) as chunks,
+                    contextlib.aclosing(batches_of(chunks, numbering, last)) as batches,
+                ):
+                    async for items in batches:
+                        yield items
+                return
+            except JournalChangedError:
+                continue
+            except TornError as torn:
+                looks = 1 if numbering.position != position else looks + 1
+                if looks > TORN_LOOKS:
+                    yield numbering.damaged(torn.entry)
+                else:
+                    await asyncio.sleep(TORN_PAUSE)
 
     async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
         """As `history`, from the beginning, in one go; None for a long log, or if the journal is changing.
@@ -98,7 +116,7 @@ class Journal:
                 if reread:
                     # First the queue, then the journal: an entry may be in both, but in neither is none.
                     subscription.renew()
-                    async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+                    async with contextlib.aclosing(self.history(unit, numbering)) as batches:
                         async for items in batches:
                             yield items
                 settling = live(subscription, numbering, end, interval=SETTLE_INTERVAL, limit=SETTLE_LIMIT)
@@ -125,7 +143,7 @@ class Journal:
         deadline = clock() + SETTLE_LIMIT
         while True:
             before = numbering.position
-            async with contextlib.aclosing(self._read(unit, numbering)) as batches:
+            async with contextlib.aclosing(self.history(unit, numbering)) as batches:
                 async for items in batches:
                     yield items
             quiet = numbering.position == before
@@ -201,28 +219,6 @@ class Journal:
                 async with self._turn:
                     await asyncio.sleep(0)
                 yield chunk
-
-    async def _read(self, unit: str, numbering: LineNumbering, last: str = "") -> Batches:
-        """What journalctl shows after the numbering's position, up to the entry of a cursor."""
-        looks = 0
-        while True:
-            position = numbering.position
-            try:
-                async with (
-                    contextlib.aclosing(self._in_turn(journalctl(_from(position, unit)))) as chunks,
-                    contextlib.aclosing(batches_of(chunks, numbering, last)) as batches,
-                ):
-                    async for items in batches:
-                        yield items
-                return
-            except JournalChangedError:
-                continue
-            except TornError as torn:
-                looks = 1 if numbering.position != position else looks + 1
-                if looks > TORN_LOOKS:
-                    yield numbering.damaged(torn.entry)
-                else:
-                    await asyncio.sleep(TORN_PAUSE)
 
 
 def _from(position: Position, unit: str) -> list[str]:
