@@ -7,7 +7,6 @@ import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -137,10 +136,10 @@ async def _serve(settings: Settings) -> None:
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
     limit_buffers()
-    async with _parts(settings) as parts:
-        runner = web.AppRunner(parts.app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    async with _parts(settings) as (app, reconciler, nothing_left):
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
         await runner.setup()
-        await _reconcile(parts.reconciler)
+        await _reconcile(reconciler)
         assert runner.server is not None
         connections = Connections(runner.server, settings.http)
         listener = Listener(
@@ -155,7 +154,7 @@ async def _serve(settings: Settings) -> None:
         listener.start()
 
         def idle() -> bool:
-            return parts.idle() and not connections and not listener.handshakes
+            return nothing_left() and not connections and not listener.handshakes
 
         async with (
             background(feed_watchdog()),
@@ -168,18 +167,12 @@ async def _serve(settings: Settings) -> None:
             await _shut_down(listener, connections, runner)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What the server needs. `idle` says whether no job, log or file needs the agent."""
-
-    app: web.Application
-    reconciler: Reconciler
-    idle: Callable[[], bool]
-
-
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
-    """Makes all parts and runs them. They end in the reverse order."""
+async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Reconciler, Callable[[], bool]]]:
+    """Makes all parts and runs them. They end in the reverse order.
+
+    The last one says whether no job, log or file needs the agent.
+    """
     units = Units(f"unix:path={settings.runtime_directory}/bus")
     async with Store.open(settings.database) as store, Podman(settings.podman_socket) as podman:
         journal = Journal()
@@ -206,10 +199,9 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
         await jobs.reconciler.load()
         backend = backend_of(settings, store, podman, jobs, journal)
         enrolment = Enrolment(store.invitations, settings.pki_directory)
-        certificates = _certificates(settings, store)
         app = build(
             backend,
-            certificates,
+            _certificates(settings, store),
             enrolment,
             store.audit.append,
             settings.http,
@@ -231,7 +223,7 @@ async def _parts(settings: Settings) -> AsyncIterator[_Parts]:
             background(pruner.run()),
             background(_log_audit_head(store)),
         ):
-            yield _Parts(app, jobs.reconciler, idle)
+            yield app, jobs.reconciler, idle
 
 
 def secrets_of(settings: Settings, podman: Podman) -> Secrets:

@@ -31,11 +31,8 @@ def loopback_socket(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     except OSError as error:
-        why = (
-            "is taken"
-            if error.errno == errno.EADDRINUSE
-            else f"cannot be used: {os.strerror(error.errno or 0)}"
-        )
+        taken = error.errno == errno.EADDRINUSE
+        why = "is taken" if taken else f"cannot be used: {os.strerror(error.errno or 0)}"
         raise AgentError(
             Problem.HOST,
             f"Port {port} {why}.",
