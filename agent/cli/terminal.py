@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -98,16 +98,17 @@ class Screen:
             self._drawing.cancel()
             self._drawing = None
 
-    def json(self, value: object) -> None:
-        """Prints a JSON value: indented for a person, on one line for a program."""
-        self._json(value, indent=2 if self.person else None)
+    def result(self, value: object, show: Callable[[], None], *, as_json: bool) -> None:
+        """Prints the result of a command: as JSON where that is asked for, else as `show` does."""
+        if as_json:
+            self.json(value)
+        else:
+            show()
 
-    def json_line(self, value: object) -> None:
-        """Prints a JSON value on one line, as one of many."""
-        self._json(value, indent=None)
-
-    def _json(self, value: object, *, indent: int | None) -> None:
+    def json(self, value: object, *, of_many: bool = False) -> None:
+        """Prints a JSON value: indented for a person, on one line for a program, or as one of many."""
         # At a terminal everything but ASCII is escaped: no control or bidirectional character gets through.
+        indent = 2 if self.person and not of_many else None
         text = json.dumps(value, indent=indent, ensure_ascii=self.person)
         self.write(f"{text}\n".encode(errors="backslashreplace"))
 

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Any, TypeVar
 
 import typer
 
 from ...config_files import load
 from ...host.podman import Podman
+from ...model.secret import SecretEntry
 from ...secrets.secrets import Secrets
 from .. import secret_value
 from ..program import JsonOption
@@ -47,19 +47,17 @@ def set_secret(name: SecretArgument, user: UserOption = None, file: secret_value
 @app.command("list")
 def list_secrets(as_json: JsonOption = False) -> None:
     """List secrets by name and user. Nothing shows a value."""
-    secrets = _with_secrets(Secrets.all)
-    screen = Screen()
-    if as_json:
-        screen.json([one.model_dump(mode="json") for one in secrets])
-        return
-
-    def time(moment: datetime) -> str:
-        return format_moment(moment, person=screen.person)
-
-    screen.table(
-        COLUMNS,
-        [[one.name, one.user or "everybody", time(one.created_at), time(one.updated_at)] for one in secrets],
+    secrets, screen = _with_secrets(Secrets.all), Screen()
+    screen.result(
+        [one.model_dump(mode="json") for one in secrets],
+        lambda: screen.table(COLUMNS, [_row(one, person=screen.person) for one in secrets]),
+        as_json=as_json,
     )
+
+
+def _row(one: SecretEntry, *, person: bool) -> list[str]:
+    times = [format_moment(time, person=person) for time in (one.created_at, one.updated_at)]
+    return [one.name, one.user or "everybody", *times]
 
 
 @app.command("rm")

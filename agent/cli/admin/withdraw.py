@@ -76,10 +76,11 @@ def list_withdrawn(as_json: JsonOption = False) -> None:
     """List the commits that are withdrawn."""
     withdrawals = shared.in_store(load(), lambda store: store.withdrawals.all())
     screen = Screen()
-    if as_json:
-        screen.json([each.model_dump(mode="json") for each in withdrawals])
-        return
-    screen.table(COLUMNS, [_row(each, person=screen.person) for each in withdrawals])
+    screen.result(
+        [each.model_dump(mode="json") for each in withdrawals],
+        lambda: screen.table(COLUMNS, [_row(each, person=screen.person) for each in withdrawals]),
+        as_json=as_json,
+    )
 
 
 def _row(withdrawal: Withdrawal, *, person: bool) -> list[str]:

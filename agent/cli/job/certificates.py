@@ -226,12 +226,10 @@ def _refuse_to_mix(trusted: Path, invitation: Invitation) -> None:
 async def renew_certificate(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
     """Renew your certificate. Replaces it, its key and ca.crt."""
     value = await renew(api)
-    if as_json:
-        screen.json(value)
-    else:
-        answer = decode(RenewedCertificate, value)
-        until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
-        screen.text(Text(f"{api.profile.certificate} is valid until {until} UTC, serial {answer.serial}"))
+    answer = decode(RenewedCertificate, value)
+    until = f"{answer.expires_at:%Y-%m-%d %H:%M}"
+    said = Text(f"{api.profile.certificate} is valid until {until} UTC, serial {answer.serial}")
+    screen.result(value, lambda: screen.text(said), as_json=as_json)
 
 
 async def renew(api: Api) -> Any:

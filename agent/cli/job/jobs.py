@@ -82,10 +82,8 @@ async def cancel(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption
     """Cancel a job. It gets SIGTERM, then SIGKILL if it does not end; an ended job stays as it is."""
     value = await api.post(f"/jobs/{await resolve(api, job)}/cancel")
     answer = decode(Job, value)
-    if as_json:
-        screen.json(value)
-    else:
-        screen.text(Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status]))
+    said = Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status])
+    screen.result(value, lambda: screen.text(said), as_json=as_json)
 
 
 @command(app)
@@ -103,7 +101,5 @@ async def unpin(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption 
 async def _pin(api: Api, screen: Screen, job: str, method: str, *, as_json: bool) -> None:
     value = await api.post(f"/jobs/{await resolve(api, job)}/pin", method=method)
     answer = decode(Job, value)
-    if as_json:
-        screen.json(value)
-    else:
-        screen.text(Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned"))
+    said = Text(f"job {answer.job_id} is {'' if answer.pinned else 'not '}pinned")
+    screen.result(value, lambda: screen.text(said), as_json=as_json)

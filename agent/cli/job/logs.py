@@ -125,7 +125,7 @@ async def follow_log(
                 if job == seen or (not as_json and seen and job.status is seen.status):
                     continue
             if as_json:
-                screen.json_line({"event": event.name, "data": value})
+                screen.json({"event": event.name, "data": value}, of_many=True)
             elif event.name == "line" and _measured(gauge, value) and drawn:
                 screen.status(gauge.text())
             else:
@@ -189,10 +189,7 @@ async def wait(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption =
     """Wait until a job ends, and exit with its status. Ctrl-C does not affect the job."""
     value = await _ended(api, screen, await resolve(api, job))
     ended = decode(Job, value)
-    if as_json:
-        screen.json(value)
-    else:
-        remark_outcome(screen, ended)
+    screen.result(value, lambda: remark_outcome(screen, ended), as_json=as_json)
     return exit_status(ended)
 
 

@@ -32,11 +32,8 @@ async def set_secret(
     """Set a secret for your own jobs, replacing an earlier value."""
     value = await api.post(_path(name), data=secret_value.read_value(file), method="PUT")
     change = decode(SecretChange, value)
-    if as_json:
-        screen.json(value)
-    else:
-        for line in secret_value.describe_change(change):
-            screen.write(f"{visible(line)}\n".encode())
+    said = "".join(f"{visible(line)}\n" for line in secret_value.describe_change(change)).encode()
+    screen.result(value, lambda: screen.write(said), as_json=as_json)
     if remark := secret_value.remark_on(file):
         screen.remark(f"ml-job: {remark}")
 
@@ -46,10 +43,8 @@ async def list_secrets(api: Api, screen: Screen, as_json: JsonOption = False) ->
     """List the secrets that your jobs can get: your own and everybody's."""
     value = await api.get("/secrets")
     listing = decode(SecretList, value)
-    if as_json:
-        screen.json(value)
-    else:
-        screen.table(COLUMNS, [_row(one, person=screen.person) for one in listing.secrets])
+    rows = [_row(one, person=screen.person) for one in listing.secrets]
+    screen.result(value, lambda: screen.table(COLUMNS, rows), as_json=as_json)
 
 
 @command(app, "rm")
@@ -60,10 +55,8 @@ async def remove_secret(api: Api, screen: Screen, name: NameArgument, as_json: J
         value = {"name": name, "user": api.profile.identity}
     else:
         decode(SecretEntry, value)
-    if as_json:
-        screen.json(value)
-    else:
-        screen.write(f"Removed {value['name']} of {value['user']}.\n".encode())
+    said = f"Removed {value['name']} of {value['user']}.\n".encode()
+    screen.result(value, lambda: screen.write(said), as_json=as_json)
 
 
 def _path(name: str) -> str:

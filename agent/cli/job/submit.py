@@ -179,7 +179,7 @@ async def _show(api: Api, screen: Screen, value: object, *, follow: bool, as_jso
 
 async def _follow(api: Api, screen: Screen, job: Job, value: object, *, as_json: bool) -> int:
     if as_json:
-        screen.json_line({"event": "state", "data": value})
+        screen.json({"event": "state", "data": value}, of_many=True)
     else:
         remark_outcome(screen, job)
     try:

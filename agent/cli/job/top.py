@@ -164,10 +164,7 @@ def _document(value: Any, job: Job, sampler: UsageSampler, progress: Progress | 
 async def show_host(api: Api, screen: Screen, as_json: JsonOption = False) -> None:
     """Show the host's capacity, what is in use, and who waits."""
     value = await api.get("/host")
-    if as_json:
-        screen.json(value)
-    else:
-        host_sheet(screen, decode(Host, value))
+    screen.result(value, lambda: host_sheet(screen, decode(Host, value)), as_json=as_json)
 
 
 def host_sheet(screen: Screen, host: Host) -> None:

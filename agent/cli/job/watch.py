@@ -132,7 +132,7 @@ async def watch(
     head = True
     async for event in events_of_jobs(api, path, jobs, partial(warn, screen)):
         if as_json:
-            screen.json_line({"event": event.name, "data": parse(event.data)})
+            screen.json({"event": event.name, "data": parse(event.data)}, of_many=True)
         elif (changed := jobs.apply(event)) or (head and event.name == "current"):
             job_table(screen, changed, head=head)
             head = False

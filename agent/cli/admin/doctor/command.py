@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import typer
@@ -85,7 +85,7 @@ def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, Async
         ("disk", _one(partial(host.disk, settings))),
         ("runtime directory", _one(partial(host.runtime_directory, settings))),
         ("leftovers", _one(partial(jobs.leftovers, podman))),
-        ("server certificate", _each(partial(host.server, settings))),
+        ("server certificate", host.server(settings)),
         ("clients", host.clients(settings)),
         ("socket", _one(partial(host.socket, settings))),
     ]
@@ -115,8 +115,3 @@ def _sentences(error: Exception) -> tuple[str, str]:
 async def _one(check: Callable[[], Finding | Awaitable[Finding]]) -> AsyncIterator[Finding]:
     found = check()
     yield found if isinstance(found, Finding) else await found
-
-
-async def _each(check: Callable[[], Iterable[Finding]]) -> AsyncIterator[Finding]:
-    for finding in check():
-        yield finding

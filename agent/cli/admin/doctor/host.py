@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 from ....config import Settings
@@ -128,7 +128,7 @@ async def socket(settings: Settings) -> Finding:
     )
 
 
-def server(settings: Settings) -> Iterable[Finding]:
+async def server(settings: Settings) -> AsyncIterator[Finding]:
     """The authority and the server certificate: readable, with their keys, valid for long enough."""
     directory = settings.pki_directory
     kinds = (
