@@ -287,7 +287,8 @@ class Guard:
         if job is not None and cell is Cell.YES:
             request[JOB] = job
             if permissions.audited is Audited.LOOK and not own:
-                what = owner | _path(request)
+                path = request.match_info.get("path")
+                what = owner | ({} if path is None else {"path": path})
                 await self._trail.shown(request[CALLER], request[OPERATION], job.job_id, **what)
         elif cell is Cell.FORBIDDEN:
             await self._refused(request, Problem.FORBIDDEN, **owner)
@@ -309,11 +310,6 @@ class Guard:
         job_id = request.match_info.get("job_id", "")
         subject = job_id if JOB_ID.fullmatch(job_id) else ""
         await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)
-
-
-def _path(request: web.Request) -> dict[str, str]:
-    path = request.match_info.get("path")
-    return {} if path is None else {"path": path}
 
 
 def _forbidden(field: str = "", message: str = "") -> AgentError:

@@ -229,12 +229,8 @@ def _problem(schemas: dict[Key, dict[str, Any]], status: int | None = None) -> d
 
 
 def _header_schema(header: Header) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if header.pattern:
-        schema["pattern"] = header.pattern
-    if header.max_length is not None:
-        schema["maxLength"] = header.max_length
-    return schema
+    known = {"type": "string", "pattern": header.pattern or None, "maxLength": header.max_length}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -110,7 +110,9 @@ class Connection(RequestHandler):
         self._open_transport.get_extra_info("socket").setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOT_SENT
         )
-        self.holder = _holder(self._open_transport)
+        # Who holds the certificate: its alternative names, the same in each certificate of a user.
+        certificate = transport.get_extra_info("peercert") or {}
+        self.holder = str(certificate.get("subjectAltName", ""))
         self._handshaken()
         self.connections.add(self)
 
@@ -165,7 +167,12 @@ class Connection(RequestHandler):
             log.error("a request failed outside of its handler", exc_info=exc)
             error = AgentError(Problem.INTERNAL, "The agent failed to answer. Its journal has the reason.")
         else:
-            error = _malformed()
+            # aiohttp's own message repeats what the client sent.
+            error = AgentError(
+                Problem.MALFORMED_REQUEST,
+                f"The request is not valid HTTP/1.1, has more than {MAX_HEADERS} headers,"
+                f" or has a line of more than {MAX_LINE} bytes.",
+            )
         if request.writer.output_size > 0:
             raise ConnectionResetError("an answer has begun already")
         return _last(respond(error))
@@ -238,21 +245,6 @@ class Connection(RequestHandler):
         start = f"HTTP/1.1 {answer.status} {answer.reason}\r\nContent-Length: {len(body)}\r\n"
         transport.write(f"{start}{head}\r\n".encode() + body)
         self.force_close()
-
-
-def _holder(transport: asyncio.Transport) -> str:
-    """Who holds the certificate: its alternative names, the same in each certificate of a user."""
-    certificate = transport.get_extra_info("peercert") or {}
-    return str(certificate.get("subjectAltName", ""))
-
-
-def _malformed() -> AgentError:
-    # aiohttp's own message repeats what the client sent.
-    return AgentError(
-        Problem.MALFORMED_REQUEST,
-        f"The request is not valid HTTP/1.1, has more than {MAX_HEADERS} headers,"
-        f" or has a line of more than {MAX_LINE} bytes.",
-    )
 
 
 def _last(response: web.Response) -> web.Response:

@@ -29,9 +29,9 @@ LAST_ANSWERS = (Problem.REQUEST_TIMEOUT, Problem.TOO_MANY_CONNECTIONS, Problem.B
 
 # The problems of what aiohttp itself refuses: before it finds a handler, or while it reads a body.
 OF_STATUS = {
-    404: Problem.NO_SUCH_ROUTE,
-    405: Problem.METHOD_NOT_ALLOWED,
-    413: Problem.BODY_TOO_LARGE,
+    404: (Problem.NO_SUCH_ROUTE, "There is nothing at this path."),
+    405: (Problem.METHOD_NOT_ALLOWED, "This path does not support this method."),
+    413: (Problem.BODY_TOO_LARGE, "The body is too large."),
 }
 
 
@@ -104,11 +104,11 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
             log.error("%s %s: %s", request.method, request.rel_url.raw_path, error)
         return _respond_or_break_off(request, error)
     except web.HTTPException as error:
-        problem = OF_STATUS.get(error.status, Problem.INVALID_REQUEST)
+        problem, why = OF_STATUS.get(error.status, (Problem.INVALID_REQUEST, error.reason))
         allow = error.headers.get("Allow")
         return _respond_or_break_off(
             request,
-            AgentError(problem, _REFUSALS.get(problem, error.reason), "GET /openapi.json has every call."),
+            AgentError(problem, why, "GET /openapi.json has every call."),
             {"Allow": allow} if allow else None,
         )
     except Exception as error:
@@ -119,13 +119,6 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return _respond_or_break_off(
             request, AgentError(Problem.INTERNAL, "The agent failed to answer. Its journal has the reason.")
         )
-
-
-_REFUSALS = {
-    Problem.NO_SUCH_ROUTE: "There is nothing at this path.",
-    Problem.METHOD_NOT_ALLOWED: "This path does not support this method.",
-    Problem.BODY_TOO_LARGE: "The body is too large.",
-}
 
 
 def invalid(field: str, message: str) -> AgentError:
