@@ -43,9 +43,7 @@ class Trail:
         self._write = write
         self._check_share = check_share
         self._clock = clock
-        self._full_at: OrderedDict[str, float] = (
-            OrderedDict()
-        )  # when the budget of an actor will be full again
+        self._full_at: OrderedDict[str, float] = OrderedDict()  # when an actor's budget will be full again
         self._unwritten: Counter[str] = Counter()
         self._looks: OrderedDict[int, float] = OrderedDict()
 

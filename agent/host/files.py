@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import AgentError, Problem
+from .trees import opened
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def write_file(
@@ -62,21 +65,12 @@ def _exists(path: Path) -> AgentError:
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """Holds the lock of a directory (flock(2)) against all processes and threads. Raises `OSError`."""
-    with _opened(directory) as descriptor:
+    with opened(directory, flags=DIRECTORY) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
 
 
 def sync(directory: Path) -> None:
     """Puts on the disk what has been created, renamed or removed in a directory. Raises `OSError`."""
-    with _opened(directory) as descriptor:
+    with opened(directory, flags=DIRECTORY) as descriptor:
         os.fsync(descriptor)
-
-
-@contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -247,7 +247,9 @@ class Pruner:
         """Removes what is due of files or of records, some jobs at a time."""
         while True:
             began, images = time.monotonic(), list[tuple[str, str]]()
-            due = await self._without_units(await self._due(stage, STEP_JOBS))
+            due = await self._due(stage, STEP_JOBS)
+            # A unit's file refers to files that are removed with the job.
+            due = [each for each in due if await self._forget_unit(each.job.job_id)]
             job_ids = [each.job.job_id for each in due]
             if stage is Stage.JOB:
                 images = await self._records.images_used_only_by(job_ids)
@@ -265,10 +267,6 @@ class Pruner:
                 async for one in self._remove_images(images):
                     yield one
             await _pause(began)
-
-    async def _without_units(self, due: Sequence[Due]) -> list[Due]:
-        """Those that have no unit any more: the unit's file refers to files that are removed with the job."""
-        return [each for each in due if await self._forget_unit(each.job.job_id)]
 
     async def _delete_directories(self) -> None:
         """Carries out the pending deletions."""

@@ -59,7 +59,10 @@ class Rules:
         old = [job for job in jobs if job.ages_from <= self.untouchable]
         due = [Due(job, RetentionRule.AGE) for job in old if job.ages_from <= self.expired]
         left = without(holdings, [one.job for one in due])
-        amounts = {bound: _amounts(left, bound.amount) for bound in self.bounds}
+        amounts = {
+            bound: {(each.owner, each.held_as): int(getattr(each, bound.amount)) for each in left}
+            for bound in self.bounds
+        }
         waiting: defaultdict[Kind, deque[FinishedJob]] = defaultdict(deque)
         for job in old[len(due) :]:
             waiting[job.owner, job.held_as].append(job)
@@ -89,10 +92,6 @@ def without(holdings: Iterable[Holding], jobs: Iterable[FinishedJob]) -> list[Ho
         )
         for each in holdings
     ]
-
-
-def _amounts(holdings: Iterable[Holding], amount: str) -> dict[Kind, int]:
-    return {(each.owner, each.held_as): int(getattr(each, amount)) for each in holdings}
 
 
 def _next(amounts: Mapping[Kind, int], most: int, waiting: Mapping[Kind, deque[FinishedJob]]) -> Kind | None:

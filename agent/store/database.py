@@ -169,7 +169,9 @@ def connect_reader(path: Path) -> Connection:
 
 
 def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> AgentError:
-    if "full" in str(error) or (path and "I/O" in str(error) and _lacks_room(path)):
+    # Without room for its shared memory, SQLite reports an I/O error.
+    no_room = path and "I/O" in str(error) and shutil.disk_usage(path.parent).free < SHARED_MEMORY
+    if "full" in str(error) or no_room:
         return AgentError(
             Problem.STORAGE_FULL,
             "The disk that holds the job store is full.",
@@ -180,8 +182,3 @@ def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> Agent
         f"The job store{f' {path}' if path else ''} cannot be used: {error}.",
         "Check the state directory's permissions and `ml-agent doctor`.",
     )
-
-
-def _lacks_room(path: Path) -> bool:
-    """Whether SQLite found no room for its shared memory, which it reports as an I/O error."""
-    return shutil.disk_usage(path.parent).free < SHARED_MEMORY
