@@ -22,7 +22,7 @@ from .history import (
     last_lines,
     short_log,
 )
-from .journalctl import JournalChangedError, any_of, journalctl, of_output, of_unit, read_entries
+from .journalctl import JournalChangedError, journalctl, of_output, of_unit, read_entries
 from .lines import CLOSINGS, STARTING, Batches, Item, LineNumbering, Position
 from .sdjournal import JournalError
 from .tail import Subscription, Tail
@@ -226,7 +226,8 @@ def _from(position: Position, unit: str) -> list[str]:
     command = ["--output=export", f"--output-fields={','.join(FIELDS)}"]
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
-    return command + any_of(*of_unit(unit))
+    first, *others = of_unit(unit)
+    return [*command, *first, *(word for group in others for word in ("+", *group))]
 
 
 async def _manager_was_killed(end: Position) -> bool:

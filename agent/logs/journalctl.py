@@ -228,13 +228,5 @@ def of_cut_output(unit: str) -> list[list[str]]:
     return [[*output, *runtime], [*output, "_LINE_BREAK=line-max"]]
 
 
-def any_of(*groups: list[str]) -> list[str]:
-    """Arguments that make journalctl show the entries of each group."""
-    arguments = list(groups[0])
-    for group in groups[1:]:
-        arguments += ["+", *group]
-    return arguments
-
-
 def _identifier(unit: str) -> str:
     return f"SYSLOG_IDENTIFIER={unit.removesuffix('.service')}"
