@@ -125,13 +125,13 @@ def configure(scripts: Path | None, port: int | None) -> Done:
 
 
 def _demand_agreement(path: Path, settings: Settings, scripts: Path | None, port: int | None) -> None:
-    asked: list[tuple[str, object, object]] = []
-    if scripts is not None:
-        asked.append(("scripts.repository", scripts.expanduser().absolute(), settings.scripts.repository))
-    if port is not None:
-        asked.append(("http.port", port, settings.http.port))
+    repository = scripts and scripts.expanduser().absolute()
+    asked: list[tuple[str, object, object]] = [
+        ("scripts.repository", repository, settings.scripts.repository),
+        ("http.port", port, settings.http.port),
+    ]
     for key, wanted, configured in asked:
-        if wanted != configured:
+        if wanted not in (None, configured):
             raise AgentError(
                 Problem.CONFIGURATION,
                 f"{key} is configured as {configured}, not {wanted}.",
