@@ -264,8 +264,7 @@ class Podman:
 
     async def kill(self, container: str) -> None:
         """Sends SIGKILL to a container. A missing container is no error: it has ended."""
-        query = {"signal": "KILL"}
-        await self._ask("POST", f"/containers/{container}/kill", query=query, missing=True)
+        await self._ask("POST", f"/containers/{container}/kill", query={"signal": "KILL"}, missing=True)
 
     async def containers(self) -> list[str]:
         """The names of the containers of all jobs, whatever their state."""

@@ -53,7 +53,7 @@ class Declaration(Model):
 def parse_block(text: str) -> Declaration | None:
     """The declaration in a script's text, or None. Raises `DeclarationError`."""
     head = text[:HEAD_CHARACTERS].replace("\r\n", "\n")
-    openings = [_line(head, match.start()) for match in OPENING.finditer(head)]
+    openings = [head.count("\n", 0, match.start()) + 1 for match in OPENING.finditer(head)]  # their lines
     if not openings:
         return None
     if len(openings) > 1:
@@ -105,10 +105,6 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
             "See which it takes: GET /scripts, or `ml-job scripts SCRIPT`.",
             fields,
         )
-
-
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
 
 
 def _table(content: str, first_line: int) -> dict[str, Any]:

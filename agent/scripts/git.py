@@ -185,13 +185,12 @@ class Repository:
                 return f"names a {kind}, which is no commit"
             if oid != ref or oid == self.checked_out().commit:
                 raise self.damaged(f"it lacks the object {oid} of {ref}")
-        elif SHORT_ID.fullmatch(ref) and self._is_ambiguous(ref):
+        elif (
+            SHORT_ID.fullmatch(ref) and len(self.run("rev-parse", f"--disambiguate={ref}").stdout.split()) > 1
+        ):
             return "is the beginning of several ids; give more digits"
         self._check_name(ref)
         return "is no branch, tag or commit of the scripts' repository" + self._if_shallow()
-
-    def _is_ambiguous(self, short_id: str) -> bool:
-        return len(self.run("rev-parse", f"--disambiguate={short_id}").stdout.split()) > 1
 
     def peel(self, oid: str) -> tuple[str, str]:
         """The kind of an object, or of what a tag leads to, and its id; `""` where the object is missing."""

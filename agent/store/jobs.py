@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
@@ -230,10 +231,7 @@ class JobStore(Tables):
         """
         filters = {"owner": owner, "status": status, "script": script}
         chosen = {name: value for name, value in filters.items() if value is not None}
-
-        def work(db: Connection) -> JobPage:
-            return _page(db, chosen, cursor, limit)
-
+        work = partial(_page, filters=chosen, cursor=cursor, limit=limit)
         # One owner's jobs of a script are looked for among all; old jobs may have to come from the disk.
         short = script is None and cursor is None and limit <= SHORT_PAGE
         return await (self._database.read(work) if short else self._database.run(work))
