@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +37,7 @@ from .jobs.reconciler import ExitOf, Reconciler
 from .jobs.registry import Registry
 from .jobs.results import Results
 from .jobs.submission import Submission
-from .log import configure
+from .log import configure, log
 from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
@@ -53,8 +52,6 @@ from .scripts.snapshots import Snapshots
 from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
 from .store.store import Store
-
-log = logging.getLogger("ml-agent")
 
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 # At shutdown: time to finish the handshake, then to send a first request, then to answer requests under way.

@@ -6,12 +6,10 @@ libsystemd.so.0 is on every host that runs systemd.
 import asyncio
 import ctypes
 import functools
-import logging
 import os
 
 from ..errors import AgentError, Problem
-
-log = logging.getLogger("ml-agent")
+from ..log import log
 
 
 @functools.cache

@@ -1,18 +1,16 @@
 """The server's TLS context, which is replaced when its files change."""
 
-import logging
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import AgentError, Problem
+from ..log import log
 from ..model.base import now
 from .authority import FLEET, server_names
 from .certificates import admitted_until
 from .key_files import certificates, key_file, reread
-
-log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 1.0  # seconds between two checks of the files
 

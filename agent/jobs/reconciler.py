@@ -7,7 +7,6 @@ between any two lines, and the next one goes on from there.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..errors import AgentError, Problem
 from ..host.machine import RUNTIME_ROOM, room
 from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
+from ..log import log
 from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
@@ -32,8 +32,6 @@ from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
 ExitOf = Callable[[str, str | None, Collection[str]], Awaitable[ExitRecord | None]]
-
-log = logging.getLogger("ml-agent")
 
 MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
 LOOK_DELAY = 2.0  # seconds until a job is looked at again after the host failed to answer

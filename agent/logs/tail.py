@@ -8,7 +8,6 @@ them.
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
 import select
 import threading
@@ -18,14 +17,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 from ..errors import AgentError, Problem
+from ..log import log
 from .entries import JOURNALDS_OWN, Fields, all_there, fields_of, files, sequence_number
 from .sdjournal import JournalError, NewEntries
 
 QUEUE_ENTRIES = 2000  # entries that wait for one follower; a follower with more reads them from the journal
 QUEUE_BYTES = 1 << 20  # bytes of those entries' messages
 ENTRY_SIZE = 1024  # bytes that an entry takes besides its message
-
-log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 0.003  # seconds between two looks at the journal; 1 % of a CPU
 BATCH_ENTRIES = 500  # entries that are handed over together

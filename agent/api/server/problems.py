@@ -1,6 +1,5 @@
 """Errors as problem documents (RFC 9457), each with its status code."""
 
-import logging
 import weakref
 from collections.abc import Iterable
 
@@ -9,9 +8,8 @@ from aiohttp.typedefs import Handler
 
 from ...errors import AgentError, FieldError, Problem
 from ...host.sockets import break_off
+from ...log import log
 from ...model.problem import FieldProblem, ProblemDocument
-
-log = logging.getLogger("ml-agent")
 
 # The Server header, instead of aiohttp's own with its version; and no browser takes a log for a web page.
 COMMON_HEADERS = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
