@@ -8,7 +8,7 @@ import ctypes
 import functools
 import os
 
-from ..errors import AgentError, Problem
+from ..errors import host_failed
 from ..log import log
 
 
@@ -21,8 +21,8 @@ def library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL("libsystemd.so.0")
     except OSError as error:
-        raise AgentError(
-            Problem.HOST, f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
+        raise host_failed(
+            f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
         ) from error
 
 

@@ -15,7 +15,7 @@ from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..model.base import job_id_of
 
 SYSTEMD = "org.freedesktop.systemd1"
@@ -262,8 +262,7 @@ async def _call(
 
 
 def _unreachable(what: str) -> AgentError:
-    return AgentError(
-        Problem.HOST,
+    return host_failed(
         f"{what} does not answer on D-Bus.",
         "Check `systemctl --user status` and that lingering is enabled for the account.",
     )

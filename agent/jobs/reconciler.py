@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Settings
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..host.machine import RUNTIME_ROOM, room
 from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
@@ -168,7 +168,7 @@ class Reconciler:
         """Commits the start before systemd hears of it. Raises `AgentError` if the job must wait."""
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
-            raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
+            raise host_failed("The host shuts down; the job is retried after the next boot.")
         if why := _shortage(self._settings.runtime_directory):
             raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
         free, floor = room_left(self._settings)

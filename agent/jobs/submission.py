@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..audit.chain import Caller, Deed, Detail
 from ..config import Settings
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.podman import Podman
 from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
@@ -193,8 +193,7 @@ class Submission:
     async def _check_needs(self, script: Script, owner: str, standing: Standing) -> None:
         """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""
         if self._settings.network(script.network) is None:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"The script asks for the network {script.network}, which this host does not offer.",
                 f"Ask the operator to define networks.{script.network} in the agent's configuration.",
                 (FieldError("script_name", f"needs the network {script.network}"),),
@@ -226,9 +225,7 @@ class Submission:
             if value is not None and value > maximum[name]
         )
         if errors:
-            raise AgentError(
-                Problem.INVALID_REQUEST, "The job requests more than this host allows.", fields=errors
-            )
+            raise invalid_request("The job requests more than this host allows.", fields=errors)
         return limits
 
 
@@ -267,8 +264,7 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     hyperparameters = earlier.hyperparameters | changes.hyperparameters
     if twice := same_variable(hyperparameters):
         why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             "Two hyperparameters would set the same environment variable.",
             "Write each name exactly as the earlier job does.",
             (FieldError(f"hyperparameters.{twice[1]}", why),),
@@ -277,8 +273,7 @@ def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
         PARAMETERS.validate_python(hyperparameters)
     except ValidationError as error:
         why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
             "Submit a new job with only the hyperparameters that it needs.",
             (FieldError("hyperparameters", why),),

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, host_failed
 from ..host.files import publish
 from ..model.base import format_milliseconds
 from ..model.log import GapCause, LogSource, LogStream
@@ -225,6 +225,4 @@ def _texts(file: BinaryIO, block: Block) -> Iterator[bytes]:
 
 
 def _damaged(file: BinaryIO) -> AgentError:
-    return AgentError(
-        Problem.HOST, f"The archived log {file.name} is damaged.", "Restore the file from a backup."
-    )
+    return host_failed(f"The archived log {file.name} is damaged.", "Restore the file from a backup.")

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..errors import AgentError, Problem
+from ..errors import host_failed
 from ..host.tasks import in_turn
 from ..model.log import GapCause
 from .entries import FIELDS, Fields, boot_of, is_newer
@@ -183,7 +183,7 @@ class Journal:
             try:
                 return await loop.run_in_executor(thread, newest.cursor)
             except JournalError as error:
-                raise AgentError(Problem.HOST, f"The journal cannot be read: {error}.") from error
+                raise host_failed(f"The journal cannot be read: {error}.") from error
 
         thread = ThreadPoolExecutor(1, "journal-cuts")
         try:
@@ -205,9 +205,7 @@ class Journal:
                 async for chunk in chunks:
                     yield chunk
         except JournalChangedError as error:
-            raise AgentError(
-                Problem.HOST, "The journal was vacuumed while it was read.", "Try again."
-            ) from error
+            raise host_failed("The journal was vacuumed while it was read.", "Try again.") from error
 
     async def _in_turn(self, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         """Hands out each chunk in its own turn of the event loop.

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, host_failed
 from ..log import log
 from .entries import JOURNALDS_OWN, Fields, all_there, fields_of, files, sequence_number
 from .sdjournal import JournalError, NewEntries
@@ -305,7 +305,7 @@ class _Reading(threading.Thread):
         if not self.ready.done():
             self.failed = True
             self.ready.set_exception(
-                AgentError(Problem.HOST, f"The journal cannot be read: {why}.", "See `ml-agent doctor`.")
+                host_failed(f"The journal cannot be read: {why}.", "See `ml-agent doctor`.")
             )
             self.stop()
 

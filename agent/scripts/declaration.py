@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import FieldError, invalid_request
 from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
 from ..model.inputs import Limits
@@ -99,8 +99,7 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
             objections[parameter.name] = "is required"
     fields = tuple(FieldError(f"hyperparameters.{name}", why) for name, why in objections.items() if why)
     if fields:
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             f"{script.script_name} does not take these hyperparameters.",
             "See which it takes: GET /scripts, or `ml-job scripts SCRIPT`.",
             fields,

@@ -10,7 +10,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState
@@ -380,8 +380,7 @@ def _sequence(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             "This agent did not issue the cursor.",
             "Send the next_cursor of the previous page unchanged.",
             (FieldError("cursor", "must be a next_cursor of an earlier page"),),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ...errors import AgentError, FieldError, Problem
+from ...errors import AgentError, FieldError, Problem, invalid_request
 from ...host.sockets import break_off
 from ...log import log
 from ...model.problem import FieldProblem, ProblemDocument
@@ -126,4 +126,4 @@ def invalid(field: str, message: str) -> AgentError:
 
 def all_invalid(fields: Iterable[FieldError]) -> AgentError:
     """The error for several values of a request."""
-    return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=tuple(fields))
+    return invalid_request("The request is not valid.", fields=tuple(fields))
