@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import gc
+import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -12,15 +12,11 @@ from pathlib import Path
 from aiohttp import web
 
 from .api.app import build
-from .api.server.connections import Connections
-from .api.server.internals import limit_buffers
-from .api.server.listener import Listener
 from .api.server.opaque import KEY_BYTES
+from .api.server.serving import serving
 from .backend import Backend
 from .config import Settings, shipped
-from .errors import AgentError
 from .host.files import write_file
-from .host.libsystemd import feed_watchdog, notify
 from .host.podman import Podman
 from .host.sockets import inherited_sockets, loopback_socket
 from .host.systemd import Units
@@ -37,7 +33,7 @@ from .jobs.reconciler import ExitOf, Reconciler
 from .jobs.registry import Registry
 from .jobs.results import Results
 from .jobs.submission import Submission
-from .log import configure, log
+from .log import configure
 from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
@@ -51,14 +47,12 @@ from .scheduling.queue import Queue
 from .scripts.snapshots import Snapshots
 from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
+from .store.audit_head import log_audit_head
 from .store.store import Store
 
+log = logging.getLogger("ml-agent")
+
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
-# At shutdown: time to finish the handshake, then to send a first request, then to answer requests under way.
-LAST_HANDSHAKES_TIMEOUT = 2.0  # seconds
-FIRST_REQUEST_TIMEOUT = 1.0  # seconds
-SHUTDOWN_TIMEOUT = 5.0  # seconds
-HEAD_INTERVAL = 600.0  # seconds between two log lines with the head of the audit
 IDLE_LOOKS = 10  # looks within the idle time
 
 
@@ -132,36 +126,15 @@ async def _serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     sockets = inherited_sockets() or [loopback_socket(settings.http.port)]
     context = tls.CurrentContext(settings.pki_directory)
-    limit_buffers()
     async with _parts(settings) as (app, reconciler, nothing_left):
-        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
-        await runner.setup()
         await _reconcile(reconciler)
-        assert runner.server is not None
-        connections = Connections(runner.server, settings.http)
-        listener = Listener(
-            sockets,
-            connections,
-            context,
-            max_handshakes=settings.http.max_handshakes,
-            handshake_seconds=settings.http.handshake_seconds,
-        )
-        # The collector stops everything: let it skip what stays for as long as the program runs.
-        gc.freeze()
-        listener.start()
+        async with serving(app, settings.http, context, sockets) as unused:
 
-        def idle() -> bool:
-            return nothing_left() and not connections and not listener.handshakes
+            def idle() -> bool:
+                return nothing_left() and unused()
 
-        async with (
-            background(feed_watchdog()),
-            background(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)),
-            background(connections.watch()),
-        ):
-            notify("READY=1")
-            await stop.wait()
-            notify("STOPPING=1")
-            await _shut_down(listener, connections, runner)
+            async with background(_stop_when_idle(settings.http.idle_exit_seconds, idle, stop)):
+                await stop.wait()
 
 
 @contextlib.asynccontextmanager
@@ -218,7 +191,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
             background(jobs.withdrawal_guard.run()),
             # Pruning is never urgent: the next agent resumes it.
             background(pruner.run()),
-            background(_log_audit_head(store)),
+            background(log_audit_head(store)),
         ):
             yield app, jobs.reconciler, idle
 
@@ -299,34 +272,6 @@ async def _reconcile(reconciler: Reconciler) -> None:
         log.warning("not every running job could be looked at within %g s", RECONCILE_TIMEOUT)
 
 
-async def _log_audit_head(store: Store) -> None:
-    """Logs the head of the audit now and then, and at the end: a changed store does not match the log."""
-    logged = 0
-    try:
-        while True:
-            logged = await _log_head(store, logged)
-            await asyncio.sleep(HEAD_INTERVAL)
-    finally:
-        await _log_head(store, logged)
-
-
-async def _log_head(store: Store, logged: int) -> int:
-    """Logs the links of the oldest and the newest row, unless they were logged; returns the newest number.
-
-    The oldest row identifies the record, even if the store was renamed or its end was cut off.
-    """
-    try:
-        (anchor, head), history = await store.audit.links(), await store.changes.history()
-        oldest = await store.audit.rows(anchor.seq, 1)
-    except AgentError as error:
-        log.warning("the head of the audit cannot be read: %s", error)
-        return logged
-    if head.seq != logged:
-        for link in dict.fromkeys([*(row.link for row in oldest), head]):
-            log.info("audit head %s of record %s", link, history.epoch)
-    return head.seq
-
-
 async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asyncio.Event) -> None:
     """Stops the agent when it has been idle at each look within so many seconds."""
     looks = 0
@@ -335,13 +280,3 @@ async def _stop_when_idle(seconds: float, idle: Callable[[], bool], stop: asynci
         looks = looks + 1 if idle() else 0
     log.info("idle: the next connection starts the agent again")
     stop.set()
-
-
-async def _shut_down(listener: Listener, connections: Connections, runner: web.AppRunner) -> None:
-    """Accepts no more connections, which wait in systemd's socket, and ends those that are open."""
-    connections.stopping = True
-    listener.stop()
-    await listener.finish(LAST_HANDSHAKES_TIMEOUT)
-    # The runner would close a connection that has not sent a request yet.
-    await connections.first_requests(FIRST_REQUEST_TIMEOUT)
-    await runner.cleanup()

@@ -7,14 +7,16 @@ that a newer one has replaced. A watcher that is further behind reads from the s
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from ..errors import AgentError
-from ..log import log
 from ..model.event import Change, History
 from ..model.job import Job, no_such_job
-from ..store.changes import ChangeStore
+
+log = logging.getLogger("ml-agent")
 
 HELD = 1000  # changes that are held
 PAGE = 500  # changes that are read at once, for all watchers
@@ -22,10 +24,22 @@ WATCHERS_PAGE = 25  # changes that are read at once for one watcher, which holds
 LOOK = 2.0  # seconds between two looks for changes by another process, such as `ml-agent prune`
 
 
+class ChangeSource(Protocol):
+    """Where changes are kept; `store.changes.ChangeStore` says what each method returns."""
+
+    def on_commit(self, callback: Callable[[], None]) -> contextlib.AbstractContextManager[None]: ...
+    async def history(self) -> History: ...
+    async def current(self, *, owner: str | None = None, ended: int) -> tuple[History, list[str]]: ...
+    async def newest_of_each(self, job_ids: Sequence[str]) -> list[Change]: ...
+    async def newest_of(self, job_id: str) -> Change | None: ...
+    async def after(self, seq: int, *, owner: str | None = None, limit: int) -> list[Change]: ...
+    async def count_after(self, seq: int, *, owner: str | None = None, limit: int) -> int: ...
+
+
 class Changes:
     """Read with `after` or `of`, and wait with `changed`, inside `watched`."""
 
-    def __init__(self, store: ChangeStore) -> None:
+    def __init__(self, store: ChangeSource) -> None:
         self._store = store
         self._held: dict[str, Change] = {}  # by job, in the order of their numbers
         self._complete_after = self._newest = 0

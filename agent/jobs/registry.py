@@ -87,7 +87,7 @@ class Registry:
         page = await self._store.page(**filters)
         return page.model_copy(update={"jobs": [self._queue.with_place(job) for job in page.jobs]})
 
-    def with_place(self, job: Job) -> Job:
+    async def with_place(self, job: Job) -> Job:
         """A job that was read from the store, with its place in the queue if it waits."""
         return self._queue.with_place(job) if job.status is JobState.PENDING else job
 
@@ -96,7 +96,11 @@ class Registry:
         active = (active.job for active in self._active.values())
         return [job for job in active if job.status is not JobState.PENDING and owner in (None, job.owner)]
 
-    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+    async def running(self, owner: str | None) -> list[Job]:
+        """The same, for clients."""
+        return self.started(owner)
+
+    async def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, of one owner or of all, in their order."""
         return self._queue.places(owner, limit)
 

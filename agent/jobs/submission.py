@@ -1,20 +1,15 @@
 """Accepts jobs: new ones, and reruns of earlier ones."""
 
 import asyncio
-import hashlib
-import json
 from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakValueDictionary
-
-from pydantic import TypeAdapter, ValidationError
 
 from ..audit.chain import Caller, Deed, Detail
 from ..config import Settings
-from ..errors import AgentError, FieldError, Problem, invalid_request
+from ..errors import AgentError, FieldError, Problem
 from ..host.podman import Podman
 from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
-from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Limits, Parameters, same_variable
+from ..model.inputs import Limits
 from ..model.job import Job, JobRequest, JobState, Rerun
 from ..model.script import Script
 from ..scripts.declaration import check_parameters
@@ -23,8 +18,7 @@ from ..scripts.snapshots import Snapshots
 from ..store.jobs import Given
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Asked, Registry
-
-PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
+from .requests import fingerprint_of, with_changes
 
 # Fields that a rerun takes over from the earlier job, whatever its request changes.
 RERUN_AS_IT_WAS = (
@@ -61,7 +55,7 @@ class Submission:
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full.
         """
-        asked = Asked(_fingerprint(request.model_dump(mode="json")), idempotency_key)
+        asked = Asked(fingerprint_of(request.model_dump(mode="json")), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
         job, script = await self._checked(owner, request, new_job_id())
@@ -74,7 +68,7 @@ class Submission:
         The same id and key with the same request again return the job that is known. Raises what `submit`
         raises, and `AgentError`: job-id-taken, deadline-passed, draining.
         """
-        asked = Asked(_fingerprint({"owner": owner, **request.model_dump(mode="json")}), given=given)
+        asked = Asked(fingerprint_of({"owner": owner, **request.model_dump(mode="json")}), given=given)
         if known := await self._registry.accepted(owner, asked):
             return known
         if self._registry.draining:
@@ -136,12 +130,12 @@ class Submission:
         `AgentError` (image-missing) if the image with that digest is no longer on the host.
         """
         request = {"rerun_of": earlier.job_id, **changes.model_dump(mode="json")}
-        asked = Asked(_fingerprint(request), idempotency_key)
+        asked = Asked(fingerprint_of(request), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
         standing = await self._commits.standing_of(earlier)
         script = await self._snapshots.script(earlier.commit, earlier.script_name)
-        hyperparameters = _with_changes(earlier, changes)
+        hyperparameters = with_changes(earlier, changes)
         check_parameters(script, hyperparameters)
         limits = self._limits(changes.limits.over(earlier.limits))
         await self._check_needs(script, owner, standing)
@@ -193,7 +187,8 @@ class Submission:
     async def _check_needs(self, script: Script, owner: str, standing: Standing) -> None:
         """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""
         if self._settings.network(script.network) is None:
-            raise invalid_request(
+            raise AgentError(
+                Problem.INVALID_REQUEST,
                 f"The script asks for the network {script.network}, which this host does not offer.",
                 f"Ask the operator to define networks.{script.network} in the agent's configuration.",
                 (FieldError("script_name", f"needs the network {script.network}"),),
@@ -225,7 +220,9 @@ class Submission:
             if value is not None and value > maximum[name]
         )
         if errors:
-            raise invalid_request("The job requests more than this host allows.", fields=errors)
+            raise AgentError(
+                Problem.INVALID_REQUEST, "The job requests more than this host allows.", fields=errors
+            )
         return limits
 
 
@@ -246,36 +243,9 @@ def _audited(job: Job, script: Script) -> dict[str, Detail]:
     values = {name: value for name, value in job.hyperparameters.items() if name not in sensitive}
     details: dict[str, Detail] = {"script": job.script_name, "commit": job.commit, "priority": job.priority}
     if job.hyperparameters:
-        details |= {"parameters": sorted(job.hyperparameters), "parameters_sha256": _fingerprint(values)}
+        details |= {"parameters": sorted(job.hyperparameters), "parameters_sha256": fingerprint_of(values)}
     if sensitive:
         details["sensitive"] = sorted(sensitive)
     if job.secrets:
         details["secrets"] = list(job.secrets)
     return details
-
-
-def _fingerprint(request: dict[str, Any]) -> str:
-    canonical = json.dumps(request, sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
-    """The earlier job's hyperparameters with the changes. Raises `AgentError` (invalid-request)."""
-    hyperparameters = earlier.hyperparameters | changes.hyperparameters
-    if twice := same_variable(hyperparameters):
-        why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
-        raise invalid_request(
-            "Two hyperparameters would set the same environment variable.",
-            "Write each name exactly as the earlier job does.",
-            (FieldError(f"hyperparameters.{twice[1]}", why),),
-        )
-    try:
-        PARAMETERS.validate_python(hyperparameters)
-    except ValidationError as error:
-        why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
-        raise invalid_request(
-            f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
-            "Submit a new job with only the hyperparameters that it needs.",
-            (FieldError("hyperparameters", why),),
-        ) from error
-    return hyperparameters

@@ -1,0 +1,43 @@
+"""What a request for a job comes to: its fingerprint, and the parameters of a rerun."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import AgentError, FieldError, Problem
+from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
+from ..model.job import Job, Rerun
+
+PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
+
+
+def fingerprint_of(request: dict[str, Any]) -> str:
+    """The SHA-256 of a request: a repeated Idempotency-Key must come with the same one."""
+    canonical = json.dumps(request, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
+    """The earlier job's hyperparameters with the changes. Raises `AgentError` (invalid-request)."""
+    hyperparameters = earlier.hyperparameters | changes.hyperparameters
+    if twice := same_variable(hyperparameters):
+        why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            "Two hyperparameters would set the same environment variable.",
+            "Write each name exactly as the earlier job does.",
+            (FieldError(f"hyperparameters.{twice[1]}", why),),
+        )
+    try:
+        PARAMETERS.validate_python(hyperparameters)
+    except ValidationError as error:
+        why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
+        raise AgentError(
+            Problem.INVALID_REQUEST,
+            f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
+            "Submit a new job with only the hyperparameters that it needs.",
+            (FieldError("hyperparameters", why),),
+        ) from error
+    return hyperparameters
