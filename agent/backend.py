@@ -5,6 +5,7 @@ Each method raises `AgentError` with the problem that the client is told. `by` i
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,9 @@ from .model.member import (
 from .model.metric import JobMetrics, MetricPoint, Progress
 from .model.script import ScriptList
 from .model.secret import SecretChange, SecretEntry
+
+# Who asks at this moment. A backend that passes a call on to a host does so on behalf of this client.
+ASKING: ContextVar[Caller] = ContextVar("asking")
 
 
 class Submissions(Protocol):
@@ -85,13 +89,13 @@ class JobRecords(Protocol):
     async def pin(self, job_id: str, *, pinned: bool, by: Caller) -> Job:
         """Protects a job from retention, or no longer does."""
 
-    def with_place(self, job: Job) -> Job:
+    async def with_place(self, job: Job) -> Job:
         """The job with its place in the queue, if it waits."""
 
-    def started(self, owner: str | None) -> list[Job]:
+    async def running(self, owner: str | None) -> list[Job]:
         """The jobs that were started and have not ended."""
 
-    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+    async def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, by job id, in order."""
 
 

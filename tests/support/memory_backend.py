@@ -120,7 +120,7 @@ class MemoryJobs:
     def put(self, job: Job) -> Job:
         self.records[job.job_id] = job
         self._changes.add(job)
-        return self.with_place(job)
+        return self._placed(job)
 
     # Submissions
 
@@ -170,7 +170,7 @@ class MemoryJobs:
         if idempotency_key is not None and known[0] != job.job_id:
             if known[1] != fingerprint:
                 raise refused(Problem.IDEMPOTENCY_MISMATCH, "The key has another body.", "Idempotency-Key")
-            return self.with_place(self.records[known[0]])
+            return self._placed(self.records[known[0]])
         self._deeds.append(deed)
         return self.put(job)
 
@@ -179,7 +179,7 @@ class MemoryJobs:
     async def get(self, job_id: str) -> Job:
         if job_id not in self.records:
             raise no_such_job()
-        return self.with_place(self.records[job_id])
+        return self._placed(self.records[job_id])
 
     async def page(
         self,
@@ -190,7 +190,7 @@ class MemoryJobs:
         cursor: str | None,
         limit: int,
     ) -> JobPage:
-        jobs = (self.with_place(job) for job in reversed(self.records.values()) if owner in (None, job.owner))
+        jobs = (self._placed(job) for job in reversed(self.records.values()) if owner in (None, job.owner))
         found = [job for job in jobs if status in (None, job.status) and script in (None, job.script_name)]
         if cursor and not cursor.isdecimal():
             raise refused(Problem.INVALID_REQUEST, "The cursor is not one of a page.", "cursor")
@@ -220,14 +220,20 @@ class MemoryJobs:
         self._deeds.append(deed)
         self.put(job.model_copy(update=update | {"revision": job.revision + 1}))
 
-    def with_place(self, job: Job) -> Job:
-        return job.model_copy(update={"queue": self.places(None, len(self.records)).get(job.job_id)})
+    async def with_place(self, job: Job) -> Job:
+        return self._placed(job)
 
-    def started(self, owner: str | None) -> list[Job]:
+    def _placed(self, job: Job) -> Job:
+        return job.model_copy(update={"queue": self._places(None, len(self.records)).get(job.job_id)})
+
+    async def running(self, owner: str | None) -> list[Job]:
         states = (JobState.CREATED, JobState.RUNNING)
         return [job for job in self.records.values() if job.status in states and owner in (None, job.owner)]
 
-    def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+    async def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
+        return self._places(owner, limit)
+
+    def _places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         waiting = [job for job in self.records.values() if job.status is JobState.PENDING]
         places = {
             job.job_id: QueuePlace(position=number, waits_for="the jobs before it")

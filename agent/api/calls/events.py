@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
@@ -11,7 +12,6 @@ from pydantic import Field
 
 from ...backend import Reported
 from ...errors import AgentError
-from ...log import log
 from ...model.base import Model
 from ...model.event import Change, Current, History, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from ...model.host import QueuePlace
@@ -24,6 +24,8 @@ from ..server.opaque import TEXT
 from ..server.problems import invalid
 from ..server.requests import header, json_response, read_query
 from ..server.streams import EventStream, ServerSentEvents
+
+log = logging.getLogger("ml-agent")
 
 EVENT_ID = re.compile(TEXT)  # also of an id in the form of earlier versions, which leads to a reset
 MAX_REPLAY = 2000  # changes; a client that missed more gets a snapshot
@@ -83,7 +85,7 @@ class Watcher:
 
     async def send_job(self, job: Job, *, seq: int | None = None) -> None:
         """Sends a job, with its place in the queue if it waits."""
-        placed = self.jobs.with_place(job)
+        placed = await self.jobs.with_place(job)
         if placed.queue is not None:
             self._places[job.job_id] = placed.queue
         await self.send("job", placed, seq=seq)
@@ -187,8 +189,8 @@ async def get_events(request: web.Request) -> web.StreamResponse:
                 await _send_snapshot(watcher, "You may see other jobs than before.", query)
             await _send_changes(watcher)
             if watcher.looks_on and watcher.look_is_due():
-                await watcher.send_places(watcher.jobs.places(watcher.owner, MAX_PLACES))
-                await watcher.follow(watcher.jobs.started(watcher.owner))
+                await watcher.send_places(await watcher.jobs.places(watcher.owner, MAX_PLACES))
+                await watcher.follow(await watcher.jobs.running(watcher.owner))
                 await watcher.send_new_reports(with_metrics=False)
     return stream.response
 
@@ -263,7 +265,7 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
             return
         await watcher.follow([job] if job.status is not JobState.PENDING else [])
         if watcher.look_is_due():
-            place = watcher.jobs.with_place(job).queue
+            place = (await watcher.jobs.with_place(job)).queue
             await watcher.send_places({job.job_id: place} if place else {})
             await watcher.send_new_reports(with_metrics=True)
         if await watcher.wait() and watcher.owner not in (None, job.owner):

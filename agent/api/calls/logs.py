@@ -17,7 +17,7 @@ from ...model.base import Model
 from ...model.job import Job, JobState
 from ..access import JOB, check_still_allowed
 from ..keys import BACKEND, OPAQUE, STREAMS
-from ..server.identity import PRINCIPAL
+from ..server.identity import PEER, PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
 from ..server.streams import EventStream, Form, JsonLines, ServerSentEvents
@@ -140,7 +140,8 @@ def _parse(request: web.Request) -> LogRequest:
         # A client that resumes asks for everything new.
         tail=None if last_id else query.tail,
         follow=follow,
-        seal=lines.seal,
+        # A front seals ids itself, with the key of its fleet.
+        seal=str if PEER in request else lines.seal,
     )
 
 
@@ -187,7 +188,7 @@ def _milliseconds(since: str) -> int:
 async def _send_states(stream: EventStream, backend: Backend, job: Job) -> None:
     """Sends each revision of the job until it has ended, and its place while it waits."""
     while not job.status.terminal:
-        await stream.send("state", backend.jobs.with_place(job))
+        await stream.send("state", await backend.jobs.with_place(job))
         if job.status is JobState.PENDING:
             await _send_places(stream, backend, job)
         job = await backend.changes.newer(job)
@@ -198,7 +199,7 @@ async def _send_places(stream: EventStream, backend: Backend, job: Job) -> None:
     changes, seen, sent = backend.changes, 0, None
     async with changes.watched():
         while True:
-            place = backend.jobs.with_place(job).queue
+            place = (await backend.jobs.with_place(job)).queue
             if place and place != sent:
                 sent = place
                 await stream.send("waiting", place)

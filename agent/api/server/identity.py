@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from ...audit.chain import Caller
 from ...audit.trail import Trail
+from ...backend import ASKING
 from ...errors import AgentError, Problem
 from ...identity.certificates import Certificates
 from ...model.certificate import PEOPLE, Principal, Role
@@ -56,7 +57,7 @@ def middleware(certificates: Certificates, trail: Trail) -> Middleware:
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if (request.method, request.path) in WITHOUT_CERTIFICATE:
-            request[CALLER] = Caller(actor="", role=NOBODY, source=request.remote or "")
+            _call_by(request, Caller(actor="", role=NOBODY, source=request.remote or ""))
             return await handler(request)
         certificate = peer_certificate(request)
         request[PRINCIPAL] = principal = await identified(request, certificate, certificates.identify)
@@ -64,7 +65,7 @@ def middleware(certificates: Certificates, trail: Trail) -> Middleware:
         request[IDENTIFY_AGAIN] = lambda request: identified(
             request, certificate, certificates.identify_again
         )
-        request[CALLER] = Caller(actor=principal.user, role=principal.role, source=request.remote or "")
+        _call_by(request, Caller(actor=principal.user, role=principal.role, source=request.remote or ""))
         return await handler(request)
 
     return authenticate
@@ -93,11 +94,16 @@ def on_behalf_of(*, fleet: bool) -> Middleware:
             return user
 
         request[PEER], request[PRINCIPAL], request[IDENTIFY_AGAIN] = peer, user, again
-        request[CALLER] = Caller(actor=user.user, role=user.role, source=match[3], via=peer.user)
+        _call_by(request, Caller(actor=user.user, role=user.role, source=match[3], via=peer.user))
         with held_for(request, user.user):
             return await handler(request)
 
     return exchange
+
+
+def _call_by(request: web.Request, caller: Caller) -> None:
+    request[CALLER] = caller
+    ASKING.set(caller)
 
 
 class ClientCheck:

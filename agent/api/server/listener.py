@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
 import socket
 import ssl
 import traceback
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ...log import log
+log = logging.getLogger("ml-agent")
 
 # Makes the protocol of a connection. The protocol calls its argument when the handshake is over.
 Protocols = Callable[[Callable[[], None]], asyncio.Protocol]

@@ -1,15 +1,17 @@
 """Errors as problem documents (RFC 9457), each with its status code."""
 
+import logging
 import weakref
 from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ...errors import AgentError, FieldError, Problem, invalid_request
+from ...errors import AgentError, FieldError, Problem
 from ...host.sockets import break_off
-from ...log import log
 from ...model.problem import FieldProblem, ProblemDocument
+
+log = logging.getLogger("ml-agent")
 
 # The Server header, instead of aiohttp's own with its version; and no browser takes a log for a web page.
 COMMON_HEADERS = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
@@ -126,4 +128,4 @@ def invalid(field: str, message: str) -> AgentError:
 
 def all_invalid(fields: Iterable[FieldError]) -> AgentError:
     """The error for several values of a request."""
-    return invalid_request("The request is not valid.", fields=tuple(fields))
+    return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=tuple(fields))
