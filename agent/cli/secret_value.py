@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import invalid_request
+from ..errors import AgentError, Problem
 from ..model.secret import MAX_SECRET_BYTES, SecretChange
 
 FileOption = Annotated[
@@ -31,7 +31,9 @@ def read_value(file: Path | None) -> bytes:
         with file.open("rb") as source:
             return source.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
-        raise invalid_request(f"{file} cannot be read: {error.strerror}.", "Name another file.") from error
+        raise AgentError(
+            Problem.INVALID_REQUEST, f"{file} cannot be read: {error.strerror}.", "Name another file."
+        ) from error
 
 
 def remark_on(file: Path | None) -> str | None:

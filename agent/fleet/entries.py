@@ -26,6 +26,7 @@ class NewJob:
     max_waiting: int
     max_record_bytes: int = 2**31
     script: str = ""
+    rerun_of: str = ""
     need: str
     priority: int = 0
     millicpus: int
@@ -83,7 +84,6 @@ class Step(StrEnum):
 
     OK = "ok"
     CANCELLED = "cancelled"  # its end was asked for
-    GIVEN = "given"  # the host's agent has had the job
     OLD = "old"  # the record knows this revision, or a later one
     STALE = "stale"  # the job is another host's now, or has ended
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, FieldError, Problem
 from ..model.fleet import GivenJob, Room
 from ..model.job import Job, JobRequest
 from .entries import Claim
@@ -138,4 +138,5 @@ def problem_of(document: dict[str, Any]) -> AgentError:
     """The error of a problem document; one that this version does not know is the agent's own fault."""
     code = str(document.get("type", "")).rpartition(":")[2]
     problem = Problem(code) if code in set(Problem) else Problem.INTERNAL
-    return AgentError(problem, str(document.get("detail", "")), str(document.get("hint", "")))
+    fields = tuple(FieldError(each["field"], each["message"]) for each in document.get("errors", ()))
+    return AgentError(problem, str(document.get("detail", "")), str(document.get("hint", "")), fields)

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import AgentError, Problem
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding
 from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Step
+from .front_record import FrontRecord, mismatch
 from .lists import Lists, pairs
 from .secret_record import SecretRecord
 
@@ -21,7 +22,7 @@ HELD_AS = {"ran": RAN, "never-ran": NEVER_RAN}
 MAX_REPORT = 256 * 1024  # bytes of what a host says of itself
 
 
-class Record(Lists, SecretRecord):
+class Record(Lists, SecretRecord, FrontRecord):
     """Every step of jobs and hosts. Every method raises `AgentError` (host) where Redis cannot promise."""
 
     # Jobs
@@ -34,11 +35,7 @@ class Record(Lists, SecretRecord):
         answer, *rest = await self._promise("submit", _json(job))
         match answer:
             case "mismatch":
-                raise AgentError(
-                    Problem.IDEMPOTENCY_MISMATCH,
-                    "This Idempotency-Key was used for a different request.",
-                    "Send a new key with a new request; repeat a key only with the same body.",
-                )
+                raise mismatch()
             case "too-many":
                 raise AgentError(
                     Problem.TOO_MANY_JOBS,
@@ -156,12 +153,8 @@ class Record(Lists, SecretRecord):
         return Step.CANCELLED if cancelled and int(cancelled[0]) else Step(answer)
 
     async def release(self, job_id: str, host: str, fence: str, *, elsewhere: bool) -> Step:
-        """The host's agent will never have the job. `elsewhere`: the host does not claim it again.
-
-        A job that the agent once had is lost, as if its host were forgotten.
-        """
-        asked = (job_id, host, fence, "1" if elsewhere else "0", repr(self._shares.half_life))
-        return Step((await self._promise("release", *asked))[0])
+        """The host's agent will never have the job. `elsewhere`: the host does not claim it again."""
+        return Step((await self._promise("release", job_id, host, fence, "1" if elsewhere else "0"))[0])
 
     async def project(
         self,

@@ -6,10 +6,12 @@ libsystemd.so.0 is on every host that runs systemd.
 import asyncio
 import ctypes
 import functools
+import logging
 import os
 
-from ..errors import host_failed
-from ..log import log
+from ..errors import AgentError, Problem
+
+log = logging.getLogger("ml-agent")
 
 
 @functools.cache
@@ -21,8 +23,8 @@ def library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL("libsystemd.so.0")
     except OSError as error:
-        raise host_failed(
-            f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
+        raise AgentError(
+            Problem.HOST, f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
         ) from error
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from ..errors import host_failed
+from ..errors import AgentError, Problem
 
 FIRST_SOCKET = 3  # the file descriptor of the first one
 BACKLOG = 4096  # connections that wait to be accepted; the socket unit says the same
@@ -33,7 +33,8 @@ def loopback_socket(port: int) -> socket.socket:
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"cannot be used: {os.strerror(error.errno or 0)}"
-        raise host_failed(
+        raise AgentError(
+            Problem.HOST,
             f"Port {port} {why}.",
             "`systemctl --user status ml-agent.socket` shows whether systemd already listens for the agent.",
         ) from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import AgentError, FieldError, Problem, host_failed, invalid_request
+from ..errors import AgentError, FieldError, Problem
 from ..host.files import alone, sync
 from ..host.tasks import in_turn
 from ..host.trees import BLOCK
@@ -134,7 +134,8 @@ class Snapshots:
         if commit is not None:
             return commit
         if ref is None:
-            raise host_failed(
+            raise AgentError(
+                Problem.HOST,
                 f"The scripts' repository {self._repository.path} {self._repository.why_no_head()}.",
                 "Commit a script to it, or check out a branch that has one.",
             )
@@ -233,7 +234,8 @@ class Snapshots:
         if script := catalogue.scripts.get(script_name):
             return script
         if why := catalogue.malformed.get(script_name):
-            raise invalid_request(
+            raise AgentError(
+                Problem.INVALID_REQUEST,
                 f"{script_name} cannot be run: its ml-job block is malformed.",
                 "Correct the block in the repository, or use another commit.",
                 (FieldError("script_name", why),),

@@ -1,7 +1,7 @@
 """Fixtures of those who ask the API: servers, and clients with certificates."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from agent.config_fleet import FleetSettings
 from agent.model.certificate import Role
 
 from .api_client import Client
+from .fleet_record import empty_record
 from .job_scene import driving
 from .openapi import Document
+from .redis_server import RedisServer
 from .served import (
     AnyServed,
     Authorities,
@@ -21,6 +23,7 @@ from .served import (
     served_from_memory,
     use_stand_in_journalctl,
 )
+from .served_fleet import joined_host, served_by_a_front
 from .small_site import make_repository, make_settings
 
 BOUNDS = {
@@ -33,7 +36,9 @@ BOUNDS = {
 }
 
 # A test that this marks concerns HTTP alone: it runs once more with another backend behind the same routes.
-over_any_backend = pytest.mark.parametrize("backend", ["agent", "memory"])
+over_any_backend = pytest.mark.parametrize(
+    "backend", ["agent", "memory", pytest.param("front", marks=pytest.mark.host)]
+)
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +61,13 @@ def document() -> Document:
     return Document.load()
 
 
+@pytest.fixture(scope="session")
+def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server for tests that do not harm it."""
+    with RedisServer.running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
 @pytest.fixture
 def backend() -> str:
     """What stands behind the API."""
@@ -70,6 +82,7 @@ async def serve(
     repository: Path,
     document: Document,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Callable[..., Any]]:
     """Starts a server. `site` are sections of the settings; the other options are fields of `http`.
 
@@ -99,6 +112,22 @@ async def serve(
             if backend == "memory":
                 serving = served_from_memory(settings.http, authorities, document, tmp_path)
                 return await stack.enter_async_context(serving)
+            if backend == "front":
+                shared: RedisServer = request.getfixturevalue("shared_redis")
+                record = await stack.enter_async_context(empty_record(shared, half_life=0.001))
+                in_fleet = settings.model_copy(update={"http": usual.http.model_copy(update=BOUNDS)})
+                where = (authorities, document, tmp_path)
+                member = await stack.enter_async_context(joined_host("h1", record, in_fleet, *where))
+                front = served_by_a_front(
+                    record,
+                    [member],
+                    settings.http,
+                    settings,
+                    *where[:2],
+                    tmp_path / "front",
+                    when_looked_at=True,
+                )
+                return await stack.enter_async_context(front)
             served = await stack.enter_async_context(
                 served_by_the_agent(settings, authorities, document, tmp_path)
             )

@@ -1,6 +1,7 @@
 """Jobs and hosts of a fleet's record, for its tests."""
 
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from agent.fleet.entries import Claim, HostReport, NewJob, NoClaim, Offer
@@ -18,11 +19,25 @@ NEED = "none"
 
 
 def connected(
-    server: RedisServer, *, replicas: int = 0, max_running: int | None = None
+    server: RedisServer,
+    *,
+    replicas: int = 0,
+    max_running: int | None = None,
+    half_life: float = HALF_LIFE,
 ) -> contextlib.AbstractAsyncContextManager[Record]:
     """A record in that server."""
     asked = RecordServer(url=server.url, replicas=replicas)
-    return Record.connected(asked, half_life=HALF_LIFE, max_running=max_running)
+    return Record.connected(asked, half_life=half_life, max_running=max_running)
+
+
+@contextlib.asynccontextmanager
+async def empty_record(server: RedisServer, **options: Any) -> AsyncIterator[Record]:
+    """An empty record in that server."""
+    server.cli("flushall")
+    server.cli("function", "flush")
+    async with connected(server, **options) as record:
+        await record.load()
+        yield record
 
 
 def new_job(owner: str = "alice", **fields: Any) -> NewJob:

@@ -106,13 +106,14 @@ class HttpServer:
         document: Document,
         directory: Path,
         check_audit_share: CheckShare = no_limit,
+        id_key: bytes = ID_KEY,
     ) -> AsyncIterator[Self]:
         """Serves the backend until the context ends."""
         issuing = Certificates(
             certificates, authorities.directory, lifetime=timedelta(days=30), max_per_user=5
         )
         enrolment = Enrolment(invitations, authorities.directory)
-        app = build(backend, issuing, enrolment, write_audit, http, ID_KEY, check_audit_share)
+        app = build(backend, issuing, enrolment, write_audit, http, id_key, check_audit_share)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         assert runner.server is not None
@@ -326,11 +327,15 @@ class Served(AnyServed):
     async def running_job(self, client: Client) -> Any:
         """A job that runs, as far as the agent can tell."""
         job = await client.submit()
+        await self.run(job)
+        return job
+
+    async def run(self, job: Any) -> None:
+        """Lets a waiting job run, as far as the agent can tell."""
         known = await self.jobs.registry.get(job["job_id"])
         running = Job.model_validate(known.model_dump() | {"status": "RUNNING", "revision": 2})
         assert await self.scene.store.jobs.update(running)
         await self.jobs.reconciler.load()
-        return job
 
     async def end(self, job: Any) -> None:
         """Ends a running job: its unit leaves the marks of success, and the agent looks."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.logs.sdjournal import Entries, JournalError, NewEntries
+from agent.logs.sdjournal import JournalError
 
 
 def cursor(number: int) -> str:
@@ -20,7 +20,7 @@ def entry(number: int, text: bytes, unit: str = "ml-job@x.service", **fields: by
     return {"__CURSOR": cursor(number).encode(), "__REALTIME_TIMESTAMP": b"%d" % (number * 10**6)} | values
 
 
-class StandInEntries(Entries):
+class StandInEntries:
     """Entries of a source, which is asked for all there are at each look."""
 
     def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:
@@ -50,7 +50,7 @@ class StandInEntries(Entries):
         pass
 
 
-class StandInReader(StandInEntries, NewEntries):
+class StandInReader(StandInEntries):
     """New ones."""
 
     def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:

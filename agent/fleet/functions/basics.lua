@@ -34,6 +34,7 @@
 --   fleet:held                      hash    by `AMOUNT KIND OWNER`: how many these are, and their bytes
 --   fleet:tombstones                hash    by id of a removed job: its owner
 --   fleet:age_clock                 string  the clock of ages of retention, in JSON
+--   fleet:sealing_key               string  seals the ids that clients get from fronts
 --   fleet:elected:TASK              string  the front that does what only one does at a time
 --
 -- Times are seconds since 1970 by the clock of Redis, the only one that all hosts share. A room is places,

@@ -6,6 +6,8 @@ local function register(name, callback, flags)
 end
 
 register('submit', submit, {})
+register('repeated', repeated, WRITES)
+register('sealing_key', sealing_key, WRITES)
 register('claim_next', claim_next, WRITES)
 register('confirm', confirm, WRITES)
 register('acknowledge', acknowledge, WRITES)

@@ -29,7 +29,7 @@ local function submit(_, args)
     'created', text(now),
     'millicpus', text(a.millicpus), 'memory', text(a.memory_bytes),
     'run_time', text(a.run_time), 'longest', text(a.longest),
-    'digest', a.digest, 'secrets', cjson.encode(a.secrets),
+    'digest', a.digest, 'rerun_of', a.rerun_of, 'secrets', cjson.encode(a.secrets),
     'attempt', 1, 'max_attempts', text(a.max_attempts), 'again', a.again and 1 or 0,
     'status', 'PENDING', 'host_revision', 0)
   redis.call('MSET', 'fleet:document:' .. a.id, a.document, 'fleet:request:' .. a.id, a.request)
@@ -38,6 +38,23 @@ local function submit(_, args)
   enqueue(a.id, false)
   changed(a.id, a.owner)
   return {'new', a.id}
+end
+
+-- The job of an earlier submission with this key: {'known', id}, {'mismatch'} or {'none'}.
+local function repeated(_, args)
+  local owner, key, fingerprint = args[1], args[2], args[3]
+  local known = redis.call('HMGET', 'fleet:key:' .. owner .. ':' .. key, 'fingerprint', 'id')
+  if not known[1] then return {'none'} end
+  if known[1] ~= fingerprint then return {'mismatch'} end
+  -- As in `submit`: the answer promises that the job is on the replica.
+  redis.call('HSET', 'fleet:key:' .. owner .. ':' .. key, 'repeated', text(clock()))
+  return {'known', known[2]}
+end
+
+-- The key with which fronts seal ids: the one that is offered, unless there is one.
+local function sealing_key(_, args)
+  redis.call('SET', 'fleet:sealing_key', args[1], 'NX')
+  return {redis.call('GET', 'fleet:sealing_key')}
 end
 
 -- Asks for the end of a job: {'ended'} for one that waits, {'on', host}, {'over'} or {'absent'}.

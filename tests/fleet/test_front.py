@@ -1,0 +1,468 @@
+"""Fronts over a real record and the agents of hosts: what users see of a fleet, whichever front they ask."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.config import Settings
+from agent.errors import AgentError, Problem
+from agent.fleet.backend import hosts as hosts_module
+from agent.fleet.record import Record
+from agent.model.certificate import Role
+from tests.support.api_client import Answer, Client, events
+from tests.support.api_fixtures import BOUNDS
+from tests.support.openapi import Document
+from tests.support.served import Authorities, use_stand_in_journalctl
+from tests.support.served_fleet import FrontServed, MemberByHand, joined_host, served_by_a_front
+from tests.support.small_site import make_settings
+
+pytestmark = pytest.mark.host
+
+
+class Fleet:
+    """Hosts and fronts that a test starts; all end with it."""
+
+    def __init__(
+        self,
+        stack: contextlib.AsyncExitStack,
+        record: Record,
+        settings: Callable[[str], Settings],
+        authorities: Authorities,
+        document: Document,
+        directory: Path,
+    ) -> None:
+        self._stack = stack
+        self.record = record
+        self._settings = settings
+        self._where = authorities, document
+        self._directory = directory
+        self.members: list[MemberByHand] = []
+
+    async def host(self, name: str, **report: Any) -> MemberByHand:
+        """A host that has joined, with its member in the test's hands."""
+        directory = self._directory / name
+        directory.mkdir(exist_ok=True)
+        settings = self._settings(name)
+        host = joined_host(name, self.record, settings, *self._where, directory)
+        member = await self._stack.enter_async_context(host)
+        if report:
+            await member.join(**report)
+        self.members.append(member)
+        return member
+
+    @contextlib.asynccontextmanager
+    async def front(self, name: str = "front-1", **options: Any) -> AsyncIterator[FrontServed]:
+        """A front, until the context ends."""
+        settings = self._settings(name)
+        front = served_by_a_front(
+            self.record,
+            self.members,
+            settings.http,
+            settings,
+            *self._where,
+            self._directory / name,
+            name=name,
+            **options,
+        )
+        async with front as served:
+            yield served
+
+
+@pytest.fixture
+async def fleet(
+    record: Record,
+    tmp_path: Path,
+    authorities: Authorities,
+    repository: Path,
+    document: Document,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Fleet]:
+    monkeypatch.setattr(hosts_module, "CONNECT", 0.5)
+    (tmp_path / "h1").mkdir()
+    use_stand_in_journalctl(monkeypatch, tmp_path / "h1/journal")
+
+    def settings(name: str) -> Settings:
+        site, runtime = tmp_path / f"{name}-site", tmp_path / f"{name}-run"
+        usual = make_settings(site, runtime=runtime, repository=repository)
+        return usual.model_copy(update={"http": usual.http.model_copy(update=BOUNDS)})
+
+    async with contextlib.AsyncExitStack() as stack:
+        yield Fleet(stack, record, settings, authorities, document, tmp_path)
+
+
+@pytest.fixture
+async def member(fleet: Fleet) -> MemberByHand:
+    return await fleet.host("h1")
+
+
+@pytest.fixture
+async def front(fleet: Fleet, member: MemberByHand) -> AsyncIterator[FrontServed]:
+    async with fleet.front() as served:
+        yield served
+
+
+@pytest.fixture
+async def alice(front: FrontServed) -> Client:
+    return await front.known("alice")
+
+
+# Submissions
+
+
+async def test_a_job_waits_in_the_record_and_then_runs_on_a_host(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit(name="first")
+    assert (job["status"], job["queue"]["position"]) == ("PENDING", 1)
+    assert "host" not in job
+    assert front.tickets == ["none"]
+    await member.hand_over()
+    given = (await alice.get(f"/jobs/{job['job_id']}")).json
+    assert (given["host"], given["name"], given["created_at"]) == ("h1", "first", job["created_at"])
+    await front.finish(job, exit_status=0)
+    ended = (await alice.get(f"/jobs/{job['job_id']}")).json
+    assert (ended["status"], ended["host"], ended["created_at"]) == ("COMPLETED", "h1", job["created_at"])
+    assert ended["revision"] > given["revision"] > job["revision"]
+
+
+async def test_the_host_runs_what_the_user_was_told(
+    fleet: Fleet, front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit(hyperparameters={"depth": "3"}, priority=-1, max_attempts=2)
+    given = await member.hand_over()
+    told = {name: job[name] for name in ("commit", "limits", "hyperparameters", "priority", "max_attempts")}
+    assert told.items() <= given.model_dump(mode="json", exclude_none=True).items()
+    row = await fleet.record.job(job["job_id"])
+    assert row is not None
+    assert job["commit"] in row["request"]  # the next host may see other branches
+
+
+async def test_the_same_key_gives_the_same_job_at_every_front(fleet: Fleet, member: MemberByHand) -> None:
+    body = {"script_name": "succeed.py"}
+    async with fleet.front("front-1") as one, fleet.front("front-2") as other:
+        first = await (await one.known("alice")).post("/jobs", body, **{"Idempotency-Key": "k"})
+        again = await (await other.known("alice")).post("/jobs", body, **{"Idempotency-Key": "k"})
+        assert (again.status, again.body) == (202, first.body)
+        assert other.tickets == []
+        assert [row["action"] for row in await one.audited("alice")] == ["submitJob"]
+        assert await other.audited("alice") == []
+
+
+async def test_a_job_that_fits_no_host_is_refused_with_what_the_largest_has(fleet: Fleet) -> None:
+    for name, cpus in (("h1", 4), ("h2", 2)):
+        host = await fleet.host(name)
+        capacity = host.capacity
+        await host.join(capacity=type(capacity)(capacity.jobs, cpus * 1000, capacity.memory_bytes))
+    async with fleet.front() as front:
+        answer = await (await front.known("alice")).post(
+            "/jobs", {"script_name": "succeed.py", "limits": {"cpus": 64}}
+        )
+    assert (answer.status, answer.problem, answer.fields) == (422, "invalid-request", ["limits.cpus"])
+    assert answer.json["errors"][0]["message"] == "must be at most 4, which h1 has, not 64"
+
+
+async def test_a_script_that_is_not_there_is_refused_as_by_an_agent(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    theirs = await member.served.known("alice")
+    for body in (
+        {"script_name": "nope.py"},
+        {"script_name": "declared.py", "hyperparameters": {"depth": "99"}},
+    ):
+        assert (await alice.post("/jobs", body)).body == (await theirs.post("/jobs", body)).body
+
+
+async def test_a_fleet_without_hosts_says_so(fleet: Fleet) -> None:
+    async with fleet.front() as front:
+        answer = await (await front.known("alice")).post("/jobs", {"script_name": "succeed.py"})
+    assert (answer.status, answer.problem) == (503, "host")
+    assert "no host" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("broken", ["fails", "hangs"])
+async def test_a_broker_that_is_away_delays_no_answer(
+    fleet: Fleet, member: MemberByHand, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.fleet.backend.submissions.ANNOUNCE", 1.0)
+    asked = asyncio.Event()
+
+    async def publish(need: str) -> None:
+        asked.set()
+        if broken == "hangs":
+            await asyncio.Event().wait()
+        raise AgentError(Problem.HOST, "The broker is away.")
+
+    async with fleet.front(publish=publish) as front:
+        alice = await front.known("alice")
+        async with asyncio.timeout(0.9):
+            job = await alice.submit()
+            await asked.wait()
+        assert (await alice.get(f"/jobs/{job['job_id']}")).json["status"] == "PENDING"
+    assert await fleet.record.pending() == {"none": 1}  # which the reconciler sees
+
+
+@pytest.mark.parametrize("moment", range(6))
+async def test_a_front_that_is_killed_at_any_step_leaves_one_job_or_none(
+    fleet: Fleet, member: MemberByHand, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = moment
+
+    def burns(cls: type, name: str) -> None:
+        method = getattr(cls, name)
+
+        async def call(self: Any, *args: Any, **options: Any) -> Any:
+            nonlocal left
+            for work in (None, method):
+                left -= 1
+                if left < 0:
+                    await asyncio.Event().wait()
+                answer = await work(self, *args, **options) if work else None
+            return answer
+
+        monkeypatch.setattr(cls, name, call)
+
+    body, key = {"script_name": "succeed.py"}, {"Idempotency-Key": "once"}
+    async with fleet.front("front-1") as front:
+        alice = await front.known("alice")
+        with monkeypatch.context() as patched:
+            patched.setattr(monkeypatch, "setattr", patched.setattr)
+            for cls, name in ((Record, "repeated"), (hosts_module.Hosts, "ask"), (Record, "submit")):
+                burns(cls, name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.5):
+                    await alice.post("/jobs", body, **key)
+    async with fleet.front("front-2") as front:
+        job = (await (await front.known("alice")).post("/jobs", body, **key)).json
+        page = (await (await front.known("alice")).get("/jobs")).json
+    assert [each["job_id"] for each in page["jobs"]] == [job["job_id"]]
+    assert await fleet.record.pending() == {"none": 1}
+
+
+async def test_a_job_is_run_again_only_where_its_image_is(
+    front: FrontServed, member: MemberByHand, alice: Client, fleet: Fleet
+) -> None:
+    job = await alice.submit(hyperparameters={"depth": "3"}, labels={"team": "a"})
+    await front.finish(job, image_digest="sha256:" + "1" * 64)
+    refused = await alice.post(f"/jobs/{job['job_id']}/rerun")
+    assert (refused.status, refused.problem) == (422, "image-missing")
+    await member.join(image_digest="sha256:" + "1" * 64)
+    await asyncio.sleep(hosts_module.KNOWN)
+    again = (await alice.post(f"/jobs/{job['job_id']}/rerun", {"hyperparameters": {"depth": "4"}})).json
+    assert (again["rerun_of"], again["labels"]) == (job["job_id"], {"team": "a"})
+    assert (again["hyperparameters"], again["commit"]) == ({"depth": "4"}, job["commit"])
+    row = await fleet.record.job(again["job_id"])
+    assert row is not None
+    assert row["digest"] == "sha256:" + "1" * 64
+
+
+# What the record and the hosts say of jobs
+
+
+async def test_cancelling_a_running_job_ends_it_on_its_host(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    answer = await alice.post(f"/jobs/{job['job_id']}/cancel", b"")
+    assert (answer.status, answer.json["status"]) == (202, "CANCELLED")
+    theirs = await member.agent.job(job["job_id"])
+    assert theirs is not None
+    assert theirs.status == "CANCELLED"
+    (row,) = [row for row in await member.served.audited("alice") if row["action"] == "cancelJob"]
+    assert (row["via"], row["role"]) == ("front-1", "analyst")
+
+
+async def test_a_cancellation_reaches_a_host_that_was_away(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    await member.join(url="https://localhost:1")
+    await asyncio.sleep(hosts_module.KNOWN)
+    answer = await alice.post(f"/jobs/{job['job_id']}/cancel", b"")
+    assert (answer.status, answer.json["status"], answer.json["cancel_requested"]) == (202, "PENDING", True)
+    # The record tells the host's member what to end, each time that it says it is there.
+    assert (await member.join()).stop == (job["job_id"],)
+
+
+async def test_a_silent_host_is_named_and_its_jobs_stay_visible(
+    front: FrontServed, member: MemberByHand, alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    await member.join(url="https://localhost:1")
+    await asyncio.sleep(hosts_module.KNOWN)
+    monkeypatch.setattr(hosts_module, "SILENCE", 0.0)
+    monkeypatch.setattr(hosts_module, "HEARD", 0.0)
+    for path in ("logs", "artifacts", "metrics", "artifacts/a.txt"):
+        answer = await alice.get(f"/jobs/{job['job_id']}/{path}")
+        assert (answer.status, answer.problem) == (503, "host"), path
+        assert answer.json["detail"].startswith("Host h1 is unreachable since 20"), answer.json
+    shown = (await alice.get(f"/jobs/{job['job_id']}")).json
+    assert shown["message"].startswith("host h1 unreachable since 20")
+
+
+async def test_an_agent_under_a_wrong_name_is_not_believed(
+    fleet: Fleet, front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    other = await fleet.host("h2")
+    job = await alice.submit()
+    await member.hand_over()
+    await member.join(url=other.base)
+    await asyncio.sleep(hosts_module.KNOWN)
+    answer = await alice.get(f"/jobs/{job['job_id']}/artifacts")
+    assert (answer.status, answer.problem) == (503, "host")
+
+
+async def test_a_pin_holds_in_the_record_and_on_the_host(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    path = f"/jobs/{job['job_id']}/pin"
+    assert (await alice("PUT", path)).json["pinned"] is True
+    theirs = await member.agent.job(job["job_id"])
+    assert theirs is not None
+    assert theirs.pinned
+    assert (await alice("DELETE", path)).json["pinned"] is False
+    assert [row["action"] for row in await front.audited("alice")] == ["submitJob", "pinJob", "unpinJob"]
+
+
+async def test_the_host_overview_is_the_sum(fleet: Fleet) -> None:
+    first, second = await fleet.host("h1"), await fleet.host("h2")
+    async with fleet.front() as front:
+        alice = await front.known("alice")
+        for _ in range(3):
+            await alice.submit()
+        await first.hand_over()
+        await second.hand_over()
+        host = (await alice.get("/host")).json
+    assert host["capacity"]["jobs"] == first.capacity.jobs + second.capacity.jobs
+    assert (host["running"], host["waiting"], host["in_use"]["jobs"]) == (2, 1, 2)
+    (user,) = host["users"]
+    assert (user["user"], user["running"], user["waiting"]) == ("alice", 2, 1)
+
+
+# Two fronts
+
+
+async def test_a_log_that_was_followed_at_one_front_goes_on_at_another(
+    fleet: Fleet, member: MemberByHand
+) -> None:
+    member.served.log("one", "two")
+    async with fleet.front("front-2") as other:
+        async with fleet.front("front-1") as front:
+            alice = await front.known("alice")
+            job = await alice.submit()
+            await member.hand_over()
+            await member.served.run(job)
+            await member.tell(job["job_id"])
+            path = f"/jobs/{job['job_id']}/logs"
+            async with asyncio.timeout(20), alice.stream(path) as response:
+                seen = [each async for each in lines(response, 2)]
+        # The first front is gone.
+        elsewhere = await other.known("alice")
+        member.served.log("three", "four", "END")
+        await front_finish(member, job, revision=3)
+        async with asyncio.timeout(20), elsewhere.stream(path, **{"Last-Event-ID": seen[-1][1]}) as response:
+            rest = [each async for each in lines(response, 3)]
+        whole = (await elsewhere.get(path, Accept="application/x-ndjson")).body.decode().splitlines()
+    assert [number for number, _ in seen + rest] == [1, 2, 3, 4, 5]
+    ids = [event_id for _, event_id in seen + rest]
+    assert [each for each in ids if f'"id":"{each}"' not in "".join(whole)] == []
+
+
+async def lines(response: Any, count: int) -> AsyncIterator[tuple[int, str]]:
+    """Number and event id of the next lines."""
+    async for name, data, event_id in events(response):
+        if name == "line":
+            yield data["number"], event_id
+            count -= 1
+            if not count:
+                return
+
+
+async def front_finish(member: MemberByHand, job: Any, **update: Any) -> None:
+    await member.served.finish(job, **update)
+    await member.tell(job["job_id"])
+
+
+async def test_events_that_were_followed_at_one_front_go_on_at_another(
+    fleet: Fleet, member: MemberByHand
+) -> None:
+    async with fleet.front("front-1") as one, fleet.front("front-2") as other:
+        alice, elsewhere = await one.known("alice"), await other.known("alice")
+        await alice.submit()
+        async with asyncio.timeout(20), alice.stream("/events") as response:
+            async for name, _, event_id in events(response):
+                if name == "current":
+                    last = event_id
+                    break
+        missed = await alice.submit()
+        async with asyncio.timeout(20), elsewhere.stream("/events", **{"Last-Event-ID": last}) as response:
+            found = [(name, data) async for name, data, _ in until_current(response)]
+    assert [(name, data.get("job_id")) for name, data in found] == [
+        ("job", missed["job_id"]),
+        ("current", None),
+    ]
+
+
+async def until_current(response: Any) -> AsyncIterator[tuple[str, Any, str]]:
+    async for name, data, event_id in events(response):
+        if name != ":":
+            yield name, data, event_id
+        if name == "current":
+            return
+
+
+async def test_a_followed_log_begins_when_a_host_has_the_job(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
+        stream = events(response)
+        assert (await anext(stream))[0] == "state"
+        member.served.log("hello", "END")
+        await member.hand_over()
+        await front_finish(member, job)
+        found = [(name, data) async for name, data, _ in stream]
+    texts = [data["text"] for name, data in found if name == "line"]
+    assert texts[0] == "hello"
+    assert (found[-1][0], found[-1][1]["status"]) == ("end", "COMPLETED")
+
+
+async def test_a_range_of_an_artifact_is_passed_on(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    content = bytes(range(256)) * 4096
+    job = await alice.submit()
+    await member.hand_over()
+    member.served.add_artifact(job, "a b.bin", content)
+    await front_finish(member, job)
+    path = f"/jobs/{job['job_id']}/artifacts/a%20b.bin"
+    whole = await alice.get(path)
+    theirs: Answer = await (await member.served.known("alice")).get(path)
+    assert whole.body == content
+    kept = ("Etag", "Content-Length", "Content-Type", "Accept-Ranges", "Content-Disposition")
+    assert [whole.headers[name] for name in kept] == [theirs.headers[name] for name in kept]
+    part = await alice.get(path, Range="bytes=1000-1999")
+    assert (part.status, part.body) == (206, content[1000:2000])
+    assert (await alice.get(path, **{"If-None-Match": whole.headers["Etag"]})).status == 304
+    assert (await alice.get(f"/jobs/{job['job_id']}/artifacts/..%2Fx")).problem == "artifact-not-found"
+
+
+async def test_looks_at_other_users_jobs_are_audited_with_both_actors(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    operator = await front.known("oscar", Role.OPERATOR)
+    assert (await operator.get(f"/jobs/{job['job_id']}/artifacts")).status == 200
+    (here,) = await front.audited("oscar")
+    (there,) = await member.served.audited("oscar")
+    assert (here["action"], here["result"], here.get("via")) == ("listArtifacts", "shown", None)
+    assert (there["action"], there["result"], there["via"]) == ("listArtifacts", "shown", "front-1")
