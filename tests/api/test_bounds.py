@@ -548,6 +548,16 @@ async def nothing_waits(served: Served) -> bool:
     return not any(each.unread for each in served.connections.all())
 
 
+async def test_a_media_type_that_is_no_text_is_refused(served: Served, alice: Client) -> None:
+    request = b"POST /jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: a/\xff\r\nContent-Length: 2\r\n\r\n{}"
+    async with peer(served, alice, request) as sender:
+        heard = await sender.hear()
+        assert (heard.status, json.loads(heard.body)["type"].rpartition(":")[2]) == (
+            415,
+            "unsupported-media-type",
+        )
+
+
 async def test_a_too_large_content_length_is_refused_before_the_body(serve: Serve) -> None:
     served = await serve(max_body_bytes=2000)
     alice = await served.known("alice")

@@ -41,10 +41,18 @@ def document(error: AgentError, status: int | None = None) -> ProblemDocument:
         type=TYPE_PREFIX + error.problem,
         title=error.problem.replace("-", " ").capitalize(),
         status=status or error.problem.status,
-        detail=error.message,
-        hint=error.hint or None,
-        errors=[FieldProblem(field=each.field, message=each.message) for each in error.fields],
+        detail=_encodable(error.message),
+        hint=_encodable(error.hint) or None,
+        errors=[
+            FieldProblem(field=_encodable(each.field), message=_encodable(each.message))
+            for each in error.fields
+        ],
     )
+
+
+def _encodable(text: str) -> str:
+    """The text without surrogates, which stand for bytes of a header that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def respond(
