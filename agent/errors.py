@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Self
 
 
@@ -87,3 +88,9 @@ class AgentError(Exception):
         lines = [f"{self.message} {self.hint}".strip()]
         lines += [f"{error.field}: {error.message}" for error in self.fields]
         return "\n".join(lines)
+
+
+# The kinds of which there are many.
+misconfigured = partial(AgentError, Problem.CONFIGURATION)
+host_failed = partial(AgentError, Problem.HOST)
+invalid_request = partial(AgentError, Problem.INVALID_REQUEST)

@@ -3,6 +3,8 @@
 import logging
 from types import TracebackType
 
+log = logging.getLogger("ml-agent")
+
 # A line break in a client's text would look like a line of the agent's. The others control terminals.
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +32,7 @@ from .jobs.reconciler import ExitOf, Reconciler
 from .jobs.registry import Registry
 from .jobs.results import Results
 from .jobs.submission import Submission
-from .log import configure
+from .log import configure, log
 from .logs.archiver import Archiver
 from .logs.job_log import JobLogs
 from .logs.journal import Journal
@@ -49,8 +48,6 @@ from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
 from .store.audit_head import log_audit_head
 from .store.store import Store
-
-log = logging.getLogger("ml-agent")
 
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 IDLE_LOOKS = 10  # looks within the idle time

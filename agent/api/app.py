@@ -52,9 +52,7 @@ def build(
     app.router.add_route("GET", "/openapi.json", guard.guard("getOpenapi", openapi.get_openapi))
     guard.check_all_guarded(app)
     app.on_shutdown.append(_end_streams)
-    app.on_response_prepare.append(rates.end_turn)
-    app.on_response_prepare.append(problems.set_common_headers)
-    app.on_response_prepare.append(problems.remember_begun)
+    app.on_response_prepare.extend([rates.end_turn, problems.set_common_headers, problems.remember_begun])
     return app
 
 

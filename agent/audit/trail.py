@@ -4,15 +4,13 @@ A change has its row from whatever makes the change.
 """
 
 import json
-import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 
 from ..errors import AgentError
+from ..log import log
 from .chain import Caller, Deed, Detail
-
-log = logging.getLogger("ml-agent")
 
 Write = Callable[[Deed], Awaitable[None]]
 CheckShare = Callable[[str], Awaitable[None]]

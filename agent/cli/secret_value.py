@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import AgentError, Problem
+from ..errors import invalid_request
 from ..model.secret import MAX_SECRET_BYTES, SecretChange
 
 FileOption = Annotated[
@@ -31,9 +31,7 @@ def read_value(file: Path | None) -> bytes:
         with file.open("rb") as source:
             return source.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
-        raise AgentError(
-            Problem.INVALID_REQUEST, f"{file} cannot be read: {error.strerror}.", "Name another file."
-        ) from error
+        raise invalid_request(f"{file} cannot be read: {error.strerror}.", "Name another file.") from error
 
 
 def remark_on(file: Path | None) -> str | None:

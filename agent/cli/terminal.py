@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..model.artifact import UNSAFE
 from .failure import Failure
 
 ERASE = "\x1b[2K"  # the line that the cursor is on
@@ -19,14 +20,8 @@ STATUS_INTERVAL = 0.1  # seconds
 
 RESET = "\x1b[0m"
 _SGR = re.compile(r"\x1b\[[0-9;:]*m")  # colours and weights
-# SGR sequences, and whatever else could move the cursor, make the terminal answer, reorder or hide text:
-# C0 and C1 controls, line and paragraph separators, bidirectional marks, overrides and isolates, characters
-# without width. The two joiners pass: some writing systems and emoji need them.
-_CONTROL = re.compile(
-    r"(?P<sgr>\x1b\[[0-9;:]*m)"
-    r"|[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
+# SGR sequences, and whatever else could move the cursor, make the terminal answer, reorder or hide text.
+_CONTROL = re.compile(rf"(?P<sgr>\x1b\[[0-9;:]*m)|(?!\t)[{UNSAFE}]")
 
 
 Columns = Sequence[Column | str]  # a plain column is its title

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import fcntl
 import ipaddress
-import logging
 import re
 import select
 import socket
@@ -23,9 +22,8 @@ from pathlib import Path
 
 from ..config import EgressSettings
 from ..host.sockets import break_off
+from ..log import log
 from .policy import Address, Policy, embedded
-
-log = logging.getLogger("ml-agent")
 
 MAX_PER_JOB = 64  # connections at a time
 MAX_CONNECTIONS = 256  # of all jobs; MemoryMax= of the unit allows for what they can buffer

@@ -84,6 +84,7 @@ class Step(StrEnum):
 
     OK = "ok"
     CANCELLED = "cancelled"  # its end was asked for
+    GIVEN = "given"  # the host's agent has had the job
     OLD = "old"  # the record knows this revision, or a later one
     STALE = "stale"  # the job is another host's now, or has ended
 

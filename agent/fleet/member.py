@@ -309,7 +309,10 @@ class Member:
             return known
         # Before the record is asked: what it says is true of some moment after this one.
         deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + LEASE
-        if await self._fleet.confirm(claim.job_id, self._host, self._epoch, claim.fence) is not Step.OK:
+        step = await self._fleet.confirm(claim.job_id, self._host, self._epoch, claim.fence)
+        if step is Step.GIVEN:
+            return await self._given_before(claim)
+        if step is not Step.OK:
             return None
         try:
             return await self._agent.take(claim, deadline)
@@ -319,6 +322,17 @@ class Member:
             log.warning("%s does not take job %s: %s", self._host, claim.job_id, error)
             await self._fleet.release(claim.job_id, self._host, claim.fence, elsewhere=True)
             return None
+
+    async def _given_before(self, claim: Claim) -> Job | None:
+        """The job that the agent has had, by the record; None where it has lost it: it is not begun anew.
+
+        So it is after a restore from an old backup. A second member of this host may just have given it.
+        """
+        if (known := await self._agent.job(claim.job_id)) is not None:
+            return known
+        log.warning("%s has lost job %s, which it once had", self._host, claim.job_id)
+        await self._fleet.release(claim.job_id, self._host, claim.fence, elsewhere=True)
+        return None
 
     # Telling the record
 

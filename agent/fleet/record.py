@@ -153,8 +153,12 @@ class Record(Lists, SecretRecord, FrontRecord):
         return Step.CANCELLED if cancelled and int(cancelled[0]) else Step(answer)
 
     async def release(self, job_id: str, host: str, fence: str, *, elsewhere: bool) -> Step:
-        """The host's agent will never have the job. `elsewhere`: the host does not claim it again."""
-        return Step((await self._promise("release", job_id, host, fence, "1" if elsewhere else "0"))[0])
+        """The host's agent will never have the job. `elsewhere`: the host does not claim it again.
+
+        A job that the agent once had is lost, as if its host were forgotten.
+        """
+        asked = (job_id, host, fence, "1" if elsewhere else "0", repr(self._shares.half_life))
+        return Step((await self._promise("release", *asked))[0])
 
     async def project(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, misconfigured
 from .trees import opened
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -59,7 +59,7 @@ def refuse_to_overwrite(*paths: Path) -> None:
 
 
 def _exists(path: Path) -> AgentError:
-    return AgentError(Problem.CONFIGURATION, f"{path} exists and is not overwritten.", "Move it away first.")
+    return misconfigured(f"{path} exists and is not overwritten.", "Move it away first.")
 
 
 @contextmanager

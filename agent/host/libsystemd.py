@@ -6,12 +6,10 @@ libsystemd.so.0 is on every host that runs systemd.
 import asyncio
 import ctypes
 import functools
-import logging
 import os
 
-from ..errors import AgentError, Problem
-
-log = logging.getLogger("ml-agent")
+from ..errors import host_failed
+from ..log import log
 
 
 @functools.cache
@@ -23,8 +21,8 @@ def library() -> ctypes.CDLL:
     try:
         return ctypes.CDLL("libsystemd.so.0")
     except OSError as error:
-        raise AgentError(
-            Problem.HOST, f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
+        raise host_failed(
+            f"libsystemd cannot be loaded: {error}.", "Install libsystemd0 (systemd-libs)."
         ) from error
 
 

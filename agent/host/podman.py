@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, host_failed, invalid_request
 from ..model.base import SecretName, UserName, container_name
 from ..model.secret import MAX_SECRET_BYTES
 
@@ -150,24 +150,21 @@ class Podman:
             async with self._session.request(method, API + path, params=query, data=body) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"Podman does not answer at {self._socket}: {error or 'timed out'}.",
                 "`systemctl --user enable --now podman.socket` starts its socket.",
             ) from error
         if (response.status == 404 and missing) or response.status == 201:  # a new tag, which has no JSON
             return None
         if response.status >= 400:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"Podman refused {method} {path}: {_message(content) or f'status {response.status}'}.",
                 "`journalctl --user -u podman.service` may say more.",
             )
         try:
             return json.loads(content or b"null")
         except ValueError as error:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"Podman's answer to {method} {path} is not JSON.",
                 "`ml-agent doctor` checks Podman.",
             ) from error
@@ -186,8 +183,7 @@ class Podman:
                 storage=Path(info["store"]["graphRoot"]),
             )
         except (KeyError, TypeError) as error:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 "What answers at Podman's socket is not Podman, or another version of it.",
                 "`systemctl --user status podman.socket` shows what listens.",
             ) from error
@@ -264,8 +260,7 @@ class Podman:
 
     async def kill(self, container: str) -> None:
         """Sends SIGKILL to a container. A missing container is no error: it has ended."""
-        query = {"signal": "KILL"}
-        await self._ask("POST", f"/containers/{container}/kill", query=query, missing=True)
+        await self._ask("POST", f"/containers/{container}/kill", query={"signal": "KILL"}, missing=True)
 
     async def containers(self) -> list[str]:
         """The names of the containers of all jobs, whatever their state."""
@@ -300,8 +295,7 @@ class Podman:
         lose other secrets on so full a disk, host if a secret is missing afterwards.
         """
         if not 0 < len(value) < MAX_SECRET_BYTES:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"The value of secret {name} has {len(value)} bytes.",
                 f"Podman accepts 1 to {MAX_SECRET_BYTES - 1} bytes.",
                 (FieldError("value", f"must have 1 to {MAX_SECRET_BYTES - 1} bytes"),),
@@ -316,8 +310,7 @@ class Podman:
         await self._ask("POST", "/secrets/create", query=query, body=value)
         lost = (before | {podman_name(name, user)}) - await self._names()
         if lost:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"Podman lost secrets while it stored one: {', '.join(sorted(lost))}.",
                 "Check the free space of the disk, then set them again.",
             )

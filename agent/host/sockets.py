@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 
-from ..errors import AgentError, Problem
+from ..errors import host_failed
 
 FIRST_SOCKET = 3  # the file descriptor of the first one
 BACKLOG = 4096  # connections that wait to be accepted; the socket unit says the same
@@ -33,8 +33,7 @@ def loopback_socket(port: int) -> socket.socket:
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         why = "is taken" if taken else f"cannot be used: {os.strerror(error.errno or 0)}"
-        raise AgentError(
-            Problem.HOST,
+        raise host_failed(
             f"Port {port} {why}.",
             "`systemctl --user status ml-agent.socket` shows whether systemd already listens for the agent.",
         ) from error

@@ -15,7 +15,7 @@ from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusFastError
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..model.base import job_id_of
 
 SYSTEMD = "org.freedesktop.systemd1"
@@ -107,7 +107,7 @@ class Units:
             await bus.connect()
             bus.add_message_handler(lambda message: self.handle_signal(message, watch))
             for rule in MATCHES:
-                await _call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "AddMatch", "s", [rule])
+                await _call(bus, "org.freedesktop.DBus", "/org/freedesktop/DBus", "AddMatch", "s", rule)
             await _call(bus, MANAGER, MANAGER_PATH, "Subscribe")
             self._bus = bus
             self._connected.set()
@@ -153,7 +153,7 @@ class Units:
         except TimeoutError as error:
             raise _unreachable(self._address) from error
         assert self._bus is not None
-        return await _call(self._bus, interface, path, member, signature, list(body))
+        return await _call(self._bus, interface, path, member, signature, *body)
 
     async def start(self, name: str) -> None:
         """Queues a start of the unit. Returns before the unit has started."""
@@ -239,15 +239,10 @@ class Units:
 
 
 async def _call(
-    bus: MessageBus,
-    interface: str,
-    path: str,
-    member: str,
-    signature: str = "",
-    body: list[Any] | None = None,
+    bus: MessageBus, interface: str, path: str, member: str, signature: str = "", *body: Any
 ) -> Any:
     destination = SYSTEMD if path.startswith(MANAGER_PATH) else "org.freedesktop.DBus"
-    message = Message(destination, path, interface, member, signature=signature, body=body or [])
+    message = Message(destination, path, interface, member, signature=signature, body=list(body))
     try:
         async with asyncio.timeout(CALL_TIMEOUT):
             reply = await bus.call(message)
@@ -267,8 +262,7 @@ async def _call(
 
 
 def _unreachable(what: str) -> AgentError:
-    return AgentError(
-        Problem.HOST,
+    return host_failed(
         f"{what} does not answer on D-Bus.",
         "Check `systemctl --user status` and that lingering is enabled for the account.",
     )

@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from ..errors import AgentError
+from ..log import log
 
 T = TypeVar("T")
-
-log = logging.getLogger("ml-agent")
 
 
 @contextlib.asynccontextmanager

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from ..errors import AgentError, Problem
+from ..errors import misconfigured
 from ..host.files import refuse_to_overwrite
 from .key_files import certificates, key_file, read_key, replace_pair, reread
 from .subject import PEER_PREFIX, URI_PREFIX, fingerprint
@@ -65,8 +65,7 @@ def general_name(name: str) -> x509.GeneralName:
     """A name as certificates have it. Raises `AgentError` (configuration) if it is not valid."""
     normal = server_name(name)
     if normal is None:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"{name!r} is neither a DNS name nor an IP address.",
             "Write international names in the xn-- form.",
         )
@@ -174,7 +173,7 @@ class Authority(KeyPair):
             path = key_file(directory, "ca", certificate)
             key = read_key(path)
             if not isinstance(key, ec.EllipticCurvePrivateKey):
-                raise AgentError(Problem.CONFIGURATION, f"{path} is not a key that `ml-agent init` made.")
+                raise misconfigured(f"{path} is not a key that `ml-agent init` made.")
             return cls(certificate, key)
 
         return reread(read)
@@ -228,8 +227,7 @@ class Authority(KeyPair):
         issuer_key_id = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         last = self.certificate.not_valid_after_utc
         if last <= _now():
-            raise AgentError(
-                Problem.CONFIGURATION,
+            raise misconfigured(
                 f"The certificate authority expired at {last:%Y-%m-%d %H:%M} UTC and issues nothing.",
                 "`ml-agent rotate-ca` makes a new one, and `ml-agent rotate-ca --finish` removes this one.",
             )

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..audit.chain import Caller, Deed
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.files import write_file
 from ..model.base import ID_ALPHABET, format_time, now
 from ..model.certificate import Certificate, Invitation, Principal, RenewedCertificate, Role
@@ -94,9 +94,7 @@ def is_accepted(key: object) -> bool:
 
 
 def _refused(why: str) -> AgentError:
-    return AgentError(
-        Problem.INVALID_REQUEST, "The signing request is refused.", fields=(FieldError("csr", why),)
-    )
+    return invalid_request("The signing request is refused.", fields=(FieldError("csr", why),))
 
 
 class CertificateRecords(Protocol):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, misconfigured
 from ..model.base import HostName
 from ..model.fleet import HostKey, host_server_name
 from .key_files import certificates, key_file, read_key, reread
@@ -35,8 +35,7 @@ def signed(directory: Path, host: HostName, public: str) -> HostKey:
         (certificate, *_) = certificates(directory / "server.crt")
         key = read_key(key_file(directory, "server", certificate))
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise AgentError(
-                Problem.CONFIGURATION,
+            raise misconfigured(
                 f"The key of {directory / 'server.crt'} is no EC key, and cannot sign the key for secrets.",
             )
         return HostKey(

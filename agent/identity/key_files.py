@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, misconfigured
 from ..host.files import sync, write_file
 
 T = TypeVar("T")
@@ -64,8 +64,7 @@ def key_file(directory: Path, name: str, certificate: x509.Certificate) -> Path:
     for path in candidates or [usual]:
         if read_key(path).public_key() == certificate.public_key():
             return path
-    raise AgentError(
-        Problem.CONFIGURATION,
+    raise misconfigured(
         f"{usual} is not the key of the certificate in {directory / f'{name}.crt'}.",
         "Restore both files from the same backup.",
     )
@@ -99,6 +98,4 @@ def reread(read: Callable[[], T]) -> T:
 
 def unreadable(path: Path, error: Exception) -> AgentError:
     """The error for a file that is missing or damaged."""
-    return AgentError(
-        Problem.CONFIGURATION, f"{path} cannot be read: {error}.", "`ml-agent init` makes what is missing."
-    )
+    return misconfigured(f"{path} cannot be read: {error}.", "`ml-agent init` makes what is missing.")

@@ -1,18 +1,16 @@
 """The server's TLS context, which is replaced when its files change."""
 
-import logging
 import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, misconfigured
+from ..log import log
 from ..model.base import now
 from .authority import FLEET, server_names
 from .certificates import admitted_until
 from .key_files import certificates, key_file, reread
-
-log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 1.0  # seconds between two checks of the files
 
@@ -49,8 +47,7 @@ def _server_context(directory: Path) -> ssl.SSLContext:
         context.load_cert_chain(chain, key)
         context.load_verify_locations(directory / "ca.crt")
     except OSError as error:  # ssl.SSLError is one
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The server's certificate in {directory} cannot be used: {error}.",
             "`ml-agent init` makes what is missing.",
         ) from error

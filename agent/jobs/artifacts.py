@@ -6,7 +6,6 @@ descriptor to the next and follows no link. A file is read only if it is a regul
 
 import asyncio
 import hashlib
-import logging
 import os
 import stat
 import threading
@@ -23,13 +22,12 @@ from urllib.parse import quote
 from ..errors import AgentError, Problem
 from ..host.tasks import StoppedError, in_thread
 from ..host.trees import opened, taken
+from ..log import log
 from ..model.artifact import Artifact, escape_name, unescape_name
 from ..model.paths import AttemptPaths
 from ..model.script import LeftOut
 from .manifest import MAX_SHOWN, Record, Stamp, head_of, line_of, open_record, write_record
 from .quota import MAX_DEPTH, delete_others
-
-log = logging.getLogger("ml-agent")
 
 MAX_ENTRIES = 10_000  # names of any kind
 MAX_PATH_BYTES = 4 * 2**20  # of all paths: bounds the list of a job

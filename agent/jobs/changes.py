@@ -7,16 +7,14 @@ that a newer one has replaced. A watcher that is further behind reads from the s
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 from ..errors import AgentError
+from ..log import log
 from ..model.event import Change, History
 from ..model.job import Job, no_such_job
-
-log = logging.getLogger("ml-agent")
 
 HELD = 1000  # changes that are held
 PAGE = 500  # changes that are read at once, for all watchers

@@ -3,7 +3,6 @@
 Also those whose commit an operator withdraws, which another process records.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from ..errors import AgentError
 from ..host.machine import Room
 from ..host.systemd import Units
 from ..host.tasks import repeat
+from ..log import log
 from ..model.base import now, one_line
 from ..model.job import Job, JobState, Reason
 from ..model.ref import Withdrawal
@@ -20,8 +20,6 @@ from .quota import room_left
 from .reconciler import Reconciler
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
-
-log = logging.getLogger("ml-agent")
 
 INTERVAL = 3.0  # seconds between two looks; a job may overshoot by what it can write in two of them
 NOTHING = Room(0, 0)

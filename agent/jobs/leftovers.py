@@ -7,7 +7,6 @@ boot, which clears that directory, Podman is asked once which containers there a
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +14,11 @@ from ..config import Settings
 from ..errors import AgentError
 from ..host.podman import Podman
 from ..host.systemd import Units
+from ..log import log
 from ..model.base import container_name, job_id_of, job_id_of_container, unit_name
 from ..model.job import JobState
 from ..model.paths import CONTAINER_ID, LEFT, SWEPT
 from .registry import Registry
-
-log = logging.getLogger("ml-agent")
 
 START_DELAY = 1.0  # seconds; a client may be waiting for the agent to start
 INTERVAL = 1.0  # seconds between two looks while something is left; twice as long after each failure

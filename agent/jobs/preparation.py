@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import ScriptSettings, Settings, shipped
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, misconfigured
 from ..host.podman import Podman, by_digest
 from ..host.systemd import Units
 from ..model.job import Job
@@ -89,9 +89,7 @@ class Preparation:
         files.lay_out(job, proxied=job.network in settings.egress)
         network = settings.network(job.network)
         if network is None:
-            raise AgentError(
-                Problem.CONFIGURATION, f"The site's configuration no longer has the network {job.network}."
-            )
+            raise misconfigured(f"The site's configuration no longer has the network {job.network}.")
         standing = await self._commits.standing_of(job)
         return JobUnit(
             job_id=job.job_id,

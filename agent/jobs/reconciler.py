@@ -7,17 +7,17 @@ between any two lines, and the next one goes on from there.
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..config import Settings
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..host.machine import RUNTIME_ROOM, room
 from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
+from ..log import log
 from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
@@ -32,8 +32,6 @@ from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
 ExitOf = Callable[[str, str | None, Collection[str]], Awaitable[ExitRecord | None]]
-
-log = logging.getLogger("ml-agent")
 
 MAX_START_REQUESTS = 3  # how often systemd is asked to start a unit that then does not even begin
 LOOK_DELAY = 2.0  # seconds until a job is looked at again after the host failed to answer
@@ -170,7 +168,7 @@ class Reconciler:
         """Commits the start before systemd hears of it. Raises `AgentError` if the job must wait."""
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
-            raise AgentError(Problem.HOST, "The host shuts down; the job is retried after the next boot.")
+            raise host_failed("The host shuts down; the job is retried after the next boot.")
         if why := _shortage(self._settings.runtime_directory):
             raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
         free, floor = room_left(self._settings)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import FieldError, invalid_request
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
 from ..model.job import Job, Rerun
 
@@ -24,8 +24,7 @@ def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     hyperparameters = earlier.hyperparameters | changes.hyperparameters
     if twice := same_variable(hyperparameters):
         why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             "Two hyperparameters would set the same environment variable.",
             "Write each name exactly as the earlier job does.",
             (FieldError(f"hyperparameters.{twice[1]}", why),),
@@ -34,8 +33,7 @@ def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
         PARAMETERS.validate_python(hyperparameters)
     except ValidationError as error:
         why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
             "Submit a new job with only the hyperparameters that it needs.",
             (FieldError("hyperparameters", why),),

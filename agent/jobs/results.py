@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 from functools import partial
@@ -12,6 +11,7 @@ from weakref import WeakValueDictionary
 from ..config import Settings
 from ..errors import AgentError
 from ..host.tasks import in_thread
+from ..log import log
 from ..model.artifact import escape_path
 from ..model.job import Job, check_not_removed
 from ..model.paths import AttemptPaths
@@ -21,8 +21,6 @@ from .quota import Taken, delete_others, measure
 from .registry import Registry
 
 MAX_SENDING = 4  # lists of artifacts of an owner's running jobs that clients have not read to the end
-
-log = logging.getLogger("ml-agent")
 
 
 class Results:

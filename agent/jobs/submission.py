@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from ..audit.chain import Caller, Deed, Detail
 from ..config import Settings
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.podman import Podman
 from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
 from ..model.inputs import Limits
@@ -187,8 +187,7 @@ class Submission:
     async def _check_needs(self, script: Script, owner: str, standing: Standing) -> None:
         """Raises `AgentError`: invalid-request for a network that is not here, secret-missing."""
         if self._settings.network(script.network) is None:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"The script asks for the network {script.network}, which this host does not offer.",
                 f"Ask the operator to define networks.{script.network} in the agent's configuration.",
                 (FieldError("script_name", f"needs the network {script.network}"),),
@@ -220,9 +219,7 @@ class Submission:
             if value is not None and value > maximum[name]
         )
         if errors:
-            raise AgentError(
-                Problem.INVALID_REQUEST, "The job requests more than this host allows.", fields=errors
-            )
+            raise invalid_request("The job requests more than this host allows.", fields=errors)
         return limits
 
 

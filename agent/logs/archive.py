@@ -8,6 +8,7 @@ without decompressing the members before it.
 import asyncio
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -16,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, host_failed
 from ..host.files import publish
 from ..model.base import format_milliseconds
 from ..model.log import GapCause, LogSource, LogStream
@@ -32,6 +33,7 @@ HEADER = struct.Struct("<4sIBBH2sHIQI")
 MAGIC = b"\x1f\x8b\x08\x04"
 SUBFIELD = (b"ml", struct.calcsize("<IQI"))
 TRAILER = struct.Struct("<II")
+SURROGATE = re.compile("[\udc80-\udcff]")  # half of a pair, in place of a byte
 
 
 @dataclass(frozen=True)
@@ -145,16 +147,8 @@ def _encoded(item: Item) -> str:
         values |= {} if item.dropped is None else {"count": item.dropped}
         values |= {} if item.cause is None else {"cause": item.cause}
     values["cursor"] = item.cursor
-    ascii_only = isinstance(item, Line) and not _is_utf8(item.text)
+    ascii_only = SURROGATE.search(values.get("text", "")) is not None
     return json.dumps(values, separators=(",", ":"), ensure_ascii=ascii_only) + "\n"
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _decoded(values: dict[str, Any]) -> Item:
@@ -231,6 +225,4 @@ def _texts(file: BinaryIO, block: Block) -> Iterator[bytes]:
 
 
 def _damaged(file: BinaryIO) -> AgentError:
-    return AgentError(
-        Problem.HOST, f"The archived log {file.name} is damaged.", "Restore the file from a backup."
-    )
+    return host_failed(f"The archived log {file.name} is damaged.", "Restore the file from a backup.")

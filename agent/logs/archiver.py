@@ -6,11 +6,11 @@ next one archives them.
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 
 from ..errors import AgentError
+from ..log import log
 from ..model.job import Job
 from ..model.paths import JobPaths
 from ..store.jobs import JobStore
@@ -20,8 +20,6 @@ from .journal import Journal
 from .lines import Position
 from .metrics import Collector
 from .metrics_reader import collected, write_metrics
-
-log = logging.getLogger("ml-agent")
 
 DELAY = SETTLING.total_seconds()  # after a job's end; then the journal has all of a closed log
 

@@ -7,7 +7,8 @@ damaged one, and silently goes on with the next.
 
 import os
 from pathlib import Path
-from typing import Protocol
+
+from .sdjournal import Entries
 
 Fields = dict[str, bytes]
 
@@ -26,17 +27,7 @@ _NAMES = tuple((name, name.encode()) for name in FIELDS)
 DIRECTORIES = (Path("/var/log/journal"), Path("/run/log/journal"))  # systemd-journald.service(8)
 
 
-class EntryReader(Protocol):
-    """What `sdjournal.Entries` offers."""
-
-    def next(self) -> bool: ...
-    def field(self, name: bytes) -> bytes | None: ...
-    def cursor(self) -> bytes: ...
-    def realtime(self) -> int: ...
-    def close(self) -> None: ...
-
-
-def fields_of(reader: EntryReader) -> Fields:
+def fields_of(reader: Entries) -> Fields:
     """The entry that a reader is at, as journalctl would export it: its cursor, its time and `FIELDS`."""
     entry = {"__CURSOR": reader.cursor(), "__REALTIME_TIMESTAMP": b"%d" % reader.realtime()}
     for name, field in _NAMES:

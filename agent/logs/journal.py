@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ..errors import AgentError, Problem
+from ..errors import host_failed
 from ..host.tasks import in_turn
 from ..model.log import GapCause
 from .entries import FIELDS, Fields, boot_of, is_newer
@@ -22,7 +22,7 @@ from .history import (
     last_lines,
     short_log,
 )
-from .journalctl import JournalChangedError, any_of, journalctl, of_output, of_unit, read_entries
+from .journalctl import JournalChangedError, journalctl, of_output, of_unit, read_entries
 from .lines import CLOSINGS, STARTING, Batches, Item, LineNumbering, Position
 from .sdjournal import JournalError
 from .tail import Subscription, Tail
@@ -183,7 +183,7 @@ class Journal:
             try:
                 return await loop.run_in_executor(thread, newest.cursor)
             except JournalError as error:
-                raise AgentError(Problem.HOST, f"The journal cannot be read: {error}.") from error
+                raise host_failed(f"The journal cannot be read: {error}.") from error
 
         thread = ThreadPoolExecutor(1, "journal-cuts")
         try:
@@ -205,9 +205,7 @@ class Journal:
                 async for chunk in chunks:
                     yield chunk
         except JournalChangedError as error:
-            raise AgentError(
-                Problem.HOST, "The journal was vacuumed while it was read.", "Try again."
-            ) from error
+            raise host_failed("The journal was vacuumed while it was read.", "Try again.") from error
 
     async def _in_turn(self, chunks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
         """Hands out each chunk in its own turn of the event loop.
@@ -226,7 +224,8 @@ def _from(position: Position, unit: str) -> list[str]:
     command = ["--output=export", f"--output-fields={','.join(FIELDS)}"]
     if position.cursor:
         command.append(f"--cursor={position.cursor}")
-    return command + any_of(*of_unit(unit))
+    first, *others = of_unit(unit)
+    return [*command, *first, *(word for group in others for word in ("+", *group))]
 
 
 async def _manager_was_killed(end: Position) -> bool:

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, host_failed
 from ..host.tasks import finish, to_its_end
 from .entries import FIELDS, JOURNALDS_OWN, SUPPRESSED, Fields, all_there, files
 from .lines import RUNTIME_COMMANDS
@@ -51,7 +51,7 @@ class ExportParser:
             if entry:
                 entries.append(entry)
         if len(self._buffer) - self._offset > MAX_ENTRY + READ_SIZE:
-            raise AgentError(Problem.HOST, "A journal entry is too long to be read.")
+            raise host_failed("A journal entry is too long to be read.")
         return entries
 
     def end(self) -> list[Fields]:
@@ -146,7 +146,7 @@ async def read_entries(arguments: Sequence[str]) -> list[Fields]:
 
 
 def _unsettled() -> AgentError:
-    return AgentError(Problem.HOST, "The journal's files change too fast to be read.", "Try again later.")
+    return host_failed("The journal's files change too fast to be read.", "Try again later.")
 
 
 async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
@@ -164,8 +164,8 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
         try:
             process = await to_its_end(starting)
         except OSError as error:
-            raise AgentError(
-                Problem.HOST, f"journalctl cannot be started: {error.strerror}.", "Try again later."
+            raise host_failed(
+                f"journalctl cannot be started: {error.strerror}.", "Try again later."
             ) from error
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
@@ -193,7 +193,7 @@ async def _check_exit(process: asyncio.subprocess.Process) -> None:
     assert process.stderr is not None
     said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
     if await process.wait():
-        raise AgentError(Problem.HOST, f"journalctl failed: {said or 'it printed nothing'}.")
+        raise host_failed(f"journalctl failed: {said or 'it printed nothing'}.")
 
 
 def of_unit(unit: str) -> list[list[str]]:
@@ -226,14 +226,6 @@ def of_cut_output(unit: str) -> list[list[str]]:
     output = of_output(unit)
     runtime = [f"_COMM={name.decode()}" for name in sorted(RUNTIME_COMMANDS)]
     return [[*output, *runtime], [*output, "_LINE_BREAK=line-max"]]
-
-
-def any_of(*groups: list[str]) -> list[str]:
-    """Arguments that make journalctl show the entries of each group."""
-    arguments = list(groups[0])
-    for group in groups[1:]:
-        arguments += ["+", *group]
-    return arguments
 
 
 def _identifier(unit: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import FieldError, invalid_request
 from ..model.log import GapCause, LogSource, LogStream
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, SUPPRESSED, Fields, boot_of
 
@@ -44,8 +44,7 @@ class Position:
         """The position that `str` wrote. Raises `AgentError` (invalid-request) for anything else."""
         match = EVENT_ID.fullmatch(event_id)
         if match is None:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 "The event id does not belong to this stream.",
                 "Send the id of the last event that you received, or none to begin at the first line.",
                 (FieldError("Last-Event-ID", "must be an id of this stream"),),

@@ -6,7 +6,6 @@ archiver, which reads the whole log anyway, leaves the result beside it.
 
 import asyncio
 import contextlib
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from ..errors import AgentError
 from ..host.files import write_file
+from ..log import log
 from ..model.job import Job, JobState
 from ..model.log import LogSource, LogStream
 from ..model.metric import JobMetrics
@@ -23,8 +23,6 @@ from ..model.paths import JobPaths
 from .job_log import JobLogs
 from .lines import Batches, Line, LineNumbering, Position
 from .metrics import Collector
-
-log = logging.getLogger("ml-agent")
 
 MAX_KNOWN = 256  # jobs whose metrics so far are remembered
 RETRY_DELAY = 2.0  # seconds before a log that could not be followed is tried again

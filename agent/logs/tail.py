@@ -8,7 +8,6 @@ them.
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
 import select
 import threading
@@ -16,17 +15,15 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
-from typing import Protocol
 
-from ..errors import AgentError, Problem
-from .entries import JOURNALDS_OWN, EntryReader, Fields, all_there, fields_of, files, sequence_number
+from ..errors import AgentError, host_failed
+from ..log import log
+from .entries import JOURNALDS_OWN, Fields, all_there, fields_of, files, sequence_number
 from .sdjournal import JournalError, NewEntries
 
 QUEUE_ENTRIES = 2000  # entries that wait for one follower; a follower with more reads them from the journal
 QUEUE_BYTES = 1 << 20  # bytes of those entries' messages
 ENTRY_SIZE = 1024  # bytes that an entry takes besides its message
-
-log = logging.getLogger("ml-agent")
 
 LOOK_INTERVAL = 0.003  # seconds between two looks at the journal; 1 % of a CPU
 BATCH_ENTRIES = 500  # entries that are handed over together
@@ -119,15 +116,7 @@ class Subscription:
         return entries
 
 
-class Reader(EntryReader, Protocol):
-    """What `sdjournal.NewEntries` offers."""
-
-    fd: int
-
-    def process(self) -> bool: ...
-
-
-OpenReader = Callable[..., Reader]
+OpenReader = Callable[..., NewEntries]
 
 
 class Tail:
@@ -227,7 +216,7 @@ class _Reading(threading.Thread):
                 self._call(self._fail, str(error))
                 self._stopped.wait(REOPEN_DELAY)
 
-    def _read(self, own: Reader, dropped: Reader) -> None:
+    def _read(self, own: NewEntries, dropped: NewEntries) -> None:
         changed: set[int] = set()
         while not self._stopped.is_set():
             if self._look(own, dropped):
@@ -242,7 +231,7 @@ class _Reading(threading.Thread):
                     self._call(self._lose)
             changed = set(select.select([own.fd, dropped.fd], [], [], LOOK_INTERVAL)[0])
 
-    def _look(self, own: Reader, dropped: Reader) -> bool:
+    def _look(self, own: NewEntries, dropped: NewEntries) -> bool:
         """Hands over what is new. Returns whether there may be more right away."""
         found: list[_Found] = []
         drained = False
@@ -267,7 +256,7 @@ class _Reading(threading.Thread):
             self._delivered.wait()
         return not drained
 
-    def _unit(self, own: Reader) -> str | None:
+    def _unit(self, own: NewEntries) -> str | None:
         """The followed unit that an entry is about: its output, or a message of the user manager."""
         identifier = (own.field(b"SYSLOG_IDENTIFIER") or b"").decode("ascii", "replace")
         unit = f"{identifier}.service"
@@ -276,7 +265,7 @@ class _Reading(threading.Thread):
         unit = (own.field(b"USER_UNIT") or b"").decode("ascii", "replace")
         return unit if unit in self._subscriptions else None
 
-    def _with_dropped(self, found: list[_Found], dropped: Reader, *, drained: bool) -> list[_Found]:
+    def _with_dropped(self, found: list[_Found], dropped: NewEntries, *, drained: bool) -> list[_Found]:
         """Inserts journald's own messages in order.
 
         A message that is newer than all entries found waits for the next look, which finds what came before.
@@ -316,7 +305,7 @@ class _Reading(threading.Thread):
         if not self.ready.done():
             self.failed = True
             self.ready.set_exception(
-                AgentError(Problem.HOST, f"The journal cannot be read: {why}.", "See `ml-agent doctor`.")
+                host_failed(f"The journal cannot be read: {why}.", "See `ml-agent doctor`.")
             )
             self.stop()
 
@@ -334,7 +323,7 @@ class _Reading(threading.Thread):
         self._delivered.set()
 
 
-def _found(reader: Reader, unit: str) -> _Found:
+def _found(reader: NewEntries, unit: str) -> _Found:
     for _ in range(WRITING_LOOKS):
         # journald may be just writing the entry, and its new fields cannot be read yet.
         if reader.field(b"MESSAGE") is not None:

@@ -7,11 +7,11 @@ from .script import LeftOut
 
 # What drives a terminal, reorders text or hides in it, and bytes that are not UTF-8, which Python decodes to
 # half surrogates. The two joiners are safe: some writing systems and emoji need them.
-_UNSAFE = (
+UNSAFE = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"
     "\ufff9-\ufffb\U000e0000-\U000e007f"
 )
-_TO_ESCAPE = re.compile(f"%(?=[0-9A-F]{{2}})|[{_UNSAFE}]")
+_TO_ESCAPE = re.compile(f"%(?=[0-9A-F]{{2}})|[{UNSAFE}]")
 _ESCAPED = re.compile(rb"%([0-9A-F]{2})")
 
 

@@ -7,7 +7,6 @@ deletions. The agent and `ml-agent prune` may run at once: each step is one tran
 
 import asyncio
 import contextlib
-import logging
 import math
 import os
 import sys
@@ -26,6 +25,7 @@ from ..host.podman import Podman, kept_name
 from ..host.systemd import Units
 from ..host.tasks import in_thread
 from ..host.trees import measure, remove
+from ..log import log
 from ..model.base import job_id_of, now, unit_name
 from ..model.job import Removal, RetentionRule
 from ..model.paths import UNITS
@@ -33,8 +33,6 @@ from ..model.retention import FinishedJob, Totals
 from ..scripts.snapshots import Snapshots
 from ..store.store import Store
 from .rules import DAY, Bound, Due, Rules, doubt, held, without
-
-log = logging.getLogger("ml-agent")
 
 START_DELAY = 5.0  # seconds; a client may be waiting for the agent to start
 INTERVAL = 30.0  # seconds from the end of one round to the next

@@ -86,14 +86,10 @@ def _modified(state: os.stat_result) -> datetime:
 def read_record(path: Path) -> ExitRecord | None:
     """The exit record; None if it is missing or damaged."""
     mark = read_mark(path)
-    if mark is None:
-        return None
-    text, ended_at = mark
-    match = RECORD.fullmatch(text)
-    if match is None:
+    if mark is None or (match := RECORD.fullmatch(mark[0])) is None:
         return None
     result, code, status, invocation_id, container = match.groups("")
-    return ExitRecord(result, code, status, invocation_id, ended_at, container)
+    return ExitRecord(result, code, status, invocation_id, mark[1], container)
 
 
 def read_excess(path: Path) -> Outcome | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import AgentError, Problem
+from ..errors import host_failed, misconfigured
 from ..logs.lines import SYSTEMD_CAT
 from ..model.base import unit_name
 from .policy import Terms, configuration_objections, objections
@@ -39,8 +39,7 @@ def verify(text: str, unit: JobUnit) -> None:
     if len(starts) != 1:
         wrong.append(f"it has {len(starts)} ExecStart= lines")
     if wrong:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
             f"Check the drop-ins of {TEMPLATE} (docs/cage.md); `ml-agent doctor` compiles a harmless job.",
         )
@@ -113,8 +112,7 @@ class Compiler:
             # Of two files with the same name, the last one counts.
             policy = {file.name: file.read_bytes() for file in files}
         except OSError as error:
-            raise AgentError(
-                Problem.CONFIGURATION,
+            raise misconfigured(
                 f"The template of jobs cannot be read: {error.filename}: {error.strerror}.",
                 f"The service account must be able to read {TEMPLATE} and its drop-ins.",
             ) from error
@@ -153,8 +151,7 @@ def _checked(containers_conf: Path) -> Path:
     except (OSError, ValueError) as error:
         wrong = [str(error)]
     if wrong:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"Podman's configuration for jobs, {containers_conf}, cannot be used: {', '.join(wrong)}.",
             "docs/cage.md lists what it may have; start from the packaged file.",
         )
@@ -174,15 +171,12 @@ def _generated(source: Path, target: Path, unit: JobUnit) -> tuple[str, str]:
             check=False,  # the status says little: it is 0 also if lines were dropped
         )
     except subprocess.TimeoutExpired as error:
-        raise AgentError(
-            Problem.HOST, f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s."
-        ) from error
+        raise host_failed(f"Podman's Quadlet generator took longer than {COMPILE_TIMEOUT:g} s.") from error
     messages = _messages(done.stdout.decode("utf-8", "replace"), source)
     try:
         return (target / unit_name(unit.job_id)).read_text("utf-8"), messages
     except OSError as error:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"Quadlet refused the job's unit: {messages or 'it printed nothing'}.",
             f"Check the drop-ins of {TEMPLATE}.",
         ) from error
@@ -219,4 +213,4 @@ def generator() -> Path:
     for path in GENERATORS:
         if path.exists():
             return path
-    raise AgentError(Problem.HOST, "Podman's Quadlet generator is missing.", "Install Podman 5.3 or newer.")
+    raise host_failed("Podman's Quadlet generator is missing.", "Install Podman 5.3 or newer.")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, misconfigured
 from ..host.systemd import Units
 from ..model.inputs import ResolvedLimits
 from ..model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths
@@ -200,9 +200,7 @@ def _check_tokens(values: Iterable[str]) -> None:
 
 
 def _unwritable(what: str, usable: str) -> AgentError:
-    return AgentError(
-        Problem.CONFIGURATION, f"{what} cannot be written into a unit file.", f"Use only {usable}."
-    )
+    return misconfigured(f"{what} cannot be written into a unit file.", f"Use only {usable}.")
 
 
 async def demand_enforced_limits(units: Units) -> None:
@@ -211,8 +209,7 @@ async def demand_enforced_limits(units: Units) -> None:
     systemd accepts MemoryMax= and the like without the cgroup controller for it, and then enforces nothing.
     """
     if missing := NEEDED - await units.controllers():
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             "This host cannot enforce the limits of jobs: systemd's user manager lacks the cgroup controllers"
             f" {', '.join(sorted(missing))}. An operator can delegate them (docs/operations.md), or let jobs"
             " run without limits (jobs.unenforced_limits).",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import FieldError, invalid_request
 from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
 from ..model.inputs import Limits
@@ -53,7 +53,7 @@ class Declaration(Model):
 def parse_block(text: str) -> Declaration | None:
     """The declaration in a script's text, or None. Raises `DeclarationError`."""
     head = text[:HEAD_CHARACTERS].replace("\r\n", "\n")
-    openings = [_line(head, match.start()) for match in OPENING.finditer(head)]
+    openings = [head.count("\n", 0, match.start()) + 1 for match in OPENING.finditer(head)]  # their lines
     if not openings:
         return None
     if len(openings) > 1:
@@ -99,16 +99,11 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
             objections[parameter.name] = "is required"
     fields = tuple(FieldError(f"hyperparameters.{name}", why) for name, why in objections.items() if why)
     if fields:
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             f"{script.script_name} does not take these hyperparameters.",
             "See which it takes: GET /scripts, or `ml-job scripts SCRIPT`.",
             fields,
         )
-
-
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
 
 
 def _table(content: str, first_line: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, host_failed
 from ..model.ref import is_object_id, is_ref_name
 
 TIMEOUT = 60.0  # seconds for one answer from git; exceeded only if a file system hangs
@@ -80,7 +80,7 @@ class Repository:
         try:
             return subprocess.Popen(command, env=self._environment(), stdin=pipe, stdout=pipe, stderr=stderr)
         except FileNotFoundError as error:
-            raise AgentError(Problem.HOST, "git is not installed.", "Install the package git.") from error
+            raise host_failed("git is not installed.", "Install the package git.") from error
 
     def _environment(self) -> dict[str, str]:
         """A complete environment: no GIT_DIR, configuration or replacement of the caller applies."""
@@ -110,8 +110,7 @@ class Repository:
 
     def unreadable(self, why: str) -> AgentError:
         """The error for a repository that cannot be used at all."""
-        return AgentError(
-            Problem.HOST,
+        return host_failed(
             f"The scripts' repository {self.path} cannot be read: {why}.",
             "Set scripts.repository to a git work tree, or a bare repository, that the agent may read.",
         )
@@ -122,8 +121,7 @@ class Repository:
 
     def damaged(self, why: str) -> AgentError:
         """The error for a repository that lacks something, or has something that git cannot read."""
-        return AgentError(
-            Problem.HOST,
+        return host_failed(
             f"The scripts' repository {self.path} is damaged or incomplete: {why}.",
             self._repair(),
         )
@@ -185,13 +183,12 @@ class Repository:
                 return f"names a {kind}, which is no commit"
             if oid != ref or oid == self.checked_out().commit:
                 raise self.damaged(f"it lacks the object {oid} of {ref}")
-        elif SHORT_ID.fullmatch(ref) and self._is_ambiguous(ref):
+        elif (
+            SHORT_ID.fullmatch(ref) and len(self.run("rev-parse", f"--disambiguate={ref}").stdout.split()) > 1
+        ):
             return "is the beginning of several ids; give more digits"
         self._check_name(ref)
         return "is no branch, tag or commit of the scripts' repository" + self._if_shallow()
-
-    def _is_ambiguous(self, short_id: str) -> bool:
-        return len(self.run("rev-parse", f"--disambiguate={short_id}").stdout.split()) > 1
 
     def peel(self, oid: str) -> tuple[str, str]:
         """The kind of an object, or of what a tag leads to, and its id; `""` where the object is missing."""

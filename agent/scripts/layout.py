@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from posixpath import join
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, invalid_request
 from .git import Entry
 
 MAX_FILES = 20_000
@@ -186,8 +186,7 @@ def _too_many(count: int) -> AgentError:
 
 def unusable(problem: str) -> AgentError:
     """The error for a commit whose scripts cannot be used."""
-    return AgentError(
-        Problem.INVALID_REQUEST,
+    return invalid_request(
         "The scripts of this commit cannot be used.",
         "Keep data out of the scripts' directory, and use another commit.",
         (FieldError("ref", problem),),

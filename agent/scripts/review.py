@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, host_failed
 from ..host.tasks import in_turn
 from ..model.ref import HEAD, ReviewRules, glob_expression
 from .git import Repository, complaint, no_commit
@@ -208,8 +208,7 @@ class Review:
             with self._rules.allowed_signers.open("rb"):
                 status = self._rules.allowed_signers.stat()
         except OSError as error:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"{self._rules.allowed_signers} cannot be read: {error.strerror}.",
                 "Make the file of scripts.allowed_signers readable to the agent.",
             ) from error

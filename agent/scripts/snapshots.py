@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, host_failed, invalid_request
 from ..host.files import alone, sync
 from ..host.tasks import in_turn
 from ..host.trees import BLOCK
@@ -134,8 +134,7 @@ class Snapshots:
         if commit is not None:
             return commit
         if ref is None:
-            raise AgentError(
-                Problem.HOST,
+            raise host_failed(
                 f"The scripts' repository {self._repository.path} {self._repository.why_no_head()}.",
                 "Commit a script to it, or check out a branch that has one.",
             )
@@ -234,8 +233,7 @@ class Snapshots:
         if script := catalogue.scripts.get(script_name):
             return script
         if why := catalogue.malformed.get(script_name):
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"{script_name} cannot be run: its ml-job block is malformed.",
                 "Correct the block in the repository, or use another commit.",
                 (FieldError("script_name", why),),

@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlite3 import Connection
 
 from ..audit.chain import AuditRow, Broken, Deed, Link, follow, seal, write_archive
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..model.base import format_time, now
 from .database import Tables, quick_read, transaction
 
@@ -60,7 +60,7 @@ class AuditStore(Tables):
                 link = follow(link, row)
         except Broken as error:
             message = f"The audit is broken at {error}."
-            raise AgentError(Problem.HOST, message, "Nothing was moved; find out why first.") from error
+            raise host_failed(message, "Nothing was moved; find out why first.") from error
         keep(write_archive(oldest, rows))
         # The rows that stay follow from the anchor as before.
         db.execute("UPDATE audit_anchor SET seq = ?, hash = ?", (link.seq, link.hash))

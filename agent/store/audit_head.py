@@ -1,12 +1,10 @@
 """The head of the audit in the log of the process: a store that was changed does not match it."""
 
 import asyncio
-import logging
 
 from ..errors import AgentError
+from ..log import log
 from .store import Store
-
-log = logging.getLogger("ml-agent")
 
 HEAD_INTERVAL = 600.0  # seconds between two log lines with the head
 

@@ -6,7 +6,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, invalid_request
 from ..model.base import format_time
 from ..model.certificate import Certificate, Invitation
 from . import audit
@@ -136,8 +136,7 @@ class InvitationStore(Tables):
         old = format_time(invitation.created_at - KEPT)
         db.execute("DELETE FROM invitations WHERE expires_at < ?", (old,))
         if len(_open(db, invitation.created_at)) >= MAX_OPEN:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"{MAX_OPEN} invitations are open already.",
                 "Wait until some have expired, or withdraw them (`ml-agent revoke --user`).",
             )

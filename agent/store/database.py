@@ -18,7 +18,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, host_failed
 from ..host.files import alone
 from ..host.tasks import to_its_end
 from ..model.base import Model
@@ -177,8 +177,7 @@ def _translated(error: sqlite3.DatabaseError, path: Path | None = None) -> Agent
             "The disk that holds the job store is full.",
             "Nothing was accepted; try again when the operator has made room.",
         )
-    return AgentError(
-        Problem.HOST,
+    return host_failed(
         f"The job store{f' {path}' if path else ''} cannot be used: {error}.",
         "Check the state directory's permissions and `ml-agent doctor`.",
     )

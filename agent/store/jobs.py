@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState
@@ -230,10 +231,7 @@ class JobStore(Tables):
         """
         filters = {"owner": owner, "status": status, "script": script}
         chosen = {name: value for name, value in filters.items() if value is not None}
-
-        def work(db: Connection) -> JobPage:
-            return _page(db, chosen, cursor, limit)
-
+        work = partial(_page, filters=chosen, cursor=cursor, limit=limit)
         # One owner's jobs of a script are looked for among all; old jobs may have to come from the disk.
         short = script is None and cursor is None and limit <= SHORT_PAGE
         return await (self._database.read(work) if short else self._database.run(work))
@@ -382,8 +380,7 @@ def _sequence(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             "This agent did not issue the cursor.",
             "Send the next_cursor of the previous page unchanged.",
             (FieldError("cursor", "must be a next_cursor of an earlier page"),),

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from ..errors import AgentError, Problem
+from ..errors import misconfigured
 
 # Each entry brings the file from version n to n + 1; entries are never edited once released.
 MIGRATIONS = (
@@ -276,8 +276,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     """Brings the schema up to date. Raises `AgentError` (configuration) where it is newer than this agent."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The job store has schema {version}; this agent knows {len(MIGRATIONS)}.",
             "Install the agent version that wrote it, or a newer one.",
         )

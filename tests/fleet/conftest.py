@@ -20,6 +20,13 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
 
 
 @pytest.fixture
+def own_rabbit(tmp_path: Path) -> Iterator[RabbitServer]:
+    """A broker that the test may kill."""
+    with RabbitServer.running(tmp_path / "rabbit") as server:
+        yield server
+
+
+@pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A server that the test may kill."""
     with RedisServer.running(tmp_path / "redis", port=free_port()) as server:

@@ -5,7 +5,8 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.fleet import member as members
 from agent.fleet.entries import Claim, Ending
-from agent.fleet.member import Member, Ticket
+from agent.fleet.member import Member
 from agent.fleet.record import Record
 from agent.fleet.tickets import BrokerServer, Publisher, Taker
 from tests.support.fleet_members import CountingAgent, alive
@@ -260,59 +261,56 @@ async def test_a_member_that_wakes_up_begins_nothing(site: Site, monkeypatch: py
     assert await slept(site, 1.0, monkeypatch) == 1
 
 
-# The wrong orders, which must fail the same harness
+# Other bad days
 
 
-async def test_without_a_lease_a_member_that_wakes_up_runs_its_job_twice(
+async def test_a_host_that_is_restored_from_an_old_backup_begins_nothing_twice(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert await slept(site, 1000.0, monkeypatch) == 2
+    """Its agent has forgotten the jobs that it had, and the record has not."""
+    monkeypatch.setattr("tests.support.fleet_members.RUN_TIME", 30.0)
+    agent = site.agents[0]
+    async with site.running(hosts=1):
+        job_id = await site.submit()
+        await _until(lambda: agent.begun)
+        while (await site.record.job(job_id) or {})["state"] != "given":  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    restored = site.agents[0] = CountingAgent("h0")
+    async with site.running(hosts=1):
+        assert await site.settle() == {"ended FAILED": 1}
+    assert restored.begun == []
 
 
-class AcknowledgesFirst(Member):
-    """Acknowledges the ticket before the claim."""
-
-    async def _claim_with(self, ticket: Ticket) -> None:
-        await ticket.acknowledge()
-        claim = await self._claim()
-        if isinstance(claim, Claim):
-            self._start(claim)
-
-
-class NeverRecovers(Member):
-    """Does not take up what an earlier member has claimed."""
-
-    async def _recover(self) -> None:
-        pass
+async def test_two_members_of_one_host_begin_each_job_once(site: Site) -> None:
+    async with site.running(hosts=1):
+        twin = asyncio.create_task(alive(Member, site.record, site.broker, site.agents[0], [5, 20, 40]))
+        try:
+            for _ in range(JOBS):
+                await site.submit()
+            assert await site.settle() == {"ended COMPLETED": JOBS}
+        finally:
+            twin.cancel()
+            await asyncio.gather(twin, return_exceptions=True)
+    assert site.twice() == []
 
 
-class SubmitsFirst(Member):
-    """Submits the job that waits longest, and claims then."""
-
-    async def _claim_with(self, ticket: Ticket) -> None:
-        record: Any = self._fleet
-        for _, job_id in await record.changes(0, limit=100):
-            row = await record.job(job_id)
-            if row and row["state"] == "waiting":
-                claim = Claim(job_id, "", 1, row["owner"], "{}")
-                await self._agent.take(claim, time.clock_gettime(time.CLOCK_BOOTTIME) + 60)
-                break
-        await super()._claim_with(ticket)
-
-
-@pytest.mark.parametrize("kind", [AcknowledgesFirst, NeverRecovers])
-async def test_this_order_leaves_jobs_that_never_begin(site: Site, kind: type[Member]) -> None:
-    async with site.running(kind, deaths=25):
-        for _ in range(JOBS):
-            await site.submit()
-            await asyncio.sleep(0.05)
-        ended = (await site.settle(20))["ended COMPLETED"]
-    assert ended < JOBS
+async def test_hosts_whose_clocks_are_an_hour_off_change_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the record and members reckon with is the clock of Redis, and the time since boot."""
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() - 3600)
+    ahead = site.agents[1]
+    ahead.clock = timedelta(hours=1)
+    async with site.running(hosts=2):
+        jobs = [await site.submit() for _ in range(8)]
+        assert await site.settle() == {"ended COMPLETED": 8}
+    rows = (await site.record.jobs(jobs)).values()
+    assert all(abs(float(row["finished"]) - wall()) < 60 for row in rows)
+    assert {agent.host for agent in site.agents if agent.begun} == {"h0", "h1"}
 
 
-async def test_submitted_before_they_are_claimed_jobs_begin_twice(site: Site) -> None:
-    async with site.running(SubmitsFirst):
-        for _ in range(JOBS):
-            await site.submit()
-        await site.settle(20)
-    assert site.twice() != []
+async def _until(met: Callable[[], object]) -> None:
+    async with asyncio.timeout(SETTLES):
+        while not met():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

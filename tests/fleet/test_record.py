@@ -267,6 +267,20 @@ async def test_a_released_job_keeps_its_turn_and_may_go_elsewhere(record: Record
     assert (await other.claimed()).job_id == job_id
 
 
+async def test_a_job_that_its_host_has_lost_is_not_begun_there_again(record: Record) -> None:
+    host, other = await member(record), await member(record, "h2")
+    once = await submitted(record)
+    again = await submitted(record, max_attempts=2, again=True)
+    for job_id in (once, again):
+        claim = await host.claimed()
+        await record.acknowledge(job_id, "h1", claim.fence)
+        assert await record.confirm(job_id, "h1", host.epoch, claim.fence) is Step.GIVEN
+        assert await record.release(job_id, "h1", claim.fence, elsewhere=True) is Step.OK
+    assert await state(record, once) == ("ended", "FAILED", "interrupted")
+    elsewhere = await other.claimed()
+    assert (elsewhere.job_id, elsewhere.attempt) == (again, 2)
+
+
 # Cancelling
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import AgentError
+from agent.errors import AgentError, misconfigured
 from agent.identity import key_files, tls
 from agent.identity.authority import Authority, Issued
 from tests.support.crashing import Crash, crash_after
@@ -78,7 +78,7 @@ def test_files_that_are_replaced_while_they_are_read_are_read_again(
         if not replaced:
             replaced.append(True)
             put(tmp_path, new)
-            raise AgentError(key_files.Problem.CONFIGURATION, "the key is another certificate's by now")
+            raise misconfigured("the key is another certificate's by now")
         return key_files.key_file(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(tls, "key_file", key_of_the_old_one)

@@ -6,8 +6,11 @@ The agents are stand-ins: no real one could be asked so often, nor shows at once
 import asyncio
 import contextlib
 import itertools
+import math
+import random
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from datetime import timedelta
 from typing import Any
 
 from agent.errors import AgentError, Problem
@@ -35,6 +38,7 @@ class CountingAgent:
         self.draining = False
         self.refuses: Problem | None = None
         self.refused: list[str] = []
+        self.clock = timedelta(0)  # by how much the host's clock is ahead
         self._jobs: dict[str, Job] = {}
         self._followers: set[asyncio.Queue[Job]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +65,7 @@ class CountingAgent:
             raise AgentError(self.refuses, "The stand-in refuses.")
         if time.clock_gettime(time.CLOCK_BOOTTIME) > not_after:
             raise AgentError(Problem.DEADLINE_PASSED, "The job came too late.")
-        self.begun.append((claim.job_id, claim.attempt))
+        self.begin(claim)
         job = make_job(job_id=claim.job_id, owner=claim.owner, status=JobState.RUNNING, host=self.host)
         self._put(job)
         task = asyncio.create_task(self._run(job))
@@ -69,12 +73,18 @@ class CountingAgent:
         task.add_done_callback(self._tasks.discard)
         return job
 
+    def begin(self, claim: Claim) -> None:
+        """Counts a start."""
+        self.begun.append((claim.job_id, claim.attempt))
+
     async def _run(self, job: Job) -> None:
         await asyncio.sleep(RUN_TIME)
         status = self._jobs[job.job_id].status
         if not status.terminal:
             self._put(
-                job.model_copy(update={"status": JobState.COMPLETED, "finished_at": now(), "revision": 2})
+                job.model_copy(
+                    update={"status": JobState.COMPLETED, "finished_at": now() + self.clock, "revision": 2}
+                )
             )
 
     def _put(self, job: Job) -> None:
@@ -124,6 +134,11 @@ class Fuse:
         self._left = moments
         self.blown = asyncio.Event()
 
+    @classmethod
+    def by_chance(cls, chance: random.Random, share: float) -> "Fuse":
+        """One that blows at each moment with this probability."""
+        return cls(math.ceil(math.log(1 - chance.random()) / math.log(1 - share)) if share else math.inf)
+
     async def burn(self) -> None:
         self._left -= 1
         if self._left <= 0:
@@ -157,17 +172,33 @@ async def alive(
 ) -> None:
     """One member after the other, each killed after so many moments; the last one lives until cancelled."""
     for moments in itertools.chain(deaths, (float("inf"),)):
-        fuse = Fuse(moments)
-        async with Taker.connected(broker) as taker:
-            member = kind(agent.host, *(Fragile(each, fuse) for each in (record, agent, taker)))
-            running = asyncio.create_task(member.run())
-            blown = asyncio.create_task(fuse.blown.wait())
-            try:
-                await asyncio.wait({running, blown}, return_when=asyncio.FIRST_COMPLETED)
-                if running.done():
-                    running.result()
-            finally:
-                for task in (running, blown):
-                    task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await running
+        await life(kind, record, broker, agent, Fuse(moments))
+
+
+async def life(
+    kind: type[Member],
+    record: Any,
+    broker: BrokerServer,
+    agent: Any,
+    fuse: Fuse,
+    *,
+    over: Callable[[Taker], Any] = lambda taker: taker,
+) -> None:
+    """A member until its fuse is blown. It asks for tickets `over` something."""
+    async with Taker.connected(broker) as taker:
+        member = kind(agent.host, *(Fragile(each, fuse) for each in (record, agent, over(taker))))
+        await until_blown(member.run(), fuse)
+
+
+async def until_blown(work: Coroutine[Any, Any, object], fuse: Fuse) -> None:
+    """Does the work until the fuse is blown; raises what the work raises."""
+    running, blown = asyncio.create_task(work), asyncio.create_task(fuse.blown.wait())
+    try:
+        await asyncio.wait({running, blown}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, blown):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running

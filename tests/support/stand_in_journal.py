@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agent.logs.sdjournal import JournalError
+from agent.logs.sdjournal import Entries, JournalError, NewEntries
 
 
 def cursor(number: int) -> str:
@@ -20,7 +20,7 @@ def entry(number: int, text: bytes, unit: str = "ml-job@x.service", **fields: by
     return {"__CURSOR": cursor(number).encode(), "__REALTIME_TIMESTAMP": b"%d" % (number * 10**6)} | values
 
 
-class StandInEntries:
+class StandInEntries(Entries):
     """Entries of a source, which is asked for all there are at each look."""
 
     def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:
@@ -50,7 +50,7 @@ class StandInEntries:
         pass
 
 
-class StandInReader(StandInEntries):
+class StandInReader(StandInEntries, NewEntries):
     """New ones."""
 
     def __init__(self, source: Callable[[], list[dict[str, bytes]]]) -> None:

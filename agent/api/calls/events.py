@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Annotated
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from ...backend import Reported
 from ...errors import AgentError
+from ...log import log
 from ...model.base import Model
 from ...model.event import Change, Current, History, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from ...model.host import QueuePlace
@@ -24,8 +24,6 @@ from ..server.opaque import TEXT
 from ..server.problems import invalid
 from ..server.requests import header, json_response, read_query
 from ..server.streams import EventStream, ServerSentEvents
-
-log = logging.getLogger("ml-agent")
 
 EVENT_ID = re.compile(TEXT)  # also of an id in the form of earlier versions, which leads to a reset
 MAX_REPLAY = 2000  # changes; a client that missed more gets a snapshot

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import socket
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,13 +11,12 @@ from aiohttp import web
 
 from ...errors import AgentError, Problem
 from ...host.sockets import break_off
+from ...log import log
 from .internals import RequestHandler, unsent_bytes
 from .problems import respond
 
 if TYPE_CHECKING:
     from .connections import Connections
-
-log = logging.getLogger("ml-agent")
 
 MAX_LINE = 8190  # bytes of a request line, and of a header with its name
 MAX_HEADERS = 64

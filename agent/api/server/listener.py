@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
-import logging
 import socket
 import ssl
 import traceback
@@ -12,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-log = logging.getLogger("ml-agent")
+from ...log import log
 
 # Makes the protocol of a connection. The protocol calls its argument when the handshake is over.
 Protocols = Callable[[Callable[[], None]], asyncio.Protocol]

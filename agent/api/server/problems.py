@@ -1,17 +1,15 @@
 """Errors as problem documents (RFC 9457), each with its status code."""
 
-import logging
 import weakref
 from collections.abc import Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ...errors import AgentError, FieldError, Problem
+from ...errors import AgentError, FieldError, Problem, invalid_request
 from ...host.sockets import break_off
+from ...log import log
 from ...model.problem import FieldProblem, ProblemDocument
-
-log = logging.getLogger("ml-agent")
 
 # The Server header, instead of aiohttp's own with its version; and no browser takes a log for a web page.
 COMMON_HEADERS = {"Server": "ml-agent", "X-Content-Type-Options": "nosniff"}
@@ -136,4 +134,4 @@ def invalid(field: str, message: str) -> AgentError:
 
 def all_invalid(fields: Iterable[FieldError]) -> AgentError:
     """The error for several values of a request."""
-    return AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=tuple(fields))
+    return invalid_request("The request is not valid.", fields=tuple(fields))

@@ -6,6 +6,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -54,20 +55,8 @@ class Rates:
         return max(0, wait) / 1e9
 
 
-class Turn:
-    """A request's place among those that the event loop works on."""
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots: asyncio.Semaphore | None = slots
-
-    def end(self) -> None:
-        """Gives the place to the user's next request, once."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.release()
-
-
-TURN = web.RequestKey("turn", Turn)
+# A request's place among those that the event loop works on. Closing it, once, gives it to the user's next.
+TURN = web.RequestKey("turn", ExitStack)
 
 
 def limit_users(rates: Rates, max_body_bytes: int) -> Middleware:
@@ -127,13 +116,14 @@ def take_turns() -> Middleware:
         principal = request.get(PRINCIPAL)
         slots = of_user[principal.user if principal else ""]
         await slots.acquire()
-        request[TURN] = turn = Turn(slots)
-        early = asyncio.get_running_loop().call_later(LONGEST_TURN, turn.end)
+        request[TURN] = turn = ExitStack()
+        turn.callback(slots.release)
+        early = asyncio.get_running_loop().call_later(LONGEST_TURN, turn.close)
         try:
             return await handler(request)
         finally:
             early.cancel()
-            turn.end()
+            turn.close()
 
     return in_turn
 
@@ -141,7 +131,7 @@ def take_turns() -> Middleware:
 async def end_turn(request: web.Request, _: web.StreamResponse | None = None) -> None:
     """Ends the turn of a request when its answer begins; a signal handler for `on_response_prepare`."""
     if turn := request.get(TURN):
-        turn.end()
+        turn.close()
 
 
 async def _refuse(request: web.Request, wait: float) -> web.Response:

@@ -25,9 +25,8 @@ NOT_OF_A_FORM = (JSON, BINARY)
 READING = ("GET", "HEAD")
 OWN_SITE = ("same-origin", "none")  # Sec-Fetch-Site: a page of this host, or a person without a page
 MAX_REPORTED = 20  # refused fields in one answer
-MAX_MEMBERS = (
-    200  # of each object and list in a body, twice as many as any may have: pydantic words all errors
-)
+# Of each object and list in a body, twice as many as any may have: pydantic words all errors.
+MAX_MEMBERS = 200
 MAX_IDEMPOTENCY_KEY = 255  # characters
 # Printable ASCII. Spaces around the value of a header do not belong to it (RFC 9110, section 5.5).
 IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -98,12 +98,9 @@ def _cells(row: AuditRow) -> list[str]:
     names = ("at", "actor", "role", "source", "action", "subject", "result")
     details = content.get("details")
     pairs = sorted(details.items()) if isinstance(details, dict) else []
-    shown = " ".join(f"{name}={_value(value)}" for name, value in pairs)
+    lists = ((name, ",".join(map(str, value)) if isinstance(value, list) else value) for name, value in pairs)
+    shown = " ".join(f"{name}={value}" for name, value in lists)
     return [str(row.seq), *(str(content.get(name, "?")) for name in names), shown]
-
-
-def _value(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def move_to_archive(settings: Settings, path: Path, before: datetime) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ...config import Settings
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import AgentError, invalid_request
 from ...identity import authority, rotation
 from ...model.base import format_time, now
 from ...model.certificate import Certificate
@@ -91,8 +91,7 @@ def _revoke(
     found = serial and shared.meant(serial, [each.serial for each in known], "serial numbers")
     chosen = [each for each in known if (each.serial == found if serial else each.user == user)]
     if not chosen and not or_none:
-        raise AgentError(
-            Problem.INVALID_REQUEST,
+        raise invalid_request(
             f"There is no certificate with serial {serial}." if serial else f"{user} has no certificate.",
             "`ml-agent list --all` lists all certificates.",
         )
@@ -191,8 +190,7 @@ def _finish(settings: Settings, *, force: bool) -> None:
             return
         waiting = _not_renewed(settings)
         if waiting and not force:
-            raise AgentError(
-                Problem.INVALID_REQUEST,
+            raise invalid_request(
                 f"{len(waiting)} certificates would stop working: {'; '.join(map(_describe, waiting))}.",
                 "Let their holders run `ml-job renew`, revoke unused ones with `ml-agent revoke`,"
                 " or cut them off with --force.",

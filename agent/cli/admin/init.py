@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 
 from ...config import Settings, user_file
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import misconfigured
 from ...host.files import write_file
 from ...identity import rotation
 from ...identity.authority import Authority, server_name, server_names
@@ -80,8 +80,7 @@ def _demand_account() -> None:
         return
     accounts = install.accounts()
     shell = f"sudo machinectl shell {accounts[0] if accounts else 'ACCOUNT'}@"
-    raise AgentError(
-        Problem.CONFIGURATION,
+    raise misconfigured(
         "The agent belongs to an ordinary account, and this is root.",
         f"Run it as the service account: `{shell}`.",
     )
@@ -103,16 +102,14 @@ def configure(scripts: Path | None, port: int | None) -> Done:
         _demand_agreement(path, load(), scripts, port)
         return Done(str(path), made=False)
     if scripts is None:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"There is no {path}, and no repository of training scripts was named.",
             "Run `ml-agent init --scripts REPOSITORY` with a git repository that has a directory scripts/.",
         )
     repository = scripts.expanduser().absolute()
     reader = Repository(repository)
     if reader.commit("HEAD") is None:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The repository {repository} {reader.why_no_head()}.",
             "Commit a script to it, or check out a branch that has one.",
         )
@@ -125,15 +122,14 @@ def configure(scripts: Path | None, port: int | None) -> Done:
 
 
 def _demand_agreement(path: Path, settings: Settings, scripts: Path | None, port: int | None) -> None:
-    asked: list[tuple[str, object, object]] = []
-    if scripts is not None:
-        asked.append(("scripts.repository", scripts.expanduser().absolute(), settings.scripts.repository))
-    if port is not None:
-        asked.append(("http.port", port, settings.http.port))
+    repository = scripts and scripts.expanduser().absolute()
+    asked: list[tuple[str, object, object]] = [
+        ("scripts.repository", repository, settings.scripts.repository),
+        ("http.port", port, settings.http.port),
+    ]
     for key, wanted, configured in asked:
-        if wanted != configured:
-            raise AgentError(
-                Problem.CONFIGURATION,
+        if wanted not in (None, configured):
+            raise misconfigured(
                 f"{key} is configured as {configured}, not {wanted}.",
                 f"Edit {path}; `ml-agent init` does not change an existing configuration.",
             )

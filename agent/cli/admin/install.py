@@ -22,7 +22,7 @@ import typer
 from ... import __version__
 from ...config import ENVIRONMENT_PREFIX, Settings, default_runtime_directory, shipped, user_file
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import AgentError, host_failed, misconfigured
 from ...host.files import write_file
 from ..terminal import Screen
 from . import shared
@@ -198,8 +198,7 @@ def _delegation(account: str) -> Path:
     try:
         uid = pwd.getpwnam(account).pw_uid
     except KeyError:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"There is no account {account}.",
             "Name the service account with --account.",
         ) from None
@@ -257,8 +256,7 @@ def _demand_settings_in_files() -> None:
     # pydantic-settings reads them in any case.
     ours = (name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX))
     if names := sorted(name for name in ours if name != CONFIG_VARIABLE):
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The service does not inherit these environment variables: {', '.join(names)}.",
             f"Put the settings into {user_file()} and unset the variables.",
         )
@@ -284,8 +282,7 @@ def _render(path: Path, values: Mapping[str, str]) -> bytes:
 
 def _plain(value: str) -> str:
     if not _PLAIN.fullmatch(value):
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"{value!r} cannot be written into a unit file.",
             "Use only letters, digits and /._:@+- in paths.",
         )
@@ -300,10 +297,9 @@ def _run(command: Sequence[str]) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     except OSError as error:
-        raise AgentError(Problem.HOST, f"{command[0]} cannot be run: {error.strerror}.") from error
+        raise host_failed(f"{command[0]} cannot be run: {error.strerror}.") from error
     except subprocess.CalledProcessError as error:
-        raise AgentError(
-            Problem.HOST,
+        raise host_failed(
             f"`{shlex.join(command)}` failed: {error.stderr.strip() or f'exit status {error.returncode}'}",
             "`ml-agent doctor` checks what the host needs.",
         ) from error
@@ -365,17 +361,14 @@ def _account(named: str | None) -> str:
     """The service account: as named, or who called sudo."""
     account = named or os.environ.get("SUDO_USER")
     if not account:
-        raise AgentError(
-            Problem.CONFIGURATION, "No service account is named.", "Name it with --account ACCOUNT."
-        )
+        raise misconfigured("No service account is named.", "Name it with --account ACCOUNT.")
     return account
 
 
 def _carried_out_as_root(change: Installation, *, dry_run: bool) -> bool:
     """As `_carried_out`, and then says what was done, line by line."""
     if not dry_run and os.geteuid() != 0:
-        raise AgentError(
-            Problem.HOST,
+        raise host_failed(
             "--system changes the host and needs root.",
             "Use sudo, or --dry-run to see the changes.",
         )

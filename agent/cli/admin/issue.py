@@ -18,7 +18,7 @@ from cryptography import x509
 
 from ...config import Settings
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import AgentError, misconfigured
 from ...host.files import write_file
 from ...identity import rotation
 from ...identity.authority import Authority, authorities, new_password, pem, server_name
@@ -78,8 +78,7 @@ async def issue(
     trust = directory / "ca.crt"
     files = (trust, *(directory / f"{user}.{suffix}" for suffix in ("crt", "key", "p12")))
     if trust in files[1:]:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The user cannot be named {user}: {trust.name} is the authority's certificate.",
             "Choose another name.",
         )
@@ -120,11 +119,11 @@ def _staging(directory: Path, files: Sequence[Path]) -> Iterator[Path]:
         staging = tempfile.TemporaryDirectory(prefix=".issued.", dir=directory)
     except OSError as error:
         message = f"{directory} cannot be written to: {error.strerror}."
-        raise AgentError(Problem.CONFIGURATION, message, ELSEWHERE) from error
+        raise misconfigured(message, ELSEWHERE) from error
     with staging as name:
         for path in files:
             if path.is_dir():
-                raise AgentError(Problem.CONFIGURATION, f"{path} is a directory.", ELSEWHERE)
+                raise misconfigured(f"{path} is a directory.", ELSEWHERE)
         yield Path(name)
 
 
@@ -132,8 +131,7 @@ def client_days(settings: Settings, days: int | None) -> int:
     """How many days a certificate is valid. Raises `AgentError` where `days` exceed the bound of the site."""
     configured = settings.certificates
     if days is not None and days > configured.max_client_days:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"A certificate for {days} days is too long: certificates.max_client_days is"
             f" {configured.max_client_days}.",
             "Issue a shorter one; its holder can renew it at any time with `ml-job renew`.",
@@ -144,10 +142,10 @@ def client_days(settings: Settings, days: int | None) -> int:
 def _refuse_to_overwrite(trust: Path, trusted: Sequence[x509.Certificate], files: Sequence[Path]) -> None:
     if trust.exists() and not _shares_an_authority(trust, trusted):
         message = f"{trust} is the certificate of another authority."
-        raise AgentError(Problem.CONFIGURATION, message, ELSEWHERE_OR_REPLACE)
+        raise misconfigured(message, ELSEWHERE_OR_REPLACE)
     for path in files:
         if path.exists():
-            raise AgentError(Problem.CONFIGURATION, f"{path} exists already.", ELSEWHERE_OR_REPLACE)
+            raise misconfigured(f"{path} exists already.", ELSEWHERE_OR_REPLACE)
 
 
 def _shares_an_authority(trust: Path, trusted: Sequence[x509.Certificate]) -> bool:
@@ -207,8 +205,7 @@ def _reachable_name(settings: Settings, wanted: str | None) -> str:
     remote = [name for name in names if name != "localhost" and not _is_loopback(name)]
     name = server_name(wanted) if wanted else (remote or names)[0]
     if name not in names:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The server's certificate does not have the name {wanted}; it has {', '.join(names)}.",
             f"`ml-agent init --san {wanted}` adds it.",
         )

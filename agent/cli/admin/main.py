@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import AgentError, Problem, misconfigured
 from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error
 from ..program import VersionOption, prepare_streams, print_version, report_file
 from ..terminal import Screen
@@ -66,8 +66,6 @@ def serve_egress(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
 
     rules = load().egress.get(name)
     if rules is None:
-        raise AgentError(
-            Problem.CONFIGURATION, f"There is no egress.{name}.", f"Add [egress.{name}] to the configuration."
-        )
+        raise misconfigured(f"There is no egress.{name}.", f"Add [egress.{name}] to the configuration.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     asyncio.run(proxy.serve(rules, inherited_sockets(), proxy.IDLE_SECONDS))

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...audit.chain import Caller, Detail
 from ...config import Settings
-from ...errors import AgentError, Problem
+from ...errors import invalid_request
 from ...model.base import SecretName, UserName
 from ...model.certificate import Role
 from ...store.store import Store
@@ -54,7 +54,7 @@ def meant(text: str, known: Collection[str], what: str) -> str | None:
     found = [each for each in known if len(text) >= FEWEST_DIGITS and each.startswith(text)]
     if len(found) > 1:
         message = f"Several {what} begin with {text}: {', '.join(found)}."
-        raise AgentError(Problem.INVALID_REQUEST, message, "Type more digits.")
+        raise invalid_request(message, "Type more digits.")
     return found[0] if found else None
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from ...config import Settings
 from ...config_files import load
-from ...errors import AgentError, Problem
+from ...errors import AgentError, invalid_request
 from ...model.base import now
 from ...model.job import Job, JobState
 from ...model.problem import refusals
@@ -146,5 +146,5 @@ async def _restore(settings: Settings, text: str) -> Withdrawal:
 def _only(text: str, commits: list[str], hint: str) -> str:
     """The commit that the text is, or is the beginning of. Raises `AgentError` where there is none."""
     if (found := shared.meant(text, commits, "commits")) is None:
-        raise AgentError(Problem.INVALID_REQUEST, f"There is no such commit: {text}.", hint)
+        raise invalid_request(f"There is no such commit: {text}.", hint)
     return found

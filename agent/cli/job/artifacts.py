@@ -87,9 +87,8 @@ async def get_artifacts(
     if output == TO_STDOUT:
         await _to_stdout(api, screen, job_id, artifacts)
         return
-    places = places_of(
-        artifacts, paths or [], output or f"{job_id}/", force=force
-    )  # all before the first byte
+    # All before the first byte.
+    places = places_of(artifacts, paths or [], output or f"{job_id}/", force=force)
     missing = still_to_fetch(artifacts, places, force=force)
     _remark(screen, manifest)
     written = set[tuple[int, int] | None]()

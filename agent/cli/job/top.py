@@ -18,7 +18,7 @@ from ..failure import Failure
 from ..program import JsonOption
 from ..quantities import format_duration, format_size
 from ..terminal import Screen, bold, right
-from .http import Api, decode
+from .http import Api, ModelT, decode
 from .invocation import command
 from .render import bar, seconds_taken
 from .watch import JobList, events_of_jobs, live_view
@@ -56,7 +56,7 @@ class UsageSampler:
 
     async def sample(self, api: Api, jobs: Iterable[Job]) -> None:
         """Asks for the usage of each job. Skips a job that has just ended, and an agent that is away."""
-        found = await asyncio.gather(*(_usage(api, job) for job in jobs))
+        found = await asyncio.gather(*(_known(api, Usage, job, "usage") for job in jobs))
         before, self.used = self.used, {usage.job_id: usage for usage in found if usage is not None}
         self.shares = {
             job_id: share
@@ -65,9 +65,9 @@ class UsageSampler:
         }
 
 
-async def _usage(api: Api, job: Job) -> Usage | None:
+async def _known(api: Api, model: type[ModelT], job: Job, what: str) -> ModelT | None:
     with contextlib.suppress(Failure):
-        return decode(Usage, await api.get(f"/jobs/{job.job_id}/usage"))
+        return decode(model, await api.get(f"/jobs/{job.job_id}/{what}"))
     return None
 
 
@@ -109,19 +109,14 @@ async def _print_once(api: Api, screen: Screen, *, as_json: bool) -> None:
     if jobs:
         await asyncio.sleep(FIRST_SAMPLE_SECONDS)
         await sampler.sample(api, jobs)
-    progress = await asyncio.gather(*(_progress(api, job) for job in jobs))
+    reported = await asyncio.gather(*(_known(api, JobMetrics, job, "metrics") for job in jobs))
+    progress = [each.progress if each else None for each in reported]
     if as_json:
         each = zip(values, jobs, progress, strict=True)
         screen.json([_document(value, job, sampler, done) for value, job, done in each])
     else:
         rows = zip(jobs, progress, strict=True)
         screen.table(COLUMNS, [_row(job, sampler, done, person=screen.person) for job, done in rows])
-
-
-async def _progress(api: Api, job: Job) -> Progress | None:
-    with contextlib.suppress(Failure):
-        return decode(JobMetrics, await api.get(f"/jobs/{job.job_id}/metrics")).progress
-    return None
 
 
 def _row(job: Job, sampler: UsageSampler, progress: Progress | None, *, person: bool) -> list[Text | str]:

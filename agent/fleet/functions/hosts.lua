@@ -46,25 +46,6 @@ local function drain(_, args)
   return {'ok'}
 end
 
--- A job of a host that is gone: it is tried elsewhere if it asked for that, and otherwise was interrupted.
--- One that is only claimed may have begun all the same: its member may have died after the agent took it.
-local function lose(id, host, half_life)
-  local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel')
-  give_back(id, j[1], host, half_life)
-  redis.call('SADD', 'fleet:not:' .. id, host)
-  redis.call('HSET', 'fleet:job:' .. id, 'ran', 1)
-  if j[5] then
-    finish(id, 'CANCELLED', 'cancelled')
-  elseif j[4] == '1' and tonumber(j[2]) < tonumber(j[3]) then
-    local job = 'fleet:job:' .. id
-    redis.call('HSET', job, 'attempt', tonumber(j[2]) + 1, 'status', 'PENDING', 'host_revision', 0)
-    enqueue(id, true)
-  else
-    finish(id, 'FAILED', 'interrupted')
-  end
-  changed(id, j[1])
-end
-
 -- An operator's word that a host is lost: {'ok', epoch, id…}, {'alive', seconds of silence} or {'absent'}.
 local function forget(_, args)
   local host, least, half_life = args[1], tonumber(args[2]), tonumber(args[3])

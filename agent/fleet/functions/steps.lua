@@ -5,14 +5,35 @@ local function mine(id, host, fence)
   return j[1] == host and j[2] == fence and j[3] ~= 'ended'
 end
 
--- Right before a job is given to the host's agent: {'ok'}, {'cancelled'} or {'stale'}.
+-- A job that its host has lost, or of a host that is gone: it is tried elsewhere if it asked for that, and otherwise was interrupted.
+-- One that is only claimed may have begun all the same: its member may have died after the agent took it.
+local function lose(id, host, half_life)
+  local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel')
+  give_back(id, j[1], host, half_life)
+  redis.call('SADD', 'fleet:not:' .. id, host)
+  redis.call('HSET', 'fleet:job:' .. id, 'ran', 1)
+  if j[5] then
+    finish(id, 'CANCELLED', 'cancelled')
+  elseif j[4] == '1' and tonumber(j[2]) < tonumber(j[3]) then
+    local job = 'fleet:job:' .. id
+    redis.call('HSET', job, 'attempt', tonumber(j[2]) + 1, 'status', 'PENDING', 'host_revision', 0)
+    enqueue(id, true)
+  else
+    finish(id, 'FAILED', 'interrupted')
+  end
+  changed(id, j[1])
+end
+
+-- Right before a job is given to the host's agent: {'ok'}, {'cancelled'}, {'given'} where it was given before, or
+-- {'stale'}.
 local function confirm(_, args)
   local id, host, epoch, fence = args[1], args[2], args[3], args[4]
   local h = redis.call('HMGET', 'fleet:host:' .. host, 'epoch', 'gone')
   if h[1] ~= epoch or h[2] or not mine(id, host, fence) then return {'stale'} end
   redis.call('HSET', 'fleet:host:' .. host, 'seen', text(clock()))
   local j = fields(id, 'cancel', 'owner', 'state')
-  if not j[1] or j[3] ~= 'claimed' then return {'ok'} end
+  if j[3] == 'given' then return {'given'} end
+  if not j[1] then return {'ok'} end
   give_back(id, j[2], host)
   finish(id, 'CANCELLED', 'cancelled')
   changed(id, j[2])
@@ -27,11 +48,16 @@ local function acknowledge(_, args)
   return {'ok', redis.call('HEXISTS', 'fleet:job:' .. id, 'cancel')}
 end
 
--- The host's agent does not have the job and will not: it waits again. With '1', not for this host.
+-- The host's agent does not have the job and will not: it waits again. With '1', not for this host. A job that the
+-- agent once had may have begun: the host has lost it.
 local function release(_, args)
-  local id, host, fence, elsewhere = args[1], args[2], args[3], args[4]
+  local id, host, fence, elsewhere, half_life = args[1], args[2], args[3], args[4], tonumber(args[5])
   if not mine(id, host, fence) then return {'stale'} end
-  local j = fields(id, 'owner', 'cancel')
+  local j = fields(id, 'owner', 'cancel', 'state')
+  if j[3] == 'given' then
+    lose(id, host, half_life)
+    return {'ok'}
+  end
   give_back(id, j[1], host)
   if elsewhere == '1' then redis.call('SADD', 'fleet:not:' .. id, host) end
   if j[2] then finish(id, 'CANCELLED', 'cancelled') else enqueue(id, true) end

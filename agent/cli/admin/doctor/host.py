@@ -4,6 +4,7 @@ import getpass
 import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from ....config import Settings
 from ....errors import AgentError
@@ -91,25 +92,25 @@ def disk(settings: Settings) -> Finding:
         inodes=settings.jobs.free_inode_floor(system.f_files),
     )
     few = Room(bytes=max(FREE_WARN, floor.bytes), inodes=2 * (floor.inodes or 0))
-    return judge(
-        "disk",
-        good=not left.lacks(few),
-        seen=f"{left} free at {path}" + ("; no job starts" if left.lacks(floor) else ""),
-        remedy="Free some space: `ml-agent prune --dry-run` shows what retention would remove.",
-        otherwise=Level.FAIL if left.lacks(floor) else Level.WARN,
-    )
+    remedy = "Free some space: `ml-agent prune --dry-run` shows what retention would remove."
+    return _judge_room("disk", path, left, few, floor, remedy)
 
 
 def runtime_directory(settings: Settings) -> Finding:
     """Whether the runtime directory, where Podman records how containers end, has room."""
     path = settings.runtime_directory
-    left = room(path)
+    remedy = f"Remove what fills it: `du -a --inodes {path}` and `du -a {path}` list its files."
+    return _judge_room("runtime directory", path, room(path), RUNTIME_WARN, RUNTIME_ROOM, remedy)
+
+
+def _judge_room(subject: str, path: Path, left: Room, few: Room, least: Room, remedy: str) -> Finding:
+    none_starts = left.lacks(least)
     return judge(
-        "runtime directory",
-        good=not left.lacks(RUNTIME_WARN),
-        seen=f"{left} free at {path}" + ("; no job starts" if left.lacks(RUNTIME_ROOM) else ""),
-        remedy=f"Remove what fills it: `du -a --inodes {path}` and `du -a {path}` list its files.",
-        otherwise=Level.FAIL if left.lacks(RUNTIME_ROOM) else Level.WARN,
+        subject,
+        good=not left.lacks(few),
+        seen=f"{left} free at {path}" + ("; no job starts" if none_starts else ""),
+        remedy=remedy,
+        otherwise=Level.FAIL if none_starts else Level.WARN,
     )
 
 
