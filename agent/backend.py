@@ -22,6 +22,7 @@ from .model.fleet import (
     Resealed,
     Room,
     SealedSecret,
+    ToldJobs,
 )
 from .model.host import Host, QueuePlace, Usage
 from .model.job import Job, JobPage, JobRequest, JobState, Rerun
@@ -243,6 +244,10 @@ class FleetHost(Protocol):
 
     async def withdraw(self, job_id: str, *, by: Caller) -> Job:
         """Ends a job that has never begun. Raises not-waiting."""
+        ...
+
+    async def tell(self, told: ToldJobs) -> None:
+        """The fleet has heard of the ends of these jobs: the host's retention may remove them."""
         ...
 
     async def room(self) -> Room:

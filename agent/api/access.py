@@ -131,6 +131,7 @@ TABLE = {
     **dict.fromkeys(OF_MEMBERS, MEMBERS_ALONE),
     "drainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
     "undrainHost": Permissions(NEVER, NO_OTHERS, NO_OTHERS, Audited.DEED, only_through=True),
+    "tellJobs": Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS),
     "getHeldSecrets": Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS),
     "takeSecret": Permissions(
         NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True

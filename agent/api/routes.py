@@ -20,6 +20,7 @@ from ..model.fleet import (
     Resealed,
     Room,
     SealedSecret,
+    ToldJobs,
 )
 from ..model.host import Host, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
@@ -205,6 +206,7 @@ FLEET_ROUTES = (
     Route("POST", "/fleet/jobs", fleet.take_job, Job, status=202, body=GivenJob),
     Route("POST", "/fleet/check", fleet.check_job, Job, body=JobRequest),
     Route("POST", "/fleet/jobs/{job_id}/withdraw", fleet.withdraw_job, Job, body=Empty),
+    Route("POST", "/fleet/told", fleet.tell_jobs, ToldJobs, body=ToldJobs),
     Route("GET", "/fleet/room", fleet.get_room, Room),
     Route("PUT", "/fleet/drain", fleet.drain_host, Room, body=Empty),
     Route("DELETE", "/fleet/drain", fleet.undrain_host, Room, body=Empty),

@@ -65,6 +65,10 @@ class HostAgent:
         """Asks for a job's end."""
         await self._ask("POST", f"/jobs/{job.job_id}/cancel", user=f"{job.owner} analyst {SOURCE}", body={})
 
+    async def tell(self, job_id: str) -> None:
+        """The fleet has heard of the end of a job."""
+        await self._ask("POST", "/fleet/told", body={"job_ids": [job_id]})
+
     async def job(self, job_id: str) -> Job | None:
         """A job of the fleet, or None."""
         try:

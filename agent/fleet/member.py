@@ -31,6 +31,7 @@ T = TypeVar("T")
 LEASE = 8.0
 BEAT = 2.0  # seconds between two words that the host is there
 PAUSE = 0.5  # seconds after a failure, and where nothing fits
+MAX_TOLD = 10_000  # jobs of which a member remembers that it has told the agent
 TICKET_WAIT = 30.0  # seconds to wait for a ticket
 # With these answers, the host's agent does not have the job and will not have it: another host may.
 REFUSALS = frozenset(
@@ -92,6 +93,10 @@ class Agent(Protocol):
         """The fleet's jobs that have not ended."""
         ...
 
+    async def tell(self, job_id: str) -> None:
+        """The fleet has heard of the end of a job."""
+        ...
+
     async def job(self, job_id: str) -> Job | None:
         """A job of the fleet, or None."""
         ...
@@ -140,6 +145,7 @@ class Member:
         self._epoch = ""
         self._room: Room | None = None  # as the agent said last
         self._fences: dict[str, str] = {}  # of the jobs that the host has, by id
+        self._told: set[str] = set()  # jobs of which the agent knows that the record has their end
         self._has_jobs = asyncio.Event()
         self._ended = asyncio.Event()  # a job of the fleet has ended: there may be room
         self._handing_over: set[asyncio.Task[None]] = set()
@@ -357,6 +363,8 @@ class Member:
     async def _project(self, job: Job) -> None:
         fence = self._fences.get(job.job_id)
         if fence is None:  # of an earlier claim, or not claimed as far as this member has come
+            if not self._unsure:
+                await self._tell_agent(job)
             return
         await self._fleet.project(
             job.job_id,
@@ -371,6 +379,15 @@ class Member:
         if job.status.terminal:
             self._forget_fences(job.job_id)
             self._ended.set()
+            await self._tell_agent(job)
+
+    async def _tell_agent(self, job: Job) -> None:
+        """The record has the end of a job, or wants nothing of it: the host's retention need not wait."""
+        if job.status.terminal and job.job_id not in self._told:
+            await self._agent.tell(job.job_id)
+            if len(self._told) >= MAX_TOLD:
+                self._told.clear()
+            self._told.add(job.job_id)
 
 
 def _report(room: Room, url: str) -> HostReport:

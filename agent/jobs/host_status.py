@@ -12,7 +12,7 @@ from ..errors import AgentError
 from ..host.podman import Podman
 from ..host.systemd import Units
 from ..model.base import now
-from ..model.fleet import GivenJob, Room
+from ..model.fleet import GivenJob, Room, ToldJobs
 from ..model.host import Host, Resources, Usage, Versions
 from ..model.job import Job, JobRequest
 from ..scheduling.queue import Queue
@@ -104,6 +104,10 @@ class FleetHost:
     async def withdraw(self, job_id: str, *, by: Caller) -> Job:
         """Ends a job that has never begun: `Registry.withdraw`."""
         return await self._registry.withdraw(job_id, by=by)
+
+    async def tell(self, told: ToldJobs) -> None:
+        """The fleet has heard of the ends of these jobs."""
+        await self._registry.tell(told.job_ids)
 
     async def drain(self, *, draining: bool, by: Caller) -> Room:
         """Starts no more jobs, or does so again."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -130,6 +130,10 @@ class Registry:
                 Problem.NOT_WAITING, f"Job {job_id} has begun or ended here.", "Cancel it, or let it end."
             )
         return job
+
+    async def tell(self, job_ids: Sequence[str]) -> None:
+        """The fleet has heard of the ends of these jobs; those that have not ended do not count."""
+        await self._store.tell(job_ids)
 
     async def drain(self, *, draining: bool, by: Caller) -> None:
         """Starts no more jobs, or does so again. Jobs that run go on; the next agent remembers."""

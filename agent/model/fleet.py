@@ -107,6 +107,12 @@ class HeldSecrets(Model):
     secrets: list[HeldSecret]
 
 
+class ToldJobs(Model):
+    """The body of `POST /fleet/told`: jobs of whose end the fleet has heard."""
+
+    job_ids: Annotated[list[JobId], Field(min_length=1, max_length=100)]
+
+
 class Room(Model):
     """What a host can still give to jobs of its fleet.
 

@@ -40,6 +40,8 @@ UNIT_ROUNDS = 19  # rounds that remove only units, between two that remove every
 STEP_JOBS = 25  # jobs in one transaction
 STEP_NAMES = 2000  # names deleted without a pause
 HOUR = 3600.0  # seconds
+UNTOLD_DAYS = 7  # for which a job is kept of whose end its fleet was not told
+GIVEN_IDS = 100_000  # newest ids of a fleet's jobs that never run here again, although their records are gone
 MAX_PAUSE = 0.5  # seconds; a pause is as long as the step before it
 
 
@@ -136,6 +138,7 @@ class Pruner:
         await self._advance_clock()
         await self._delete_directories()
         await self._measure()
+        await self._records.forget_given(untold_since=self._now - UNTOLD_DAYS * DAY, most=GIVEN_IDS)
         jobs, files = self._remove(Stage.JOB), self._remove(Stage.FILES)
         for removed in (jobs, files, self._remove_units(), self._remove_snapshots()):
             async for one in removed:

@@ -3,7 +3,7 @@
 import sqlite3
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -72,7 +72,10 @@ class JobStore(Tables):
             )
         audit.append_row(db, deed)
         if given is not None:
-            db.execute("INSERT INTO given_jobs VALUES (?, ?, ?)", (given.job_id, given.key, fingerprint))
+            db.execute(
+                "INSERT INTO given_jobs SELECT ?, ?, ?, 0, coalesce(max(number), 0) + 1 FROM given_jobs",
+                (given.job_id, given.key, fingerprint),
+            )
             _check_in_time(given)  # last: whatever may have taken long is over
         return job
 
@@ -89,6 +92,15 @@ class JobStore(Tables):
     def given(self, db: Connection, given: Given, fingerprint: str) -> Job | None:
         """The job that the fleet gave with this id and key, or None. Raises what `add` raises for its id."""
         return _given(db, given, fingerprint)
+
+    @transaction
+    def tell(self, db: Connection, job_ids: Iterable[str]) -> None:
+        """The fleet has heard of the ends of these jobs: retention may remove them."""
+        db.executemany(
+            "UPDATE given_jobs SET told = 1 WHERE job_id = ?"
+            " AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND active)",
+            [(job_id,) for job_id in job_ids],
+        )
 
     @transaction
     def drain(self, db: Connection, *, draining: bool, deed: Deed) -> None:

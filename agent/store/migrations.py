@@ -269,6 +269,13 @@ MIGRATIONS = (
         PRIMARY KEY (user, name)
     ) WITHOUT ROWID;
     """,
+    # Retention leaves a job of the fleet alone until the fleet was told of its end. `number` is the order in
+    # which jobs were given: of those whose records are gone, the oldest rows go.
+    """
+    ALTER TABLE given_jobs ADD COLUMN told INTEGER NOT NULL DEFAULT 1;
+    ALTER TABLE given_jobs ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX given_in_order ON given_jobs (number);
+    """,
 )
 
 

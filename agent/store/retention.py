@@ -15,8 +15,12 @@ from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Mo
 from .database import Tables, transaction
 from .jobs import to_json
 
-# Retention leaves alone: jobs that have not ended, pinned jobs, and jobs whose log only the journal has.
-_REMOVABLE = "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
+# Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, and jobs
+# of the fleet that it was not told the end of.
+_REMOVABLE = (
+    "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
+    " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = id AND NOT g.told)"
+)
 _FINISHED = (  # in the order of the fields of `FinishedJob`
     "SELECT 1, length(CAST(document AS BLOB)), coalesce(bytes, 0), coalesce(files, 0),"  # noqa: S608
     " id, owner, held_as, finished_at, ages_from"
@@ -73,6 +77,23 @@ class RetentionStore(Tables):
         db.execute("DELETE FROM age_clock")
         db.execute("INSERT INTO age_clock VALUES (?, ?, ?, ?, ?, ?)", astuple(clock))
         return clock, leap
+
+    @transaction
+    def forget_given(self, db: Connection, *, untold_since: float, most: int) -> None:
+        """Leaves jobs to retention whose age began before `untold_since`, although the fleet was not told.
+
+        Of given jobs whose records are gone, the ids of the newest `most` stay taken.
+        """
+        db.execute(
+            "UPDATE given_jobs SET told = 1 WHERE NOT told"
+            " AND EXISTS (SELECT 1 FROM jobs WHERE id = job_id AND NOT active AND ages_from <= ?)",
+            (untold_since,),
+        )
+        db.execute(
+            "DELETE FROM given_jobs WHERE number <= (SELECT max(number) FROM given_jobs) - ?"
+            " AND NOT EXISTS (SELECT 1 FROM jobs WHERE id = job_id)",
+            (most,),
+        )
 
     @transaction
     def clock(self, db: Connection) -> AgeClock | None:

@@ -329,7 +329,10 @@ async def test_an_id_whose_record_is_gone_does_not_run_again(fleet: Fleet) -> No
     job = (await fleet.give()).json
     await fleet.served.finish(job)
     await fleet.served.scene.store.jobs.mark_archived(job["job_id"])
-    assert await fleet.served.scene.store.retention.remove_jobs([job["job_id"]]) == [job["job_id"]]
+    remove = fleet.served.scene.store.retention.remove_jobs
+    assert await remove([job["job_id"]]) == [], "the fleet has not heard of its end"
+    assert (await fleet.member.post("/fleet/told", {"job_ids": [job["job_id"]]})).status == 200
+    assert await remove([job["job_id"]]) == [job["job_id"]]
     answer = await fleet.give(job["job_id"])
     assert (answer.status, answer.problem) == (409, "job-id-taken")
 

@@ -88,6 +88,14 @@ async def test_the_fleets_jobs_are_those_that_have_not_ended(agent: HostAgent) -
     assert {job.job_id for job in await agent.jobs()} == {job.job_id for job in jobs[1:]}
 
 
+async def test_a_job_whose_end_was_told_is_left_to_retention(served: Served, agent: HostAgent) -> None:
+    job = await agent.take(claim(), soon())
+    await served.finish({"job_id": job.job_id})
+    await served.scene.store.jobs.mark_archived(job.job_id)
+    await agent.tell(job.job_id)
+    assert await served.scene.store.retention.remove_jobs([job.job_id]) == [job.job_id]
+
+
 async def test_each_change_is_told(served: Served, agent: HostAgent) -> None:
     first = await agent.take(claim(), soon())
     async with contextlib.aclosing(agent.changes()) as changes, asyncio.timeout(20):

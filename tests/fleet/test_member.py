@@ -115,6 +115,23 @@ async def test_members_run_what_is_submitted(site: Site) -> None:
     assert sum(len(agent.begun) for agent in site.agents) == JOBS
 
 
+async def test_an_agent_hears_that_the_record_has_the_end_of_each_job(site: Site) -> None:
+    """Also where a member dies between the two: before that, the host's retention leaves the job alone."""
+    async with site.running(deaths=10):
+        for _ in range(JOBS):
+            await site.submit()
+        assert await site.settle() == {"ended COMPLETED": JOBS}
+        async with asyncio.timeout(SETTLES):
+            while not told_by(site) >= set(site.jobs[:JOBS]):
+                await site.submit()  # a host that has jobs hears of the earlier ones
+                await asyncio.sleep(0.2)
+
+
+def told_by(site: Site) -> set[str]:
+    """The jobs of whose end their agents know that the record has it."""
+    return {job_id for agent in site.agents for job_id in agent.told}
+
+
 async def test_no_job_is_lost_or_begins_twice_wherever_members_die(site: Site) -> None:
     async with site.running(deaths=25):
         for _ in range(JOBS):

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import tempfile
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.errors import AgentError
 from agent.model.base import now
 from agent.model.job import Attempt, Job, JobState, Removal, RetentionRule
 from agent.model.retention import NEVER_RAN, RAN, Moment, Totals
-from agent.store.jobs import insert
+from agent.store.jobs import Given, insert
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
 from tests.support.jobs import let_ages_begin, make_job, old_job
@@ -97,6 +99,64 @@ async def test_a_removed_job_leaves_a_change_and_a_pending_deletion(store: Store
     change = await store.changes.newest_of(job.job_id)
     assert change is not None
     assert change.job is None
+
+
+async def given_job(store: Store) -> Job:
+    """An ended job that a fleet gave to this host."""
+    job, deadline = make_job(), time.clock_gettime(time.CLOCK_BOOTTIME) + 60
+    await store.jobs.add(job, max_waiting=10, given=Given(job.job_id, "1", deadline), fingerprint="f")
+    job = job.model_copy(update={"status": JobState.COMPLETED, "finished_at": now(), "revision": 2})
+    await store.jobs.update(job)
+    await store.jobs.mark_archived(job.job_id)
+    await let_ages_begin(store)
+    return job
+
+
+async def given_ids(store: Store) -> set[str]:
+    rows = await store.database.run(lambda db: db.execute("SELECT job_id FROM given_jobs").fetchall())
+    return {job_id for (job_id,) in rows}
+
+
+async def test_a_job_stays_until_its_fleet_has_heard_of_its_end(store: Store) -> None:
+    job = await given_job(store)
+    assert await store.retention.oldest_of_each(-1, with_files=True) == []
+    assert await store.retention.remove_jobs([job.job_id]) == []
+    assert await store.retention.remove_files({job.job_id: Removal(at=now(), rule=RetentionRule.AGE)}) == []
+    await store.jobs.tell([job.job_id, "absent"])
+    assert [one.job_id for one in await store.retention.oldest_of_each(-1, with_files=True)] == [job.job_id]
+    assert await store.retention.remove_jobs([job.job_id]) == [job.job_id]
+    assert await given_ids(store) == {job.job_id}, "its id never runs here again"
+
+
+async def test_a_fleet_cannot_be_told_of_an_end_that_was_not(store: Store) -> None:
+    running, deadline = make_job(), time.clock_gettime(time.CLOCK_BOOTTIME) + 60
+    await store.jobs.add(running, max_waiting=10, given=Given(running.job_id, "1", deadline))
+    await store.jobs.tell([running.job_id])
+    update = {"status": JobState.COMPLETED, "finished_at": now(), "revision": 2}
+    await store.jobs.update(running.model_copy(update=update))
+    await store.jobs.mark_archived(running.job_id)
+    await let_ages_begin(store)
+    assert await store.retention.oldest_of_each(-1, with_files=True) == []
+
+
+async def test_a_job_whose_fleet_never_hears_of_it_stays_for_a_bounded_time(store: Store) -> None:
+    job = await given_job(store)
+    await store.retention.record_sizes({job.job_id: (1, 1)}, ages_from=100.0)
+    await store.retention.forget_given(untold_since=-1.0, most=10)
+    assert await store.retention.oldest_of_each(-1, with_files=True) == []
+    await store.retention.forget_given(untold_since=1e12, most=10)
+    assert len(await store.retention.oldest_of_each(-1, with_files=True)) == 1
+
+
+async def test_the_ids_of_given_jobs_do_not_grow_for_ever(store: Store) -> None:
+    jobs = [await given_job(store) for _ in range(5)]
+    await store.jobs.tell([job.job_id for job in jobs])
+    await store.retention.remove_jobs([job.job_id for job in jobs[:4]])
+    await store.retention.forget_given(untold_since=-1.0, most=2)
+    assert await given_ids(store) == {jobs[3].job_id, jobs[4].job_id}
+    late = time.clock_gettime(time.CLOCK_BOOTTIME) + 60
+    with pytest.raises(AgentError, match="has run here before"):
+        await store.jobs.given(Given(jobs[3].job_id, "1", late), "f")
 
 
 async def test_images_used_only_by_some_jobs_are_those_that_no_other_job_ran(store: Store) -> None:

@@ -18,6 +18,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
     "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
 }
+BODIES["tellJobs"] = {"job_ids": ["aaaaaaaaaaaa"]}
 BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
 EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths

@@ -38,6 +38,7 @@ class CountingAgent:
         self.draining = False
         self.refuses: Problem | None = None
         self.refused: list[str] = []
+        self.told: set[str] = set()
         self.clock = timedelta(0)  # by how much the host's clock is ahead
         self._jobs: dict[str, Job] = {}
         self._followers: set[asyncio.Queue[Job]] = set()
@@ -108,6 +109,9 @@ class CountingAgent:
                 "revision": 3,
             }
             self._put(known.model_copy(update=update))
+
+    async def tell(self, job_id: str) -> None:
+        self.told.add(job_id)
 
     async def job(self, job_id: str) -> Job | None:
         return self._jobs.get(job_id)

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from ...backend import FleetHost, FleetSecrets
 from ...errors import AgentError, Problem
-from ...model.fleet import GivenJob, RemovedSecret, Reseal, SealedSecret
+from ...model.fleet import GivenJob, RemovedSecret, Reseal, SealedSecret, ToldJobs
 from ...model.job import JobRequest
 from ..access import JOB, check_priority
 from ..keys import BACKEND
@@ -49,6 +49,13 @@ async def check_job(request: web.Request) -> web.Response:
 async def withdraw_job(request: web.Request) -> web.Response:
     """Ends a job that has never begun here, so that it can run on another host."""
     return json_response(await _fleet(request).withdraw(request[JOB].job_id, by=request[CALLER]))
+
+
+async def tell_jobs(request: web.Request) -> web.Response:
+    """Lets retention remove jobs of whose end the fleet has heard."""
+    told = await read_body(request, ToldJobs)
+    await _fleet(request).tell(told)
+    return json_response(told)
 
 
 async def get_room(request: web.Request) -> web.Response:
