@@ -46,7 +46,12 @@ def revoke(
     if (serial is None) == (user is None):
         raise typer.BadParameter("name a serial number, or a user with --user, not both")
     settings = load()
-    withdrawn = _withdraw_invitations(settings, user) if user else 0
+    withdrawn = 0
+    if user:
+        deed = shared.account().did("withdrawInvitations", "", user=user)
+        withdrawn = shared.in_store(
+            settings, lambda store: store.invitations.withdraw(user, now(), deed=deed)
+        )
     if withdrawn:
         typer.echo(f"withdrew {withdrawn} {'invitation' if withdrawn == 1 else 'invitations'} of {user}")
     revoked, left = _revoke(settings, serial and _normal(serial), user, or_none=bool(withdrawn))

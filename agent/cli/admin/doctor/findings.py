@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from ....host.podman import Secret
@@ -38,6 +39,9 @@ def judge(subject: str, *, good: bool, seen: str, remedy: str, otherwise: Level 
     return Finding(subject, Level.OK, seen) if good else Finding(subject, otherwise, seen, remedy)
 
 
+advise = partial(judge, otherwise=Level.WARN)
+
+
 def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> Iterable[Finding]:
     """One finding for each secret that a script declares."""
     known = list(secrets)
@@ -46,12 +50,11 @@ def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> It
         users = [secret.user for secret in known if secret.name == name]
         whom = "everybody" if None in users else ", ".join(sorted(user for user in users if user))
         wanting = ", ".join(script.script_name for script in needed if name in script.secrets)
-        yield judge(
+        yield advise(
             f"secret {name}",
             good=None in users,
             seen=f"set for {whom}" if whom else f"not set, but needed by {wanting}",
             remedy=f"`ml-agent secret set {name}` for everybody, or with --user for one",
-            otherwise=Level.WARN,
         )
 
 
@@ -75,13 +78,12 @@ def expiring_clients(certificates: Iterable[Certificate], moment: datetime) -> F
     if not last:
         return Finding("clients", Level.WARN, "no user has a valid certificate", "`ml-agent issue USER`")
     ending = sorted(user for user, expires in last.items() if expires - moment < CLIENT_WARN)
-    return judge(
+    return advise(
         "clients",
         good=not ending,
         seen=f"{len(last)} with a valid certificate"
         + (f", expiring soon: {', '.join(ending)}" if ending else ""),
         remedy="Its holder renews it with `ml-job renew`; `ml-agent issue USER` makes a new one.",
-        otherwise=Level.WARN,
     )
 
 
@@ -90,13 +92,12 @@ def rotation_under_way(
 ) -> Finding:
     """A rotation should take no longer than a client certificate's `lifetime`: by then all have renewed."""
     users = sorted({certificate.user for certificate in waiting})
-    return judge(
+    return advise(
         "rotation",
         good=bool(users) and moment - begun < lifetime,
         seen=f"two authorities since {begun:%Y-%m-%d}, "
         + (f"not renewed yet: {', '.join(users)}" if users else "all clients have renewed"),
         remedy="`ml-agent rotate-ca --finish` ends the old authority.",
-        otherwise=Level.WARN,
     )
 
 

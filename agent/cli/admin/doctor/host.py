@@ -19,6 +19,7 @@ from .findings import (
     AUTHORITY_WARN,
     Finding,
     Level,
+    advise,
     expiring_clients,
     judge,
     listening_ports,
@@ -68,12 +69,11 @@ async def linger() -> Finding:
 async def clock(settings: Settings) -> AsyncIterator[Finding]:
     """Whether the clock is synchronised, and whether retention knows how old jobs are."""
     follows = await synchronised()
-    yield judge(
+    yield advise(
         "clock",
         good=follows is True,
         seen={True: "synchronised", False: "not synchronised", None: "unknown"}[follows],
         remedy="`sudo timedatectl set-ntp true`: certificates are checked against this clock.",
-        otherwise=Level.WARN,
     )
     if settings.database.exists():
         async with Store.open(settings.database) as store:

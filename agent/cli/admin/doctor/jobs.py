@@ -15,7 +15,7 @@ from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import NEEDED, JobUnit
 from ..install import delegation, recipe
-from .findings import Finding, Level, ignored_lines, judge, version_of
+from .findings import Finding, Level, advise, ignored_lines, judge, version_of
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use
@@ -119,7 +119,7 @@ async def leftovers(podman: Podman) -> Finding:
     units = {line.split()[0] for line in live.splitlines() if line}
     names = sorted(await podman.containers())
     left = [name for name in names if (job := job_id_of_container(name)) and unit_name(job) not in units]
-    return judge(
+    return advise(
         "leftovers",
         good=not left,
         seen=f"containers of jobs that have ended, which may hold copies of secrets: {', '.join(left)}"
@@ -127,7 +127,6 @@ async def leftovers(podman: Podman) -> Finding:
         else "no container of a job that has ended",
         remedy="The agent removes them while it runs; `journalctl --user -u ml-agent` says why it cannot."
         f" By hand: `podman rm --force --volumes {' '.join(left)}`, twice if it fails.",
-        otherwise=Level.WARN,
     )
 
 
@@ -147,12 +146,11 @@ async def quadlet(settings: Settings) -> Finding:
     ignored += ignored_lines(verified, unit)
     if others := ignored_by_jobs():
         program += f"; jobs ignore {', '.join(map(str, others))}"
-    return judge(
+    return advise(
         "quadlet",
         good=not ignored,
         seen=f"lines of the policy for jobs are ignored: {'; '.join(ignored)}" if ignored else program,
         remedy=_CHECK_DROP_INS,
-        otherwise=Level.WARN,
     )
 
 

@@ -16,7 +16,7 @@ from ....host.machine import output
 from ....logs.metrics import MAX_MARK
 from ...quantities import parse_duration, parse_size
 from ..install import JOURNAL_GROUP
-from .findings import Finding, Level, judge
+from .findings import Finding, advise, judge
 
 IDENTIFIER = "ml-agent-doctor"
 ARRIVES_WITHIN = 5.0  # seconds
@@ -41,26 +41,24 @@ async def journal() -> AsyncIterator[Finding]:
     )
     told = await _manager_is_in(JOURNAL_GROUP)
     untold = f"not shown: the user manager is not in the group {JOURNAL_GROUP}, which may read about them"
-    yield judge(
+    yield advise(
         "lost lines",
         good=told,
         seen="shown as gaps" if told else untold,
         remedy="Reboot: the group takes effect when the user manager starts."
         if _is_member(JOURNAL_GROUP)
         else f"{install}, then reboot",
-        otherwise=Level.WARN,
     )
     configuration = await output("systemd-analyze", "cat-config", "systemd/journald.conf")
     found = [*_of_storage(configuration), *faults(configuration)]
     if unread := await _unread(configuration):
         found.append(unread)
-    yield judge(
+    yield advise(
         "log retention",
         good=not found,
         seen="; ".join(found) or "persistent, no rate limit",
         remedy=f"{install}. Correct settings of other files there ({_SHOW}),"
         f" then `sudo systemctl restart {JOURNALD}`.",
-        otherwise=Level.WARN,
     )
 
 

@@ -11,7 +11,7 @@ from ....scripts.layout import shown
 from ....scripts.review import Review
 from ....scripts.snapshots import Snapshots
 from ....store.store import Store
-from .findings import Finding, Level, declared_secrets, judge, undefined_networks
+from .findings import Finding, Level, advise, declared_secrets, judge, undefined_networks
 
 MAX_LEFT_OUT = 20  # findings of their own
 _SET_DIRECTORY = (
@@ -34,12 +34,11 @@ async def scripts(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
             "scripts", Level.FAIL, seen, _SET_DIRECTORY if elsewhere else error.hint or "docs/scripts.md"
         )
         return
-    yield judge(
+    yield advise(
         "scripts",
         good=bool(catalogue.scripts),
         seen=f"{len(catalogue.scripts)} in {repository} at {catalogue.commit[:12]}",
         remedy=f"Commit a script to {settings.scripts.directory}/.",
-        otherwise=Level.WARN,
     )
     async for each in reviewed(settings, catalogue.commit):
         yield each
