@@ -236,15 +236,12 @@ class FleetHost(Protocol):
 
     async def take(self, owner: str, job: GivenJob, *, by: Caller) -> Job:
         """Accepts a job under the fleet's id. The same id and key again return the job that is known."""
-        ...
 
     async def check(self, owner: str, request: JobRequest) -> Job:
         """The job that the request would become. Nothing is accepted."""
-        ...
 
     async def withdraw(self, job_id: str, *, by: Caller) -> Job:
         """Ends a job that has never begun. Raises not-waiting."""
-        ...
 
     async def tell(self, told: ToldJobs) -> None:
         """The fleet has heard of the ends of these jobs: the host's retention may remove them."""
@@ -252,11 +249,9 @@ class FleetHost(Protocol):
 
     async def room(self) -> Room:
         """What the host can still give."""
-        ...
 
     async def drain(self, *, draining: bool, by: Caller) -> Room:
         """Starts no more jobs, or does so again."""
-        ...
 
 
 class FleetSecrets(Protocol):
@@ -264,19 +259,15 @@ class FleetSecrets(Protocol):
 
     async def held(self) -> HeldSecrets:
         """Every secret that this host has."""
-        ...
 
     async def take(self, name: SecretName, sealed: SealedSecret, *, by: Caller) -> HeldSecret:
         """Opens and stores a secret. Raises secret-outdated for an older version than the newest known."""
-        ...
 
     async def remove(self, name: SecretName, removed: RemovedSecret, *, by: Caller) -> None:
         """Removes a secret that the fleet set. Raises secret-outdated."""
-        ...
 
     async def reseal(self, asked: Reseal, *, by: Caller) -> Resealed:
         """Seals keys of secrets for another host of the fleet. Raises forbidden for any other."""
-        ...
 
 
 class FleetMembers(Protocol):
@@ -287,35 +278,27 @@ class FleetMembers(Protocol):
 
     async def join(self, host: str, report: MemberReport) -> MemberJoined:
         """A host's word that it is there, and what it offers."""
-        ...
 
     async def back(self, host: str, epoch: str) -> bool:
         """A host that was forgotten has ended what it had; False where it was forgotten once more."""
-        ...
 
     async def claim_next(self, host: str, offer: MemberOffer) -> MemberClaimed:
         """Claims the job whose turn it is among those that the host can run now."""
-        ...
 
     async def claims_of(self, host: str, after: str) -> MemberClaims:
         """The host's claims with ids behind `after`, as many as one answer may have."""
-        ...
 
     async def confirm(self, host: str, asked: MemberConfirmation) -> MemberStep:
         """Whether a claim still holds, right before the job is given to the host's agent."""
-        ...
 
     async def acknowledge(self, host: str, hold: MemberHold) -> MemberStep:
         """The host's agent has the job."""
-        ...
 
     async def release(self, host: str, release: MemberRelease) -> MemberStep:
         """The host's agent will never have the job."""
-        ...
 
     async def project(self, host: str, told: MemberProjection) -> MemberStep:
         """A revision of a job. Raises forbidden for a job that names another host or owner."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,10 @@ class Policy:
         # A translator may have any prefix. The IPv4 address is usually at the end (RFC 6052).
         if held in METADATA or _last_bits(address) in METADATA:
             return False
-        return any(held in network for network in self.rules.private) or _is_public(held)
+        if any(held in network for network in self.rules.private):
+            return True
+        allocated = held.version == 4 or held in UNICAST6
+        return allocated and not any(held in network for network in SPECIAL)
 
     def names_exactly(self, address: Address) -> bool:
         """Whether the site names this very address, and not only a network that includes it."""
@@ -90,8 +93,3 @@ def embedded(address: Address) -> Address:
 
 def _last_bits(address: Address) -> ipaddress.IPv4Address:
     return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-
-
-def _is_public(address: Address) -> bool:
-    allocated = address.version == 4 or address in UNICAST6
-    return allocated and not any(address in network for network in SPECIAL)

@@ -91,6 +91,7 @@ class Preparation:
         if network is None:
             raise misconfigured(f"The site's configuration no longer has the network {job.network}.")
         standing = await self._commits.standing_of(job)
+        proxy = ProxySocket(f"ml-egress@{job.network}.socket", settings.egress_directory(job.network))
         return JobUnit(
             job_id=job.job_id,
             # The digest is empty if the image was missing. Podman says so in the job's log.
@@ -103,15 +104,10 @@ class Preparation:
             seccomp=shipped("quadlets") / SECCOMP,
             containers_conf=shipped("quadlets") / CONTAINERS_CONF,
             state=settings.state_directory,
-            egress=self._egress(job.network),
+            egress=proxy if job.network in settings.egress else None,
             secrets=await mounted_secrets(self._podman, job.secrets, job.owner, standing),
             image_variables=await self._podman.image_variables(job.image, job.image_digest),
         )
-
-    def _egress(self, network: str) -> ProxySocket | None:
-        if network not in self._settings.egress:
-            return None
-        return ProxySocket(f"ml-egress@{network}.socket", self._settings.egress_directory(network))
 
 
 def image_of(job: Job) -> str:

@@ -94,7 +94,9 @@ class JobLog:
                         yield chunk
             async with contextlib.aclosing(self._journal.output(unit, after)) as chunks:
                 async for chunk in chunks:
-                    if _has_long_line(chunk) and await newest_cut() != after:
+                    # Of a line that is long, journald may have cut the rest.
+                    longest = max(map(len, chunk.split(b"\n")))
+                    if longest >= LONG_LINE and await newest_cut() != after:
                         break
                     passed += len(chunk)
                     yield chunk
@@ -143,11 +145,6 @@ class JobLogs:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
         file = self._paths_of(job.job_id).log
         return JobLog(self._journal, self._records, self._ends, file, job, numbering)
-
-
-def _has_long_line(chunk: bytes) -> bool:
-    """Whether a line of the output may be one that journald has cut."""
-    return max(map(len, chunk.split(b"\n"))) >= LONG_LINE
 
 
 def numbering_of(job: Job, position: Position) -> LineNumbering:

@@ -202,15 +202,12 @@ def _objection(parameter: Parameter, value: str) -> str | None:
             objection = None if value in ("true", "false") else "must be true or false"
         case ParameterType.STRING:
             objection = None
-    if objection is None and parameter.choices and not _is_choice(parameter, value):
-        objection = f"must be one of {', '.join(parameter.choices)}"
+    if objection is None and parameter.choices:
+        # Numbers count by what they are, so that 0.10 and 1e-1 are 0.1. Each choice was checked for its type.
+        read = READ_AS.get(parameter.type, str)
+        if read(value) not in map(read, parameter.choices):
+            objection = f"must be one of {', '.join(parameter.choices)}"
     return objection
-
-
-def _is_choice(parameter: Parameter, value: str) -> bool:
-    """Whether a value is one of the choices: numbers by what they are, so that 0.10 and 1e-1 are 0.1."""
-    read = READ_AS.get(parameter.type, str)  # each choice was checked to be one of its type
-    return any(read(choice) == read(value) for choice in parameter.choices)
 
 
 def _out_of_bounds(parameter: Parameter, value: float) -> str | None:

@@ -188,7 +188,9 @@ class Repository:
         ):
             return "is the beginning of several ids; give more digits"
         self._check_name(ref)
-        return "is no branch, tag or commit of the scripts' repository" + self._if_shallow()
+        shallow = self.run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
+        remedy = ", which is a shallow clone (`git fetch --unshallow` completes it)" if shallow else ""
+        return f"is no branch, tag or commit of the scripts' repository{remedy}"
 
     def peel(self, oid: str) -> tuple[str, str]:
         """The kind of an object, or of what a tag leads to, and its id; `""` where the object is missing."""
@@ -196,10 +198,6 @@ class Repository:
             # Its first line is `object <id>` (git-mktag(1)).
             oid = self.run("cat-file", "tag", oid).stdout.split(maxsplit=2)[1].decode("ascii", "replace")
         return kind, oid
-
-    def _if_shallow(self) -> str:
-        shallow = self.run("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
-        return ", which is a shallow clone (`git fetch --unshallow` completes it)" if shallow else ""
 
     def _check_name(self, ref: str) -> None:
         """Raises `AgentError` where git cannot read what a branch or a tag of that name says."""

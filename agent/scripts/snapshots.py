@@ -85,18 +85,17 @@ def catalogue(layout: Layout, read: Callable[[Iterable[str]], Iterable[bytes]]) 
     for path in layout.files:
         if LOOKS_LIKE_A_SCRIPT.fullmatch(path) and not SCRIPT_NAME.fullmatch(path):
             found.left_out[path] = NAME_RULE
-    wanted = [path for path in sorted(layout.files) if _must_be_read(layout, path)]
+    wanted = [
+        path
+        for path, entry in sorted(layout.files.items())
+        if SCRIPT_NAME.fullmatch(path) or len(LFS_POINTER) < entry.size <= MAX_LFS_POINTER
+    ]
     for path, data in zip(wanted, read(layout.files[path].oid for path in wanted), strict=True):
         if len(data) <= MAX_LFS_POINTER and data.startswith(LFS_POINTER):
             found.left_out[path] = "is a pointer of Git LFS: its content is not in the repository"
         elif SCRIPT_NAME.fullmatch(path):
             _describe(found, path, data)
     return found
-
-
-def _must_be_read(layout: Layout, path: str) -> bool:
-    small = len(LFS_POINTER) < layout.files[path].size <= MAX_LFS_POINTER
-    return small or SCRIPT_NAME.fullmatch(path) is not None
 
 
 def _describe(found: Catalogue, name: str, data: bytes) -> None:

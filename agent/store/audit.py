@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
+from itertools import takewhile
 from sqlite3 import Connection
 
 from ..audit.chain import AuditRow, Broken, Deed, Link, follow, seal, write_archive
@@ -135,9 +136,5 @@ def _rows_after(db: Connection, seq: int, limit: int) -> list[AuditRow]:
 
 def _rows_before(db: Connection, time: datetime) -> list[AuditRow]:
     """The oldest rows, in order, up to the first one that is not older; at most `MAX_ARCHIVED`."""
-    found, limit = [], format_time(time)
-    for row in _rows_after(db, _anchor(db).seq, MAX_ARCHIVED):
-        if str(row.content().get("at")) >= limit:
-            break
-        found.append(row)
-    return found
+    rows, limit = _rows_after(db, _anchor(db).seq, MAX_ARCHIVED), format_time(time)
+    return list(takewhile(lambda row: str(row.content().get("at")) < limit, rows))

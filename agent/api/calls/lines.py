@@ -115,7 +115,9 @@ def as_events(items: Iterable[Item], form: Form, seal: Callable[[str], str]) -> 
         if isinstance(item, Line):
             name, data, number = "line", line_data(item), item.number
         else:
-            name, data, number = "gap", _gap_data(item), item.after
+            time = datetime.fromtimestamp(item.time / 1000, UTC)
+            gap = LogGap(after=item.after, count=item.dropped, cause=item.cause, time=time)
+            name, data, number = "gap", gap.model_dump_json(exclude_none=True), item.after
         # A gap before the first remaining entry has no id: there is no entry to resume behind. Others have
         # their position, which would take longer to write by way of `Position`.
         event_id = seal(f"{number}:{item.cursor}") if item.cursor else ""
@@ -137,9 +139,3 @@ def line_data(line: Line) -> str:
         f'{{"number":{line.number},"time":"{format_milliseconds(line.time)}",'
         f'"source":"{line.source.value}",{stream}"text":{encode_basestring(text)}{exact}{continued}}}'
     )
-
-
-def _gap_data(gap: Gap) -> str:
-    time = datetime.fromtimestamp(gap.time / 1000, UTC)
-    data = LogGap(after=gap.after, count=gap.dropped, cause=gap.cause, time=time)
-    return data.model_dump_json(exclude_none=True)

@@ -78,7 +78,8 @@ async def find_tail(
             while places and kept - places[0].lines >= lines:
                 kept -= places.pop(0).lines
             if len(places) > MAX_PLACES:
-                places = _thinned(places)
+                pairs = zip(places[::2], [*places[1::2], _Place(Position(), 0)], strict=False)
+                places = [_Place(first.position, first.lines + second.lines) for first, second in pairs]
             before = items[-1].position if items else before
     bound = None if goes_on else lines
     if found < lines:
@@ -96,8 +97,3 @@ def _follows(item: Item, position: Position) -> bool:
 def is_jobs_own(item: Item) -> bool:
     """Whether the job itself printed the item."""
     return isinstance(item, Line) and item.source is LogSource.JOB
-
-
-def _thinned(places: list[_Place]) -> list[_Place]:
-    pairs = zip(places[::2], [*places[1::2], _Place(Position(), 0)], strict=False)
-    return [_Place(first.position, first.lines + second.lines) for first, second in pairs]
