@@ -46,12 +46,7 @@ def revoke(
     if (serial is None) == (user is None):
         raise typer.BadParameter("name a serial number, or a user with --user, not both")
     settings = load()
-    withdrawn = 0
-    if user:
-        deed = shared.account().did("withdrawInvitations", "", user=user)
-        withdrawn = shared.in_store(
-            settings, lambda store: store.invitations.withdraw(user, now(), deed=deed)
-        )
+    withdrawn = _withdraw_invitations(settings, user) if user else 0
     if withdrawn:
         typer.echo(f"withdrew {withdrawn} {'invitation' if withdrawn == 1 else 'invitations'} of {user}")
     revoked, left = _revoke(settings, serial and _normal(serial), user, or_none=bool(withdrawn))
