@@ -82,7 +82,7 @@ class JobRecords(Protocol):
         cursor: str | None,
         limit: int,
     ) -> JobPage:
-        """At most `limit` jobs, newest first, from a `next_cursor` on. Raises invalid-request for others."""
+        """At most `limit` jobs, newest first, from a `next_cursor` on, which the API has opened."""
 
     async def cancel(self, job_id: str, *, by: Caller) -> Job:
         """Asks for the end of a job. A waiting job ends at once; cancelling again changes nothing."""

@@ -10,7 +10,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..errors import AgentError, FieldError, Problem, invalid_request
+from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState
@@ -239,7 +239,7 @@ class JobStore(Tables):
     ) -> JobPage:
         """Jobs newest first: `limit` of them, or fewer where they are too large together.
 
-        `cursor` is an earlier page's `next_cursor`.
+        `cursor` is an earlier page's `next_cursor`, as the API has opened it: a number.
         """
         filters = {"owner": owner, "status": status, "script": script}
         chosen = {name: value for name, value in filters.items() if value is not None}
@@ -374,7 +374,7 @@ def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit:
     rows = db.execute(
         # Only the fixed column names of `page` are put into the text.
         f"SELECT seq, document FROM jobs {where} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
-        {**filters, "cursor": _sequence(cursor), "limit": limit + 1},
+        {**filters, "cursor": int(cursor or 0), "limit": limit + 1},
     )
     jobs: list[Job] = []
     size, last = 0, 0
@@ -386,15 +386,3 @@ def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit:
             jobs.append(Job.model_validate_json(document))
             last = seq
     return JobPage(jobs=jobs)
-
-
-def _sequence(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise invalid_request(
-            "This agent did not issue the cursor.",
-            "Send the next_cursor of the previous page unchanged.",
-            (FieldError("cursor", "must be a next_cursor of an earlier page"),),
-        )
-    return int(cursor)
