@@ -145,9 +145,7 @@ class Authority(KeyPair):
         name = _name(common_name)
         public = key.public_key()
         builder = (
-            _builder(name, name, public, _now() + CA_LIFETIME)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(signs_certificates=True), critical=True)
+            _builder(name, name, public, _now() + CA_LIFETIME, signs=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False)
         )
@@ -235,8 +233,6 @@ class Authority(KeyPair):
         end = min(_now() + lifetime, last)
         builder = (
             _builder(_name(common_name), self.certificate.subject, key, end)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(alternative, critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -273,8 +269,9 @@ def _now() -> datetime:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ClientKey, end: datetime
+    subject: x509.Name, issuer: x509.Name, public: ClientKey, end: datetime, *, signs: bool = False
 ) -> x509.CertificateBuilder:
+    """A certificate that is valid from now on, of an authority if it `signs` others."""
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -283,6 +280,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(_now() - CLOCK_SKEW)
         .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=signs, path_length=0 if signs else None), critical=True)
+        .add_extension(_key_usage(signs_certificates=signs), critical=True)
     )
 
 

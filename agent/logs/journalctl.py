@@ -172,7 +172,10 @@ async def _printed(arguments: Sequence[str]) -> AsyncGenerator[bytes]:
         assert process.stdout is not None
         while data := await process.stdout.read(READ_SIZE):
             yield data
-        await _check_exit(process)
+        assert process.stderr is not None
+        said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
+        if await process.wait():
+            raise host_failed(f"journalctl failed: {said or 'it printed nothing'}.")
     finally:
         await finish(_end(starting))
 
@@ -186,14 +189,6 @@ async def _end(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
         process.kill()
     # Reads the rest of the pipes: an unread pipe would stay open.
     await process.communicate()
-
-
-async def _check_exit(process: asyncio.subprocess.Process) -> None:
-    """Raises `AgentError` (host) if journalctl failed."""
-    assert process.stderr is not None
-    said = (await process.stderr.read(READ_SIZE)).decode("utf-8", "replace").strip()
-    if await process.wait():
-        raise host_failed(f"journalctl failed: {said or 'it printed nothing'}.")
 
 
 def of_unit(unit: str) -> list[list[str]]:

@@ -35,18 +35,7 @@ def verify(text: str, unit: JobUnit) -> None:
     Raises `AgentError` (configuration) that lists what is wrong.
     """
     starts = [line for line in text.splitlines() if re.match(r"ExecStart\s*=", line)]
-    wrong = objections(starts[0].partition("=")[2], _terms(unit)) if starts else []
-    if len(starts) != 1:
-        wrong.append(f"it has {len(starts)} ExecStart= lines")
-    if wrong:
-        raise misconfigured(
-            f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
-            f"Check the drop-ins of {TEMPLATE} (docs/cage.md); `ml-agent doctor` compiles a harmless job.",
-        )
-
-
-def _terms(unit: JobUnit) -> Terms:
-    return Terms(
+    terms = Terms(
         image=unit.image,
         network=unit.network,
         seccomp=unit.seccomp,
@@ -55,6 +44,14 @@ def _terms(unit: JobUnit) -> Terms:
         state=unit.state,
         home=Path.home(),
     )
+    wrong = objections(starts[0].partition("=")[2], terms) if starts else []
+    if len(starts) != 1:
+        wrong.append(f"it has {len(starts)} ExecStart= lines")
+    if wrong:
+        raise misconfigured(
+            f"The unit compiled for the job is not safe to start: {', '.join(wrong)}.",
+            f"Check the drop-ins of {TEMPLATE} (docs/cage.md); `ml-agent doctor` compiles a harmless job.",
+        )
 
 
 @dataclass(frozen=True)

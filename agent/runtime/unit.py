@@ -125,8 +125,9 @@ def drop_in(unit: JobUnit) -> str:
         container.append(
             f"Secret={secret.podman_secret},type=mount,target={target},mode=0400,uid=1000,gid=1000"
         )
-    if home := _snowflake_home(unit.secrets):
-        container.append(f"Environment=SNOWFLAKE_HOME={home}")
+    # The directory of the first connections.toml of Snowflake. Other secrets may have any value.
+    if homes := [secret.name for secret in unit.secrets if secret.name.startswith(SNOWFLAKE_PREFIX)]:
+        container.append(f"Environment=SNOWFLAKE_HOME=/run/secrets/{homes[0]}")
     service = [
         f"MemoryMax={limits.memory_bytes}",
         "MemorySwapMax=0",
@@ -143,12 +144,6 @@ def drop_in(unit: JobUnit) -> str:
         socket = unit.egress.socket_unit
         lines = ["[Unit]", f"Wants={socket}", f"After={socket}", "", *lines]
     return "\n".join(lines)
-
-
-def _snowflake_home(secrets: Iterable[MountedSecret]) -> str | None:
-    """The directory of the first connections.toml of Snowflake. Other secrets may have any value."""
-    names = (secret.name for secret in secrets if secret.name.startswith(SNOWFLAKE_PREFIX))
-    return next((f"/run/secrets/{name}" for name in names), None)
 
 
 def record_section(unit: JobUnit) -> str:

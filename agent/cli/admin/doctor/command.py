@@ -52,7 +52,12 @@ def _print(screen: Screen, finding: Finding) -> None:
 
 async def examine() -> AsyncIterator[Finding]:
     """Every finding, in the order in which an administrator would fix things."""
-    for subject, findings in _host_checks():
+    for subject, findings in (  # which need no configuration
+        ("systemd", _one(host.systemd)),
+        ("user manager", _one(host.manager)),
+        ("linger", _one(host.linger)),
+        ("journal", journal.journal()),
+    ):
         async for finding in guarded(subject, findings):
             yield finding
     try:
@@ -64,16 +69,6 @@ async def examine() -> AsyncIterator[Finding]:
         for subject, findings in _account_checks(settings, podman):
             async for finding in guarded(subject, findings):
                 yield finding
-
-
-def _host_checks() -> list[tuple[str, AsyncIterator[Finding]]]:
-    """The checks that need no configuration, by subject."""
-    return [
-        ("systemd", _one(host.systemd)),
-        ("user manager", _one(host.manager)),
-        ("linger", _one(host.linger)),
-        ("journal", journal.journal()),
-    ]
 
 
 def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, AsyncIterator[Finding]]]:
