@@ -21,7 +21,7 @@ from ..log import log
 from ..model.base import container_name, job_id_of, now, one_line
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
-from ..runtime.outcome import UNKNOWN, ExitRecord, Outcome, interrupted, stopped_by_hand
+from ..runtime.outcome import STOPPED_BY_HAND, UNKNOWN, ExitRecord, Outcome, interrupted
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
@@ -160,7 +160,7 @@ class Reconciler:
         elif await self._manager_left(active, manager):
             await self._finish(active, interrupted("The host was restarted before the job began."))
         elif self._units.called_off(active.job.unit):
-            await self._finish(active, stopped_by_hand())
+            await self._finish(active, STOPPED_BY_HAND)
         else:
             await self._start(active)
 

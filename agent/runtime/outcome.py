@@ -64,6 +64,9 @@ class Outcome:
     message: str | None = None
 
 
+STOPPED_BY_HAND = Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
+
+
 def read_mark(path: Path) -> tuple[str, datetime] | None:
     """The text of a mark and the time when it was made; None if there is no mark."""
     try:
@@ -121,9 +124,9 @@ def outcome(
             return Outcome(JobState.CANCELLED, Reason.CANCELLED)
         if excess:
             return excess
-        return stopped_by_hand()
+        return STOPPED_BY_HAND
     if not started and record.result == "success" and record.code == "killed":
-        return stopped_by_hand()
+        return STOPPED_BY_HAND
     if not started:
         return Outcome(JobState.FAILED, Reason.START_FAILED, "The container did not start; its log says why.")
     status = record.exit_status
@@ -140,11 +143,6 @@ def outcome(
     by_itself = status is not None and record.result in ENDED_BY_ITSELF
     told = f"The script exited with status {status}." if by_itself else record.result
     return Outcome(JobState.FAILED, Reason.EXIT_CODE, told)
-
-
-def stopped_by_hand() -> Outcome:
-    """The end of a job whose unit somebody stopped."""
-    return Outcome(JobState.CANCELLED, Reason.STOPPED, "Somebody stopped the job's unit on the host.")
 
 
 def interrupted(message: str) -> Outcome:

@@ -51,16 +51,7 @@ class Queue:
         self._uses: dict[str, Use] = {}
         self._reserved: str | None = None
         self._turns: dict[str, Turn] | None = None
-        self._draining = False
-
-    @property
-    def draining(self) -> bool:
-        """Whether no job may start."""
-        return self._draining
-
-    @draining.setter
-    def draining(self, draining: bool) -> None:
-        self._draining, self._turns = draining, None
+        self.draining = False  # whether no job may start
 
     def load(self, jobs: Iterable[Job], uses: Iterable[Use]) -> None:
         """Sets the jobs that have not ended, oldest first, and what users had of the host before."""
@@ -104,7 +95,7 @@ class Queue:
                 del self._backing_off[job_id]
                 self._waiting[job_id] = backing_off.job
                 self._turns = None
-        if self._draining:
+        if self.draining:
             return
         decision = policy.decide(self._snapshot(moment))
         if decision.start or decision.reserved != self._reserved:
@@ -143,19 +134,21 @@ class Queue:
         """The job with its place in the queue, if it waits."""
         if job.job_id not in self._waiting and job.job_id not in self._backing_off:
             return job
-        return job.model_copy(update={"queue": _place(self._all_turns()[job.job_id])})
+        return job.model_copy(update={"queue": self._place(job.job_id, self._all_turns()[job.job_id])})
 
     def places(self, owner: str | None, limit: int) -> dict[str, QueuePlace]:
         """The places of the first `limit` waiting jobs, of one owner or of all, in order."""
         turns = self._all_turns().items()
         seen = (item for item in turns if owner is None or self._owner(item[0]) == owner)
-        return {job_id: _place(turn) for job_id, turn in islice(seen, limit)}
+        return {job_id: self._place(job_id, turn) for job_id, turn in islice(seen, limit)}
+
+    def _place(self, job_id: str, turn: Turn) -> QueuePlace:
+        drained = self.draining and job_id in self._waiting
+        return QueuePlace(position=turn.position, waits_for=DRAINED if drained else turn.waits_for)
 
     def _all_turns(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = policy.explain(self._snapshot(now()))
-            if self._draining:
-                self._turns = {job_id: Turn(turn.position, DRAINED) for job_id, turn in self._turns.items()}
             # Jobs that wait for their next attempt come last until it is due.
             for each in sorted(self._backing_off.values(), key=attrgetter("due")):
                 what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
@@ -244,10 +237,6 @@ class Queue:
         begun = started.timestamp() if started else since
         ends_by = begun + job.run_time
         self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, ends_by, job.longest)
-
-
-def _place(turn: Turn) -> QueuePlace:
-    return QueuePlace(position=turn.position, waits_for=turn.waits_for)
 
 
 def _resources(room: Room) -> Resources:

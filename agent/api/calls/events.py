@@ -197,21 +197,19 @@ async def _catch_up(watcher: Watcher, last: str | None, query: EventQuery) -> No
     """Sends the changes that the client missed, or a snapshot if they are not known any more."""
     history = await watcher.changes.history()
     if last is None:
-        await _send_snapshot(watcher, "The request has no Last-Event-ID.", query)
+        why = "The request has no Last-Event-ID."
+    elif (seq := watcher.number_of(last)) is None:
+        why = OTHER_VIEW
+    elif seq < history.forgotten:
+        why = "Jobs were removed since, and their ids are forgotten."
+    elif await watcher.changes.missed(seq, owner=watcher.owner, limit=MAX_REPLAY) >= MAX_REPLAY:
+        why = f"More than {MAX_REPLAY} jobs have changed since."
+    else:
+        watcher.seen = seq
+        await _send_changes(watcher)
+        await watcher.send("current", Current(), seq=watcher.seen)
         return
-    seq = watcher.number_of(last)
-    if seq is None:
-        await _send_snapshot(watcher, OTHER_VIEW, query)
-        return
-    if seq < history.forgotten:
-        await _send_snapshot(watcher, "Jobs were removed since, and their ids are forgotten.", query)
-        return
-    if await watcher.changes.missed(seq, owner=watcher.owner, limit=MAX_REPLAY) >= MAX_REPLAY:
-        await _send_snapshot(watcher, f"More than {MAX_REPLAY} jobs have changed since.", query)
-        return
-    watcher.seen = seq
-    await _send_changes(watcher)
-    await watcher.send("current", Current(), seq=watcher.seen)
+    await _send_snapshot(watcher, why, query)
 
 
 async def _send_snapshot(watcher: Watcher, why: str, query: EventQuery) -> None:

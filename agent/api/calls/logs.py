@@ -130,16 +130,14 @@ def _parse(request: web.Request) -> LogRequest:
     if last_id := header(request, "Last-Event-ID"):
         position = Position.parse(opened(last_id))
     until = int(query.until.timestamp() * 1000) if query.until else None
-    follow = query.follow
-    if follow is None:
-        follow = isinstance(form, ServerSentEvents) and until is None
+    by_itself = isinstance(form, ServerSentEvents) and until is None
     return LogRequest(
         form=form,
         position=position,
         filter=LineFilter(since=since, until=until, grep=query.grep, turn=request.app[STREAMS].turn),
         # A client that resumes asks for everything new.
         tail=None if last_id else query.tail,
-        follow=follow,
+        follow=by_itself if query.follow is None else query.follow,
         # A front seals ids itself, with the key of its fleet.
         seal=str if PEER in request else lines.seal,
     )
