@@ -203,7 +203,7 @@ def secrets_of(settings: Settings, podman: Podman) -> Secrets:
 def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts, journal: Journal) -> Backend:
     """What the API asks, over these parts."""
     changes = Changes(store.changes)
-    logs = JobLogs(journal, jobs.registry, changes, settings.paths_of)
+    logs = JobLogs(journal, jobs.registry.get, changes.ended, settings.paths_of)
     return Backend(
         submissions=jobs.submission,
         scripts=jobs.commits,

@@ -1,11 +1,10 @@
 """A job's log, wherever it is: in the journal, or in a file of its own once the job has ended."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
 
 from ..model.base import now
 from ..model.job import Job, JobState, check_not_removed
@@ -20,18 +19,8 @@ SETTLING_UNCLOSED = timedelta(seconds=60)  # of a job without a closing entry
 LONG_LINE = 512  # bytes; journald cuts longer ones, at LineMax=, by default 48 KiB
 
 
-class Records(Protocol):
-    """What the logs need from the record of jobs."""
-
-    async def get(self, job_id: str) -> Job:
-        """The newest revision of a job."""
-
-
-class Ends(Protocol):
-    """What the logs need from the change feed."""
-
-    async def ended(self, job: Job) -> Job:
-        """Waits until the job has ended; returns its last revision."""
+Newest = Callable[[str], Awaitable[Job]]  # the newest revision of a job, by its id
+AtItsEnd = Callable[[Job], Awaitable[Job]]  # waits until a job has ended; its last revision
 
 
 @dataclass(eq=False)
@@ -42,8 +31,8 @@ class JobLog:
     """
 
     _journal: Journal
-    _records: Records
-    _ends: Ends
+    _newest: Newest
+    _at_its_end: AtItsEnd
     _file: Path
     _job: Job
     _numbering: LineNumbering
@@ -66,7 +55,7 @@ class JobLog:
                     yield items
             return
         # Retention may have removed the file meanwhile, and the journal may have less than the file had.
-        check_not_removed(await self._records.get(self._job.job_id))
+        check_not_removed(await self._newest(self._job.job_id))
         if newest is not None:
             start = await self._journal.before_last(self._job.unit, newest)
             if start and start.number > self._numbering.position.number:
@@ -119,11 +108,11 @@ class JobLog:
 
     async def _ended(self) -> bool:
         """Waits until the job has ended. Returns whether it ever ran."""
-        return (await self._ends.ended(self._job)).invocation_id is not None
+        return (await self._at_its_end(self._job)).invocation_id is not None
 
     async def _unborn(self) -> bool:
         """Whether there is nothing to read yet: no attempt has started, and no client has an event id."""
-        job = await self._records.get(self._job.job_id)
+        job = await self._newest(self._job.job_id)
         return job.status is JobState.PENDING and not job.attempts and not self._resumed
 
 
@@ -132,19 +121,19 @@ class JobLogs:
     """The logs of all jobs, whose files `paths_of` finds by the job id."""
 
     _journal: Journal
-    _records: Records
-    _ends: Ends
+    _newest: Newest
+    _at_its_end: AtItsEnd
     _paths_of: Callable[[str], JobPaths]
 
     async def reader(self, job: Job, after: Position) -> JobLog:
         """A reader that starts behind a position. Raises `AgentError` (removed-by-retention)."""
-        check_not_removed(await self._records.get(job.job_id))
+        check_not_removed(await self._newest(job.job_id))
         return self.resumed(job, numbering_of(job, after))
 
     def resumed(self, job: Job, numbering: LineNumbering) -> JobLog:
         """A reader that continues an earlier one's numbering, for a newer revision of the job."""
         file = self._paths_of(job.job_id).log
-        return JobLog(self._journal, self._records, self._ends, file, job, numbering)
+        return JobLog(self._journal, self._newest, self._at_its_end, file, job, numbering)
 
 
 def numbering_of(job: Job, position: Position) -> LineNumbering:

@@ -123,7 +123,7 @@ class OneRecord:
         return self._last
 
     def logs(self, directory: Path) -> JobLogs:
-        return JobLogs(WaysToRead(), self, self, paths_below(directory))
+        return JobLogs(WaysToRead(), self.get, self.ended, paths_below(directory))
 
 
 async def texts(batches: AsyncIterator[list[Item]]) -> list[str]:
@@ -239,7 +239,7 @@ async def test_a_line_that_is_cut_while_it_is_read_has_no_line_feed_at_the_cut(
     monkeypatch.setattr(job_log, "LONG_LINE", 0)
     job, journal = make_job(status=JobState.RUNNING), CutMeanwhile(before, cut)
     records = OneRecord(job)
-    log = await JobLogs(journal, records, records, paths_below(tmp_path)).reader(job, Position())
+    log = await JobLogs(journal, records.get, records.ended, paths_below(tmp_path)).reader(job, Position())
     output = b"".join([chunk async for chunk in log.output()]).decode()
     texts = [f"{text}\n" for text in journal.texts[:30]]
     assert output == "".join(texts).replace(">\n", ">")

@@ -74,7 +74,7 @@ class OneRecord:
 
 def reader(journal: Journal, records: OneRecord, directory: Path) -> MetricsReader:
     paths_of = paths_below(directory)
-    return MetricsReader(JobLogs(journal, records, records, paths_of), paths_of)
+    return MetricsReader(JobLogs(journal, records.get, records.ended, paths_of), paths_of)
 
 
 async def losses(metrics: MetricsReader, job: Job) -> list[float]:

@@ -228,7 +228,7 @@ async def test_forged_lines_are_the_jobs_own_and_floods_are_bounded(host: Host, 
     assert ("the last line", LogSource.JOB) in lines
     paths_of = host.settings.paths_of
     reader = MetricsReader(
-        JobLogs(Journal(), host.jobs.registry, job_scene.Ends(host.jobs), paths_of), paths_of
+        JobLogs(Journal(), host.jobs.registry.get, job_scene.Ends(host.jobs).ended, paths_of), paths_of
     )
     metrics = await reader.metrics(ended)
     assert len(metrics.series) <= 100
