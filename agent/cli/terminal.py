@@ -192,17 +192,12 @@ def visible(text: str, *, colours: bool = False) -> str:
 
     With `colours`, SGR sequences pass, and a reset follows if there were any.
     """
-    seen_colours = False
 
     def replace(match: re.Match[str]) -> str:
-        nonlocal seen_colours
-        if colours and match["sgr"]:
-            seen_colours = True
-            return match[0]
-        return "".join(_escape(character) for character in match[0])
+        return match[0] if colours and match["sgr"] else "".join(map(_escape, match[0]))
 
     shown = _CONTROL.sub(replace, text)
-    return shown + RESET if seen_colours else shown
+    return shown + RESET if colours and _SGR.search(text) else shown
 
 
 def _escape(character: str) -> str:

@@ -140,19 +140,15 @@ def client_days(settings: Settings, days: int | None) -> int:
 
 
 def _refuse_to_overwrite(trust: Path, trusted: Sequence[x509.Certificate], files: Sequence[Path]) -> None:
-    if trust.exists() and not _shares_an_authority(trust, trusted):
+    there = list[x509.Certificate]()
+    with contextlib.suppress(AgentError):
+        there = certificates(trust)
+    if trust.exists() and set(trusted).isdisjoint(there):
         message = f"{trust} is the certificate of another authority."
         raise misconfigured(message, ELSEWHERE_OR_REPLACE)
     for path in files:
         if path.exists():
             raise misconfigured(f"{path} exists already.", ELSEWHERE_OR_REPLACE)
-
-
-def _shares_an_authority(trust: Path, trusted: Sequence[x509.Certificate]) -> bool:
-    try:
-        return not set(trusted).isdisjoint(certificates(trust))
-    except AgentError:
-        return False
 
 
 @app.command()
