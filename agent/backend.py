@@ -22,6 +22,7 @@ from .model.fleet import (
     Resealed,
     Room,
     SealedSecret,
+    SecretNews,
     ToldJobs,
 )
 from .model.host import Host, QueuePlace, Usage
@@ -36,6 +37,9 @@ from .model.member import (
     MemberProjection,
     MemberRelease,
     MemberReport,
+    MemberSecret,
+    MemberSecretOf,
+    MemberSecrets,
     MemberStep,
 )
 from .model.metric import JobMetrics, MetricPoint, Progress
@@ -299,6 +303,22 @@ class FleetMembers(Protocol):
 
     async def project(self, host: str, told: MemberProjection) -> MemberStep:
         """A revision of a job. Raises forbidden for a job that names another host or owner."""
+
+    async def secret_news(self, host: str, after: int) -> SecretNews:
+        """What has changed of users' secrets after a number. Waits a little for something new."""
+        ...
+
+    async def sealed_secret(self, host: str, asked: MemberSecretOf) -> MemberSecret:
+        """A user's secret in its newest version, sealed for the host."""
+        ...
+
+    async def share_keys(self, asked: Reseal) -> int:
+        """Keys that one host has sealed for another one; how many of them were still wanted."""
+        ...
+
+    async def tell_secrets(self, host: str, told: MemberSecrets) -> None:
+        """Which secrets the host has."""
+        ...
 
 
 @dataclass(frozen=True)

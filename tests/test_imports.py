@@ -34,8 +34,8 @@ MAY_IMPORT = {
     "jobs": "errors log model config audit host store scripts secrets scheduling logs runtime",
     "api": "errors log model config_base audit backend host.sockets host.tasks host.libsystemd identity"
     " logs.lines",
-    "fleet": "errors log model config config_base config_fleet audit host store scheduling identity backend"
-    " logs.lines jobs.changes jobs.requests api retention.rules",
+    "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
+    " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
     "cli": "errors model host",

@@ -94,6 +94,10 @@ OF_MEMBERS = (
     "acknowledgeClaim",
     "releaseClaim",
     "projectJob",
+    "listSecretNews",
+    "fetchSecret",
+    "shareKeys",
+    "tellSecrets",
 )
 MEMBERS_ALONE = Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_OTHERS, at_front=True)
 

@@ -20,6 +20,7 @@ from ..model.fleet import (
     Resealed,
     Room,
     SealedSecret,
+    SecretNews,
     ToldJobs,
 )
 from ..model.host import Host, Usage
@@ -36,6 +37,10 @@ from ..model.member import (
     MemberProjection,
     MemberRelease,
     MemberReport,
+    MemberSecret,
+    MemberSecretOf,
+    MemberSecrets,
+    MemberShared,
     MemberStep,
 )
 from ..model.metric import JobMetrics
@@ -232,6 +237,10 @@ MEMBER_ROUTES = (
     ),
     Route("POST", "/fleet/member/release", members.release_claim, MemberStep, body=MemberRelease),
     Route("POST", "/fleet/member/project", members.project_job, MemberStep, body=MemberProjection),
+    Route("GET", "/fleet/member/secrets", members.list_secret_news, SecretNews, query=members.AfterNumber),
+    Route("POST", "/fleet/member/secret", members.fetch_secret, MemberSecret, body=MemberSecretOf),
+    Route("POST", "/fleet/member/share", members.share_keys, MemberShared, body=Reseal),
+    Route("POST", "/fleet/member/held", members.tell_secrets, Empty, body=MemberSecrets),
 )
 
 

@@ -54,4 +54,6 @@ def describe_change(change: SecretChange) -> list[str]:
     lines = [f"{'Rotated' if change.rotated else 'Set'}: jobs that start from now on get {secret}."]
     if jobs := change.earlier_value_in:
         lines.append(f"Running with the earlier value: {', '.join(jobs)}.")
+    if hosts := change.missing_on:
+        lines.append(f"Not yet on {', '.join(hosts)}: no job that needs it runs there until it is.")
     return lines

@@ -10,7 +10,16 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from ..errors import AgentError, Problem
-from ..model.fleet import FRONT_SERVER_NAME
+from ..model.fleet import (
+    FRONT_SERVER_NAME,
+    HeldSecret,
+    HostKey,
+    Reseal,
+    SealedFor,
+    SealedForHost,
+    SecretNews,
+)
+from ..model.member import MemberSecret, MemberSecretOf, MemberSecrets, MemberShared
 from .entries import Claim, HostReport, Joined, NoClaim, Offer, Step
 from .host_agent import answered, problem_of
 
@@ -31,7 +40,7 @@ class Fronts:
     - `join`, `back`, `confirm` and `acknowledge` say what is so, and saying it twice changes nothing. A
       claim that is confirmed late begins no later: its deadline is counted from before the first request.
     - `release` and `project` show a fence, and a revision: the second time is answered "stale" or "old".
-    - `claims_of` reads.
+    - `claims_of`, `secret_news` and `sealed_secret` read; `tell_secrets` and `share_keys` say what is so.
     - `claim_next` is not repeated once it may have been sent: a second claim is another job's. The member
       then asks which claims it has.
 
@@ -104,6 +113,30 @@ class Fronts:
             found += _CLAIMS.validate_python(page["claims"])
             if not page["more"]:
                 return found
+
+    async def secret_news(self, host: str, after: int) -> SecretNews:
+        """What has changed of users' secrets after a number."""
+        return SecretNews.model_validate(await self._ask("GET", f"secrets?after={after}"))
+
+    async def sealed_secret(self, host: str, user: str, name: str) -> SealedForHost | None:
+        """A user's secret in its newest version, sealed for the host."""
+        answer = await self._say("secret", {"user": user, "name": name})
+        return MemberSecret.model_validate(answer).secret
+
+    async def share_keys(self, to: HostKey, secrets: list[SealedFor]) -> int:
+        """Keys that this host has sealed for another one; how many of them were still wanted."""
+        answer = await self._say("share", Reseal(to=to, secrets=secrets).model_dump())
+        return MemberShared.model_validate(answer).shared
+
+    async def tell_secrets(self, host: str, held: Mapping[str, HeldSecret | None], *, whole: bool) -> None:
+        """What the host has, by `held_name`; None for what it no longer has."""
+        gone = [name.partition("/") for name, secret in held.items() if secret is None]
+        told = MemberSecrets(
+            whole=whole,
+            secrets=[secret for secret in held.values() if secret is not None],
+            gone=[MemberSecretOf(user=user, name=name) for user, _, name in gone],
+        )
+        await self._say("held", told.model_dump(mode="json", exclude_none=True))
 
     async def _step(self, call: str, body: Mapping[str, Any] | bytes) -> Step:
         return Step((await self._say(call, body))["step"])

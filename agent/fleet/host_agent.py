@@ -10,7 +10,16 @@ import aiohttp
 from pydantic import ValidationError
 
 from ..errors import AgentError, FieldError, Problem
-from ..model.fleet import GivenJob, Room
+from ..model.fleet import (
+    GivenJob,
+    HeldSecret,
+    HeldSecrets,
+    RemovedSecret,
+    Reseal,
+    Resealed,
+    Room,
+    SealedSecret,
+)
 from ..model.job import Job, JobRequest
 from .entries import Claim
 
@@ -60,6 +69,23 @@ class HostAgent:
         user = f"{claim.owner} {asked['role']} {asked['source']}"
         body = given.model_dump(mode="json", exclude_unset=True)
         return Job.model_validate(await self._ask("POST", "/fleet/jobs", user=user, body=body))
+
+    async def secrets(self) -> HeldSecrets:
+        """Every secret that the host has."""
+        return HeldSecrets.model_validate(await self._ask("GET", "/fleet/secrets"))
+
+    async def take_secret(self, by: str, name: str, sealed: SealedSecret) -> HeldSecret:
+        """Brings a user's secret to the host. `by` is on whose behalf: user, role and source."""
+        body = sealed.model_dump()
+        return HeldSecret.model_validate(await self._ask("PUT", f"/fleet/secrets/{name}", user=by, body=body))
+
+    async def drop_secret(self, by: str, name: str, removed: RemovedSecret) -> None:
+        """Removes a user's secret from the host, likewise."""
+        await self._ask("DELETE", f"/fleet/secrets/{name}", user=by, body=removed.model_dump())
+
+    async def reseal(self, asked: Reseal) -> Resealed:
+        """Has the host seal keys for another one."""
+        return Resealed.model_validate(await self._ask("POST", "/fleet/reseal", body=asked.model_dump()))
 
     async def cancel(self, job: Job) -> None:
         """Asks for a job's end."""

@@ -21,6 +21,7 @@ from ..model.host import Resources
 from ..model.job import Job
 from ..scheduling import policy
 from .entries import Claim, HostReport, Joined, NoClaim, Offer, Step
+from .secret_sync import SecretSync
 
 log = logging.getLogger("ml-fleet")
 
@@ -130,14 +131,16 @@ class Member:
         tickets: Tickets,
         *,
         url: str = "",
+        secrets: SecretSync | None = None,
         last_seconds: float = 0.0,
     ) -> None:
-        """`url` is the address of the host's agent, as fronts reach it.
+        """`url` is the address of the host's agent, as fronts reach it. `secrets` is run beside all else.
 
         When it is cancelled, jobs that are being handed over have `last_seconds` left.
         """
         self._host = host
         self._url = url
+        self._secrets = secrets
         self._last_seconds = last_seconds
         self._fleet = fleet
         self._agent = agent
@@ -157,7 +160,7 @@ class Member:
         await self._until_it_works(self._join)
         try:
             await self._until_it_works(self._recover)
-            async with background(self._beat()), background(self._follow()):
+            async with background(self._beat()), background(self._follow()), background(self._sync()):
                 while True:
                     await self._until_it_works(self._work)
         finally:
@@ -165,6 +168,10 @@ class Member:
                 await asyncio.wait(self._handing_over, timeout=self._last_seconds)
             for task in self._handing_over:
                 task.cancel()
+
+    async def _sync(self) -> None:
+        if self._secrets is not None:
+            await self._secrets.run()
 
     async def _until_it_works(self, work: Callable[[], Awaitable[T]]) -> T:
         """Does what needs the record, the broker or the agent, again until none of them is away."""
@@ -247,6 +254,8 @@ class Member:
 
     async def _claim(self) -> Claim | NoClaim:
         self._room = room = await self._agent.room()
+        if self._secrets is not None:
+            self._secrets.noticed(room.secrets)
         if room.draining:
             return NoClaim.DRAINING
         self._unsure = True
@@ -397,6 +406,7 @@ def _report(room: Room, url: str) -> HostReport:
         image=room.image,
         image_digest=room.image_digest,
         networks=tuple(room.networks),
+        secrets_key=room.secrets_key.model_dump_json() if room.secrets_key else "",
         versions={"agent": __version__},
         others=_amount(room.others),
         draining=room.draining,

@@ -1,11 +1,13 @@
 """What a front answers to members: the record's steps, each for the host that asks and no other."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
 
 from ..errors import AgentError, FieldError, Problem
+from ..model.fleet import HeldSecret, Reseal, SecretNews
 from ..model.member import (
     MemberClaim,
     MemberClaimed,
@@ -17,13 +19,18 @@ from ..model.member import (
     MemberProjection,
     MemberRelease,
     MemberReport,
+    MemberSecret,
+    MemberSecretOf,
+    MemberSecrets,
     MemberStep,
 )
 from .entries import Claim, HostReport, Offer, Step
 from .record import Record
+from .secret_record import held_name
 
 MAX_REQUESTS = 2**20  # characters of the requests in one answer; more than any single one has
 MAX_CLAIMS = 500  # in one answer
+NEWS_LOOKS, NEWS_PAUSE = 8, 0.5  # looks for news of secrets, and seconds between two; a member waits longer
 
 _REPORT = TypeAdapter(HostReport)
 _OFFER = TypeAdapter(Offer)
@@ -96,6 +103,28 @@ class RecordMembers:
             document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
         )
         return _step(step)
+
+    async def secret_news(self, host: str, after: int) -> SecretNews:
+        """What has changed of users' secrets, as soon as something has, or nothing after a while."""
+        for _ in range(NEWS_LOOKS):
+            if await self._record.has_secret_news(after):
+                break
+            await asyncio.sleep(NEWS_PAUSE)
+        return await self._record.secret_news(host, after)
+
+    async def sealed_secret(self, host: str, asked: MemberSecretOf) -> MemberSecret:
+        """A user's secret in its newest version, sealed for the host."""
+        return MemberSecret(secret=await self._record.sealed_secret(host, asked.user, asked.name))
+
+    async def share_keys(self, asked: Reseal) -> int:
+        """Keys that one host has sealed for another one; how many of them were still wanted."""
+        return await self._record.share_keys(asked.to, asked.secrets)
+
+    async def tell_secrets(self, host: str, told: MemberSecrets) -> None:
+        """Which secrets the host has."""
+        held: dict[str, HeldSecret | None] = {held_name(each.user, each.name): each for each in told.secrets}
+        held |= dict.fromkeys(held_name(each.user, each.name) for each in told.gone)
+        await self._record.tell_secrets(host, held, whole=told.whole)
 
 
 def _step(step: Step) -> MemberStep:

@@ -15,6 +15,7 @@ from ..model.fleet import host_server_name
 from .front_client import Fronts
 from .host_agent import HostAgent
 from .member import Member
+from .secret_sync import SecretSync
 from .servers import broker_server, peer_context
 from .tickets import Taker
 
@@ -44,7 +45,15 @@ async def serve_member(settings: Settings) -> None:
         Taker.connected(broker_server(fleet, own)) as taker,
         background(feed_watchdog()),
     ):
-        member = Member(fleet.host, fronts, agent, taker, url=own.agent_url, last_seconds=LAST_SECONDS)
+        member = Member(
+            fleet.host,
+            fronts,
+            agent,
+            taker,
+            url=own.agent_url,
+            secrets=SecretSync(fleet.host, fronts, agent),
+            last_seconds=LAST_SECONDS,
+        )
         async with background(member.run()):
             notify("READY=1")
             await stop.wait()

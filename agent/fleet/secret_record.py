@@ -3,12 +3,22 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+
+from pydantic import ValidationError
 
 from ..errors import AgentError, Problem
-from ..model.fleet import HeldSecret, HostKey, SealedFor
+from ..model.fleet import (
+    MAX_RESEALED,
+    HeldSecret,
+    HostKey,
+    OwnersSecrets,
+    Reseal,
+    SealedFor,
+    SealedForHost,
+    SecretNews,
+)
 from ..model.secret import too_many_secrets
-from .record_server import Connection, translated
+from .record_server import Connection
 
 OWNERS = 50  # in one answer
 LOOKS = 200  # wanted keys that one call looks at
@@ -42,43 +52,6 @@ class KnownSecret:
     created: str
 
 
-@dataclass(frozen=True)
-class OwnersSecrets:
-    """The newest versions of a user's secrets, by name; what is not there was removed.
-
-    `as_of` is the version of the newest change, which is later than all before, and `by` who made it.
-    """
-
-    owner: str
-    as_of: str
-    by: str
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class SecretNews:
-    """What has changed up to a number. `time` is the record's, in seconds since 1970."""
-
-    number: int
-    time: float
-    owners: tuple[OwnersSecrets, ...]
-
-    @property
-    def more(self) -> bool:
-        """Whether there may be more after this number."""
-        return len(self.owners) == OWNERS
-
-
-@dataclass(frozen=True)
-class SealedForHost:
-    """A secret in its newest version. `key` is empty until it is sealed for the host; `by` set it."""
-
-    version: str
-    by: str
-    value: str
-    key: str
-
-
 def kept_key(host: HostKey, key: str) -> str:
     """A key that is sealed for a host, with the name of the host's key."""
     return f"{_key_id(host)} {key}"
@@ -91,11 +64,10 @@ def _key_id(host: HostKey) -> str:
 class SecretRecord(Connection):
     """Every step of secrets. Every method raises `AgentError` (host) where Redis does not answer."""
 
-    async def time(self) -> float:
-        """Seconds since 1970 by the clock of Redis."""
-        with translated():
-            seconds, microseconds = await cast(Any, self._client.time())
-        return float(seconds + microseconds / 1e6)
+    async def next_moment(self, user: str) -> int:
+        """Now by the clock of Redis, in microseconds since 1970, and after the user's newest change."""
+        (seconds, rest), newest = await self._read(("TIME",), ("HGET", f"fleet:secrets:{user}", ":as-of"))
+        return max(int(seconds) * 10**6 + int(rest), int((newest or "0").partition("-")[0]) + 1)
 
     async def set_secret(self, secret: NewSecret) -> tuple[bool, str] | None:
         """Whether there was an earlier value, and the first version. None: a later change was faster.
@@ -156,56 +128,66 @@ class SecretRecord(Connection):
 
     # What members ask for their hosts
 
-    async def secret_news(self, host: HostKey, after: int) -> SecretNews:
-        """What has changed after a number; what is not sealed for the host's key is wanted from then on."""
-        number, time, *rows = await self._call(
-            "secret_news", host.host, _key_id(host), str(after), str(OWNERS)
+    async def has_secret_news(self, after: int) -> bool:
+        """Whether anything has changed after a number, or any host wants a key."""
+        number, wanted = await self._read(("GET", "fleet:secrets-changed"), ("SCARD", "fleet:wanted"))
+        return int(number or 0) > after or wanted > 0
+
+    async def secret_news(self, host: str, after: int) -> SecretNews:
+        """What has changed after a number, and what the host can do for others.
+
+        What is not sealed for the host's key is wanted from then on.
+        """
+        number, time, *rows = await self._call("secret_news", host, str(after), str(OWNERS))
+        owners = [
+            OwnersSecrets(owner=owner, as_of=as_of, by=by, versions=dict(_pairs(rest)))
+            for owner, as_of, by, *rest in rows
+        ]
+        return SecretNews(
+            number=int(number),
+            time=int(float(time) * 1e6),
+            owners=owners,
+            more=len(owners) == OWNERS,
+            reseal=await self._wanted(host),
         )
-        owners = (OwnersSecrets(owner, as_of, by, dict(_pairs(rest))) for owner, as_of, by, *rest in rows)
-        return SecretNews(int(number), float(time), tuple(owners))
 
-    async def sealed(self, host: HostKey, user: str, name: str) -> SealedForHost | None:
-        """A secret for a host; None where there is none of that name."""
-        fields = ("version", "by", "value", f"key {host.host}")
-        ((version, by, value, key),) = await self._read(("HMGET", f"fleet:secret:{user} {name}", *fields))
-        if version is None:
-            return None
-        key_id, _, sealed = (key or "").partition(" ")
-        return SealedForHost(version, by, value, sealed if key_id == _key_id(host) else "")
-
-    async def wanted(self, host: HostKey) -> tuple[HostKey, list[SealedFor]] | None:
-        """Keys that a host can open and another one wants; None if there are none."""
-        answer = await self._call("wanted", host.host, _key_id(host), str(LOOKS))
+    async def _wanted(self, host: str) -> Reseal | None:
+        answer = await self._call("wanted", host, str(LOOKS))
         if not answer:
             return None
         _, report, *rows = answer
-        text = json.loads(report).get("secrets_key")
-        if not text:
-            return None
         secrets = [
-            SealedFor(user=user, name=name, version=version, key=key) for user, name, version, key in rows
+            SealedFor(user=user, name=name, version=version, key=key)
+            for user, name, version, key in rows[:MAX_RESEALED]
         ]
-        return HostKey.model_validate_json(text), secrets
+        try:
+            to = HostKey.model_validate_json(json.loads(report)["secrets_key"])
+        except ValidationError:  # its own agent wrote it; other hosts' keys come up the next time
+            return None
+        return Reseal(to=to, secrets=secrets)
+
+    async def sealed_secret(self, host: str, user: str, name: str) -> SealedForHost | None:
+        """A secret for a host; None where there is none of that name."""
+        answer = await self._call("sealed_secret", host, user, name)
+        if not answer:
+            return None
+        version, by, value, key = answer
+        return SealedForHost(version=version, by=by, value=value, key=key)
 
     async def share_keys(self, to: HostKey, secrets: Iterable[SealedFor]) -> int:
         """Keys that another host has sealed for `to`; how many of them were still wanted."""
         shared = 0
         for each in secrets:
-            key = kept_key(to, each.key)
-            answer = await self._promise("share_key", to.host, each.user, each.name, each.version, key)
+            answer = await self._promise(
+                "share_key", to.host, _key_id(to), each.user, each.name, each.version, each.key
+            )
             shared += answer[0] == "ok"
         return shared
 
-    async def tell_secrets(
-        self, host: str, epoch: str, held: Mapping[str, HeldSecret | None], *, whole: bool
-    ) -> bool:
-        """What a host has, by `held_name`; None for what it no longer has. `whole`: and nothing else.
-
-        False where the host was forgotten.
-        """
+    async def tell_secrets(self, host: str, held: Mapping[str, HeldSecret | None], *, whole: bool) -> None:
+        """What a host has, by `held_name`; None for what it no longer has. `whole`: and nothing else."""
         values = {name: _told(each) for name, each in held.items()}
-        answer = await self._call("tell_secrets", host, epoch, "1" if whole else "0", json.dumps(values))
-        return bool(answer[0] == "ok")
+        await self._call("tell_secrets", host, "1" if whole else "0", json.dumps(values))
 
 
 def held_name(user: str | None, name: str) -> str:

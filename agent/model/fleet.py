@@ -90,6 +90,38 @@ class Resealed(Model):
     secrets: list[SealedFor]
 
 
+class OwnersSecrets(Model):
+    """The newest versions of a user's secrets, by name; what is not there was removed.
+
+    `as_of` is the version of the newest change, which is later than all before, and `by` who made it: user,
+    role and source.
+    """
+
+    owner: UserName
+    as_of: SecretVersion
+    by: str
+    versions: dict[SecretName, SecretVersion]
+
+
+class SecretNews(Model):
+    """What has changed of the fleet's secrets up to a `number`; `more` says whether to ask again at once.
+
+    `time` is the record's, in microseconds since 1970. The host is asked to `reseal` what it can open.
+    """
+
+    number: int
+    time: int
+    owners: list[OwnersSecrets]
+    more: bool
+    reseal: Reseal | None = None
+
+
+class SealedForHost(SealedSecret):
+    """A secret in its newest version, which `by` has set. `key` is empty until it is sealed for the host."""
+
+    by: str
+
+
 class HeldSecret(Model):
     """A secret that this host has. One for everybody has no `user`, one that was set here no `version`."""
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .base import JobId, Model, NetworkName
+from .base import JobId, Model, NetworkName, SecretName, UserName
+from .fleet import HeldSecret, SealedForHost
 from .job import Job
 
 Number = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]  # of an epoch, or of a claim
@@ -31,7 +32,7 @@ class MemberReport(Model):
     image_digest: Word = ""
     networks: Annotated[list[NetworkName], Field(max_length=100)] = []
     versions: Annotated[Mapping[Name, Word], Field(max_length=20)] = {}
-    secrets_key: Annotated[str, Field(max_length=1000)] = ""
+    secrets_key: Annotated[str, Field(max_length=12_000)] = ""
     secrets: Annotated[Mapping[Name, Word], Field(max_length=100)] = {}
     others: Amount = Amount(jobs=0, millicpus=0, memory_bytes=0)
     draining: bool = False
@@ -125,3 +126,33 @@ class MemberStep(Model):
     """The answer to a word about a claim, one of `fleet.entries.Step`."""
 
     step: str
+
+
+class MemberSecretOf(Model):
+    """The body of `POST /fleet/member/secret`."""
+
+    user: UserName
+    name: SecretName
+
+
+class MemberSecret(Model):
+    """The answer: the secret for the host that asks, if there is one of that name."""
+
+    secret: SealedForHost | None = None
+
+
+class MemberSecrets(Model):
+    """The body of `POST /fleet/member/held`: what the host has, and what it no longer has.
+
+    With `whole`, it has nothing else.
+    """
+
+    whole: bool
+    secrets: Annotated[list[HeldSecret], Field(max_length=200)] = []
+    gone: Annotated[list[MemberSecretOf], Field(max_length=200)] = []
+
+
+class MemberShared(Model):
+    """The answer to `POST /fleet/member/share`: how many of the keys were still wanted."""
+
+    shared: int

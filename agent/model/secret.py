@@ -1,13 +1,14 @@
 """Secrets. A client never sees a value."""
 
 from ..errors import AgentError, Problem
-from .base import JobId, Model, SecretName, Time, UserName
+from .base import HostName, JobId, Model, SecretName, Time, UserName
 
 
 class SecretEntry(Model):
     """A secret without its value. `user` is absent if all users' jobs may have it.
 
-    `age_seconds` is the time since the value was set.
+    `age_seconds` is the time since the value was set. `missing_on` names the hosts of a fleet that do not
+    have this value, and run no job that needs it; it is absent where all have it.
     """
 
     name: SecretName
@@ -15,6 +16,7 @@ class SecretEntry(Model):
     created_at: Time
     updated_at: Time
     age_seconds: int
+    missing_on: list[HostName] | None = None
 
 
 class SecretList(Model):

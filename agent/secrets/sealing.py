@@ -40,12 +40,12 @@ class About:
         return "\0".join((PURPOSE, self.user, self.name, self.version, *more)).encode()
 
 
-def new_version(seconds: float) -> str:
-    """A version that is after those of earlier moments; `seconds` are since 1970, by the record's clock.
+def new_version(moment: int) -> str:
+    """A version that is after those of earlier moments, in microseconds since 1970 by the record's clock.
 
     It is random besides, and not made of the value: with a hash, whoever reads versions could try guesses.
     """
-    return f"{int(seconds * 1e6):016d}-{secrets.token_hex(8)}"
+    return f"{moment:016d}-{secrets.token_hex(8)}"
 
 
 def new_key() -> bytes:

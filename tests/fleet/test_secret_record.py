@@ -13,7 +13,8 @@ from agent.fleet.entries import NoClaim
 from agent.fleet.record import Record
 from agent.fleet.secret_record import NewSecret, held_name, kept_key
 from agent.model.base import now
-from agent.model.fleet import HeldSecret, HostKey, SealedFor
+from agent.model.fleet import HeldSecret, HostKey, Reseal, SealedFor, SealedForHost
+from agent.secrets.sealing import new_version
 from tests.support.fleet_record import Member, connected, member, submitted
 from tests.support.fleet_secrets import version
 from tests.support.redis_server import RedisServer
@@ -47,9 +48,9 @@ def held(name: str, user: str | None = None, version: str | None = None) -> Held
     return HeldSecret(name=name, user=user, version=version, created_at=now(), updated_at=now())
 
 
-async def tell(host: Member, *secrets: HeldSecret, whole: bool = True) -> bool:
+async def tell(host: Member, *secrets: HeldSecret, whole: bool = True) -> None:
     known: Mapping[str, HeldSecret | None] = {held_name(each.user, each.name): each for each in secrets}
-    return await host.record.tell_secrets(host.name, host.epoch, known, whole=whole)
+    await host.record.tell_secrets(host.name, known, whole=whole)
 
 
 def refusal(problem: Problem) -> Any:
@@ -126,16 +127,16 @@ async def test_a_host_hears_of_each_user_whose_secrets_have_changed(record: Reco
     first, _ = await set_secret(record, 1)
     other, _ = await set_secret(record, 2, name="other")
     bobs, _ = await set_secret(record, 1, user="bob")
-    news = await record.secret_news(key_of("h1"), 0)
+    news = await record.secret_news("h1", 0)
     assert [(each.owner, each.by, each.versions) for each in news.owners] == [
         ("alice", BY, {"api": first, "other": other}),
         ("bob", BY, {"api": bobs}),
     ]
     assert (news.owners[0].as_of, news.more) == (other, False)
-    assert (await record.secret_news(key_of("h1"), news.number)).owners == ()
+    assert (await record.secret_news("h1", news.number)).owners == []
     gone = version(3)
     await record.remove_secret("alice", "api", gone, "alice operator 192.0.2.8")
-    (alice,) = (await record.secret_news(key_of("h1"), news.number)).owners
+    (alice,) = (await record.secret_news("h1", news.number)).owners
     assert (alice.as_of, alice.by, alice.versions) == (gone, "alice operator 192.0.2.8", {"other": other})
 
 
@@ -143,74 +144,113 @@ async def test_many_users_are_told_in_portions(record: Record, monkeypatch: pyte
     monkeypatch.setattr(secret_record, "OWNERS", 2)
     for user in ("alice", "bob", "carol"):
         await set_secret(record, user=user)
-    first = await record.secret_news(key_of("h1"), 0)
-    second = await record.secret_news(key_of("h1"), first.number)
+    first = await record.secret_news("h1", 0)
+    second = await record.secret_news("h1", first.number)
     assert (first.more, second.more) == (True, False)
     assert [each.owner for each in (*first.owners, *second.owners)] == ["alice", "bob", "carol"]
 
 
 async def test_a_host_gets_what_is_sealed_for_its_present_key(record: Record) -> None:
-    key = key_of("h1")
-    made, _ = await set_secret(record, keys={"h1": kept_key(key, "c2VhbGVk")})
-    sealed = await record.sealed(key, "alice", "api")
-    assert sealed is not None
-    assert (sealed.version, sealed.by, sealed.value, sealed.key) == (made, BY, "dmFsdWU=", "c2VhbGVk")
-    for other in (key_of("h1", 2), key_of("h2")):
-        theirs = await record.sealed(other, "alice", "api")
-        assert theirs is not None
-        assert theirs.key == ""
-    assert await record.sealed(key, "alice", "other") is None
-    assert await record.sealed(key, "bob", "api") is None
+    for host in ("h1", "h2"):
+        await joined(record, host)
+    made, _ = await set_secret(record, keys={"h1": kept_key(key_of("h1"), "c2VhbGVk")})
+    sealed = await record.sealed_secret("h1", "alice", "api")
+    assert sealed == SealedForHost(version=made, by=BY, value="dmFsdWU=", key="c2VhbGVk")
+    assert await record.sealed_secret("h2", "alice", "api") == sealed.model_copy(update={"key": ""})
+    await member(record, "h1", secrets_key=key_of("h1", 2).model_dump_json())
+    assert await record.sealed_secret("h1", "alice", "api") == sealed.model_copy(update={"key": ""})
+    assert await record.sealed_secret("h1", "alice", "other") is None
+    assert await record.sealed_secret("h1", "bob", "api") is None
+
+
+async def resealing(record: Record, host: str) -> Reseal | None:
+    """What the host is asked to seal for another one."""
+    return (await record.secret_news(host, 0)).reseal
+
+
+def resealed(made: str, key: str, name: str = "api") -> list[SealedFor]:
+    return [SealedFor(user="alice", name=name, version=made, key=key)]
 
 
 async def test_a_key_that_a_host_lacks_is_asked_of_one_that_has_it(record: Record) -> None:
-    await joined(record, "h1")
-    await joined(record, "h2")
-    one, two = key_of("h1"), key_of("h2")
-    made, _ = await set_secret(record, keys={"h1": kept_key(one, "Zm9yIG9uZQ==")})
-    assert await record.wanted(one) is None
-    number = (await record.secret_news(two, 0)).number
-    asked = await record.wanted(one)
-    assert asked is not None
-    assert asked == (two, [SealedFor(user="alice", name="api", version=made, key="Zm9yIG9uZQ==")])
-    assert await record.wanted(two) is None
-    assert await record.wanted(key_of("h1", 2)) is None
-    resealed = [SealedFor(user="alice", name="api", version=made, key="Zm9yIHR3bw==")]
-    assert await record.share_keys(two, resealed) == 1
-    sealed = await record.sealed(two, "alice", "api")
+    for host in ("h1", "h2"):
+        await joined(record, host)
+    made, _ = await set_secret(record, keys={"h1": kept_key(key_of("h1"), "Zm9yIG9uZQ==")})
+    assert await resealing(record, "h1") is None
+    number = (await record.secret_news("h2", 0)).number
+    asked = Reseal(to=key_of("h2"), secrets=resealed(made, "Zm9yIG9uZQ=="))
+    assert await resealing(record, "h1") == asked
+    assert await resealing(record, "h2") is None
+    assert await record.share_keys(key_of("h2"), resealed(made, "Zm9yIHR3bw==")) == 1
+    sealed = await record.sealed_secret("h2", "alice", "api")
     assert sealed is not None
     assert sealed.key == "Zm9yIHR3bw=="
     # The host that wanted it hears of it, and nobody is asked once more.
-    assert [each.owner for each in (await record.secret_news(two, number)).owners] == ["alice"]
-    assert await record.wanted(one) is None
-    assert await record.share_keys(two, resealed) == 0
+    assert [each.owner for each in (await record.secret_news("h2", number)).owners] == ["alice"]
+    assert await resealing(record, "h1") is None
+    assert await record.share_keys(key_of("h2"), resealed(made, "Zm9yIHR3bw==")) == 0
+
+
+async def test_a_host_that_lost_its_key_gets_secrets_for_its_new_one(record: Record) -> None:
+    await joined(record, "h1")
+    await member(record, "h2", secrets_key=key_of("h2", 1).model_dump_json())
+    made, _ = await set_secret(record, keys={host: kept_key(key_of(host), "AAAA") for host in ("h1", "h2")})
+    await member(record, "h2", secrets_key=key_of("h2", 2).model_dump_json())
+    await record.secret_news("h2", 0)
+    asked = await resealing(record, "h1")
+    assert asked is not None
+    assert asked.to == key_of("h2", 2)
+    # What was sealed for the earlier key comes too late.
+    assert await record.share_keys(key_of("h2", 1), resealed(made, "BBBB")) == 0
+    assert await record.share_keys(key_of("h2", 2), resealed(made, "CCCC")) == 1
 
 
 async def test_a_key_is_shared_only_for_the_newest_version_that_is_wanted(record: Record) -> None:
-    await joined(record, "h1")
-    await joined(record, "h2")
-    one, two = key_of("h1"), key_of("h2")
-    old, _ = await set_secret(record, 1, keys={"h1": kept_key(one, "AAAA")})
-    new, _ = await set_secret(record, 2, keys={"h1": kept_key(one, "BBBB")})
-    assert await record.share_keys(two, [SealedFor(user="alice", name="api", version=new, key="CCCC")]) == 0
-    await record.secret_news(two, 0)
-    assert await record.share_keys(two, [SealedFor(user="alice", name="api", version=old, key="CCCC")]) == 0
-    assert await record.share_keys(two, [SealedFor(user="alice", name="api", version=new, key="DDDD")]) == 1
+    for host in ("h1", "h2"):
+        await joined(record, host)
+    old, _ = await set_secret(record, 1, keys={"h1": kept_key(key_of("h1"), "AAAA")})
+    new, _ = await set_secret(record, 2, keys={"h1": kept_key(key_of("h1"), "BBBB")})
+    assert await record.share_keys(key_of("h2"), resealed(new, "CCCC")) == 0
+    await record.secret_news("h2", 0)
+    assert await record.share_keys(key_of("h2"), resealed(old, "CCCC")) == 0
+    assert await record.share_keys(key_of("h2"), resealed(new, "DDDD")) == 1
 
 
 async def test_nothing_is_asked_for_a_forgotten_host_or_a_removed_secret(record: Record) -> None:
-    one, two = key_of("h1"), key_of("h2")
-    await joined(record, "h1")
-    await joined(record, "h2")
+    for host in ("h1", "h2"):
+        await joined(record, host)
     for number, name in enumerate(("api", "other")):
-        await set_secret(record, number, name=name, keys={"h1": kept_key(one, "AAAA")})
-    await record.secret_news(two, 0)
+        await set_secret(record, number, name=name, keys={"h1": kept_key(key_of("h1"), "AAAA")})
+    await record.secret_news("h2", 0)
     await record.remove_secret("alice", "api", version(3), BY)
-    asked = await record.wanted(one)
+    asked = await resealing(record, "h1")
     assert asked is not None
-    assert [each.name for each in asked[1]] == ["other"]
+    assert [each.name for each in asked.secrets] == ["other"]
     await record.forget("h2", silence=0)
-    assert await record.wanted(one) is None
+    assert await resealing(record, "h1") is None
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"public_key": 7}', '{"public_key": "AAAA"}'])
+async def test_a_host_without_a_proper_key_harms_nobody(record: Record, text: str) -> None:
+    await joined(record, "h1")
+    await member(record, "h2", secrets_key=text)
+    await set_secret(record, keys={"h1": kept_key(key_of("h1"), "AAAA")})
+    assert [each.owner for each in (await record.secret_news("h2", 0)).owners] == ["alice"]
+    sealed = await record.sealed_secret("h2", "alice", "api")
+    assert sealed is not None
+    assert sealed.key == ""
+    assert await resealing(record, "h1") is None
+
+
+async def test_the_next_moment_is_after_every_earlier_change(record: Record) -> None:
+    before = await record.next_moment("alice")
+    assert before < await record.next_moment("alice")
+    # The clock was an hour ahead when the newest value was set.
+    later = before + 3600 * 10**6
+    new = NewSecret(user="alice", name="api", version=new_version(later), value="", keys={}, by=BY, limit=1)
+    assert await record.set_secret(new) is not None
+    assert await record.next_moment("alice") == later + 1
+    assert await record.next_moment("bob") < later
 
 
 # Who may run a job
@@ -237,7 +277,7 @@ async def test_a_removed_secret_gives_way_to_everybodys_when_the_host_has_remove
     job = await submitted(record, secrets={"api": "any"})
     own = await submitted(record, secrets={"api": "own"})
     assert await host.claim() is NoClaim.NONE_FITS
-    await record.tell_secrets("h1", host.epoch, {"alice/api": None}, whole=False)
+    await record.tell_secrets("h1", {"alice/api": None}, whole=False)
     assert (await host.claimed()).job_id == job
     assert await host.claim() is NoClaim.NONE_FITS
     await tell(host, held("api", "alice"), whole=False)
@@ -273,13 +313,6 @@ async def test_what_a_host_passed_over_is_looked_at_again_when_it_has_the_secret
     made, _ = await set_secret(record, 1)
     await tell(host, held("api", "alice", made))
     assert (await host.claimed()).job_id == first
-
-
-async def test_a_forgotten_host_says_nothing_of_its_secrets(record: Record) -> None:
-    host = await joined(record)
-    await record.forget("h1", silence=0)
-    assert not await tell(host, held("api"))
-    assert await record.set_on("h1") == []
 
 
 async def test_what_was_set_on_hosts_is_told_with_its_times(record: Record) -> None:

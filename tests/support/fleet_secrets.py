@@ -3,7 +3,7 @@
 from agent.model.fleet import HostKey, RemovedSecret, SealedSecret
 from agent.secrets.sealing import About, encrypt, new_key, new_version, seal
 
-MOMENT = 1_800_000_000.0  # seconds since 1970
+MOMENT = 1_800_000_000_000_000  # microseconds since 1970
 
 
 def version(number: int) -> str:

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from ...backend import FleetMembers
 from ...errors import AgentError, Problem
-from ...model.base import Model
+from ...model.base import WHOLE, Model
+from ...model.fleet import Reseal
 from ...model.member import (
     MemberBack,
     MemberConfirmation,
@@ -17,6 +18,9 @@ from ...model.member import (
     MemberProjection,
     MemberRelease,
     MemberReport,
+    MemberSecretOf,
+    MemberSecrets,
+    MemberShared,
 )
 from ..keys import BACKEND
 from ..server.identity import PRINCIPAL
@@ -27,6 +31,12 @@ class After(Model):
     """The query of `GET /fleet/member/claims`: the last job id of the page before."""
 
     after: Annotated[str, Field(pattern=r"^([a-z2-7]{12})?$")] = ""
+
+
+class AfterNumber(Model):
+    """The query of `GET /fleet/member/secrets`: the number of the news before."""
+
+    after: Annotated[int, WHOLE, Field(ge=0, le=2**53)] = 0
 
 
 def _members(request: web.Request) -> tuple[FleetMembers, str]:
@@ -84,3 +94,29 @@ async def project_job(request: web.Request) -> web.Response:
     """A revision of a job, as the host's agent has committed it."""
     members, host = _members(request)
     return json_response(await members.project(host, await read_body(request, MemberProjection)))
+
+
+async def list_secret_news(request: web.Request) -> web.Response:
+    """What has changed of users' secrets. Waits a little for something new."""
+    members, host = _members(request)
+    return json_response(await members.secret_news(host, read_query(request, AfterNumber).after))
+
+
+async def fetch_secret(request: web.Request) -> web.Response:
+    """A user's secret, sealed for the host."""
+    members, host = _members(request)
+    return json_response(await members.sealed_secret(host, await read_body(request, MemberSecretOf)))
+
+
+async def share_keys(request: web.Request) -> web.Response:
+    """Keys of secrets that the host has sealed for another one."""
+    members, _ = _members(request)
+    return json_response(MemberShared(shared=await members.share_keys(await read_body(request, Reseal))))
+
+
+async def tell_secrets(request: web.Request) -> web.Response:
+    """Which secrets the host has."""
+    members, host = _members(request)
+    told = await read_body(request, MemberSecrets)
+    await members.tell_secrets(host, told)
+    return json_response(MemberShared(shared=0))

@@ -10,7 +10,7 @@ from ...model.secret import SecretChange, SecretEntry, SecretList
 from .. import secret_value
 from ..program import JsonOption
 from ..quantities import format_moment
-from ..terminal import Screen, bold, visible
+from ..terminal import Columns, Screen, bold, visible
 from .http import Api, decode
 from .invocation import command
 
@@ -44,7 +44,13 @@ async def list_secrets(api: Api, screen: Screen, as_json: JsonOption = False) ->
     value = await api.get("/secrets")
     listing = decode(SecretList, value)
     rows = [_row(one, person=screen.person) for one in listing.secrets]
-    screen.result(value, lambda: screen.table(COLUMNS, rows), as_json=as_json)
+    columns: Columns = COLUMNS
+    if any(one.missing_on for one in listing.secrets):  # only in a fleet
+        columns = (*COLUMNS, "NOT ON")
+        rows = [
+            [*row, ", ".join(one.missing_on or [])] for row, one in zip(rows, listing.secrets, strict=True)
+        ]
+    screen.result(value, lambda: screen.table(columns, rows), as_json=as_json)
 
 
 @command(app, "rm")

@@ -74,16 +74,24 @@ local function remove_secret(_, args)
   return {'ok', known[1], known[2]}
 end
 
+-- The name of a host's key, which is how its public half begins; nil where the host has said none.
+local function key_id_of(host)
+  local report = redis.call('HGET', 'fleet:host:' .. host, 'report')
+  local told, key = pcall(cjson.decode, report and cjson.decode(report).secrets_key or '')
+  return told and type(key) == 'table' and type(key.public_key) == 'string' and string.sub(key.public_key, 1, 16)
+end
+
 -- Whether a secret has a key that is sealed for this key of the host.
 local function has_key(secret, host, key_id)
   local key = redis.call('HGET', secret, 'key ' .. host)
-  return key and string.sub(key, 1, #key_id + 1) == key_id .. ' '
+  return key and string.sub(key, 1, 17) == key_id .. ' '
 end
 
--- What has changed after a number, by owner: {number, time, {owner, as-of, by, name, version, …}, …}. `key_id` is the
--- host's key: what is not sealed for it becomes wanted.
+-- What has changed after a number, by owner: {number, time, {owner, as-of, by, name, version, …}, …}. What is not sealed
+-- for the host's key becomes wanted.
 local function secret_news(_, args)
-  local host, key_id, after, most = args[1], args[2], args[3], tonumber(args[4])
+  local host, after, most = args[1], args[2], tonumber(args[3])
+  local key_id = key_id_of(host)
   local owners = redis.call('ZRANGE', 'fleet:secret-owners', '(' .. after, '+inf', 'BYSCORE', 'LIMIT', 0, most, 'WITHSCORES')
   local number = #owners == 2 * most and owners[#owners] or redis.call('GET', 'fleet:secrets-changed') or '0'
   local news = {number, text(clock())}
@@ -99,7 +107,7 @@ local function secret_news(_, args)
       elseif name ~= ':bytes' then
         row[#row + 1] = name
         row[#row + 1] = value
-        if not has_key('fleet:secret:' .. owner .. ' ' .. name, host, key_id) then
+        if key_id and not has_key('fleet:secret:' .. owner .. ' ' .. name, host, key_id) then
           redis.call('SADD', 'fleet:wanted', host .. ' ' .. owner .. ' ' .. name)
         end
       end
@@ -109,11 +117,20 @@ local function secret_news(_, args)
   return news
 end
 
+-- A secret for a host: {version, who set it, value, sealed key or ''}, or {}.
+local function sealed_secret(_, args)
+  local host, secret = args[1], 'fleet:secret:' .. args[2] .. ' ' .. args[3]
+  local s, key_id = redis.call('HMGET', secret, 'version', 'by', 'value', 'key ' .. host), key_id_of(host)
+  if not s[1] then return {} end
+  return {s[1], s[2], s[3], key_id and has_key(secret, host, key_id) and string.sub(s[4], 18) or ''}
+end
+
 -- Keys that this host can open and another one wants: {host, its report, {owner, name, version, key}, …} or {}. Of at
 -- most `most` wanted ones that are looked at, those of one host.
 local function wanted(_, args)
-  local host, key_id, most = args[1], args[2], args[3]
-  local answer = {}
+  local host, most = args[1], args[2]
+  local key_id, answer = key_id_of(host), {}
+  if not key_id then return answer end
   for _, each in ipairs(redis.call('SRANDMEMBER', 'fleet:wanted', most)) do
     local to, owner, name = string.match(each, '^(%S+) (%S+) (%S+)$')
     local secret = 'fleet:secret:' .. owner .. ' ' .. name
@@ -123,7 +140,7 @@ local function wanted(_, args)
     elseif to ~= host and (not answer[1] or answer[1] == to) and has_key(secret, host, key_id) then
       local s = redis.call('HMGET', secret, 'version', 'key ' .. host)
       if not answer[1] then answer = {to, h[1]} end
-      answer[#answer + 1] = {owner, name, s[1], string.sub(s[2], #key_id + 2)}
+      answer[#answer + 1] = {owner, name, s[1], string.sub(s[2], 18)}
     end
   end
   return answer
@@ -131,23 +148,22 @@ end
 
 -- A host has sealed the key of a version for another one: {'ok'}, or {'stale'} for what is not wanted any more.
 local function share_key(_, args)
-  local to, owner, name, version, key = args[1], args[2], args[3], args[4], args[5]
+  local to, key_id, owner, name, version, key = args[1], args[2], args[3], args[4], args[5], args[6]
   local secret = 'fleet:secret:' .. owner .. ' ' .. name
-  if redis.call('HGET', secret, 'version') ~= version then return {'stale'} end
+  if redis.call('HGET', secret, 'version') ~= version or key_id_of(to) ~= key_id then return {'stale'} end
   if redis.call('SREM', 'fleet:wanted', to .. ' ' .. owner .. ' ' .. name) == 0 then return {'stale'} end
-  redis.call('HSET', secret, 'key ' .. to, key)
+  redis.call('HSET', secret, 'key ' .. to, key_id .. ' ' .. key)
   secret_changed(owner)
   return {'ok'}
 end
 
--- What a host says that it has, and with '1' nothing else: {'ok'} or {'stale'}. The names are those of `fleet:has`; a
+-- What a host says that it has, and with '1' nothing else. The names are those of `fleet:has`; a
 -- value is {version}, {false, times} for what was set on the host, or {} for what it no longer has.
 local function tell_secrets(_, args)
-  local host, epoch, all = args[1], args[2], args[3]
-  if redis.call('HGET', 'fleet:host:' .. host, 'epoch') ~= epoch then return {'stale'} end
+  local host, all = args[1], args[2]
   local has, here = 'fleet:has:' .. host, 'fleet:here:' .. host
   if all == '1' then redis.call('DEL', has, here) end
-  for name, value in pairs(cjson.decode(args[4])) do
+  for name, value in pairs(cjson.decode(args[3])) do
     if value[1] then redis.call('HSET', has, name, value[1]) else redis.call('HDEL', has, name) end
     if value[2] then redis.call('HSET', here, name, value[2]) else redis.call('HDEL', here, name) end
   end

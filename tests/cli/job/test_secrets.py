@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+from aiohttp import web
+
 from tests.support.ml_job import at_a_terminal, ml_job
-from tests.support.stand_in_agent import JOB_ID, StandIn, problem
+from tests.support.stand_in_agent import JOB_ID, StandIn, problem, secret
 
 
 def test_a_value_travels_as_the_body_and_is_never_shown(agent: StandIn) -> None:
@@ -51,6 +53,20 @@ def test_secrets_are_listed_with_user_and_time(agent: StandIn) -> None:
     time = "2026-01-01T00:00:00.000Z"
     assert ml_job("secret", "list").stdout == f"shared\teverybody\t{time}\napi\talice\t{time}\n"
     assert json.loads(ml_job("secret", "list", "--json").stdout)["secrets"][1]["age_seconds"] == 60
+
+
+def test_a_fleets_secrets_are_listed_with_the_hosts_that_lack_them(agent: StandIn) -> None:
+    secrets = [secret("api"), secret("other") | {"missing_on": ["h1", "h2"]}]
+    agent.answers["GET /secrets"] = [web.json_response({"secrets": secrets})]
+    rows = [line.split("\t") for line in ml_job("secret", "list").stdout.splitlines()]
+    assert [(row[0], row[3]) for row in rows] == [("api", ""), ("other", "h1, h2")]
+
+
+def test_hosts_that_do_not_have_the_new_value_yet_are_named(agent: StandIn) -> None:
+    change = secret("api") | {"rotated": False, "earlier_value_in": [], "missing_on": ["h2"]}
+    agent.answers["PUT /secrets/api"] = [web.json_response(change)]
+    said = ml_job("secret", "set", "api", stdin="x").stdout
+    assert said.splitlines()[1:] == ["Not yet on h2: no job that needs it runs there until it is."]
 
 
 def test_a_secret_is_removed(agent: StandIn) -> None:

@@ -13,7 +13,14 @@ struct SecretsPane: View {
     var body: some View {
         Table(host.secrets, selection: $selection) {
             TableColumn("Name") { Text($0.name).monospaced() }
-            TableColumn("For") { Text($0.user == nil ? "everybody's jobs" : "your jobs") }
+            TableColumn("For") { one in
+                HStack {
+                    Text(one.user == nil ? "everybody's jobs" : "your jobs")
+                    if let hosts = one.missingOn {
+                        Text("not on \(hosts.joined(separator: ", "))").foregroundStyle(.secondary)
+                    }
+                }
+            }
             TableColumn("Set") { DateCell(date: $0.updatedAt) }
         }
         .overlay {

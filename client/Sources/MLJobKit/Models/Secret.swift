@@ -9,12 +9,15 @@ public struct SecretEntry: Codable, Hashable, Sendable, Identifiable {
     public let updatedAt: Date
     /// How long ago the value was set.
     public let ageSeconds: Int
+    /// Hosts of a fleet without this value, which run no job that needs it.
+    public let missingOn: [String]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case name, user
         case createdAt = "created_at"
         case updatedAt = "updated_at"
         case ageSeconds = "age_seconds"
+        case missingOn = "missing_on"
     }
 }
 
@@ -34,6 +37,8 @@ public struct SecretChange: Codable, Hashable, Sendable {
     public let createdAt: Date
     public let updatedAt: Date
     public let ageSeconds: Int
+    /// Hosts of a fleet without this value, which run no job that needs it.
+    public let missingOn: [String]?
     /// There was an earlier value.
     public let rotated: Bool
     /// Jobs that run, and keep what they began with.
@@ -44,6 +49,7 @@ public struct SecretChange: Codable, Hashable, Sendable {
         case createdAt = "created_at"
         case updatedAt = "updated_at"
         case ageSeconds = "age_seconds"
+        case missingOn = "missing_on"
         case rotated
         case earlierValueIn = "earlier_value_in"
     }
