@@ -38,9 +38,11 @@ MAY_IMPORT = {
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
     " retention runtime backend jobs api",
-    "cli": "errors model host",
+    "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
     " identity logs retention runtime service cli",
+    "cli.fleet": "errors model config config_base config_fleet config_files host identity fleet cli"
+    " cli.admin.init cli.admin.shared",
     "cli.job": "errors model logs.metrics identity.key_files host.files cli",
 }
 

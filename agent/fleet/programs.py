@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from ..config import Settings
-from ..errors import AgentError, Problem
+from ..errors import AgentError, misconfigured
 from ..host.libsystemd import feed_watchdog, notify
 from ..host.tasks import background
 from ..log import configure
 from ..model.fleet import host_server_name
+from .front import serve_front
 from .front_client import Fronts
 from .host_agent import HostAgent
 from .member import Member
@@ -20,6 +21,11 @@ from .servers import broker_server, peer_context
 from .tickets import Taker
 
 LAST_SECONDS = 5.0  # at the end, for jobs that are being handed over; TimeoutStopSec= is 15
+
+
+def run_front(settings: Settings) -> None:
+    """Serves users and members. Raises `AgentError` (configuration) where no front is configured."""
+    _run(serve_front(settings))
 
 
 def run_member(settings: Settings) -> None:
@@ -70,8 +76,7 @@ async def _until_stopped() -> AsyncIterator[asyncio.Event]:
 
 
 def _absent(part: str) -> AgentError:
-    return AgentError(
-        Problem.CONFIGURATION,
+    return misconfigured(
         f"The configuration has no [fleet.{part}], so no {part} runs here.",
         "docs/fleet.md says how a machine becomes part of a fleet.",
     )

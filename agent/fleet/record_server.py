@@ -104,13 +104,33 @@ class Connection:
 
     async def load(self) -> None:
         """Loads the functions of this version, unless Redis has them, and names the record."""
+        loaded = await self._loaded()
+        with translated():
+            if not loaded:
+                await cast(Any, self._client.function_load(library(), replace=True))
+            await self._client.set("fleet:epoch", secrets.token_hex(8), nx=True)
+
+    async def clock(self) -> float:
+        """Seconds since 1970 by the clock of Redis, by which hosts were seen."""
+        with translated():
+            seconds, microseconds = await cast(Any, self._client.time())
+        return float(seconds) + float(microseconds) / 1e6
+
+    async def facts(self) -> dict[str, str]:
+        """What Redis says of itself (INFO), how it is configured, and whether it has the `library`."""
+        with translated():
+            said = await cast(Any, self._client.info())
+            configured = await cast(Any, self._client.config_get("*append*", "maxmemory-policy"))
+        library = "current" if await self._loaded() else "absent, or of another version"
+        return {name: str(value) for name, value in (said | configured).items()} | {"library": library}
+
+    async def _loaded(self) -> bool:
+        """Whether Redis has the functions of this version."""
         code = library()
         with translated():
             known = await cast(Any, self._client.function_list(library=LIBRARY, withcode=True))
-            # A list of names and values, or with RESP3 a mapping.
-            if not any(code in (each.values() if isinstance(each, dict) else each) for each in known):
-                await cast(Any, self._client.function_load(code, replace=True))
-            await self._client.set("fleet:epoch", secrets.token_hex(8), nx=True)
+        # A list of names and values, or with RESP3 a mapping.
+        return any(code in (each.values() if isinstance(each, dict) else each) for each in known)
 
     async def _call(self, name: str, *args: str) -> list[Any]:
         """One function. Its answer follows the disk of Redis."""

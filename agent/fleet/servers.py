@@ -9,7 +9,7 @@ import ssl
 from pathlib import Path
 
 from ..config_fleet import BrokerSettings, FleetSettings, FrontSettings, MemberSettings, RecordSettings
-from ..errors import AgentError, Problem
+from ..errors import misconfigured
 from .record_server import RecordServer
 from .tickets import BrokerServer
 
@@ -49,8 +49,7 @@ def peer_context(fleet: FleetSettings, program: Program) -> ssl.SSLContext:
         context.load_verify_locations(fleet.authority)
         context.load_cert_chain(program.certificate, program.key)
     except OSError as error:  # ssl.SSLError is one
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The certificate {program.certificate} for the fleet cannot be used: {error}.",
             "`ml-fleet join` and `ml-fleet init` make it; docs/fleet.md says how.",
         ) from error
@@ -73,8 +72,7 @@ def _password(file: Path | None) -> str | None:
     try:
         return file.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
-        raise AgentError(
-            Problem.CONFIGURATION,
+        raise misconfigured(
             f"The password of the fleet's record cannot be read: {error}.",
             "Copy the file from where `ml-fleet init` made it, and name it in fleet.record.password_file.",
         ) from error

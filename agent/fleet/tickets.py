@@ -6,6 +6,7 @@ record has every job, and `Publisher.ready` against the record's counts says how
 
 import asyncio
 import contextlib
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -123,6 +124,17 @@ class Publisher(_Link):
             except ChannelNotFoundEntity:
                 return None
             return queue.declaration_result.message_count or 0
+
+    async def probe(self) -> None:
+        """Publishes a message to a queue of its own, which goes with it: nobody is told of a job.
+
+        Raises `AgentError` (host) also while an alarm, for memory or disk, blocks whoever publishes.
+        """
+        async with self._open() as channel:
+            name = queue_name(f"probe.{secrets.token_hex(8)}")
+            queue = await channel.declare_queue(name, exclusive=True, auto_delete=True)
+            await channel.default_exchange.publish(aio_pika.Message(b""), name, mandatory=True)
+            await queue.delete(if_unused=False, if_empty=False)
 
 
 @dataclass(frozen=True)

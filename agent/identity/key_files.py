@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import NameOID
 
 from ..errors import AgentError, misconfigured
 from ..host.files import sync, write_file
@@ -76,6 +78,26 @@ def read_key(path: Path) -> PrivateKeyTypes:
         return serialization.load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise unreadable(path, error) from error
+
+
+def key_and_request(name: str, kept: Path | None = None) -> tuple[ec.EllipticCurvePrivateKey, bytes, str]:
+    """A new P-256 key, its PKCS#8 PEM, and a signing request for it in PEM. Whoever signs ignores the name.
+
+    With `kept`, the key is written to that file, or read from it if it is there. Raises `AgentError`
+    (configuration) for a file that has no such key.
+    """
+    key: PrivateKeyTypes = ec.generate_private_key(ec.SECP256R1())
+    if kept is not None and kept.exists():
+        key = read_key(kept)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise unreadable(kept or Path(), ValueError("it is no key on an elliptic curve"))
+    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
+    text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted)
+    if kept is not None:
+        write_file(kept, text, mode=0o600, replace=True)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    return key, text, request.public_bytes(pem).decode()
 
 
 def certificates(path: Path) -> list[x509.Certificate]:

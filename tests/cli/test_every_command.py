@@ -14,6 +14,7 @@ from agent.cli.failure import (
     EXIT_REFUSED,
     EXIT_UNREACHABLE,
 )
+from agent.cli.fleet import main as fleet_main
 from agent.identity import tls
 from agent.identity.authority import Authority
 from tests.support.every_command import DISKS, command_names, run_each
@@ -72,6 +73,14 @@ AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("uninstall",): ["--dry-run"],
 }
 
+FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
+    ("join",): ["h1", "--url", "https://localhost:8443"],
+    ("drain",): ["größe"],
+    ("forget",): ["größe", "--yes"],
+    ("install",): ["--dry-run"],
+    ("uninstall",): ["--dry-run"],
+}
+
 
 # Commands that write files where there is neither Podman nor systemd.
 JOB_WRITES = {("artifacts", "get")}  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
@@ -81,6 +90,7 @@ AGENT_WRITES = {
         for name in ("issue", "invite", "withdraw", "restore", "revoke", "renew", "rotate-ca", "prune")
     ),
 }
+FLEET_WRITES = {("join",)}
 
 
 def given_to(program: str, arguments: dict[tuple[str, ...], list[str]]) -> list[list[str]]:
@@ -157,6 +167,19 @@ def ml_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return Site(home, "ml-agent", AGENT_ARGUMENTS, AGENT_WRITES, after)
 
 
+@pytest.fixture
+def ml_fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Site:
+    """`ml-fleet`, after `init`, where neither Redis nor RabbitMQ answers."""
+    home = tmp_path / "home"
+    home.mkdir()
+    make_account(home, monkeypatch)
+    ready = runner(monkeypatch, capsys, fleet_main.main)
+    monkeypatch.chdir(home)
+    assert ready("init", "--san", "localhost", "--redis", "localhost").status == 0
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    return Site(home, "ml-fleet", FLEET_ARGUMENTS, FLEET_WRITES, [["install", "--dry-run"]])
+
+
 @pytest.mark.parametrize("stream", CONDITIONS)
 def test_no_command_of_ml_job_shows_a_traceback(ml_job: Site, stream: str) -> None:
     check("ml-job", stream, lines_of("ml-job", JOB_ARGUMENTS))
@@ -167,8 +190,13 @@ def test_no_command_of_ml_agent_shows_a_traceback(ml_agent: Site, stream: str) -
     check("ml-agent", stream, lines_of("ml-agent", AGENT_ARGUMENTS))
 
 
+@pytest.mark.parametrize("stream", CONDITIONS)
+def test_no_command_of_ml_fleet_shows_a_traceback(ml_fleet: Site, stream: str) -> None:
+    check("ml-fleet", stream, lines_of("ml-fleet", FLEET_ARGUMENTS))
+
+
 @pytest.mark.parametrize("disk", DISKS)
-@pytest.mark.parametrize("name", ["ml_job", "ml_agent"])
+@pytest.mark.parametrize("name", ["ml_job", "ml_agent", "ml_fleet"])
 def test_a_command_that_cannot_write_says_so_and_destroys_nothing(
     name: str, disk: str, request: pytest.FixtureRequest
 ) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-PROGRAMS = ("agent.cli.admin.main", "agent.cli.job.main", "agent.service")
+PROGRAMS = ("agent.cli.admin.main", "agent.cli.job.main", "agent.cli.fleet.main", "agent.service")
 LOOK = """
 import importlib, sys
 for name in ("redis", "aio_pika", "aiormq"):

@@ -15,6 +15,7 @@ from pathlib import Path
 from agent.config import shipped
 
 MARK = "# Sandbox."  # the lines of the unit behind this comment are the sandbox
+FLEET_STATE = Path.home() / ".local/state/ml-fleet-cage-probe"  # of a front that a test made up
 PATIENCE = 120.0  # seconds for a service that runs for a moment
 PLANTED = Path("/tmp/ml-agent-cage-probe")  # a file of the test's own; holds the name of its UTS namespace
 KEY = b"ml-agent-cage-probe"  # in the session keyring of the manager
@@ -244,9 +245,9 @@ print(json.dumps(found))
 """
 
 
-def lines() -> list[str]:
-    """The cage as the shipped unit has it."""
-    text = (shipped("units") / "ml-agent.service").read_text("utf-8")
+def lines(unit: str = "ml-agent.service") -> list[str]:
+    """The cage as a shipped unit has it."""
+    text = (shipped("units") / unit).read_text("utf-8")
     cage = text.partition(MARK)[2].partition("[Install]")[0].splitlines()
     return [line for line in cage if "=" in line and not line.startswith("#")]
 
@@ -276,6 +277,7 @@ def _expanded(line: str) -> str:
     """A line as the installed unit's: a transient unit knows no specifiers."""
     values = {
         "@STATE@": str(Path.home() / ".local/state/ml-agent"),
+        "@FLEET_STATE@": str(FLEET_STATE),
         "%h": str(Path.home()),
         "%t": os.environ["XDG_RUNTIME_DIR"],
     }

@@ -23,7 +23,11 @@ import typer
 
 from tests.support.full_disk import fill
 
-MAINS = {"ml-job": "agent.cli.job.main", "ml-agent": "agent.cli.admin.main"}
+MAINS = {
+    "ml-job": "agent.cli.job.main",
+    "ml-agent": "agent.cli.admin.main",
+    "ml-fleet": "agent.cli.fleet.main",
+}
 STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2}
 # Free bytes of a file system; None is read-only.
 DISKS: dict[str, int | None] = {"full disk": 0, "almost full disk": 24 * 1024, "read-only disk": None}

@@ -50,13 +50,17 @@ def make_account(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(home / "repository", "Say hello")
 
 
-def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """A function that runs `ml-agent` with its arguments, within this process."""
+def runner(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    program: Callable[[], None] = main.main,
+) -> Run:
+    """A function that runs `ml-agent`, or another program, with its arguments, within this process."""
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["ml-agent", *arguments])
+        monkeypatch.setattr(sys, "argv", ["program", *arguments])
         with pytest.raises(SystemExit) as ended:
-            main.main()
+            program()
         output = capsys.readouterr()
         return Ended(int(ended.value.code or 0), output.out, output.err)
 

@@ -96,6 +96,8 @@ class Invitation:
 
 async def _enrol(invitation: Invitation, directory: Path) -> tuple[Profile, str]:
     """The files' profile, and when its certificate expires."""
+    from ...identity.key_files import key_and_request
+
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_to_mix(directory / AUTHORITY, invitation)
     authority = await asyncio.to_thread(_pinned_authority, invitation)
@@ -237,6 +239,8 @@ async def renew(api: Api) -> Any:
 
     Raises Failure, and replaces nothing, if the answer is not a certificate for the new key or does not work.
     """
+    from ...identity.key_files import key_and_request
+
     key, key_pem, request = key_and_request(api.profile.identity)
     # Made before the request: a certificate that cannot be kept would count against the user's limit.
     with tempfile.TemporaryDirectory(prefix=".renewal.", dir=api.profile.certificate.parent) as trial:
@@ -246,30 +250,6 @@ async def renew(api: Api) -> Any:
         await _try(api.profile, Path(trial), answer, key_pem)
     replace_files(api.profile, answer, key_pem)
     return value
-
-
-def key_and_request(name: str, kept: Path | None = None) -> tuple[Any, bytes, str]:
-    """A new P-256 key, its PKCS#8 PEM, and a signing request for it in PEM. The agent ignores the name.
-
-    With `kept`, the key is written to that file, or read from it if it is there.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    from ...host.files import write_file
-
-    pem, unencrypted = serialization.Encoding.PEM, serialization.NoEncryption()
-    key: Any = ec.generate_private_key(ec.SECP256R1())
-    if kept is not None and kept.exists():
-        key = serialization.load_pem_private_key(kept.read_bytes(), password=None)
-    key_pem: bytes = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, unencrypted)
-    if kept is not None:
-        write_file(kept, key_pem, mode=0o600, replace=True)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
-    return key, key_pem, request.public_bytes(pem).decode()
 
 
 async def _try(profile: Profile, directory: Path, answer: RenewedCertificate, key: bytes) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from agent.cli import installation
 from agent.cli.admin import install
-from agent.cli.admin.install import Installation
 from agent.cli.failure import EXIT_CONFIGURATION
+from agent.cli.installation import Installation
 from agent.config import shipped
 from agent.config_files import load
 from agent.errors import AgentError
@@ -97,7 +98,7 @@ def test_the_units_are_part_of_the_package() -> None:
 
 def test_every_placeholder_of_the_units_is_filled_in(ready: Run, home: Path) -> None:
     files = {path.name: content for path, content in install.of_user(load()).files.items() if content}
-    assert f"ExecStart={install.executable()} serve".encode() in files[install.SERVICE]
+    assert f"ExecStart={installation.executable('ml-agent')} serve".encode() in files[install.SERVICE]
     assert f"ReadWritePaths={home}/.local/state/ml-agent %t".encode() in files[install.SERVICE]
     assert b"ListenStream=8443\n" in files[install.SOCKET]
     for name, content in files.items():
@@ -230,6 +231,6 @@ def _placed(tmp_path: Path) -> Path:
     directory.mkdir()
     for path, content in install.of_user(load()).files.items():
         if content and path.name in install.UNITS:
-            text = content.decode().replace(f"{install.executable()} serve", "/bin/true serve")
+            text = content.decode().replace(f"{installation.executable('ml-agent')} serve", "/bin/true serve")
             (directory / path.name).write_text(text)
     return directory

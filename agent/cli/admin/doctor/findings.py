@@ -2,44 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from functools import partial
 from pathlib import Path
 
 from ....host.podman import Secret
 from ....model.certificate import Certificate
 from ....model.script import Script
+from ...checks import Finding, Level, advise
 
 CLIENT_WARN = timedelta(days=7)
 AUTHORITY_WARN = timedelta(days=180)  # a rotation takes as long as clients need to renew
-
-
-class Level(StrEnum):
-    """`warn`: jobs run, but not as well as promised. `fail`: jobs or the agent cannot run."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was checked, what was seen, and what fixes it (empty where nothing has to be fixed)."""
-
-    subject: str
-    level: Level
-    seen: str
-    remedy: str = ""
-
-
-def judge(subject: str, *, good: bool, seen: str, remedy: str, otherwise: Level = Level.FAIL) -> Finding:
-    """A finding that is ok where `good`, else has the level `otherwise` and the remedy."""
-    return Finding(subject, Level.OK, seen) if good else Finding(subject, otherwise, seen, remedy)
-
-
-advise = partial(judge, otherwise=Level.WARN)
 
 
 def declared_secrets(scripts: Iterable[Script], secrets: Iterable[Secret]) -> Iterable[Finding]:

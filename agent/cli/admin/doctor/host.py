@@ -13,19 +13,10 @@ from ....identity import authority, rotation
 from ....identity.key_files import certificates, key_file
 from ....retention.rules import doubt
 from ....store.store import Store
+from ...checks import Finding, Level, advise, judge
 from ..init import RENEWED_BEFORE
 from ..install import SOCKET
-from .findings import (
-    AUTHORITY_WARN,
-    Finding,
-    Level,
-    advise,
-    expiring_clients,
-    judge,
-    listening_ports,
-    rotation_under_way,
-    version_of,
-)
+from .findings import AUTHORITY_WARN, expiring_clients, listening_ports, rotation_under_way, version_of
 
 SYSTEMD_MINIMUM = (254, 0)  # RestartSteps=, and %S of user units below ~/.local/state
 FREE_WARN, FREE_FAIL = 2 * 2**30, 256 * 2**20  # bytes

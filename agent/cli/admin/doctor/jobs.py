@@ -14,8 +14,9 @@ from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import NEEDED, JobUnit
+from ...checks import Finding, Level, advise, judge
 from ..install import delegation, recipe
-from .findings import Finding, Level, advise, ignored_lines, judge, version_of
+from .findings import ignored_lines, version_of
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use

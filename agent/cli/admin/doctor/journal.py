@@ -14,9 +14,9 @@ import typer
 
 from ....host.machine import output
 from ....logs.metrics import MAX_MARK
+from ...checks import Finding, advise, judge
 from ...quantities import parse_duration, parse_size
 from ..install import JOURNAL_GROUP
-from .findings import Finding, advise, judge
 
 IDENTIFIER = "ml-agent-doctor"
 ARRIVES_WITHIN = 5.0  # seconds

@@ -11,7 +11,8 @@ from ....scripts.layout import shown
 from ....scripts.review import Review
 from ....scripts.snapshots import Snapshots
 from ....store.store import Store
-from .findings import Finding, Level, advise, declared_secrets, judge, undefined_networks
+from ...checks import Finding, Level, advise, judge
+from .findings import declared_secrets, undefined_networks
 
 MAX_LEFT_OUT = 20  # findings of their own
 _SET_DIRECTORY = (

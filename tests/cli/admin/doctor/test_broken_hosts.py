@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.admin.doctor import command
-from agent.cli.admin.doctor.findings import Finding, Level
+from agent.cli.checks import Finding, Level
 from agent.config_files import load
 from agent.identity import authority
 from agent.identity.authority import Authority

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.admin.doctor import findings
-from agent.cli.admin.doctor.findings import Level
+from agent.cli.checks import Level
 from agent.host.podman import Secret
 from agent.model.certificate import Certificate, Role
 from agent.model.script import Script

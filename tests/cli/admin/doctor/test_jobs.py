@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.cli.admin.doctor import jobs
-from agent.cli.admin.doctor.findings import Level
+from agent.cli.checks import Level
 from agent.config_files import load
 from agent.host.podman import Host, Image
 from agent.runtime.quadlet import TEMPLATE

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli.admin.doctor import journal
-from agent.cli.admin.doctor.findings import Finding, Level
+from agent.cli.checks import Finding, Level
 from tests.support.ml_agent import put_on_path
 
 FILE = "/etc/systemd/journald.conf.d/99-site.conf"

@@ -9,8 +9,7 @@ import pytest
 
 from agent.cli.admin.doctor import command
 from agent.cli.admin.doctor import scripts as scripts_check
-from agent.cli.admin.doctor.command import guarded
-from agent.cli.admin.doctor.findings import Finding, Level
+from agent.cli.checks import Finding, Level, guarded
 from agent.config_files import load
 from agent.errors import AgentError, Problem
 from agent.host.podman import Podman
