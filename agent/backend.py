@@ -45,6 +45,7 @@ from .model.member import (
 from .model.metric import JobMetrics, MetricPoint, Progress
 from .model.script import ScriptList
 from .model.secret import SecretChange, SecretEntry
+from .model.sweep import Sweep, SweepPage, SweepRequest, SweepRerun, SweepState, TrialPage
 
 # Who asks at this moment. A backend that passes a call on to a host does so on behalf of this client.
 ASKING: ContextVar[Caller] = ContextVar("asking")
@@ -235,6 +236,52 @@ class UserSecrets(Protocol):
         """Removes a secret of the caller's own. Raises secret-not-found."""
 
 
+class Sweeps(Protocol):
+    """The sweeps. An `owner` of None stands for all owners. A sweep that is returned is on disk."""
+
+    async def submit(
+        self, owner: str, request: SweepRequest, *, idempotency_key: str | None, by: Caller
+    ) -> Sweep:
+        """Checks the request and accepts the sweep. Nothing is left behind where this raises."""
+
+    async def rerun(
+        self, owner: str, earlier: Sweep, changes: SweepRerun, *, idempotency_key: str | None, by: Caller
+    ) -> Sweep:
+        """Accepts a new sweep of `owner` that is as `earlier`, apart from the changes."""
+
+    async def get(self, sweep_id: str) -> Sweep:
+        """The newest revision of a sweep. Raises sweep-not-found."""
+
+    async def page(
+        self, *, owner: str | None, status: SweepState | None, before: int | None, limit: int
+    ) -> SweepPage:
+        """At most `limit` sweeps, newest first; `before` is the number in a `next_cursor`."""
+
+    async def trials(self, sweep_id: str, *, after: int, limit: int) -> TrialPage:
+        """At most `limit` trials with higher numbers than `after`, in order."""
+
+    async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Sweep]]:
+        """The first sweeps that have changed after that number, and the number of the last of them."""
+
+    async def newest_change(self) -> int:
+        """The number of the newest change of any sweep."""
+
+    async def cancel(self, sweep_id: str, *, by: Caller) -> Sweep:
+        """Ends a sweep and cancels its trials. Cancelling again changes nothing."""
+
+    async def pause(self, sweep_id: str, *, by: Caller) -> Sweep:
+        """Makes no more trials for now. Raises sweep-ended."""
+
+    async def resume(self, sweep_id: str, *, by: Caller) -> Sweep:
+        """Makes trials again. Raises sweep-ended."""
+
+    async def extend(self, sweep_id: str, trials: int, *, by: Caller) -> Sweep:
+        """Lets the sweep have so many trials in all. Raises sweep-ended, and invalid-request for fewer."""
+
+    async def pin(self, sweep_id: str, *, pinned: bool, by: Caller) -> Sweep:
+        """Protects a sweep with all its trials from retention, or no longer does."""
+
+
 class FleetHost(Protocol):
     """What the programs of a fleet ask of one of its hosts."""
 
@@ -325,7 +372,7 @@ class FleetMembers(Protocol):
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`.
+    Only a front has `members`, and it has no `sweeps`.
     """
 
     submissions: Submissions
@@ -340,3 +387,4 @@ class Backend:
     fleet: FleetHost | None = None
     fleet_secrets: FleetSecrets | None = None
     members: FleetMembers | None = None
+    sweeps: Sweeps | None = None

@@ -29,6 +29,8 @@ class Problem(StrEnum):
     FORBIDDEN = "forbidden", 403
     FOREIGN_ORIGIN = "foreign-origin", 403
     JOB_NOT_FOUND = "job-not-found", 404
+    SWEEP_NOT_FOUND = "sweep-not-found", 404
+    SWEEP_ENDED = "sweep-ended", 409
     SCRIPT_NOT_FOUND = "script-not-found", 422
     REF_NOT_FOUND = "ref-not-found", 422
     COMMIT_REFUSED = "commit-refused", 422

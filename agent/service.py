@@ -48,13 +48,15 @@ from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
 from .store.audit_head import log_audit_head
 from .store.store import Store
+from .sweeps.controller import Controller
+from .sweeps.sweeps import Sweeps
 
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 IDLE_LOOKS = 10  # looks within the idle time
 
 
 class JobParts:
-    """Submission, registry, results, host and reconciler over one store and one host.
+    """Submission, registry, results, host, reconciler and sweeps over one store and one host.
 
     `hooks` is the directory of the programs that a job's unit runs, by default those of this version.
     """
@@ -74,7 +76,7 @@ class JobParts:
         exit_of: ExitOf = exit_journal.exit_of,
     ) -> None:
         queue = Queue(settings.jobs)
-        self.registry = Registry(settings, store.jobs, queue, on_end)
+        self.registry = Registry(settings, store.jobs, queue, [on_end])
         self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
@@ -108,6 +110,10 @@ class JobParts:
             podman,
             exit_of,
         )
+        self.sweeping = Controller(
+            store.sweeps, self.registry, self.submission, self.commits, self.reconciler.order_end
+        )
+        self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
         self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
 
 
@@ -164,6 +170,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
         pruner = Pruner(settings, store, units, snapshots, podman)
         await archiver.load()
         await jobs.reconciler.load()
+        await jobs.sweeping.load()
         backend = backend_of(settings, store, podman, jobs, journal)
         enrolment = Enrolment(store.invitations, settings.pki_directory)
         app = build(
@@ -177,11 +184,12 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
         )
 
         def idle() -> bool:
-            return jobs.registry.idle and archiver.idle and jobs.leftovers.idle
+            return jobs.registry.idle and jobs.sweeping.idle and archiver.idle and jobs.leftovers.idle
 
         async with (
             background(units.run(jobs.reconciler.look_at)),
             background(jobs.reconciler.run()),
+            background(jobs.sweeping.run()),
             background(jobs.leftovers.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
@@ -204,6 +212,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
     """What the API asks, over these parts."""
     changes = Changes(store.changes)
     logs = JobLogs(journal, jobs.registry.get, changes.ended, settings.paths_of)
+    jobs.sweeping.metrics = metrics = MetricsReader(logs, settings.paths_of)
     return Backend(
         submissions=jobs.submission,
         scripts=jobs.commits,
@@ -211,7 +220,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         host=jobs.status,
         artifacts=jobs.results,
         logs=logs,
-        metrics=MetricsReader(logs, settings.paths_of),
+        metrics=metrics,
         changes=changes,
         secrets=UserSecrets(
             jobs.secrets,
@@ -221,6 +230,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         ),
         fleet=jobs.fleet,
         fleet_secrets=jobs.fleet_secrets,
+        sweeps=jobs.sweeps,
     )
 
 

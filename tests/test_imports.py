@@ -32,12 +32,13 @@ MAY_IMPORT = {
     "runtime": "errors model host logs",
     "backend": "errors model audit logs.lines",
     "jobs": "errors log model config audit host store scripts secrets scheduling logs runtime",
+    "sweeps": "errors log model config audit host store scripts logs jobs",
     "api": "errors log model config_base audit backend host.sockets host.tasks host.libsystemd identity"
     " logs.lines",
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime backend jobs api",
+    " retention runtime backend jobs sweeps api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
     " identity logs retention runtime service cli",
@@ -51,6 +52,7 @@ NARROWER = {
     "scheduling.policy": "",
     "egress.policy": "config",
     "retention.rules": "config model",
+    "sweeps.study": "",
 }
 
 # A library that is known in these places only, so that it can be replaced there.
@@ -63,6 +65,7 @@ ONLY_IN = {
     "redis": "fleet.record_server",
     "aio_pika": "fleet.tickets",
     "aiormq": "fleet.tickets",
+    "optuna": "sweeps.study",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -13,11 +13,12 @@ from aiohttp.typedefs import Handler
 
 from ..audit.chain import Detail
 from ..audit.trail import Trail
-from ..backend import JobRecords
+from ..backend import JobRecords, Sweeps
 from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_ALPHABET, ID_LENGTH
 from ..model.certificate import Principal, Role
 from ..model.job import Job, no_such_job
+from ..model.sweep import Sweep, no_such_sweep
 from .keys import BACKEND
 from .server.identity import CALLER, ON_BEHALF_OF, PEER, PRINCIPAL
 from .server.requests import check_no_form, is_foreign
@@ -57,6 +58,7 @@ NEVER = Grant(Cell.FORBIDDEN, Cell.NOTHING)
 OF_THE_FLEET = Grant(Cell.YES, Cell.GIVEN)
 FRONTS, MEMBERS = frozenset({Role.FRONT}), frozenset({Role.MEMBER})
 PEERS = FRONTS | MEMBERS
+NOBODY: frozenset[Role] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,18 @@ TABLE = {
     "pinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
     "unpinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
     "rerunJob": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED),
+    # A fleet's front has no sweeps.
+    "submitSweep": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=NOBODY),
+    "listSweeps": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "getSweep": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "listTrials": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "cancelSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "pauseSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "resumeSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "extendSweep": Permissions(OWN, SEES_OTHERS, SEES_OTHERS, Audited.DEED, through=NOBODY),
+    "pinSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "unpinSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "rerunSweep": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
     "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "getJobEvents": Permissions(OWN, ALL, ALL),
     "getMetrics": Permissions(OWN, ALL, ALL),
@@ -149,13 +163,23 @@ TABLE = {
 # Deeds that are done whatever has filled the user's share of the audit: each undoes an earlier one, or has a
 # bound of its own.
 ALWAYS_RECORDED = frozenset(
-    {"cancelJob", "unpinJob", "removeSecret", "dropSecret", "renewCertificate", "enrol"}
+    {
+        "cancelJob",
+        "cancelSweep",
+        "unpinJob",
+        "unpinSweep",
+        "removeSecret",
+        "dropSecret",
+        "renewCertificate",
+        "enrol",
+    }
 )
 
 # A rule about a value, which the table has no column for.
 MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
 
 JOB = web.RequestKey("job", Job)
+SWEEP = web.RequestKey("sweep", Sweep)
 OPERATION = web.RequestKey("operation", str)
 JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 
@@ -201,10 +225,10 @@ async def check_still_allowed(request: web.Request) -> None:
         raise no_such_job() if cell is Cell.ABSENT else _forbidden()
 
 
-def _cell(grant: Grant, principal: Principal, job: Job) -> Cell:
-    cell = grant.own if job.owner == principal.user else grant.others
+def _cell(grant: Grant, principal: Principal, named: Job | Sweep) -> Cell:
+    cell = grant.own if named.owner == principal.user else grant.others
     if cell is Cell.GIVEN:
-        return Cell.YES if job.host is not None else Cell.ABSENT
+        return Cell.YES if isinstance(named, Job) and named.host is not None else Cell.ABSENT
     return cell
 
 
@@ -219,15 +243,16 @@ def _may_speak(request: web.Request, permissions: Permissions) -> bool:
 
 
 class Guard:
-    """Finds the job that a path names, and checks the table before the handler runs."""
+    """Finds the job or sweep that a path names, and checks the table before the handler runs."""
 
-    def __init__(self, jobs: JobRecords, trail: Trail) -> None:
+    def __init__(self, jobs: JobRecords, sweeps: Sweeps | None, trail: Trail) -> None:
         self._jobs = jobs
+        self._sweeps = sweeps
         self._trail = trail
         self._guarded: set[Handler] = set()
 
     def guard(self, operation_id: str, handler: Handler) -> Handler:
-        """The handler behind the table. It has the job of its path, if there is one, in `request[JOB]`.
+        """The handler behind the table. It has what its path names in `request[JOB]` or `request[SWEEP]`.
 
         Raises `AgentError` (internal) if the table does not have the call.
         """
@@ -283,37 +308,45 @@ class Guard:
         if grant.own is not Cell.YES or not _may_speak(request, permissions):
             await self._refused(request, Problem.FORBIDDEN)
             raise _forbidden()
-        if "job_id" not in request.match_info:
+        if not (named := request.match_info.keys() & {"job_id", "sweep_id"}):
             return
-        job = await self._found(request.match_info["job_id"])
-        own = job is not None and job.owner == principal.user
-        cell = Cell.ABSENT if job is None else _cell(grant, principal, job)
-        owner = {"owner": job.owner} if job else {}
-        if job is not None and cell is Cell.YES:
-            request[JOB] = job
+        found, absent = await self._found(request, named.pop())
+        own = found is not None and found.owner == principal.user
+        cell = Cell.ABSENT if found is None else _cell(grant, principal, found)
+        owner = {"owner": found.owner} if found else {}
+        if found is not None and cell is Cell.YES:
+            if isinstance(found, Sweep):
+                request[SWEEP] = found
+                return
+            request[JOB] = found
             if permissions.audited is Audited.LOOK and not own:
                 path = request.match_info.get("path")
                 what = owner | ({} if path is None else {"path": path})
-                await self._trail.shown(request[CALLER], request[OPERATION], job.job_id, **what)
+                await self._trail.shown(request[CALLER], request[OPERATION], found.job_id, **what)
         elif cell is Cell.FORBIDDEN:
             await self._refused(request, Problem.FORBIDDEN, **owner)
             raise _forbidden()
         else:
-            # Another user's job is indistinguishable from a missing one, timing included.
-            await self._refused(request, Problem.JOB_NOT_FOUND, **owner)
-            raise no_such_job()
+            # What is another user's is indistinguishable from what is missing, timing included.
+            await self._refused(request, absent.problem, **owner)
+            raise absent
 
-    async def _found(self, job_id: str) -> Job | None:
+    async def _found(self, request: web.Request, named: str) -> tuple[Job | Sweep | None, AgentError]:
+        """What the path names, or None; and the error for what is not there."""
+        name = request.match_info[named]
+        absent = no_such_job() if named == "job_id" else no_such_sweep()
         try:
-            return await self._jobs.get(job_id)
+            if named == "job_id":
+                return await self._jobs.get(name), absent
+            return (await self._sweeps.get(name) if self._sweeps else None), absent
         except AgentError as error:
-            if error.problem is Problem.JOB_NOT_FOUND:
-                return None
+            if error.problem is absent.problem:
+                return None, absent
             raise
 
     async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:
-        job_id = request.match_info.get("job_id", "")
-        subject = job_id if JOB_ID.fullmatch(job_id) else ""
+        name = request.match_info.get("job_id", request.match_info.get("sweep_id", ""))
+        subject = name if JOB_ID.fullmatch(name) else ""
         await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)
 
 

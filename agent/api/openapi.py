@@ -12,16 +12,17 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..errors import Problem
-from ..model.base import Model, SecretName
-from ..model.job import Reason
+from ..model.base import Model, OpenEnum, SecretName
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
 from .routes import BYTES, EVENTS, ROUTES, Empty, Header, Route
 from .server.problems import CONTENT_TYPE, RETRY_AFTER
 
+OPEN: list[type[OpenEnum]] = OpenEnum.__subclasses__()
 REF = "#/components/schemas/{model}"
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
+    "sweep_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "name": TypeAdapter(SecretName).json_schema(),
 }
 # Problems that any request may be answered with.
@@ -111,15 +112,15 @@ def _reached(node: Any, schemas: dict[str, Any]) -> set[str]:
 def _open(schema: dict[str, Any]) -> dict[str, Any]:
     """A schema of what the agent sends, open for the members and reasons of a later version (docs/api.md).
 
-    A reason is a plain string with the present reasons as examples. Generated clients refuse unknown members
-    of a closed schema; with `additionalProperties: true` they would have to keep them.
+    A reason, for example, is a plain string with the present reasons as examples. Generated clients refuse
+    unknown members of a closed schema; with `additionalProperties: true` they would have to keep them.
     """
     opened = {
         key: _open(value) if isinstance(value, dict) else value
         for key, value in schema.items()
         if (key, value) != ("additionalProperties", False)
     }
-    if "enum" in opened and set(opened["enum"]) <= set(Reason):
+    if "enum" in opened and any(set(opened["enum"]) <= set(each) for each in OPEN):
         opened["examples"] = opened.pop("enum")
     return opened
 
@@ -187,6 +188,7 @@ def refusals(route: Route) -> list[int]:
     """The status codes of a call's problems: those that follow from its parts, and its own."""
     found = [*ALWAYS, *route.refuses]
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
+    found += [Problem.SWEEP_NOT_FOUND] if "{sweep_id}" in route.path else []
     parsed = route.query or route.request_headers or isinstance(route.body, type)
     found += [Problem.INVALID_REQUEST] if parsed else []
     found += OF_A_BODY if route.body else []

@@ -46,8 +46,9 @@ from ..model.member import (
 from ..model.metric import JobMetrics
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
+from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
 from .access import Guard
-from .calls import artifacts, events, fleet, jobs, logs, members, own
+from .calls import artifacts, events, fleet, jobs, logs, members, own, sweeps
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -104,6 +105,8 @@ class Route:
 
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
 LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
+SWEEP_LOCATION = Header("Location", "^/sweeps/[a-z2-7]{12}$")
+ENDED = (Problem.SWEEP_ENDED,)
 # An empty value counts as no header.
 LAST_EVENT = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
 REMOVED = (Problem.REMOVED_BY_RETENTION,)
@@ -166,6 +169,71 @@ ROUTES = (
         request_headers=(Header("Range"), Header("If-Range"), Header("If-Match"), Header("If-None-Match")),
         response_headers=(Header("ETag", '^"[0-9a-f]{64}"$', required=False),),
         refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
+    ),
+    Route(
+        "POST",
+        "/sweeps",
+        sweeps.submit_sweep,
+        Sweep,
+        status=202,
+        body=SweepRequest,
+        request_headers=(KEY,),
+        response_headers=(SWEEP_LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS, Problem.NO_SUCH_ROUTE),
+    ),
+    Route(
+        "GET",
+        "/sweeps",
+        sweeps.list_sweeps,
+        SweepPage,
+        query=sweeps.SweepQuery,
+        refuses=(Problem.NO_SUCH_ROUTE,),
+    ),
+    Route("GET", "/sweeps/{sweep_id}", sweeps.get_sweep, Sweep),
+    Route(
+        "GET",
+        "/sweeps/{sweep_id}/trials",
+        sweeps.list_trials,
+        TrialPage,
+        query=sweeps.TrialQuery,
+    ),
+    Route("POST", "/sweeps/{sweep_id}/cancel", sweeps.cancel_sweep, Sweep, status=202, body=Empty),
+    Route("POST", "/sweeps/{sweep_id}/pause", sweeps.pause_sweep, Sweep, body=Empty, refuses=ENDED),
+    Route(
+        "POST",
+        "/sweeps/{sweep_id}/resume",
+        sweeps.resume_sweep,
+        Sweep,
+        body=Empty,
+        refuses=ENDED,
+    ),
+    Route(
+        "POST",
+        "/sweeps/{sweep_id}/extend",
+        sweeps.extend_sweep,
+        Sweep,
+        body=Extension,
+        refuses=(*ENDED, Problem.TOO_MANY_JOBS),
+    ),
+    Route(
+        "PUT",
+        "/sweeps/{sweep_id}/pin",
+        sweeps.pin_sweep,
+        Sweep,
+        body=Empty,
+        refuses=(Problem.TOO_MANY_PINNED,),
+    ),
+    Route("DELETE", "/sweeps/{sweep_id}/pin", sweeps.unpin_sweep, Sweep, body=Empty),
+    Route(
+        "POST",
+        "/sweeps/{sweep_id}/rerun",
+        sweeps.rerun_sweep,
+        Sweep,
+        status=202,
+        body=SweepRerun,
+        request_headers=(KEY,),
+        response_headers=(SWEEP_LOCATION,),
+        refuses=(Problem.TOO_MANY_JOBS,),
     ),
     Route("GET", "/scripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
     Route("GET", "/secrets", own.list_secrets, SecretList),

@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass(eq=False)
 class Registry:
-    """Adds, changes and lists jobs. `on_end` is called with each job that ends.
+    """Adds, changes and lists jobs. Each of `on_end` is called with each job that ends.
 
     `wake` is set when a job may have to be started: one was added, or one gave its room back.
     """
@@ -56,7 +56,7 @@ class Registry:
     _settings: Settings
     _store: JobStore
     _queue: Queue
-    _on_end: Callable[[Job], None]
+    on_end: list[Callable[[Job], None]]
     _active: dict[str, ActiveJob] = field(default_factory=dict)
     # By owner, of active jobs.
     _commits: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -289,7 +289,8 @@ class Registry:
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
                 self._forget_commit(changed)
-                self._on_end(changed)
+                for tell in self.on_end:
+                    tell(changed)
 
     def _forget_commit(self, job: Job) -> None:
         commits = self._commits[job.owner]

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from ..audit.chain import Caller, Deed, Detail
@@ -34,6 +35,14 @@ RERUN_AS_IT_WAS = (
 )
 
 
+class Found(NamedTuple):
+    """What a request names: a commit, what it may have, and a script at it."""
+
+    commit: str
+    standing: Standing
+    script: Script
+
+
 @dataclass(eq=False)
 class Submission:
     """Checks requests for jobs and adds the jobs to the registry."""
@@ -59,7 +68,7 @@ class Submission:
         if known := await self._registry.accepted(owner, asked):
             return known
         job, script = await self._checked(owner, request, new_job_id())
-        deed = by.did("submitJob", **_audited(job, script)) if by else None
+        deed = by.did("submitJob", **audited(job, script)) if by else None
         return await self._add(job, asked, deed)
 
     async def take(self, owner: str, request: JobRequest, given: Given, host: str, *, by: Caller) -> Job:
@@ -75,7 +84,7 @@ class Submission:
             raise AgentError(Problem.DRAINING, "This host is being drained.", "Run the job on another host.")
         job, script = await self._checked(owner, request, given.job_id)
         job = job.model_copy(update={"host": host})
-        deed = by.did("submitJob", **_audited(job, script))
+        deed = by.did("submitJob", **audited(job, script))
         return await self._add(job, asked, deed)
 
     async def check(self, owner: str, request: JobRequest) -> Job:
@@ -85,13 +94,22 @@ class Submission:
 
     async def _checked(self, owner: str, request: JobRequest, job_id: str) -> tuple[Job, Script]:
         """The job that the request asks for, and its script."""
+        found = await self.find(request)
+        return await self.plan(owner, request, found, job_id), found.script
+
+    async def find(self, request: JobRequest) -> Found:
+        """The commit and the script that the request names. Raises what `submit` raises."""
         commit, standing = await self._commits.resolve(request.ref)
-        script = await self._snapshots.script(commit, request.script_name)
+        return Found(commit, standing, await self._snapshots.script(commit, request.script_name))
+
+    async def plan(self, owner: str, request: JobRequest, found: Found, job_id: str) -> Job:
+        """The job that the request asks for; nothing is committed. Raises what `submit` raises."""
+        commit, standing, script = found
         check_parameters(script, request.hyperparameters)
         limits = self._limits(request.limits.over(script.limits))
         await self._check_needs(script, owner, standing)
         image = await self._podman.kept_image(self._settings.jobs.image)
-        job = Job(
+        return Job(
             job_id=job_id,
             status=JobState.PENDING,
             owner=owner,
@@ -113,7 +131,13 @@ class Submission:
             unit=unit_name(job_id),
             created_at=now(),
         )
-        return job, script
+
+    async def add_trial(self, job: Job) -> Job:
+        """Commits the next trial of a sweep, which was checked as a whole.
+
+        Raises `AgentError`: too-many-jobs, storage-full, sweep-not-found, sweep-ended.
+        """
+        return await self._add(job, Asked(""), None)
 
     async def rerun(
         self,
@@ -133,6 +157,12 @@ class Submission:
         asked = Asked(fingerprint_of(request), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
+        anew, script = await self.plan_again(owner, earlier, changes)
+        deed = by.did("rerunJob", **audited(anew, script), rerun_of=earlier.job_id) if by else None
+        return await self._add(anew, asked, deed)
+
+    async def plan_again(self, owner: str, earlier: Job, changes: Rerun) -> tuple[Job, Script]:
+        """The job that `rerun` would accept now, and its script; nothing is committed."""
         standing = await self._commits.standing_of(earlier)
         script = await self._snapshots.script(earlier.commit, earlier.script_name)
         hyperparameters = with_changes(earlier, changes)
@@ -156,8 +186,7 @@ class Submission:
             rerun_of=earlier.job_id,
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
-        deed = by.did("rerunJob", **_audited(anew, script), rerun_of=earlier.job_id) if by else None
-        return await self._add(anew, asked, deed)
+        return anew, script
 
     async def _add(self, job: Job, asked: Asked, deed: Deed | None) -> Job:
         """Writes the snapshot and commits the job: an owner's jobs one by one, so that shares hold."""
@@ -231,7 +260,7 @@ def _above(value: float, maximum: float, *, is_size: bool) -> str:
     return f"must be at most {most} on this host, not {told}"
 
 
-def _audited(job: Job, script: Script) -> dict[str, Detail]:
+def audited(job: Job, script: Script) -> dict[str, Detail]:
     """What the audit has of a new job. Of its hyperparameters: the names, and one digest of all values.
 
     The digest leaves out values that the script declares sensitive: they could be guessed from it.

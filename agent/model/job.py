@@ -7,7 +7,19 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ..errors import AgentError, Problem
-from .base import WHOLE, HostName, JobId, Model, NetworkName, SecretName, Text, Time, UserName, format_time
+from .base import (
+    WHOLE,
+    HostName,
+    JobId,
+    Model,
+    NetworkName,
+    OpenEnum,
+    SecretName,
+    Text,
+    Time,
+    UserName,
+    format_time,
+)
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
 from .ref import Ref
@@ -34,11 +46,8 @@ class JobState(StrEnum):
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
 
-class Reason(StrEnum):
-    """Why a job ended as it did. Absent before the end, and after a success.
-
-    A client reads the reasons of later agents too: a text that is none of these is a member of its own.
-    """
+class Reason(OpenEnum):
+    """Why a job ended as it did. Absent before the end, and after a success."""
 
     EXIT_CODE = "exit-code"
     SIGNAL = "signal"
@@ -51,14 +60,7 @@ class Reason(StrEnum):
     ARTIFACT_QUOTA = "artifact-quota"
     STORAGE_FULL = "storage-full"
     ARTIFACT_MISSING = "artifact-missing"
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        if not isinstance(value, str):
-            return None
-        later = str.__new__(cls, value)
-        later._name_ = later._value_ = value
-        return later
+    PRUNED = "pruned"
 
 
 # Reasons to try a job again: ends that nobody asked for.
@@ -146,9 +148,10 @@ class Job(Model):
     the job waits to be tried again. `container_id` is empty until Podman has made the container.
     `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
     the job waits; it is not stored, and its changes do not count as revisions. The job fails unless it leaves
-    a file at each path in `artifacts`. Retention never removes a `pinned` job. `removed` is present once
-    retention has removed artifacts and log. `host` is the host of a fleet that runs the job; a job that its
-    user submitted to the host itself has none.
+    a file at each path in `artifacts`. A trial of a sweep has that `sweep`, and its number `trial`, from 0.
+    Retention never removes a `pinned` job. `removed` is present once retention has removed artifacts and log.
+    `host` is the host of a fleet that runs the job; a job that its user submitted to the host itself has
+    none.
     """
 
     job_id: JobId
@@ -165,6 +168,8 @@ class Job(Model):
     priority: int = 0
     queue: QueuePlace | None = None
     rerun_of: JobId | None = None
+    sweep: JobId | None = None
+    trial: int | None = None
     commit: str
     script_sha256: str
     image: str

@@ -179,7 +179,10 @@ class Pruner:
         jobs = await self._records.oldest_of_each(limit, with_files=stage is Stage.FILES)
         holdings = without(await self._records.holdings(), gone.values())
         left = (job for job in jobs if job.job_id not in gone)
-        return self._rules(stage).due(left, holdings, limit=limit)
+        due = {each.job.job_id: each for each in self._rules(stage).due(left, holdings, limit=limit)}
+        siblings = await self._records.siblings(due) if due else []
+        rule = next((each.rule for each in due.values()), RetentionRule.AGE)
+        return [*due.values(), *(Due(job, rule) for job in siblings if job.job_id not in gone)]
 
     def _rules(self, stage: Stage) -> Rules:
         settings, now = self._settings.retention, self._now

@@ -103,7 +103,7 @@ def read_excess(path: Path) -> Outcome | None:
     reason, _, message = mark[0].partition(" ")
     if reason not in list(Reason):  # a power cut came after the name was on the disk, and before the text
         return None
-    status = JobState.CANCELLED if reason == Reason.STOPPED else JobState.FAILED
+    status = JobState.CANCELLED if reason in (Reason.STOPPED, Reason.PRUNED) else JobState.FAILED
     return Outcome(status, Reason(reason), message)
 
 

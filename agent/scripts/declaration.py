@@ -93,7 +93,7 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
     objections: dict[str, str | None] = {}
     for name, value in hyperparameters.items():
         parameter = declared.get(name)
-        objections[name] = _objection(parameter, value) if parameter else _unknown(name, declared)
+        objections[name] = objection_to(parameter, value) if parameter else unknown_parameter(name, declared)
     for parameter in script.parameters:
         if parameter.required and parameter.name not in hyperparameters:
             objections[parameter.name] = "is required"
@@ -181,13 +181,13 @@ def _check_declaration(parameter: Parameter) -> None:
     if parameter.required and parameter.default is not None:
         raise DeclarationError(f"{key}.default: a required parameter cannot have one")
     for choice in parameter.choices:
-        if objection := _objection(parameter, choice):
+        if objection := objection_to(parameter, choice):
             raise DeclarationError(f"{key}.choices: {choice} {objection}")
-    if parameter.default is not None and (objection := _objection(parameter, parameter.default)):
+    if parameter.default is not None and (objection := objection_to(parameter, parameter.default)):
         raise DeclarationError(f"{key}.default: {parameter.default} {objection}")
 
 
-def _objection(parameter: Parameter, value: str) -> str | None:
+def objection_to(parameter: Parameter, value: str) -> str | None:
     """What is wrong with a value, or None if the parameter accepts it."""
     match parameter.type:
         case ParameterType.INTEGER:
@@ -218,7 +218,8 @@ def _out_of_bounds(parameter: Parameter, value: float) -> str | None:
     return None
 
 
-def _unknown(name: str, declared: dict[str, Parameter]) -> str:
+def unknown_parameter(name: str, declared: dict[str, Parameter]) -> str:
+    """What is wrong with a name that the script does not declare."""
     folded = {known.casefold(): known for known in declared}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return "is no parameter of this script" + (f"; did you mean {folded[near[0]]}?" if near else "")

@@ -14,8 +14,9 @@ from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState
-from . import audit
+from . import audit, sweeps
 from .database import Tables, quick_read, transaction
+from .pins import check_pins
 
 MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
 SHORT_PAGE = 50  # jobs of a first page that is read on the event loop's thread
@@ -53,7 +54,8 @@ class JobStore(Tables):
         """Commits a new job and `deed`, or returns the earlier job of the same owner, key and fingerprint.
 
         Raises `AgentError`: idempotency-mismatch where the key was used for another body, and what
-        `check_share` raises; for a job that is `given`, also job-id-taken and deadline-passed.
+        `check_share` raises; for a job that is `given`, also job-id-taken and deadline-passed; for a trial,
+        what `sweeps.add_trial` raises.
         Raises `IdTaken` where the id, or its first eight characters, are in use.
         """
         db.execute("BEGIN IMMEDIATE")
@@ -65,6 +67,8 @@ class JobStore(Tables):
                 return earlier
         _check_share(db, job.owner, max_waiting, max_record_bytes)
         insert(db, job)
+        if job.sweep is not None:
+            sweeps.add_trial(db, job)
         if idempotency_key is not None:
             db.execute(
                 "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
@@ -203,9 +207,8 @@ class JobStore(Tables):
         """Pins or unpins the job, whatever its state; None where there is no such job.
 
         `deed` is written only where that changes the job. `size` is what the job takes, in bytes, if it was
-        not measured before; without it, the job counts with what it may have at most. Raises `AgentError`
-        (too-many-pinned) where its owner has `limit` pinned jobs, or others that leave no room for it within
-        `max_bytes`.
+        not measured before; without it, the job counts with what it may have at most. Raises what
+        `check_pins` raises.
         """
         db.execute("BEGIN IMMEDIATE")
         row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -216,7 +219,7 @@ class JobStore(Tables):
             return job
         if pinned:
             db.execute("UPDATE jobs SET bytes = coalesce(bytes, ?) WHERE id = ?", (size, job_id))
-            _check_pins(db, job, limit, max_bytes)
+            check_pins(db, job.owner, job_id=job_id, limit=limit, max_bytes=max_bytes)
         job = job.model_copy(update={"pinned": pinned, "revision": job.revision + 1})
         db.execute("UPDATE jobs SET document = ? WHERE id = ?", (to_json(job), job_id))
         audit.append_row(db, deed)
@@ -285,26 +288,6 @@ def insert(db: Connection, job: Job) -> None:
         )
     except sqlite3.IntegrityError as error:
         raise IdTaken(job.job_id) from error
-
-
-def _check_pins(db: Connection, job: Job, limit: int, max_bytes: int) -> None:
-    size = "coalesce(bytes, json_extract(document, '$.limits.artifact_bytes'), 0)"
-    count, taken = db.execute(
-        f"SELECT count(*), total({size}) FROM jobs WHERE pinned AND owner = ?",  # noqa: S608 (a constant)
-        (job.owner,),
-    ).fetchone()
-    (added,) = db.execute(f"SELECT {size} FROM jobs WHERE id = ?", (job.job_id,)).fetchone()  # noqa: S608
-    if count >= limit:
-        what = f"{count} pinned jobs; the limit is {limit}"
-    elif count and taken + added > max_bytes:  # one can always be pinned, whatever it has
-        what = f"pinned jobs with {int(taken)} bytes; with this one's {added}, they exceed {max_bytes}"
-    else:
-        return
-    raise AgentError(
-        Problem.TOO_MANY_PINNED,
-        f"{job.owner} has {what}.",
-        "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
-    )
 
 
 def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:

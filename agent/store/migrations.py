@@ -276,6 +276,40 @@ MIGRATIONS = (
     ALTER TABLE given_jobs ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX given_in_order ON given_jobs (number);
     """,
+    # Sweeps, and their trials, which are jobs. `change` is the number of a sweep's newest change. `asked` and
+    # `told` number the trials' suggestions and results of a sweep in one order, from 1: a strategy that takes
+    # them up in this order suggests the same again.
+    """
+    ALTER TABLE jobs ADD COLUMN sweep TEXT AS (json_extract(document, '$.sweep')) VIRTUAL;
+    CREATE INDEX jobs_by_sweep ON jobs (sweep) WHERE sweep IS NOT NULL;
+    CREATE TABLE sweeps (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        pinned INTEGER NOT NULL,
+        change INTEGER NOT NULL,
+        key TEXT,
+        fingerprint TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX sweeps_by_key ON sweeps (owner, key) WHERE key IS NOT NULL;
+    CREATE INDEX sweeps_by_owner ON sweeps (owner, seq);
+    CREATE INDEX sweeps_active ON sweeps (seq) WHERE active;
+    CREATE INDEX sweeps_changed ON sweeps (change);
+    CREATE TABLE sweep_changes (last INTEGER NOT NULL);
+    INSERT INTO sweep_changes VALUES (0);
+    CREATE TABLE trials (
+        sweep_id TEXT NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+        trial INTEGER NOT NULL,
+        job_id TEXT NOT NULL UNIQUE,
+        hyperparameters TEXT NOT NULL,
+        asked INTEGER NOT NULL,
+        told INTEGER,
+        result TEXT,
+        PRIMARY KEY (sweep_id, trial)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

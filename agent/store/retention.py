@@ -15,11 +15,12 @@ from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Mo
 from .database import Tables, transaction
 from .jobs import to_json
 
-# Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, and jobs
-# of the fleet that it was not told the end of.
+# Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, jobs of
+# the fleet that it was not told the end of, and the trials of a sweep that has not ended, or is pinned.
 _REMOVABLE = (
-    "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = id)"
-    " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = id AND NOT g.told)"
+    "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = jobs.id)"
+    " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = jobs.id AND NOT g.told)"
+    " AND NOT EXISTS (SELECT 1 FROM sweeps s WHERE s.id = jobs.sweep AND (s.active OR s.pinned))"
 )
 _FINISHED = (  # in the order of the fields of `FinishedJob`
     "SELECT 1, length(CAST(document AS BLOB)), coalesce(bytes, 0), coalesce(files, 0),"  # noqa: S608
@@ -125,6 +126,16 @@ class RetentionStore(Tables):
         return sorted(found, key=lambda job: job.ages_from)
 
     @transaction
+    def siblings(self, db: Connection, job_ids: Collection[str]) -> list[FinishedJob]:
+        """The other trials of these jobs' sweeps that retention may touch: a sweep is removed as a whole."""
+        rows = db.execute(
+            f"{_FINISHED} AND sweep IN"  # noqa: S608 (a constant)
+            " (SELECT sweep FROM jobs WHERE id IN (SELECT value FROM json_each(?)))",
+            (json.dumps(list(job_ids)),),
+        )
+        return [job for row in rows if (job := _finished(row)).job_id not in job_ids]
+
+    @transaction
     def holdings(self, db: Connection) -> list[Holding]:
         """What each owner has of finished jobs that are not pinned, by owner and kind."""
         return _holdings(db, (NEVER_RAN, RAN))
@@ -144,11 +155,13 @@ class RetentionStore(Tables):
     def remove_files(self, db: Connection, removals: Mapping[str, Removal]) -> list[str]:
         """Records that the files of these jobs are removed; their directories become pending deletions.
 
-        Returns the jobs that it was done for: not one that was pinned meanwhile, for example.
+        Returns the jobs that it was done for: not one that was pinned meanwhile, for example, nor a trial
+        of a sweep that cannot be removed as a whole.
         """
         db.execute("BEGIN IMMEDIATE")
         done = []
-        for job_id, removal in removals.items():
+        for job_id in _whole(db, removals):
+            removal = removals[job_id]
             row = db.execute(
                 f"SELECT document FROM jobs WHERE id = ? AND removed_at IS NULL AND {_REMOVABLE}",  # noqa: S608
                 (job_id,),
@@ -166,10 +179,17 @@ class RetentionStore(Tables):
 
     @transaction
     def remove_jobs(self, db: Connection, job_ids: Iterable[str]) -> list[str]:
-        """Removes these jobs and their idempotency keys; otherwise like `remove_files`."""
+        """Removes these jobs, their idempotency keys and their sweeps; otherwise like `remove_files`."""
         db.execute("BEGIN IMMEDIATE")
         done = []
-        for job_id in job_ids:
+        chosen = _whole(db, job_ids)
+        # Before the jobs: they say which sweeps these are. Pinned trials stay, as jobs like others.
+        db.execute(
+            "DELETE FROM sweeps WHERE NOT active AND NOT pinned AND id IN"
+            " (SELECT sweep FROM jobs WHERE id IN (SELECT value FROM json_each(?)))",
+            (json.dumps(chosen),),
+        )
+        for job_id in chosen:
             cursor = db.execute(f"DELETE FROM jobs WHERE id = ? AND {_REMOVABLE}", (job_id,))  # noqa: S608
             if cursor.rowcount:
                 db.execute("INSERT OR IGNORE INTO leaving VALUES (?)", (job_id,))
@@ -218,6 +238,25 @@ class RetentionStore(Tables):
 def _finished(row: tuple[Any, ...]) -> FinishedJob:
     *known, finished_at, ages_from = row
     return FinishedJob(*(*known, datetime.fromisoformat(finished_at), ages_from))
+
+
+def _whole(db: Connection, job_ids: Iterable[str]) -> list[str]:
+    """Those of these jobs that may be removed now: of a sweep all its trials that are not pinned, or none."""
+    chosen = list(job_ids)
+    partly = db.execute(
+        "SELECT DISTINCT sweep FROM jobs WHERE sweep IN"  # noqa: S608 (a constant)
+        " (SELECT sweep FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)))"
+        f" AND NOT pinned AND NOT (id IN (SELECT value FROM json_each(:ids)) AND {_REMOVABLE})",
+        {"ids": json.dumps(chosen)},
+    ).fetchall()
+    if not partly:
+        return chosen
+    rows = db.execute(
+        "SELECT id FROM jobs WHERE sweep IN (SELECT value FROM json_each(?))",
+        (json.dumps([sweep for (sweep,) in partly]),),
+    )
+    stay = {job_id for (job_id,) in rows}
+    return [job_id for job_id in chosen if job_id not in stay]
 
 
 def _holdings(db: Connection, kinds: Collection[str]) -> list[Holding]:

@@ -11,6 +11,7 @@ from .database import Database
 from .jobs import JobStore
 from .retention import RetentionStore
 from .secrets import SecretVersionStore
+from .sweeps import SweepStore
 from .withdrawals import WithdrawalStore
 
 
@@ -25,6 +26,7 @@ class Store:
         self.certificates = CertificateStore(database)
         self.invitations = InvitationStore(database)
         self.audit = AuditStore(database)
+        self.sweeps = SweepStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

@@ -39,7 +39,7 @@ def table() -> str:
     ]
     for operation_id, call in calls.items():
         row = TABLE[operation_id]
-        cells = [_words(row.grant(role), in_path="{job_id}" in call) for role in PEOPLE]
+        cells = [_words(row.grant(role), in_path="_id}" in call) for role in PEOPLE]
         call += " (also without a certificate)" if row.anybody else ""
         lines.append(f"| {call} | {' | '.join(cells)} | {AUDITED[row.audited]} |")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """Every cell of the table of permissions: each call, in each role, about one's own job and another user's."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,18 +20,31 @@ from agent.errors import AgentError
 from agent.model.certificate import PEOPLE, Principal, Role
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
-from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, MEMBER_PATHS, PATHS
+from tests.support.every_call import (
+    BODIES,
+    BYTES,
+    ENDLESS,
+    FLEET_PATHS,
+    MEMBER_PATHS,
+    PATHS,
+    filled,
+)
 from tests.support.jobs import make_job
 from tests.support.served import AnyServed
 
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
+NAMED = re.compile(r"\{(job|sweep)_id\}")  # what a path may be about
+
+
+# Deeds that change nothing unless another one was done before.
+UNDOES = {"unpinJob": "pinJob", "unpinSweep": "pinSweep", "resumeSweep": "pauseSweep"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A call, the role of the caller, and whose job it is about: `own`, `others` or `nobodys`."""
+    """A call, the role of the caller, and whose job or sweep it is about: `own`, `others` or `nobodys`."""
 
     operation: str
     role: Role
@@ -53,7 +67,7 @@ def cells() -> list[Cell]:
     found = []
     for operation, (_, path, _) in PATHS.items():
         for role in PEOPLE:
-            whose = ["own", "others", "nobodys"] if "{job_id}" in path else ["own", "others"]
+            whose = ["own", "others", "nobodys"] if NAMED.search(path) else ["own", "others"]
             if TABLE[operation].grant(role).others is Answer.NOTHING:
                 whose = ["own"]
             found += [Cell(operation, role, each) for each in whose]
@@ -64,17 +78,31 @@ def cells() -> list[Cell]:
 
 @dataclass
 class Site:
-    """A server, and a caller with a job, or with access to a job of another user."""
+    """A server, and a caller with a job and a sweep, or with access to those of another user."""
 
     served: AnyServed
     caller: Client
     name: str
     job: dict[str, Any]
+    sweep: dict[str, Any]
 
-    async def ask(self, cell: Cell, job_id: str) -> tuple[int, bytes]:
+    def named(self, cell: Cell) -> str:
+        """The id of what the call is about."""
+        if cell.whose == "nobodys":
+            return NOBODYS
+        about_a_sweep = "{sweep_id}" in PATHS[cell.operation][1]
+        return str(self.sweep["sweep_id"] if about_a_sweep else self.job["job_id"])
+
+    async def revision(self, name: str) -> int:
+        """That of the job or the sweep with the id."""
+        if name == self.job["job_id"]:
+            return (await self.served.backend.jobs.get(name)).revision
+        assert self.served.backend.sweeps is not None
+        return (await self.served.backend.sweeps.get(name)).revision
+
+    async def ask(self, cell: Cell, named: str) -> tuple[int, bytes]:
         method, path, _ = PATHS[cell.operation]
-        for name, value in (EXAMPLES | {"job_id": job_id}).items():
-            path = path.replace(f"{{{name}}}", value)
+        path = filled(path, named)
         until = ENDLESS.get(cell.operation)
         if until is not None:
             return await self._begin(path, until)
@@ -105,32 +133,35 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
     caller, other = await served.known("caller", cell.role), await served.known("other")
     owner = caller if cell.whose == "own" else other
     job = await owner.submit()
+    sweep = (await owner.post("/sweeps", BODIES["submitSweep"])).json
     served.add_artifact(job, "result.txt", b"hers")
+    site = Site(served, caller, "caller", job, sweep)
     if cell.operation == "removeSecret":
-        await Site(served, caller, "caller", job).ask(replace(cell, operation="setSecret"), "")
-    if cell.operation == "unpinJob":
-        await owner("PUT", f"/jobs/{job['job_id']}/pin")
-    return Site(served, caller, "caller", job)
+        await site.ask(replace(cell, operation="setSecret"), "")
+    if before := UNDOES.get(cell.operation):
+        method, path, _ = PATHS[before]
+        await owner(method, NAMED.sub(site.named(replace(cell, whose="own")), path))
+    return site
 
 
 @over_any_backend
 @pytest.mark.parametrize("cell", cells(), ids=str)
 async def test_each_cell_of_the_table(served: AnyServed, cell: Cell) -> None:
     site = await site_of(served, cell)
-    job_id = NOBODYS if cell.whose == "nobodys" else site.job["job_id"]
+    named = site.named(cell)
     before = await site.audited(cell)
-    status, body = await site.ask(cell, job_id)
+    status, body = await site.ask(cell, named)
     after = (await site.audited(cell))[len(before) :]
 
-    if "{job_id}" in PATHS[cell.operation][1]:
-        await judge_call_about_a_job(site, cell, job_id, status, body)
+    if NAMED.search(PATHS[cell.operation][1]):
+        await judge_call_about_one(site, cell, named, status, body)
     else:
         assert status == PATHS[cell.operation][2]
         judge_list(site, cell, body)
-    judge_audit(cell, job_id, after)
+    judge_audit(cell, named, after)
 
 
-async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: int, body: bytes) -> None:
+async def judge_call_about_one(site: Site, cell: Cell, named: str, status: int, body: bytes) -> None:
     match cell.answer:
         case Answer.YES:
             assert status == PATHS[cell.operation][2]
@@ -140,24 +171,26 @@ async def judge_call_about_a_job(site: Site, cell: Cell, job_id: str, status: in
         case Answer.ABSENT:
             assert (status, body) == await site.ask(cell, NOBODYS)
             assert status == 404
-            assert cell.method == "HEAD" or b"urn:ml-agent:problem:job-not-found" in body
+            kind = "sweep" if "{sweep_id}" in PATHS[cell.operation][1] else "job"
+            assert cell.method == "HEAD" or f"urn:ml-agent:problem:{kind}-not-found".encode() in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
-        known = await site.served.backend.jobs.get(job_id)
-        assert known.revision == (2 if cell.operation == "unpinJob" else 1), "refused, and done all the same"
+        before = 2 if cell.operation in UNDOES else 1
+        assert await site.revision(named) == before, "refused, and done all the same"
 
 
 def judge_list(site: Site, cell: Cell, body: bytes) -> None:
     """A list has the job, or its owner, exactly if the caller may see it."""
-    if cell.operation in ("listJobs", "getEvents", "getHost"):
-        mark = site.job["owner"] if cell.operation == "getHost" else site.job["job_id"]
+    if cell.operation in ("listJobs", "listSweeps", "getEvents", "getHost"):
+        marks = {"getHost": site.job["owner"], "listSweeps": site.sweep["sweep_id"]}
+        mark = marks.get(cell.operation, site.job["job_id"])
         assert (mark.encode() in body) == (cell.answer is Answer.YES)
 
 
-def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
+def judge_audit(cell: Cell, named: str, rows: list[dict[str, Any]]) -> None:
     """Each refusal, each deed and each look at another user's job has one row, and nothing else has one."""
-    audited, about_a_job = TABLE[cell.operation].audited, "{job_id}" in PATHS[cell.operation][1]
+    audited, about_one = TABLE[cell.operation].audited, NAMED.search(PATHS[cell.operation][1])
     expected: list[Result] = []
-    if cell.answer is not Answer.YES and about_a_job:
+    if cell.answer is not Answer.YES and about_one:
         expected = [Result.REFUSED]
     elif audited is Audited.DEED or (audited is Audited.LOOK and cell.whose == "others"):
         expected = [Result.DONE if audited is Audited.DEED else Result.SHOWN]
@@ -165,8 +198,8 @@ def judge_audit(cell: Cell, job_id: str, rows: list[dict[str, Any]]) -> None:
     role = NOBODY if TABLE[cell.operation].anybody else cell.role
     for row in rows:
         assert (row["actor"], row["role"], row["source"]) == ("caller", role, "127.0.0.1")
-        if about_a_job and cell.operation != "rerunJob":
-            assert row["subject"] == job_id
+        if about_one and cell.operation not in ("rerunJob", "rerunSweep"):
+            assert row["subject"] == named
 
 
 def test_the_table_has_each_route_and_no_others() -> None:

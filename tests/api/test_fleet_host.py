@@ -16,7 +16,7 @@ from agent.model.certificate import PEOPLE, Role
 from agent.model.fleet import HostKey
 from agent.secrets.sealing import About
 from tests.support.api_client import Answer, Client, events
-from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS
+from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS, filled
 from tests.support.fleet_secrets import sealed, version
 from tests.support.served import Served
 
@@ -73,8 +73,7 @@ async def ask(
     `secrets` are the bodies of calls that bring sealed secrets, which each host and user has others of.
     """
     method, path, _ = EVERY_PATH[operation]
-    for name, value in (EXAMPLES | {"job_id": job_id}).items():
-        path = path.replace(f"{{{name}}}", value)
+    path = filled(path, job_id)
     if operation in ENDLESS:
         async with client.session.get(client.base + path, headers=headers) as response:
             return response.status

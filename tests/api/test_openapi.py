@@ -49,11 +49,12 @@ def test_parameter_names_are_restricted_by_property_names(document: Document) ->
 def test_every_operation_needs_a_certificate_and_documents_its_refusals(document: Document) -> None:
     assert document.content["security"] == [{"certificate": []}]
     assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
+    absent = ("removeSecret", "submitSweep", "listSweeps")  # a fleet's front has no sweeps
     for path, operations in document.content["paths"].items():
         for operation in operations.values():
             statuses = operation["responses"].keys()
             assert {"400", "403", "429", "500", "503"} <= statuses
-            assert ("404" in statuses) == ("{job_id}" in path or operation["operationId"] == "removeSecret")
+            assert ("404" in statuses) == ("_id}" in path or operation["operationId"] in absent)
             assert ("413" in statuses) == ("requestBody" in operation)
 
 
@@ -99,7 +100,8 @@ def test_schemas_of_answers_are_open_and_schemas_of_requests_are_closed(document
     operations = [each for path in document.content["paths"].values() for each in path.values()]
     taken = reached(document, [operation.get("requestBody") for operation in operations])
     sent = reached(document, [operation["responses"] for operation in operations])
-    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} == taken
+    of_sweeps = {"SweepRequest", "SweepRerun", "Extension", "RequestedDimension", "RequestedObjective"}
+    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} | of_sweeps == taken
     assert {"Job", "Limits", "Attempt", "ProblemDocument", "FieldProblem", "ArtifactManifest"} <= sent
     assert not taken & sent
     for name, schema in document.content["components"]["schemas"].items():

@@ -10,6 +10,7 @@ from agent.api.access import TABLE, Audited
 from agent.api.routes import ROUTES, Route
 from tests.support.api_client import Answer, Client
 from tests.support.api_fixtures import over_any_backend
+from tests.support.every_call import filled
 from tests.support.served import AnyServed
 
 JSON = {"Content-Type": "application/json"}
@@ -38,7 +39,7 @@ OF_A_FORM = (
 
 async def ask(client: Client, route: Route, job_id: str, headers: dict[str, str]) -> Answer:
     """A request that would be answered with success, or with the client's own mistake in the body."""
-    path = route.path.replace("{job_id}", job_id).replace("{name}", "api").replace("{path}", "a.txt")
+    path = filled(route.path, job_id)
     # What is left out is not filled in by the client's library.
     async with client.session.request(
         route.method,
@@ -124,7 +125,7 @@ async def test_no_preflight_is_allowed_and_no_answer_is_shared(alice: Client) ->
     job_id = (await alice.submit())["job_id"]
     asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for route in ROUTES:
-        path = route.path.replace("{job_id}", job_id).replace("{name}", "api").replace("{path}", "a.txt")
+        path = filled(route.path, job_id)
         answer = await alice(
             "OPTIONS", path, headers=asked | {"Access-Control-Request-Headers": "content-type"}
         )

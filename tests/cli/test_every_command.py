@@ -20,7 +20,7 @@ from agent.identity.authority import Authority
 from tests.support.every_command import DISKS, command_names, run_each
 from tests.support.ml_agent import make_account, runner
 from tests.support.ml_job import make_home
-from tests.support.stand_in_agent import JOB_ID, StandIn, job, serving
+from tests.support.stand_in_agent import JOB_ID, StandIn, job, serving, sweep, trial
 
 # A locale that has ASCII alone and stays so, and a narrow terminal.
 ASCII = {
@@ -59,6 +59,10 @@ JOB_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("artifacts", "get"): [JOB_ID, "-o", "gänge"],
 } | {(name,): [JOB_ID] for name in ("rerun", "show", "cancel", "pin", "unpin", "logs", "wait")}
 JOB_ARGUMENTS[("artifacts", "list")] = [JOB_ID]
+OF_SWEEPS = ("rerun", "show", "trials", "cancel", "pause", "resume", "pin", "unpin")
+JOB_ARGUMENTS |= {("sweep", name): [JOB_ID] for name in OF_SWEEPS}
+JOB_ARGUMENTS[("sweep", "submit")] = ["träin.py", "-s", "depth=1..9", "--minimize", "loss", "--trials", "3"]
+JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
 AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("egress",): ["nowhere"],
     ("issue",): ["bob", "--replace"],
@@ -145,7 +149,11 @@ def ml_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     make_home(home, authority, monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
     agent = StandIn(
-        jobs=[job(name="Größe 漢")], files={"m.pkl": b"x" * 2**20, "größe": b"y"}, plain_log=b"\xff\xc3\xa4\n"
+        jobs=[job(name="Größe 漢")],
+        sweeps=[sweep(name="Größe 漢")],
+        trials=[trial(0, 0.5)],
+        files={"m.pkl": b"x" * 2**20, "größe": b"y"},
+        plain_log=b"\xff\xc3\xa4\n",
     )
     with serving(agent, tls.server_context(tmp_path)) as url:
         monkeypatch.setenv("ML_JOB_SERVER", url)

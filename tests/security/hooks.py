@@ -28,6 +28,10 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "hyperparameters", "must have "),  # so many bytes at the most, together
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
     ("invalid-request", "hyperparameters.", "is "),  # likewise, one of them of the job that is run again
+    ("invalid-request", "space", ""),  # what contradicts itself, or the script
+    ("invalid-request", "trials", ""),  # fewer than before, or more than a grid has
+    ("invalid-request", "strategy", "needs Optuna"),
+    ("invalid-request", "pruner", "needs Optuna"),
     ("invalid-request", "grep", "must be a regular expression"),
     ("invalid-request", "grep", "must have "),  # so many characters at the most, with its counts written out
     ("invalid-request", "since", "must be an event id of this log, or a time"),
@@ -68,6 +72,9 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     code = _code(response)
     if case.operation.path == "/enrolment" and code in ("invitation-refused", "too-many-requests"):
         PASSED_OVER[code] += 1  # there is no invitation, and strangers may send one request a second
+        return False
+    if case.operation.path.startswith("/sweeps") and code == "too-many-jobs":
+        PASSED_OVER[code] += 1  # those that were accepted before wait for the only place
         return False
     if type(failure).__name__ != "RejectedPositiveData":
         return True

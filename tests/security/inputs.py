@@ -60,7 +60,16 @@ OTHER_HEADERS = (
 )
 JSON = {"Content-Type": "application/json"}
 # What is asked for besides the one value: a job that has ended, what it left, a secret, a script.
-KNOWN_BODIES = {"submitJob": {"script_name": "hold.py"}}
+KNOWN_BODIES: dict[str, dict[str, Any]] = {
+    "submitJob": {"script_name": "hold.py"},
+    "submitSweep": {
+        "script_name": "hold.py",
+        "space": {"depth": {"values": ["1"]}},
+        "strategy": "grid",
+        "objective": {"metric": "loss", "direction": "minimize"},
+    },
+    "extendSweep": {"trials": 1},
+}
 
 
 @dataclass(frozen=True)

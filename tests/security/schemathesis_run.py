@@ -85,6 +85,7 @@ def configuration(agent: StandingAgent, examples: int) -> str:
     """What schemathesis cannot know: what there is on this host, by the place where it is asked for."""
     known: dict[str, tuple[list[str], float]] = {
         "path.job_id": ([*agent.ended, *agent.waiting], 0.9),
+        "path.sweep_id": ([agent.sweep], 0.9),
         "path.path": ([ARTIFACT], 0.8),
         "query.ref": (["HEAD", agent.commit, agent.commit[:12]], 1.0),
         "body.ref": (["HEAD", agent.commit], 1.0),

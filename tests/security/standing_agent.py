@@ -19,13 +19,16 @@ from pathlib import Path
 
 import aiohttp
 
+from agent.audit.chain import Caller
 from agent.host.files import write_file
 from agent.identity.authority import Authority
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
+from agent.model.sweep import MAX_ACTIVE, Dimension, Direction, Objective, Strategy, Sweep, SweepState
 from agent.store.store import Store
+from agent.sweeps.trials import sweep_like
 from tests.support.small_site import IMAGE, import_image, make_repository
 from tests.support.waiting import run, until
 
@@ -79,7 +82,10 @@ request_burst = 1000000"""
 
 @dataclass(frozen=True)
 class StandingAgent:
-    """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait."""
+    """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait.
+
+    `sweep` is the id of a sweep that is paused.
+    """
 
     base: Path
     port: int
@@ -88,6 +94,7 @@ class StandingAgent:
     commit: str
     ended: list[str]
     waiting: list[str]
+    sweep: str
 
     @property
     def url(self) -> str:
@@ -143,11 +150,11 @@ async def standing_agent(
         context, commit, port = _prepare(base, config)
         digest = await run("podman", "image", "inspect", "--format={{.Digest}}", IMAGE)
         jobs = [_ended_job(commit, digest) for _ in range(ended)]
-        await _fill(base, jobs)
+        sweep = await _fill(base, jobs)
         async with _process(base, prelude) as process:
             waiters = await _occupy(port, context, waiting)
             yield StandingAgent(
-                base, port, process.pid, context, commit, [job.job_id for job in jobs], waiters
+                base, port, process.pid, context, commit, [job.job_id for job in jobs], waiters, sweep
             )
     finally:
         await _clear(base)
@@ -195,15 +202,34 @@ def _ended_job(commit: str, digest: str) -> Job:
     )
 
 
-async def _fill(base: Path, jobs: list[Job]) -> None:
-    """Stores the jobs with what they left, and the certificate of an administrator."""
+async def _fill(base: Path, jobs: list[Job]) -> str:
+    """Stores the jobs with what they left, a sweep, and the certificate of an administrator."""
+    sweep = _paused_sweep(jobs[0])
+    deed = Caller(actor=USER, role=Role.ADMINISTRATOR, source="this host").did("submitSweep", sweep.sweep_id)
     async with Store.open(base / "state/jobs.db") as store:
         for job in jobs:
             await store.jobs.add(job, max_waiting=len(jobs))
             artifacts = base / "state/jobs" / job.job_id / "attempts/1/artifacts"
             artifacts.mkdir(parents=True)
             (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
+        await store.sweeps.add(sweep, key=None, fingerprint="", limit=MAX_ACTIVE, deed=deed)
     await _record(base, (base / "serial").read_text(), USER, Role.ADMINISTRATOR)
+    return sweep.sweep_id
+
+
+def _paused_sweep(job: Job) -> Sweep:
+    """A sweep with almost as large a space as there may be, and trials like the job."""
+    values = [str(number) * 15 for number in range(100, 200)]
+    return sweep_like(
+        job,
+        hyperparameters=job.hyperparameters,
+        space={f"p{number}": Dimension(values=values) for number in range(7)},
+        strategy=Strategy.RANDOM,
+        trials=1000,
+        at_once=4,
+        objective=Objective(metric="loss", direction=Direction.MINIMIZE),
+        seed=7,
+    ).model_copy(update={"status": SweepState.PAUSED})
 
 
 async def _record(base: Path, serial: str, user: str, role: Role) -> None:

@@ -17,7 +17,8 @@ from tests.support.earlier_state import make_database, read_by_itself
 
 READ = read_by_itself()
 KINDS: dict[str, str] = READ["kinds"]
-SINCE = {"artifacts": [], "host": None}  # members of a job that the earlier agent did not know
+# Members of a job that the earlier agent did not know.
+SINCE = {"artifacts": [], "host": None, "sweep": None, "trial": None}
 
 
 @pytest.fixture

@@ -14,6 +14,14 @@ FLEET_PATHS = {route.operation_id: (route.method, route.path, route.status) for 
 MEMBER_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in MEMBER_ROUTES}
 BODIES: dict[str, dict[str, Any]] = {
     "submitJob": {"script_name": "succeed.py"},
+    "submitSweep": {
+        "script_name": "succeed.py",
+        "space": {"depth": {"values": ["1", "2", "3"]}},
+        "strategy": "grid",
+        "trials": 2,
+        "objective": {"metric": "loss", "direction": "minimize"},
+    },
+    "extendSweep": {"trials": 3},
     "checkJob": {"script_name": "succeed.py"},
     "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
     "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
@@ -22,4 +30,12 @@ BODIES["tellJobs"] = {"job_ids": ["aaaaaaaaaaaa"]}
 BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
 EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
+
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
+
+
+def filled(path: str, named: str) -> str:
+    """The path of a call about the job or the sweep with that id."""
+    for name, value in (EXAMPLES | {"job_id": named, "sweep_id": named}).items():
+        path = path.replace(f"{{{name}}}", value)
+    return path

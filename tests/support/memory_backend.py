@@ -23,6 +23,18 @@ from agent.model.log import LogSource
 from agent.model.metric import JobMetrics, MetricPoint, Progress
 from agent.model.script import Parameter, ParameterType, Script, ScriptList
 from agent.model.secret import SecretChange, SecretEntry
+from agent.model.sweep import (
+    Sweep,
+    SweepPage,
+    SweepReason,
+    SweepRequest,
+    SweepRerun,
+    SweepState,
+    TrialPage,
+    no_such_sweep,
+)
+from agent.sweeps.space import first_point, resolve
+from agent.sweeps.trials import sweep_like, trial_job
 
 COMMIT = "c" * 40
 DEPTH = Parameter(name="depth", type=ParameterType.INTEGER, maximum=10)
@@ -127,13 +139,21 @@ class MemoryJobs:
     async def submit(
         self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
     ) -> Job:
+        job = self.plan(owner, request)
+        deed = by.did("submitJob", job.job_id)
+        return self._accept(job, idempotency_key, request.model_dump_json(), deed)
+
+    def script(self, request: JobRequest) -> Script:
         if request.ref not in (None, COMMIT):
             raise refused(Problem.REF_NOT_FOUND, "There are no scripts at this ref.", "ref")
-        script = SCRIPTS.get(request.script_name)
-        if script is None:
-            raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
-        job_id = new_job_id()
-        job = Job(
+        if script := SCRIPTS.get(request.script_name):
+            return script
+        raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
+
+    def plan(self, owner: str, request: JobRequest) -> Job:
+        """The job that a request asks for."""
+        script, job_id = self.script(request), new_job_id()
+        return Job(
             job_id=job_id,
             status=JobState.PENDING,
             owner=owner,
@@ -145,9 +165,8 @@ class MemoryJobs:
             image_digest="",
             unit=unit_name(job_id),
             created_at=now(),
-            **request.model_dump(exclude={"ref"}),
+            **request.model_dump(include=JobRequest.model_fields.keys() - {"ref"}),
         )
-        return self._accept(job, idempotency_key, request.model_dump_json(), by.did("submitJob", job_id))
 
     async def rerun(
         self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None, by: Caller
@@ -266,6 +285,114 @@ class MemoryJobs:
 
     async def usage(self, job: Job) -> Usage:
         return Usage(job_id=job.job_id, at=now())
+
+
+class MemorySweeps:
+    """Sweeps, oldest first: nothing makes their trials."""
+
+    def __init__(self, jobs: MemoryJobs, deeds: list[Deed]) -> None:
+        self.records: dict[str, Sweep] = {}
+        self._changes: list[str] = []
+        self._jobs = jobs
+        self._deeds = deeds
+        self._keys: dict[tuple[str, str | None], tuple[str, str]] = {}
+
+    async def submit(
+        self, owner: str, request: SweepRequest, *, idempotency_key: str | None, by: Caller
+    ) -> Sweep:
+        space, trials = resolve(request, self._jobs.script(request))
+        same = ("hyperparameters", "strategy", "at_once", "objective", "pruner")
+        fields = {name: getattr(request, name) for name in same}
+        job = self._jobs.plan(owner, request)
+        sweep = sweep_like(job, space=space, trials=trials, seed=request.seed or 0, **fields)
+        return self._accept(sweep, idempotency_key, request.model_dump_json(), by.did("submitSweep"))
+
+    async def rerun(
+        self, owner: str, earlier: Sweep, changes: SweepRerun, *, idempotency_key: str | None, by: Caller
+    ) -> Sweep:
+        job = trial_job(earlier, first_point(earlier.space)).model_copy(update={"owner": owner})
+        same = ("hyperparameters", "space", "trials", "strategy", "at_once", "objective", "pruner", "seed")
+        fields = {name: getattr(earlier, name) for name in same}
+        sweep = sweep_like(job, rerun_of=earlier.sweep_id, **fields)
+        sweep = sweep.model_copy(update=changes.model_dump(exclude_none=True))
+        fingerprint = f"{earlier.sweep_id} {changes.model_dump_json()}"
+        return self._accept(sweep, idempotency_key, fingerprint, by.did("rerunSweep"))
+
+    def _accept(self, sweep: Sweep, idempotency_key: str | None, fingerprint: str, deed: Deed) -> Sweep:
+        known = self._keys.setdefault((sweep.owner, idempotency_key), (sweep.sweep_id, fingerprint))
+        if idempotency_key is not None and known[0] != sweep.sweep_id:
+            if known[1] != fingerprint:
+                raise refused(Problem.IDEMPOTENCY_MISMATCH, "The key has another body.", "Idempotency-Key")
+            return self.records[known[0]]
+        return self._put(sweep, deed.about(sweep.sweep_id))
+
+    def _put(self, sweep: Sweep, deed: Deed) -> Sweep:
+        self._deeds.append(deed)
+        self.records[sweep.sweep_id] = sweep
+        self._changes.append(sweep.sweep_id)
+        return sweep
+
+    async def get(self, sweep_id: str) -> Sweep:
+        if sweep_id not in self.records:
+            raise no_such_sweep()
+        return self.records[sweep_id]
+
+    async def page(
+        self, *, owner: str | None, status: SweepState | None, before: int | None, limit: int
+    ) -> SweepPage:
+        numbered = enumerate(self.records.values())
+        found = [
+            (number, sweep)
+            for number, sweep in reversed(list(numbered))
+            if owner in (None, sweep.owner)
+            and status in (None, sweep.status)
+            and (before is None or number < before)
+        ]
+        more = str(found[limit - 1][0]) if len(found) > limit else None
+        return SweepPage(sweeps=[sweep for _, sweep in found[:limit]], next_cursor=more)
+
+    async def trials(self, sweep_id: str, *, after: int, limit: int) -> TrialPage:
+        return TrialPage(trials=[])
+
+    async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Sweep]]:
+        changed = [self.records[each] for each in self._changes[after:]]
+        return len(self._changes), [sweep for sweep in changed if owner in (None, sweep.owner)]
+
+    async def newest_change(self) -> int:
+        return len(self._changes)
+
+    async def cancel(self, sweep_id: str, *, by: Caller) -> Sweep:
+        ended = {"status": SweepState.CANCELLED, "reason": SweepReason.CANCELLED, "finished_at": now()}
+        sweep = await self.get(sweep_id)
+        return sweep if sweep.status.terminal else self._change(sweep, ended, by.did("cancelSweep", sweep_id))
+
+    async def pause(self, sweep_id: str, *, by: Caller) -> Sweep:
+        return await self._turn(sweep_id, SweepState.PAUSED, by.did("pauseSweep", sweep_id))
+
+    async def resume(self, sweep_id: str, *, by: Caller) -> Sweep:
+        return await self._turn(sweep_id, SweepState.RUNNING, by.did("resumeSweep", sweep_id))
+
+    async def _turn(self, sweep_id: str, status: SweepState, deed: Deed) -> Sweep:
+        sweep = await self.get(sweep_id)
+        if sweep.status.terminal:
+            raise AgentError(Problem.SWEEP_ENDED, f"The sweep is {sweep.status}.")
+        return self._change(sweep, {"status": status}, deed)
+
+    async def extend(self, sweep_id: str, trials: int, *, by: Caller) -> Sweep:
+        sweep = await self.get(sweep_id)
+        if trials < sweep.trials:
+            raise refused(Problem.INVALID_REQUEST, "A sweep gets no shorter.", "trials")
+        return self._change(sweep, {"trials": trials}, by.did("extendSweep", sweep_id))
+
+    async def pin(self, sweep_id: str, *, pinned: bool, by: Caller) -> Sweep:
+        deed = by.did("pinSweep" if pinned else "unpinSweep", sweep_id)
+        return self._change(await self.get(sweep_id), {"pinned": pinned}, deed)
+
+    def _change(self, sweep: Sweep, update: dict[str, object], deed: Deed) -> Sweep:
+        changed = sweep.model_copy(update=update)
+        if changed == sweep:
+            return sweep
+        return self._put(changed.model_copy(update={"revision": sweep.revision + 1}), deed)
 
 
 @dataclass(frozen=True)
@@ -500,6 +627,7 @@ class MemoryParts:
             metrics=MemoryMetrics(),
             changes=self.changes,
             secrets=MemorySecrets(self.deeds),
+            sweeps=MemorySweeps(self.jobs, self.deeds),
         )
 
     async def audit(self, deed: Deed) -> None:

@@ -41,6 +41,39 @@ def job(job_id: str = JOB_ID, status: str = "COMPLETED", **changes: object) -> d
     } | changes
 
 
+def sweep(sweep_id: str = JOB_ID, status: str = "RUNNING", **changes: object) -> dict[str, Any]:
+    """A sweep as the agent gives it, with members that only a newer agent knows."""
+    same = ("owner", "script_name", "hyperparameters", "labels", "limits", "commit", "script_sha256", "image")
+    like = {
+        name: job()[name] for name in (*same, "image_digest", "secrets", "network", "created_at", "revision")
+    }
+    return (
+        like
+        | {
+            "sweep_id": sweep_id,
+            "status": status,
+            "space": {"depth": {"type": "integer", "low": 1.0, "high": 64.0, "since_a_later_version": 1}},
+            "strategy": "tpe",
+            "trials": 60,
+            "at_once": 4,
+            "objective": {"metric": "auc", "direction": "maximize"},
+            "seed": 7,
+            "made": 5,
+            "unfinished": 2,
+            "completed": 3,
+            "best": {"trial": 1, "job_id": JOB_ID, "value": 0.912345678, "hyperparameters": {"depth": "12"}},
+            "since_a_later_version": {"anything": True},
+        }
+        | changes
+    )
+
+
+def trial(number: int, value: float | None = None, **changes: object) -> dict[str, Any]:
+    """A trial of that sweep."""
+    known = {"trial": number, "job_id": JOB_ID, "status": "COMPLETED", "hyperparameters": {"depth": "3"}}
+    return known | ({} if value is None else {"value": value}) | changes
+
+
 def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
     """A secret as the agent tells it."""
     times = {"created_at": CREATED, "updated_at": CREATED, "age_seconds": 60}
@@ -88,6 +121,8 @@ class StandIn:
     """What the agent will answer (`jobs`, `streams`, …) and what it was asked (`requests`)."""
 
     jobs: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, list[web.Response | None]] = field(default_factory=dict)  # None: break off
     streams: list[Sequence[Step]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -118,6 +153,13 @@ class StandIn:
                 web.get("/jobs/{id}/events", self._stream),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
+                web.post("/sweeps", self._submit_sweep),
+                web.get("/sweeps", self._list_sweeps),
+                web.get("/sweeps/{id}", self._show_sweep),
+                web.get("/sweeps/{id}/trials", self._list_trials),
+                web.put("/sweeps/{id}/pin", self._show_sweep),
+                web.delete("/sweeps/{id}/pin", self._show_sweep),
+                web.post("/sweeps/{id}/{what}", self._show_sweep),
                 web.get("/scripts", self._scripts),
                 web.get("/secrets", self._secrets),
                 web.put("/secrets/{name}", self._set_secret),
@@ -153,11 +195,31 @@ class StandIn:
         return web.json_response(made, status=202)
 
     async def _list(self, request: web.Request) -> web.Response:
+        return self._page(request, "jobs", self.jobs)
+
+    def _page(self, request: web.Request, name: str, values: list[dict[str, Any]]) -> web.Response:
         start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
-        page: dict[str, object] = {"jobs": self.jobs[start : start + limit], "since_a_later_version": 1}
-        if start + limit < len(self.jobs):
+        page: dict[str, object] = {name: values[start : start + limit], "since_a_later_version": 1}
+        if start + limit < len(values):
             page["next_cursor"] = str(start + limit)
         return web.json_response(page)
+
+    async def _submit_sweep(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.sweeps.insert(0, sweep(script_name=body["script_name"]))
+        return web.json_response(self.sweeps[0], status=202)
+
+    async def _list_sweeps(self, request: web.Request) -> web.Response:
+        return self._page(request, "sweeps", self.sweeps)
+
+    async def _list_trials(self, request: web.Request) -> web.Response:
+        return self._page(request, "trials", self.trials)
+
+    async def _show_sweep(self, request: web.Request) -> web.Response:
+        for each in self.sweeps:
+            if each["sweep_id"] == request.match_info["id"]:
+                return web.json_response(each)
+        return problem(404, "sweep-not-found", "There is no such sweep.", hint="GET /sweeps lists yours.")
 
     async def _show(self, request: web.Request) -> web.Response:
         for each in self.jobs:

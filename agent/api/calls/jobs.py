@@ -17,6 +17,7 @@ from ..server.requests import idempotency_key, json_response, read_body, read_qu
 
 MAX_PAGE = 200
 MAX_CURSOR = 100  # characters
+Cursor = Annotated[str, Field(max_length=MAX_CURSOR, json_schema_extra={"pattern": f"^{TEXT}$"})]
 
 
 class JobQuery(Model):
@@ -25,9 +26,7 @@ class JobQuery(Model):
     status: JobState | None = None
     script: Annotated[Text, Field(max_length=255)] | None = None
     owner: UserName | None = None
-    cursor: (
-        Annotated[str, Field(max_length=MAX_CURSOR, json_schema_extra={"pattern": f"^{TEXT}$"})] | None
-    ) = None
+    cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
 

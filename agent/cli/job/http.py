@@ -19,15 +19,17 @@ from ... import __version__
 from ...errors import FieldError, Problem
 from ...model.job import JobPage
 from ...model.problem import ProblemDocument
+from ...model.sweep import SweepPage, TrialPage
 from ..failure import EXIT_FAILURE, Failure, Refused, Unreachable
 from .profile import CHECK_SERVER, Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+PageT = TypeVar("PageT", JobPage, SweepPage, TrialPage)
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60  # without a byte; the agent may have to start, or to hash artifacts, before it answers
 POST_ATTEMPTS = 5
-PAGE_LENGTH = 100  # jobs
+PAGE_LENGTH = 100
 FIRST_DELAY, LAST_DELAY = 0.2, 10.0  # seconds between attempts
 
 RENEW = "Ask its administrator to renew it, and check this machine's clock."
@@ -178,20 +180,26 @@ class Api:
             await asyncio.sleep(next(delays))
         raise AssertionError("the last attempt returns or raises")
 
-    async def jobs(self, filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
+    def jobs(self, filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
         """Jobs as the agent gives them, newest first, over all pages; at most `limit` (None: all)."""
+        return self.listed("/jobs", "jobs", JobPage, filters, limit=limit)
+
+    async def listed(
+        self, path: str, member: str, model: type[PageT], filters: Mapping[str, str], *, limit: int | None
+    ) -> AsyncIterator[Any]:
+        """The values in `member` of each page of a list, which is a `model`; at most `limit` (None: all)."""
         cursor: dict[str, str] = {}
         left = limit
         while left is None or left > 0:
             length = PAGE_LENGTH if left is None else min(left, PAGE_LENGTH)
-            value = await self.get("/jobs", {**filters, **cursor, "limit": str(length)})
-            page = decode(JobPage, value)
-            for job in value["jobs"][:length]:
-                yield job
+            value = await self.get(path, {**filters, **cursor, "limit": str(length)})
+            page = decode(model, value)
+            for each in value[member][:length]:
+                yield each
             if page.next_cursor is None:
                 return
             cursor = {"cursor": page.next_cursor}
-            left = None if left is None else left - len(page.jobs)
+            left = None if left is None else left - len(value[member])
 
 
 def unreachable(profile: Profile, exc: Exception) -> Unreachable:

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -12,6 +12,7 @@ import typer
 
 from ...errors import AgentError
 from ...model.base import ID_LENGTH
+from ...model.sweep import SweepPage
 from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error
 from ..program import give_up_stdout, report_file
 from ..secret_value import readable_by_others
@@ -22,7 +23,7 @@ from .render import warn
 
 LAST = "@last"
 PREFIX_LENGTH = 4  # characters; shorter ones would soon be ambiguous
-RECENT_JOBS = 1000  # how far back a prefix is looked up
+RECENT = 1000  # jobs, or sweeps: how far back a prefix is looked up
 ID_PATTERN = re.compile(r"[a-z2-7]+")
 
 JobArgument = Annotated[
@@ -123,25 +124,40 @@ async def _work(options: Options, screen: Screen, work: Work, *, renewing: bool)
 
 async def resolve(api: Api, text: str) -> str:
     """The id of the job that `text` means. Raises Failure where there is none, or more than one."""
+    return await _resolve(api.jobs, api.profile.identity, text, kind="job", listing="ml-job list")
+
+
+async def resolve_sweep(api: Api, text: str) -> str:
+    """The same for a sweep."""
+
+    def sweeps(filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
+        return api.listed("/sweeps", "sweeps", SweepPage, filters, limit=limit)
+
+    return await _resolve(sweeps, api.profile.identity, text, kind="sweep", listing="ml-job sweep list")
+
+
+async def _resolve(
+    listed: Callable[..., AsyncIterator[Any]], user: str, text: str, *, kind: str, listing: str
+) -> str:
     if text == LAST:
-        async for job in api.jobs({"owner": api.profile.identity}, limit=1):
-            return str(job["job_id"])
-        raise Failure(f"{api.profile.identity} has no jobs yet.")
+        async for each in listed({"owner": user}, limit=1):
+            return str(each[f"{kind}_id"])
+        raise Failure(f"{user} has no {kind}s yet.")
     if ID_PATTERN.fullmatch(text) is None or not PREFIX_LENGTH <= len(text) <= ID_LENGTH:
         raise Failure(
-            f"{text!r} is not a job id: {ID_LENGTH} characters of a-z and 2-7, or at least the first"
+            f"{text!r} is not a {kind} id: {ID_LENGTH} characters of a-z and 2-7, or at least the first"
             f" {PREFIX_LENGTH} of them.",
-            "`ml-job list` shows ids.",
+            f"`{listing}` shows ids.",
         )
     if len(text) == ID_LENGTH:
         return text
-    newest = [str(job["job_id"]) async for job in api.jobs({}, limit=RECENT_JOBS)]
-    found = [job_id for job_id in newest if job_id.startswith(text)]
+    newest = [str(each[f"{kind}_id"]) async for each in listed({}, limit=RECENT)]
+    found = [name for name in newest if name.startswith(text)]
     if len(found) > 1:
-        raise Failure(f"Several jobs begin with {text}: {', '.join(found[:5])}.", "Type more characters.")
+        raise Failure(f"Several {kind}s begin with {text}: {', '.join(found[:5])}.", "Type more characters.")
     if not found:
         raise Failure(
-            f"None of the {RECENT_JOBS} newest jobs begins with {text}.",
-            "`ml-job list --all` lists every job.",
+            f"None of the {RECENT} newest {kind}s begins with {text}.",
+            f"`{listing} --all` lists every {kind}.",
         )
     return found[0]

@@ -27,7 +27,7 @@ def _retry_reason(text: str) -> str:
     return text
 
 
-def _check_pairs(texts: list[str] | None) -> list[str] | None:
+def check_pairs(texts: list[str] | None) -> list[str] | None:
     names: list[str] = []
     for text in texts or ():
         name, separator, _ = text.partition("=")
@@ -39,14 +39,23 @@ def _check_pairs(texts: list[str] | None) -> list[str] | None:
     return texts
 
 
-def _pairs(texts: list[str] | None) -> dict[str, str]:
+def pairs(texts: list[str] | None) -> dict[str, str]:
+    """Texts of the form name=value, by name."""
     return dict(text.split("=", 1) for text in texts or ())
 
 
+NameOption = Annotated[str | None, typer.Option(metavar="NAME", help="Give it a name.")]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", callback=check_pairs, help="Add a label; repeatable."),
+]
+PriorityOption = Annotated[
+    int, typer.Option(min=-10, max=10, metavar="N", help="Below 0 lets other users' jobs go first.")
+]
 ParametersOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--parameter", "-p", metavar="NAME=VALUE", callback=_check_pairs, help="A hyperparameter; repeatable."
+        "--parameter", "-p", metavar="NAME=VALUE", callback=check_pairs, help="A hyperparameter; repeatable."
     ),
 ]
 MemoryOption = Annotated[
@@ -85,18 +94,13 @@ async def submit(
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A script that `ml-job scripts` lists.")],
     parameters: ParametersOption = None,
     ref: RefOption = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Give the job a name.")] = None,
-    labels: Annotated[
-        list[str] | None,
-        typer.Option("--label", metavar="KEY=VALUE", callback=_check_pairs, help="Add a label; repeatable."),
-    ] = None,
+    name: NameOption = None,
+    labels: LabelsOption = None,
     memory: MemoryOption = None,
     cpus: CpusOption = None,
     time: TimeOption = None,
     grace: GraceOption = None,
-    priority: Annotated[
-        int, typer.Option(min=-10, max=10, metavar="N", help="Below 0 lets other users' jobs go first.")
-    ] = 0,
+    priority: PriorityOption = 0,
     max_attempts: AttemptsOption = None,
     retry_on: RetryOption = None,
     follow: FollowOption = False,
@@ -106,18 +110,18 @@ async def submit(
     optional: dict[str, object] = {
         "ref": ref,
         "name": name,
-        "labels": _pairs(labels),
-        "limits": _limits(memory, cpus, time, grace),
+        "labels": pairs(labels),
+        "limits": limits_of(memory, cpus, time, grace),
         "priority": priority,
         "max_attempts": max_attempts,
         "retry_on": retry_on,
     }
     request = {
         "script_name": script,
-        "hyperparameters": _pairs(parameters),
+        "hyperparameters": pairs(parameters),
         **{key: value for key, value in optional.items() if value},
     }
-    value = await _post(api, screen, "/jobs", request)
+    value = await post_once(api, screen, "/jobs", request)
     return await _show(api, screen, value, follow=follow, as_json=as_json)
 
 
@@ -138,27 +142,34 @@ async def rerun(
 ) -> int:
     """Run a job again, with its commit, image, parameters and limits, except for those given here."""
     optional = {
-        "hyperparameters": _pairs(parameters),
-        "limits": _limits(memory, cpus, time, grace),
+        "hyperparameters": pairs(parameters),
+        "limits": limits_of(memory, cpus, time, grace),
         "max_attempts": max_attempts,
         "retry_on": retry_on,
     }
     changes: dict[str, object] = {key: value for key, value in optional.items() if value}
-    value = await _post(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
+    value = await post_once(api, screen, f"/jobs/{await resolve(api, job)}/rerun", changes)
     return await _show(api, screen, value, follow=follow, as_json=as_json)
 
 
-def _limits(memory: int | None, cpus: float | None, time: int | None, grace: int | None) -> dict[str, object]:
+def limits_of(
+    memory: int | None, cpus: float | None, time: int | None, grace: int | None
+) -> dict[str, object]:
+    """The limits that were given, as a request has them."""
     given = {"memory_bytes": memory, "cpus": cpus, "run_time_seconds": time, "grace_seconds": grace}
     return {key: value for key, value in given.items() if value is not None}
 
 
-async def _post(api: Api, screen: Screen, path: str, request: dict[str, object]) -> object:
+async def post_once(
+    api: Api, screen: Screen, path: str, request: dict[str, object], *, kind: str = "job"
+) -> object:
+    """The agent's answer to a request that makes a job, or another `kind`, however often it is sent."""
+    listing = "ml-job list" if kind == "job" else f"ml-job {kind} list"
     try:
         return await api.post(path, request, key=secrets.token_urlsafe(18))
     except asyncio.CancelledError:
         screen.remark(
-            "ml-job: interrupted before the agent answered; `ml-job list` shows whether it has the job"
+            f"ml-job: interrupted before the agent answered; `{listing}` shows whether it has the {kind}"
         )
         raise
 

@@ -450,6 +450,8 @@ import Testing
         #expect(!EndNotices(user: "alice", file: file).isNews(Sample.job("a", "FAILED")))
         _ = notices.isNews(Sample.job("b", "RUNNING", ["owner": "bob"]))
         #expect(!notices.isNews(Sample.job("b", "COMPLETED", ["owner": "bob"])), "it is another's")
+        _ = notices.isNews(Sample.job("c", "RUNNING", ["sweep": "s"]))
+        #expect(!notices.isNews(Sample.job("c", "COMPLETED", ["sweep": "s"])), "it is one of many")
     }
 
     @Test func outcomesAreWords() {
@@ -462,6 +464,7 @@ import Testing
         #expect(Set(outcomes).count == outcomes.count && outcomes.last == "Failed: later")
         #expect(
             Sample.job("a", "COMPLETED").outcome == "Completed" && Sample.job("a", "CANCELLED").outcome == "Cancelled")
+        #expect(Sample.job("a", "CANCELLED", ["reason": "pruned"]).outcome == "Ended early by its sweep")
         #expect(Sample.job("a", "FAILED").outcome == "Failed" && Sample.job("a").outcome == nil)
     }
 }

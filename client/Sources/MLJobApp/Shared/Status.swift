@@ -53,6 +53,7 @@ extension Reason {
         case .stopped: "An operator has stopped the job on the host."
         case .artifactQuota: "The job left more files than it may. Write less, or ask for a higher limit."
         case .artifactMissing: "The script ended well, but left no file that it declares. The message says which."
+        case .pruned: "Other trials of the sweep were better at this point, so it was ended early."
         case .storageFull: "The host's disk was full. Tell its operator."
         default: rawValue
         }

@@ -35,6 +35,7 @@ public struct Reason: OpenString {
     public static let artifactQuota = Reason(rawValue: "artifact-quota")
     public static let storageFull = Reason(rawValue: "storage-full")
     public static let artifactMissing = Reason(rawValue: "artifact-missing")
+    public static let pruned = Reason(rawValue: "pruned")
 
     /// The reasons for which a job may be run again.
     public static let retryable: [Reason] = [.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted]
@@ -148,6 +149,9 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     /// There while the job waits. It changes without a new `revision`.
     public internal(set) var queue: QueuePlace?
     public let rerunOf: String?
+    /// The sweep that the job is a trial of, and its number there, from 0.
+    public let sweep: String?
+    public let trial: Int?
     public let commit: String
     public let scriptSHA256: String
     public let image: String
@@ -186,7 +190,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptName = "script_name"
         case hyperparameters, name, labels, limits, priority, queue
         case rerunOf = "rerun_of"
-        case commit
+        case sweep, trial, commit
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
@@ -224,6 +228,8 @@ extension Job {
         priority = try members.value(.priority, or: 0)
         queue = try members.decodeIfPresent(QueuePlace.self, forKey: .queue)
         rerunOf = try members.decodeIfPresent(String.self, forKey: .rerunOf)
+        sweep = try members.decodeIfPresent(String.self, forKey: .sweep)
+        trial = try members.decodeIfPresent(Int.self, forKey: .trial)
         commit = try members.value(.commit, or: "")
         scriptSHA256 = try members.value(.scriptSHA256, or: "")
         image = try members.value(.image, or: "")

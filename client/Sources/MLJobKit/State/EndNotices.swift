@@ -19,9 +19,10 @@ public final class EndNotices {
         content = (try? JSONDecoder().decode(Content.self, from: Data(contentsOf: file))) ?? Content()
     }
 
-    /// Whether a person should be told of this job now. A job that had ended when it was first seen is old news.
+    /// Whether a person should be told of this job now. A job that had ended when it was first seen is old news, and
+    /// a trial of a sweep is one of many.
     public func isNews(_ job: Job) -> Bool {
-        guard job.owner == user else { return false }
+        guard job.owner == user, job.sweep == nil else { return false }
         if !job.status.isFinal {
             if content.open.insert(job.id).inserted { save() }
             return false
@@ -43,7 +44,7 @@ extension Job {
     public var outcome: String? {
         switch status {
         case .completed: "Completed"
-        case .cancelled: "Cancelled"
+        case .cancelled: reason == .pruned ? "Ended early by its sweep" : "Cancelled"
         case .failed: failure
         default: nil
         }

@@ -1,0 +1,125 @@
+"""An agent that dies between two steps of a sweep: no trial lost or made twice, and the same suggestions.
+
+A step is a transaction of the store. An agent is killed before or after the n-th of them, for each n, and the
+next one goes on. `tests.faults.sweeps` does the same to a real agent, by SIGKILL.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+import pytest
+
+from agent.model.sweep import Sweep
+from agent.store.database import Database
+from agent.store.store import Store
+from tests.support.job_scene import Scene
+from tests.support.small_site import make_repository, make_settings
+from tests.support.sweep_scene import SweepScene, end_of, loss, submit, suggested_by_itself
+
+
+class Killing:
+    """Kills an agent at the n-th transaction that writes: before it, or after it is on the disk."""
+
+    def __init__(self, database: Database, step: int, *, after: bool) -> None:
+        self._run = database.run
+        self._left = step
+        self._after = after
+        self.dead = asyncio.Event()
+        self._hung = list[asyncio.Future[None]]()
+
+    async def run(self, work: Callable[[Connection], Any]) -> Any:
+        """In the place of `Database.run`."""
+        if self.dead.is_set():
+            await self._hang()
+        self._left -= 1  # never 0 for an agent that is not to be killed
+        last = self._left == 0
+        if last and not self._after:
+            self.dead.set()
+            await self._hang()
+        result = await self._run(work)
+        if last:
+            self.dead.set()
+            await self._hang()
+        return result
+
+    async def _hang(self) -> None:
+        self._hung.append(asyncio.get_running_loop().create_future())
+        await self._hung[-1]
+
+    async def bury(self) -> None:
+        """Ends what hangs, also where it was shielded from the end of its caller."""
+        for hung in self._hung:
+            hung.cancel()
+        await asyncio.sleep(0)
+
+
+async def driven(scene: SweepScene, sweep: dict[str, Any], *, kill_at: int, after: bool = False) -> bool:
+    """Submits the sweep, or does so again, and drives it to its end. Whether the agent was killed."""
+    database = scene.scene.store.database
+    killing = Killing(database, kill_at, after=after)
+    database.run = killing.run  # type: ignore[method-assign, assignment]
+
+    async def work() -> None:
+        async with scene.driving() as jobs:
+            known = await submit(jobs, key="once", **sweep)
+            await end_of(jobs, known)
+
+    going, dying = asyncio.create_task(work()), asyncio.create_task(killing.dead.wait())
+    try:
+        await asyncio.wait((going, dying), return_when=asyncio.FIRST_COMPLETED)
+        if not killing.dead.is_set():
+            await going
+        return killing.dead.is_set()
+    finally:
+        del database.run  # type: ignore[method-assign]
+        for task in (going, dying):
+            task.cancel()
+        await asyncio.gather(going, dying, return_exceptions=True)
+        await killing.bury()
+
+
+async def judge(scene: SweepScene, sweep: Sweep) -> list[dict[str, str]]:
+    """The hyperparameters of the trials. Fails where a trial is lost, or was made or ran twice."""
+    trials, made = await scene.trials(sweep), sweep.made
+    assert [each.trial for each in trials] == list(range(sweep.trials))
+    jobs = (await scene.scene.store.jobs.page(limit=100)).jobs
+    assert sorted(job.job_id for job in jobs) == sorted(each.job_id for each in trials)
+    assert sorted(job.trial for job in jobs if job.trial is not None) == list(range(sweep.trials))
+    assert (sweep.status, made, sweep.completed, sweep.unfinished) == ("COMPLETED", made, made, 0)
+    assert all(each.value == loss(each.hyperparameters) for each in trials)
+    return [each.hyperparameters for each in trials]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_kill_at_any_step_loses_no_trial_and_makes_none_twice(tmp_path: Path, after: bool) -> None:
+    """A grid of three, whose agent is killed once: at its first step, at its second, and so on."""
+    make_repository(tmp_path / "repository")
+    grid: dict[str, Any] = {"space": {"n": {"values": ["1", "2", "3"]}}, "strategy": "grid", "trials": None}
+    step, killed = 0, True
+    while killed:
+        step += 1
+        settings = make_settings(
+            tmp_path / str(step), runtime=tmp_path / str(step) / "run", repository=tmp_path / "repository"
+        )
+        async with Store.open(settings.database) as store:
+            scene = SweepScene(Scene(settings, store))
+            killed = await driven(scene, grid, kill_at=step, after=after)
+            if killed:
+                assert not await driven(scene, grid, kill_at=0)
+            (sweep,) = (await store.sweeps.page(limit=2)).sweeps
+            assert [each["n"] for each in await judge(scene, sweep)] == ["1", "2", "3"]
+    assert step > 20
+
+
+async def test_kills_again_and_again_change_no_suggestion(scene: SweepScene) -> None:
+    """The n-th agent is killed at its n-th step, now before and now after it, until the sweep has ended."""
+    tpe: dict[str, Any] = {"strategy": "tpe", "trials": 14, "at_once": 1}
+    kills = 0
+    while await driven(scene, tpe, kill_at=kills + 1, after=kills % 2 == 0):
+        kills += 1
+    (sweep,) = (await scene.scene.store.sweeps.page(limit=2)).sweeps
+    assert await judge(scene, sweep) == suggested_by_itself("tpe", 14)
+    assert kills >= 8
