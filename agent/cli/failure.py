@@ -23,14 +23,10 @@ class Failure(Exception):
     fields: tuple[FieldError, ...] = field(default=(), kw_only=True)
     exit_status: int = field(default=EXIT_REFUSED, kw_only=True)
     retry_after: float = field(default=0, kw_only=True)  # seconds to wait before another attempt
+    passing: bool = field(default=False, kw_only=True)  # whether the same request may succeed later
 
     def __str__(self) -> str:
         return self.message
-
-    @property
-    def passing(self) -> bool:
-        """Whether the same request may succeed later."""
-        return False
 
 
 def of_error(error: AgentError) -> Failure:
@@ -50,14 +46,10 @@ def of_file(error: OSError) -> Failure | None:
 
 @dataclass(eq=False)
 class Unreachable(Failure):
-    """The agent did not answer. `final` where a repetition cannot help, as with an untrusted certificate."""
+    """The agent did not answer. That passes, unless its certificate is not trusted, for example."""
 
     exit_status: int = field(default=EXIT_UNREACHABLE, kw_only=True)
-    final: bool = field(default=False, kw_only=True)
-
-    @property
-    def passing(self) -> bool:
-        return not self.final
+    passing: bool = field(default=True, kw_only=True)
 
 
 @dataclass(eq=False)
@@ -69,7 +61,4 @@ class Refused(Failure):
 
     def __post_init__(self) -> None:
         self.exit_status = EXIT_REFUSED if self.status < 500 else EXIT_FAILURE
-
-    @property
-    def passing(self) -> bool:
-        return self.status == 429 or self.status >= 500
+        self.passing = self.status == 429 or self.status >= 500

@@ -181,7 +181,7 @@ async def _post(invitation: Invitation, authority: bytes, request: str) -> Any:
         raise Unreachable(
             f"The certificate of {invitation.server} does not fit its name or its authority: {error}.",
             ASK_AGAIN,
-            final=True,
+            passing=False,
         ) from error
     except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as error:
         raise Unreachable(

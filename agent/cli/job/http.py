@@ -213,7 +213,7 @@ def unreachable(profile: Profile, exc: Exception) -> Unreachable:
                 f"The host name of {server} is unknown: {exc.os_error.strerror}.", CHECK_SERVER
             )
         case aiohttp.ClientConnectorSSLError():
-            return Unreachable(f"{server} does not speak TLS 1.3.", CHECK_SERVER, final=True)
+            return Unreachable(f"{server} does not speak TLS 1.3.", CHECK_SERVER, passing=False)
         case aiohttp.ClientConnectorError():
             return Unreachable(
                 f"Cannot connect to {server}: {exc.os_error.strerror or exc.os_error}.",
@@ -231,7 +231,7 @@ def unreachable(profile: Profile, exc: Exception) -> Unreachable:
         return Unreachable(
             f"{server} closed the connection, and {profile.certificate} {flaw}.",
             f"Ask its administrator for a new one (`ml-agent issue {profile.identity}`).",
-            final=True,
+            passing=False,
         )
     reason = f": {exc.strerror}" if isinstance(exc, OSError) and exc.strerror else ""
     return Unreachable(f"The connection to {server} was lost{reason}.")
@@ -243,7 +243,7 @@ def _untrusted(profile: Profile, error: Exception) -> Unreachable:
     if isinstance(error, ssl.SSLCertVerificationError):
         reason = error.verify_message.rstrip(".")  # which ends some of OpenSSL's messages
         hint = UNTRUSTED_HINTS.get(error.verify_code, hint)
-    return Unreachable(f"The certificate of {profile.server} is not trusted: {reason}.", hint, final=True)
+    return Unreachable(f"The certificate of {profile.server} is not trusted: {reason}.", hint, passing=False)
 
 
 def refused(response: aiohttp.ClientResponse, body: bytes) -> Refused:

@@ -1,7 +1,7 @@
 """`ml-job logs` and `wait`: a job's own lines on stdout, everything about the job on stderr."""
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
 
@@ -115,7 +115,10 @@ async def follow_log(
     """
     gauge, drawn = Gauge(), screen.redraws and screen.watched and not as_json
     events = follow(api, f"/jobs/{job_id}/logs", params=params, notice=partial(warn, screen))
-    async with contextlib.aclosing(events), _status_ended(screen):
+    async with contextlib.AsyncExitStack() as at_the_end:
+        at_the_end.callback(screen.status, "")
+        at_the_end.callback(screen.end_line)
+        at_the_end.push_async_callback(events.aclose)
         async for event in events:
             value = parse(event.data)
             if event.name == "state":
@@ -135,16 +138,6 @@ async def follow_log(
             if event.name == "end":
                 return decode(Job, value)
     raise AssertionError("a stream ends with its end event")
-
-
-@contextlib.asynccontextmanager
-async def _status_ended(screen: Screen) -> AsyncIterator[None]:
-    """At the end, erases the status line and ends a log line that goes on."""
-    try:
-        yield
-    finally:
-        screen.end_line()
-        screen.status("")
 
 
 def _conclude(screen: Screen, gauge: Gauge, *, drawn: bool) -> None:
