@@ -62,6 +62,7 @@ async def _application(
 ) -> AsyncIterator[web.Application]:
     """The front's application, while all parts behind it run."""
     broker = broker_server(fleet, front)
+    assert fleet.authority is not None  # the settings demand it of a front
     async with (
         Record.connected(
             record_server(fleet),
@@ -79,6 +80,8 @@ async def _application(
             publish=publisher.publish,
             jobs=settings.jobs,
             retention=settings.retention,
+            authority=fleet.authority,
+            max_secrets_per_user=front.http.max_secrets_per_user,
             audit=store.audit.append,
         ).backend() as backend,
         background(log_audit_head(store)),

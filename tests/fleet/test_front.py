@@ -12,7 +12,9 @@ from agent.config import Settings
 from agent.errors import AgentError, Problem
 from agent.fleet.backend import hosts as hosts_module
 from agent.fleet.record import Record
+from agent.fleet.secret_record import NewSecret
 from agent.model.certificate import Role
+from agent.secrets.sealing import new_version
 from tests.support.api_client import Answer, Client, events
 from tests.support.api_fixtures import BOUNDS
 from tests.support.openapi import Document
@@ -466,3 +468,49 @@ async def test_looks_at_other_users_jobs_are_audited_with_both_actors(
     (there,) = await member.served.audited("oscar")
     assert (here["action"], here["result"], here.get("via")) == ("listArtifacts", "shown", None)
     assert (there["action"], there["result"], there["via"]) == ("listArtifacts", "shown", "front-1")
+
+
+# Secrets
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+async def test_a_secret_that_is_set_at_a_front_is_on_the_host_of_its_jobs(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    answer = await alice("PUT", "/secrets/warehouse", data=b"hers", headers=OCTETS)
+    assert (answer.status, answer.json["user"], answer.json.get("missing_on")) == (200, "alice", None)
+    assert member.served.podman.values["ml-agent.warehouse.alice"] == b"hers"
+    assert [each.get("user") for each in (await alice.get("/secrets")).json["secrets"]] == [None, "alice"]
+    job = await alice.submit("declared.py")
+    assert (await member.hand_over()).job_id == job["job_id"]
+    again = await alice("PUT", "/secrets/warehouse", data=b"new", headers=OCTETS)
+    assert again.json["rotated"] is True
+    assert (await alice("DELETE", "/secrets/warehouse", json={})).status == 200
+    deeds = [row["action"] for row in await front.audited("alice") if "Secret" in row["action"]]
+    assert sorted(deeds) == ["removeSecret", "setSecret", "setSecret"]
+
+
+async def test_a_job_waits_in_words_for_a_secret_that_no_host_has(
+    fleet: Fleet, front: FrontServed, alice: Client
+) -> None:
+    # The only host that could open it has lost its key.
+    new = {"user": "alice", "name": "warehouse", "value": "", "keys": {}, "by": "alice analyst ::1"}
+    made = new_version(await fleet.record.next_moment("alice"))
+    await fleet.record.set_secret(NewSecret(**new, version=made, limit=3))
+    (own,) = [each for each in (await alice.get("/secrets")).json["secrets"] if "user" in each]
+    assert own["missing_on"] == ["h1"]
+    job = await alice.submit("declared.py")
+    assert "the newest value of the secret warehouse" in job["queue"]["waits_for"]
+
+
+async def test_a_job_is_accepted_where_any_host_has_its_secret(
+    fleet: Fleet, front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    other = await fleet.host("h2")
+    for host in (member, other):
+        host.served.scene.podman.secrets = frozenset()
+    refused = await alice.post("/jobs", {"script_name": "declared.py"})
+    assert refused.problem == "secret-missing"
+    other.served.scene.podman.secrets = frozenset({"warehouse"})
+    assert (await alice.post("/jobs", {"script_name": "declared.py"})).status == 202

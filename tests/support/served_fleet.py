@@ -20,6 +20,8 @@ from agent.fleet.backend.parts import FrontParts
 from agent.fleet.entries import NOTHING, Claim, HostReport, Joined, Offer
 from agent.fleet.host_agent import HostAgent
 from agent.fleet.record import Record
+from agent.fleet.secret_sync import SecretSync
+from agent.host.tasks import background
 from agent.logs.lines import Position
 from agent.model.certificate import Certificate, Invitation, Role
 from agent.model.fleet import host_server_name
@@ -60,6 +62,7 @@ class MemberByHand:
             "image": room.image,
             "image_digest": room.image_digest,
             "networks": tuple(room.networks),
+            "secrets_key": room.secrets_key.model_dump_json() if room.secrets_key else "",
         }
         joined = await self.record.join(self.name, HostReport(**{**usual, **report}))
         self.epoch = joined.epoch
@@ -215,6 +218,8 @@ async def served_by_a_front(
             publish=publish or note,
             jobs=settings.jobs,
             retention=settings.retention,
+            authority=directory / "fleet-ca.crt",
+            max_secrets_per_user=http.max_secrets_per_user,
             audit=store.audit.append,
         ).backend() as backend,
     ):
@@ -259,8 +264,10 @@ async def joined_host(
         HostAgent.connected(served.base, context, host_server_name(name)) as agent,
     ):
         member = MemberByHand(name, record, served, agent, served.base)
+        served.podman.add("warehouse", None, b"everybody's, as jobs have it")
         await member.join()
-        yield member
+        async with background(SecretSync(name, record, agent).run()):
+            yield member
 
 
 def peer_context(authorities: Authorities, role: Role, name: str, directory: Path) -> ssl.SSLContext:

@@ -5,12 +5,10 @@ from collections import Counter
 from urllib.parse import quote
 
 from ... import __version__
-from ...audit.chain import Caller
 from ...errors import AgentError, Problem
 from ...model.host import Host, Resources, Usage, UserQueue, Versions
 from ...model.job import Job, JobState
 from ...model.script import ScriptList
-from ...model.secret import SecretChange, SecretEntry
 from ...scheduling.policy import Room
 from ..entries import NOTHING
 from ..record import Record
@@ -83,30 +81,6 @@ class FleetOverview:
                     raise
                 away = error
         raise away
-
-
-class NoSecrets:
-    """Stands in for `backend.UserSecrets` until the fleet brings secrets to its hosts."""
-
-    async def of(self, user: str) -> list[SecretEntry]:
-        """None."""
-        return []
-
-    async def set(self, name: str, value: bytes, *, by: Caller) -> SecretChange:
-        """Raises `AgentError` (host)."""
-        raise _no_secrets()
-
-    async def remove(self, name: str, *, by: Caller) -> SecretEntry:
-        """Raises `AgentError` (host)."""
-        raise _no_secrets()
-
-
-def _no_secrets() -> AgentError:
-    return AgentError(
-        Problem.HOST,
-        "This fleet does not keep users' secrets.",
-        "Ask the operator to set the secret on each host, with `ml-agent secret set`.",
-    )
 
 
 def _resources(room: Room) -> Resources:

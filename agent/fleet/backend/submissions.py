@@ -26,6 +26,7 @@ log = logging.getLogger("ml-fleet")
 ANNOUNCE = 2.0  # seconds for the broker to take a ticket; the reconciler publishes those that it did not take
 MAX_ANNOUNCING = 200  # tickets on their way at once
 MAX_KINDS = 8  # hosts of different kinds that are asked about one request
+MAX_ALIKE = 24  # further hosts that are asked where one lacks a secret, which not all of its kind may lack
 AMOUNTS = frozenset({"limits.cpus", "limits.memory_bytes"})
 
 
@@ -119,10 +120,13 @@ class FleetSubmissions:
     async def _check(self, request: JobRequest, by: Caller, earlier: Job | None = None) -> Job:
         """The job that the request would become. One host of each kind is asked, until one would take it.
 
-        Raises `AgentError`: what the hosts answer.
+        Where one lacks a secret, others of its kind are asked. Raises `AgentError`: what the hosts answer.
         """
         refusals: list[AgentError] = []
-        for row in await self._candidates(earlier):
+        kinds, alike = await self._candidates(earlier)
+        for row in (*kinds, *alike):
+            if row in alike and all(error.problem is not Problem.SECRET_MISSING for error in refusals):
+                break
             body = request.model_dump(mode="json", exclude_unset=True, exclude_none=True)
             try:
                 return Job.model_validate(
@@ -132,8 +136,8 @@ class FleetSubmissions:
                 refusals.append(error)
         raise await self._refusal(request, refusals)
 
-    async def _candidates(self, earlier: Job | None) -> list[HostRow]:
-        """A host of each kind, the largest first. Hosts that are silent are asked if there are no others."""
+    async def _candidates(self, earlier: Job | None) -> tuple[list[HostRow], list[HostRow]]:
+        """A host of each kind, the largest first, and others of these kinds. Silent hosts come last."""
         rows = [row for row in (await self._hosts.rows()).values() if row.gone is None]
         if not rows:
             raise AgentError(
@@ -154,7 +158,8 @@ class FleetSubmissions:
         kinds: dict[Any, HostRow] = {}
         for row in rows:
             kinds.setdefault((row.capacity, row.report.networks, self._hosts.is_silent(row)), row)
-        return list(kinds.values())[:MAX_KINDS]
+        first = list(kinds.values())
+        return first[:MAX_KINDS], [row for row in rows if row not in first][:MAX_ALIKE]
 
     async def _refusal(self, request: JobRequest, refusals: list[AgentError]) -> AgentError:
         """What the client is told of a request that no host takes: the first word of one that is there."""
@@ -231,6 +236,7 @@ class FleetSubmissions:
             run_time=run_time,
             longest=run_time + (limits.grace_seconds or 0) + START_AND_STOP_SECONDS,
             digest=earlier.image_digest if earlier else "",
+            secrets=dict.fromkeys(job.secrets, "any"),
             max_attempts=job.max_attempts,
             again=Reason.INTERRUPTED in job.retry_on,
             document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
