@@ -200,18 +200,37 @@ async def _pushed(
 
 
 async def _first(channel: AbstractChannel, arrived: asyncio.Queue[Ticket], seconds: float) -> Ticket | None:
-    """What arrives first, or None; raises where the channel is closed before."""
-    closed, first = asyncio.ensure_future(channel.closed()), asyncio.ensure_future(arrived.get())
+    """What arrives first, or None; raises where the channel is closed before, or a queue is deleted."""
+    async with _deleted(channel) as deleted:
+        closed, first = asyncio.ensure_future(channel.closed()), asyncio.ensure_future(arrived.get())
+        gone = asyncio.ensure_future(deleted.wait())
+        try:
+            ends = {closed, first, gone}
+            done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if first in done:
+                return first.result()
+            if done:
+                raise ConnectionError("the broker has closed the channel, or deleted the queue")
+            return None
+        finally:
+            for each in (closed, first, gone):
+                each.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _deleted(channel: AbstractChannel) -> AsyncIterator[asyncio.Event]:
+    """Set when the broker ends a consumer of the channel, as it does where a queue is deleted."""
+    deleted = asyncio.Event()
+    callbacks = (await channel.get_underlay_channel()).on_consumer_cancel_callbacks
+
+    def ended(_: object) -> None:
+        deleted.set()
+
+    callbacks.add(ended)
     try:
-        done, _ = await asyncio.wait({closed, first}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if first in done:
-            return first.result()
-        if closed in done:
-            raise ConnectionError("the broker has closed the channel")
-        return None
+        yield deleted
     finally:
-        for each in (closed, first):
-            each.cancel()
+        callbacks.discard(ended)
 
 
 @contextlib.asynccontextmanager

@@ -1,12 +1,13 @@
-"""What a fleet's record costs: a real Redis with many waiting jobs, and members that claim them.
+"""What a fleet costs: its record with many waiting jobs, and many members over it and a broker.
 
-`python -m tests.bench.fleet`, where redis-server is installed. Members are connections of this process; no
-broker, no front and no agent takes part. Redis flushes each write (`appendfsync always`), except while the
-waiting jobs are put in. Besides what members see, the table has what Redis itself takes for a call.
+`python -m tests.bench.fleet`, where redis-server and rabbitmq-server are installed. In the first table,
+members are connections of this process, and no broker takes part; besides what they see, it has what Redis
+itself takes for a call. Redis flushes each write (`appendfsync always`), except for those that fill it.
 """
 
 import argparse
 import asyncio
+import logging
 import tempfile
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from agent.fleet.record import Record
 from agent.scheduling.policy import Room
+from tests.bench import fleet_members
 from tests.support.fleet_record import GIB, Member, connected, member, new_job
 from tests.support.redis_server import RedisServer
 
@@ -98,8 +100,8 @@ async def submissions(server: RedisServer, record: Record) -> list[str]:
     ]
 
 
-async def main(waiting: int, users: int, hosts: int) -> None:
-    """Prints the table."""
+async def of_the_record(waiting: int, users: int, hosts: int) -> None:
+    """Prints the table of the record."""
     with (
         tempfile.TemporaryDirectory() as directory,
         RedisServer.running(Path(directory) / "redis") as server,
@@ -117,6 +119,27 @@ async def main(waiting: int, users: int, hosts: int) -> None:
                 line for line in server.cli("info", "memory").splitlines() if "used_memory:" in line
             )
             print(f"{'memory of Redis, MiB':<44} {int(memory.partition(':')[2]) / 2**20:9.0f}")
+            print(await returns(server, record))
+
+
+async def returns(server: RedisServer, record: Record) -> str:
+    """How long Redis takes, after it was killed, until it accepts a job again."""
+    server.kill()
+    began = time.perf_counter()
+    await asyncio.to_thread(server.start, 300.0)
+    await submit(record, "u000")
+    return f"{'Redis is back after a kill, s':<44} {time.perf_counter() - began:9.1f}"
+
+
+async def main(asked: argparse.Namespace) -> None:
+    """Prints both tables."""
+    for noisy in ("aio_pika", "aiormq", "ml-fleet", "ml-agent"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    await of_the_record(asked.waiting, asked.users, asked.hosts)
+    with tempfile.TemporaryDirectory() as directory:
+        rows = fleet_members.table(Path(directory), asked.members, asked.rate, asked.seconds, asked.minutes)
+        async for line in rows:
+            print(line, flush=True)
 
 
 if __name__ == "__main__":
@@ -124,4 +147,8 @@ if __name__ == "__main__":
     parser.add_argument("--waiting", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--hosts", type=int, default=100)
-    asyncio.run(main(**vars(parser.parse_args())))
+    parser.add_argument("--members", type=int, default=100)
+    parser.add_argument("--rate", type=float, default=20.0, help="jobs a second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="that jobs come at this rate")
+    parser.add_argument("--minutes", type=float, default=10.0, help="over which shares are compared")
+    asyncio.run(main(parser.parse_args()))

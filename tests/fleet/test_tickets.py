@@ -102,6 +102,24 @@ async def test_a_ticket_may_be_given_back_as_often_as_need_be(publisher: Publish
         await ticket.give_back()
 
 
+async def test_a_host_that_waits_hears_that_a_queue_is_gone(
+    rabbit: RabbitServer, publisher: Publisher, taker: Taker
+) -> None:
+    """Otherwise it would wait for a queue that is made anew, and nobody of those that wait would be told."""
+    waiting = asyncio.create_task(taker.take(NEEDS, 30))
+    await asyncio.sleep(0.5)
+    started = time.monotonic()
+    await asyncio.to_thread(rabbit.ctl, "delete_queue", "fleet.none")
+    with pytest.raises(AgentError, match="deleted the queue"):
+        await waiting
+    assert time.monotonic() - started < 20
+    await publisher.declare(NEEDS)
+    await publisher.publish("none")
+    ticket = await taker.take(NEEDS, 10)
+    assert ticket is not None
+    await ticket.acknowledge()
+
+
 async def test_a_ticket_without_a_queue_is_refused(publisher: Publisher, taker: Taker) -> None:
     with pytest.raises(AgentError) as refused:
         await publisher.publish("elsewhere")

@@ -39,6 +39,7 @@ class CountingAgent:
         self.refuses: Problem | None = None
         self.refused: list[str] = []
         self.told: set[str] = set()
+        self.took: dict[str, float] = {}  # seconds, by job
         self.clock = timedelta(0)  # by how much the host's clock is ahead
         self._jobs: dict[str, Job] = {}
         self._followers: set[asyncio.Queue[Job]] = set()
@@ -74,12 +75,19 @@ class CountingAgent:
         task.add_done_callback(self._tasks.discard)
         return job
 
+    @property
+    def run_time(self) -> float:
+        """Seconds that the next job takes."""
+        return RUN_TIME
+
     def begin(self, claim: Claim) -> None:
         """Counts a start."""
         self.begun.append((claim.job_id, claim.attempt))
 
     async def _run(self, job: Job) -> None:
-        await asyncio.sleep(RUN_TIME)
+        began, seconds = time.monotonic(), self.run_time
+        await asyncio.sleep(seconds)
+        self.took[job.job_id] = time.monotonic() - began
         status = self._jobs[job.job_id].status
         if not status.terminal:
             self._put(

@@ -80,6 +80,12 @@ class RabbitServer:
     def url(self) -> str:
         return f"{self._scheme}://guest:guest@127.0.0.1:{self.port}/?heartbeat=10"
 
+    @property
+    def group(self) -> int:
+        """Its group of processes."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Starts it, and waits until clients can connect."""
         with (self.directory / "console").open("ab") as log:

@@ -49,7 +49,13 @@ class RedisServer:
     def url(self) -> str:
         return f"unix://{self.socket}"
 
-    def start(self) -> None:
+    @property
+    def group(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, patience: float = PATIENCE) -> None:
         """Starts it, and waits until it answers."""
         program = shutil.which("redis-server")
         assert program is not None, "the record's tests need redis-server (Debian package redis-server)"
@@ -59,7 +65,7 @@ class RedisServer:
         settings += ["--repl-diskless-sync-delay", "0"]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen([program, *settings, *self._options], stdout=log, stderr=log)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while self.cli("ping") != "PONG":
             assert time.monotonic() < deadline, (self.directory / "log").read_text()
             time.sleep(0.02)
