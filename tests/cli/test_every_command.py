@@ -80,6 +80,7 @@ AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("join",): ["h1", "--url", "https://localhost:8443"],
     ("drain",): ["größe"],
+    ("promote",): ["größe"],
     ("forget",): ["größe", "--yes"],
     ("install",): ["--dry-run"],
     ("uninstall",): ["--dry-run"],

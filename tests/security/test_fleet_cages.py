@@ -1,5 +1,6 @@
 """The cages of a front and of a member: the lines of the agent's, which have probes, and what differs."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -150,7 +151,7 @@ def test_systemd_scores_the_exposure_as_small(unit: str, tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=True,
-        env={"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "LC_ALL": "C.UTF-8"},
     ).stdout
     score = re.search(r"exposure level for \S+: ([0-9.]+)", said)
     assert score, said

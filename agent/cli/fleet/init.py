@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from ...config import Settings, user_file
 from ...config_base import xdg
 from ...config_files import load
-from ...errors import AgentError, misconfigured
+from ...errors import AgentError, invalid_request, misconfigured
 from ...host.files import write_file
 from ...identity.authority import FLEET, Authority, Issued
 from ...identity.key_files import replace_pair
@@ -108,6 +108,40 @@ def initialise(
         for server in sorted((files.directory / "servers").iterdir()):
             typer.echo(f"  {server}")
         typer.echo("Then once more: ml-fleet init")
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The machine of the replica.")],
+) -> None:
+    """Make a replica the fleet's Redis, after the primary was lost, which must not come back as it was."""
+    settings = load()
+    files = FleetFiles(of_front(settings)[1].state_directory)
+    before = files.read_plan()
+    if name not in before.redis[1:]:
+        raise invalid_request(
+            f"{name} is no replica of this fleet; they are: {', '.join(before.redis[1:]) or 'none'}.",
+            f"`ml-fleet init --redis {before.redis[0]} --redis NAME` adds one.",
+        )
+    plan = before.model_copy(update={"redis": [name, *(each for each in before.redis[1:] if each != name)]})
+    _change_configuration(before.record_url, plan.record_url)
+    for done in make(load(), files, plan, []):
+        if done.made:
+            typer.echo(f"made  {done.what}")
+    typer.echo(f"{plan.record_url} is the record from now on. Next:")
+    typer.echo(f"  on {name}, as root: sh install, in a copy of {files.server('redis', name)}")
+    typer.echo("  here: systemctl --user restart ml-fleet.service; then ml-fleet doctor")
+
+
+def _change_configuration(before: str, after: str) -> None:
+    """Names another record. Raises `AgentError` (configuration) where the file does not name the old one."""
+    path = user_file()
+    text = path.read_text("utf-8")
+    if _quoted(before) not in text:
+        raise misconfigured(
+            f"{path} does not have {before}.", f"Set fleet.record.url to {after} where it is."
+        )
+    write_file(path, text.replace(_quoted(before), _quoted(after)).encode(), mode=0o644, replace=True)
 
 
 async def _load(settings: Settings, plan: Plan) -> None:

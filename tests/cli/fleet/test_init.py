@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent.cli.failure import EXIT_CONFIGURATION
+from agent.cli.failure import EXIT_CONFIGURATION, EXIT_FAILURE
 from agent.cli.fleet.files import FleetFiles
 from agent.config_files import load
 from agent.fleet.servers import broker_server, peer_context, record_server
@@ -88,6 +88,21 @@ def test_another_broker_is_refused(run: Run) -> None:
     assert "RabbitMQ front.example.com" in refused.err
 
 
+def test_a_replica_is_promoted(run: Run, files: FleetFiles) -> None:
+    run("init", *OPTIONS, "--redis", "r2.example.com")
+    refused = run("promote", "r3.example.com")
+    assert (refused.status, "they are: r2.example.com" in refused.err) == (EXIT_FAILURE, True)
+    done = run("promote", "r2.example.com")
+    assert done.status == 0, done.err
+    fleet = load().fleet
+    assert fleet is not None
+    assert fleet.record is not None
+    assert fleet.record.url == "rediss://front@r2.example.com:6379"
+    assert files.read_plan().redis == ["r2.example.com"]
+    assert "replicaof" not in (files.server("redis", "r2.example.com") / "redis.conf").read_text()
+    assert run("init").status == 0
+
+
 def test_redis_keeps_the_rules(run: Run, files: FleetFiles) -> None:
     run("init", *OPTIONS)
     directory = files.server("redis", "localhost")
@@ -102,7 +117,7 @@ def test_redis_keeps_the_rules(run: Run, files: FleetFiles) -> None:
         assert f"\n{rule}\n" in text
     assert "@" not in text
     acl = (directory / "users.acl").read_text()
-    assert acl.startswith("user default off\n")
+    assert acl.startswith("user default off ")
     assert "@FRONT" not in acl
     assert files.password.read_text().strip() not in acl
 
