@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..errors import AgentError, FieldError
 
@@ -27,6 +28,10 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+# Of what the agent sends or leaves, not of what was asked for.
+broken = partial(Failure, exit_status=EXIT_FAILURE)
 
 
 def of_error(error: AgentError) -> Failure:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ...errors import AgentError
 from ...model.certificate import RenewedCertificate
-from ..failure import EXIT_FAILURE, Failure, Unreachable
+from ..failure import Failure, Unreachable, broken
 from ..program import JsonOption
 from ..terminal import Screen
 from .http import Api, decode, parse, refused
@@ -141,10 +141,9 @@ def _pinned_authority(invitation: Invitation) -> bytes:
     for certificate in chain:
         if hashlib.sha256(certificate).hexdigest() == invitation.authority:
             return certificate
-    raise Failure(
+    raise broken(
         f"{invitation.server} is not the host that the invitation is for: its authority is another one.",
         ASK_AGAIN,
-        exit_status=EXIT_FAILURE,
     )
 
 
@@ -194,15 +193,13 @@ def _user_of(certificate: str, key: Any) -> str:
     """Whom the new certificate names. Raises Failure where it is not one for the key."""
     from cryptography import x509  # slow to load, and few commands need it
 
-    try:
+    with contextlib.suppress(ValueError, x509.ExtensionNotFound):
         issued = x509.load_pem_x509_certificate(certificate.encode())
         names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
         if issued.public_key() == key.public_key() and uri.startswith(URI_PREFIX):
             return uri.removeprefix(URI_PREFIX)
-    except (ValueError, x509.ExtensionNotFound):
-        pass
-    raise Failure("The agent's answer is not a certificate for the new key.", exit_status=EXIT_FAILURE)
+    raise broken("The agent's answer is not a certificate for the new key.")
 
 
 def _refuse_to_mix(trusted: Path, invitation: Invitation) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from ...model.artifact import Artifact, ArtifactManifest
-from ..failure import EXIT_FAILURE, Failure
+from ..failure import Failure, broken
 from ..terminal import visible
 from .http import Api
 
@@ -105,9 +105,7 @@ def target(directory: Path, path: str) -> Path:
     root = directory.resolve()
     outside = not parts or path.startswith("/") or ".." in parts or "\0" in path
     if outside or not place.parent.resolve().is_relative_to(root):
-        raise Failure(
-            f"The artifact {path!r} would be written outside {directory}.", exit_status=EXIT_FAILURE
-        )
+        raise broken(f"The artifact {path!r} would be written outside {directory}.")
     if os.path.isdir(place) and not os.path.islink(place):
         raise Failure(f"{place} is a directory, but the artifact is a file.", ELSEWHERE)
     for above in place.parents[: len(parts)]:
@@ -178,8 +176,7 @@ async def _fetch(
         file.flush()
         os.fsync(file.fileno())
     if size != artifact.size or digest.hexdigest() != artifact.sha256:
-        raise Failure(
+        raise broken(
             f"The artifact {artifact.path!r} does not match the manifest in size or SHA-256.",
             "Nothing was written; try again.",
-            exit_status=EXIT_FAILURE,
         )

@@ -20,7 +20,7 @@ from ...errors import FieldError, Problem
 from ...model.job import JobPage
 from ...model.problem import ProblemDocument
 from ...model.sweep import SweepPage, TrialPage
-from ..failure import EXIT_FAILURE, Failure, Refused, Unreachable
+from ..failure import Failure, Refused, Unreachable, broken
 from .profile import CHECK_SERVER, Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -63,9 +63,7 @@ def parse(text: bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError as exc:
-        raise Failure(
-            f"The agent's answer is not JSON: {exc}.", CHECK_SERVER, exit_status=EXIT_FAILURE
-        ) from exc
+        raise broken(f"The agent's answer is not JSON: {exc}.", CHECK_SERVER) from exc
 
 
 class Api:
@@ -277,8 +275,7 @@ def not_understood(model: type[BaseModel], exc: ValidationError) -> Failure:
     """An answer that is not a `model`, even though unknown members are ignored."""
     first = exc.errors(include_url=False, include_input=False)[0]
     place = ".".join([model.__name__, *(str(part) for part in first["loc"])])
-    return Failure(
+    return broken(
         f"The agent's answer was not understood ({place}: {first['msg']}).",
         f"The agent may be newer than this ml-job, which is {__version__}: upgrade ml-job.",
-        exit_status=EXIT_FAILURE,
     )
