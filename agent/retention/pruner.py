@@ -76,7 +76,6 @@ class Pruner:
         self, settings: Settings, store: Store, units: Units, snapshots: Snapshots, podman: Podman
     ) -> None:
         self._settings = settings
-        self._jobs = store.jobs
         self._records = store.retention
         self._units = units
         self._snapshots = snapshots
