@@ -241,18 +241,21 @@ async def shares(site: Site, hosts: list[Host], seconds: float) -> list[str]:
     """How far users are from an equal share of the time of all places, when each always has jobs waiting."""
     chance, running = random.Random(7), time.monotonic()
     used: defaultdict[str, float] = defaultdict(float)
-    site.run_time = lambda: chance.choice((0.5, 1.0, 2.0))
-    weights = {f"s{number:02}": 1 + number % 4 for number in range(USERS)}  # how large its jobs are
+    longest = 8.0 * max(1.0, len(hosts) / 100)  # many hosts would otherwise take more CPU than there is
+    site.run_time = lambda: longest / chance.choice((1, 2, 4))
+    weights = {f"s{number:02}": 1 + number % PLACES for number in range(USERS)}  # CPUs of its jobs
     backlog = 3 * len(hosts) * site.places // USERS + 2
     while time.monotonic() < running + seconds:
-        for user, cpus in weights.items():
-            for _ in range(backlog - site.waiting[user]):
-                await site.submit(user, millicpus=1000 * min(cpus, site.places), run_time=2.0, longest=60.0)
-        await asyncio.sleep(0.5)
+        lacking = [user for user in weights for _ in range(backlog - site.waiting[user])]
+        limits: dict[str, Any] = {"run_time": longest, "longest": longest + 10}
+        await asyncio.gather(
+            *(site.submit(user, millicpus=1000 * weights[user], **limits) for user in lacking[:200])
+        )
+        await asyncio.sleep(0.2)
     for host in hosts:
         for job_id, took in host.took.items():
             if (user := site.owners.get(job_id, "")) in weights:
-                used[user] += took * min(weights[user], site.places)
+                used[user] += took * weights[user]
     mean = sum(used.values()) / USERS
     errors = [abs(used[user] - mean) / mean for user in weights]
     worst, average = max(errors) * 100, sum(errors) / USERS * 100
@@ -320,13 +323,12 @@ async def table(
     yield f"{members} members of {PLACES} places, {USERS} users"
     yield row("", "median", "99 %")
     async with site(directory / "burst") as fleet:
-        for line in await burst(fleet, max(1, 100 // PLACES)):
+        for line in await burst(fleet, max(1, 100 // PLACES)) + await submissions(fleet, int(20 * seconds)):
             yield line
     async with site(directory / "steady") as fleet, fleet.members(members) as hosts:
         for measured in (
             idle_broker(fleet, min(seconds, 10.0)),
             steady(fleet, rate, seconds),
-            submissions(fleet, int(20 * seconds)),
             broker_returns(fleet),
             shares(fleet, hosts, 60 * minutes),
             large(fleet),
