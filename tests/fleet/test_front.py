@@ -83,7 +83,6 @@ async def fleet(
     document: Document,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Fleet]:
-    monkeypatch.setattr(hosts_module, "CONNECT", 0.5)
     (tmp_path / "h1").mkdir()
     use_stand_in_journalctl(monkeypatch, tmp_path / "h1/journal")
 
@@ -189,22 +188,27 @@ async def test_a_fleet_without_hosts_says_so(fleet: Fleet) -> None:
 async def test_a_broker_that_is_away_delays_no_answer(
     fleet: Fleet, member: MemberByHand, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.fleet.backend.submissions.ANNOUNCE", 1.0)
-    asked = asyncio.Event()
+    monkeypatch.setattr("agent.fleet.backend.submissions.ANNOUNCE", 10.0)
+    asked, waits = asyncio.Event(), False
 
     async def publish(need: str) -> None:
+        nonlocal waits
         asked.set()
         if broken == "hangs":
-            await asyncio.Event().wait()
+            waits = True
+            try:
+                await asyncio.Event().wait()
+            finally:
+                waits = False
         raise AgentError(Problem.HOST, "The broker is away.")
 
     async with fleet.front(publish=publish) as front:
         alice = await front.known("alice")
-        async with asyncio.timeout(0.9):
-            job = await alice.submit()
-            await asked.wait()
+        job = await alice.submit()
+        await asked.wait()
+        assert waits == (broken == "hangs")  # and yet there was an answer
         assert (await alice.get(f"/jobs/{job['job_id']}")).json["status"] == "PENDING"
-    assert await fleet.record.pending() == {"none": 1}  # which the reconciler sees
+        assert await fleet.record.pending() == {"none": 1}  # which the reconciler sees
 
 
 @pytest.mark.parametrize("moment", range(6))
@@ -343,10 +347,15 @@ async def test_the_host_overview_is_the_sum(fleet: Fleet) -> None:
         await first.hand_over()
         await second.hand_over()
         host = (await alice.get("/host")).json
+        listed = (await alice.get("/hosts")).json
     assert host["capacity"]["jobs"] == first.capacity.jobs + second.capacity.jobs
     assert (host["running"], host["waiting"], host["in_use"]["jobs"]) == (2, 1, 2)
     (user,) = host["users"]
     assert (user["user"], user["running"], user["waiting"]) == ("alice", 2, 1)
+    assert [row["name"] for row in host["hosts"]] == ["h1", "h2"]
+    assert [row["in_use"]["jobs"] for row in host["hosts"]] == [1, 1]
+    assert listed == {"hosts": host["hosts"]}
+    assert all(row["reachable"] and not row["draining"] for row in host["hosts"])
 
 
 # Two fronts
@@ -406,18 +415,18 @@ async def test_events_that_were_followed_at_one_front_go_on_at_another(
                     break
         missed = await alice.submit()
         async with asyncio.timeout(20), elsewhere.stream("/events", **{"Last-Event-ID": last}) as response:
-            found = [(name, data) async for name, data, _ in until_current(response)]
-    assert [(name, data.get("job_id")) for name, data in found] == [
-        ("job", missed["job_id"]),
-        ("current", None),
-    ]
+            stream = until(events(response), "current")
+            found = [(name, data.get("job_id")) async for name, data, _ in stream if name != ":"]
+    assert found == [("job", missed["job_id"]), ("current", None)]
 
 
-async def until_current(response: Any) -> AsyncIterator[tuple[str, Any, str]]:
-    async for name, data, event_id in events(response):
-        if name != ":":
-            yield name, data, event_id
-        if name == "current":
+async def until(
+    stream: AsyncIterator[tuple[str, Any, str]], last: str
+) -> AsyncIterator[tuple[str, Any, str]]:
+    """The events up to the first one of that name."""
+    async for name, data, event_id in stream:
+        yield name, data, event_id
+        if name == last:
             return
 
 
@@ -428,12 +437,15 @@ async def test_a_followed_log_begins_when_a_host_has_the_job(
     async with asyncio.timeout(20), alice.stream(f"/jobs/{job['job_id']}/logs") as response:
         stream = events(response)
         assert (await anext(stream))[0] == "state"
-        member.served.log("hello", "END")
         await member.hand_over()
-        await front_finish(member, job)
+        await member.served.run(job)
+        await member.tell(job["job_id"])
+        member.served.log("hello")
+        texts = [data["text"] async for name, data, _ in until(stream, "line") if name == "line"]
+        assert texts == ["hello"]
+        member.served.log("END")
+        await front_finish(member, job, revision=3)
         found = [(name, data) async for name, data, _ in stream]
-    texts = [data["text"] for name, data in found if name == "line"]
-    assert texts[0] == "hello"
     assert (found[-1][0], found[-1][1]["status"]) == ("end", "COMPLETED")
 
 
