@@ -141,6 +141,7 @@ TABLE = {
     "enrol": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, anybody=True, through=frozenset()),
     "listScripts": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "getHost": Permissions(OWN, ALL, ALL),
+    "listHosts": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "getOpenapi": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "takeJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True),
     "checkJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, only_through=True),

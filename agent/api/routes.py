@@ -23,7 +23,7 @@ from ..model.fleet import (
     SecretNews,
     ToldJobs,
 )
-from ..model.host import Host, Usage
+from ..model.host import Host, HostList, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
 from ..model.member import (
     MemberBack,
@@ -254,6 +254,7 @@ ROUTES = (
         refuses=(Problem.INVALID_REQUEST, Problem.SECRET_NOT_FOUND),
     ),
     Route("GET", "/host", jobs.get_host, Host),
+    Route("GET", "/hosts", jobs.list_hosts, HostList),
     Route(
         "POST",
         "/certificate",

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from .base import JobId, Model, Time, UserName
+from .base import HostName, JobId, Model, Time, UserName
 
 
 class QueuePlace(Model):
@@ -45,8 +45,33 @@ class UserQueue(Model):
     recent_use_seconds: float
 
 
+class HostEntry(Model):
+    """One host of a fleet. `reachable`: it was heard of lately, the last time at `seen_at`.
+
+    It starts no jobs while it is `draining`. A `forgotten` host counts no more, until it comes back.
+    """
+
+    name: HostName
+    reachable: bool
+    seen_at: Time
+    draining: bool
+    forgotten: bool = False
+    capacity: Resources
+    in_use: Resources
+    versions: Versions | None = None
+
+
+class HostList(Model):
+    """The hosts of a fleet, by name. An agent that is no front of a fleet has none to list."""
+
+    hosts: list[HostEntry]
+
+
 class Host(Model):
-    """Capacity, use and queue. `users` lists users with jobs or recent use, or only the one who asks."""
+    """Capacity, use and queue. `users` lists users with jobs or recent use, or only the one who asks.
+
+    For a fleet, these are sums over its `hosts`.
+    """
 
     versions: Versions
     capacity: Resources
@@ -54,6 +79,7 @@ class Host(Model):
     waiting: int
     running: int
     users: list[UserQueue]
+    hosts: list[HostEntry] | None = None
 
 
 class Usage(Model):

@@ -6,6 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from ...model.base import Model, Text, UserName
+from ...model.host import HostList
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.ref import Ref
 from ..access import JOB, check_owner, check_priority, visible_owner
@@ -112,6 +113,12 @@ async def _pin(request: web.Request, *, pinned: bool) -> web.Response:
 async def get_host(request: web.Request) -> web.Response:
     """Shows capacity, use, queue and versions, and the share of each user whose jobs you may see."""
     return json_response(await request.app[BACKEND].host.overview(visible_owner(request)))
+
+
+async def list_hosts(request: web.Request) -> web.Response:
+    """Lists the hosts of a fleet: since when each is heard of, its capacity, use and versions."""
+    host = await request.app[BACKEND].host.overview(request[PRINCIPAL].user)
+    return json_response(HostList(hosts=host.hosts or []))
 
 
 async def list_scripts(request: web.Request) -> web.Response:

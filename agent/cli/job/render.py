@@ -12,7 +12,7 @@ from ...model.job import Attempt, Job, JobState
 from ...model.log import LogLine
 from ...model.metric import IgnoredMarks, Progress
 from ..quantities import format_age, format_duration, format_moment, format_size
-from ..terminal import Screen, bold, right
+from ..terminal import Columns, Screen, bold, right
 
 STATE_STYLES = {
     JobState.PENDING: "yellow",
@@ -33,7 +33,19 @@ MAX_CURVES = 4  # on a line
 
 def job_table(screen: Screen, jobs: Iterable[Job], *, head: bool = True) -> None:
     """One row per job: short ids and ages for a person, whole ids and exact times for a program."""
-    screen.table(JOB_COLUMNS, [job_row(job, person=screen.person) for job in jobs], head=head)
+    shown = list(jobs)
+    rows = [job_row(job, person=screen.person) for job in shown]
+    screen.table(*with_hosts(JOB_COLUMNS, rows, shown), head=head)
+
+
+def with_hosts(
+    columns: Columns, rows: Sequence[list[Text | str]], jobs: Iterable[Job]
+) -> tuple[Columns, Sequence[list[Text | str]]]:
+    """The table with a column of the jobs' hosts, if any of the jobs is a fleet's."""
+    hosts = [job.host or "" for job in jobs]
+    if not any(hosts):
+        return columns, rows
+    return (*columns, "HOST"), [[*row, host] for row, host in zip(rows, hosts, strict=True)]
 
 
 def job_row(job: Job, *, person: bool) -> list[Text | str]:

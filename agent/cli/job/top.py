@@ -11,21 +11,22 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ...model.base import ID_PREFIX_LENGTH
-from ...model.host import Host, Usage, UserQueue
+from ...model.host import Host, HostEntry, Usage, UserQueue
 from ...model.job import Job, JobState
 from ...model.metric import JobMetrics, Progress
 from ..failure import Failure
 from ..program import JsonOption
-from ..quantities import format_duration, format_size
+from ..quantities import format_duration, format_moment, format_size
 from ..terminal import Screen, bold, right
 from .http import Api, ModelT, decode
 from .invocation import command
-from .render import bar, seconds_taken
+from .render import bar, seconds_taken, with_hosts
 from .watch import JobList, events_of_jobs, live_view
 
 FIRST_SAMPLE_SECONDS = 1.0  # between the first two samples, from which a CPU share is computed
 COLUMNS = (bold("ID"), "SCRIPT", "NAME", "OWNER", right("TIME"), right("CPU"), right("MEMORY"), "PROGRESS")
 
+HOST_COLUMNS = (bold("HOST"), "STATE", right("RUNNING"), right("CPUS"), right("MEMORY"))
 USER_COLUMNS = (bold("USER"), right("WAITING"), right("RUNNING"), right("RECENT USE"))
 
 app = typer.Typer()
@@ -86,7 +87,7 @@ async def _show_live(api: Api, screen: Screen, interval: float) -> None:
         if not running:
             return Text("nothing runs" if jobs.complete else "…", style="dim")
         rows = [_row(job, sampler, jobs.progress.get(job.job_id), person=True) for job in running]
-        return screen.rich_table(COLUMNS, rows)
+        return screen.rich_table(*with_hosts(COLUMNS, rows, running))
 
     async def sample() -> None:
         while True:
@@ -115,8 +116,9 @@ async def _print_once(api: Api, screen: Screen, *, as_json: bool) -> None:
         each = zip(values, jobs, progress, strict=True)
         screen.json([_document(value, job, sampler, done) for value, job, done in each])
     else:
-        rows = zip(jobs, progress, strict=True)
-        screen.table(COLUMNS, [_row(job, sampler, done, person=screen.person) for job, done in rows])
+        shown = zip(jobs, progress, strict=True)
+        rows = [_row(job, sampler, done, person=screen.person) for job, done in shown]
+        screen.table(*with_hosts(COLUMNS, rows, jobs))
 
 
 def _row(job: Job, sampler: UsageSampler, progress: Progress | None, *, person: bool) -> list[Text | str]:
@@ -176,8 +178,30 @@ def host_sheet(screen: Screen, host: Host) -> None:
             ("waiting", str(host.waiting)),
         ]
     )
+    if host.hosts:
+        screen.table(HOST_COLUMNS, [_host_row(entry, person=screen.person) for entry in host.hosts])
     if host.users:
         screen.table(USER_COLUMNS, [_user_row(user, person=screen.person) for user in host.users])
+
+
+def _host_row(entry: HostEntry, *, person: bool) -> list[Text | str]:
+    capacity, taken = entry.capacity, entry.in_use
+    memory = (taken.memory_bytes, capacity.memory_bytes)
+    return [
+        entry.name,
+        _state(entry, person=person),
+        f"{taken.jobs} of {capacity.jobs}",
+        f"{taken.cpus:g} of {capacity.cpus:g}",
+        " of ".join(format_size(each) if person else str(each) for each in memory),
+    ]
+
+
+def _state(entry: HostEntry, *, person: bool) -> str:
+    """In a word, and since when a host is silent."""
+    if entry.forgotten or not entry.reachable:
+        seen = format_moment(entry.seen_at, person=person)
+        return f"{'forgotten' if entry.forgotten else 'unreachable'}, last seen {seen}"
+    return "draining" if entry.draining else "ready"
 
 
 def _user_row(user: UserQueue, *, person: bool) -> list[Text | str]:

@@ -20,7 +20,7 @@ from ...model.metric import Progress
 from ..terminal import Screen
 from .http import Api, decode, parse
 from .invocation import command
-from .render import JOB_COLUMNS, bar, job_row, job_table, warn
+from .render import JOB_COLUMNS, bar, job_row, job_table, warn, with_hosts
 from .stream import RECONNECTED, Event, follow
 
 RUNNING = (JobState.CREATED, JobState.RUNNING)
@@ -146,7 +146,7 @@ def _view(screen: Screen, jobs: JobList, ended: int) -> RenderableType:
     room = max(3, screen.out.height - 4)
     shown = list(chain(jobs.running(), jobs.waiting(), jobs.ended(ended)))
     rows = [[*job_row(job, person=True), bar(jobs.progress.get(job.job_id))] for job in shown[:room]]
-    table = screen.rich_table(COLUMNS, rows)
+    table = screen.rich_table(*with_hosts(COLUMNS, rows, shown[:room]))
     if len(shown) <= room:
         return table
     return Group(table, Text(f"and {len(shown) - room} more", style="dim"))

@@ -6,16 +6,17 @@ from urllib.parse import quote
 
 from ... import __version__
 from ...errors import AgentError, Problem
-from ...model.host import Host, Resources, Usage, UserQueue, Versions
+from ...model.host import Host, HostEntry, Resources, Usage, UserQueue, Versions
 from ...model.job import Job, JobState
 from ...model.script import ScriptList
 from ...scheduling.policy import Room
-from ..entries import NOTHING
+from ..entries import NOTHING, HostRow
 from ..record import Record
 from .documents import moment
 from .fresh import Fresh
 from .hosts import Hosts
 
+MAX_HOSTS = 1000  # in one answer
 NEGLIGIBLE = 0.5  # seconds of the whole fleet; less recent use is not shown
 EVERYBODY = ""
 
@@ -36,13 +37,15 @@ class FleetOverview:
     async def _read(self, _: str) -> Host:
         capacity = in_use = NOTHING
         running = Counter[str]()
+        entries = []
         for row in (await self._hosts.rows()).values():
-            if row.gone is not None:
-                continue
-            capacity, in_use = capacity + row.capacity, in_use + row.report.others
+            taken = row.report.others
             for job in (await self._record.jobs_on(row.name)).values():
-                in_use += Room(1, int(job["millicpus"]), int(job["memory"]))
+                taken += Room(1, int(job["millicpus"]), int(job["memory"]))
                 running[job["owner"]] += 1
+            entries.append(self._entry(row, taken))
+            if row.gone is None:
+                capacity, in_use = capacity + row.capacity, in_use + taken
         uses = await self._record.uses()
         users = [
             UserQueue(
@@ -60,6 +63,20 @@ class FleetOverview:
             waiting=sum(each.waiting for each in users),
             running=sum(running.values()),
             users=[each for each in users if each.waiting or each.running or _counts(each)],
+            hosts=entries[:MAX_HOSTS],
+        )
+
+    def _entry(self, row: HostRow, taken: Room) -> HostEntry:
+        versions = row.report.versions
+        return HostEntry(
+            name=row.name,
+            reachable=row.gone is None and not self._hosts.is_silent(row),
+            seen_at=moment(row.seen),
+            draining=row.draining,
+            forgotten=row.gone is not None,
+            capacity=_resources(row.capacity),
+            in_use=_resources(taken),
+            versions=Versions.model_validate(versions) if "agent" in versions else None,
         )
 
     async def usage(self, job: Job) -> Usage:

@@ -65,6 +65,7 @@ import Testing
                  "in_use":{"jobs":0,"cpus":0,"memory_bytes":0},"waiting":0,"running":0,"users":[]}
                 """
         ) { _ = try await $0.host() },
+        Call(name: "hosts", method: "GET", target: "/hosts", answer: #"{"hosts":[]}"#) { _ = try await $0.hosts() },
         Call(name: "secrets", method: "GET", target: "/secrets", answer: #"{"secrets":[]}"#) {
             _ = try await $0.secrets()
         },

@@ -32,6 +32,8 @@ import Testing
         Reader("Extension", SweepExtension.self, SweepExtension.CodingKeys.self),
         Reader("FieldProblem", FieldProblem.self, FieldProblem.CodingKeys.self),
         Reader("Host", HostInfo.self, HostInfo.CodingKeys.self),
+        Reader("HostEntry", HostEntry.self, HostEntry.CodingKeys.self),
+        Reader("HostList", HostList.self, HostList.CodingKeys.self),
         Reader("IgnoredMarks", IgnoredMarks.self, IgnoredMarks.CodingKeys.self),
         Reader("Job", Job.self, Job.CodingKeys.self),
         Reader("JobMetric", JobMetric.self, JobMetric.CodingKeys.self),

@@ -79,6 +79,34 @@ def test_a_person_sees_usage_as_it_changes(agent: StandIn) -> None:
     assert OTHER[:8] not in shown
 
 
+def test_the_hosts_of_a_fleet_are_shown(agent: StandIn) -> None:
+    seen = "2026-01-01T12:00:00.000Z"
+    amounts = {"capacity": HOST["capacity"], "in_use": HOST["in_use"], "seen_at": seen}
+    hosts = [
+        {"name": "h1", "reachable": True, "draining": False} | amounts,
+        {"name": "h2", "reachable": True, "draining": True} | amounts,
+        {"name": "h3", "reachable": False, "draining": False} | amounts,
+        {"name": "h4", "reachable": False, "draining": False, "forgotten": True} | amounts,
+    ]
+    agent.answers["GET /host"] = [web.json_response(HOST | {"hosts": hosts})]
+    rows = [line.split("\t") for line in ml_job("host").stdout.splitlines()[5:9]]
+    assert [row[:2] for row in rows] == [
+        ["h1", "ready"],
+        ["h2", "draining"],
+        ["h3", f"unreachable, last seen {seen}"],
+        ["h4", f"forgotten, last seen {seen}"],
+    ]
+    assert rows[0][2:] == ["1 of 4", "1.5 of 8", "1073741824 of 17179869184"]
+
+
+def test_the_host_of_each_job_of_a_fleet_is_listed(agent: StandIn) -> None:
+    agent.jobs = [job(host="h2"), job(OTHER)]
+    rows = [line.split("\t") for line in ml_job("list").stdout.splitlines()]
+    assert [row[-1] for row in rows] == ["h2", ""]
+    agent.jobs = [job()]
+    assert len(ml_job("list").stdout.split("\t")) == len(rows[0]) - 1
+
+
 def test_capacity_use_and_queue_are_shown(agent: StandIn) -> None:
     agent.answers["GET /host"] = [web.json_response(HOST)]
     assert ml_job("host").stdout.splitlines() == [

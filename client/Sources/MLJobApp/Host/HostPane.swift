@@ -9,6 +9,7 @@ struct HostPane: View {
         Form {
             if let info = host.info {
                 CapacitySection(info: info)
+                if let hosts = info.hosts, !hosts.isEmpty { FleetSection(hosts: hosts) }
                 QueueSection(info: info)
             } else if let trouble = host.infoTrouble {
                 RefusalSection(trouble: trouble)

@@ -71,6 +71,12 @@ extension Agent {
 
     public func host() async throws -> HostInfo { try await call("GET", "/host") }
 
+    /// The hosts of a fleet; none where the agent is no front of one.
+    public func hosts() async throws -> [HostEntry] {
+        let list: HostList = try await call("GET", "/hosts")
+        return list.hosts
+    }
+
     // MARK: Secrets
 
     public func secrets() async throws -> [SecretEntry] {

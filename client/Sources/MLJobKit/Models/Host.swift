@@ -37,7 +37,37 @@ public struct UserQueue: Codable, Hashable, Sendable, Identifiable {
     }
 }
 
-/// The host's capacity and its queue.
+/// One host of a fleet: heard of lately or not, and how full it is.
+public struct HostEntry: Codable, Hashable, Sendable, Identifiable {
+    public var id: String { name }
+    public let name: String
+    public let reachable: Bool
+    public let seenAt: Date
+    public let draining: Bool
+    public let forgotten: Bool?
+    public let capacity: Resources
+    public let inUse: Resources
+    public let versions: Versions?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, reachable
+        case seenAt = "seen_at"
+        case draining, forgotten, capacity
+        case inUse = "in_use"
+        case versions
+    }
+}
+
+/// The hosts of a fleet, by name.
+public struct HostList: Codable, Hashable, Sendable {
+    public let hosts: [HostEntry]
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case hosts
+    }
+}
+
+/// The host's capacity and its queue. Those of a fleet are sums over its hosts.
 public struct HostInfo: Codable, Hashable, Sendable {
     public let versions: Versions
     public let capacity: Resources
@@ -45,10 +75,11 @@ public struct HostInfo: Codable, Hashable, Sendable {
     public let waiting: Int
     public let running: Int
     public let users: [UserQueue]
+    public let hosts: [HostEntry]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case versions, capacity
         case inUse = "in_use"
-        case waiting, running, users
+        case waiting, running, users, hosts
     }
 }
