@@ -10,13 +10,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from agent.api.server import connection, connections, listener
-from agent.api.server.connection import Connection
+from agent.api.server.connections import Rounds
 from agent.jobs.artifacts import READ_BYTES
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_backend
@@ -644,28 +645,26 @@ async def test_requests_that_come_at_once_are_all_answered(served: Served, alice
         assert {each.unanswered for each in served.connections.all()} == {0}
 
 
-async def test_of_the_requests_of_a_user_few_begin_in_one_round_of_the_event_loop(served: Served) -> None:
-    rounds, begun = itertools.count(), list[int]()
-
-    class Waiting:
-        holder = "alice"
-
-        def begin(self) -> None:
-            begun.append(next(rounds))
-
-    waiting = [cast(Connection, Waiting()) for _ in range(5 * connections.BEGIN_AT_ONCE)]
-    at_once = [each for each in waiting if served.connections.may_begin(each)]
-    assert len(at_once) == connections.BEGIN_AT_ONCE
-    other = cast(Connection, Waiting())
-    other.holder = "bob"
-    assert served.connections.may_begin(other)
+async def test_few_things_of_a_user_begin_in_one_round_of_the_event_loop() -> None:
+    rounds, begun, at_once = Rounds(), list[int](), connections.BEGIN_AT_ONCE
+    for number in range(5 * at_once):
+        rounds.begin("alice", partial(begun.append, number))
+    assert begun == list(range(at_once))
+    await rounds.turn("bob")
+    assert len(begun) == at_once, "a turn that is free is had in the same round"
+    last = asyncio.create_task(rounds.turn("alice"))
+    ended = asyncio.create_task(rounds.turn("alice"))
+    await asyncio.sleep(0)
+    ended.cancel()
     seen = []
-    while len(begun) < len(waiting) - len(at_once):
+    while not last.done():
         seen.append(len(begun))
         await asyncio.sleep(0)
-    assert all(later - earlier <= connections.BEGIN_AT_ONCE for earlier, later in itertools.pairwise(seen))
-    await asyncio.sleep(0)
-    assert all(served.connections.may_begin(each) for each in at_once)
+    assert begun == list(range(5 * at_once))
+    assert all(later - earlier <= at_once for earlier, later in itertools.pairwise(seen))
+    while begun[-1] != -1:
+        rounds.begin("alice", partial(begun.append, -1))
+        await asyncio.sleep(0)
 
 
 async def test_of_all_users_the_one_with_the_most_unanswered_bytes_loses_a_connection(

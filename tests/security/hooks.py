@@ -76,6 +76,11 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     if case.operation.path.startswith("/sweeps") and code == "too-many-jobs":
         PASSED_OVER[code] += 1  # those that were accepted before wait for the only place
         return False
+    if code == "foreign-origin" and {"origin", "sec-fetch-site"} & {
+        each.lower() for each in case.headers or {}
+    }:
+        PASSED_OVER[code] += 1  # refused before anything else is looked at
+        return False
     if type(failure).__name__ != "RejectedPositiveData":
         return True
     problem = response.json()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.api.server.connection import NOT_SENT, UNREAD
 from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD
-from agent.config import HttpSettings
+from agent.config_base import HttpSettings
 from agent.logs.tail import MAX_WAITING
 
 CHECKOUT = Path(__file__).parents[2]

@@ -28,7 +28,7 @@ from pathlib import Path
 import aiohttp
 from yarl import URL
 
-from .cost import UNLIMITED, again, measured, most_expensive
+from .cost import UNLIMITED, again, leave_lists, measured, most_expensive
 from .inputs import Case
 from .memory import judged
 from .standing_agent import StandingAgent, standing_agent
@@ -39,6 +39,7 @@ TURNS = 6
 INTERVAL = 0.05  # seconds between two requests of the victim
 CONNECTIONS = 150  # of the other user: as many as it may have (docs/limits.md)
 WORST = 5  # inputs of each kind
+MARKS = [f"JOB-{number}" for number in range(5)]  # for the jobs that have ended
 USUAL = "requests_per_second = 100\nrequest_burst = 1000"
 LOWEST_PRIORITY = 19
 
@@ -57,8 +58,11 @@ class Seen:
 
 
 async def worst_inputs(step: int) -> list[Case]:
-    """The most expensive of each kind, about a job `JOB`; not those of strangers, who share one limit."""
-    async with standing_agent(prelude=UNLIMITED) as agent, measured(agent) as (meter, every):
+    """The most expensive of each kind, about jobs `JOB-0` …; not those of strangers, who share one limit."""
+    async with (
+        standing_agent(prelude=UNLIMITED) as agent,
+        measured(agent, await leave_lists(agent)) as (meter, every),
+    ):
         found, _ = await most_expensive(
             meter, islice((case for case in every if case.path != "/enrolment"), None, None, step)
         )
@@ -66,12 +70,15 @@ async def worst_inputs(step: int) -> list[Case]:
         costs.sort(key=lambda cost: cost.loop, reverse=True)
         kinds = dict.fromkeys(cost.case.kind for cost in costs)
         worst = [[cost.case for cost in costs if cost.case.kind == kind][:WORST] for kind in kinds]
-        return [_about(case, agent.ended[0], "JOB") for cases in worst for case in cases]
+        return [_about(case, agent.ended, MARKS) for cases in worst for case in cases]
 
 
-def _about(case: Case, before: str, job_id: str) -> Case:
-    """The case for another job."""
-    return replace(case, path=case.path.replace(before, job_id))
+def _about(case: Case, before: Sequence[str], after: Sequence[str]) -> Case:
+    """The case for other jobs."""
+    path = case.path
+    for old, new in zip(before, after, strict=True):
+        path = path.replace(old, new)
+    return replace(case, path=path)
 
 
 async def ask(session: aiohttp.ClientSession, url: str, seen: Seen, seconds: float) -> None:
@@ -173,14 +180,15 @@ async def judge(seconds: float, step: int) -> bool:
     for case in worst:
         print(f"{case.kind:<8}{case.size:>8} bytes  {case.method} {case.path[:24]} {case.name[:60]}")
     async with standing_agent(config=USUAL) as agent:
-        victim, other = await agent.known("victim"), await agent.known("mallory")
+        await leave_lists(agent)
+        victim = await agent.known("victim")
+        other = agent.certificate, agent.certificate.with_suffix(".key")
         context = ssl.create_default_context(cafile=agent.certificate.with_name("ca.crt"))
         context.load_cert_chain(*victim)
-        mallorys = await _job_of(agent, other)
         rounds: dict[str, list[Case]] = {
             "quiet": [],
-            "plain requests": [Case("", "plain", "GET", f"/jobs/{mallorys}")],
-            "the worst inputs": [_about(case, "JOB", mallorys) for case in worst],
+            "plain requests": [Case("", "plain", "GET", f"/jobs/{agent.ended[0]}")],
+            "the worst inputs": [_about(case, MARKS, agent.ended) for case in worst],
         }
         seen = {name: Seen() for name in rounds}
         connector = aiohttp.TCPConnector(ssl=context)
@@ -194,18 +202,6 @@ async def judge(seconds: float, step: int) -> bool:
                         await ask(session, f"{agent.url}/host", seen[name], seconds / TURNS)
         within = judged(agent.peak())
     return report(seen) and within
-
-
-async def _job_of(agent: StandingAgent, files: tuple[Path, Path]) -> str:
-    """The id of a job that waits, of the holder of that certificate."""
-    context = ssl.create_default_context(cafile=agent.certificate.with_name("ca.crt"))
-    context.load_cert_chain(*files)
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with (
-        aiohttp.ClientSession(agent.url, connector=connector) as session,
-        session.post("/jobs", json={"script_name": "hold.py"}) as response,
-    ):
-        return str((await response.json())["job_id"])
 
 
 def report(seen: dict[str, Seen]) -> bool:

@@ -10,6 +10,7 @@ from ...errors import AgentError, Problem
 from ...host.sockets import break_off
 from ..access import JOB, check_still_allowed
 from ..keys import BACKEND
+from ..server.connections import turn
 from ..server.identity import ClientCheck
 from ..server.problems import respond
 
@@ -73,6 +74,7 @@ async def _send(request: web.Request, response: web.StreamResponse, chunks: Asyn
     async with contextlib.aclosing(chunks):
         async for data in chunks:
             await client.check()
+            await turn(request)
             await response.write(data)
             sent += len(data)
     return sent

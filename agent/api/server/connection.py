@@ -122,13 +122,16 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Takes bytes. A request begins at once, or, where the user begins many, in a later round."""
         self.connections.received(self, len(data))
-        if self._held_back or (self.idle and not self.connections.may_begin(self)):
+        if self._held_back:
             self._held_back += data
+        elif self.idle:
+            self._held_back = data
+            self.connections.rounds.begin(self.holder, self._begin)
         else:
             self._parse(data)
 
-    def begin(self) -> None:
-        """Begins a request that was held back, unless the connection is closed."""
+    def _begin(self) -> None:
+        """Begins a request, unless the connection is closed."""
         data, self._held_back = self._held_back, b""
         if self._open_transport is not None and not self._open_transport.is_closing():
             self._parse(data)

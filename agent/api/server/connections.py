@@ -19,11 +19,47 @@ MAX_UNANSWERED = 64 * 1024 * 1024
 # Bytes of answers that one user, and all, have not read. Those of up to `WRITE_BUFFER` always pass.
 MAX_UNREAD_PER_USER = 16 * 1024 * 1024
 MAX_UNREAD = 128 * 1024 * 1024
-# Requests of one user that may begin in one round of the event loop. Hundreds of connections can be readable
-# at once, and what each of them begins would delay everybody else's requests.
+# Requests of one user, and pieces of answers, that may begin in one round of the event loop. Hundreds of
+# connections can be ready at once, and what each of them begins would delay everybody else's requests.
 BEGIN_AT_ONCE = 2
 CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
 FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
+
+
+class Rounds:
+    """Shares out the rounds of the event loop: what is too much for one begins in the next ones, in order."""
+
+    def __init__(self) -> None:
+        # By user. An entry is there as long as the user has begun something in the present round.
+        self._waiting: dict[str, deque[Callable[[], object]]] = {}
+        self._begun = Counter[str]()
+
+    def begin(self, user: str, step: Callable[[], object]) -> None:
+        """Calls `step` now or in a later round."""
+        if user not in self._waiting:
+            self._waiting[user] = deque()
+            asyncio.get_running_loop().call_soon(self._next, user)
+        if self._begun[user] < BEGIN_AT_ONCE:
+            self._begun[user] += 1
+            step()
+        else:
+            self._waiting[user].append(step)
+
+    async def turn(self, user: str) -> None:
+        """Waits for a round in which something may begin, or returns at once in such a round."""
+        turn = asyncio.Event()
+        self.begin(user, turn.set)
+        await turn.wait()
+
+    def _next(self, user: str) -> None:
+        waiting = self._waiting[user]
+        self._begun[user] = begun = min(len(waiting), BEGIN_AT_ONCE)
+        if not begun:
+            del self._waiting[user], self._begun[user]
+            return
+        asyncio.get_running_loop().call_soon(self._next, user)
+        for _ in range(begun):
+            waiting.popleft()()
 
 
 class Connections:
@@ -40,9 +76,7 @@ class Connections:
         self._of: dict[str, dict[Connection, None]] = {}  # by holder, each in order of arrival
         self._count = 0
         self._unanswered = Counter[str]()  # bytes, by holder
-        # Connections that wait for a round to begin a request in, by holder: an entry is that of a round.
-        self._rounds: dict[str, deque[Connection]] = {}
-        self._begun = Counter[str]()  # requests in this round, by holder
+        self.rounds = Rounds()
 
     def __len__(self) -> int:
         return self._count
@@ -93,29 +127,6 @@ class Connections:
         self._unanswered[connection.holder] -= connection.unanswered - left
         connection.unanswered = left
         self._unanswered += Counter()  # without those that have none
-
-    def may_begin(self, connection: Connection) -> bool:
-        """Whether a connection may begin a request now; otherwise its `begin` is called in a later round."""
-        holder = connection.holder
-        if holder not in self._rounds:
-            self._rounds[holder] = deque()
-            asyncio.get_running_loop().call_soon(self._next_round, holder)
-        if self._begun[holder] < BEGIN_AT_ONCE:
-            self._begun[holder] += 1
-            return True
-        self._rounds[holder].append(connection)
-        return False
-
-    def _next_round(self, holder: str) -> None:
-        waiting = self._rounds[holder]
-        begun = min(len(waiting), BEGIN_AT_ONCE)
-        if not begun:
-            del self._rounds[holder], self._begun[holder]
-            return
-        self._begun[holder] = begun
-        asyncio.get_running_loop().call_soon(self._next_round, holder)
-        for _ in range(begun):
-            waiting.popleft().begin()
 
     @contextlib.contextmanager
     def held_for(self, connection: Connection, user: str) -> Iterator[None]:
@@ -204,6 +215,13 @@ def awaiting_body(request: web.BaseRequest) -> contextlib.AbstractContextManager
     """Marks that the connection of a request waits for the body."""
     connection = request.protocol
     return connection.awaiting_body() if isinstance(connection, Connection) else contextlib.nullcontext()
+
+
+async def turn(request: web.BaseRequest) -> None:
+    """Waits for a round of the event loop in which a piece of the answer may be made."""
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        await connection.connections.rounds.turn(connection.holder)
 
 
 def held_for(request: web.BaseRequest, user: str) -> contextlib.AbstractContextManager[None]:
