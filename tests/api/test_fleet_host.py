@@ -149,9 +149,9 @@ async def test_nobody_else_may_use_the_calls_of_peers(fleet: Fleet, role: Role) 
     given = (await fleet.give(headers={"On-Behalf-Of": "caller analyst 192.0.2.7"})).json["job_id"]
     for operation in FLEET_PATHS:
         assert await ask(caller, operation, given) == 403, operation
-        assert await ask(caller, operation, given, **ALICE) == 403, operation
+        assert await ask(caller, operation, given, None, **ALICE) == 403, operation
     for operation in OPERATIONS:
-        assert await ask(caller, operation, given, **ALICE) == 403, operation
+        assert await ask(caller, operation, given, None, **ALICE) == 403, operation
     refused = [row for row in await fleet.served.audited("caller") if row["result"] == "refused"]
     assert refused
     assert not any("via" in row for row in refused)
@@ -162,7 +162,7 @@ async def test_a_host_outside_of_any_fleet_trusts_no_peer(serve: Callable[..., A
     for role in (Role.FRONT, Role.MEMBER):
         peer = await served.known("peer-1", role)
         for operation in PATHS.keys() - {"enrol"}:
-            assert await ask(peer, operation, new_job_id(), **ALICE) == 403, operation
+            assert await ask(peer, operation, new_job_id(), None, **ALICE) == 403, operation
             assert await ask(peer, operation, new_job_id()) == 403, operation
         assert (await peer.get("/fleet/room")).problem == "no-such-route"
     await served.nothing_is_left()

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,11 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from agent.errors import AgentError
+from agent.errors import AgentError, Problem
 from agent.identity import host_key
 from agent.identity.authority import Authority
 from agent.model.certificate import Role
 from agent.model.fleet import MAX_RESEALED, MAX_SECRET_BYTES, HostKey
-from agent.secrets import fleet as fleet_module
 from agent.secrets.sealing import About, decrypt, encrypt, new_key, public_bytes, seal, unseal
 from tests.support.api_client import Answer, Client
 from tests.support.fleet_pki import put_into_fleet
@@ -201,7 +201,7 @@ async def test_an_agent_that_ended_in_between_records_what_it_stored(
     versions = host.served.scene.store.secret_versions
 
     async def ended(*_: Any, **__: Any) -> None:
-        raise AgentError(fleet_module.Problem.HOST, "ended")
+        raise AgentError(Problem.HOST, "ended")
 
     with monkeypatch.context() as patch:
         patch.setattr(versions, "record", ended)
@@ -231,7 +231,7 @@ async def test_what_an_operator_sets_is_seen_after_a_while(
     before = await host.revision()
     host.served.podman.add("warehouse", None, b"everybody's")
     assert await host.revision() == before
-    monkeypatch.setattr(fleet_module.time, "monotonic", lambda: 1e12)
+    monkeypatch.setattr(time, "monotonic", lambda: 1e12)
     assert await host.revision() != before
     assert await host.versions() == {"/warehouse": None}
 
