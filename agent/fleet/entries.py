@@ -45,7 +45,7 @@ class NewJob:
 class Offer:
     """What a host offers in a claim. `others` is taken by jobs that the fleet did not give to it.
 
-    These have all ended within `ends_in` seconds. `digests` are its images, `secrets` the versions it has.
+    These have all ended within `ends_in` seconds. `digests` are its images.
     """
 
     host: str
@@ -55,7 +55,6 @@ class Offer:
     ends_in: float = 0.0
     needs: tuple[str, ...]
     digests: tuple[str, ...] = ()
-    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,8 @@ class HostReport:
     """What a host says of itself when it joins, and again whenever that changes.
 
     `url` is the address of its agent, `networks` are the needs that it serves, `versions` those of its
-    programs. `secrets_key` is the public key for which secrets are sealed, and `secrets` are the versions it
-    has. `others` is taken by jobs that the fleet did not give to it. A host that is `draining` by its own
-    agent's word claims nothing.
+    programs. `secrets_key` is the public key for which secrets are sealed. `others` is taken by jobs that the
+    fleet did not give to it. A host that is `draining` by its own agent's word claims nothing.
     """
 
     capacity: Room
@@ -115,7 +113,6 @@ class HostReport:
     networks: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     secrets_key: str = ""
-    secrets: Mapping[str, str] = field(default_factory=dict)
     others: Room = NOTHING
     draining: bool = False
 

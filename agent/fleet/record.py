@@ -221,7 +221,7 @@ def _json(value: Any) -> str:
 
 def _sight(offer: Offer) -> str:
     """Names what decides whether the host can run a job at all, however full it is."""
-    seen = {"capacity": offer.capacity, "digests": sorted(offer.digests), "secrets": dict(offer.secrets)}
+    seen = {"capacity": offer.capacity, "digests": sorted(offer.digests)}
     return hashlib.sha256(json.dumps(seen, default=asdict, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -33,7 +33,6 @@ class MemberReport(Model):
     networks: Annotated[list[NetworkName], Field(max_length=100)] = []
     versions: Annotated[Mapping[Name, Word], Field(max_length=20)] = {}
     secrets_key: Annotated[str, Field(max_length=12_000)] = ""
-    secrets: Annotated[Mapping[Name, Word], Field(max_length=100)] = {}
     others: Amount = Amount(jobs=0, millicpus=0, memory_bytes=0)
     draining: bool = False
 
@@ -55,7 +54,6 @@ class MemberOffer(Model):
     ends_in: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
     needs: Annotated[list[NetworkName], Field(min_length=1, max_length=100)]
     digests: Annotated[list[Word], Field(max_length=100)] = []
-    secrets: Annotated[Mapping[Name, Word], Field(max_length=100)] = {}
 
 
 class MemberClaim(Model):

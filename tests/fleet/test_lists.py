@@ -142,7 +142,6 @@ async def test_a_host_says_what_it_has(record: Record) -> None:
         networks=("none", "warehouse"),
         versions={"agent": "0.1.0"},
         secrets_key="age1",
-        secrets={"snowflake": "3"},
         others=Room(1, 500, 0),
     )
     await record.join("h1", report)

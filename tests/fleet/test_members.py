@@ -246,7 +246,7 @@ OFFER = {"epoch": "1", "capacity": AMOUNT, "others": AMOUNT, "ends_in": 0, "need
         ("claim", OFFER | {"ends_in": -1}, "ends_in"),
         ("claim", OFFER | {"needs": []}, "needs"),
         ("claim", OFFER | {"needs": ["a b"]}, "needs.0"),
-        ("claim", OFFER | {"secrets": {"a": "1\n"}}, "secrets.a"),
+        ("claim", OFFER | {"digests": ["a\n"]}, "digests.0"),
         ("back", {"epoch": "x"}, "epoch"),
         ("confirm", {"job_id": "*", "epoch": "1", "fence": "1"}, "job_id"),
         ("confirm", {"job_id": JOB_ID, "epoch": "1", "fence": "1 "}, "fence"),
