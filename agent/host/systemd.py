@@ -225,10 +225,9 @@ class Units:
     async def controllers(self) -> frozenset[str]:
         """The cgroup controllers that the manager can use for its units; none on cgroup v1 (cgroups(7))."""
         group = await self._property(MANAGER_PATH, MANAGER, "ControlGroup")
-        try:
+        with contextlib.suppress(OSError):
             return frozenset(Path(f"{CGROUPS}{group}/cgroup.controllers").read_text("ascii").split())
-        except OSError:
-            return frozenset()
+        return frozenset()
 
     async def manager_stopping(self) -> bool:
         """Whether the user manager is shutting down, with all its units."""

@@ -268,10 +268,9 @@ def admit_until(directory: Path, end: datetime) -> None:
 
 def admitted_until(directory: Path) -> datetime | None:
     """Until when clients without a certificate may connect; None where no invitation was ever made."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         return datetime.fromisoformat((directory / INVITED_UNTIL).read_text("ascii"))
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 class InvitationRecords(Protocol):

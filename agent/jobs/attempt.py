@@ -101,10 +101,9 @@ class AttemptFiles:
 
     def container_id(self) -> str:
         """The id of the job's container, or "" until Podman has made it."""
-        try:
+        with contextlib.suppress(OSError):
             return self._container_id.read_text("ascii").strip()
-        except OSError:
-            return ""
+        return ""
 
 
 def _description(job: Job, *, proxied: bool) -> str:

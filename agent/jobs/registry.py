@@ -288,17 +288,11 @@ class Registry:
             self._queue.update(changed)
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
-                self._forget_commit(changed)
+                self._commits[job.owner] -= Counter([job.commit])  # without those that none is left of
+                if not self._commits[job.owner]:
+                    del self._commits[job.owner]
                 for tell in self.on_end:
                     tell(changed)
-
-    def _forget_commit(self, job: Job) -> None:
-        commits = self._commits[job.owner]
-        commits[job.commit] -= 1
-        if not commits[job.commit]:
-            del commits[job.commit]
-        if not commits:
-            del self._commits[job.owner]
 
     async def _record(self, changed: Job, manager: str | None, deed: Deed | None) -> None:
         """Writes the revision; with one that gives room back, also what its owner has used of the host."""

@@ -162,7 +162,9 @@ class LineNumbering:
             return None
         self._number += 1
         continued = entry.get("_LINE_BREAK") == b"line-max"
-        text, stream = entry.get("MESSAGE", b""), _stream(entry) if source is LogSource.JOB else None
+        text, stream = entry.get("MESSAGE", b""), None
+        if source is LogSource.JOB:
+            stream = LogStream.STDERR if entry.get("PRIORITY") == STDERR_PRIORITY else LogStream.STDOUT
         return Line(self._number, time_of(entry), source, text, self._cursor, continued, stream)
 
     def _restarted(self, entry: Fields) -> Item | None:
@@ -180,10 +182,6 @@ class LineNumbering:
 def time_of(entry: Fields) -> int:
     """When journald received the entry, in milliseconds since 1970."""
     return int(entry.get("__REALTIME_TIMESTAMP", b"0")) // 1000
-
-
-def _stream(entry: Fields) -> LogStream:
-    return LogStream.STDERR if entry.get("PRIORITY") == STDERR_PRIORITY else LogStream.STDOUT
 
 
 def source_of(field: Callable[[str], bytes | None]) -> LogSource | None:

@@ -184,10 +184,9 @@ class Snapshots:
 
     def _used(self, commit: str) -> int:
         """When the commit's tree was used last; 0 if it is gone."""
-        try:
+        with suppress(FileNotFoundError):
             return (self._root / commit).stat().st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        return 0
 
     def _measured(self, commit: str) -> int:
         """What the commit's tree takes on the disk; a tree never changes."""

@@ -43,7 +43,13 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
     if request.if_match is not None and not any(
         each.value in (file.sha256, "*") and not each.is_weak for each in request.if_match
     ):
-        return respond(_not_that_version(file), tag)
+        why = (
+            "The artifact is not the version that If-Match names."
+            if file.sha256
+            else "The job has not ended, so the artifact has no version that If-Match could name."
+        )
+        remedy = "Leave out the If-Match header to get the present version."
+        return respond(AgentError(Problem.PRECONDITION_FAILED, why, remedy), tag)
     if any(each.value in (file.sha256, "*") for each in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     start, stop = _range(request, file)
@@ -78,19 +84,6 @@ async def _send(request: web.Request, response: web.StreamResponse, chunks: Asyn
             await response.write(data)
             sent += len(data)
     return sent
-
-
-def _not_that_version(file: ArtifactFile) -> AgentError:
-    why = (
-        "The artifact is not the version that If-Match names."
-        if file.sha256
-        else "The job has not ended, so the artifact has no version that If-Match could name."
-    )
-    return AgentError(
-        Problem.PRECONDITION_FAILED,
-        why,
-        "Leave out the If-Match header to get the present version.",
-    )
 
 
 def _range(request: web.Request, file: ArtifactFile) -> tuple[int, int]:

@@ -126,7 +126,11 @@ def _parse(request: web.Request) -> LogRequest:
         if EVENT_ID.fullmatch(opened(query.since)):
             position = Position.parse(opened(query.since))
         else:
-            since = _milliseconds(query.since)
+            try:
+                since = int(MOMENT.validate_python(query.since).timestamp() * 1000)
+            except ValidationError as error:
+                expected = "must be an event id of this log, or a time such as 2026-01-01T12:00:00Z"
+                raise invalid("since", expected) from error
     if last_id := header(request, "Last-Event-ID"):
         position = Position.parse(opened(last_id))
     until = int(query.until.timestamp() * 1000) if query.until else None
@@ -172,15 +176,6 @@ def _media_ranges(accept: str) -> dict[str, float]:
         if all(WEIGHT.fullmatch(weight) for weight in weights):
             found[media_range] = max(found.get(media_range, 0), *(float(weight) for weight in weights))
     return found
-
-
-def _milliseconds(since: str) -> int:
-    try:
-        return int(MOMENT.validate_python(since).timestamp() * 1000)
-    except ValidationError as error:
-        raise invalid(
-            "since", "must be an event id of this log, or a time such as 2026-01-01T12:00:00Z"
-        ) from error
 
 
 async def _send_states(stream: EventStream, backend: Backend, job: Job) -> None:

@@ -118,7 +118,11 @@ class Listener:
 
     def _begin(self, accepted: socket.socket, network: str) -> None:
         while len(self._under_way) >= self.max_handshakes:
-            self._drop_one()
+            crowded = Counter(known for _, known in self._under_way.values()).most_common(1)[0][0]
+            oldest = next(each for each, (_, known) in self._under_way.items() if known == crowded)
+            stalled, _ = self._under_way[oldest]
+            self._end_handshake(oldest)
+            stalled.cancel()
         task = self._loop.create_task(self._shake_hands(accepted))
         self._under_way[accepted] = task, network
         self._settled.clear()
@@ -149,13 +153,6 @@ class Listener:
             # A failed handshake is the client's problem, and the client sees its connection closed.
             if not isinstance(error, OSError):
                 raise
-
-    def _drop_one(self) -> None:
-        crowded = Counter(network for _, network in self._under_way.values()).most_common(1)[0][0]
-        oldest = next(accepted for accepted, (_, network) in self._under_way.items() if network == crowded)
-        task, _ = self._under_way[oldest]
-        self._end_handshake(oldest)
-        task.cancel()
 
     def _end_handshake(self, accepted: socket.socket) -> None:
         self._under_way.pop(accepted, None)

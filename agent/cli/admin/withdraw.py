@@ -100,20 +100,17 @@ async def _withdraw(
     caller = shared.account()
     async with Store.open(settings.database) as store:
         meant = await _meant(settings, store, commit)
-        withdrawal = _withdrawal(meant, reason, caller.actor, stop_running=stop_running)
+        by, at = caller.actor, now()
+        try:
+            withdrawal = Withdrawal(commit=meant, reason=reason, by=by, at=at, stop_running=stop_running)
+        except ValidationError as error:
+            why = "; ".join(why for _, why in refusals(error, unknown="is not known"))
+            raise typer.BadParameter(why, param_hint="--reason") from error
         deed = caller.did(
             "withdrawCommit", meant, reason=reason, running="stopped" if stop_running else "left"
         )
         await store.withdrawals.withdraw(withdrawal, deed=deed)
         return meant, [job for job in await store.jobs.active() if job.commit == meant]
-
-
-def _withdrawal(commit: str, reason: str, by: str, *, stop_running: bool) -> Withdrawal:
-    try:
-        return Withdrawal(commit=commit, reason=reason, by=by, at=now(), stop_running=stop_running)
-    except ValidationError as error:
-        why = "; ".join(why for _, why in refusals(error, unknown="is not known"))
-        raise typer.BadParameter(why, param_hint="--reason") from error
 
 
 async def _meant(settings: Settings, store: Store, text: str) -> str:
