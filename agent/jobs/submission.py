@@ -169,7 +169,12 @@ class Submission:
         check_parameters(script, hyperparameters)
         limits = self._limits(changes.limits.over(earlier.limits))
         await self._check_needs(script, owner, standing)
-        await self._check_image(earlier)
+        if earlier.image_digest and await self._podman.image(image_of(earlier)) is None:
+            raise AgentError(
+                Problem.IMAGE_MISSING,
+                f"The image that job {earlier.job_id} ran, {image_of(earlier)}, is no longer on the host.",
+                "Submit the script as a new job, which runs the current image.",
+            )
         job_id = new_job_id()
         anew = Job(
             job_id=job_id,
@@ -222,14 +227,6 @@ class Submission:
                 (FieldError("script_name", f"needs the network {script.network}"),),
             )
         await mounted_secrets(self._podman, script.secrets, owner, standing)
-
-    async def _check_image(self, job: Job) -> None:
-        if job.image_digest and await self._podman.image(image_of(job)) is None:
-            raise AgentError(
-                Problem.IMAGE_MISSING,
-                f"The image that job {job.job_id} ran, {image_of(job)}, is no longer on the host.",
-                "Submit the script as a new job, which runs the current image.",
-            )
 
     def _limits(self, wanted: Limits) -> Limits:
         """The wanted limits, and the site's defaults where they say nothing.

@@ -80,7 +80,14 @@ class JobStore(Tables):
                 "INSERT INTO given_jobs SELECT ?, ?, ?, 0, coalesce(max(number), 0) + 1 FROM given_jobs",
                 (given.job_id, given.key, fingerprint),
             )
-            _check_in_time(given)  # last: whatever may have taken long is over
+            # Last: whatever may have taken long is over.
+            late = time.clock_gettime(time.CLOCK_BOOTTIME) - given.not_after
+            if late > 0:
+                raise AgentError(
+                    Problem.DEADLINE_PASSED,
+                    f"Job {given.job_id} came {late:.1f} s too late.",
+                    "Confirm the claim in the fleet's record, and submit the job again.",
+                )
         return job
 
     @quick_read
@@ -333,16 +340,6 @@ def id_taken(job_id: str, why: str) -> AgentError:
         f"This host has the id {job_id} already: {why}.",
         "Run the job on another host.",
     )
-
-
-def _check_in_time(given: Given) -> None:
-    late = time.clock_gettime(time.CLOCK_BOOTTIME) - given.not_after
-    if late > 0:
-        raise AgentError(
-            Problem.DEADLINE_PASSED,
-            f"Job {given.job_id} came {late:.1f} s too late.",
-            "Confirm the claim in the fleet's record, and submit the job again.",
-        )
 
 
 def _draining(db: Connection) -> bool:

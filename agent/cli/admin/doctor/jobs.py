@@ -43,7 +43,13 @@ async def podman(settings: Settings, podman: Podman) -> AsyncIterator[Finding]:
         seen=host.version,
         remedy=f"Install version {'.'.join(map(str, PODMAN_MINIMUM))} or newer.",
     )
-    yield _subordinate_ids(host)
+    yield judge(
+        "subordinate ids",
+        good=host.subordinate_ids >= SUBORDINATE_IDS,
+        seen=str(host.subordinate_ids),
+        remedy="`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
+        f" {getpass.getuser()}` (a free range), then `podman system migrate`",
+    )
     yield controllers(
         host,
         refused=settings.jobs.unenforced_limits == "refuse",
@@ -63,16 +69,6 @@ def image(name: str, found: Image | None, recipe: str) -> Finding:
         + (", built from other files than those that are installed" if stale else ""),
         remedy="`systemctl --user start ml-runner-build.service` builds the image that is shipped.",
         otherwise=Level.WARN if found else Level.FAIL,
-    )
-
-
-def _subordinate_ids(host: Host) -> Finding:
-    return judge(
-        "subordinate ids",
-        good=host.subordinate_ids >= SUBORDINATE_IDS,
-        seen=str(host.subordinate_ids),
-        remedy="`sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535"
-        f" {getpass.getuser()}` (a free range), then `podman system migrate`",
     )
 
 
