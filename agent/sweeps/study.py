@@ -15,6 +15,7 @@ Where the record has other hyperparameters than the study suggests (it was writt
 Optuna), the study is made anew with those of the record.
 """
 
+import contextlib
 import copy
 import json
 import os
@@ -34,7 +35,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState
 
 NICENESS = 10
-MEMORY = 2**30  # bytes of address space
+MEMORY = 2**29  # bytes of address space
 STUDY = "sweep"  # Hyperband shares trials out by the study's name, which must be the same each time
 REDUCTION = 3  # of Hyperband: a trial is judged at steps 1, 3, 9, …
 
@@ -169,7 +170,8 @@ def answer(studies: dict[str, Study], request: dict[str, Any]) -> dict[str, Any]
 def main() -> None:
     """Answers until the input ends: with the agent."""
     os.nice(NICENESS)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    with contextlib.suppress(OSError, ValueError):  # a unit may forbid it, and has a MemoryMax= then
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     studies: dict[str, Study] = {}
     for line in sys.stdin:

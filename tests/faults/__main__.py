@@ -16,7 +16,7 @@ from agent.config import user_file
 from agent.config_base import HttpSettings
 from agent.config_files import load
 
-from . import agent_faults, host_faults, machine_faults, power, reboot, stream_faults
+from . import agent_faults, host_faults, machine_faults, power, reboot, stream_faults, sweep_faults
 from .audit import Verdict
 from .privilege import Root, become
 from .report import HEAD, Made, failed, sentences
@@ -36,6 +36,9 @@ def plan(*, quick: bool) -> dict[str, Fault]:
     return {
         "steps": lambda site, _: agent.killed_at_each_step(site, times(20, 1)),
         "random": lambda site, _: agent.killed_at_random(site, kills=times(300, 12), jobs=times(200, 20)),
+        "sweep": lambda site, _: sweep_faults.killed_while_it_sweeps(
+            site, trials=times(60, 12), kills=times(40, 6)
+        ),
         "restart": lambda site, _: agent.restarted_under_load(site, times(100, 5)),
         "idle": lambda site, _: agent.left_when_idle(site, times(5, 1)),
         "bus": lambda site, _: host.bus_restarted(site, times(10, 2)),

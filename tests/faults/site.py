@@ -43,6 +43,15 @@ SCRIPTS = {
     "late.py": f"{PROLOGUE}; sleep 2; exit 3",
     "greedy.py": f"{PROLOGUE}; seq 1 5; x=x; while :; do x=$x$x; done",
 }
+# A trial of a sweep: at each step it comes nearer to the loss that it reports last.
+PARAMETER = 'sed -n "s/.*\\"{name}\\": \\"\\([0-9]*\\)\\".*/\\1/p" /run/ml-job/job.json'
+SCRIPTS["sweep.py"] = f"""{PROLOGUE}
+x=$({PARAMETER.format(name="x")}); y=$({PARAMETER.format(name="y")})
+for step in 0 1 2 3 4; do
+value=$(( (x - 30) * (x - 30) + (y - 70) * (y - 70) + 400 / (step + 1) ))
+echo "::metric {{\\"name\\": \\"loss\\", \\"value\\": $value, \\"step\\": $step}}"
+sleep 0.5
+done"""
 SPINNING = {"quarter.py": 0.25, "half.py": 0.5}  # CPUs by the script that wants all of them
 LIMITED = "# /// ml-job\n# [limits]\n# cpus = {cpus}\n# ///\n"
 SCRIPTS |= {

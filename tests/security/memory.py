@@ -15,6 +15,7 @@ from agent.api.server.connection import NOT_SENT, UNREAD
 from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD
 from agent.config_base import HttpSettings
 from agent.logs.tail import MAX_WAITING
+from agent.sweeps.study import MEMORY
 
 CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs/limits.md"
@@ -66,6 +67,7 @@ def terms(http: HttpSettings) -> list[Term]:
         Term("streams (`max_followers`)", http.max_followers, STREAM),
         Term("processes of `journalctl`, one for each of them", http.max_followers, JOURNALCTL),
         Term("processes of `git`", GITS, GIT),
+        Term("the process that asks Optuna", 1, MEMORY),
     ]
 
 

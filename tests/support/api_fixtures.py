@@ -40,6 +40,9 @@ over_any_backend = pytest.mark.parametrize(
     "backend", ["agent", "memory", pytest.param("front", marks=pytest.mark.host)]
 )
 
+# The same for what a front has not: sweeps.
+over_any_host = pytest.mark.parametrize("backend", ["agent", "memory"])
+
 
 @pytest.fixture(scope="session")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> Authorities:

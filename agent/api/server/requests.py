@@ -24,6 +24,7 @@ BINARY = "application/octet-stream"
 NOT_OF_A_FORM = (JSON, BINARY)
 READING = ("GET", "HEAD")
 OWN_SITE = ("same-origin", "none")  # Sec-Fetch-Site: a page of this host, or a person without a page
+MAX_DEPTH = 3  # of objects in a body; no model has deeper ones
 MAX_REPORTED = 20  # refused fields in one answer
 # Of each object and list in a body, twice as many as any may have: pydantic words all errors.
 MAX_MEMBERS = 200
@@ -86,13 +87,13 @@ async def read_body(request: web.Request, model: type[M]) -> M:
     return validate(model, values)
 
 
-def _nulls(values: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """The paths of null members of the body and of the objects in it."""
+def _nulls(values: dict[str, Any], place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The paths of null members of the body and of the objects in it, as deep as a body may have them."""
     for name, value in values.items():
         if value is None:
-            yield (name,)
-        elif isinstance(value, dict):
-            yield from ((name, member) for member, content in value.items() if content is None)
+            yield (*place, name)
+        elif isinstance(value, dict) and len(place) < MAX_DEPTH:
+            yield from _nulls(value, (*place, name))
 
 
 async def read_bytes(request: web.Request) -> bytes:

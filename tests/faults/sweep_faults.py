@@ -1,0 +1,125 @@
+"""A sweep of trials by TPE with the median pruner, whose agent is killed at random while it runs."""
+
+import asyncio
+import json
+import random
+import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from typing import Any
+
+from agent.cli.failure import Failure, Refused
+from agent.cli.job.http import Api
+from agent.model.sweep import Sweep, TrialResult
+from agent.store.sweeps import Asked, Step, Told
+from agent.sweeps.optimizer import Optimizer
+
+from .agent_faults import EARLY, KILL_PAUSE
+from .audit import Verdict
+from .report import Made
+from .site import USERS, Site
+
+AT_ONCE = 3
+REQUEST = {
+    "script_name": "sweep.py",
+    "space": {
+        "x": {"type": "integer", "low": 0, "high": 100},
+        "y": {"type": "integer", "low": 0, "high": 100},
+    },
+    "strategy": "tpe",
+    "pruner": "median",
+    "at_once": AT_ONCE,
+    "objective": {"metric": "loss", "direction": "minimize"},
+    "seed": 7,
+}
+SECONDS = 1200.0  # for the whole sweep
+
+
+async def killed_while_it_sweeps(site: Site, *, trials: int, kills: int) -> AsyncIterator[Made]:
+    """Kills the agent again and again until the sweep has ended, and holds the sweep to what it promises."""
+    made = 0
+    async with Api(site.profile(USERS[0])) as api, asyncio.timeout(SECONDS):
+        known = await _patiently(api, "POST", "/sweeps", REQUEST | {"trials": trials})
+        path = f"/sweeps/{known['sweep_id']}"
+        while known["status"] in ("RUNNING", "ENDING"):
+            await asyncio.sleep(random.uniform(*KILL_PAUSE))
+            if made < kills:
+                if random.random() > EARLY:
+                    await site.wait_until_up(lambda: False)
+                await site.forgive()
+                made += await site.kill(signal.SIGKILL)
+            known = await _patiently(api, "GET", path)
+    verdict = await judge(site, known, trials)
+    if made < kills:
+        verdict.violated(5, f"the sweep has ended after {made} of {kills} kills")
+    yield Made("kill -9 while it sweeps", made, verdict)
+
+
+async def _patiently(api: Api, method: str, path: str, body: object = None) -> Any:
+    """The answer, however often the agent is killed meanwhile; a repeated submission has one key."""
+    while True:
+        try:
+            return await (api.get(path) if method == "GET" else api.post(path, body, key="sweep"))
+        except Failure as failure:
+            if isinstance(failure, Refused) and failure.status < 500:
+                raise
+            await asyncio.sleep(0.1)
+
+
+async def judge(site: Site, known: dict[str, Any], trials: int) -> Verdict:
+    """Holds a sweep that has ended, and each of its trials, to the promises."""
+    verdict = Verdict()
+    verdict.jobs = trials
+    with closing(sqlite3.connect(site.state / "jobs.db")) as db:
+        rows = db.execute(
+            "SELECT trial, job_id, hyperparameters, asked, told, result FROM trials ORDER BY trial"
+        ).fetchall()
+        jobs = dict(db.execute("SELECT id, document FROM jobs WHERE sweep IS NOT NULL").fetchall())
+        (document,) = db.execute("SELECT document FROM sweeps").fetchone()
+    sweep = Sweep.model_validate_json(document)
+    if sweep.status != "COMPLETED" or sweep.made != trials or len(rows) != trials:
+        verdict.violated(1, f"{sweep.status} with {sweep.made} trials and {len(rows)} rows, of {trials}")
+    if {job_id for _, job_id, *_ in rows} != jobs.keys():
+        verdict.violated(2, f"{len(jobs)} jobs of the sweep, and {len(rows)} trials")
+    for trial, job_id, hyperparameters, _, _, result in rows:
+        nonces = site.nonce(job_id).read_text().splitlines() if site.nonce(job_id).exists() else []
+        if len(nonces) != 1:
+            verdict.violated(2, f"trial {trial} ran {len(nonces)} times")
+        chosen = json.loads(hyperparameters)
+        told = TrialResult.model_validate_json(result)
+        if told.status == "COMPLETED" and told.value != loss(chosen):
+            verdict.violated(3, f"trial {trial} has the value {told.value}, not {loss(chosen)}")
+    completed = [loss(json.loads(row[2])) for row in rows if json.loads(row[5])["status"] == "COMPLETED"]
+    if sweep.best is None or sweep.best.value != min(completed):
+        verdict.violated(3, f"the best is {sweep.best}, not {min(completed)}")
+    await _judge_suggestions(verdict, sweep, rows)
+    return verdict
+
+
+def loss(chosen: dict[str, str]) -> float:
+    """What the script reports last."""
+    return (int(chosen["x"]) - 30) ** 2 + (int(chosen["y"]) - 70) ** 2 + 80
+
+
+async def _judge_suggestions(verdict: Verdict, sweep: Sweep, rows: list[Any]) -> None:
+    """An agent that is never killed suggests the same, for the same seed and order of results."""
+    steps: list[tuple[int, Step]] = []
+    for trial, _, hyperparameters, asked, told, result in rows:
+        steps.append((asked, Asked(json.loads(hyperparameters))))
+        steps.append((told, Told(trial, TrialResult.model_validate_json(result))))
+    ordered = [step for _, step in sorted(steps, key=lambda each: each[0])]
+    taken = 0
+
+    async def steps_of(_: str, after: int) -> list[Step]:
+        return ordered[after:taken]
+
+    optimizer = Optimizer(steps_of)
+    try:
+        for taken, step in enumerate(ordered):
+            if isinstance(step, Asked):
+                found = await optimizer.ask(sweep)
+                if found != step.hyperparameters:
+                    verdict.violated(3, f"step {taken}: {step.hyperparameters}, and without kills {found}")
+    finally:
+        await optimizer.close()
