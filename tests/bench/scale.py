@@ -185,8 +185,8 @@ async def agent(base: Path, *, ended: int, waiting: int = 0) -> AsyncIterator[Ag
 
 
 async def _go_deep(made: Agent, jobs: int) -> None:
-    """Goes from page to page, past so many jobs: only the agent can make a cursor."""
-    for _ in range(0, jobs, PAGE):
+    """Goes from page to page, past so many jobs, in whole pages: only the agent can make a cursor."""
+    for _ in range(jobs // PAGE):
         path = f"/jobs?limit={PAGE}&cursor={made.deep_cursor}".removesuffix("&cursor=")
         async with made.session.get(f"https://localhost:{made.port}{path}") as response:
             made.deep_cursor = (await response.json())["next_cursor"]
