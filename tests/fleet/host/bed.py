@@ -13,14 +13,14 @@ from tests.host.systemd_host.clone import copy
 from tests.host.systemd_host.errors import HostError
 from tests.host.systemd_host.instance import Host
 from tests.host.systemd_host.progress import say
-from tests.host.systemd_host.rootfs import USER
+from tests.host.systemd_host.rootfs import UID, USER
 
 from . import layout, network, template
-from .layout import BOOTING, SERVERS, Node
+from .layout import BOOTING, HOSTS, SERVERS, Node
 
 PROGRAM = Path(__file__).with_name("fleet")
-ISSUE = ("/opt/ml-agent/bin/python", f"{checkout.INSIDE}/tests/fleet/host/inside/authority.py")
-NODE_SCRIPT = f"{checkout.INSIDE}/tests/fleet/host/inside/node.sh"
+INSIDE = f"{checkout.INSIDE}/tests/fleet/host/inside"
+AS_ACCOUNT = (f"{INSIDE}/as-account.sh", "bash")
 
 # What `kill HOST WHAT` ends: the unit, and whether it is one of the account's.
 UNITS = {
@@ -69,7 +69,7 @@ def made(bed: str, node: Node, tree: Path) -> Host:
 
 
 def install(bed: str) -> None:
-    """Put this checkout into each host, and install agents, servers and what is between them.
+    """Put this checkout into each host, and make a fleet of them with the commands of docs/fleet.md.
 
     Raises HostError where a node's script fails; the script has said why.
     """
@@ -80,10 +80,45 @@ def install(bed: str) -> None:
     for node in BOOTING:
         place(exported, host_of(bed, node.name))
     shutil.rmtree(exported)
-    at_once(bed, {node.name: ["tests/host/install.sh", USER] for node in BOOTING})
-    certify(bed)
-    at_once(bed, {node.name: [NODE_SCRIPT, node.name] for node in BOOTING})
+    at_once(bed, {SERVERS.name: ["tests/host/install.sh", USER]})
+    for host in HOSTS:
+        share_programs(host_of(bed, SERVERS.name), host_of(bed, host))
+    hosts_scripts = {host: [*AS_ACCOUNT, f"{INSIDE}/host.sh", host] for host in HOSTS}
+    at_once(bed, {SERVERS.name: [f"{INSIDE}/servers.sh"], **hosts_scripts})
+    admit(bed)
+    at_once(bed, {node.name: [*AS_ACCOUNT, f"{INSIDE}/start.sh"] for node in BOOTING})
     say(f"{bed} is installed after {time.monotonic() - began:.1f} s")
+
+
+def share_programs(source: Host, target: Host) -> None:
+    """Give a host the programs of another one: the same installation, by links."""
+    programs, partial = Path("opt/ml-agent"), target.root / "opt/ml-agent.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    subprocess.run(["cp", "--archive", "--link", str(source.root / programs), str(partial)], check=True)
+    shutil.rmtree(target.root / programs)
+    partial.rename(target.root / programs)
+    for link in (source.root / "usr/local/bin").iterdir():
+        copy = target.root / "usr/local/bin" / link.name
+        copy.unlink(missing_ok=True)
+        copy.symlink_to(link.readlink())
+
+
+def admit(bed: str) -> None:
+    """Bring the hosts' requests to the fleet's authority, and its answers back. Raises HostError."""
+    exchange = host_of(bed, SERVERS.name).root / "root/requests"
+    requests = {host: host_of(bed, host).root / f"home/{USER}/join.request" for host in HOSTS}
+    waiting = {host: path for host, path in requests.items() if path.exists()}
+    if not waiting:
+        return
+    exchange.mkdir(exist_ok=True)
+    for host, path in waiting.items():
+        shutil.copyfile(path, exchange / f"{host}.request")
+    at_once(bed, {SERVERS.name: [f"{INSIDE}/admit.sh", "/root/requests"]})
+    for host, path in waiting.items():
+        answer = path.with_suffix(".answer")
+        shutil.copyfile(exchange / f"{host}.answer", answer)
+        os.chown(answer, UID, UID)
+    shutil.rmtree(exchange)
 
 
 def place(exported: Path, host: Host) -> None:
@@ -94,16 +129,6 @@ def place(exported: Path, host: Host) -> None:
     subprocess.run(["cp", "--archive", "--link", str(exported), str(partial)], check=True)
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-
-
-def certify(bed: str) -> None:
-    """Let the node of the servers be the fleet's authority, and bring to each node what it issues."""
-    authority = Path("/root/fleet")
-    at_once(bed, {SERVERS.name: ["env", f"PYTHONPATH={checkout.INSIDE}", *ISSUE, str(authority)]})
-    issued = host_of(bed, SERVERS.name).root / authority.relative_to("/")
-    for node in BOOTING:
-        target = host_of(bed, node.name).root / "etc/ml-fleet"
-        shutil.copytree(issued / node.name, target, dirs_exist_ok=True)
 
 
 def at_once(bed: str, commands: dict[str, list[str]]) -> None:

@@ -106,8 +106,10 @@ class Fleet:
 
     def peer(self, node: str, name: str) -> ssl.SSLContext:
         """A TLS client with a node's certificate of the fleet: `front` or `member`."""
-        files = self.root(node) / "etc/ml-fleet"
-        context = ssl.create_default_context(cafile=files / "ca.crt")
+        state = self.root(node) / "home/ml/.local/state"
+        files = state / ("ml-fleet" if name == "front" else "ml-agent/pki/fleet")
+        authority = state / "ml-fleet/authority/ca.crt" if name == "front" else files / "ca.crt"
+        context = ssl.create_default_context(cafile=authority)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.load_cert_chain(files / f"{name}.crt", files / f"{name}.key")
         return context

@@ -81,7 +81,9 @@ def test_a_member_of_another_host_is_nobody_to_an_agent(fleet: Fleet) -> None:
 def another_fleets_front(fleet: Fleet, tmp_path: Path) -> ssl.SSLContext:
     """The client of a front of another authority, which trusts this fleet's hosts."""
     save(tmp_path, "front", peer(Authority.make("another fleet"), Role.FRONT, "front-1"))
-    context = ssl.create_default_context(cafile=fleet.root("h1") / "etc/ml-fleet/ca.crt")
+    context = ssl.create_default_context(
+        cafile=fleet.root("h1") / "home/ml/.local/state/ml-agent/pki/fleet/ca.crt"
+    )
     context.load_cert_chain(tmp_path / "front.crt", tmp_path / "front.key")
     return context
 
