@@ -16,7 +16,7 @@ pip() { /opt/ml-agent/bin/pip --quiet --quiet "$@"; }
 pip install --no-warn-script-location --require-hashes --requirement requirements.txt
 # The same version may have other contents here, which pip takes for installed.
 pip install --no-deps --no-build-isolation --force-reinstall "$checkout"
-ln -sf /opt/ml-agent/bin/{ml-agent,ml-job} /usr/local/bin/
+ln -sf /opt/ml-agent/bin/{ml-agent,ml-fleet,ml-job} /usr/local/bin/
 
 step 'the host: journald, delegation, lingering'
 ml-agent install --system --account "$account"

@@ -18,7 +18,6 @@ INSIDE = Path(__file__).with_name("inside")
 MADE_OF = (
     "requirements.txt", "requirements-fleet.txt", "requirements-dev.txt", "images/base/build",
     "images/ml-runner/launch.py", "images/ml-runner/ml_start.py", "images/ml-runner/ml_start.pth",
-    "tests/host/install.sh",
 )  # fmt: skip
 OF_THE_TEMPLATE = ("template.sh", "template-account.sh", "image/Containerfile")
 
