@@ -16,10 +16,11 @@ from tests.host.systemd_host.progress import say
 from tests.host.systemd_host.rootfs import UID, USER
 
 from . import layout, network, template
-from .layout import BOOTING, HOSTS, SERVERS, Node
+from .layout import BOOTING, FRONT_NODES, HOSTS, SERVERS, Node
 
 PROGRAM = Path(__file__).with_name("fleet")
 INSIDE = f"{checkout.INSIDE}/tests/fleet/host/inside"
+SECOND_FRONT = FRONT_NODES[1]
 AS_ACCOUNT = (f"{INSIDE}/as-account.sh", "bash")
 
 # What `kill HOST WHAT` ends: the unit, and whether it is one of the account's.
@@ -86,7 +87,8 @@ def install(bed: str) -> None:
     hosts_scripts = {host: [*AS_ACCOUNT, f"{INSIDE}/host.sh", host] for host in HOSTS}
     at_once(bed, {SERVERS.name: [f"{INSIDE}/servers.sh"], **hosts_scripts})
     admit(bed)
-    at_once(bed, {node.name: [*AS_ACCOUNT, f"{INSIDE}/start.sh"] for node in BOOTING})
+    copy_front(host_of(bed, SERVERS.name), host_of(bed, SECOND_FRONT))
+    at_once(bed, {node.name: [*AS_ACCOUNT, f"{INSIDE}/start.sh", node.name] for node in BOOTING})
     say(f"{bed} is installed after {time.monotonic() - began:.1f} s")
 
 
@@ -101,6 +103,16 @@ def share_programs(source: Host, target: Host) -> None:
         copy = target.root / "usr/local/bin" / link.name
         copy.unlink(missing_ok=True)
         copy.symlink_to(link.readlink())
+
+
+def copy_front(source: Host, target: Host) -> None:
+    """Give a host the state of the first front, without the authority's key, if it has none."""
+    state = Path(f"home/{USER}/.local/state/ml-fleet")
+    if (target.root / state).exists():
+        return
+    subprocess.run(["cp", "--archive", str(source.root / state), str(target.root / state)], check=True)
+    shutil.rmtree(target.root / state / "servers")
+    (target.root / state / "authority/ca.key").unlink()
 
 
 def admit(bed: str) -> None:
