@@ -16,8 +16,11 @@ fi
 if [ "$1" = servers ] && ! grep -q "^$bounds" "$config"; then
     sed -i "/^\[fleet.front.http\]/a $bounds" "$config"
 fi
-# The second front has a copy of the first one's state, and so its certificates and its users.
+# The second front has a copy of the first one's state, and so its certificates and its users. Neither program of this
+# host may read the other one's state, so the authority that both know is in neither.
 if [ "$1" = h1 ] && ! grep -q '^\[fleet.front\]' "$config"; then
+    cp "$state/authority/ca.crt" ~/.config/ml-agent/fleet.crt
+    sed -i "s#^authority = .*#authority = \"$HOME/.config/ml-agent/fleet.crt\"#" "$config"
     cat >> "$config" <<END
 
 [fleet.record]
