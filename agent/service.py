@@ -254,6 +254,7 @@ def _certificates(settings: Settings, store: Store) -> Certificates:
         settings.pki_directory,
         lifetime=timedelta(days=settings.certificates.client_days),
         max_per_user=settings.certificates.max_per_user,
+        host=settings.fleet.host if settings.fleet else None,
     )
 
 

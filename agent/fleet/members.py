@@ -86,7 +86,7 @@ class RecordMembers:
         """
         job = told.job
         known = await self._record.job(job.job_id)
-        if known is None or known["host"] != host:
+        if known is None or known.get("host") != host:
             return _step(Step.STALE)
         for name, value, right in (("host", job.host, host), ("owner", job.owner, known["owner"])):
             if value != right:

@@ -114,8 +114,16 @@ class Certificates:
     """Identifies clients by their certificates, and renews certificates."""
 
     def __init__(
-        self, records: CertificateRecords, directory: Path, *, lifetime: timedelta, max_per_user: int
+        self,
+        records: CertificateRecords,
+        directory: Path,
+        *,
+        lifetime: timedelta,
+        max_per_user: int,
+        host: str | None = None,
     ) -> None:
+        """Of a fleet's members, an agent knows that of its own `host` alone; a front knows all of them."""
+        self._host = host
         self._records = records
         self._directory = directory
         self._lifetime = lifetime
@@ -165,6 +173,8 @@ class Certificates:
             trusted = b""
         if not issued_by(der, trusted):
             raise _refused_certificate("was not issued by the fleet of this host")
+        if role is Role.MEMBER and self._host not in (None, subject.user):
+            raise _refused_certificate("is the member's of another host")
         return Principal(user=subject.user, role=role)
 
     async def renew(self, der: bytes, csr: str, caller: Caller) -> RenewedCertificate:

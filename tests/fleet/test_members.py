@@ -180,6 +180,14 @@ async def test_a_job_that_the_record_does_not_have_is_stale(member: Fronts) -> N
     assert await project(member, absent, revision(absent, 2, JobState.RUNNING)) is Step.STALE
 
 
+async def test_what_a_host_says_of_a_job_that_it_has_given_back_is_stale(
+    member: Fronts, record: Record
+) -> None:
+    claim = await claimed(member, record)
+    await member.release(claim.job_id, "h1", claim.fence, elsewhere=False)
+    assert await project(member, claim, revision(claim, 2, JobState.RUNNING)) is Step.STALE
+
+
 @pytest.mark.parametrize("path", ["", "/logs", "/events", "/artifacts", "/metrics", "/usage"])
 async def test_a_member_reads_no_job_of_the_front(
     front: ServedFront, member: Fronts, record: Record, path: str

@@ -126,6 +126,17 @@ async def test_the_fleets_authority_says_who_it_is(host: Host, role: Role) -> No
         assert await asked(der) == Principal(user="h1", role=role)
 
 
+async def test_a_host_knows_no_member_of_another_host(host: Host) -> None:
+    """A host that was taken over must not bring jobs to others, on behalf of whom it likes."""
+    own = Certificates(NoRecords(), host.directory, lifetime=timedelta(days=1), max_per_user=1, host="h1")
+    for asked in (own.identify, own.identify_again):
+        for role, name in ((Role.MEMBER, "h1"), (Role.FRONT, "h2")):
+            assert await asked(der_of(peer(host.fleet, role, name))) == Principal(user=name, role=role)
+        with pytest.raises(AgentError, match="another host") as caught:
+            await asked(der_of(peer(host.fleet, Role.MEMBER, "h2")))
+        assert caught.value.problem is Problem.CERTIFICATE_REFUSED
+
+
 async def test_a_program_that_another_authority_names_is_refused(host: Host) -> None:
     """Even where a handshake let it in: the host's own authority names users and no programs."""
     like = peer(host.own, Role.FRONT, "f1")
