@@ -75,6 +75,7 @@ class NoClaim(StrEnum):
     NONE_FITS = "none-fits"  # what waits does not fit now
     FULL = "full"
     DRAINING = "draining"
+    NO_IMAGE = "no-image"  # the host lacks the image of jobs, and each of them would fail
     FENCED = "fenced"  # the fleet has forgotten the host
 
 

@@ -258,6 +258,8 @@ class Member:
             self._secrets.noticed(room.secrets)
         if room.draining:
             return NoClaim.DRAINING
+        if not room.image_digest:
+            return NoClaim.NO_IMAGE
         self._unsure = True
         claim = await self._fleet.claim_next(
             Offer(

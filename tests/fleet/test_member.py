@@ -234,6 +234,15 @@ async def test_a_drained_host_leaves_its_tickets_to_others(site: Site) -> None:
     assert site.agents[0].begun == []
 
 
+async def test_a_host_without_the_image_leaves_its_tickets_to_others(site: Site) -> None:
+    site.agents[0].image_digest = ""
+    async with site.running():
+        for _ in range(6):
+            await site.submit()
+        assert await site.settle() == {"ended COMPLETED": 6}
+    assert site.agents[0].begun == []
+
+
 # A member that sleeps
 
 

@@ -36,6 +36,7 @@ class CountingAgent:
         self.host = host
         self.begun: list[tuple[str, int]] = []  # id and attempt
         self.draining = False
+        self.image_digest = "sha256:1"
         self.refuses: Problem | None = None
         self.refused: list[str] = []
         self.told: set[str] = set()
@@ -56,7 +57,7 @@ class CountingAgent:
             ends_in_seconds=0,
             networks=["none"],
             image="i",
-            image_digest="",
+            image_digest=self.image_digest,
         )
 
     async def take(self, claim: Claim, not_after: float) -> Job:
