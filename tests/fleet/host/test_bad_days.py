@@ -77,16 +77,17 @@ async def test_a_power_cut_of_a_host_ends_its_jobs_and_no_others(fleet: Fleet, u
 
 async def test_a_host_without_the_image_gets_no_jobs(fleet: Fleet, users: Users) -> None:
     image = "localhost/ml-runner:latest"
-    fleet.output("h2", "podman", "tag", image, "localhost/kept:latest")
-    fleet.output("h2", "podman", "untag", image)
+    known = fleet.output("h2", "podman", "image", "inspect", "--format", "{{.Id}}", image)
+    # Also the names by which agents keep images that jobs ran in.
+    names = fleet.output("h2", "podman", "image", "inspect", "--format", "{{join .RepoTags \" \"}}", image)
+    fleet.output("h2", "podman", "untag", *names.split())
     try:
         told = [Told("alice", "short.py") for _ in range(9)]
         await asyncio.gather(*map(users.whole_way, told))
         assert await hosts_of(users, told) == {"h1", "h3"}
         await promises_are_kept(fleet, *told)
     finally:
-        fleet.output("h2", "podman", "tag", "localhost/kept:latest", image)
-        fleet.output("h2", "podman", "untag", "localhost/kept:latest")
+        fleet.output("h2", "podman", "tag", known, *names.split())
 
 
 async def test_a_short_storm(fleet: Fleet, users: Users) -> None:
