@@ -79,7 +79,7 @@ async def test_a_host_without_the_image_gets_no_jobs(fleet: Fleet, users: Users)
     image = "localhost/ml-runner:latest"
     known = fleet.output("h2", "podman", "image", "inspect", "--format", "{{.Id}}", image)
     # Also the names by which agents keep images that jobs ran in.
-    names = fleet.output("h2", "podman", "image", "inspect", "--format", "{{join .RepoTags \" \"}}", image)
+    names = fleet.output("h2", "podman", "image", "inspect", "--format", '{{join .RepoTags " "}}', image)
     fleet.output("h2", "podman", "untag", *names.split())
     try:
         told = [Told("alice", "short.py") for _ in range(9)]
