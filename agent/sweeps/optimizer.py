@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..host.tasks import finish
 from ..model.job import JobState, Reason
 from ..model.sweep import Dimension, Strategy, Sweep, TrialResult
 from ..store.sweeps import Asked, Step
@@ -126,9 +127,14 @@ class Optimizer:
         process, self._process = self._process, None
         self._taken.clear()
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await finish(_killed(process))
+
+
+async def _killed(process: Process) -> None:
+    """Kills the process, and waits until it and its pipes are gone."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.communicate()
 
 
 def _settings(sweep: Sweep) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """A sweep makes its trials as there is room, records their results, and ends."""
 
+import asyncio
+
 import pytest
 
 from agent.errors import AgentError, Problem
 from agent.host.systemd import UnitState
 from agent.model.job import Job, JobState, Reason
 from agent.model.sweep import SweepReason, SweepRerun, SweepState
+from agent.store.sweeps import Step
+from agent.sweeps.optimizer import Optimizer
 from tests.support.sweep_scene import ALICE, SweepScene, end_of, loss, submit, suggested_by_itself
 from tests.support.waiting import until
 
@@ -224,3 +228,20 @@ async def test_a_trial_that_is_worse_than_the_median_is_pruned(scene: SweepScene
     assert (await scene.trials(sweep))[5].value == 9.0
     assert sweep.best is not None
     assert sweep.best.value == 0.4
+
+
+async def test_an_agent_that_stops_while_the_program_ends_leaves_no_process(scene: SweepScene) -> None:
+    async def steps_of(_: str, after: int) -> list[Step]:
+        return []
+
+    optimizer = Optimizer(steps_of)
+    sweep = await submit(scene.jobs())
+    await optimizer.ask(sweep)
+    process = optimizer._process
+    assert process is not None
+    ending = asyncio.create_task(optimizer.forget(sweep.sweep_id))
+    await asyncio.sleep(0)  # it has killed the process, and waits for its end
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert process.returncode is not None
