@@ -135,9 +135,13 @@ async def test_nothing_that_a_user_reads_depends_on_the_number_of_others_jobs(
             cursors = [each[2].pop("next_cursor") for each in (before, after)]
             assert len(cursors[0]) == len(cursors[1])
             assert cursors[0] != cursors[1]
+        # What only the clock moves.
         if name == "getUsage":
             for each in (before, after):
                 each[2].pop("at")
+        if name == "listSecrets":
+            for secret in [*before[2]["secrets"], *after[2]["secrets"]]:
+                secret.pop("age_seconds")
         assert before == after, name
 
 

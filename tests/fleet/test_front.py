@@ -449,6 +449,34 @@ async def test_a_followed_log_begins_when_a_host_has_the_job(
     assert (found[-1][0], found[-1][1]["status"]) == ("end", "COMPLETED")
 
 
+async def test_what_a_running_job_reports_is_passed_on(
+    front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    await member.served.run(job)
+    await member.tell(job["job_id"])
+    path = f"/jobs/{job['job_id']}"
+    async with (
+        asyncio.timeout(30),
+        alice.stream("/events") as every,
+        alice.stream(f"{path}/events") as own,
+    ):
+        member.served.log(
+            "begun", '::progress {"done": 1, "total": 4}', '::metric {"name": "loss", "value": 0.5}'
+        )
+        for response in (every, own):
+            found = [
+                data async for name, data, _ in until(events(response), "progress") if name == "progress"
+            ]
+            assert [(data["job_id"], data["done"]) for data in found] == [(job["job_id"], 1)]
+        (metric,) = [data async for name, data, _ in until(events(own), "metric") if name == "metric"]
+        assert (metric["name"], metric["value"]) == ("loss", 0.5)
+    reported = (await alice.get(f"{path}/metrics")).json
+    assert (reported["progress"]["done"], reported["series"][0]["name"]) == (1, "loss")
+    assert (await alice.get(f"{path}/usage")).json["job_id"] == job["job_id"]
+
+
 async def test_a_range_of_an_artifact_is_passed_on(
     front: FrontServed, member: MemberByHand, alice: Client
 ) -> None:
