@@ -358,6 +358,16 @@ async def test_the_host_overview_is_the_sum(fleet: Fleet) -> None:
     assert all(row["reachable"] and not row["draining"] for row in host["hosts"])
 
 
+async def test_a_page_has_no_more_than_a_mebibyte_and_the_next_one_the_rest(alice: Client) -> None:
+    large = {f"p{number}": "x" * 4000 for number in range(8)}
+    jobs = [(await alice.submit(hyperparameters=large))["job_id"] for _ in range(40)]
+    first = await alice.get("/jobs?limit=200")
+    assert len(first.body) < 1.2 * 2**20
+    rest = (await alice.get(f"/jobs?limit=200&cursor={first.json['next_cursor']}")).json
+    assert [job["job_id"] for job in first.json["jobs"] + rest["jobs"]] == jobs[::-1]
+    assert "next_cursor" not in rest
+
+
 # Two fronts
 
 

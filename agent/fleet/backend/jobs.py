@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from ...audit.chain import Caller
 from ...audit.trail import Write
@@ -11,6 +11,7 @@ from ...errors import AgentError, FieldError, Problem
 from ...model.base import ID_ALPHABET, ID_LENGTH
 from ...model.host import QueuePlace
 from ...model.job import Job, JobPage, JobState, no_such_job
+from ...store.jobs import MAX_PAGE_SIZE
 from ..entries import Ending
 from ..record import Record
 from .documents import job_of
@@ -21,6 +22,7 @@ log = logging.getLogger("ml-fleet")
 
 JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 MAX_PLACES = 1000  # of one owner, or of all: those behind them are shown without a place
+PORTION = 25  # jobs that are read at once
 EVERYBODY = ""
 
 
@@ -59,14 +61,24 @@ class FleetJobs:
             field = FieldError("cursor", "must be the next_cursor of an earlier page")
             raise AgentError(Problem.INVALID_REQUEST, "The request is not valid.", fields=(field,))
         ids, following = await self._record.page(owner, status, script, cursor, limit)
-        jobs = [await self.with_place(job) for job in await self.known(ids)]
+        jobs: list[Job] = []
+        size, last = 0, ""
+        async for row in self._rows(ids):
+            size += len(row["document"])
+            if jobs and size > MAX_PAGE_SIZE:
+                return JobPage(jobs=jobs, next_cursor=last)
+            jobs.append(await self.with_place(await self._told(row)))
+            last = row["accepted"]
         return JobPage(jobs=jobs, next_cursor=following)
 
-    async def known(self, job_ids: Iterable[str]) -> list[Job]:
-        """The jobs that there are among these, in this order."""
-        ids = list(job_ids)
-        rows = await self._record.jobs(ids)
-        return [await self._told(rows[job_id]) for job_id in ids if job_id in rows]
+    async def _rows(self, job_ids: Sequence[str]) -> AsyncIterator[Mapping[str, str]]:
+        """The rows of the jobs that there are among these, in this order."""
+        for start in range(0, len(job_ids), PORTION):
+            portion = job_ids[start : start + PORTION]
+            rows = await self._record.jobs(portion)
+            for job_id in portion:
+                if job_id in rows:
+                    yield rows[job_id]
 
     async def _told(self, row: Mapping[str, str]) -> Job:
         job = job_of(row)
@@ -140,7 +152,8 @@ class FleetJobs:
             place = QueuePlace(position=1, waits_for=f"host {job.host} to start it")
             return job.model_copy(update={"queue": place})
         places = await self._places(job.owner, wanted=lambda known: job.job_id in known)
-        return job.model_copy(update={"queue": places.get(job.job_id)})
+        place = places.get(job.job_id) or _behind(places)
+        return job.model_copy(update={"queue": place})
 
     async def running(self, owner: str | None) -> list[Job]:
         """The jobs that run, as of at most a second ago."""
@@ -161,3 +174,12 @@ class FleetJobs:
             rows = (await self._record.jobs_on(host)).values()
             found += [job_of(row) for row in rows if row["state"] == "given"]
         return [job for job in found if job.status in (JobState.CREATED, JobState.RUNNING)]
+
+
+def _behind(places: Mapping[str, QueuePlace]) -> QueuePlace:
+    """The place of a job that came after its owner's places were read, or is behind all that were read."""
+    before = max((place.position for place in places.values()), default=0)
+    words = (
+        f"its turn, after {before} other job{'s' if before > 1 else ''}" if before else "a host to claim it"
+    )
+    return QueuePlace(position=before + 1, waits_for=words)
