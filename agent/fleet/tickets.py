@@ -18,6 +18,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
 
 from ..errors import AgentError, Problem
+from ..host.tasks import to_its_end
 
 CONNECT_TIMEOUT = 5.0  # seconds
 TIMEOUT = 2.0  # seconds for the broker to confirm, or to answer
@@ -80,9 +81,7 @@ class _Link:
         async with self._turn:
             if self._channel is None or self._channel.is_closed:
                 if self._connection is None or self._connection.is_closed:
-                    self._connection = await aio_pika.connect(
-                        self._server.url, ssl_context=_context(self._server), timeout=CONNECT_TIMEOUT
-                    )
+                    self._connection = await _connected(self._server)
                 self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
             return self._channel
 
@@ -90,9 +89,8 @@ class _Link:
         """Closes the connection. What was taken and not acknowledged is another's again."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None and not connection.is_closed:
-            with contextlib.suppress(AgentError):
-                async with _answered(TIMEOUT):
-                    await connection.close()
+            # Cancelled halfway, the connection would go on to read, and to hold what was taken over it.
+            await to_its_end(_ended(connection))
 
 
 class Publisher(_Link):
@@ -170,6 +168,30 @@ class Taker(_Link):
                 if (message := await queue.get(fail=False, timeout=TIMEOUT)) is not None:
                     return Ticket(need, message)
             return await _pushed(channel, queues, seconds)
+
+
+async def _connected(server: BrokerServer) -> AbstractConnection:
+    """Connects. If its caller is cancelled meanwhile, the connection is closed as soon as it is there."""
+    making: asyncio.Task[AbstractConnection] = asyncio.create_task(
+        aio_pika.connect(server.url, ssl_context=_context(server), timeout=CONNECT_TIMEOUT)
+    )
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        await to_its_end(_unwanted(making))
+        raise
+
+
+async def _unwanted(making: asyncio.Task[AbstractConnection]) -> None:
+    await asyncio.wait({making})
+    if not making.cancelled() and making.exception() is None:
+        await _ended(making.result())
+
+
+async def _ended(connection: AbstractConnection) -> None:
+    with contextlib.suppress(AgentError):
+        async with _answered(TIMEOUT):
+            await connection.close()
 
 
 async def _queue(channel: AbstractChannel, need: str) -> AbstractQueue:
