@@ -103,8 +103,8 @@ class HostReport:
     """What a host says of itself when it joins, and again whenever that changes.
 
     `url` is the address of its agent, `networks` are the needs that it serves, `versions` those of its
-    programs. `secrets_key` is the public key for which secrets are sealed. `others` is taken by jobs that the
-    fleet did not give to it. A host that is `draining` by its own agent's word claims nothing.
+    programs. `secrets_key` is the key for which secrets are sealed, a `HostKey` in JSON. `others` is taken by
+    jobs that the fleet did not give to it. A host that is `draining` by its own agent's word claims nothing.
     """
 
     capacity: Room

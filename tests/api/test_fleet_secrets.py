@@ -1,6 +1,8 @@
 """Secrets of users that a fleet brings to a host: opened, kept in their newest version, and never told."""
 
+import asyncio
 import base64
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from agent.errors import AgentError, Problem
 from agent.identity import host_key
@@ -303,3 +307,44 @@ async def test_so_many_keys_are_sealed_in_one_request(host: Host) -> None:
     for count, status in ((MAX_RESEALED, 200), (MAX_RESEALED + 1, 422)):
         body = {"to": host.key.model_dump(), "secrets": [one] * count}
         assert (await host.member.post("/fleet/reseal", body)).status == status
+
+
+# A hostile member
+
+TEXTS = st.text(max_size=20) | st.from_regex(r"[A-Za-z0-9+/]{0,40}={0,2}", fullmatch=True)
+VALUES = st.none() | st.booleans() | st.integers() | TEXTS | st.lists(TEXTS, max_size=3)
+
+
+def changed(value: Any, draw: Any) -> Any:
+    """A JSON value with one part of it, or all of it, replaced."""
+    if isinstance(value, list) and value:
+        return [changed(value[0], draw)]
+    if isinstance(value, dict) and draw(st.integers(0, 3)):
+        name = draw(st.sampled_from([*value, "odd"]))
+        return {**value, name: changed(value.get(name), draw)}
+    return draw(VALUES)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+async def test_no_body_is_a_fault_of_the_agent(host: Host, method: str) -> None:
+    """Whatever a member sends, it is answered, or refused with a reason, and nothing is stored."""
+    one = {"user": "alice", "name": "api", "version": version(1), "key": "AAAA"}
+    plain: Any = {
+        "PUT": sealed(CANARY, host.key, About("bob", "other", version(1))).model_dump(),
+        "DELETE": {"version": version(1)},
+        "POST": {"to": host.key.model_dump(), "secrets": [one]},
+    }[method]
+    bodies = [plain]
+
+    @settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate])
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        bodies.append(changed(plain, data.draw))
+
+    await asyncio.to_thread(collect)
+    path, headers = ("reseal", {}) if method == "POST" else ("secrets/api", on_behalf("alice"))
+    headers = {"Content-Type": "application/json"} | headers
+    for body in bodies:
+        answer = await host.member(method, f"/fleet/{path}", data=json.dumps(body), headers=headers)
+        assert answer.status in (200, 400, 403, 409, 422), (body, answer.body)
+    assert host.values == {}

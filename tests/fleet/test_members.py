@@ -281,6 +281,9 @@ async def test_a_body_is_bounded(front: ServedFront) -> None:
     assert answer.status == 413
 
 
+VERSION = "1800000000000000-0123456789abcdef"
+KEY = {"host": "h2", "public_key": "AAAA", "certificate": "AAAA", "signature": "AAAA"}
+TIMES = dict.fromkeys(("created_at", "updated_at"), "2026-01-01T00:00:00.000Z")
 BODIES: dict[str, dict[str, Any]] = {
     "join": {"capacity": AMOUNT, "networks": ["none"], "versions": {"agent": "1"}},
     "claim": OFFER,
@@ -288,6 +291,13 @@ BODIES: dict[str, dict[str, Any]] = {
     "confirm": {"job_id": JOB_ID, "epoch": "1", "fence": "1"},
     "acknowledge": {"job_id": JOB_ID, "fence": "1"},
     "release": {"job_id": JOB_ID, "fence": "1", "elsewhere": True},
+    "secret": {"user": "alice", "name": "api"},
+    "share": {"to": KEY, "secrets": [{"user": "alice", "name": "api", "version": VERSION, "key": "AAAA"}]},
+    "held": {
+        "whole": True,
+        "secrets": [{"name": "api", "user": "alice", "version": VERSION, **TIMES}, {"name": "api", **TIMES}],
+        "gone": [{"user": "bob", "name": "api"}],
+    },
     "project": {"fence": "1", "job": json.loads(make_job(job_id=JOB_ID).model_dump_json(exclude_none=True))},
 }
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
