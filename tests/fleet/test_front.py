@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from agent.config import Settings
 from agent.errors import AgentError, Problem
@@ -14,10 +16,13 @@ from agent.fleet.backend import hosts as hosts_module
 from agent.fleet.record import Record
 from agent.fleet.secret_record import NewSecret
 from agent.model.certificate import Role
+from agent.model.fleet import host_server_name
 from agent.secrets.sealing import new_version
 from tests.support.api_client import Answer, Client, events
 from tests.support.api_fixtures import BOUNDS
 from tests.support.openapi import Document
+from tests.support.pki import save
+from tests.support.redis_server import free_port
 from tests.support.served import Authorities, use_stand_in_journalctl
 from tests.support.served_fleet import FrontServed, MemberByHand, joined_host, served_by_a_front
 from tests.support.small_site import make_settings
@@ -322,6 +327,52 @@ async def test_an_agent_under_a_wrong_name_is_not_believed(
     await asyncio.sleep(hosts_module.KNOWN)
     answer = await alice.get(f"/jobs/{job['job_id']}/artifacts")
     assert (answer.status, answer.problem) == (503, "host")
+
+
+@pytest.mark.parametrize("answer", ["endless", "elsewhere", "no JSON"])
+async def test_a_host_cannot_lead_a_front_astray_or_fill_it(
+    front: FrontServed,
+    member: MemberByHand,
+    alice: Client,
+    answer: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts_module, "MAX_ANSWER", 100_000)
+    led = asyncio.Event()
+
+    async def hostile(request: web.Request) -> web.StreamResponse:
+        if request.path == "/elsewhere":
+            led.set()
+        if answer == "elsewhere":
+            raise web.HTTPFound("/elsewhere")
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await response.write(b" " * 10_000)
+            while answer == "endless":
+                await response.write(b" " * 10_000)
+        return response
+
+    job = await alice.submit()
+    await member.hand_over()
+    save(tmp_path, "hostile", front.authorities.fleet.issue_server([host_server_name("h1")]))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "hostile.crt", tmp_path / "hostile.key")
+    app, port = web.Application(), free_port()
+    app.router.add_route("*", "/{path:.*}", hostile)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+        await member.join(url=f"https://localhost:{port}")
+        await asyncio.sleep(hosts_module.KNOWN)
+        async with asyncio.timeout(15):  # half of what an agent may take
+            refused = await alice.get(f"/jobs/{job['job_id']}/metrics")
+    finally:
+        await runner.cleanup()
+    assert (refused.status, refused.problem) == (503, "host")
+    assert not led.is_set()
 
 
 async def test_a_pin_holds_in_the_record_and_on_the_host(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import ssl
 import time
@@ -29,6 +30,7 @@ SILENCE = 10.0  # seconds without a word of its member, after which a host is si
 CONNECT = 3.0  # seconds for a connection
 TIMEOUT = 30.0  # seconds for an answer; an agent that was idle starts first
 STREAM_SILENCE = 45.0  # seconds without a byte of a stream, which has a heartbeat of 15
+MAX_ANSWER = 16 * 2**20  # bytes of an answer in JSON: a list of scripts, or what a job has reported
 READ = 2**16  # bytes of an answer that wait for the client, at most twice as many
 ON_BEHALF_OF = "On-Behalf-Of"
 # What fails where an agent is away, or answers what is no answer.
@@ -95,7 +97,7 @@ class Hosts:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT)
         async with self.open(host, method, path, body=body, by=by, timeout=timeout) as response:
             with self.answered(host):
-                return await response.json(content_type=None)
+                return await _json(response)
 
     @contextlib.asynccontextmanager
     async def open(
@@ -124,6 +126,7 @@ class Hosts:
                 json=body,
                 headers=headers,
                 server_hostname=host_server_name(host),
+                allow_redirects=False,  # no host sends a front elsewhere
                 timeout=timeout or aiohttp.ClientTimeout(sock_connect=CONNECT, sock_read=STREAM_SILENCE),
             )
         self._away_since.pop(host, None)
@@ -131,7 +134,7 @@ class Hosts:
         async with response:
             if response.status >= 400:
                 with self.answered(host):
-                    raise problem_of(await response.json(content_type=None))
+                    raise problem_of(await _json(response))
             yield response
 
     async def unreachable(self, host: str) -> AgentError:
@@ -147,6 +150,16 @@ class Hosts:
             log.info("host %s does not answer: %s", host, error or type(error).__name__)
             self._heard.pop(host, None)
             raise _unreachable(host, self._away_since.setdefault(host, format_time(now()))) from error
+
+
+async def _json(response: aiohttp.ClientResponse) -> Any:
+    """The body as JSON. Raises `ValueError` for one that is none, or is larger than an agent's."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER:
+            raise ValueError(f"its answer has more than {MAX_ANSWER} bytes")
+    return json.loads(body)
 
 
 def _unreachable(host: str, since: str) -> AgentError:
