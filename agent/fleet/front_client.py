@@ -32,7 +32,7 @@ _JOINED = TypeAdapter(Joined)
 
 
 class Fronts:
-    """Implements `member.Fleet` over the fronts' calls for members. `host` is what the certificate names.
+    """Implements `parts.Fleet` over the fronts' calls for members. `host` is what the certificate names.
 
     One front is asked until it fails, and then the next one. A call that is lost on its way may have been
     carried out, and is repeated at the next front only where that is safe:

@@ -30,7 +30,7 @@ SOURCE = "fleet"  # where a member's own requests come from
 
 
 class HostAgent:
-    """Implements `member.Agent`. Every method raises `AgentError`: the agent's own, or host if it is away."""
+    """Implements `parts.Agent`. Every method raises `AgentError`: the agent's own, or host if it is away."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, server_name: str | None = None) -> None:
         self._session = session

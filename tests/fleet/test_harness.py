@@ -8,7 +8,8 @@ import pytest
 
 from agent.fleet import member as members
 from agent.fleet.entries import Claim
-from agent.fleet.member import Member, Ticket
+from agent.fleet.member import Member
+from agent.fleet.parts import Ticket
 from tests.support.rabbit_server import RabbitServer
 from tests.support.redis_server import RedisServer
 
