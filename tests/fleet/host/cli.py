@@ -26,6 +26,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         machine.require_root()
+        machine.require_tools({"ip": "iproute2"})
         instance.check_name(arguments.name)
         return int(arguments.verb(arguments))
     except HostError as error:
