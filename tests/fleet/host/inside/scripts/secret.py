@@ -14,7 +14,7 @@ import os
 import time
 from pathlib import Path
 
-held = Path("/run/secrets/canary").read_bytes()
+held = Path("/run/secrets/canary/connections.toml").read_bytes()
 print(hashlib.sha256(held).hexdigest(), flush=True)
 while not os.path.exists("/artifacts/go"):
     time.sleep(0.1)
