@@ -139,6 +139,9 @@ async def test_nothing_that_a_user_reads_depends_on_the_number_of_others_jobs(
         if name == "getUsage":
             for each in (before, after):
                 each[2].pop("at")
+        if name in ("getHost", "listHosts"):
+            for row in [*before[2].get("hosts", ()), *after[2].get("hosts", ())]:
+                del row["seen_at"], row["reachable"]
         if name == "listSecrets":
             for secret in [*before[2]["secrets"], *after[2]["secrets"]]:
                 secret.pop("age_seconds")
