@@ -84,7 +84,7 @@ def install(bed: str) -> None:
     at_once(bed, {SERVERS.name: ["tests/host/install.sh", USER]})
     for host in HOSTS:
         share_programs(host_of(bed, SERVERS.name), host_of(bed, host))
-    hosts_scripts = {host: [*AS_ACCOUNT, f"{INSIDE}/host.sh", host] for host in HOSTS}
+    hosts_scripts = {host: [*AS_ACCOUNT, f"{INSIDE}/host.sh", host, layout.NAMES[host]] for host in HOSTS}
     at_once(bed, {SERVERS.name: [f"{INSIDE}/servers.sh"], **hosts_scripts})
     admit(bed)
     copy_front(host_of(bed, SERVERS.name), host_of(bed, SECOND_FRONT))

@@ -1,10 +1,10 @@
 #!/bin/bash
 # As the service account of a host: its agent, and its request to join the fleet. May be run again.
 #
-#     host.sh NAME
+#     host.sh NAME ADDRESS
 set -euo pipefail
 
-name=$1
+name=$1 address=$2
 config=~/.config/ml-agent/config.toml
 
 tests/fleet/host/inside/repository.sh ~/scripts
@@ -22,7 +22,7 @@ port = 8443
 # One user follows hundreds of logs when the overhead is measured.
 max_followers_per_user = 1000
 END
-ml-agent init --san "$name" --san localhost > /dev/null
+ml-agent init --san "$name" --san "$address" --san localhost > /dev/null
 for user in alice bob; do
     [ -e ~/.config/ml-job/$user.crt ] || ml-agent issue "$user" --output ~/.config/ml-job > /dev/null
 done
