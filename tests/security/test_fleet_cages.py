@@ -39,7 +39,7 @@ HAS = {
     MEMBER: {
         "TemporaryFileSystem=@STATE@:ro",
         "BindReadOnlyPaths=@STATE@/pki/fleet",
-        "InaccessiblePaths=-@STATE@/pki/fleet/server.key",
+        "InaccessiblePaths=-@STATE@/pki/fleet/server.key -@STATE@/pki/fleet/server.key.next",
         "InaccessiblePaths=-%t/bus -%t/podman -%t/systemd/private -%t/containers",
         "InaccessiblePaths=-%h/.local/share/containers -%h/.ssh -%h/.config/ml-job",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
