@@ -96,6 +96,7 @@ fleet: $(VENV) ## break a fleet of three hosts, and count broken promises (QUICK
 security: ## attack the agent with all there is, and count what got through
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
+	@$(MAKE) --no-print-directory fleet-servers
 	@tests/security/security $(NAME) $(INSIDE_VENV)/bin
 
 cases: ## make small cases from use, and print what is seen beside what is right (ARGS=--help for more)

@@ -5,6 +5,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,16 +55,23 @@ class Placed:
             self._process = subprocess.Popen(["redis-server", str(configuration)], stdout=log, stderr=log)
 
     def stop(self) -> None:
-        """As `systemctl stop` does: it writes what it has before it ends."""
-        self._end(signal.SIGTERM)
+        """As `systemctl stop` does: it writes what it has before it ends.
+
+        Redis ignores the signal while it writes the first file of a replica that was added a moment ago.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._process is not None and time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._end(signal.SIGTERM, 1.0)
+        assert self._process is None
 
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 
-    def _end(self, number: int) -> None:
+    def _end(self, number: int, seconds: float = PATIENCE) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(PATIENCE)
+            self._process.wait(seconds)
             self._process = None
 
 
