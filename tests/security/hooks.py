@@ -73,8 +73,8 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
     if case.operation.path == "/enrolment" and code in ("invitation-refused", "too-many-requests"):
         PASSED_OVER[code] += 1  # there is no invitation, and strangers may send one request a second
         return False
-    if case.operation.path.startswith("/sweeps") and code == "too-many-jobs":
-        PASSED_OVER[code] += 1  # those that were accepted before wait for the only place
+    if case.operation.path.startswith("/sweeps") and code in ("too-many-jobs", "sweep-ended"):
+        PASSED_OVER[code] += 1  # others wait for the only place, or the one that is known was cancelled
         return False
     if code == "foreign-origin" and {"origin", "sec-fetch-site"} & {
         each.lower() for each in case.headers or {}
