@@ -23,7 +23,8 @@ def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     """The earlier job's hyperparameters with the changes. Raises `AgentError` (invalid-request)."""
     hyperparameters = earlier.hyperparameters | changes.hyperparameters
     if twice := same_variable(hyperparameters):
-        why = f"sets the same variable as {twice[0]} of job {earlier.job_id}"
+        whose = "" if twice[0] in changes.hyperparameters else f" of job {earlier.job_id}"
+        why = f"sets the same variable as {twice[0]}{whose}"
         raise invalid_request(
             "Two hyperparameters would set the same environment variable.",
             "Write each name exactly as the earlier job does.",

@@ -203,6 +203,40 @@ async def test_a_large_request_counts_for_as_many_as_its_size(serve: Callable[..
     assert [status == 429 for status in seen] == [False, False, True]
 
 
+def test_what_was_had_already_is_charged_even_if_a_bucket_has_less() -> None:
+    clock = Clock()
+    asked = Rates(10, 5, clock=clock)
+    asked.charge("alice", 10)
+    assert asked.take("alice") == pytest.approx(0.6)
+    clock.now += 0.6
+    assert asked.take("alice") == 0
+
+
+@over_any_backend
+@pytest.mark.usefixtures("at_once")
+async def test_a_large_answer_counts_for_as_many_requests_as_its_size(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rates, "ANSWER_PART", 16)
+    served = await serve(requests_per_second=0.1, request_burst=3)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    assert [(await alice.get("/host")).status for _ in range(2)] == [200, 429]
+    assert (await bob.get("/host")).status == 200
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_list_of_artifacts_counts_with_its_size(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=100)
+    alice = await served.known("alice")
+    path = f"/jobs/{(await alice.submit())['job_id']}/artifacts"
+    monkeypatch.setattr(rates, "ANSWER_PART", 1)
+    seen = [(await alice.get(path)).status for _ in range(3)]
+    assert seen[0] == 200
+    assert seen[-1] == 429
+
+
 @pytest.mark.usefixtures("at_once")
 async def test_to_change_a_secret_counts_for_many_requests(serve: Callable[..., Any]) -> None:
     served = await serve(requests_per_second=0.1, request_burst=2 * rates.SECRET_CHANGE)

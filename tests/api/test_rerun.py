@@ -89,6 +89,9 @@ async def test_two_spellings_of_one_variable_are_refused(served: Served, alice: 
     job = await alice.submit(hyperparameters={"depth": "1"})
     answer = await rerun(alice, job, {"hyperparameters": {"DEPTH": "2"}})
     assert (answer.status, answer.fields) == (422, ["hyperparameters.DEPTH"])
+    assert answer.json["errors"][0]["message"] == f"sets the same variable as depth of job {job['job_id']}"
+    answer = await rerun(alice, job, {"hyperparameters": {"a": "1", "A": "2"}})
+    assert (answer.status, answer.json["errors"][0]["message"]) == (422, "sets the same variable as a")
 
 
 async def test_only_an_administrator_may_rerun_another_users_job(

@@ -27,7 +27,7 @@ BEYOND_A_SCHEMA = (
     ("idempotency-mismatch", "Idempotency-Key", "was used for a different body"),
     ("invalid-request", "hyperparameters", "must have "),  # so many bytes at the most, together
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
-    ("invalid-request", "hyperparameters.", "is "),  # likewise, one of them of the job that is run again
+    ("invalid-request", "hyperparameters.", "sets the same variable as "),  # likewise, in a rerun
     ("invalid-request", "space", ""),  # what contradicts itself, or the script
     ("invalid-request", "trials", ""),  # fewer than before, or more than a grid has
     ("invalid-request", "strategy", "needs Optuna"),

@@ -13,6 +13,7 @@ from ..keys import BACKEND
 from ..server.connections import turn
 from ..server.identity import ClientCheck
 from ..server.problems import respond
+from ..server.rates import WRITTEN
 
 
 async def list_artifacts(request: web.Request) -> web.StreamResponse:
@@ -20,7 +21,7 @@ async def list_artifacts(request: web.Request) -> web.StreamResponse:
     async with request.app[BACKEND].artifacts.manifest(request[JOB]) as pieces:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        await _send(request, response, pieces)
+        await _send(request, response, pieces, counts=True)
     return response
 
 
@@ -74,8 +75,13 @@ async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse
     return response
 
 
-async def _send(request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes]) -> int:
-    """Sends the chunks at the pace of the client. Returns how many bytes they had."""
+async def _send(
+    request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes], *, counts: bool = False
+) -> int:
+    """Sends the chunks at the pace of the client. Returns how many bytes they had.
+
+    `counts` says whether they count for the rate of the client's requests.
+    """
     client, sent = ClientCheck(request, check_still_allowed), 0
     async with contextlib.aclosing(chunks):
         async for data in chunks:
@@ -83,6 +89,8 @@ async def _send(request: web.Request, response: web.StreamResponse, chunks: Asyn
             await turn(request)
             await response.write(data)
             sent += len(data)
+            if counts:
+                request[WRITTEN] = sent
     return sent
 
 

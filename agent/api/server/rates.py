@@ -23,6 +23,9 @@ REFUSAL_DELAY = 1.0  # seconds, up to twice as many
 # What a request takes of the rate: one for each part of it of this size, and more where Podman works on it.
 PART = 1024  # bytes
 SECRET_CHANGE = 100
+# And what its answer takes, once that is made: one for each part of this size. Downloads and streams do not
+# count: the client's connection bounds them.
+ANSWER_PART = 32 * 1024  # bytes
 ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
 ENROLMENT_BURST = 10
 # Requests of a user that the event loop works on by turns with those of others; the user's others wait.
@@ -48,15 +51,25 @@ class Rates:
         full_at = max(self._full_at.pop(bucket, now), now)
         taken = min(requests, self._burst) * self._interval
         wait = full_at + taken - now - self._burst * self._interval
+        self._keep(bucket, full_at if wait > 0 else full_at + taken)
+        return max(0, wait) / 1e9
+
+    def charge(self, bucket: str, requests: int) -> None:
+        """Takes what has been had already: a bucket that has less is empty for longer."""
+        now = self._clock()
+        self._keep(bucket, max(self._full_at.pop(bucket, now), now) + requests * self._interval)
+
+    def _keep(self, bucket: str, full_at: int) -> None:
         # The bucket that was used last is last in the table.
-        self._full_at[bucket] = full_at if wait > 0 else full_at + taken
+        self._full_at[bucket] = full_at
         if len(self._full_at) > MAX_BUCKETS:
             del self._full_at[next(iter(self._full_at))]
-        return max(0, wait) / 1e9
 
 
 # A request's place among those that the event loop works on. Closing it, once, gives it to the user's next.
 TURN = web.RequestKey("turn", ExitStack)
+# Bytes that a handler has written of an answer that counts.
+WRITTEN = web.RequestKey("written", int)
 
 
 def limit_users(rates: Rates, max_body_bytes: int) -> Middleware:
@@ -70,10 +83,26 @@ def limit_users(rates: Rates, max_body_bytes: int) -> Middleware:
     async def limited(request: web.Request, handler: Handler) -> web.StreamResponse:
         principal = request.get(PRINCIPAL)
         requests = _requests(request, max_body_bytes)
-        wait = rates.take(f"user {principal.user}", requests) if principal else enrolments.take("")
-        return await _refuse(request, wait) if wait else await handler(request)
+        bucket = f"user {principal.user}" if principal else ""
+        wait = rates.take(bucket, requests) if principal else enrolments.take("")
+        if wait:
+            return await _refuse(request, wait)
+        response: web.StreamResponse | None = None
+        try:
+            response = await handler(request)
+        finally:
+            if bucket and (answered := _answered(request, response) // ANSWER_PART):
+                rates.charge(bucket, answered)
+        return response
 
     return limited
+
+
+def _answered(request: web.Request, response: web.StreamResponse | None) -> int:
+    """The bytes of an answer that count."""
+    body = response.body if isinstance(response, web.Response) else None
+    written: int = request.get(WRITTEN, 0)
+    return written + (len(body) if isinstance(body, bytes) else 0)
 
 
 def _requests(request: web.Request, max_body_bytes: int) -> int:
