@@ -21,7 +21,7 @@ MAX_UNREAD_PER_USER = 16 * 1024 * 1024
 MAX_UNREAD = 128 * 1024 * 1024
 # Requests of one user, and pieces of answers, that may begin in one round of the event loop. Hundreds of
 # connections can be ready at once, and what each of them begins would delay everybody else's requests.
-BEGIN_AT_ONCE = 2
+BEGIN_AT_ONCE = 1
 CHECK_INTERVAL = 1.0  # seconds between two checks of all connections
 FIRST_REQUEST_INTERVAL = 0.01  # seconds between two checks whether each connection has sent a request
 
