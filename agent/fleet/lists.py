@@ -4,6 +4,7 @@ import contextlib
 import heapq
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from ..model.event import History
@@ -122,8 +123,17 @@ class Lists(Connection):
 
     async def change_of(self, job_id: str) -> int | None:
         """The number of the newest change of a job; None where there was none, or it was removed long ago."""
-        scores = await self._read(*(("ZSCORE", name, job_id) for name in CHANGED))
-        return next((int(float(score)) for score in scores if score is not None), None)
+        return next((number for number, _ in await self.changes_of([job_id])), None)
+
+    async def changes_of(self, job_ids: Sequence[str]) -> list[tuple[int, str]]:
+        """The newest change of each of these jobs, by number, without those for which `change_of` is None."""
+        if not job_ids:
+            return []
+        scores = iter(await self._read(*(("ZSCORE", name, each) for each in job_ids for name in CHANGED)))
+        numbers = {
+            each: [score for score in islice(scores, len(CHANGED)) if score is not None] for each in job_ids
+        }
+        return sorted((int(float(found[0])), each) for each, found in numbers.items() if found)
 
     @contextlib.asynccontextmanager
     async def bell(self) -> AsyncIterator[AsyncIterator[int]]:

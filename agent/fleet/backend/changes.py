@@ -53,15 +53,11 @@ class RecordChanges:
 
     async def newest_of_each(self, job_ids: Sequence[str]) -> list[Change]:
         """The newest change of each of these jobs."""
-        changes = [await self.newest_of(job_id) for job_id in job_ids]
-        return sorted((change for change in changes if change), key=lambda change: change.seq)
+        return await self._changes(await self._record.changes_of(job_ids))
 
     async def newest_of(self, job_id: str) -> Change | None:
         """The newest change of a job; None where there was no such job, or it was removed long ago."""
-        number = await self._record.change_of(job_id)
-        if number is None:
-            return None
-        return next(iter(await self._changes([(number, job_id)])), None)
+        return next(iter(await self.newest_of_each([job_id])), None)
 
     async def after(self, seq: int, *, owner: str | None = None, limit: int) -> list[Change]:
         """The first `limit` changes with higher numbers, in order."""
