@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
+from ..model.job import Job, to_json
 from ..scheduling.policy import Room
 
 NOTHING = Room(0, 0, 0)
@@ -66,6 +68,22 @@ class Claim:
     attempt: int
     owner: str
     request: str
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A revision of a job as its host's agent has committed it; `document` is the job in JSON."""
+
+    number: int
+    status: str
+    reason: str
+    ended: bool
+    document: str
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """The job's revision."""
+        return cls(job.revision, job.status, job.reason or "", job.status.terminal, to_json(job))
 
 
 class NoClaim(StrEnum):

@@ -20,7 +20,7 @@ from ..model.fleet import (
     SecretNews,
 )
 from ..model.member import MemberSecret, MemberSecretOf, MemberSecrets, MemberShared
-from .entries import Claim, HostReport, Joined, NoClaim, Offer, Step
+from .entries import Claim, HostReport, Joined, NoClaim, Offer, Revision, Step
 from .host_agent import answered, problem_of
 
 CONNECT_TIMEOUT = 2.0  # seconds; then the next front is asked
@@ -88,20 +88,9 @@ class Fronts:
         """The host's agent will never have the job."""
         return await self._step("release", {"job_id": job_id, "fence": fence, "elsewhere": elsewhere})
 
-    async def project(
-        self,
-        job_id: str,
-        host: str,
-        fence: str,
-        *,
-        revision: int,
-        status: str,
-        reason: str,
-        ended: bool,
-        document: str,
-    ) -> Step:
+    async def project(self, job_id: str, host: str, fence: str, revision: Revision) -> Step:
         """A revision of a job. The front reads all the rest from the document."""
-        body = b'{"fence": "%s", "job": %s}' % (fence.encode(), document.encode())
+        body = b'{"fence": "%s", "job": %s}' % (fence.encode(), revision.document.encode())
         return await self._step("project", body)
 
     async def claims_of(self, host: str) -> list[Claim]:

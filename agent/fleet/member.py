@@ -20,7 +20,7 @@ from ..model.fleet import Room
 from ..model.host import Resources
 from ..model.job import Job
 from ..scheduling import policy
-from .entries import Claim, HostReport, NoClaim, Offer, Step
+from .entries import Claim, HostReport, NoClaim, Offer, Revision, Step
 from .parts import Agent, Fleet, Ticket, Tickets
 from .secret_sync import SecretSync
 
@@ -309,16 +309,7 @@ class Member:
             if not self._unsure:
                 await self._tell_agent(job)
             return
-        await self._fleet.project(
-            job.job_id,
-            self._host,
-            fence,
-            revision=job.revision,
-            status=job.status,
-            reason=job.reason or "",
-            ended=job.status.terminal,
-            document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
-        )
+        await self._fleet.project(job.job_id, self._host, fence, Revision.of(job))
         if job.status.terminal:
             self._forget_fences(job.job_id)
             self._ended.set()

@@ -24,7 +24,7 @@ from ..model.member import (
     MemberSecrets,
     MemberStep,
 )
-from .entries import Claim, HostReport, Offer, Step
+from .entries import Claim, HostReport, Offer, Revision, Step
 from .record import Record
 from .secret_record import held_name
 
@@ -92,17 +92,7 @@ class RecordMembers:
             if value != right:
                 wrong = FieldError(f"job.{name}", "must be what the record has")
                 raise AgentError(Problem.FORBIDDEN, "A job of the fleet changes neither.", "", (wrong,))
-        step = await self._record.project(
-            job.job_id,
-            host,
-            told.fence,
-            revision=job.revision,
-            status=job.status,
-            reason=job.reason or "",
-            ended=job.status.terminal,
-            document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
-        )
-        return _step(step)
+        return _step(await self._record.project(job.job_id, host, told.fence, Revision.of(job)))
 
     async def secret_news(self, host: str, after: int) -> SecretNews:
         """What has changed of users' secrets, as soon as something has, or nothing after a while."""

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from ..model.fleet import Room
 from ..model.job import Job
-from .entries import Claim, HostReport, Joined, NoClaim, Offer, Step
+from .entries import Claim, HostReport, Joined, NoClaim, Offer, Revision, Step
 
 
 class Fleet(Protocol):
@@ -17,18 +17,7 @@ class Fleet(Protocol):
     async def confirm(self, job_id: str, host: str, epoch: str, fence: str) -> Step: ...
     async def acknowledge(self, job_id: str, host: str, fence: str) -> Step: ...
     async def release(self, job_id: str, host: str, fence: str, *, elsewhere: bool) -> Step: ...
-    async def project(
-        self,
-        job_id: str,
-        host: str,
-        fence: str,
-        *,
-        revision: int,
-        status: str,
-        reason: str,
-        ended: bool,
-        document: str,
-    ) -> Step: ...
+    async def project(self, job_id: str, host: str, fence: str, revision: Revision) -> Step: ...
     async def claims_of(self, host: str) -> list[Claim]: ...
 
 

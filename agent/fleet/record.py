@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import AgentError, Problem
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding
-from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Step
+from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Revision, Step
 from .front_record import FrontRecord, mismatch
 from .lists import Lists, pairs
 from .secret_record import SecretRecord
@@ -160,28 +160,17 @@ class Record(Lists, SecretRecord, FrontRecord):
         asked = (job_id, host, fence, "1" if elsewhere else "0", repr(self._shares.half_life))
         return Step((await self._promise("release", *asked))[0])
 
-    async def project(
-        self,
-        job_id: str,
-        host: str,
-        fence: str,
-        *,
-        revision: int,
-        status: str,
-        reason: str,
-        ended: bool,
-        document: str,
-    ) -> Step:
-        """A revision of a job as its host has committed it; `document` is the job in JSON."""
+    async def project(self, job_id: str, host: str, fence: str, revision: Revision) -> Step:
+        """A revision of a job, as its host has committed it."""
         change = {
             "id": job_id,
             "host": host,
             "fence": fence,
-            "revision": revision,
-            "status": status,
-            "reason": reason,
-            "ended": ended,
-            "document": document,
+            "revision": revision.number,
+            "status": revision.status,
+            "reason": revision.reason,
+            "ended": revision.ended,
+            "document": revision.document,
             "half_life": self._shares.half_life,
         }
         return Step((await self._call("project", json.dumps(change)))[0])

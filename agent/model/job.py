@@ -202,6 +202,11 @@ class JobPage(Model):
     next_cursor: str | None = None
 
 
+def to_json(job: Job) -> str:
+    """The job as a record keeps it: without its place in the queue, which is of one moment."""
+    return job.model_dump_json(exclude_none=True, exclude={"queue"})
+
+
 def no_such_job() -> AgentError:
     """For a job that does not exist, and for one that the client may not see."""
     return AgentError(

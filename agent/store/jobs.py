@@ -13,7 +13,7 @@ from ..audit.chain import Deed
 from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
-from ..model.job import Job, JobPage, JobState
+from ..model.job import Job, JobPage, JobState, to_json
 from . import audit, sweeps
 from .database import Tables, quick_read, transaction
 from .pins import check_pins
@@ -277,11 +277,6 @@ def _check_share(db: Connection, owner: str, max_waiting: int, max_record_bytes:
             f"The records of your jobs have {int(size)} bytes, of which you may have {max_record_bytes}.",
             "Try again when retention has removed some of your oldest jobs, or unpin jobs.",
         )
-
-
-def to_json(job: Job) -> str:
-    """The job as the table has it: without its place in the queue, which is not stored."""
-    return job.model_dump_json(exclude_none=True, exclude={"queue"})
 
 
 def insert(db: Connection, job: Job) -> None:

@@ -10,10 +10,9 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import Any
 
-from ..model.job import Job, Removal
+from ..model.job import Job, Removal, to_json
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Moment, Totals
 from .database import Tables, transaction
-from .jobs import to_json
 
 # Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, jobs of
 # the fleet that it was not told the end of, and the trials of a sweep that has not ended, or is pinned.

@@ -18,7 +18,7 @@ from agent.api.access import Cell as Answered
 from agent.api.routes import MEMBER_ROUTES
 from agent.errors import AgentError, Problem
 from agent.fleet import members
-from agent.fleet.entries import Claim, HostReport, Joined, NoClaim, Offer, Step
+from agent.fleet.entries import Claim, HostReport, Joined, NoClaim, Offer, Revision, Step
 from agent.fleet.front_client import Fronts
 from agent.fleet.record import Record
 from agent.model.certificate import PEERS, PEOPLE, Role
@@ -49,16 +49,7 @@ def revision(claim: Claim, number: int, status: JobState, host: str = "h1", **ch
 
 
 async def project(front: Fronts, claim: Claim, job: Job, host: str = "h1") -> Step:
-    return await front.project(
-        claim.job_id,
-        host,
-        claim.fence,
-        revision=job.revision,
-        status=job.status,
-        reason=job.reason or "",
-        ended=job.status.terminal,
-        document=job.model_dump_json(exclude_none=True),
-    )
+    return await front.project(claim.job_id, host, claim.fence, Revision.of(job))
 
 
 @pytest.fixture

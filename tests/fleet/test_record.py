@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
-from agent.fleet.entries import Claim, Ending, HostReport, Joined, NoClaim, Step
+from agent.fleet.entries import Claim, Ending, HostReport, Joined, NoClaim, Revision, Step
 from agent.fleet.record import Record
 from agent.scheduling.policy import Room
 from tests.support.fleet_record import GIB, HOST, connected, member, new_job, submitted
@@ -203,16 +203,8 @@ async def test_the_way_of_a_job(record: Record) -> None:
     assert (await record.jobs_on("h1")).keys() == {job_id}
 
     async def project(revision: int, status: str, *, ended: bool = False, document: str = "{}") -> Step:
-        return await record.project(
-            job_id,
-            "h1",
-            claim.fence,
-            revision=revision,
-            status=status,
-            reason="",
-            ended=ended,
-            document=document,
-        )
+        told = Revision(revision, status, "", ended, document)
+        return await record.project(job_id, "h1", claim.fence, told)
 
     assert await project(2, "RUNNING", document='{"a": 2}') is Step.OK
     assert await project(2, "RUNNING") is Step.OLD
@@ -236,9 +228,7 @@ async def test_another_claims_fence_counts_for_nothing(record: Record, fence: st
         await record.confirm(job_id, "h1", host.epoch, fence),
         await record.acknowledge(job_id, "h1", fence),
         await record.release(job_id, "h1", fence, elsewhere=False),
-        await record.project(
-            job_id, "h1", fence, revision=9, status="COMPLETED", reason="", ended=True, document="{}"
-        ),
+        await record.project(job_id, "h1", fence, Revision(9, "COMPLETED", "", ended=True, document="{}")),
     ]
     assert steps == [Step.STALE] * 4
     assert await state(record, job_id) == ("claimed", "PENDING", "")
@@ -363,9 +353,8 @@ async def test_a_forgotten_host_has_lost_its_jobs_and_every_say(record: Record) 
     for job_id, claim in claims.items():
         assert await record.confirm(job_id, "h1", "1", claim.fence) is Step.STALE
         assert await record.confirm(job_id, "h1", "2", claim.fence) is Step.STALE
-        step = await record.project(
-            job_id, "h1", claim.fence, revision=9, status="COMPLETED", reason="", ended=True, document="{}"
-        )
+        told = Revision(9, "COMPLETED", "", ended=True, document="{}")
+        step = await record.project(job_id, "h1", claim.fence, told)
         assert step is Step.STALE
     elsewhere = await other.claimed()
     assert (elsewhere.job_id, elsewhere.attempt) == (again, 2)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agent.fleet.entries import Claim, HostReport, NewJob, NoClaim, Offer
+from agent.fleet.entries import Claim, HostReport, NewJob, NoClaim, Offer, Revision
 from agent.fleet.record import Record
 from agent.fleet.record_server import RecordServer
 from agent.model.base import new_job_id
@@ -93,16 +93,8 @@ class Member:
     async def end(self, claim: Claim, status: str = "COMPLETED", reason: str = "") -> None:
         """Runs a claimed job to its end."""
         await self.record.acknowledge(claim.job_id, self.name, claim.fence)
-        step = await self.record.project(
-            claim.job_id,
-            self.name,
-            claim.fence,
-            revision=9,
-            status=status,
-            reason=reason,
-            ended=True,
-            document="{}",
-        )
+        told = Revision(9, status, reason, ended=True, document="{}")
+        step = await self.record.project(claim.job_id, self.name, claim.fence, told)
         assert step == "ok"
 
 

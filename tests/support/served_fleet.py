@@ -17,7 +17,7 @@ from agent.config_fleet import FleetSettings
 from agent.fleet.backend.documents import job_of
 from agent.fleet.backend.hosts import Hosts
 from agent.fleet.backend.parts import FrontParts
-from agent.fleet.entries import NOTHING, Claim, HostReport, Joined, Offer
+from agent.fleet.entries import NOTHING, Claim, HostReport, Joined, Offer, Revision
 from agent.fleet.host_agent import HostAgent
 from agent.fleet.record import Record
 from agent.fleet.secret_sync import SecretSync
@@ -96,16 +96,7 @@ class MemberByHand:
         row, job = await self.record.job(job_id), await self.agent.job(job_id)
         assert row is not None
         assert job is not None
-        await self.record.project(
-            job_id,
-            self.name,
-            row["fence"],
-            revision=job.revision,
-            status=job.status,
-            reason=job.reason or "",
-            ended=job.status.terminal,
-            document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
-        )
+        await self.record.project(job_id, self.name, row["fence"], Revision.of(job))
 
 
 class WhenLookedAt:

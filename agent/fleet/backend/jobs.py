@@ -12,7 +12,7 @@ from ...model.base import ID_ALPHABET, ID_LENGTH
 from ...model.host import QueuePlace
 from ...model.job import Job, JobPage, JobState, no_such_job
 from ...store.jobs import MAX_PAGE_SIZE
-from ..entries import Ending
+from ..entries import Ending, Revision
 from ..record import Record
 from .documents import job_of
 from .fresh import Fresh
@@ -105,16 +105,7 @@ class FleetJobs:
 
     async def _project(self, host: str, fence: str, job: Job) -> None:
         """Tells the record what a host has committed, before its member does: the client sees it now."""
-        await self._record.project(
-            job.job_id,
-            host,
-            fence,
-            revision=job.revision,
-            status=job.status,
-            reason=job.reason or "",
-            ended=job.status.terminal,
-            document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
-        )
+        await self._record.project(job.job_id, host, fence, Revision.of(job))
 
     async def pin(self, job_id: str, *, pinned: bool, by: Caller) -> Job:
         """Protects a job from retention, in the record and on its host, or no longer does."""

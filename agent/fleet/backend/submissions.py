@@ -13,7 +13,7 @@ from ...errors import AgentError, FieldError, Problem
 from ...jobs.requests import fingerprint_of, with_changes
 from ...model.base import format_bytes, format_number, new_job_id, unit_name
 from ...model.inputs import RequestedLimits
-from ...model.job import Job, JobRequest, Reason, Rerun
+from ...model.job import Job, JobRequest, Reason, Rerun, to_json
 from ...scheduling.policy import Room
 from ...scheduling.queue import START_AND_STOP_SECONDS
 from ..entries import HostRow, NewJob
@@ -239,7 +239,7 @@ class FleetSubmissions:
             secrets=dict.fromkeys(job.secrets, "any"),
             max_attempts=job.max_attempts,
             again=Reason.INTERRUPTED in job.retry_on,
-            document=job.model_dump_json(exclude_none=True, exclude={"queue"}),
+            document=to_json(job),
             request=json.dumps(asked),
         )
 
