@@ -24,7 +24,7 @@ from ..model.job import Job, JobRequest
 from .entries import Claim
 
 TIMEOUT = 30.0  # seconds for an answer; an agent that was idle starts first
-SILENCE = 45.0  # seconds without a byte of an event stream, which has a heartbeat of 15
+STREAM_SILENCE = 45.0  # seconds without a byte of a stream, which has a heartbeat of 15
 MAX_LINE = 2**20  # bytes of an event
 SOURCE = "fleet"  # where a member's own requests come from
 
@@ -126,20 +126,16 @@ class HostAgent:
 
     async def _events(self) -> AsyncGenerator[tuple[str, str]]:
         """Name and data of each event, from a snapshot on."""
-        timeout = aiohttp.ClientTimeout(sock_read=SILENCE)
+        timeout = aiohttp.ClientTimeout(sock_read=STREAM_SILENCE)
         with answered("host's agent"):
             async with self._session.get(
                 f"{self._url}/events", timeout=timeout, server_hostname=self._server_name
             ) as response:
                 if response.status != 200:
                     raise problem_of(await response.json(content_type=None))
-                name = ""
-                async for line in response.content:
-                    field, _, value = line.decode().rstrip("\n").partition(": ")
-                    if field == "event":
-                        name = value
-                    elif field == "data":
-                        yield name, value
+                async with contextlib.aclosing(events_of(response)) as events:
+                    async for event in events:
+                        yield event
 
     async def _ask(self, method: str, path: str, *, user: str = "", body: Any = None) -> Any:
         headers = {"On-Behalf-Of": user} if user else {}
@@ -151,6 +147,17 @@ class HostAgent:
                 if response.status >= 400:
                     raise problem_of(answer)
                 return answer
+
+
+async def events_of(response: aiohttp.ClientResponse) -> AsyncGenerator[tuple[str, str]]:
+    """Name and data of each server-sent event, as an agent writes it: a name, and data in one line."""
+    name = ""
+    async for line in response.content:
+        field, _, value = line.decode().rstrip("\n").partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, value
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from ...errors import AgentError, Problem
 from ...model.base import format_time, now
 from ...model.fleet import host_server_name
 from ..entries import HostRow
-from ..host_agent import problem_of
+from ..host_agent import STREAM_SILENCE, TIMEOUT, problem_of
 from ..record import Record
 from .documents import moment
 
@@ -28,8 +28,6 @@ HEARD = 5.0  # seconds for which a host that has answered counts as there
 KNOWN = 1.0  # seconds for which the list of hosts is not read again
 SILENCE = 10.0  # seconds without a word of its member, after which a host is silent
 CONNECT = 3.0  # seconds for a connection
-TIMEOUT = 30.0  # seconds for an answer; an agent that was idle starts first
-STREAM_SILENCE = 45.0  # seconds without a byte of a stream, which has a heartbeat of 15
 MAX_ANSWER = 16 * 2**20  # bytes of an answer in JSON: a list of scripts, or what a job has reported
 READ = 2**16  # bytes of an answer that wait for the client, at most twice as many
 ON_BEHALF_OF = "On-Behalf-Of"

@@ -11,7 +11,7 @@ from ...audit.chain import Caller
 from ...errors import AgentError
 from ...model.job import Job
 from ...model.metric import JobMetrics, MetricPoint, Progress
-from ..host_agent import SOURCE, problem_of
+from ..host_agent import SOURCE, events_of, problem_of
 from .hosts import Hosts
 from .logs import check_there
 
@@ -78,13 +78,9 @@ class FleetMetrics:
             return
         async with self._hosts.open(job.host, "GET", f"/jobs/{job.job_id}/events", by=owner) as response:
             with self._hosts.answered(job.host):
-                name = ""
-                async for line in response.content:
-                    head, _, value = line.decode().rstrip("\n").partition(": ")
-                    if head == "event":
-                        name = value
-                    elif head == "data":
-                        _take(report, name, json.loads(value))
+                async with contextlib.aclosing(events_of(response)) as events:
+                    async for name, data in events:
+                        _take(report, name, json.loads(data))
 
 
 def _take(report: Report, name: str, data: dict[str, object]) -> None:
