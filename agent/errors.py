@@ -96,3 +96,13 @@ class AgentError(Exception):
 misconfigured = partial(AgentError, Problem.CONFIGURATION)
 host_failed = partial(AgentError, Problem.HOST)
 invalid_request = partial(AgentError, Problem.INVALID_REQUEST)
+
+
+def key_reused() -> AgentError:
+    """For an Idempotency-Key that comes again with another request."""
+    return AgentError(
+        Problem.IDEMPOTENCY_MISMATCH,
+        "This Idempotency-Key was used for a different request.",
+        "Send a new key with a new request; repeat a key only with the same body.",
+        (FieldError("Idempotency-Key", "was used for a different body"),),
+    )

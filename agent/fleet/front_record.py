@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 
-from ..errors import AgentError, FieldError, Problem
+from ..errors import key_reused
 from .lists import pairs
 from .record_server import Connection
 
@@ -20,7 +20,7 @@ class FrontRecord(Connection):
         """
         answer, *job_id = await self._promise("repeated", owner, key, fingerprint)
         if answer == "mismatch":
-            raise mismatch()
+            raise key_reused()
         return job_id[0] if job_id else None
 
     async def uses(self) -> dict[str, tuple[int, float]]:
@@ -54,13 +54,3 @@ class FrontRecord(Connection):
     async def sealing_key(self) -> bytes:
         """The key of the ids that clients get from any front of the fleet. The first who asks makes it."""
         return bytes.fromhex((await self._call("sealing_key", secrets.token_hex(KEY_BYTES)))[0])
-
-
-def mismatch() -> AgentError:
-    """The error for a key that comes with another request."""
-    return AgentError(
-        Problem.IDEMPOTENCY_MISMATCH,
-        "This Idempotency-Key was used for a different request.",
-        "Send a new key with a new request; repeat a key only with the same body.",
-        (FieldError("Idempotency-Key", "was used for a different body"),),
-    )

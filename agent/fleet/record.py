@@ -11,10 +11,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ..errors import AgentError, Problem
+from ..errors import AgentError, Problem, key_reused
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding
 from .entries import Claim, Ending, HostReport, Joined, NewJob, NoClaim, Offer, Revision, Step
-from .front_record import FrontRecord, mismatch
+from .front_record import FrontRecord
 from .lists import Lists, pairs
 from .secret_record import SecretRecord
 
@@ -35,7 +35,7 @@ class Record(Lists, SecretRecord, FrontRecord):
         answer, *rest = await self._promise("submit", _json(job))
         match answer:
             case "mismatch":
-                raise mismatch()
+                raise key_reused()
             case "too-many":
                 raise AgentError(
                     Problem.TOO_MANY_JOBS,

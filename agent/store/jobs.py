@@ -10,7 +10,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, Problem, key_reused
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
@@ -301,12 +301,7 @@ def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Job | Non
     if row is None:
         return None
     if row[0] != fingerprint:
-        raise AgentError(
-            Problem.IDEMPOTENCY_MISMATCH,
-            "This Idempotency-Key was used for a different request.",
-            "Send a new key with a new request; repeat a key only with the same body.",
-            (FieldError("Idempotency-Key", "was used for a different body"),),
-        )
+        raise key_reused()
     return Job.model_validate_json(row[1])
 
 

@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from ..audit.chain import Deed
-from ..errors import AgentError, FieldError, Problem
+from ..errors import AgentError, Problem, key_reused
 from ..model.job import Job
 from ..model.sweep import (
     MAX_RECORDED,
@@ -308,12 +308,7 @@ def _by_key(db: Connection, owner: str, key: str, fingerprint: str) -> Sweep | N
     if row is None:
         return None
     if row[0] != fingerprint:
-        raise AgentError(
-            Problem.IDEMPOTENCY_MISMATCH,
-            "This Idempotency-Key was used for a different request.",
-            "Send a new key with a new request; repeat a key only with the same body.",
-            (FieldError("Idempotency-Key", "was used for a different body"),),
-        )
+        raise key_reused()
     return Sweep.model_validate_json(row[1])
 
 
