@@ -62,10 +62,8 @@ async def rerun_job(request: web.Request) -> web.Response:
 
 async def list_jobs(request: web.Request) -> web.Response:
     """Lists the jobs that you may see, newest first."""
-    query, opaque = read_query(request, JobQuery), request.app[OPAQUE]
-    user, seq = request[PRINCIPAL].user, None
-    if query.cursor is not None and (seq := opaque.open_number(query.cursor, "page", user)) is None:
-        raise invalid("cursor", "must be the next_cursor of an earlier page")
+    query = read_query(request, JobQuery)
+    seq = open_cursor(request, query.cursor, "page")
     page = await request.app[BACKEND].jobs.page(
         owner=check_owner(request, query.owner),
         status=query.status,
@@ -73,10 +71,25 @@ async def list_jobs(request: web.Request) -> web.Response:
         cursor=None if seq is None else str(seq),
         limit=query.limit,
     )
-    if page.next_cursor is not None:
-        following = opaque.seal_number(int(page.next_cursor), "page", user)
-        page = page.model_copy(update={"next_cursor": following})
-    return json_response(page)
+    following = seal_cursor(request, page.next_cursor, "page")
+    return json_response(page.model_copy(update={"next_cursor": following}))
+
+
+def open_cursor(request: web.Request, cursor: str | None, what: str) -> int | None:
+    """The number in a cursor of this user's pages of `what`, or None. Raises `AgentError` for others."""
+    number = None
+    if cursor is not None:
+        number = request.app[OPAQUE].open_number(cursor, what, request[PRINCIPAL].user)
+        if number is None:
+            raise invalid("cursor", "must be the next_cursor of an earlier page")
+    return number
+
+
+def seal_cursor(request: web.Request, number: str | None, what: str) -> str | None:
+    """The cursor that `open_cursor` opens; None behind the last page."""
+    if number is None:
+        return None
+    return request.app[OPAQUE].seal_number(int(number), what, request[PRINCIPAL].user)
 
 
 async def get_job(request: web.Request) -> web.Response:

@@ -10,11 +10,10 @@ from ...errors import AgentError, Problem
 from ...model.base import Model, UserName
 from ...model.sweep import Extension, SweepRequest, SweepRerun, SweepState
 from ..access import SWEEP, check_owner, check_priority
-from ..keys import BACKEND, OPAQUE
+from ..keys import BACKEND
 from ..server.identity import CALLER, PRINCIPAL
-from ..server.problems import invalid
 from ..server.requests import idempotency_key, json_response, read_body, read_query
-from .jobs import MAX_PAGE, Cursor
+from .jobs import MAX_PAGE, Cursor, open_cursor, seal_cursor
 
 
 class SweepQuery(Model):
@@ -62,10 +61,10 @@ async def list_sweeps(request: web.Request) -> web.Response:
     page = await _sweeps(request).page(
         owner=check_owner(request, query.owner),
         status=query.status,
-        before=_opened(request, query.cursor, "sweeps"),
+        before=open_cursor(request, query.cursor, "sweeps"),
         limit=query.limit,
     )
-    following = _sealed(request, page.next_cursor, "sweeps")
+    following = seal_cursor(request, page.next_cursor, "sweeps")
     return json_response(page.model_copy(update={"next_cursor": following}))
 
 
@@ -77,9 +76,9 @@ async def get_sweep(request: web.Request) -> web.Response:
 async def list_trials(request: web.Request) -> web.Response:
     """Lists the trials of a sweep in the order in which they were made."""
     query, sweep_id = read_query(request, TrialQuery), request[SWEEP].sweep_id
-    after = _opened(request, query.cursor, sweep_id)
+    after = open_cursor(request, query.cursor, sweep_id)
     page = await _sweeps(request).trials(sweep_id, after=-1 if after is None else after, limit=query.limit)
-    following = _sealed(request, page.next_cursor, sweep_id)
+    following = seal_cursor(request, page.next_cursor, sweep_id)
     return json_response(page.model_copy(update={"next_cursor": following}))
 
 
@@ -128,18 +127,3 @@ def _sweeps(request: web.Request) -> Sweeps:
             Problem.NO_SUCH_ROUTE, "There are no sweeps here.", "Submit the sweep to a host of the fleet."
         )
     return sweeps
-
-
-def _opened(request: web.Request, cursor: str | None, what: str) -> int | None:
-    number = None
-    if cursor is not None:
-        number = request.app[OPAQUE].open_number(cursor, what, request[PRINCIPAL].user)
-        if number is None:
-            raise invalid("cursor", "must be the next_cursor of an earlier page")
-    return number
-
-
-def _sealed(request: web.Request, number: str | None, what: str) -> str | None:
-    if number is None:
-        return None
-    return request.app[OPAQUE].seal_number(int(number), what, request[PRINCIPAL].user)
