@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -22,6 +22,27 @@ async def background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             yield
         finally:
             task.cancel()
+
+
+class Listeners:
+    """Who is called when something has happened."""
+
+    def __init__(self) -> None:
+        self._callbacks: set[Callable[[], None]] = set()
+
+    @contextlib.contextmanager
+    def listening(self, callback: Callable[[], None]) -> Iterator[None]:
+        """Calls `callback` at each `notify` inside the context."""
+        self._callbacks.add(callback)
+        try:
+            yield
+        finally:
+            self._callbacks.discard(callback)
+
+    def notify(self) -> None:
+        """Something has happened."""
+        for callback in tuple(self._callbacks):
+            callback()
 
 
 async def repeat(look: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:

@@ -11,16 +11,16 @@ import asyncio
 import functools
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import AgentError, Problem, host_failed
 from ..host.files import alone
-from ..host.tasks import to_its_end
+from ..host.tasks import Listeners, to_its_end
 from ..model.base import Model
 from .migrations import migrate
 
@@ -41,7 +41,7 @@ class Database:
         self._connection = connection
         self._thread = thread
         self._reader = reader
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners = Listeners()
 
     @classmethod
     @asynccontextmanager
@@ -74,7 +74,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 raise _translated(error) from error
             if self._connection.total_changes != before:
-                loop.call_soon_threadsafe(self._notify)
+                loop.call_soon_threadsafe(self._listeners.notify)
             return result
 
         return await to_its_end(loop.run_in_executor(self._thread, transaction))
@@ -87,18 +87,9 @@ class Database:
             # Another process has locked the file for a moment, or something is wrong: the thread can wait.
             return await self.run(work)
 
-    @contextmanager
-    def on_commit(self, listener: Callable[[], None]) -> Iterator[None]:
+    def on_commit(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
         """Calls `listener` after each transaction of this process that wrote something."""
-        self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            self._listeners.discard(listener)
-
-    def _notify(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+        return self._listeners.listening(listener)
 
 
 class Tables:

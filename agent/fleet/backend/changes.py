@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from ...errors import AgentError
+from ...host.tasks import Listeners
 from ...model.event import Change, History
 from ..record import Record
 from .documents import job_of
@@ -20,16 +21,11 @@ class RecordChanges:
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners = Listeners()
 
-    @contextlib.contextmanager
-    def on_commit(self, listener: Callable[[], None]) -> Iterator[None]:
+    def on_commit(self, listener: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Calls `listener` after each change that is heard of."""
-        self._listeners.add(listener)
-        try:
-            yield
-        finally:
-            self._listeners.discard(listener)
+        return self._listeners.listening(listener)
 
     async def run(self) -> None:
         """Listens until it is cancelled. Meanwhile, and without it, the feed looks every few seconds."""
@@ -37,8 +33,7 @@ class RecordChanges:
             try:
                 async with self._record.bell() as bell:
                     async for _ in bell:
-                        for listener in tuple(self._listeners):
-                            listener()
+                        self._listeners.notify()
             except AgentError as error:
                 log.info("changes are not heard of at once: %s", error)
             await asyncio.sleep(PAUSE)
