@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -32,6 +33,18 @@ JobArgument = Annotated[
         metavar="JOB", help="A job's id, the first four or more characters of a recent one, or @last."
     ),
 ]
+
+
+def one_of(words: type[StrEnum], spelled: Callable[[str], str] = str) -> Callable[[str], str]:
+    """A parser for an option that is one of these words, as `spelled` writes them."""
+
+    def parse(text: str) -> str:
+        # typer would say "Value error" before an error of its own.
+        if (given := spelled(text)) not in list(words):
+            raise typer.BadParameter(f"{text!r} is not one of {', '.join(words)}")
+        return given
+
+    return parse
 
 
 def _ref(text: str) -> str:

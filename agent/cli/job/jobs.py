@@ -12,17 +12,9 @@ from ..program import JsonOption
 from ..terminal import Screen, visible
 from . import render
 from .http import Api, decode
-from .invocation import JobArgument, command, resolve
+from .invocation import JobArgument, command, one_of, resolve
 
 app = typer.Typer()
-
-
-def _state(text: str) -> JobState:
-    # typer would say "Value error" before an error of its own.
-    try:
-        return JobState(text.upper())
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(JobState)}") from error
 
 
 @command(app, "list")
@@ -30,9 +22,9 @@ async def list_jobs(
     api: Api,
     screen: Screen,
     status: Annotated[
-        JobState | None,
+        str | None,
         typer.Option(
-            parser=_state,
+            parser=one_of(JobState, str.upper),
             metavar="STATUS",
             autocompletion=lambda: list(JobState),
             help=f"Only jobs in this state: {', '.join(JobState)}.",
@@ -46,7 +38,7 @@ async def list_jobs(
 ) -> None:
     """List jobs, newest first. With --json, prints one array."""
     given = {"status": status, "script": script, "owner": owner}
-    filters = {key: str(value) for key, value in given.items() if value is not None}
+    filters = {key: value for key, value in given.items() if value is not None}
     values = [job async for job in api.jobs(filters, limit=None if everything else limit)]
     if as_json:
         screen.json(values)

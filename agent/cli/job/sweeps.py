@@ -1,7 +1,6 @@
 """`ml-job sweep`: one script with many hyperparameters, followed to the best of them."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.text import Text
@@ -12,7 +11,7 @@ from ..program import JsonOption
 from ..terminal import Screen, visible
 from . import render_sweeps as render
 from .http import Api, decode
-from .invocation import RefOption, command, resolve_sweep
+from .invocation import RefOption, command, one_of, resolve_sweep
 from .submit import (
     CpusOption,
     LabelsOption,
@@ -54,16 +53,6 @@ SeedOption = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N of them.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All of them, however many.")]
-
-
-def _one_of(words: type[Any]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        known = [str(word) for word in words]
-        if (given := text.upper() if words is SweepState else text) not in known:
-            raise typer.BadParameter(f"{text!r} is not one of {', '.join(known)}")
-        return given
-
-    return check
 
 
 def dimension(text: str) -> tuple[str, dict[str, object]]:
@@ -124,14 +113,14 @@ async def submit(
     maximize: Annotated[str | None, typer.Option(metavar="METRIC", help="The metric to maximize.")] = None,
     minimize: Annotated[str | None, typer.Option(metavar="METRIC", help="The metric to minimize.")] = None,
     strategy: Annotated[
-        str, typer.Option(parser=_one_of(Strategy), metavar="STRATEGY", help=f"One of {', '.join(Strategy)}.")
+        str, typer.Option(parser=one_of(Strategy), metavar="STRATEGY", help=f"One of {', '.join(Strategy)}.")
     ] = Strategy.TPE,
     trials: TrialsOption = None,
     at_once: AtOnceOption = None,
     pruner: Annotated[
         str | None,
         typer.Option(
-            parser=_one_of(Pruner), metavar="PRUNER", help=f"End bad trials early: {' or '.join(Pruner)}."
+            parser=one_of(Pruner), metavar="PRUNER", help=f"End bad trials early: {' or '.join(Pruner)}."
         ),
     ] = None,
     seed: SeedOption = None,
@@ -205,7 +194,9 @@ async def list_sweeps(
     status: Annotated[
         str | None,
         typer.Option(
-            parser=_one_of(SweepState), metavar="STATUS", help=f"Only these: {', '.join(SweepState)}."
+            parser=one_of(SweepState, str.upper),
+            metavar="STATUS",
+            help=f"Only these: {', '.join(SweepState)}.",
         ),
     ] = None,
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Only sweeps of this user.")] = None,
@@ -229,10 +220,7 @@ async def list_sweeps(
 async def show(api: Api, screen: Screen, sweep: SweepArgument, as_json: JsonOption = False) -> None:
     """Show how far a sweep is, and its best trial."""
     value = await api.get(f"/sweeps/{await resolve_sweep(api, sweep)}")
-    if as_json:
-        screen.json(value)
-    else:
-        render.sweep_sheet(screen, decode(Sweep, value))
+    screen.result(value, lambda: render.sweep_sheet(screen, decode(Sweep, value)), as_json=as_json)
 
 
 @command(app)
@@ -250,10 +238,11 @@ async def trials(
     if best:
         sign = -1 if known.objective.direction is Direction.MAXIMIZE else 1
         values.sort(key=lambda each: sign * each["value"] if "value" in each else float("inf"))
-    if as_json:
-        screen.json(values)
-    else:
+
+    def table() -> None:
         render.trial_table(screen, known, [decode(Trial, value) for value in values])
+
+    screen.result(values, table, as_json=as_json)
 
 
 async def _change(
@@ -268,10 +257,8 @@ async def _change(
 ) -> None:
     value = await api.post(f"/sweeps/{await resolve_sweep(api, sweep)}/{what}", body, method=method)
     answer = decode(Sweep, value)
-    if as_json:
-        screen.json(value)
-    else:
-        screen.text(Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status]))
+    said = Text(visible(render.outcome(answer)), style=render.STATE_STYLES[answer.status])
+    screen.result(value, lambda: screen.text(said), as_json=as_json)
 
 
 @command(app)
