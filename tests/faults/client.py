@@ -43,6 +43,8 @@ class Told:
 class Clients:
     """All users' connections to a site's agent. They try again for as long as their patience lasts."""
 
+    look = PAUSE  # seconds between two looks at a job that is waited for
+
     def __init__(self, patience: float, apis: dict[str, Api]) -> None:
         """`patience` is in seconds, for one job."""
         self._patience = patience
@@ -108,7 +110,7 @@ class Clients:
             if job["status"] in ("COMPLETED", "FAILED", "CANCELLED"):
                 told.ended = job
             else:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(self.look)
 
     async def read_log(self, told: Told) -> None:
         """The whole log as text, after the end."""

@@ -1,12 +1,10 @@
 """The command line of `tests/fleet/host/fleet`."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Callable
 
-from tests.host.systemd_host import enter, instance, machine
-from tests.host.systemd_host.cli import split
+from tests.host.systemd_host import machine
+from tests.host.systemd_host.cli import carry_out
 from tests.host.systemd_host.errors import HostError
 
 from . import bed, layout, network
@@ -16,25 +14,7 @@ Action = Callable[[argparse.Namespace], int]
 
 def main() -> int:
     """Run the command line; return the exit status."""
-    options, command = split(sys.argv[1:])
-    grammar = parser()
-    arguments = grammar.parse_args(options)
-    if (arguments.verb is run) != bool(command):
-        grammar.error("`run` needs a command after `--`, the other verbs take none")
-    arguments.command = command
-    # So that an installation that is told to end cleans up.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        machine.require_root()
-        machine.require_tools({"ip": "iproute2"})
-        instance.check_name(arguments.name)
-        return int(arguments.verb(arguments))
-    except HostError as error:
-        print(f"fleet: {error}", file=sys.stderr)
-        return enter.CANNOT_ENTER if arguments.verb is run else 1
-    except KeyboardInterrupt:
-        print("fleet: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return carry_out(parser(), run, lambda _: machine.require_tools({"ip": "iproute2"}))
 
 
 def parser() -> argparse.ArgumentParser:

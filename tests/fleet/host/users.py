@@ -1,6 +1,5 @@
 """The fleet's users: clients that go to another front when one does not answer."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -46,18 +45,11 @@ class RoamingApi(Api):
 class Users(Clients):
     """Many jobs at a time: those who wait look now and then."""
 
+    look = LOOK
+
     def __init__(self, patience: float, apis: dict[str, RoamingApi]) -> None:
         super().__init__(patience, dict(apis))
         self.apis = apis
-
-    async def wait(self, told: Told) -> None:
-        """Polls until the job has ended."""
-        while not told.ended:
-            job = await self.job(told)
-            if job["status"] in ("COMPLETED", "FAILED", "CANCELLED"):
-                told.ended = job
-            else:
-                await asyncio.sleep(LOOK)
 
     async def until_it_prints(self, told: Told, *, seconds: float = 60) -> None:
         """Returns when a follower of the job has a line of its script."""

@@ -18,8 +18,17 @@ Action = Callable[[argparse.Namespace], int]
 
 def main() -> int:
     """Run the command line; return the exit status."""
+    return carry_out(parser(), run, prepare)
+
+
+def carry_out(
+    grammar: argparse.ArgumentParser, run: Action, prepare: Callable[[argparse.Namespace], None]
+) -> int:
+    """Run the verb of the command line, prepared; return the exit status.
+
+    Only the verb `run` takes a command, and has exit statuses of its own.
+    """
     options, command = split(sys.argv[1:])
-    grammar = parser()
     arguments = grammar.parse_args(options)
     if (arguments.verb is run) != bool(command):
         grammar.error("`run` needs a command after `--`, the other verbs take none")
@@ -28,17 +37,21 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         machine.require_root()
-        if arguments.name is None:
-            arguments.name = instance.DEFAULT_VM_NAME if arguments.vm else instance.DEFAULT_NAME
+        prepare(arguments)
         instance.check_name(arguments.name)
-        status: int = arguments.verb(arguments)
+        return int(arguments.verb(arguments))
     except HostError as error:
-        print(f"host: {error}", file=sys.stderr)
+        print(f"{grammar.prog}: {error}", file=sys.stderr)
         return enter.CANNOT_ENTER if arguments.verb is run else 1
     except KeyboardInterrupt:
-        print("host: interrupted", file=sys.stderr)
+        print(f"{grammar.prog}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    return status
+
+
+def prepare(arguments: argparse.Namespace) -> None:
+    """The usual name where none is given."""
+    if arguments.name is None:
+        arguments.name = instance.DEFAULT_VM_NAME if arguments.vm else instance.DEFAULT_NAME
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:
