@@ -44,7 +44,7 @@ class ServedFront:
         fleet = Authority.make("the fleet")
         put_into_fleet(authorities.directory, fleet, FRONT_SERVER_NAME)
         answers = members or RecordMembers(record)
-        http = HttpSettings(requests_per_second=1000)
+        http = HttpSettings(requests_per_second=1000, request_burst=20_000)
         async with served_from_memory(http, authorities, document, directory, answers) as served:
             yield cls(served, fleet, directory)
 
