@@ -3,7 +3,7 @@
 Each method raises `AgentError` with the problem that the client is told. `by` is who asks, for the audit.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -55,9 +55,18 @@ class Submissions(Protocol):
     """Accepts jobs. A job that is returned is on disk."""
 
     async def submit(
-        self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        may_read: Callable[[Job], bool],
     ) -> Job:
-        """Checks the request and accepts the job. Nothing is left behind where this raises."""
+        """Checks the request and accepts the job. Nothing is left behind where this raises.
+
+        The request may name the jobs that `may_read` answers for.
+        """
 
     async def rerun(
         self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None, by: Caller

@@ -200,6 +200,11 @@ def shows(principal: Principal, job: Job) -> bool:
     return principal.role is not Role.MEMBER or job.host is not None
 
 
+def may_read(principal: Principal, job: Job) -> bool:
+    """Whether the client may read a job that it names, by whatever call."""
+    return _cell(TABLE["getJob"].grant(principal.role), principal, job) is Cell.YES
+
+
 def check_priority(principal: Principal, priority: int) -> None:
     """Raises `AgentError` (forbidden) if the role may not put a job before those of other users."""
     if priority > 0 and principal.role not in MAY_GO_FIRST:

@@ -165,7 +165,14 @@ class Reconciler:
             await self._start(active)
 
     async def _admit(self, active: ActiveJob, manager: str) -> None:
-        """Commits the start before systemd hears of it. Raises `AgentError` if the job must wait."""
+        """Commits the start before systemd hears of it, or that one that the job waited for has failed.
+
+        Raises `AgentError` if the job must wait.
+        """
+        if why := await self._registry.unmet(active.job):
+            await self._registry.change(active, lambda job: _given_up(job, why))
+            self._registry.wake.set()
+            return
         if active.job.attempt > 1 and await self._units.manager_stopping():
             # The shutdown that ended the previous attempt would end this one, too.
             raise host_failed("The host shuts down; the job is retried after the next boot.")
@@ -345,6 +352,13 @@ def _admission(job: Job) -> Job:
     if job.status is not JobState.PENDING:
         return job
     return job.model_copy(update={"status": JobState.CREATED, "not_before": None})
+
+
+def _given_up(job: Job, why: str) -> Job:
+    if job.status is not JobState.PENDING:
+        return job
+    ended = {"status": JobState.CANCELLED, "reason": Reason.DEPENDENCY, "message": why}
+    return job.model_copy(update=ended | {"finished_at": not_before(job, now())})
 
 
 def _without_record(result: Outcome, told: ExitRecord) -> Outcome:

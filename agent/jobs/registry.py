@@ -70,6 +70,8 @@ class Registry:
             self._commits[active.job.owner][active.job.commit] += 1
         self._queue.load((active.job for active in self._active.values()), await self._store.uses())
         self._queue.draining = await self._store.draining()
+        for job_id in await self._store.with_unmet():
+            self._queue.give_up(job_id)
         self.wake.set()
 
     # What clients ask for
@@ -252,8 +254,23 @@ class Registry:
         self._active[job.job_id] = ActiveJob(committed)
         self._commits[job.owner][job.commit] += 1
         self._queue.update(committed)
+        if await self.unmet(committed):  # since the request was checked
+            self._queue.give_up(job.job_id)
         self.wake.set()
         return self._queue.with_place(committed)
+
+    def chain_with(self, others: Sequence[str]) -> int:
+        """How many jobs in a row would wait for one another, with one that waits for these."""
+        return self._queue.chain_with(others)
+
+    async def unmet(self, job: Job) -> str:
+        """Why a job that waits for others can never start, in a sentence; "" if it can, or has begun."""
+        if not job.after or job.attempt > 1:
+            return ""
+        for needed, status in await self._store.unmet(job.job_id):
+            how = f"is {status}" if status else "is no longer on record"
+            return f"Job {needed}, which had to complete first, {how}."
+        return ""
 
     async def manager_asked(self, active: ActiveJob) -> str:
         """The systemd manager that was asked to start the job, or "" if none was."""

@@ -2,21 +2,30 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import FieldError, invalid_request
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
-from ..model.job import Job, Rerun
+from ..model.job import Job, JobRequest, Rerun
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
+MayRead = Callable[[Job], bool]  # whether a client may read a job that its request names
+ADDED = ("after",)  # members that earlier versions do not know
 
 
 def fingerprint_of(request: dict[str, Any]) -> str:
     """The SHA-256 of a request: a repeated Idempotency-Key must come with the same one."""
     canonical = json.dumps(request, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def as_asked(request: JobRequest, **how: Any) -> dict[str, Any]:
+    """A request in JSON, as an earlier version has it where it says nothing that is new."""
+    unsaid = {name for name in ADDED if not getattr(request, name)}
+    return request.model_dump(mode="json", exclude=unsaid, **how)
 
 
 def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:

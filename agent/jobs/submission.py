@@ -11,15 +11,16 @@ from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.podman import Podman
 from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
 from ..model.inputs import Limits
-from ..model.job import Job, JobRequest, JobState, Rerun
+from ..model.job import Job, JobRequest, JobState, Rerun, RunRequest
 from ..model.script import Script
 from ..scripts.declaration import check_parameters
 from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
 from ..store.jobs import Given
+from .dependencies import check_after
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Asked, Registry
-from .requests import fingerprint_of, with_changes
+from .requests import MayRead, as_asked, fingerprint_of, with_changes
 
 # Fields that a rerun takes over from the earlier job, whatever its request changes.
 RERUN_AS_IT_WAS = (
@@ -55,18 +56,25 @@ class Submission:
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)  # by owner
 
     async def submit(
-        self, owner: str, request: JobRequest, *, idempotency_key: str | None = None, by: Caller | None = None
+        self,
+        owner: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None = None,
+        by: Caller | None = None,
+        may_read: MayRead | None = None,
     ) -> Job:
         """Checks the request, commits the job and returns it. If this raises, nothing is left behind.
 
-        `by` is the client, for the audit.
+        `by` is the client, for the audit. `may_read` says which jobs it may name; without, its owner's own.
 
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full.
         """
-        asked = Asked(fingerprint_of(request.model_dump(mode="json")), idempotency_key)
+        asked = Asked(fingerprint_of(as_asked(request)), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
+        await check_after(self._registry, request, may_read or (lambda job: job.owner == owner))
         job, script = await self._checked(owner, request, new_job_id())
         deed = by.did("submitJob", **audited(job, script)) if by else None
         return await self._add(job, asked, deed)
@@ -77,7 +85,7 @@ class Submission:
         The same id and key with the same request again return the job that is known. Raises what `submit`
         raises, and `AgentError`: job-id-taken, deadline-passed, draining.
         """
-        asked = Asked(fingerprint_of({"owner": owner, **request.model_dump(mode="json")}), given=given)
+        asked = Asked(fingerprint_of({"owner": owner, **as_asked(request)}), given=given)
         if known := await self._registry.accepted(owner, asked):
             return known
         if self._registry.draining:
@@ -97,7 +105,7 @@ class Submission:
         found = await self.find(request)
         return await self.plan(owner, request, found, job_id), found.script
 
-    async def find(self, request: JobRequest) -> Found:
+    async def find(self, request: RunRequest) -> Found:
         """The commit and the script that the request names. Raises what `submit` raises."""
         commit, standing = await self._commits.resolve(request.ref)
         return Found(commit, standing, await self._snapshots.script(commit, request.script_name))
@@ -121,6 +129,7 @@ class Submission:
             priority=request.priority,
             max_attempts=request.max_attempts,
             retry_on=request.retry_on,
+            after=request.after,
             commit=commit,
             script_sha256=script.sha256,
             image=self._settings.jobs.image,
@@ -271,4 +280,6 @@ def audited(job: Job, script: Script) -> dict[str, Detail]:
         details["sensitive"] = sorted(sensitive)
     if job.secrets:
         details["secrets"] = list(job.secrets)
+    if job.after:
+        details["after"] = list(job.after)
     return details

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from ..errors import AgentError, Problem
 from .base import (
@@ -26,6 +26,8 @@ from .ref import Ref
 from .script import ArtifactPath
 
 MAX_LABELS = 32
+MAX_AFTER = 20
+MAX_CHAIN = 50  # jobs in a row of which each waits for the one before it
 Priority = Annotated[int, Field(ge=-10, le=10, strict=True), WHOLE]
 MaxAttempts = Annotated[int, Field(ge=1, le=10, strict=True), WHOLE]
 
@@ -61,6 +63,7 @@ class Reason(OpenEnum):
     STORAGE_FULL = "storage-full"
     ARTIFACT_MISSING = "artifact-missing"
     PRUNED = "pruned"
+    DEPENDENCY = "dependency"
 
 
 # Reasons to try a job again: ends that nobody asked for.
@@ -76,8 +79,14 @@ RetryReasons = Annotated[list[RetryReason], Field(min_length=1, max_length=6)]
 RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
 
 
-class JobRequest(Model):
-    """The body of `POST /jobs`. Values are data: none reaches a unit, a shell or a path."""
+def _check_distinct(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must not have a job twice")
+    return names
+
+
+class RunRequest(Model):
+    """What a request says of a job, or of all trials of a sweep."""
 
     script_name: Annotated[Text, Field(min_length=1, max_length=255)]
     hyperparameters: Parameters = {}
@@ -101,6 +110,19 @@ class JobRequest(Model):
         if twice := same_variable(self.hyperparameters):
             raise ValueError("hyperparameters {} and {} would both be HP_{}".format(*twice, twice[0].upper()))
         return self
+
+
+class JobRequest(RunRequest):
+    """The body of `POST /jobs`. Values are data: none reaches a unit, a shell or a path.
+
+    The job starts once each job in `after` has COMPLETED.
+    """
+
+    after: Annotated[
+        list[JobId],
+        Field(max_length=MAX_AFTER, json_schema_extra={"uniqueItems": True}),
+        AfterValidator(_check_distinct),
+    ] = []
 
 
 class Rerun(Model):
@@ -147,8 +169,9 @@ class Job(Model):
     of the next one while the job waits. `attempts` are those that have ended. `not_before` is present while
     the job waits to be tried again. `container_id` is empty until Podman has made the container.
     `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
-    the job waits; it is not stored, and its changes do not count as revisions. The job fails unless it leaves
-    a file at each path in `artifacts`. A trial of a sweep has that `sweep`, and its number `trial`, from 0.
+    the job waits; it is not stored, and its changes do not count as revisions. The job starts once each job
+    in `after` has COMPLETED, and fails unless it leaves a file at each path in `artifacts`. A trial of a
+    sweep has that `sweep`, and its number `trial`, from 0.
     Retention never removes a `pinned` job. `removed` is present once retention has removed artifacts and log.
     `host` is the host of a fleet that runs the job; a job that its user submitted to the host itself has
     none.
@@ -170,6 +193,7 @@ class Job(Model):
     rerun_of: JobId | None = None
     sweep: JobId | None = None
     trial: int | None = None
+    after: list[JobId] = []
     commit: str
     script_sha256: str
     image: str

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ..errors import AgentError, Problem
 from .base import WHOLE, JobId, Model, NetworkName, OpenEnum, SecretName, Text, Time, UserName
 from .inputs import MAX_PARAMETERS_SIZE, Limits, ParameterName, ParameterValue
-from .job import RETRY_ON, JobRequest, JobState, Reason
+from .job import RETRY_ON, JobState, Reason, RunRequest
 from .metric import MetricName
 from .script import ArtifactPath
 
@@ -131,7 +131,7 @@ Space = Annotated[
 ]
 
 
-class SweepRequest(JobRequest):
+class SweepRequest(RunRequest):
     """The body of `POST /sweeps`: what all trials have in common, as in a job, and what differs."""
 
     space: Space

@@ -14,6 +14,7 @@ from ..model.base import now
 from ..model.host import QueuePlace, Resources, Use, UserQueue
 from ..model.job import Job, JobState
 from . import policy
+from .dependencies import Dependencies
 from .policy import Room, Running, Snapshot, Turn, Waiting
 
 # More than a unit takes to start and, by its template, to stop. A job that seems to have had its room for
@@ -46,6 +47,8 @@ class Queue:
         self._waiting: dict[str, Waiting] = {}
         self._running: dict[str, Running] = {}
         self._backing_off: dict[str, _BackingOff] = {}
+        self._dependencies = Dependencies()
+        self._given_up: dict[str, None] = {}  # jobs that never start: one that they waited for has failed
         self._sequences: dict[str, int] = {}
         self._accepted = 0
         self._uses: dict[str, Use] = {}
@@ -68,10 +71,15 @@ class Queue:
             self._waiting.pop(job_id, None)
             self._running.pop(job_id, None)
             self._sequences.pop(job_id, None)
+            self._given_up.pop(job_id, None)
+            self._settle(job)
             return
         if job_id not in self._sequences:
             self._accepted += 1
             self._sequences[job_id] = self._accepted
+            self._hold(job)
+        if job_id in self._dependencies:
+            return
         if job.status is JobState.PENDING:
             self._running.pop(job_id, None)
             if job.not_before is not None and job.not_before > now() and job_id not in self._waiting:
@@ -87,8 +95,40 @@ class Queue:
             since = known.since if known else (job.started_at or now()).timestamp()
             self._run(waited, since, started=job.started_at)
 
+    def _hold(self, job: Job) -> None:
+        """Holds a new job back while others that it waits for have not ended."""
+        others = [each for each in job.after if each in self._sequences]
+        if others and job.status is JobState.PENDING and job.attempt == 1:
+            self._dependencies.hold(self._waiting_job(job), others)
+
+    def _settle(self, ended: Job) -> None:
+        """Lets go of the jobs that have waited for this one."""
+        self._dependencies.drop(ended.job_id)
+        if ended.status is JobState.COMPLETED:
+            released = self._dependencies.release(ended.job_id)
+            self._waiting.update({job.job_id: job for job in released})
+        else:
+            self._given_up.update(dict.fromkeys(self._dependencies.give_up(ended.job_id)))
+
+    def give_up(self, job_id: str) -> None:
+        """Has `start_next` name a job that can never start, so that it is ended; unless it has its turn."""
+        if job_id in self._waiting or job_id in self._dependencies:
+            self._turns = None
+            self._dependencies.drop(job_id)
+            self._waiting.pop(job_id, None)
+            self._given_up[job_id] = None
+
+    def chain_with(self, others: Iterable[str]) -> int:
+        """How many jobs in a row would wait for one another, with one that waits for these."""
+        return self._dependencies.depth(others)
+
     def start_next(self) -> Iterator[str]:
-        """The ids of the jobs whose turn it is now; from here on they take room."""
+        """The ids of the jobs whose turn it is now; from here on they take room.
+
+        And those of jobs that are given up, which take none.
+        """
+        given_up, self._given_up = self._given_up, {}
+        yield from given_up
         moment = now()
         for job_id, backing_off in list(self._backing_off.items()):
             if backing_off.due <= time.monotonic():
@@ -132,7 +172,8 @@ class Queue:
 
     def with_place(self, job: Job) -> Job:
         """The job with its place in the queue, if it waits."""
-        if job.job_id not in self._waiting and job.job_id not in self._backing_off:
+        job_id = job.job_id
+        if not any(job_id in each for each in (self._waiting, self._backing_off, self._dependencies)):
             return job
         return job.model_copy(update={"queue": self._place(job.job_id, self._all_turns()[job.job_id])})
 
@@ -149,15 +190,24 @@ class Queue:
     def _all_turns(self) -> dict[str, Turn]:
         if self._turns is None:
             self._turns = policy.explain(self._snapshot(now()))
-            # Jobs that wait for their next attempt come last until it is due.
+            # Jobs that cannot start yet come last: for now they take nobody's place.
             for each in sorted(self._backing_off.values(), key=attrgetter("due")):
                 what = f"its next attempt, at the earliest at {each.not_before:%Y-%m-%dT%H:%M:%SZ}"
                 self._turns[each.job.job_id] = Turn(len(self._turns) + 1, what)
+            for job_id, what in self._dependencies.reasons():
+                self._turns[job_id] = Turn(len(self._turns) + 1, what)
         return self._turns
 
     def _owner(self, job_id: str) -> str:
-        waiting = self._waiting.get(job_id)
-        return waiting.owner if waiting else self._backing_off[job_id].job.owner
+        if backing_off := self._backing_off.get(job_id):
+            return backing_off.job.owner
+        return (self._waiting.get(job_id) or self._dependencies.held(job_id)).owner
+
+    def _all_waiting(self) -> Iterator[Waiting]:
+        """Also the jobs that cannot start yet."""
+        yield from self._waiting.values()
+        yield from (each.job for each in self._backing_off.values())
+        yield from self._dependencies.jobs()
 
     @property
     def capacity(self) -> Resources:
@@ -186,8 +236,7 @@ class Queue:
     def users(self) -> list[UserQueue]:
         """Users with jobs that have not ended or with recent use worth showing, by name."""
         moment = now()
-        waiting = Counter(job.owner for job in self._waiting.values())
-        waiting.update(each.job.owner for each in self._backing_off.values())
+        waiting = Counter(job.owner for job in self._all_waiting())
         running = Counter(job.owner for job in self._running.values())
         recent = {owner: self._used(owner, moment) for owner in self._uses}
         names = {*waiting, *running, *(owner for owner, used in recent.items() if used > NEGLIGIBLE)}

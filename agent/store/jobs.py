@@ -19,6 +19,10 @@ from .database import Tables, quick_read, transaction
 from .pins import check_pins
 
 MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
+_UNMET = (
+    "FROM needs n LEFT JOIN jobs j ON j.id = n.needed"
+    " WHERE (j.id IS NULL OR NOT j.active AND j.status != 'COMPLETED')"
+)
 SHORT_PAGE = 50  # jobs of a first page that is read on the event loop's thread
 
 
@@ -69,6 +73,7 @@ class JobStore(Tables):
         insert(db, job)
         if job.sweep is not None:
             sweeps.add_trial(db, job)
+        db.executemany("INSERT INTO needs VALUES (?, ?)", [(job.job_id, each) for each in job.after])
         if idempotency_key is not None:
             db.execute(
                 "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",
@@ -167,6 +172,7 @@ class JobStore(Tables):
             return False
         if ended:
             db.execute("INSERT OR IGNORE INTO unarchived (job_id) VALUES (?)", (job.job_id,))
+            db.execute("DELETE FROM needs WHERE job_id = ?", (job.job_id,))
         if use is not None:
             values = (use.owner, use.seconds, format_time(use.at))
             db.execute("INSERT OR REPLACE INTO uses (owner, seconds, at) VALUES (?, ?, ?)", values)
@@ -184,6 +190,17 @@ class JobStore(Tables):
         """Every job that has not ended, oldest first."""
         rows = db.execute("SELECT document FROM jobs WHERE active ORDER BY seq")
         return [Job.model_validate_json(document) for (document,) in rows]
+
+    @transaction
+    def with_unmet(self, db: Connection) -> list[str]:
+        """The jobs that have not ended, and need one that is gone, or has ended without having COMPLETED."""
+        return [job_id for (job_id,) in db.execute(f"SELECT DISTINCT n.job_id {_UNMET}")]
+
+    @quick_read
+    def unmet(self, db: Connection, job_id: str) -> list[tuple[str, str]]:
+        """Those that this job needs, and the state of each: "" if it is gone."""
+        query = f"SELECT n.needed, coalesce(j.status, '') {_UNMET} AND n.job_id = ?"
+        return db.execute(query, (job_id,)).fetchall()
 
     @transaction
     def unarchived(self, db: Connection) -> list[Job]:

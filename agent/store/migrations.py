@@ -310,6 +310,15 @@ MIGRATIONS = (
         PRIMARY KEY (sweep_id, trial)
     ) WITHOUT ROWID;
     """,
+    # What each job that has not ended needs of others: retention leaves these alone.
+    """
+    CREATE TABLE needs (
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        needed TEXT NOT NULL,
+        PRIMARY KEY (job_id, needed)
+    ) WITHOUT ROWID;
+    CREATE INDEX needs_by_needed ON needs (needed);
+    """,
 )
 
 

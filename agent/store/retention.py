@@ -15,10 +15,12 @@ from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Mo
 from .database import Tables, transaction
 
 # Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, jobs of
-# the fleet that it was not told the end of, and the trials of a sweep that has not ended, or is pinned.
+# the fleet that it was not told the end of, jobs that one needs that has not ended, and the trials of a sweep
+# that has not ended, or is pinned.
 _REMOVABLE = (
     "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = jobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = jobs.id AND NOT g.told)"
+    " AND NOT EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM sweeps s WHERE s.id = jobs.sweep AND (s.active OR s.pinned))"
 )
 _FINISHED = (  # in the order of the fields of `FinishedJob`

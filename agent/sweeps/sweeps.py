@@ -12,7 +12,7 @@ from ..host.tasks import to_its_end
 from ..jobs.requests import fingerprint_of
 from ..jobs.submission import Submission, audited
 from ..model.base import new_job_id
-from ..model.job import Job, JobRequest, Rerun
+from ..model.job import Job, JobRequest, Rerun, RunRequest
 from ..model.script import Script
 from ..model.sweep import (
     MAX_ACTIVE,
@@ -60,7 +60,7 @@ class Sweeps:
             return known
         found = await self._submission.find(request)
         space, trials = resolve(request, found.script)
-        as_job = {name: getattr(request, name) for name in JobRequest.model_fields}
+        as_job = {name: getattr(request, name) for name in RunRequest.model_fields}
         first = JobRequest.model_construct(
             **as_job | {"hyperparameters": request.hyperparameters | first_point(space)}
         )

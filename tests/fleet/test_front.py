@@ -182,6 +182,13 @@ async def test_a_script_that_is_not_there_is_refused_as_by_an_agent(
         assert (await alice.post("/jobs", body)).body == (await theirs.post("/jobs", body)).body
 
 
+async def test_a_front_takes_no_job_that_waits_for_others(fleet: Fleet) -> None:
+    async with fleet.front() as front:
+        body = {"script_name": "succeed.py", "after": ["a" * 12]}
+        answer = await (await front.known("alice")).post("/jobs", body)
+    assert (answer.status, answer.problem, answer.fields) == (422, "invalid-request", ["after"])
+
+
 async def test_a_fleet_without_hosts_says_so(fleet: Fleet) -> None:
     async with fleet.front() as front:
         answer = await (await front.known("alice")).post("/jobs", {"script_name": "succeed.py"})

@@ -31,6 +31,7 @@ MEMBERS = (
     Member("name", "name", lambda text: _job(name=text)),
     Member("label", "labels.l", lambda text: _job(labels={"l": text})),
     Member("label's name", "labels", lambda text: _job(labels={text: "1"})),
+    Member("after", "after.0", lambda text: _job(after=[text])),
     Member("retry_on", "retry_on", lambda text: _job(retry_on=[text])),
     Member("limit", "limits.cpus", lambda text: _job(limits={"cpus": text})),
     Member("limit's name", "limits", lambda text: _job(limits={text: 1})),

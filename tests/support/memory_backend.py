@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -18,7 +18,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Invitation
 from agent.model.event import Change, History
 from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Versions
-from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, no_such_job
+from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, RunRequest, no_such_job
 from agent.model.log import LogSource
 from agent.model.metric import JobMetrics, MetricPoint, Progress
 from agent.model.script import Parameter, ParameterType, Script, ScriptList
@@ -137,20 +137,29 @@ class MemoryJobs:
     # Submissions
 
     async def submit(
-        self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        may_read: Callable[[Job], bool],
     ) -> Job:
+        for number, job_id in enumerate(request.after):
+            if job_id not in self.records or not may_read(self.records[job_id]):
+                raise refused(Problem.INVALID_REQUEST, "There is no such job.", f"after.{number}")
         job = self.plan(owner, request)
         deed = by.did("submitJob", job.job_id)
         return self._accept(job, idempotency_key, request.model_dump_json(), deed)
 
-    def script(self, request: JobRequest) -> Script:
+    def script(self, request: RunRequest) -> Script:
         if request.ref not in (None, COMMIT):
             raise refused(Problem.REF_NOT_FOUND, "There are no scripts at this ref.", "ref")
         if script := SCRIPTS.get(request.script_name):
             return script
         raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
 
-    def plan(self, owner: str, request: JobRequest) -> Job:
+    def plan(self, owner: str, request: RunRequest) -> Job:
         """The job that a request asks for."""
         script, job_id = self.script(request), new_job_id()
         return Job(

@@ -1,5 +1,6 @@
 """The calls about jobs, scripts and the host."""
 
+from functools import partial
 from typing import Annotated
 
 from aiohttp import web
@@ -9,7 +10,7 @@ from ...model.base import Model, Text, UserName
 from ...model.host import HostList
 from ...model.job import JobRequest, JobState, Rerun
 from ...model.ref import Ref
-from ..access import JOB, check_owner, check_priority, visible_owner
+from ..access import JOB, check_owner, check_priority, may_read, visible_owner
 from ..keys import BACKEND, OPAQUE
 from ..server.identity import CALLER, PRINCIPAL
 from ..server.opaque import TEXT
@@ -42,7 +43,11 @@ async def submit_job(request: web.Request) -> web.Response:
     body, principal = await read_body(request, JobRequest), request[PRINCIPAL]
     check_priority(principal, body.priority)
     job = await request.app[BACKEND].submissions.submit(
-        principal.user, body, idempotency_key=idempotency_key(request), by=request[CALLER]
+        principal.user,
+        body,
+        idempotency_key=idempotency_key(request),
+        by=request[CALLER],
+        may_read=partial(may_read, principal),
     )
     return json_response(job, status=202, location=f"/jobs/{job.job_id}")
 

@@ -89,6 +89,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "owner", job.owner
     yield "script", job.script_name
     yield "rerun of", job.rerun_of or ""
+    yield "after", ", ".join(job.after)
     yield "attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
     yield "retry on", ", ".join(job.retry_on) if job.max_attempts > 1 else ""
     for attempt in job.attempts if job.max_attempts > 1 else ():

@@ -82,6 +82,10 @@ RetryOption = Annotated[
         help=f"A reason to run it again; repeatable. Without any: {', '.join(RETRY_ON)}.",
     ),
 ]
+AfterOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="JOB", help="Start once this job has COMPLETED; repeatable."),
+]
 FollowOption = Annotated[
     bool, typer.Option("--follow", "-f", help="Show the log until the job ends; exit with its status.")
 ]
@@ -103,6 +107,7 @@ async def submit(
     priority: PriorityOption = 0,
     max_attempts: AttemptsOption = None,
     retry_on: RetryOption = None,
+    after: AfterOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -115,6 +120,7 @@ async def submit(
         "priority": priority,
         "max_attempts": max_attempts,
         "retry_on": retry_on,
+        "after": [await resolve(api, job) for job in after or ()],
     }
     request = {
         "script_name": script,

@@ -9,8 +9,8 @@ from typing import Any
 from ...audit.chain import Caller, Deed, Detail
 from ...audit.trail import Write
 from ...config import JobSettings, RetentionSettings
-from ...errors import AgentError, FieldError, Problem
-from ...jobs.requests import fingerprint_of, with_changes
+from ...errors import AgentError, FieldError, Problem, invalid_request
+from ...jobs.requests import MayRead, as_asked, fingerprint_of, with_changes
 from ...model.base import format_bytes, format_number, new_job_id, unit_name
 from ...model.inputs import RequestedLimits
 from ...model.job import Job, JobRequest, Reason, Rerun, to_json
@@ -78,10 +78,17 @@ class FleetSubmissions:
         self._audit = audit
 
     async def submit(
-        self, owner: str, request: JobRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: JobRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        may_read: MayRead | None = None,
     ) -> Job:
         """Checks the request on a host, and accepts the job. Raises what an agent raises."""
-        fingerprint = fingerprint_of(request.model_dump(mode="json"))
+        _check_alone(request)
+        fingerprint = fingerprint_of(as_asked(request))
         if known := await self._known(owner, idempotency_key, fingerprint):
             return known
         checked = await self._check(request, by)
@@ -127,7 +134,7 @@ class FleetSubmissions:
         for row in (*kinds, *alike):
             if row in alike and all(error.problem is not Problem.SECRET_MISSING for error in refusals):
                 break
-            body = request.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+            body = as_asked(request, exclude_unset=True, exclude_none=True)
             try:
                 return Job.model_validate(
                     await self._hosts.ask(row.name, "POST", "/fleet/check", body=body, by=by)
@@ -191,7 +198,7 @@ class FleetSubmissions:
         asked = {
             "role": by.role,
             "source": by.source or "unknown",
-            "request": pinned.model_dump(mode="json", exclude_none=True),
+            "request": as_asked(pinned, exclude_none=True),
         }
         while True:
             job_id = new_job_id()
@@ -241,6 +248,16 @@ class FleetSubmissions:
             again=Reason.INTERRUPTED in job.retry_on,
             document=to_json(job),
             request=json.dumps(asked),
+        )
+
+
+def _check_alone(request: JobRequest) -> None:
+    """Raises `AgentError` (invalid-request) for a job that needs others: these may be on another host."""
+    if request.after:
+        raise invalid_request(
+            "A fleet runs each job by itself.",
+            "Submit jobs that wait for one another to one host.",
+            (FieldError("after", "must be empty: a front has no jobs that wait for others"),),
         )
 
 

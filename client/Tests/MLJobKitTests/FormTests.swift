@@ -241,6 +241,7 @@ import Testing
     @Test func aRerunAsACommand() {
         #expect(JobCommand.rerun("abc", RerunRequest(hyperparameters: ["d": ""])) == "ml-job rerun abc -p d=")
         #expect(JobCommand.submit(JobRequest(scriptName: "s.py", priority: -1)) == "ml-job submit s.py --priority -1")
+        #expect(JobCommand.submit(JobRequest(scriptName: "s.py", after: ["a", "b"])) == "ml-job submit s.py --after a --after b")
         #expect(JobCommand.quote("") == "''")
     }
 }

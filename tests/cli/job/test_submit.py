@@ -37,6 +37,13 @@ def test_the_options_are_sent_and_the_id_is_printed(agent: StandIn) -> None:
     }
 
 
+def test_each_job_to_wait_for_is_sent_by_its_whole_id(agent: StandIn) -> None:
+    agent.jobs = [job("abcdefghijkl"), job("mnopqrstuvwx")]
+    ml_job("submit", "train.py", "--after", "abcdefgh", "--after", "mnopqrstuvwx")
+    method, path, _, body = agent.requests[-1]
+    assert (method, path, body["after"]) == ("POST", "/jobs", ["abcdefghijkl", "mnopqrstuvwx"])
+
+
 def test_options_that_were_not_given_are_not_sent(agent: StandIn) -> None:
     ml_job("submit", "train.py")
     assert agent.requests[0][3] == {"script_name": "train.py", "hyperparameters": {}}

@@ -18,6 +18,7 @@ struct ProvenanceSection: View {
                 row("Must leave", job.artifacts.joined(separator: ", "))
             }
             row("Rerun of", job.rerunOf ?? "")
+            row("After", job.after.joined(separator: ", "))
             row("Unit on the host", job.host.map { "\(job.unit) on \($0)" } ?? job.unit)
             row("Container", job.containerID)
         }

@@ -54,6 +54,7 @@ extension Reason {
         case .artifactQuota: "The job left more files than it may. Write less, or ask for a higher limit."
         case .artifactMissing: "The script ended well, but left no file that it declares. The message says which."
         case .pruned: "Other trials of the sweep were better at this point, so it was ended early."
+        case .dependency: "A job that had to complete first has not. The message says which."
         case .storageFull: "The host's disk was full. Tell its operator."
         default: rawValue
         }

@@ -13,6 +13,7 @@ public enum JobCommand {
         words += options(request.limits)
         if let priority = request.priority { words += ["--priority", String(priority)] }
         words += retries(request.maxAttempts, request.retryOn)
+        words += (request.after ?? []).flatMap { ["--after", $0] }
         return words.map(quote).joined(separator: " ")
     }
 

@@ -36,6 +36,7 @@ public struct Reason: OpenString {
     public static let storageFull = Reason(rawValue: "storage-full")
     public static let artifactMissing = Reason(rawValue: "artifact-missing")
     public static let pruned = Reason(rawValue: "pruned")
+    public static let dependency = Reason(rawValue: "dependency")
 
     /// The reasons for which a job may be run again.
     public static let retryable: [Reason] = [.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted]
@@ -152,6 +153,8 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     /// The sweep that the job is a trial of, and its number there, from 0.
     public let sweep: String?
     public let trial: Int?
+    /// The jobs that had to complete before it.
+    public let after: [String]
     public let commit: String
     public let scriptSHA256: String
     public let image: String
@@ -190,7 +193,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptName = "script_name"
         case hyperparameters, name, labels, limits, priority, queue
         case rerunOf = "rerun_of"
-        case sweep, trial, commit
+        case sweep, trial, after, commit
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
@@ -230,6 +233,7 @@ extension Job {
         rerunOf = try members.decodeIfPresent(String.self, forKey: .rerunOf)
         sweep = try members.decodeIfPresent(String.self, forKey: .sweep)
         trial = try members.decodeIfPresent(Int.self, forKey: .trial)
+        after = try members.value(.after, or: [])
         commit = try members.value(.commit, or: "")
         scriptSHA256 = try members.value(.scriptSHA256, or: "")
         image = try members.value(.image, or: "")

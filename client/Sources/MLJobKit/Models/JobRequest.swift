@@ -11,10 +11,12 @@ public struct JobRequest: Codable, Hashable, Sendable {
     public var priority: Int?
     public var maxAttempts: Int?
     public var retryOn: [Reason]?
+    /// The jobs that must have completed before it starts.
+    public var after: [String]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case scriptName = "script_name"
-        case hyperparameters, ref, name, labels, limits, priority
+        case hyperparameters, ref, name, labels, limits, priority, after
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
     }
@@ -22,7 +24,7 @@ public struct JobRequest: Codable, Hashable, Sendable {
     public init(
         scriptName: String, hyperparameters: [String: String] = [:], ref: String? = nil, name: String? = nil,
         labels: [String: String]? = nil, limits: Limits? = nil, priority: Int? = nil, maxAttempts: Int? = nil,
-        retryOn: [Reason]? = nil
+        retryOn: [Reason]? = nil, after: [String]? = nil
     ) {
         self.scriptName = scriptName
         self.hyperparameters = hyperparameters
@@ -33,6 +35,7 @@ public struct JobRequest: Codable, Hashable, Sendable {
         self.priority = priority
         self.maxAttempts = maxAttempts
         self.retryOn = retryOn
+        self.after = after
     }
 }
 

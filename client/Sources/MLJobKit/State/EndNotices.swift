@@ -44,9 +44,17 @@ extension Job {
     public var outcome: String? {
         switch status {
         case .completed: "Completed"
-        case .cancelled: reason == .pruned ? "Ended early by its sweep" : "Cancelled"
+        case .cancelled: cancellation
         case .failed: failure
         default: nil
+        }
+    }
+
+    private var cancellation: String {
+        switch reason {
+        case .pruned?: "Ended early by its sweep"
+        case .dependency?: "Cancelled with a job before it"
+        default: "Cancelled"
         }
     }
 

@@ -1,0 +1,66 @@
+"""`POST /jobs` with jobs to wait for: which ones a client may name, and what it is told of others."""
+
+from typing import Any
+
+from tests.support.api_client import Client
+from tests.support.api_fixtures import over_any_host
+from tests.support.served import AnyServed, Served
+
+ABSENT = "a" * 12
+
+
+async def submit_after(client: Client, *job_ids: str, **headers: str) -> Any:
+    return await client.post("/jobs", {"script_name": "succeed.py", "after": list(job_ids)}, **headers)
+
+
+@over_any_host
+async def test_the_job_has_what_it_waits_for_in_its_record(served: AnyServed, alice: Client) -> None:
+    first = await alice.submit()
+    answer = await submit_after(alice, first["job_id"])
+    assert (answer.status, answer.json["after"]) == (202, [first["job_id"]])
+    assert (await alice("GET", f"/jobs/{answer.json['job_id']}")).json["after"] == [first["job_id"]]
+    assert first["after"] == []
+
+
+@over_any_host
+async def test_others_jobs_are_refused_as_missing_ones_are(
+    served: AnyServed, alice: Client, bob: Client
+) -> None:
+    theirs = (await bob.submit())["job_id"]
+    refusals = [await submit_after(alice, job_id) for job_id in (theirs, ABSENT)]
+    texts = [
+        refusal.body.decode().replace(job_id, "ID")
+        for refusal, job_id in zip(refusals, (theirs, ABSENT), strict=True)
+    ]
+    assert [refusal.status for refusal in refusals] == [422, 422]
+    assert refusals[0].json["errors"][0]["field"] == "after.0"
+    assert texts[0] == texts[1]
+
+
+async def test_a_role_that_sees_others_jobs_may_name_them(
+    served: Served, alice: Client, operator: Client
+) -> None:
+    job = await alice.submit()
+    answer = await submit_after(operator, job["job_id"])
+    assert (answer.status, answer.json["owner"]) == (202, "oscar")
+
+
+async def test_the_queue_says_for_which_job_it_waits(served: Served, alice: Client) -> None:
+    first = await alice.submit()
+    second = (await submit_after(alice, first["job_id"])).json
+    assert second["queue"]["waits_for"] == f"job {first['job_id']} to complete"
+    await alice.post(f"/jobs/{first['job_id']}/cancel", {})
+    assert (await submit_after(alice, first["job_id"])).json["errors"] == [
+        {
+            "field": "after.0",
+            "message": f"must be a job that can still complete; {first['job_id']} is CANCELLED",
+        }
+    ]
+
+
+async def test_the_audit_names_what_a_job_waits_for(served: Served, alice: Client) -> None:
+    first = await alice.submit()
+    second = (await submit_after(alice, first["job_id"])).json
+    rows = [row.content() for row in await served.scene.store.audit.newest(limit=2)]
+    (row,) = [row for row in rows if row["subject"] == second["job_id"]]
+    assert row["details"]["after"] == [first["job_id"]]
