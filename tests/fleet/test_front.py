@@ -22,7 +22,7 @@ from tests.support.api_client import Answer, Client, events
 from tests.support.api_fixtures import BOUNDS
 from tests.support.openapi import Document
 from tests.support.pki import save
-from tests.support.redis_server import free_port
+from tests.support.redis_server import RedisServer, free_port
 from tests.support.served import Authorities, use_stand_in_journalctl
 from tests.support.served_fleet import FrontServed, MemberByHand, joined_host, served_by_a_front
 from tests.support.small_site import make_settings
@@ -277,7 +277,37 @@ async def test_a_job_is_run_again_only_where_its_image_is(
     assert row["digest"] == "sha256:" + "1" * 64
 
 
+async def test_a_host_that_does_not_answer_keeps_no_job_from_others_of_its_kind(
+    fleet: Fleet, front: FrontServed, member: MemberByHand, alice: Client
+) -> None:
+    await member.join(url="https://localhost:1")
+    await asyncio.sleep(hosts_module.KNOWN)
+    refused = await alice.post("/jobs", {"script_name": "succeed.py"})
+    assert (refused.status, refused.problem) == (503, "host")
+    await fleet.host("h2")
+    await asyncio.sleep(hosts_module.KNOWN)
+    assert (await alice.post("/jobs", {"script_name": "succeed.py"})).status == 202
+
+
 # What the record and the hosts say of jobs
+
+
+async def test_a_job_that_ended_is_read_from_the_record_at_once(
+    front: FrontServed, member: MemberByHand, alice: Client, shared_redis: RedisServer
+) -> None:
+    job = await alice.submit()
+    await member.hand_over()
+    await front.finish(job)
+    shared_redis.cli("config", "resetstat")
+    for _ in range(20):
+        await alice.get(f"/jobs/{job['job_id']}")
+    commands = dict(
+        line.split(":") for line in shared_redis.cli("info", "commandstats").splitlines() if "fcall" in line
+    )
+    # The front looks after its secrets and its retention meanwhile.
+    assert 20 <= int(commands["cmdstat_fcall"].partition("calls=")[2].partition(",")[0]) < 30
+
+
 
 
 async def test_cancelling_a_running_job_ends_it_on_its_host(

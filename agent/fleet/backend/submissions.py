@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from ...audit.chain import Caller, Deed, Detail
@@ -27,6 +27,7 @@ ANNOUNCE = 2.0  # seconds for the broker to take a ticket; the reconciler publis
 MAX_ANNOUNCING = 200  # tickets on their way at once
 MAX_KINDS = 8  # hosts of different kinds that are asked about one request
 MAX_ALIKE = 24  # further hosts that are asked where one lacks a secret, which not all of its kind may lack
+MAX_AWAY = 3  # hosts that do not answer, after which no further ones of their kinds are asked
 AMOUNTS = frozenset({"limits.cpus", "limits.memory_bytes"})
 
 
@@ -127,12 +128,13 @@ class FleetSubmissions:
     async def _check(self, request: JobRequest, by: Caller, earlier: Job | None = None) -> Job:
         """The job that the request would become. One host of each kind is asked, until one would take it.
 
-        Where one lacks a secret, others of its kind are asked. Raises `AgentError`: what the hosts answer.
+        Where one lacks a secret or does not answer, others of its kind are asked. Raises `AgentError`: what
+        the hosts answer.
         """
         refusals: list[AgentError] = []
         kinds, alike = await self._candidates(earlier)
         for row in (*kinds, *alike):
-            if row in alike and all(error.problem is not Problem.SECRET_MISSING for error in refusals):
+            if row in alike and not _may_differ(refusals):
                 break
             body = as_asked(request, exclude_unset=True, exclude_none=True)
             try:
@@ -263,6 +265,12 @@ def _check_alone(request: JobRequest) -> None:
 
 def _smallness(room: Room) -> tuple[int, int]:
     return -room.millicpus, -room.memory_bytes
+
+
+def _may_differ(refusals: Sequence[AgentError]) -> bool:
+    """Whether other hosts of the same kinds may answer otherwise."""
+    problems = [error.problem for error in refusals]
+    return Problem.SECRET_MISSING in problems or 0 < problems.count(Problem.HOST) <= MAX_AWAY
 
 
 def _is_about_limits(error: AgentError) -> bool:
