@@ -59,7 +59,7 @@ class Record(Lists, SecretRecord, FrontRecord):
         return Ending(answer), host[0] if host else ""
 
     async def job(self, job_id: str) -> dict[str, str] | None:
-        """The fields of a job, with `document` and `request`; None where there is no such job."""
+        """The `FIELDS` of a job, with `document` and `request`; None where there is no such job."""
         return (await self.jobs([job_id])).get(job_id)
 
     async def pin(self, job_id: str, *, pinned: bool, limit: int) -> bool:
@@ -176,7 +176,7 @@ class Record(Lists, SecretRecord, FrontRecord):
         return Step((await self._call("project", json.dumps(change)))[0])
 
     async def jobs_on(self, host: str) -> dict[str, dict[str, str]]:
-        """The fields of every job that a host has, by id."""
+        """The `FIELDS` of every job that a host has, with `document` and `request`, by id."""
         (ids,) = await self._read(("SMEMBERS", f"fleet:on:{host}"))
         return await self.jobs(sorted(ids))
 
