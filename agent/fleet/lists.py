@@ -42,7 +42,7 @@ class Lists(Connection):
     """Reads many jobs at once. An `owner` of None stands for all owners."""
 
     async def jobs(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-        """The `FIELDS` of several jobs, with `document` and `request`, by id, each as it was at one moment."""
+        """The `FIELDS` of several jobs, with `document` and `request`, by id, each as of one moment."""
         commands: list[Sequence[str]] = []
         for job_id in job_ids:
             commands += [

@@ -308,8 +308,6 @@ async def test_a_job_that_ended_is_read_from_the_record_at_once(
     assert 20 <= int(commands["cmdstat_fcall"].partition("calls=")[2].partition(",")[0]) < 30
 
 
-
-
 async def test_cancelling_a_running_job_ends_it_on_its_host(
     front: FrontServed, member: MemberByHand, alice: Client
 ) -> None:
