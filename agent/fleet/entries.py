@@ -96,6 +96,11 @@ class NoClaim(StrEnum):
     NO_IMAGE = "no-image"  # the host lacks the image of jobs, and each of them would fail
     FENCED = "fenced"  # the fleet has forgotten the host
 
+    @classmethod
+    def _missing_(cls, value: object) -> "NoClaim":
+        """What a front of a later version says: the host asks again, as for what does not fit now."""
+        return cls.NONE_FITS
+
 
 class Step(StrEnum):
     """The answer to a host's word about a job that it has claimed."""

@@ -105,17 +105,17 @@ class Fronts:
 
     async def secret_news(self, host: str, after: int) -> SecretNews:
         """What has changed of users' secrets after a number."""
-        return SecretNews.model_validate(await self._ask("GET", f"secrets?after={after}"))
+        return SecretNews.told(await self._ask("GET", f"secrets?after={after}"))
 
     async def sealed_secret(self, host: str, user: str, name: str) -> SealedForHost | None:
         """A user's secret in its newest version, sealed for the host."""
         answer = await self._say("secret", {"user": user, "name": name})
-        return MemberSecret.model_validate(answer).secret
+        return MemberSecret.told(answer).secret
 
     async def share_keys(self, to: HostKey, secrets: list[SealedFor]) -> int:
         """Keys that this host has sealed for another one; how many of them were still wanted."""
         answer = await self._say("share", Reseal(to=to, secrets=secrets).model_dump())
-        return MemberShared.model_validate(answer).shared
+        return MemberShared.told(answer).shared
 
     async def tell_secrets(self, host: str, held: Mapping[str, HeldSecret | None], *, whole: bool) -> None:
         """What the host has, by `held_name`; None for what it no longer has."""

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from ..errors import AgentError, FieldError, Problem
 from ..model.fleet import (
-    GivenJob,
     HeldSecret,
     HeldSecrets,
     RemovedSecret,
@@ -20,7 +19,7 @@ from ..model.fleet import (
     Room,
     SealedSecret,
 )
-from ..model.job import Job, JobRequest
+from ..model.job import Job
 from .entries import Claim
 
 TIMEOUT = 30.0  # seconds for an answer; an agent that was idle starts first
@@ -55,29 +54,31 @@ class HostAgent:
 
     async def room(self) -> Room:
         """What the host can still give."""
-        return Room.model_validate(await self._ask("GET", "/fleet/room"))
+        return Room.told(await self._ask("GET", "/fleet/room"))
 
     async def take(self, claim: Claim, not_after: float) -> Job:
-        """Gives a job to the agent. The claim's request has role, source and request of the job's owner."""
+        """Gives a job to the agent. The claim's request has role, source and request of the job's owner.
+
+        The request is the agent's to judge: it may be of a later version than this one.
+        """
         asked = json.loads(claim.request)
-        given = GivenJob(
-            job_id=claim.job_id,
-            key=str(claim.attempt),
-            not_after=not_after,
-            request=JobRequest.model_validate(asked["request"]),
-        )
         user = f"{claim.owner} {asked['role']} {asked['source']}"
-        body = given.model_dump(mode="json", exclude_unset=True)
-        return Job.model_validate(await self._ask("POST", "/fleet/jobs", user=user, body=body))
+        body = {
+            "job_id": claim.job_id,
+            "key": str(claim.attempt),
+            "not_after": not_after,
+            "request": asked["request"],
+        }
+        return Job.told(await self._ask("POST", "/fleet/jobs", user=user, body=body))
 
     async def secrets(self) -> HeldSecrets:
         """Every secret that the host has."""
-        return HeldSecrets.model_validate(await self._ask("GET", "/fleet/secrets"))
+        return HeldSecrets.told(await self._ask("GET", "/fleet/secrets"))
 
     async def take_secret(self, by: str, name: str, sealed: SealedSecret) -> HeldSecret:
         """Brings a user's secret to the host. `by` is on whose behalf: user, role and source."""
         body = sealed.model_dump()
-        return HeldSecret.model_validate(await self._ask("PUT", f"/fleet/secrets/{name}", user=by, body=body))
+        return HeldSecret.told(await self._ask("PUT", f"/fleet/secrets/{name}", user=by, body=body))
 
     async def drop_secret(self, by: str, name: str, removed: RemovedSecret) -> None:
         """Removes a user's secret from the host, likewise."""
@@ -85,7 +86,7 @@ class HostAgent:
 
     async def reseal(self, asked: Reseal) -> Resealed:
         """Has the host seal keys for another one."""
-        return Resealed.model_validate(await self._ask("POST", "/fleet/reseal", body=asked.model_dump()))
+        return Resealed.told(await self._ask("POST", "/fleet/reseal", body=asked.model_dump()))
 
     async def cancel(self, job: Job) -> None:
         """Asks for a job's end."""
@@ -98,7 +99,7 @@ class HostAgent:
     async def job(self, job_id: str) -> Job | None:
         """A job of the fleet, or None."""
         try:
-            return Job.model_validate(await self._ask("GET", f"/jobs/{job_id}"))
+            return Job.told(await self._ask("GET", f"/jobs/{job_id}"))
         except AgentError as error:
             if error.problem is Problem.JOB_NOT_FOUND:
                 return None
@@ -110,7 +111,7 @@ class HostAgent:
         async with contextlib.aclosing(self._events()) as events:
             async for name, data in events:
                 if name == "job":
-                    found.append(Job.model_validate_json(data))
+                    found.append(Job.told(json.loads(data)))
                 if name == "current":
                     break
         return [job for job in found if not job.status.terminal]
@@ -120,7 +121,7 @@ class HostAgent:
         async with contextlib.aclosing(self._events()) as events:
             async for name, data in events:
                 if name == "job":
-                    yield Job.model_validate_json(data)
+                    yield Job.told(json.loads(data))
                 if name == "error":
                     raise problem_of(json.loads(data))
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ..model.event import History
 from ..scheduling.policy import Room
 from .entries import NOTHING, HostReport, HostRow
@@ -35,6 +37,7 @@ FIELDS = (
     "millicpus",
     "memory",
 )
+_REPORT = TypeAdapter(HostReport)
 HISTORY = ("MGET", "fleet:epoch", "fleet:forgotten", "fleet:changed")
 
 
@@ -213,6 +216,4 @@ def _host(name: str, row: Mapping[str, str], jobs: int) -> HostRow:
 def _report(text: str | None) -> HostReport:
     if text is None:
         return HostReport(capacity=NOTHING)
-    said: dict[str, Any] = json.loads(text)
-    rooms = {name: Room(**said[name]) for name in ("capacity", "others")}
-    return HostReport(**{**said, **rooms, "networks": tuple(said["networks"])})
+    return _REPORT.validate_json(text)

@@ -153,7 +153,7 @@ class Record(Lists, SecretRecord, FrontRecord):
         return Step.CANCELLED if cancelled and int(cancelled[0]) else Step(answer)
 
     async def release(self, job_id: str, host: str, fence: str, *, elsewhere: bool) -> Step:
-        """The host's agent will never have the job. `elsewhere`: the host does not claim it again.
+        """The host's agent will never have the job. `elsewhere`: the host does not claim it for a while.
 
         A job that the agent once had is lost, as if its host were forgotten.
         """

@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from agent.config import Settings
 from agent.errors import AgentError, Problem
 from agent.fleet.backend import hosts as hosts_module
 from agent.fleet.record import Record
@@ -19,85 +18,12 @@ from agent.model.certificate import Role
 from agent.model.fleet import host_server_name
 from agent.secrets.sealing import new_version
 from tests.support.api_client import Answer, Client, events
-from tests.support.api_fixtures import BOUNDS
-from tests.support.openapi import Document
+from tests.support.hosts_and_fronts import Fleet
 from tests.support.pki import save
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.served import Authorities, use_stand_in_journalctl
-from tests.support.served_fleet import FrontServed, MemberByHand, joined_host, served_by_a_front
-from tests.support.small_site import make_settings
+from tests.support.served_fleet import FrontServed, MemberByHand
 
 pytestmark = pytest.mark.host
-
-
-class Fleet:
-    """Hosts and fronts that a test starts; all end with it."""
-
-    def __init__(
-        self,
-        stack: contextlib.AsyncExitStack,
-        record: Record,
-        settings: Callable[[str], Settings],
-        authorities: Authorities,
-        document: Document,
-        directory: Path,
-    ) -> None:
-        self._stack = stack
-        self.record = record
-        self._settings = settings
-        self._where = authorities, document
-        self._directory = directory
-        self.members: list[MemberByHand] = []
-
-    async def host(self, name: str, **report: Any) -> MemberByHand:
-        """A host that has joined, with its member in the test's hands."""
-        directory = self._directory / name
-        directory.mkdir(exist_ok=True)
-        settings = self._settings(name)
-        host = joined_host(name, self.record, settings, *self._where, directory)
-        member = await self._stack.enter_async_context(host)
-        if report:
-            await member.join(**report)
-        self.members.append(member)
-        return member
-
-    @contextlib.asynccontextmanager
-    async def front(self, name: str = "front-1", **options: Any) -> AsyncIterator[FrontServed]:
-        """A front, until the context ends."""
-        settings = self._settings(name)
-        front = served_by_a_front(
-            self.record,
-            self.members,
-            settings.http,
-            settings,
-            *self._where,
-            self._directory / name,
-            name=name,
-            **options,
-        )
-        async with front as served:
-            yield served
-
-
-@pytest.fixture
-async def fleet(
-    record: Record,
-    tmp_path: Path,
-    authorities: Authorities,
-    repository: Path,
-    document: Document,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Fleet]:
-    (tmp_path / "h1").mkdir()
-    use_stand_in_journalctl(monkeypatch, tmp_path / "h1/journal")
-
-    def settings(name: str) -> Settings:
-        site, runtime = tmp_path / f"{name}-site", tmp_path / f"{name}-run"
-        usual = make_settings(site, runtime=runtime, repository=repository)
-        return usual.model_copy(update={"http": usual.http.model_copy(update=BOUNDS)})
-
-    async with contextlib.AsyncExitStack() as stack:
-        yield Fleet(stack, record, settings, authorities, document, tmp_path)
 
 
 @pytest.fixture

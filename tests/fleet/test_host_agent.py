@@ -63,6 +63,7 @@ async def test_the_owners_role_is_passed_on(agent: HostAgent) -> None:
         (70.0, {}, Problem.DEADLINE_PASSED),
         (0.0, {"script_name": "nope.py"}, Problem.SCRIPT_NOT_FOUND),
         (0.0, {"limits": {"cpus": 64}}, Problem.INVALID_REQUEST),
+        (0.0, {"of_a_later_version": 1}, Problem.INVALID_REQUEST),
     ],
 )
 async def test_the_agents_own_problem_is_told(

@@ -208,7 +208,7 @@ async def test_a_job_with_room_reserved_counts_as_running(shared_redis: RedisSer
 
 
 async def test_many_jobs_that_no_host_can_run_hold_up_nobody(
-    record: Record, monkeypatch: pytest.MonkeyPatch
+    record: Record, shared_redis: RedisServer
 ) -> None:
     """A claim looks at 500 jobs at most; the next one goes on behind those that the host can never run."""
     for _ in range(600):
@@ -218,6 +218,7 @@ async def test_many_jobs_that_no_host_can_run_hold_up_nobody(
     assert await host.claim() == "none-fits"
     assert (await host.claimed()).job_id == behind
     assert await host.claim() == "none-fits", "what is skipped still waits"
+    assert 0 < int(shared_redis.cli("ttl", "fleet:skip:h1")) <= 300, "nor is anything skipped for ever"
     # With another image, the host sees them again.
     assert (await host.claimed(digests=("sha256:gone",))).owner == "alice"
 

@@ -257,6 +257,23 @@ async def test_a_released_job_keeps_its_turn_and_may_go_elsewhere(record: Record
     assert (await other.claimed()).job_id == job_id
 
 
+async def test_a_host_that_has_refused_a_job_is_asked_again_after_a_while(
+    record: Record, shared_redis: RedisServer
+) -> None:
+    """It may have been upgraded, or have fetched the commit since."""
+    host = await member(record)
+    job_id = await submitted(record)
+    claim = await host.claimed()
+    await record.release(job_id, "h1", claim.fence, elsewhere=True)
+    assert await host.claim() == "none-fits"
+    assert (await record.places("alice", 1))[job_id][1] == "another host: h1 refused it or lost it"
+    refusal = f"fleet:refused:{job_id} h1"
+    assert 0 < int(shared_redis.cli("ttl", refusal)) <= 300
+    shared_redis.cli("pexpire", refusal, "1")
+    await asyncio.sleep(0.01)
+    assert (await host.claimed()).job_id == job_id
+
+
 async def test_a_job_that_its_host_has_lost_is_not_begun_there_again(record: Record) -> None:
     host, other = await member(record), await member(record, "h2")
     once = await submitted(record)

@@ -1,5 +1,6 @@
 """A job of the fleet as clients see it: what its host has told last, and what the record knows better."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,7 +22,7 @@ NOT_BEGUN: dict[str, Any] = {
 
 def job_of(row: Mapping[str, str]) -> Job:
     """The job that `Record.job` gives as `row`."""
-    job = Job.model_validate_json(row["document"])
+    job = Job.told(json.loads(row["document"]))
     update: dict[str, Any] = {
         "revision": int(row["revision"]),
         "created_at": moment(float(row["created"])),

@@ -98,7 +98,7 @@ class FleetJobs:
         if ending is Ending.ON_HOST:
             try:
                 answer = await self._hosts.ask(host, "POST", f"/jobs/{job_id}/cancel", body={}, by=by)
-                await self._project(host, row["fence"], Job.model_validate(answer))
+                await self._project(host, row["fence"], Job.told(answer))
             except AgentError as error:
                 log.info("the end of job %s is asked for when its host is back: %s", job_id, error)
         return await self.get(job_id)

@@ -46,7 +46,7 @@ class FleetMetrics:
         except AgentError as error:
             check_there(job, error)
             return _nothing(job)
-        return JobMetrics.model_validate(answer)
+        return JobMetrics.told(answer)
 
     @contextlib.asynccontextmanager
     async def followed(self, job: Job) -> AsyncIterator[Report]:
@@ -89,9 +89,9 @@ def _take(report: Report, name: str, data: dict[str, object]) -> None:
         raise problem_of(data)
     values = {key: value for key, value in data.items() if key not in ("job_id", "name")}
     if name == "progress":
-        report.progress = Progress.model_validate(values)
+        report.progress = Progress.told(values)
     elif name == "metric":
-        report.newest = report.newest | {str(data["name"]): MetricPoint.model_validate(values)}
+        report.newest = report.newest | {str(data["name"]): MetricPoint.told(values)}
 
 
 def _nothing(job: Job) -> JobMetrics:

@@ -76,14 +76,14 @@ class FleetOverview:
             forgotten=row.gone is not None,
             capacity=_resources(row.capacity),
             in_use=_resources(taken),
-            versions=Versions.model_validate(versions) if "agent" in versions else None,
+            versions=Versions.told(versions) if "agent" in versions else None,
         )
 
     async def usage(self, job: Job) -> Usage:
         """What the job uses now on its host; nothing where no host has it."""
         if job.host is None or job.status is JobState.PENDING:
             return Usage(job_id=job.job_id, at=moment(time.time()))
-        return Usage.model_validate(await self._hosts.ask(job.host, "GET", f"/jobs/{job.job_id}/usage"))
+        return Usage.told(await self._hosts.ask(job.host, "GET", f"/jobs/{job.job_id}/usage"))
 
     async def scripts(self, ref: str | None) -> ScriptList:
         """The scripts, from the first host that answers."""
@@ -92,7 +92,7 @@ class FleetOverview:
         away = AgentError(Problem.HOST, "The fleet has no host that could list the scripts.")
         for row in sorted(rows, key=lambda row: (self._hosts.is_silent(row), row.name)):
             try:
-                return ScriptList.model_validate(await self._hosts.ask(row.name, "GET", f"/scripts{query}"))
+                return ScriptList.told(await self._hosts.ask(row.name, "GET", f"/scripts{query}"))
             except AgentError as error:
                 if error.problem is not Problem.HOST:
                     raise

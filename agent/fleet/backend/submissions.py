@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from ... import __version__
 from ...audit.chain import Caller, Deed, Detail
 from ...audit.trail import Write
 from ...config import JobSettings, RetentionSettings
@@ -138,9 +139,7 @@ class FleetSubmissions:
                 break
             body = as_asked(request, exclude_unset=True, exclude_none=True)
             try:
-                return Job.model_validate(
-                    await self._hosts.ask(row.name, "POST", "/fleet/check", body=body, by=by)
-                )
+                return Job.told(await self._hosts.ask(row.name, "POST", "/fleet/check", body=body, by=by))
             except AgentError as error:
                 refusals.append(error)
         raise await self._refusal(request, refusals)
@@ -163,10 +162,10 @@ class FleetSubmissions:
                     " is on no host of the fleet.",
                     "Submit the script as a new job, which runs the current image.",
                 )
-        rows.sort(key=lambda row: (self._hosts.is_silent(row), row.draining, *_smallness(row.capacity)))
+        rows.sort(key=lambda row: (self._hosts.is_silent(row), row.draining, *_preference(row)))
         kinds: dict[Any, HostRow] = {}
         for row in rows:
-            kinds.setdefault((row.capacity, row.report.networks, self._hosts.is_silent(row)), row)
+            kinds.setdefault((self._hosts.is_silent(row), *_kind(row)), row)
         first = list(kinds.values())
         return first[:MAX_KINDS], [row for row in rows if row not in first][:MAX_ALIKE]
 
@@ -200,7 +199,8 @@ class FleetSubmissions:
         asked = {
             "role": by.role,
             "source": by.source or "unknown",
-            "request": as_asked(pinned, exclude_none=True),
+            # What the user did not ask for is left to the host, which may be of an earlier version.
+            "request": as_asked(pinned, exclude_unset=True, exclude_none=True),
         }
         while True:
             job_id = new_job_id()
@@ -263,8 +263,15 @@ def _check_alone(request: JobRequest) -> None:
         )
 
 
-def _smallness(room: Room) -> tuple[int, int]:
-    return -room.millicpus, -room.memory_bytes
+def _kind(row: HostRow) -> tuple[Room, tuple[str, ...], str]:
+    """Hosts that are alike in this take the same requests, apart from their secrets."""
+    return row.capacity, row.report.networks, row.report.versions.get("agent", "")
+
+
+def _preference(row: HostRow) -> tuple[int, int, bool]:
+    """Large hosts first, and of these the ones that know what this front knows."""
+    capacity, version = row.capacity, row.report.versions.get("agent")
+    return -capacity.millicpus, -capacity.memory_bytes, version != __version__
 
 
 def _may_differ(refusals: Sequence[AgentError]) -> bool:

@@ -27,6 +27,7 @@
 --   fleet:kept:ID                   string  the host on which room is reserved for a waiting job
 --   fleet:stop:NAME                 set     those of them whose end was asked for
 --   fleet:not:ID                    set     hosts that do not get a job any more
+--   fleet:refused:ID HOST           string  there for as long as a host does not get a job that it refused
 --   fleet:skip:NAME                 hash    by list: up to which job the host can run none, for `fleet:sight:NAME`
 --   fleet:pinned:OWNER              set     pinned jobs
 --   fleet:unaged                    zset    ended jobs whose age has not begun to count, in the order of their ends
@@ -43,6 +44,7 @@
 local LEAST = 10     -- seconds that a job counts for at least
 local AGEING = 3600  -- seconds after which a lowered priority rises one step
 local MOST = 500     -- jobs that one call looks at: some milliseconds
+local AGAIN = 300   -- seconds after which a host is given a job once more that it refused: it may have changed
 local KEPT = 60      -- seconds that a reservation outlives the last claim of its host
 local OVERHEAD = 1000  -- bytes of the record of an ended job besides its document and its request
 
@@ -71,6 +73,8 @@ local function changed(id, owner)
   redis.call('ZADD', 'fleet:' .. state, number, id)
   redis.call('ZADD', 'fleet:' .. state .. ':' .. owner, number, id)
 end
+
+local function refusal(id, host) return 'fleet:refused:' .. id .. ' ' .. host end
 
 -- Rooms
 

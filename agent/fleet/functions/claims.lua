@@ -38,11 +38,12 @@ local function before(a, b, loads)
 end
 
 -- Whether the host may run the job at all: it is large enough, has the image and the newest secrets, and did not
--- refuse it.
+-- refuse it lately.
 local function eligible(id, owner, room, digest, secrets, a)
   if not holds(a.capacity, room) then return false end
   if digest ~= '' and not a.digests[digest] then return false end
   if redis.call('SISMEMBER', 'fleet:not:' .. id, a.host) == 1 then return false end
+  if redis.call('EXISTS', refusal(id, a.host)) == 1 then return false end
   return not lacks(owner, cjson.decode(secrets), a.host)
 end
 
@@ -185,11 +186,13 @@ local function skipped_by(host, sight)
 end
 
 -- After a walk that saw too many: the next one begins behind those at the beginning of a list that the host can
--- never run. Before that, they count for their owner's turn like all others, as on one host.
+-- never run. Before that, they count for their owner's turn like all others, as on one host. A refusal ends, and so
+-- does what is skipped.
 local function remember_skipped(host, lists, skips)
   for _, list in ipairs(lists) do
     if list.skip ~= skips[list.name] then redis.call('HSET', 'fleet:skip:' .. host, list.name, list.skip) end
   end
+  redis.call('EXPIRE', 'fleet:skip:' .. host, AGAIN, 'NX')
 end
 
 local function kept_by(host, now)

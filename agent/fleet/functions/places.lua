@@ -65,11 +65,20 @@ local function lacking(owner, secrets, hosts, known)
   return known[key]
 end
 
+-- The hosts that do not get the job: for ever those that have lost it, for a while those that refused it.
+local function without(id, hosts)
+  local found = redis.call('SMEMBERS', 'fleet:not:' .. id)
+  for _, host in ipairs(hosts) do
+    if redis.call('EXISTS', refusal(id, host)) == 1 then found[#found + 1] = host end
+  end
+  return found
+end
+
 local function described(id, position, hosts, known)
   local j = fields(id, 'owner', 'need', 'millicpus', 'memory', 'digest', 'secrets')
   return {
     id = id, position = position, owner = j[1], need = j[2], room = room_of(j[3], j[4]), digest = j[5],
-    lacking = lacking(j[1], j[6], hosts, known), refused = redis.call('SMEMBERS', 'fleet:not:' .. id),
+    lacking = lacking(j[1], j[6], hosts, known), refused = without(id, hosts),
     running = redis.call('HLEN', 'fleet:running:' .. j[1]),
   }
 end

@@ -5,7 +5,8 @@ local function mine(id, host, fence)
   return j[1] == host and j[2] == fence and j[3] ~= 'ended'
 end
 
--- A job that its host has lost, or of a host that is gone: it is tried elsewhere if it asked for that, and otherwise was interrupted.
+-- A job that its host has lost, or of a host that is gone: it is tried elsewhere if it asked for that, and otherwise
+-- was interrupted.
 -- One that is only claimed may have begun all the same: its member may have died after the agent took it.
 local function lose(id, host, half_life)
   local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel')
@@ -48,8 +49,8 @@ local function acknowledge(_, args)
   return {'ok', redis.call('HEXISTS', 'fleet:job:' .. id, 'cancel')}
 end
 
--- The host's agent does not have the job and will not: it waits again. With '1', not for this host. A job that the
--- agent once had may have begun: the host has lost it.
+-- The host's agent does not have the job and will not: it waits again. With '1', not for this host for a while. A job
+-- that the agent once had may have begun: the host has lost it.
 local function release(_, args)
   local id, host, fence, elsewhere, half_life = args[1], args[2], args[3], args[4], tonumber(args[5])
   if not mine(id, host, fence) then return {'stale'} end
@@ -59,7 +60,7 @@ local function release(_, args)
     return {'ok'}
   end
   give_back(id, j[1], host)
-  if elsewhere == '1' then redis.call('SADD', 'fleet:not:' .. id, host) end
+  if elsewhere == '1' then redis.call('SET', refusal(id, host), 1, 'EX', AGAIN) end
   if j[2] then finish(id, 'CANCELLED', 'cancelled') else enqueue(id, true) end
   changed(id, j[1])
   return {'ok'}
