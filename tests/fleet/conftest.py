@@ -8,6 +8,7 @@ import pytest
 from agent.fleet.record import Record
 from tests.support.api_fixtures import authorities, backend, document, repository, serve, shared_redis  # noqa: F401
 from tests.support.fleet_record import empty_record
+from tests.support.hosts_and_fronts import fleet  # noqa: F401
 from tests.support.rabbit_server import RabbitServer
 from tests.support.redis_server import RedisServer, free_port
 
