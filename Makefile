@@ -146,7 +146,10 @@ lock: ## lock anew, to the newest versions, all that is installed (needs uv)
 	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --output-file requirements.txt
 	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra fleet --output-file requirements-fleet.txt
 	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra sweeps --output-file requirements-sweeps.txt
-	@$(LOCK) pyproject.toml --extra dev --extra fleet --extra sweeps --output-file requirements-dev.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra parquet --output-file requirements-parquet.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra plot --output-file requirements-plot.txt
+	@$(LOCK) pyproject.toml --extra dev --extra fleet --extra sweeps --extra parquet --extra plot \
+		--output-file requirements-dev.txt
 	@images/lock ml-runner
 	@images/lock warehouse
 

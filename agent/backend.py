@@ -3,7 +3,7 @@
 Each method raises `AgentError` with the problem that the client is told. `by` is who asks, for the audit.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Protocol
 from .audit.chain import Caller
 from .logs.lines import Item, Position
 from .model.base import SecretName, UserName
+from .model.comparison import Comparison, MeasuredJob
 from .model.event import Change, History
 from .model.fleet import (
     GivenJob,
@@ -45,7 +46,7 @@ from .model.member import (
 from .model.metric import JobMetrics, MetricPoint, Progress
 from .model.script import ScriptList
 from .model.secret import SecretChange, SecretEntry
-from .model.sweep import Sweep, SweepPage, SweepRequest, SweepRerun, SweepState, TrialPage
+from .model.sweep import Objective, Sweep, SweepPage, SweepRequest, SweepRerun, SweepState, TrialPage
 
 # Who asks at this moment. A backend that passes a call on to a host does so on behalf of this client.
 ASKING: ContextVar[Caller] = ContextVar("asking")
@@ -291,6 +292,25 @@ class Sweeps(Protocol):
         """Protects a sweep with all its trials from retention, or no longer does."""
 
 
+class Comparisons(Protocol):
+    """Jobs side by side."""
+
+    async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
+        """The jobs with these ids, in their order; an id that no job has is left out."""
+
+    async def trials(self, sweep_id: str) -> list[MeasuredJob]:
+        """The trials of a sweep, in their order."""
+
+    async def compared(self, jobs: Sequence[MeasuredJob], objective: Objective | None) -> Comparison:
+        """The jobs side by side, and the best of them by the objective."""
+
+    async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
+        """The comparison as CSV, in pieces. Raises invalid-request for too large a table."""
+
+    async def parquet(self, comparison: Comparison) -> bytes:
+        """The comparison as Parquet. Raises not-acceptable where this host cannot write it."""
+
+
 class FleetHost(Protocol):
     """What the programs of a fleet ask of one of its hosts."""
 
@@ -381,7 +401,7 @@ class FleetMembers(Protocol):
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`, and it has no `sweeps`.
+    Only a front has `members`, and it has no `sweeps` and no `comparisons`.
     """
 
     submissions: Submissions
@@ -397,3 +417,4 @@ class Backend:
     fleet_secrets: FleetSecrets | None = None
     members: FleetMembers | None = None
     sweeps: Sweeps | None = None
+    comparisons: Comparisons | None = None

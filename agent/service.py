@@ -14,6 +14,7 @@ from .api.app import build
 from .api.server.opaque import KEY_BYTES
 from .api.server.serving import serving
 from .backend import Backend
+from .comparison.comparisons import Comparisons
 from .config import Settings, shipped
 from .host.files import write_file
 from .host.podman import Podman
@@ -231,6 +232,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         fleet=jobs.fleet,
         fleet_secrets=jobs.fleet_secrets,
         sweeps=jobs.sweeps,
+        comparisons=Comparisons(store.summaries, metrics.metrics, journal.consumption),
     )
 
 

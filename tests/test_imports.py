@@ -32,13 +32,14 @@ MAY_IMPORT = {
     "runtime": "errors model host logs",
     "backend": "errors model audit logs.lines",
     "jobs": "errors log model config audit host store scripts secrets scheduling logs runtime",
+    "comparison": "errors model host store",
     "sweeps": "errors log model config audit host store scripts logs jobs",
     "api": "errors log model config_base audit backend host.sockets host.tasks host.libsystemd identity"
     " logs.lines",
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime backend jobs sweeps api",
+    " retention runtime backend jobs sweeps comparison api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
     " identity logs retention runtime service cli",
@@ -53,6 +54,7 @@ NARROWER = {
     "egress.policy": "config",
     "retention.rules": "config model",
     "sweeps.study": "",
+    "comparison.parquet": "",
 }
 
 # A library that is known in these places only, so that it can be replaced there.
@@ -66,6 +68,7 @@ ONLY_IN = {
     "aio_pika": "fleet.tickets",
     "aiormq": "fleet.tickets",
     "optuna": "sweeps.study",
+    "pyarrow": "comparison.parquet",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -129,6 +129,8 @@ TABLE = {
     "getJobEvents": Permissions(OWN, ALL, ALL),
     "getMetrics": Permissions(OWN, ALL, ALL),
     "getUsage": Permissions(OWN, ALL, ALL),
+    # A fleet's front compares no jobs.
+    "compareJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
     "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
     "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK),
@@ -182,6 +184,7 @@ MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
 JOB = web.RequestKey("job", Job)
 SWEEP = web.RequestKey("sweep", Sweep)
 OPERATION = web.RequestKey("operation", str)
+UNREADABLE = web.RequestKey("unreadable", str)  # what a handler was asked for, and the client may not read
 JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 
 
@@ -217,6 +220,15 @@ def check_owner(request: web.Request, owner: str | None) -> str | None:
     if visible is not None and owner not in (None, visible):
         raise _forbidden("owner", "must be yourself: only operators and administrators see other users' jobs")
     return visible or owner
+
+
+def check_readable(request: web.Request, name: str, found: Job | Sweep | None, absent: AgentError) -> None:
+    """Raises `absent` for a job or sweep that a query names, where the client may not see it by this call."""
+    principal = request[PRINCIPAL]
+    grant = TABLE[request[OPERATION]].grant(principal.role)
+    if found is None or _cell(grant, principal, found) is not Cell.YES:
+        request[UNREADABLE] = name
+        raise absent
 
 
 async def check_still_allowed(request: web.Request) -> None:
@@ -283,6 +295,8 @@ class Guard:
                     await self._refused(request, error.problem)
                 if error.problem is Problem.COMMIT_REFUSED and request.method == "POST":
                     await self._refused(request, error.problem, why=error.message)
+                if UNREADABLE in request:
+                    await self._refused(request, error.problem)
                 raise
 
         self._guarded.add(guarded)
@@ -352,6 +366,7 @@ class Guard:
 
     async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:
         name = request.match_info.get("job_id", request.match_info.get("sweep_id", ""))
+        name = request.get(UNREADABLE, name)
         subject = name if JOB_ID.fullmatch(name) else ""
         await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)
 

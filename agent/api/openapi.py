@@ -209,6 +209,7 @@ def _response(route: Route, schemas: dict[Key, dict[str, Any]], status: int) -> 
         return answer
     if isinstance(route.answers, type):
         content = {"application/json": {"schema": schemas[(route.answers, "serialization")]}}
+        content |= {media_type: _content(BYTES) for media_type in route.also_as}
     else:
         content = {media_type: _content(media_type) for media_type in route.answers}
     return {**answer, "content": content}

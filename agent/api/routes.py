@@ -11,6 +11,7 @@ from ..errors import Problem
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
+from ..model.comparison import Comparison
 from ..model.fleet import (
     GivenJob,
     HeldSecret,
@@ -48,7 +49,7 @@ from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
 from .access import Guard
-from .calls import artifacts, events, fleet, jobs, logs, members, own, sweeps
+from .calls import artifacts, comparison, events, fleet, jobs, logs, members, own, sweeps
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -79,8 +80,9 @@ class Header:
 class Route:
     """One call.
 
-    `answers` is a model, or the media types of an answer that is not JSON. `also` are the status codes of the
-    answers to conditional and range requests. `refuses` are the problems of this call that do not follow from
+    `answers` is a model, or the media types of an answer that is not JSON. `also_as` are media types that a
+    client may prefer to the model's JSON. `also` are the status codes of the answers to conditional and range
+    requests. `refuses` are the problems of this call that do not follow from
     its path, query and body. `body` is a model, or the media type of a body that is not parsed; every call
     that changes something has one.
     """
@@ -91,6 +93,7 @@ class Route:
     answers: type[Model] | tuple[str, ...]
     status: int = 200
     also: tuple[int, ...] = ()
+    also_as: tuple[str, ...] = ()
     body: type[Model] | str | None = None
     query: type[Model] | None = None
     request_headers: tuple[Header, ...] = ()
@@ -234,6 +237,20 @@ ROUTES = (
         request_headers=(KEY,),
         response_headers=(SWEEP_LOCATION,),
         refuses=(Problem.TOO_MANY_JOBS,),
+    ),
+    Route(
+        "GET",
+        "/comparison",
+        comparison.compare_jobs,
+        Comparison,
+        also_as=(comparison.CSV, comparison.PARQUET),
+        query=comparison.ComparisonQuery,
+        refuses=(
+            Problem.JOB_NOT_FOUND,
+            Problem.SWEEP_NOT_FOUND,
+            Problem.NO_SUCH_ROUTE,
+            Problem.NOT_ACCEPTABLE,
+        ),
     ),
     Route("GET", "/scripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
     Route("GET", "/secrets", own.list_secrets, SecretList),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ..errors import AgentError
 from ..log import log
+from ..model.comparison import summaries
 from ..model.job import Job
 from ..model.paths import JobPaths
 from ..store.jobs import JobStore
@@ -63,8 +64,11 @@ class Archiver:
     async def archive(self, job: Job) -> None:
         """Archives a job's log and metrics, if it has not been done. Raises `AgentError`, `OSError`."""
         paths = self._paths_of(job.job_id)
-        # A job that never started has no directory and no log.
-        if paths.directory.is_dir() and not paths.log.exists():
+        if not paths.directory.is_dir():  # it never started, so it has no log and has reported nothing
+            await self._store.mark_archived(job.job_id, {})
+        elif paths.log.exists():  # an earlier agent has archived it, and recorded nothing of what it reported
+            await self._store.mark_archived(job.job_id)
+        else:
             collector = Collector()
             journal = read_journal(self._journal, job, numbering_of(job, Position()), at_once=True)
             lines = collected(journal, collector)
@@ -72,4 +76,5 @@ class Archiver:
                 await archive.write(paths.log, lines)
             metrics = collector.metrics(job.job_id, complete=True)
             await asyncio.to_thread(write_metrics, paths.metrics, metrics)
-        await self._store.mark_archived(job.job_id)
+            used = await self._journal.consumption(job.unit, job.invocation_id)
+            await self._store.mark_archived(job.job_id, summaries(metrics), used)

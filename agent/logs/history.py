@@ -2,15 +2,19 @@
 
 import contextlib
 import itertools
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from ..errors import AgentError
+from ..model.comparison import NOT_KNOWN, Consumption
 from ..model.log import GapCause, LogSource
 from .entries import JOURNALD_STARTED, JOURNALD_STOPPED, Fields, all_there, fields_of, files
 from .journalctl import TORN, ExportParser, of_cut_output, of_lines, of_unit
 from .lines import BEGINNINGS, CLOSINGS, Batches, Item, LineNumbering, Position, source_of, time_of
 from .sdjournal import Entries, JournalError, NewestFirst
 
+CONSUMED = b"ae8f7b866b0347b9af31fe1c80b127c0"  # SD_MESSAGE_UNIT_RESOURCES: what a unit used
 SHORT_ENTRIES = 500  # of a log that is read in one go
 SHORT_BYTES = 1 << 20  # of their messages
 
@@ -74,6 +78,27 @@ def short_log(unit: str) -> list[Fields] | None:
     except JournalError:
         return None
     return found if all_there(before) else None
+
+
+def consumption(unit: str, invocation_id: str) -> Consumption:
+    """What one invocation of a unit used, from the user manager's entry of its end. Blocks.
+
+    systemd writes no such entry for a unit that used little, such as less than a second of CPU.
+    """
+    matches = (b"MESSAGE_ID=" + CONSUMED, b"USER_UNIT=" + unit.encode(), b"_UID=%d" % os.getuid())
+    try:
+        with contextlib.closing(NewestFirst(matches)) as reader:
+            while reader.next():
+                if reader.field(b"USER_INVOCATION_ID") == invocation_id.encode():
+                    cpu, peak = (_count(reader.field(name)) for name in (b"CPU_USAGE_NSEC", b"MEMORY_PEAK"))
+                    return Consumption(None if cpu is None else round(cpu / 1e9, 3), peak)
+    except (JournalError, AgentError):
+        pass  # it cannot be read now; nothing depends on it
+    return NOT_KNOWN
+
+
+def _count(value: bytes | None) -> int | None:
+    return int(value) if value and value.isdigit() and len(value) < 19 else None
 
 
 def last_lines(unit: str, lines: int, end: Position) -> tuple[Position, Position] | None:

@@ -11,12 +11,14 @@ from typing import Any
 
 from ..errors import host_failed
 from ..host.tasks import in_turn
+from ..model.comparison import NOT_KNOWN, Consumption
 from ..model.log import GapCause
 from .entries import FIELDS, Fields, boot_of, is_newer
 from .history import (
     NewestCut,
     TornError,
     batches_of,
+    consumption,
     forgotten_beginning,
     from_beginning,
     last_lines,
@@ -81,6 +83,12 @@ class Journal:
             return None
         entries = from_beginning(found)
         return forgotten_beginning(entries, numbering) + numbering.number(entries)
+
+    async def consumption(self, unit: str, invocation_id: str | None) -> Consumption:
+        """What one invocation of a unit used, once it has ended; nothing where the journal does not tell."""
+        if invocation_id is None:
+            return NOT_KNOWN
+        return await asyncio.to_thread(consumption, unit, invocation_id)
 
     async def before_last(self, unit: str, lines: int) -> Position | None:
         """The position before the last `lines` lines that the job itself printed; None for the beginning.

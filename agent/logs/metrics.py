@@ -6,6 +6,7 @@
 A line that is not exactly a mark is an ordinary line. One that begins as a mark is counted as ignored.
 """
 
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -56,9 +57,12 @@ class _Series:
     every: int = 1
     points: list[MetricPoint] = field(default_factory=list)
     last: MetricPoint | None = None
+    low: float = math.inf
+    high: float = -math.inf
 
     def add(self, point: MetricPoint) -> None:
         self.last = point
+        self.low, self.high = min(self.low, point.value), max(self.high, point.value)
         if self.count % self.every == 0:
             self.points.append(point)
         self.count += 1
@@ -147,4 +151,11 @@ def _series_of(name: str, series: _Series) -> MetricSeries:
     points = series.points
     if series.last is not None and points[-1] is not series.last:
         points = [*points, series.last]
-    return MetricSeries(name=name, count=series.count, every=series.every, points=points)
+    return MetricSeries(
+        name=name,
+        count=series.count,
+        every=series.every,
+        points=points,
+        min=series.low,
+        max=series.high,
+    )

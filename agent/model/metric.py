@@ -26,12 +26,17 @@ class MetricPoint(Model):
 
 
 class MetricSeries(Model):
-    """A metric over time: of its `count` values every `every`-th, starting with the first, and the last."""
+    """A metric over time: of its `count` values every `every`-th, starting with the first, and the last.
+
+    `min` and `max` are the least and the greatest of all values. Series that an earlier agent kept lack them.
+    """
 
     name: MetricName
     count: int
     every: int
     points: list[MetricPoint]
+    min: float | None = None
+    max: float | None = None
 
 
 class IgnoredMarks(Model):

@@ -12,11 +12,13 @@ from sqlite3 import Connection
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem, key_reused
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
+from ..model.comparison import NOT_KNOWN, Consumption, MetricSummary
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
 from . import audit, sweeps
 from .database import Tables, quick_read, transaction
 from .pins import check_pins
+from .summaries import record_summary
 
 MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
 _UNMET = (
@@ -212,9 +214,20 @@ class JobStore(Tables):
         return [Job.model_validate_json(document) for (document,) in rows]
 
     @transaction
-    def mark_archived(self, db: Connection, job_id: str) -> None:
-        """Records that the job's log is in its directory, or that it has none."""
+    def mark_archived(
+        self,
+        db: Connection,
+        job_id: str,
+        metrics: Mapping[str, MetricSummary] | None = None,
+        consumption: Consumption = NOT_KNOWN,
+    ) -> None:
+        """Records that the job's log is in its directory, or that it has none.
+
+        With `metrics`, it also records what the job reported and used.
+        """
         db.execute("DELETE FROM unarchived WHERE job_id = ?", (job_id,))
+        if metrics is not None:
+            record_summary(db, job_id, metrics, consumption)
 
     @transaction
     def pin(

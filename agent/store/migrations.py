@@ -319,6 +319,22 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX needs_by_needed ON needs (needed);
     """,
+    # What an ended job reported and used, so that jobs can be compared without their logs. `summarised` says
+    # whether its metrics are here: those of jobs that ended before are read when they are asked for.
+    """
+    ALTER TABLE jobs ADD COLUMN summarised INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE jobs ADD COLUMN cpu_seconds REAL;
+    ALTER TABLE jobs ADD COLUMN memory_peak_bytes INTEGER;
+    CREATE TABLE job_metrics (
+        job_id TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        name TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        last REAL NOT NULL,
+        low REAL,
+        high REAL,
+        PRIMARY KEY (job_id, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

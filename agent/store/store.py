@@ -11,6 +11,7 @@ from .database import Database
 from .jobs import JobStore
 from .retention import RetentionStore
 from .secrets import SecretVersionStore
+from .summaries import SummaryStore
 from .sweeps import SweepStore
 from .withdrawals import WithdrawalStore
 
@@ -27,6 +28,7 @@ class Store:
         self.invitations = InvitationStore(database)
         self.audit = AuditStore(database)
         self.sweeps = SweepStore(database)
+        self.summaries = SummaryStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

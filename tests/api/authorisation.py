@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.api.access import TABLE, Audited, Cell, Grant
 from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
 from agent.model.certificate import PEOPLE, Role
+from tests.support.every_call import QUERIES
 
 PAGE = Path(__file__).parents[2] / "docs/authorisation.md"
 BEGIN, END = "<!-- the table, generated -->\n", "<!-- the end of the table -->\n"
@@ -39,7 +40,9 @@ def table() -> str:
     ]
     for operation_id, call in calls.items():
         row = TABLE[operation_id]
-        cells = [_words(row.grant(role), in_path="_id}" in call) for role in PEOPLE]
+        cells = [
+            _words(row.grant(role), in_path="_id}" in call or operation_id in QUERIES) for role in PEOPLE
+        ]
         call += " (also without a certificate)" if row.anybody else ""
         lines.append(f"| {call} | {' | '.join(cells)} | {AUDITED[row.audited]} |")
     return "\n".join(lines) + "\n"

@@ -35,6 +35,7 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
+NOT_AT_A_FRONT = ("/sweeps", "/comparison")
 NAMED = re.compile(r"\{(job|sweep)_id\}")  # what a path may be about
 
 
@@ -63,10 +64,10 @@ class Cell:
         return grant.own if self.whose == "own" else grant.others
 
 
-def cells(*, of_sweeps: bool) -> list[Cell]:
+def cells(*, at_hosts_alone: bool) -> list[Cell]:
     found = []
     for operation, (_, path, _) in PATHS.items():
-        if path.startswith("/sweeps") != of_sweeps:
+        if path.startswith(NOT_AT_A_FRONT) != at_hosts_alone:
             continue
         for role in PEOPLE:
             whose = ["own", "others", "nobodys"] if NAMED.search(path) else ["own", "others"]
@@ -148,14 +149,14 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
 
 
 @over_any_backend
-@pytest.mark.parametrize("cell", cells(of_sweeps=False), ids=str)
+@pytest.mark.parametrize("cell", cells(at_hosts_alone=False), ids=str)
 async def test_each_cell_of_the_table(served: AnyServed, cell: Cell) -> None:
     await judge(served, cell)
 
 
 @over_any_host
-@pytest.mark.parametrize("cell", cells(of_sweeps=True), ids=str)
-async def test_each_cell_about_sweeps(served: AnyServed, cell: Cell) -> None:
+@pytest.mark.parametrize("cell", cells(at_hosts_alone=True), ids=str)
+async def test_each_cell_of_what_a_front_has_not(served: AnyServed, cell: Cell) -> None:
     await judge(served, cell)
 
 

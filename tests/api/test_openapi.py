@@ -49,7 +49,8 @@ def test_parameter_names_are_restricted_by_property_names(document: Document) ->
 def test_every_operation_needs_a_certificate_and_documents_its_refusals(document: Document) -> None:
     assert document.content["security"] == [{"certificate": []}]
     assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
-    absent = ("removeSecret", "submitSweep", "listSweeps")  # a fleet's front has no sweeps
+    # A fleet's front has no sweeps and compares no jobs.
+    absent = ("removeSecret", "submitSweep", "listSweeps", "compareJobs")
     for path, operations in document.content["paths"].items():
         for operation in operations.values():
             statuses = operation["responses"].keys()

@@ -62,6 +62,8 @@ JOB_ARGUMENTS[("artifacts", "list")] = [JOB_ID]
 OF_SWEEPS = ("rerun", "show", "trials", "cancel", "pause", "resume", "pin", "unpin")
 JOB_ARGUMENTS |= {("sweep", name): [JOB_ID] for name in OF_SWEEPS}
 JOB_ARGUMENTS[("sweep", "submit")] = ["träin.py", "-s", "depth=1..9", "--minimize", "loss", "--trials", "3"]
+JOB_ARGUMENTS[("compare",)] = [JOB_ID, "--csv", "größe.csv"]
+JOB_ARGUMENTS[("metrics",)] = [JOB_ID]
 JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
 AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("egress",): ["nowhere"],
@@ -88,7 +90,10 @@ FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 
 
 # Commands that write files where there is neither Podman nor systemd.
-JOB_WRITES = {("artifacts", "get")}  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
+JOB_WRITES = {
+    ("artifacts", "get"),
+    ("compare",),
+}  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
 AGENT_WRITES = {
     *(
         (name,)

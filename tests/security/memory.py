@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.api.server.connection import NOT_SENT, UNREAD
 from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD
+from agent.comparison.parquet import MEMORY as PARQUET
 from agent.config_base import HttpSettings
 from agent.logs.tail import MAX_WAITING
 from agent.sweeps.study import MEMORY
@@ -68,6 +69,7 @@ def terms(http: HttpSettings) -> list[Term]:
         Term("processes of `journalctl`, one for each of them", http.max_followers, JOURNALCTL),
         Term("processes of `git`", GITS, GIT),
         Term("the process that asks Optuna", 1, MEMORY),
+        Term("the process that writes Parquet", 1, PARQUET),
     ]
 
 

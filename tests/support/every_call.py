@@ -9,7 +9,11 @@ from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
 from .pki import signing_request
 
 PATHS = {"getOpenapi": ("GET", "/openapi.json", 200)}
-PATHS |= {route.operation_id: (route.method, route.path, route.status) for route in ROUTES}
+QUERIES = {"compareJobs": "?job={job_id}"}  # of calls whose path alone asks for nothing
+PATHS |= {
+    route.operation_id: (route.method, route.path + QUERIES.get(route.operation_id, ""), route.status)
+    for route in ROUTES
+}
 FLEET_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in FLEET_ROUTES}
 MEMBER_PATHS = {route.operation_id: (route.method, route.path, route.status) for route in MEMBER_ROUTES}
 BODIES: dict[str, dict[str, Any]] = {

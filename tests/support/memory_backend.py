@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import hashlib
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agent import __version__
 from agent.audit.chain import Caller, Deed
 from agent.backend import Backend
+from agent.comparison.table import columns, csv_pieces
 from agent.errors import AgentError, FieldError, Problem
 from agent.logs.lines import Item, Line, Position, job_output
 from agent.model.artifact import Artifact, ArtifactManifest
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Invitation
+from agent.model.comparison import ComparedJob, Comparison, MeasuredJob
 from agent.model.event import Change, History
 from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Versions
 from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, RunRequest, no_such_job
@@ -24,6 +26,7 @@ from agent.model.metric import JobMetrics, MetricPoint, Progress
 from agent.model.script import Parameter, ParameterType, Script, ScriptList
 from agent.model.secret import SecretChange, SecretEntry
 from agent.model.sweep import (
+    Objective,
     Sweep,
     SweepPage,
     SweepReason,
@@ -404,6 +407,31 @@ class MemorySweeps:
         return self._put(changed.model_copy(update={"revision": sweep.revision + 1}), deed)
 
 
+class MemoryComparisons:
+    """Jobs that have reported nothing."""
+
+    def __init__(self, jobs: MemoryJobs) -> None:
+        self._jobs = jobs
+
+    async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
+        records = self._jobs.records
+        return [MeasuredJob(records[job_id]) for job_id in job_ids if job_id in records]
+
+    async def trials(self, sweep_id: str) -> list[MeasuredJob]:
+        return [MeasuredJob(job) for job in self._jobs.records.values() if job.sweep == sweep_id]
+
+    async def compared(self, jobs: Sequence[MeasuredJob], objective: Objective | None) -> Comparison:
+        same = ComparedJob.model_fields.keys() & Job.model_fields.keys()
+        rows = [ComparedJob(**{name: getattr(each.job, name) for name in same}, metrics={}) for each in jobs]
+        return Comparison(objective=objective, jobs=rows)
+
+    async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
+        return csv_pieces(columns(comparison), len(comparison.jobs))
+
+    async def parquet(self, comparison: Comparison) -> bytes:
+        raise AgentError(Problem.NOT_ACCEPTABLE, "There is no Parquet here.")
+
+
 @dataclass(frozen=True)
 class MemoryFile:
     """An open artifact."""
@@ -637,6 +665,7 @@ class MemoryParts:
             changes=self.changes,
             secrets=MemorySecrets(self.deeds),
             sweeps=MemorySweeps(self.jobs, self.deeds),
+            comparisons=MemoryComparisons(self.jobs),
         )
 
     async def audit(self, deed: Deed) -> None:

@@ -74,6 +74,41 @@ def trial(number: int, value: float | None = None, **changes: object) -> dict[st
     return known | ({} if value is None else {"value": value}) | changes
 
 
+def compared(job_id: str = JOB_ID, **changes: object) -> dict[str, Any]:
+    """A row of a comparison as the agent gives it."""
+    known = job(job_id)
+    same = (
+        "job_id",
+        "status",
+        "owner",
+        "script_name",
+        "hyperparameters",
+        "commit",
+        "image_digest",
+        "created_at",
+    )
+    metric = {"count": 3, "last": 0.75, "min": 0.5, "max": 0.875, "since_a_later_version": 1}
+    row = {name: known[name] for name in (*same, "created_at")}
+    row |= {"attempt": 1, "seconds": 61.5, "metrics": {"auc": metric}}
+    return row | {"since_a_later_version": 1} | changes
+
+
+def reported(job_id: str = JOB_ID, **values: list[float]) -> dict[str, Any]:
+    """The metrics of a job as the agent gives them, by name."""
+    series = [
+        {
+            "name": name,
+            "count": len(each),
+            "every": 1,
+            "points": [{"step": step, "value": value, "time": CREATED} for step, value in enumerate(each)],
+            "min": min(each),
+            "max": max(each),
+        }
+        for name, each in values.items()
+    ]
+    return {"job_id": job_id, "complete": True, "series": series, "refused": 0}
+
+
 def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
     """A secret as the agent tells it."""
     times = {"created_at": CREATED, "updated_at": CREATED, "age_seconds": 60}
@@ -123,6 +158,9 @@ class StandIn:
     jobs: list[dict[str, Any]] = field(default_factory=list)
     sweeps: list[dict[str, Any]] = field(default_factory=list)
     trials: list[dict[str, Any]] = field(default_factory=list)
+    compared: list[dict[str, Any]] = field(default_factory=list)
+    comparison_changes: dict[str, object] = field(default_factory=dict)
+    metrics_changes: dict[str, object] = field(default_factory=dict)
     answers: dict[str, list[web.Response | None]] = field(default_factory=dict)  # None: break off
     streams: list[Sequence[Step]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -151,6 +189,8 @@ class StandIn:
                 web.get("/jobs/{id}/logs", self._logs),
                 web.get("/events", self._stream),
                 web.get("/jobs/{id}/events", self._stream),
+                web.get("/jobs/{id}/metrics", self._metrics),
+                web.get("/comparison", self._compare),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
                 web.post("/sweeps", self._submit_sweep),
@@ -203,6 +243,15 @@ class StandIn:
         if start + limit < len(values):
             page["next_cursor"] = str(start + limit)
         return web.json_response(page)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        return web.json_response(reported(request.match_info["id"], auc=[0.5, 0.75]) | self.metrics_changes)
+
+    async def _compare(self, request: web.Request) -> web.Response:
+        if (wanted := request.headers["Accept"].partition(",")[0]) != "application/json":
+            return web.Response(body=b"job_id\r\n" + wanted.encode(), content_type=wanted)
+        answer: dict[str, object] = {"jobs": self.compared, "since_a_later_version": 1}
+        return web.json_response(answer | self.comparison_changes)
 
     async def _submit_sweep(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -17,6 +17,7 @@ from ...model.base import Model
 from ...model.job import Job, JobState
 from ..access import JOB, check_still_allowed
 from ..keys import BACKEND, OPAQUE, STREAMS
+from ..server.accept import preferred
 from ..server.identity import PEER, PRINCIPAL
 from ..server.problems import invalid
 from ..server.requests import header, read_query
@@ -25,22 +26,16 @@ from .lines import MAX_PATTERN, LineFilter, as_events
 from .tail import Window, find_tail
 
 MAX_TAIL = 100_000  # lines
-MAX_ACCEPT = 8190  # characters that are parsed: the longest single header
 PLACE_INTERVAL = 10.0  # seconds after which the place of a waiting job is looked at without a change
 
 # RFC 3339, section 5.6. pydantic alone would also take a number for seconds since 1970.
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
-# If an Accept header leaves the choice, the first; of several that it names with equal weight, the last.
 FORMS: dict[str, Form | None] = {
     "text/plain": None,
     "application/x-ndjson": JsonLines(),
     "text/event-stream": ServerSentEvents(),
 }
-WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
-# It matches from every quotation mark on, so that no header makes it look at a character twice.
-QUOTED = re.compile(r'"(?:[^"\\]|\\.?)*"?', re.DOTALL)
-MAX_RANGES = 50  # media ranges of an Accept header, and parameters of each, that are looked at
 
 
 def _rfc_3339(value: object) -> object:
@@ -111,7 +106,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
 
 def _parse(request: web.Request) -> LogRequest:
     query = read_query(request, LogQuery)
-    form = _form(", ".join(request.headers.getall("Accept", ()))[:MAX_ACCEPT] or "*/*")
+    form = _form(request)
     if query.follow and query.until is not None:
         raise invalid("until", "must be left out of a log that is followed")
     opaque, context = request.app[OPAQUE], ("line", request[JOB].job_id)
@@ -147,35 +142,16 @@ def _parse(request: web.Request) -> LogRequest:
     )
 
 
-def _form(accept: str) -> Form | None:
-    """The form that the header prefers (RFC 9110, section 12.5.1)."""
-    ranges = _media_ranges(accept)
-
-    def preference(media_type: str) -> tuple[float, int]:
-        if media_type in ranges:
-            return ranges[media_type], 1 + list(FORMS).index(media_type)
-        kind = media_type.partition("/")[0]
-        return ranges.get(f"{kind}/*", ranges.get("*/*", 0)), 0
-
-    preferred = max(FORMS, key=preference)
-    if preference(preferred)[0] > 0:
-        return FORMS[preferred]
+def _form(request: web.Request) -> Form | None:
+    """The form that the client prefers."""
+    form = preferred(request, tuple(FORMS))
+    if form is not None:
+        return FORMS[form]
     raise AgentError(
         Problem.NOT_ACCEPTABLE,
         "The log can be text/plain, application/x-ndjson or text/event-stream.",
         "Send Accept: text/plain for the log up to now, or Accept: text/event-stream to follow it.",
     )
-
-
-def _media_ranges(accept: str) -> dict[str, float]:
-    """Each media range of the header with its weight. Other parameters are ignored."""
-    found: dict[str, float] = {}
-    for element in QUOTED.sub("", accept).lower().split(",", MAX_RANGES)[:MAX_RANGES]:
-        media_range, *parameters = (part.strip() for part in element.split(";", MAX_RANGES)[:MAX_RANGES])
-        weights = [each.removeprefix("q=") for each in parameters if each.startswith("q=")] or ["1"]
-        if all(WEIGHT.fullmatch(weight) for weight in weights):
-            found[media_range] = max(found.get(media_range, 0), *(float(weight) for weight in weights))
-    return found
 
 
 async def _send_states(stream: EventStream, backend: Backend, job: Job) -> None:

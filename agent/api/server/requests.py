@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -126,9 +126,13 @@ def _unexpected(request: web.Request, expected: str) -> AgentError:
 
 
 def read_query(request: web.Request, model: type[M]) -> M:
-    """The query string as a model. Repeated and unknown names are errors."""
-    values: dict[str, str] = {}
+    """The query string as a model. Unknown names are errors, and so are repeated ones, except of a list."""
+    values: dict[str, str | list[str]] = {}
+    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
     for name, value in request.query.items():
+        if name in lists:
+            values[name] = [*values.get(name, ()), value]
+            continue
         if name in values:
             raise invalid(name, "must not be given twice")
         values[name] = value

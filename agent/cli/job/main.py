@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..program import VersionOption, prepare_streams, print_version, report_file
-from . import artifacts, certificates, jobs, logs, scripts, secrets, submit, sweeps, top, watch
+from . import artifacts, certificates, comparison, jobs, logs, scripts, secrets, submit, sweeps, top, watch
 from .invocation import Options
 from .profile import DEFAULT_SERVER
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     name="ml-job", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.command("version")(print_version)
-for module in (submit, jobs, watch, top, logs, certificates, scripts):
+for module in (submit, jobs, comparison, watch, top, logs, certificates, scripts):
     app.add_typer(module.app)
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(sweeps.app, name="sweep", help="Run a script with many hyperparameters, and find the best.")

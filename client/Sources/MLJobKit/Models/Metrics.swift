@@ -44,16 +44,24 @@ public struct MetricSeries: Codable, Hashable, Sendable, Identifiable {
     public var count: Int
     public var every: Int
     public var points: [MetricPoint]
+    /// Of all values; nil where an earlier agent has not kept it.
+    public var min: Double?
+    public var max: Double?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case name, count, every, points
+        case name, count, every, points, min, max
     }
 
-    public init(name: String, count: Int = 0, every: Int = 1, points: [MetricPoint] = []) {
+    public init(
+        name: String, count: Int = 0, every: Int = 1, points: [MetricPoint] = [], min: Double? = nil,
+        max: Double? = nil
+    ) {
         self.name = name
         self.count = count
         self.every = every
         self.points = points
+        self.min = min
+        self.max = max
     }
 }
 

@@ -37,6 +37,8 @@ public final class MetricsModel {
         }
         if let last = series[at].points.last, last.step == metric.step, last.time == metric.time { return }
         series[at].count += 1
+        series[at].min = series[at].min.map { min($0, metric.point.value) }
+        series[at].max = series[at].max.map { max($0, metric.point.value) }
         series[at].points.append(metric.point)
         if series[at].points.count > Self.most { thin(at) }
     }
