@@ -13,6 +13,7 @@ from agent.logs.archiver import Archiver
 from agent.logs.journal import Journal
 from agent.logs.lines import Item, Line, LineNumbering, Position
 from agent.model.base import now
+from agent.model.comparison import NOT_KNOWN, Consumption, MetricSummary
 from agent.model.job import Job, JobState
 from agent.model.log import LogSource
 from agent.store.store import Store
@@ -95,6 +96,28 @@ async def test_a_short_log_is_read_at_once(store: Store, tmp_path: Path) -> None
     async with at_work(Archiver(store.jobs, Short(), paths_below(tmp_path / "jobs"))):
         pass
     assert await kept(paths_below(tmp_path / "jobs")(job.job_id).log) == ["short"]
+
+
+async def test_what_a_job_reported_and_used_is_recorded(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = [b'::metric {"name": "auc", "value": %s}' % value for value in (b"0.5", b"0.25")]
+
+    class Reporting(StandInJournal):
+        async def history(self, unit: str, numbering: LineNumbering) -> AsyncGenerator[list[Item]]:
+            yield [Line(n, 1767225600123, LogSource.JOB, text, "c") for n, text in enumerate(marks, start=1)]
+
+        async def consumption(self, unit: str, invocation_id: str | None) -> Consumption:
+            return Consumption(1.5, 2**30)
+
+    job = await ended_job(store, tmp_path / "jobs")
+    silent = await ended_job(store, tmp_path / "jobs", began=False)
+    async with at_work(Archiver(store.jobs, Reporting(), paths_below(tmp_path / "jobs"))):
+        pass
+    known, nothing = await store.summaries.jobs([job.job_id, silent.job_id])
+    assert known.metrics == {"auc": MetricSummary(count=2, last=0.25, min=0.25, max=0.5)}
+    assert known.consumption == Consumption(1.5, 2**30)
+    assert (nothing.metrics, nothing.consumption) == ({}, NOT_KNOWN)
 
 
 async def test_a_job_that_ends_now_is_archived_and_the_archiver_is_not_idle_before(

@@ -1,5 +1,6 @@
 """What the journal has of a unit: by a journalctl that misbehaves, and read in one go."""
 
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from agent.logs.journal import Journal
 from agent.logs.lines import Gap, Item, Line, LineNumbering, Position
 from agent.logs.sdjournal import JournalError
 from agent.model.base import now as time_now
+from agent.model.comparison import NOT_KNOWN, Consumption
 from agent.model.job import Attempt
 from agent.model.log import LogSource
 from tests.support.jobs import make_job
@@ -268,3 +270,41 @@ async def test_only_a_short_and_stable_log_is_read_in_one_go(
         # The beginning is not among them.
         assert isinstance(items[0], Gap)
         assert [item.text for item in items[1:] if isinstance(item, Line)] == texts
+
+
+INVOCATION = "0123456789abcdef0123456789abcdef"
+USED = {"CPU_USAGE_NSEC": b"1250400000", "MEMORY_PEAK": b"1073741824"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "invocation", "expected"),
+    [
+        (USED, INVOCATION, Consumption(1.25, 2**30)),
+        ({"CPU_USAGE_NSEC": b"0"}, INVOCATION, Consumption(0.0, None)),
+        ({"CPU_USAGE_NSEC": b"nonsense", "MEMORY_PEAK": b"9" * 30}, INVOCATION, NOT_KNOWN),
+        (USED, "f" * 32, NOT_KNOWN),
+    ],
+)
+async def test_what_an_invocation_used_is_in_its_own_entry(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, bytes], invocation: str, expected: Consumption
+) -> None:
+    entries = [{"USER_INVOCATION_ID": INVOCATION.encode(), **fields}]
+    asked: list[tuple[bytes, ...]] = []
+
+    def newest_first(*groups: tuple[bytes, ...]) -> StandInEntries:
+        asked.extend(groups)
+        return StandInEntries(lambda: entries)
+
+    monkeypatch.setattr(history_module, "NewestFirst", newest_first)
+    assert await Journal().consumption("ml-job@x.service", invocation) == expected
+    assert b"USER_UNIT=ml-job@x.service" in asked[0]
+    assert b"_UID=%d" % os.getuid() in asked[0], "a job could not write it"
+
+
+async def test_what_a_job_without_an_invocation_used_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*groups: tuple[bytes, ...]) -> StandInEntries:
+        raise JournalError("sd_journal_open: Too many open files")
+
+    monkeypatch.setattr(history_module, "NewestFirst", fails)
+    assert await Journal().consumption("ml-job@x.service", None) == NOT_KNOWN
+    assert await Journal().consumption("ml-job@x.service", INVOCATION) == NOT_KNOWN

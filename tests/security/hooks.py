@@ -32,6 +32,8 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "space", ""),  # what contradicts itself, or the script
     ("invalid-request", "trials", ""),  # fewer than before, or more than a grid has
     ("invalid-request", "strategy", "needs Optuna"),
+    ("invalid-request", "job", "must name at least one job"),  # or a sweep, and not both
+    ("invalid-request", "minimize", "must be left out"),  # where there is maximize
     ("invalid-request", "pruner", "needs Optuna"),
     ("invalid-request", "grep", "must be a regular expression"),
     ("invalid-request", "grep", "must have "),  # so many characters at the most, with its counts written out

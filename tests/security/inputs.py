@@ -168,6 +168,9 @@ def _other_headers(known: dict[str, str]) -> Iterator[Case]:
         get, kind="query", name="1,300 names", path="/jobs?" + "&".join(f"a{n}=" for n in range(1300))
     )
     yield replace(get, kind="query", name="the same name", path="/jobs?" + "a=&" * 2700)
+    for value in ("a" * 12, "", "%FF"):
+        many = "&".join([f"job={value}"] * (8000 // len(f"job={value}&")))
+        yield replace(get, kind="query", name=f"many jobs {value!r}", path=f"/comparison?{many}")
     yield replace(get, kind="path", name="slashes", path="/" * 8000)
     yield replace(get, kind="path", name="a path of dots", path=f"{get.path}/artifacts/" + "../" * 2600)
 

@@ -87,6 +87,8 @@ def configuration(agent: StandingAgent, examples: int) -> str:
         "path.job_id": ([*agent.ended, *agent.waiting], 0.9),
         "path.sweep_id": ([agent.sweep], 0.9),
         "path.path": ([ARTIFACT], 0.8),
+        "query.job": ([*agent.ended, *agent.waiting], 0.9),
+        "query.sweep": ([agent.sweep], 0.5),
         "query.ref": (["HEAD", agent.commit, agent.commit[:12]], 1.0),
         "body.ref": (["HEAD", agent.commit], 1.0),
         "body.script_name": ([SCRIPT], 1.0),

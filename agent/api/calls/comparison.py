@@ -22,10 +22,17 @@ CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 FORMS = (JSON, CSV, PARQUET)
 
 
+Jobs = Annotated[
+    list[JobId],
+    FailFast(),
+    Field(max_length=MAX_COMPARED, default_factory=list, json_schema_extra={"uniqueItems": True}),
+]
+
+
 class ComparisonQuery(Model):
     """The query of `GET /comparison`: either jobs, or a sweep; and the metric that decides."""
 
-    job: Annotated[list[JobId], FailFast(), Field(max_length=MAX_COMPARED, default_factory=list)]
+    job: Jobs
     sweep: SweepId | None = None
     maximize: MetricName | None = None
     minimize: MetricName | None = None

@@ -127,16 +127,18 @@ def _unexpected(request: web.Request, expected: str) -> AgentError:
 
 def read_query(request: web.Request, model: type[M]) -> M:
     """The query string as a model. Unknown names are errors, and so are repeated ones, except of a list."""
-    values: dict[str, str | list[str]] = {}
-    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
+    values: dict[str, str] = {}
+    lists: dict[str, list[str]] = {
+        name: [] for name, field in model.model_fields.items() if get_origin(field.annotation) is list
+    }
     for name, value in request.query.items():
         if name in lists:
-            values[name] = [*values.get(name, ()), value]
-            continue
-        if name in values:
+            lists[name].append(value)
+        elif name in values:
             raise invalid(name, "must not be given twice")
-        values[name] = value
-    return validate(model, values)
+        else:
+            values[name] = value
+    return validate(model, values | {name: given for name, given in lists.items() if given})
 
 
 def header(request: web.Request, name: str) -> str | None:
