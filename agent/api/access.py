@@ -223,10 +223,13 @@ def check_owner(request: web.Request, owner: str | None) -> str | None:
 
 
 def check_readable(request: web.Request, name: str, found: Job | Sweep | None, absent: AgentError) -> None:
-    """Raises `absent` for a job or sweep that a query names, where the client may not see it by this call."""
+    """Raises `absent` for a job or sweep that a query names, where the client may not read it."""
     principal = request[PRINCIPAL]
-    grant = TABLE[request[OPERATION]].grant(principal.role)
-    if found is None or _cell(grant, principal, found) is not Cell.YES:
+    if isinstance(found, Sweep):
+        readable = _cell(TABLE["getSweep"].grant(principal.role), principal, found) is Cell.YES
+    else:
+        readable = found is not None and may_read(principal, found)
+    if not readable:
         request[UNREADABLE] = name
         raise absent
 
