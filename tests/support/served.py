@@ -133,7 +133,14 @@ class HttpServer:
 
     def _listen(self, context: Callable[[], ssl.SSLContext]) -> str:
         listening = socket.create_server(("127.0.0.1", 0), backlog=500)
-        listener = Listener([listening], self.connections, context, max_handshakes=100, handshake_seconds=10)
+        listener = Listener(
+            [listening],
+            self.connections,
+            context,
+            max_handshakes=100,
+            handshake_seconds=10,
+            rounds=self.connections.rounds,
+        )
         self._listeners.append(listener)
         base = f"https://localhost:{listening.getsockname()[1]}"
         listener.start()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ...log import log
+from .connections import Rounds
 
 # Makes the protocol of a connection. The protocol calls its argument when the handshake is over.
 Protocols = Callable[[Callable[[], None]], asyncio.Protocol]
@@ -41,8 +42,9 @@ class Listener:
     """Accepts connections and makes their handshakes. Then the protocol has the connection.
 
     An honest handshake takes milliseconds. Above `max_handshakes`, the network with the most handshakes under
-    way loses its oldest one: whoever lets handshakes stall loses these, and other clients get in. The context
-    is asked for at each connection, and must not raise.
+    way loses its oldest one: whoever lets handshakes stall loses these, and other clients get in. A handshake
+    takes a millisecond or two of everybody's time: in a round of the event loop one of each network begins,
+    when its first byte is there. The context is asked for at each handshake, and must not raise.
     """
 
     _sockets: Sequence[socket.socket]
@@ -50,6 +52,7 @@ class Listener:
     _context: Callable[[], ssl.SSLContext]
     max_handshakes: int = field(kw_only=True)
     handshake_seconds: float = field(kw_only=True)
+    rounds: Rounds = field(kw_only=True)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     # The task and the network of each handshake, oldest first.
     _under_way: dict[socket.socket, tuple[asyncio.Task[None], str]] = field(default_factory=dict)
@@ -123,7 +126,7 @@ class Listener:
             stalled, _ = self._under_way[oldest]
             self._end_handshake(oldest)
             stalled.cancel()
-        task = self._loop.create_task(self._shake_hands(accepted))
+        task = self._loop.create_task(self._shake_hands(accepted, network))
         self._under_way[accepted] = task, network
         self._settled.clear()
 
@@ -135,7 +138,22 @@ class Listener:
 
         task.add_done_callback(ended)
 
-    async def _shake_hands(self, accepted: socket.socket) -> None:
+    async def _shake_hands(self, accepted: socket.socket, network: str) -> None:
+        async with asyncio.timeout(self.handshake_seconds):
+            await self._first_byte(accepted)
+            await self.rounds.turn(network)
+            await self._with_tls(accepted)
+
+    async def _first_byte(self, accepted: socket.socket) -> None:
+        """Waits until there is something to read. Whoever sends nothing takes nobody's turn."""
+        readable = asyncio.Event()
+        self._loop.add_reader(accepted, readable.set)
+        try:
+            await readable.wait()
+        finally:
+            self._loop.remove_reader(accepted)
+
+    async def _with_tls(self, accepted: socket.socket) -> None:
         protocol = self._protocols(lambda: self._end_handshake(accepted))
         try:
             await self._loop.connect_accepted_socket(

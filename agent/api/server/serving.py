@@ -40,6 +40,7 @@ async def serving(
         context,
         max_handshakes=http.max_handshakes,
         handshake_seconds=http.handshake_seconds,
+        rounds=connections.rounds,
     )
     # The collector stops everything: let it skip what stays for as long as the program runs.
     gc.freeze()

@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent.api.server import listener as listener_module
+from agent.api.server.connections import Rounds
 from agent.api.server.listener import Listener
 from agent.host.files import write_file
 from agent.identity import authority as authority_module
@@ -44,7 +46,10 @@ class Site:
     listening: socket.socket
     port: int
     client: ssl.SSLContext
-    _open: list[asyncio.Transport | asyncio.StreamWriter] = field(default_factory=list)
+    round: int = 0  # of the event loop
+    began: list[int] = field(default_factory=list)  # the round of each handshake
+    _counting: asyncio.Handle = field(init=False)
+    _open: list[asyncio.Transport | asyncio.StreamWriter | socket.socket] = field(default_factory=list)
 
     async def honest(self) -> str:
         """What an honest client receives."""
@@ -60,7 +65,22 @@ class Site:
         self._open.append(writer)
         return reader
 
+    def hello(self, source: str) -> None:
+        """A peer that sends the beginning of a handshake, before anybody else has a turn."""
+        sent = ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.client.wrap_bio(ssl.MemoryBIO(), sent, server_hostname="localhost").do_handshake()
+        peer = socket.create_connection(("127.0.0.1", self.port), source_address=(source, 0))
+        peer.sendall(sent.read())
+        self._open.append(peer)
+
+    def next_round(self) -> None:
+        """Counts this round, and all that follow."""
+        self.round += 1
+        self._counting = asyncio.get_running_loop().call_soon(self.next_round)
+
     def close(self) -> None:
+        self._counting.cancel()
         for each in self._open:
             each.close()
 
@@ -92,15 +112,22 @@ def serve(directory: Path) -> Serve:
     @contextlib.asynccontextmanager
     async def serving(*, max_handshakes: int = 10, handshake_seconds: float = 60) -> AsyncIterator[Site]:
         listening = socket.create_server(("127.0.0.1", 0), backlog=100)
+
+        def context() -> ssl.SSLContext:
+            site.began.append(site.round)
+            return server
+
         made = Listener(
             [listening],
             Echo,
-            lambda: server,
+            context,
             max_handshakes=max_handshakes,
             handshake_seconds=handshake_seconds,
+            rounds=Rounds(),
         )
         made.start()
         site = Site(made, listening, listening.getsockname()[1], client)
+        site.next_round()
         try:
             yield site
         finally:
@@ -118,6 +145,13 @@ async def _are(site: Site, count: int) -> None:
     await until(look)
 
 
+async def _have_begun(site: Site, count: int) -> None:
+    async def look() -> bool:
+        return len(site.began) == count
+
+    await until(look)
+
+
 async def test_an_honest_client_is_served(serve: Serve) -> None:
     async with serve() as site:
         assert await site.honest() == "hello"
@@ -129,6 +163,29 @@ async def test_a_stalled_handshake_is_closed(serve: Serve) -> None:
         async with asyncio.timeout(20):
             assert await (await site.stalled()).read() == b""
         await _are(site, 0)
+
+
+async def test_one_handshake_of_a_network_begins_in_a_round(serve: Serve) -> None:
+    async with serve(max_handshakes=100) as site:
+        for _ in range(12):
+            site.hello("127.0.0.1")
+        await _have_begun(site, 12)
+        assert len(set(site.began)) == 12
+        site.began.clear()
+        for source in 6 * ("127.0.0.1", "127.0.0.2"):
+            site.hello(source)
+        await _have_begun(site, 12)
+        # Neither network waits for the other one.
+        assert set(Counter(site.began).values()) == {2}
+
+
+async def test_a_peer_that_sends_nothing_takes_nobodys_turn(serve: Serve) -> None:
+    async with serve(max_handshakes=100) as site:
+        for _ in range(50):
+            await site.stalled()
+        await _are(site, 50)
+        assert site.began == []
+        assert await site.honest() == "hello"
 
 
 async def test_at_the_limit_the_oldest_stalled_handshake_gives_way(serve: Serve) -> None:
