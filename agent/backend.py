@@ -356,6 +356,9 @@ class FleetMembers(Protocol):
     What a member says of a job that its host does not have is answered "stale", and changes nothing.
     """
 
+    async def check(self, host: str) -> None:
+        """Asked before each call. Raises `AgentError` (certificate-refused) for a host that is barred."""
+
     async def join(self, host: str, report: MemberReport) -> MemberJoined:
         """A host's word that it is there, and what it offers."""
 

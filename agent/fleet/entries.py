@@ -72,18 +72,23 @@ class Claim:
 
 @dataclass(frozen=True)
 class Revision:
-    """A revision of a job as its host's agent has committed it; `document` is the job in JSON."""
+    """A revision of a job as its host's agent has committed it; `document` is the job in JSON.
+
+    `attempt` is the host's own count, from 1.
+    """
 
     number: int
     status: str
     reason: str
     ended: bool
     document: str
+    attempt: int = 1
 
     @classmethod
     def of(cls, job: Job) -> Self:
         """The job's revision."""
-        return cls(job.revision, job.status, job.reason or "", job.status.terminal, to_json(job))
+        ended = job.status.terminal
+        return cls(job.revision, job.status, job.reason or "", ended, to_json(job), job.attempt)
 
 
 class NoClaim(StrEnum):
@@ -155,7 +160,10 @@ class Joined:
 
 @dataclass(frozen=True)
 class HostRow:
-    """A host as the record has it; `seen` and `gone` are in seconds since 1970 by the clock of Redis."""
+    """A host as the record has it; `seen` and `gone` are in seconds since 1970 by the clock of Redis.
+
+    A `barred` host is answered nothing, whatever its certificate.
+    """
 
     name: str
     epoch: str
@@ -164,6 +172,12 @@ class HostRow:
     draining: bool
     jobs: int
     report: HostReport
+    barred: bool = False
+
+    @property
+    def belongs(self) -> bool:
+        """Whether the host is of the fleet now: neither forgotten nor barred."""
+        return self.gone is None and not self.barred
 
     @property
     def capacity(self) -> Room:

@@ -62,6 +62,8 @@ class HostAgent:
         The request is the agent's to judge: it may be of a later version than this one.
         """
         asked = json.loads(claim.request)
+        if claim.attempt > 1:  # lost hosts have had the attempts before
+            asked["request"]["max_attempts"] -= claim.attempt - 1
         user = f"{claim.owner} {asked['role']} {asked['source']}"
         body = {
             "job_id": claim.job_id,

@@ -26,6 +26,8 @@ FIELDS = (
     "host",
     "fence",
     "attempt",
+    "host_attempt",
+    "max_attempts",
     "revision",
     "accepted",
     "created",
@@ -210,6 +212,7 @@ def _host(name: str, row: Mapping[str, str], jobs: int) -> HostRow:
         draining="draining" in row or report.draining,
         jobs=jobs,
         report=report,
+        barred="barred" in row,
     )
 
 

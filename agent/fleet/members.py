@@ -42,6 +42,15 @@ class RecordMembers:
     def __init__(self, record: Record) -> None:
         self._record = record
 
+    async def check(self, host: str) -> None:
+        """Raises `AgentError` (certificate-refused) for a host that an operator has barred."""
+        if await self._record.is_barred(host):
+            raise AgentError(
+                Problem.CERTIFICATE_REFUSED,
+                f"The fleet answers {host} nothing: an operator has barred it.",
+                f"`ml-fleet bar --undo {host}` on the machine of a front takes that back.",
+            )
+
     async def join(self, host: str, report: MemberReport) -> MemberJoined:
         """A host's word that it is there, and what it offers."""
         joined = await self._record.join(host, _REPORT.validate_python(report.model_dump()))

@@ -47,7 +47,7 @@ class Site:
 
 def waits_for(job: Queued, site: Site) -> str:
     """A text that completes "it waits for": the first of the things that keep every host from the job."""
-    hosts = [host for host in site.hosts if host.gone is None]
+    hosts = [host for host in site.hosts if host.belongs]
     if not hosts:
         return "a host: the fleet has none"
     for suits, words in _requirements(job, site):

@@ -171,6 +171,7 @@ class Record(Lists, SecretRecord, FrontRecord):
             "reason": revision.reason,
             "ended": revision.ended,
             "document": revision.document,
+            "attempt": revision.attempt,
             "half_life": self._shares.half_life,
         }
         return Step((await self._call("project", json.dumps(change)))[0])
@@ -190,7 +191,18 @@ class Record(Lists, SecretRecord, FrontRecord):
 
     async def drain(self, host: str, *, draining: bool) -> bool:
         """No new claims for a host, or claims again; False where there is no such host."""
-        return (await self._promise("drain", host, "1" if draining else "0"))[0] == "ok"
+        return await self._mark(host, "draining", draining)
+
+    async def bar(self, host: str, *, barred: bool) -> bool:
+        """Whether fronts answer a host nothing from now on; False where there is no such host."""
+        return await self._mark(host, "barred", barred)
+
+    async def is_barred(self, host: str) -> bool:
+        """Whether fronts answer the host nothing."""
+        return bool((await self._read(("HEXISTS", f"fleet:host:{host}", "barred")))[0])
+
+    async def _mark(self, host: str, name: str, on: bool) -> bool:
+        return (await self._promise("mark", host, name, "1" if on else "0"))[0] == "ok"
 
     async def forget(self, host: str, *, silence: float) -> tuple[str, list[str]] | float | None:
         """Gives up a host that was silent for so many seconds: its new epoch, and the jobs that it had.

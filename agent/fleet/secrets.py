@@ -140,7 +140,7 @@ class FleetSecrets:
     # Hosts
 
     async def _hosts(self) -> list[HostRow]:
-        return [row for row in await self._record.hosts() if row.gone is None]
+        return [row for row in await self._record.hosts() if row.belongs]
 
     async def _host_keys(self) -> list[HostKey]:
         """The keys of the hosts for which the fleet's authority vouches. Raises `AgentError` (host)."""

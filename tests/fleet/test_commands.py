@@ -177,6 +177,21 @@ def test_whoever_does_not_agree_changes_nothing(
     assert asked(lambda record: record.job(jobs["once"]))["state"] == "claimed"
 
 
+def test_a_host_is_barred_and_then_given_up(run: Run, asked: Asked, lease: None) -> None:
+    jobs = asked(with_jobs)
+    barred = run("bar", "h1")
+    assert barred.status == 0, barred.err
+    assert "rabbitmqctl delete_user member-h1" in barred.out
+    assert listed(run)["h1"]["state"] == "barred"
+    time.sleep(0.6)
+    assert run("forget", "h1", "--yes").status == 0
+    assert asked(lambda record: record.job(jobs["again"]))["state"] == "waiting"
+    assert listed(run)["h1"]["state"] == "barred"
+    assert "answer h1 again" in run("bar", "h1", "--undo").out
+    assert listed(run)["h1"]["state"] == "forgotten"
+    assert run("bar", "h9").status == EXIT_FAILURE
+
+
 # The doctor
 
 

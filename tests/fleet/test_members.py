@@ -113,6 +113,42 @@ async def test_a_host_that_was_forgotten_begins_as_new(member: Fronts, record: R
     assert (await member.join("h1", REPORT)).known
 
 
+async def test_a_barred_host_is_answered_nothing(front: ServedFront, member: Fronts, record: Record) -> None:
+    """Its certificate is as good as before; another host does not notice."""
+    claim = await claimed(member, record)
+    assert await record.bar("h1", barred=True)
+    asked = [
+        lambda: member.join("h1", REPORT),
+        lambda: member.claim_next(offer()),
+        lambda: member.confirm(claim.job_id, "h1", "1", claim.fence),
+        lambda: member.claims_of("h1"),
+        lambda: member.sealed_secret("h1", "alice", "token"),
+        lambda: member.back("h1", "1"),
+    ]
+    for ask in asked:
+        with pytest.raises(AgentError, match="an operator has barred it") as refused:
+            await ask()
+        assert refused.value.problem is Problem.CERTIFICATE_REFUSED
+    async with front.member("h2") as other:
+        assert (await other.join("h2", REPORT)).known
+    # It is silent to the fleet from now on, and so it can be given up.
+    assert isinstance(await record.forget("h1", silence=0), tuple)
+    with pytest.raises(AgentError, match="barred"):
+        await member.join("h1", REPORT)
+    assert await record.bar("h1", barred=False)
+    assert not (await member.join("h1", REPORT)).known
+    assert await member.back("h1", "2")
+
+
+@pytest.mark.parametrize("route", MEMBER_ROUTES, ids=lambda route: route.operation_id)
+async def test_every_call_asks_whether_the_host_is_barred(
+    front: ServedFront, member: Fronts, record: Record, route: Any
+) -> None:
+    await record.bar("h1", barred=True)
+    answer = await front.ask("h1", route.method, route.path, None if route.method == "GET" else {})
+    assert (answer.status, answer.problem) == (403, "certificate-refused")
+
+
 async def test_claims_come_in_pages(member: Fronts, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "MAX_REQUESTS", 25)
     claims = [await claimed(member, record, request="x" * 10) for _ in range(5)]

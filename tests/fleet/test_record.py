@@ -396,6 +396,20 @@ async def test_a_job_never_goes_back_to_a_host_that_was_forgotten_with_it(record
     assert (await (await member(record, "h2")).claimed()).job_id == job_id
 
 
+async def test_attempts_on_hosts_that_were_lost_count(record: Record) -> None:
+    """A host counts its own attempts, from 1; the fleet counts them all."""
+    hosts = [await member(record, name) for name in ("h1", "h2", "h3")]
+    job_id = await submitted(record, max_attempts=4, again=True)
+    for host, had, attempt in zip(hosts, (2, 1, 1), (1, 3, 4), strict=True):
+        claim = await host.claimed()
+        assert claim.attempt == attempt
+        await record.acknowledge(job_id, host.name, claim.fence)
+        told = Revision(9, "RUNNING", "", ended=False, document="{}", attempt=had)
+        assert await record.project(job_id, host.name, claim.fence, told) is Step.OK
+        await record.forget(host.name, silence=0)
+    assert await state(record, job_id) == ("ended", "FAILED", "interrupted")
+
+
 async def test_a_job_that_asked_for_no_second_attempt_gets_none(record: Record) -> None:
     """A claim that was never acknowledged is no proof that the job did not begin."""
     host = await member(record)

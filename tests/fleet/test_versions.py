@@ -19,6 +19,7 @@ from agent.fleet.backend.documents import job_of
 from agent.fleet.entries import Claim, HostReport, Joined, NoClaim, Offer
 from agent.fleet.front_client import Fronts
 from agent.fleet.host_agent import HostAgent
+from agent.jobs.requests import as_asked, fingerprint_of
 from agent.model.base import Model
 from agent.model.fleet import Reseal
 from agent.model.job import Job, JobRequest, to_json
@@ -74,7 +75,8 @@ def test_every_call_with_a_body_is_among_them() -> None:
 def test_a_job_that_a_later_version_has_written_is_read() -> None:
     job = json.loads(to_json(make_job(host="h1", limits={"cpus": 1})))
     written = {**job, **LATER, "limits": {**job["limits"], **LATER}}
-    row = {"document": json.dumps(written), "revision": "4", "created": "0", "state": "given", "host": "h1"}
+    row = {"document": json.dumps(written), "revision": "4", "created": "0", "state": "given"}
+    row |= {"host": "h1", "attempt": "1", "max_attempts": "1"}
     assert job_of(row).limits.cpus == 1
 
 
@@ -149,6 +151,13 @@ def test_nothing_that_another_program_tells_is_refused_for_being_new(module: str
     read = {source.name: source.read_text("utf-8") for source in sources}
     assert sources
     assert [name for name, text in read.items() if ".model_validate" in text] == []
+
+
+def test_a_request_is_the_same_one_when_it_is_repeated_after_an_upgrade() -> None:
+    """A member that is added to a request must not change the digest of requests without it."""
+    request = JobRequest(script_name="hello.py", hyperparameters={"n": "1"}, priority=-1)
+    digest = "c156c0f34a4badb3c2fee7f75731124896f4688c185e67049c83f2530ba7e333"
+    assert fingerprint_of(as_asked(request)) == digest
 
 
 # Who runs what

@@ -231,7 +231,7 @@ async def _hosts(settings: Settings, fleet: FleetSettings, front: FrontSettings)
     half_life = settings.jobs.fair_share_half_life_seconds
     async with Record.connected(record_server(fleet), half_life=half_life) as record:
         rows, now = await record.hosts(), await record.clock()
-    present = [row for row in rows if row.gone is None]
+    present = [row for row in rows if row.belongs]
     remedy = "`ml-fleet join` on a host, and `ml-fleet admit` here: docs/fleet.md"
     yield judge("hosts", good=bool(present), seen=f"{len(present)} in the fleet", remedy=remedy)
     if not present:

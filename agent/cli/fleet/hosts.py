@@ -1,4 +1,4 @@
-"""`ml-fleet hosts`, `drain` and `forget`: which hosts there are, and which of them get jobs."""
+"""`ml-fleet hosts`, `drain`, `bar` and `forget`: which hosts there are, and which of them get jobs."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,9 +60,11 @@ def document(row: "HostRow", now: float) -> dict[str, Any]:
 
 
 def state(row: "HostRow", now: float) -> str:
-    """`forgotten`, `silent`, `draining` or `ready`."""
+    """`barred`, `forgotten`, `silent`, `draining` or `ready`."""
     from ...fleet.member import LEASE
 
+    if row.barred:
+        return "barred"
     if row.gone is not None:
         return "forgotten"
     if now - row.seen > LEASE:
@@ -97,6 +99,25 @@ def drain(
         if undo
         else f"{host} claims no more jobs. `ml-fleet hosts` shows when it has none."
     )
+
+
+@app.command()
+def bar(
+    host: HostArgument,
+    undo: Annotated[bool, typer.Option("--undo", help="Answer the host again.")] = False,
+) -> None:
+    """Answer a host nothing more, whatever its certificate: somebody else may have it. Then `forget` it."""
+    from ...fleet.member import LEASE
+
+    settings = load()
+    if not in_record(settings, lambda record: record.bar(host, barred=not undo)):
+        raise _absent(host)
+    shared.record(front_settings(settings), "unbarHost" if undo else "barHost", host)
+    if undo:
+        typer.echo(f"Fronts answer {host} again.")
+        return
+    typer.echo(f"Fronts answer {host} nothing more. Next, after {LEASE + MARGIN:g} s: ml-fleet forget {host}")
+    typer.echo(f"On the machine of RabbitMQ, as root: rabbitmqctl delete_user member-{host}")
 
 
 @app.command()
@@ -140,8 +161,9 @@ def fate(job: Mapping[str, str]) -> str:
     """What becomes of a job of a host that is given up, as the record decides it."""
     if "cancel" in job:
         return "ends CANCELLED, as was asked"
-    if job["again"] == "1" and int(job["attempt"]) < int(job["max_attempts"]):
-        return f"waits for another host: attempt {int(job['attempt']) + 1} of {job['max_attempts']}"
+    used = int(job["attempt"]) - 1 + int(job.get("host_attempt", 1))
+    if job["again"] == "1" and used < int(job["max_attempts"]):
+        return f"waits for another host: attempt {used + 1} of {job['max_attempts']}"
     return "ends FAILED (interrupted)"
 
 

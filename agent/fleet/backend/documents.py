@@ -28,7 +28,9 @@ def job_of(row: Mapping[str, str]) -> Job:
         "created_at": moment(float(row["created"])),
         "host": row.get("host") or None,
         "rerun_of": row.get("rerun_of") or None,
-        "attempt": job.attempt,
+        # The host counts its own attempts. A record that has no such count is of before there was one.
+        "attempt": int(row["attempt"]) - 1 + int(row.get("host_attempt", job.attempt)),
+        "max_attempts": int(row["max_attempts"]),
         "cancel_requested": job.cancel_requested or "cancel" in row,
         "pinned": "pinned" in row,
     }

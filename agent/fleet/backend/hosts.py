@@ -79,7 +79,7 @@ class Hosts:
         row = (await self.rows()).get(host)
         if row is None:
             return None
-        if row.gone is not None or self.is_silent(row):
+        if not row.belongs or self.is_silent(row):
             return format_time(moment(row.seen))
         return self._away_since.get(host)
 
@@ -111,7 +111,7 @@ class Hosts:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An agent's answer, unread. `by` is for whom this is asked, by default who asks at this moment."""
         row = (await self.rows()).get(host)
-        if row is None or row.gone is not None:
+        if row is None or not row.belongs:
             raise await self.unreachable(host)
         caller = by or ASKING.get()
         headers = (headers or {}) | {

@@ -44,7 +44,7 @@ class FleetOverview:
                 taken += Room(1, int(job["millicpus"]), int(job["memory"]))
                 running[job["owner"]] += 1
             entries.append(self._entry(row, taken))
-            if row.gone is None:
+            if row.belongs:
                 capacity, in_use = capacity + row.capacity, in_use + taken
         uses = await self._record.uses()
         users = [
@@ -70,7 +70,7 @@ class FleetOverview:
         versions = row.report.versions
         return HostEntry(
             name=row.name,
-            reachable=row.gone is None and not self._hosts.is_silent(row),
+            reachable=row.belongs and not self._hosts.is_silent(row),
             seen_at=moment(row.seen),
             draining=row.draining,
             forgotten=row.gone is not None,
@@ -88,7 +88,7 @@ class FleetOverview:
     async def scripts(self, ref: str | None) -> ScriptList:
         """The scripts, from the first host that answers."""
         query = f"?ref={quote(ref, safe='')}" if ref is not None else ""
-        rows = [row for row in (await self._hosts.rows()).values() if row.gone is None]
+        rows = [row for row in (await self._hosts.rows()).values() if row.belongs]
         away = AgentError(Problem.HOST, "The fleet has no host that could list the scripts.")
         for row in sorted(rows, key=lambda row: (self._hosts.is_silent(row), row.name)):
             try:

@@ -146,7 +146,7 @@ class FleetSubmissions:
 
     async def _candidates(self, earlier: Job | None) -> tuple[list[HostRow], list[HostRow]]:
         """A host of each kind, the largest first, and others of these kinds. Silent hosts come last."""
-        rows = [row for row in (await self._hosts.rows()).values() if row.gone is None]
+        rows = [row for row in (await self._hosts.rows()).values() if row.belongs]
         if not rows:
             raise AgentError(
                 Problem.HOST,
@@ -175,7 +175,7 @@ class FleetSubmissions:
         first = (there or refusals)[0]
         if not there or not all(_is_about_limits(error) for error in there):
             return next((error for error in there if not _is_about_limits(error)), first)
-        rows = [row for row in (await self._hosts.rows()).values() if row.gone is None]
+        rows = [row for row in (await self._hosts.rows()).values() if row.belongs]
         fields = tuple(_largest(each, request, rows) for each in first.fields)
         return AgentError(
             Problem.INVALID_REQUEST, "The job requests more than any host of this fleet has.", fields=fields

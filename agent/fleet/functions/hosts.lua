@@ -38,11 +38,12 @@ local function back(_, args)
   return {'ok', args[2]}
 end
 
--- No new claims for a host, or claims again: {'ok'} or {'absent'}.
-local function drain(_, args)
+-- An operator's word about a host, or its end: 'draining', it gets no new claims; 'barred', fronts answer it nothing.
+-- {'ok'} or {'absent'}.
+local function mark(_, args)
   local host = 'fleet:host:' .. args[1]
   if redis.call('EXISTS', host) == 0 then return {'absent'} end
-  if args[2] == '1' then redis.call('HSET', host, 'draining', 1) else redis.call('HDEL', host, 'draining') end
+  if args[3] == '1' then redis.call('HSET', host, args[2], 1) else redis.call('HDEL', host, args[2]) end
   return {'ok'}
 end
 

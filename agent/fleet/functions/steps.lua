@@ -9,15 +9,16 @@ end
 -- was interrupted.
 -- One that is only claimed may have begun all the same: its member may have died after the agent took it.
 local function lose(id, host, half_life)
-  local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel')
+  local j = fields(id, 'owner', 'attempt', 'max_attempts', 'again', 'cancel', 'host_attempt')
+  local used = tonumber(j[2]) - 1 + tonumber(j[6] or 1)
   give_back(id, j[1], host, half_life)
   redis.call('SADD', 'fleet:not:' .. id, host)
   redis.call('HSET', 'fleet:job:' .. id, 'ran', 1)
   if j[5] then
     finish(id, 'CANCELLED', 'cancelled')
-  elseif j[4] == '1' and tonumber(j[2]) < tonumber(j[3]) then
+  elseif j[4] == '1' and used < tonumber(j[3]) then
     local job = 'fleet:job:' .. id
-    redis.call('HSET', job, 'attempt', tonumber(j[2]) + 1, 'status', 'PENDING', 'host_revision', 0)
+    redis.call('HSET', job, 'attempt', used + 1, 'status', 'PENDING', 'host_revision', 0, 'host_attempt', 1)
     enqueue(id, true)
   else
     finish(id, 'FAILED', 'interrupted')
@@ -74,7 +75,8 @@ local function project(_, args)
   if j[3] ~= a.host or j[4] ~= a.fence then return {'stale'} end
   if tonumber(j[1]) >= a.revision then return {'old'} end
   if j[5] == 'ended' then return {'stale'} end
-  redis.call('HSET', job, 'host_revision', text(a.revision), 'state', 'given', 'status', a.status, 'ran', 1)
+  redis.call('HSET', job, 'host_revision', text(a.revision), 'state', 'given', 'status', a.status, 'ran', 1,
+    'host_attempt', text(a.attempt))
   redis.call('SET', 'fleet:document:' .. a.id, a.document)
   if a.ended then
     give_back(a.id, j[2], a.host, a.half_life)
