@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .audit.chain import Caller
 from .logs.lines import Item, Position
-from .model.base import SecretName, UserName
+from .model.base import Model, SecretName, UserName
 from .model.comparison import Comparison, MeasuredJob
 from .model.event import Change, History
 from .model.fleet import (
@@ -44,11 +44,20 @@ from .model.member import (
     MemberStep,
 )
 from .model.metric import JobMetrics, MetricPoint, Progress
+from .model.schedule import (
+    Schedule,
+    SchedulePage,
+    SchedulePreview,
+    ScheduleRequest,
+    ScheduleRun,
+    ScheduleRunPage,
+)
 from .model.script import ScriptList
 from .model.secret import SecretChange, SecretEntry
 from .model.sweep import Objective, Sweep, SweepPage, SweepRequest, SweepRerun, SweepState, TrialPage
 
 # Who asks at this moment. A backend that passes a call on to a host does so on behalf of this client.
+FedT = TypeVar("FedT", bound=Model, covariant=True)
 ASKING: ContextVar[Caller] = ContextVar("asking")
 
 
@@ -246,7 +255,20 @@ class UserSecrets(Protocol):
         """Removes a secret of the caller's own. Raises secret-not-found."""
 
 
-class Sweeps(Protocol):
+class Feed(Protocol[FedT]):
+    """Values of one kind as they change. An `owner` of None stands for all owners."""
+
+    async def newest(self, *, owner: str | None, limit: int) -> Sequence[FedT]:
+        """The values that were made last, the newest one last."""
+
+    async def newest_change(self) -> int:
+        """The number of the newest change of any of them."""
+
+    async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, Sequence[FedT]]:
+        """The first ones that have changed after that number, and the number of the last of them."""
+
+
+class Sweeps(Feed[Sweep], Protocol):
     """The sweeps. An `owner` of None stands for all owners. A sweep that is returned is on disk."""
 
     async def submit(
@@ -269,12 +291,6 @@ class Sweeps(Protocol):
 
     async def trials(self, sweep_id: str, *, after: int, limit: int) -> TrialPage:
         """At most `limit` trials with higher numbers than `after`, in order."""
-
-    async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Sweep]]:
-        """The first sweeps that have changed after that number, and the number of the last of them."""
-
-    async def newest_change(self) -> int:
-        """The number of the newest change of any sweep."""
 
     async def cancel(self, sweep_id: str, *, by: Caller) -> Sweep:
         """Ends a sweep and cancels its trials. Cancelling again changes nothing."""
@@ -309,6 +325,39 @@ class Comparisons(Protocol):
 
     async def parquet(self, comparison: Comparison) -> bytes:
         """The comparison as Parquet. Raises not-acceptable where this host cannot write it."""
+
+
+class Schedules(Feed[Schedule], Protocol):
+    """The schedules. An `owner` of None stands for all owners. A schedule that is returned is on disk."""
+
+    async def preview(self, owner: str, request: ScheduleRequest) -> SchedulePreview:
+        """The next times of a schedule. Raises what `create` raises; nothing is made."""
+
+    async def create(
+        self, owner: str, request: ScheduleRequest, *, idempotency_key: str | None, by: Caller
+    ) -> Schedule:
+        """Checks the request and accepts the schedule. Nothing is left behind where this raises."""
+
+    async def get(self, schedule_id: str) -> Schedule:
+        """The newest revision of a schedule, with its next times. Raises schedule-not-found."""
+
+    async def page(self, *, owner: str | None, before: int | None, limit: int) -> SchedulePage:
+        """At most `limit` schedules, newest first; `before` is the number in a `next_cursor`."""
+
+    async def runs(self, schedule_id: str, *, before: int | None, limit: int) -> ScheduleRunPage:
+        """At most `limit` runs, newest first; `before` is the number in a `next_cursor`."""
+
+    async def pause(self, schedule_id: str, *, by: Caller) -> Schedule:
+        """Makes no more runs for now."""
+
+    async def resume(self, schedule_id: str, *, by: Caller) -> Schedule:
+        """Makes runs again, also of a schedule that was suspended."""
+
+    async def run(self, schedule_id: str, *, by: Caller) -> ScheduleRun:
+        """Makes a run at once."""
+
+    async def remove(self, schedule_id: str, *, by: Caller) -> Schedule:
+        """Removes a schedule and the record of its runs; what they have become stays."""
 
 
 class FleetHost(Protocol):
@@ -404,7 +453,7 @@ class FleetMembers(Protocol):
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`, and it has no `sweeps` and no `comparisons`.
+    Only a front has `members`. It has no `sweeps`, no `schedules` and no `comparisons`.
     """
 
     submissions: Submissions
@@ -421,3 +470,4 @@ class Backend:
     members: FleetMembers | None = None
     sweeps: Sweeps | None = None
     comparisons: Comparisons | None = None
+    schedules: Schedules | None = None

@@ -31,6 +31,8 @@ class Problem(StrEnum):
     JOB_NOT_FOUND = "job-not-found", 404
     SWEEP_NOT_FOUND = "sweep-not-found", 404
     SWEEP_ENDED = "sweep-ended", 409
+    SCHEDULE_NOT_FOUND = "schedule-not-found", 404
+    TOO_MANY_SCHEDULES = "too-many-schedules", 409
     SCRIPT_NOT_FOUND = "script-not-found", 422
     REF_NOT_FOUND = "ref-not-found", 422
     COMMIT_REFUSED = "commit-refused", 422

@@ -16,6 +16,7 @@ from .api.server.serving import serving
 from .backend import Backend
 from .comparison.comparisons import Comparisons
 from .config import Settings, shipped
+from .host.calendars import Calendars
 from .host.files import write_file
 from .host.podman import Podman
 from .host.sockets import inherited_sockets, loopback_socket
@@ -43,6 +44,9 @@ from .model.job import Job
 from .retention.pruner import Pruner
 from .runtime import exit_journal
 from .runtime.quadlet import TEMPLATE, Compiler
+from .schedules.controller import Controller as ScheduleController
+from .schedules.schedules import Schedules
+from .schedules.timers import Timers
 from .scheduling.queue import Queue
 from .scripts.snapshots import Snapshots
 from .secrets.fleet import FleetSecrets
@@ -57,7 +61,7 @@ IDLE_LOOKS = 10  # looks within the idle time
 
 
 class JobParts:
-    """Submission, registry, results, host, reconciler and sweeps over one store and one host.
+    """Submission, registry, results, host, reconciler, sweeps and schedules over one store and one host.
 
     `hooks` is the directory of the programs that a job's unit runs, by default those of this version.
     """
@@ -115,6 +119,18 @@ class JobParts:
             store.sweeps, self.registry, self.submission, self.commits, self.reconciler.order_end
         )
         self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
+        calendars = Calendars()
+        self.timing = ScheduleController(
+            store.schedules,
+            Timers(settings.runtime_directory, settings.state_directory, units),
+            calendars,
+            self.registry,
+            self.submission,
+            self.sweeps,
+            store.certificates.role_of,
+            store.audit.check_share,
+        )
+        self.schedules = Schedules(store.schedules, self.submission, self.sweeps, calendars, self.timing)
         self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
 
 
@@ -185,12 +201,18 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
         )
 
         def idle() -> bool:
-            return jobs.registry.idle and jobs.sweeping.idle and archiver.idle and jobs.leftovers.idle
+            parts = (jobs.registry, jobs.sweeping, jobs.timing, archiver, jobs.leftovers)
+            return all(part.idle for part in parts)
+
+        def look_at(unit: str | None) -> None:
+            jobs.reconciler.look_at(unit)
+            jobs.timing.look_at(unit)
 
         async with (
-            background(units.run(jobs.reconciler.look_at)),
+            background(units.run(look_at)),
             background(jobs.reconciler.run()),
             background(jobs.sweeping.run()),
+            background(jobs.timing.run()),
             background(jobs.leftovers.run()),
             background(archiver.run()),
             background(DiskGuard(settings, jobs.registry, jobs.results, jobs.reconciler, units).run()),
@@ -233,6 +255,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         fleet_secrets=jobs.fleet_secrets,
         sweeps=jobs.sweeps,
         comparisons=Comparisons(store.summaries, metrics.metrics, journal.consumption),
+        schedules=jobs.schedules,
     )
 
 

@@ -13,11 +13,12 @@ from aiohttp.typedefs import Handler
 
 from ..audit.chain import Detail
 from ..audit.trail import Trail
-from ..backend import JobRecords, Sweeps
+from ..backend import Backend
 from ..errors import AgentError, FieldError, Problem
 from ..model.base import ID_ALPHABET, ID_LENGTH
-from ..model.certificate import Principal, Role
+from ..model.certificate import MAY_GO_FIRST, Principal, Role
 from ..model.job import Job, no_such_job
+from ..model.schedule import Schedule, no_such_schedule
 from ..model.sweep import Sweep, no_such_sweep
 from .keys import BACKEND
 from .server.identity import CALLER, ON_BEHALF_OF, PEER, PRINCIPAL
@@ -125,6 +126,16 @@ TABLE = {
     "pinSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "unpinSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "rerunSweep": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
+    # Nor schedules.
+    "createSchedule": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=NOBODY),
+    "previewSchedule": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, through=NOBODY),
+    "listSchedules": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "getSchedule": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "listRuns": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "pauseSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "resumeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "runSchedule": Permissions(OWN, SEES_OTHERS, SEES_OTHERS, Audited.DEED, through=NOBODY),
+    "removeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "getJobEvents": Permissions(OWN, ALL, ALL),
     "getMetrics": Permissions(OWN, ALL, ALL),
@@ -169,6 +180,8 @@ ALWAYS_RECORDED = frozenset(
     {
         "cancelJob",
         "cancelSweep",
+        "pauseSchedule",
+        "removeSchedule",
         "unpinJob",
         "unpinSweep",
         "removeSecret",
@@ -178,11 +191,10 @@ ALWAYS_RECORDED = frozenset(
     }
 )
 
-# A rule about a value, which the table has no column for.
-MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
-
 JOB = web.RequestKey("job", Job)
 SWEEP = web.RequestKey("sweep", Sweep)
+SCHEDULE = web.RequestKey("schedule", Schedule)
+NAMES = frozenset({"job_id", "sweep_id", "schedule_id"})  # what a path may name
 OPERATION = web.RequestKey("operation", str)
 UNREADABLE = web.RequestKey("unreadable", str)  # what a handler was asked for, and the client may not read
 JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
@@ -208,10 +220,10 @@ def may_read(principal: Principal, job: Job) -> bool:
     return _cell(TABLE["getJob"].grant(principal.role), principal, job) is Cell.YES
 
 
-def check_priority(principal: Principal, priority: int) -> None:
+def check_priority(principal: Principal, priority: int, field: str = "priority") -> None:
     """Raises `AgentError` (forbidden) if the role may not put a job before those of other users."""
     if priority > 0 and principal.role not in MAY_GO_FIRST:
-        raise _forbidden("priority", "must be at most 0: only administrators may put a job before others")
+        raise _forbidden(field, "must be at most 0: only administrators may put a job before others")
 
 
 def check_owner(request: web.Request, owner: str | None) -> str | None:
@@ -246,7 +258,7 @@ async def check_still_allowed(request: web.Request) -> None:
         raise no_such_job() if cell is Cell.ABSENT else _forbidden()
 
 
-def _cell(grant: Grant, principal: Principal, named: Job | Sweep) -> Cell:
+def _cell(grant: Grant, principal: Principal, named: Job | Sweep | Schedule) -> Cell:
     cell = grant.own if named.owner == principal.user else grant.others
     if cell is Cell.GIVEN:
         return Cell.YES if isinstance(named, Job) and named.host is not None else Cell.ABSENT
@@ -264,16 +276,15 @@ def _may_speak(request: web.Request, permissions: Permissions) -> bool:
 
 
 class Guard:
-    """Finds the job or sweep that a path names, and checks the table before the handler runs."""
+    """Finds what a path names, and checks the table before the handler runs."""
 
-    def __init__(self, jobs: JobRecords, sweeps: Sweeps | None, trail: Trail) -> None:
-        self._jobs = jobs
-        self._sweeps = sweeps
+    def __init__(self, backend: Backend, trail: Trail) -> None:
+        self._backend = backend
         self._trail = trail
         self._guarded: set[Handler] = set()
 
     def guard(self, operation_id: str, handler: Handler) -> Handler:
-        """The handler behind the table. It has what its path names in `request[JOB]` or `request[SWEEP]`.
+        """The handler behind the table. It has what its path names in the request, such as `request[JOB]`.
 
         Raises `AgentError` (internal) if the table does not have the call.
         """
@@ -331,7 +342,7 @@ class Guard:
         if grant.own is not Cell.YES or not _may_speak(request, permissions):
             await self._refused(request, Problem.FORBIDDEN)
             raise _forbidden()
-        if not (named := request.match_info.keys() & {"job_id", "sweep_id"}):
+        if not (named := request.match_info.keys() & NAMES):
             return
         found, absent = await self._found(request, named.pop())
         own = found is not None and found.owner == principal.user
@@ -340,6 +351,9 @@ class Guard:
         if found is not None and cell is Cell.YES:
             if isinstance(found, Sweep):
                 request[SWEEP] = found
+                return
+            if isinstance(found, Schedule):
+                request[SCHEDULE] = found
                 return
             request[JOB] = found
             if permissions.audited is Audited.LOOK and not own:
@@ -354,21 +368,25 @@ class Guard:
             await self._refused(request, absent.problem, **owner)
             raise absent
 
-    async def _found(self, request: web.Request, named: str) -> tuple[Job | Sweep | None, AgentError]:
+    async def _found(
+        self, request: web.Request, named: str
+    ) -> tuple[Job | Sweep | Schedule | None, AgentError]:
         """What the path names, or None; and the error for what is not there."""
-        name = request.match_info[named]
-        absent = no_such_job() if named == "job_id" else no_such_sweep()
+        name, backend = request.match_info[named], self._backend
+        absent = {"job_id": no_such_job, "sweep_id": no_such_sweep, "schedule_id": no_such_schedule}[named]()
         try:
             if named == "job_id":
-                return await self._jobs.get(name), absent
-            return (await self._sweeps.get(name) if self._sweeps else None), absent
+                return await backend.jobs.get(name), absent
+            if named == "sweep_id":
+                return (await backend.sweeps.get(name) if backend.sweeps else None), absent
+            return (await backend.schedules.get(name) if backend.schedules else None), absent
         except AgentError as error:
             if error.problem is absent.problem:
                 return None, absent
             raise
 
     async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:
-        name = request.match_info.get("job_id", request.match_info.get("sweep_id", ""))
+        name = next((request.match_info[each] for each in NAMES if each in request.match_info), "")
         name = request.get(UNREADABLE, name)
         subject = name if JOB_ID.fullmatch(name) else ""
         await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)

@@ -47,7 +47,7 @@ def build(
     app[ENROLMENT] = enrolment
     app[OPAQUE] = Opaque(id_key)
     app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
-    guard = access.Guard(backend.jobs, backend.sweeps, trail)
+    guard = access.Guard(backend, trail)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.guard("getOpenapi", openapi.get_openapi))
     guard.check_all_guarded(app)

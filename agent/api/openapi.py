@@ -23,6 +23,7 @@ REF = "#/components/schemas/{model}"
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "sweep_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
+    "schedule_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "name": TypeAdapter(SecretName).json_schema(),
 }
 # Problems that any request may be answered with.
@@ -189,6 +190,7 @@ def refusals(route: Route) -> list[int]:
     found = [*ALWAYS, *route.refuses]
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
     found += [Problem.SWEEP_NOT_FOUND] if "{sweep_id}" in route.path else []
+    found += [Problem.SCHEDULE_NOT_FOUND] if "{schedule_id}" in route.path else []
     parsed = route.query or route.request_headers or isinstance(route.body, type)
     found += [Problem.INVALID_REQUEST] if parsed else []
     found += OF_A_BODY if route.body else []

@@ -45,11 +45,19 @@ from ..model.member import (
     MemberStep,
 )
 from ..model.metric import JobMetrics
+from ..model.schedule import (
+    Schedule,
+    SchedulePage,
+    SchedulePreview,
+    ScheduleRequest,
+    ScheduleRun,
+    ScheduleRunPage,
+)
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
 from .access import Guard
-from .calls import artifacts, comparison, events, fleet, jobs, logs, members, own, sweeps
+from .calls import artifacts, comparison, events, fleet, jobs, logs, members, own, schedules, sweeps
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -108,6 +116,7 @@ class Route:
 
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
 LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
+SCHEDULE_LOCATION = Header("Location", "^/schedules/[a-z2-7]{12}$")
 SWEEP_LOCATION = Header("Location", "^/sweeps/[a-z2-7]{12}$")
 ENDED = (Problem.SWEEP_ENDED,)
 # An empty value counts as no header.
@@ -252,6 +261,47 @@ ROUTES = (
             Problem.NOT_ACCEPTABLE,
         ),
     ),
+    Route(
+        "POST",
+        "/schedules",
+        schedules.create_schedule,
+        Schedule,
+        status=201,
+        body=ScheduleRequest,
+        request_headers=(KEY,),
+        response_headers=(SCHEDULE_LOCATION,),
+        refuses=(Problem.TOO_MANY_SCHEDULES, Problem.NO_SUCH_ROUTE),
+    ),
+    Route(
+        "POST",
+        "/schedules/preview",
+        schedules.preview_schedule,
+        SchedulePreview,
+        body=ScheduleRequest,
+        refuses=(Problem.NO_SUCH_ROUTE,),
+    ),
+    Route(
+        "GET",
+        "/schedules",
+        schedules.list_schedules,
+        SchedulePage,
+        query=schedules.ScheduleQuery,
+        refuses=(Problem.NO_SUCH_ROUTE,),
+    ),
+    Route("GET", "/schedules/{schedule_id}", schedules.get_schedule, Schedule),
+    Route(
+        "GET",
+        "/schedules/{schedule_id}/runs",
+        schedules.list_runs,
+        ScheduleRunPage,
+        query=schedules.RunQuery,
+    ),
+    Route("POST", "/schedules/{schedule_id}/pause", schedules.pause_schedule, Schedule, body=Empty),
+    Route("POST", "/schedules/{schedule_id}/resume", schedules.resume_schedule, Schedule, body=Empty),
+    Route(
+        "POST", "/schedules/{schedule_id}/run", schedules.run_schedule, ScheduleRun, status=202, body=Empty
+    ),
+    Route("DELETE", "/schedules/{schedule_id}", schedules.remove_schedule, Schedule, body=Empty),
     Route("GET", "/scripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
     Route("GET", "/secrets", own.list_secrets, SecretList),
     Route(

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..model.retention import Moment
 
@@ -40,10 +42,12 @@ def room(path: Path) -> Room:
 RUNTIME_ROOM = Room(bytes=16 * 2**20, inodes=1000)
 
 
-async def output(*command: str, errors: bool = False) -> str:
+async def output(
+    *command: str, errors: bool = False, environment: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """What a command prints, with `errors` its stderr too; empty where it cannot be run or takes too long.
 
-    Its exit status does not matter.
+    `environment` is added to the agent's own. The exit status does not matter.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -51,7 +55,7 @@ async def output(*command: str, errors: bool = False) -> str:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **environment},
         )
     except OSError:
         return ""

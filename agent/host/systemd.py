@@ -176,6 +176,18 @@ class Units:
             if await self._property(path, UNIT, "NeedDaemonReload"):
                 await self.call(MANAGER, MANAGER_PATH, "Reload")
 
+    async def clean(self, name: str) -> None:
+        """Removes what systemd keeps of a stopped unit across boots, such as the stamp of a timer."""
+        with contextlib.suppress(NoSuchUnitError):
+            await self.call(MANAGER, MANAGER_PATH, "CleanUnit", "sas", name, ["state"])
+
+    async def active(self, pattern: str) -> set[str]:
+        """The names of the active units that match a pattern with `*`."""
+        found = await self.call(
+            MANAGER, MANAGER_PATH, "ListUnitsByPatterns", "asas", ["active", "activating"], [pattern]
+        )
+        return {unit[0] for unit in found}
+
     async def state(self, name: str) -> UnitState:
         """The unit's state now."""
         # One answer has the unit and its place in the queue. GetAll costs the manager ten times as much, and

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -44,6 +45,13 @@ class Found(NamedTuple):
     script: Script
 
 
+class Occasion(NamedTuple):
+    """The time of a schedule for which something is submitted, once at most."""
+
+    schedule: str
+    slot: datetime
+
+
 @dataclass(eq=False)
 class Submission:
     """Checks requests for jobs and adds the jobs to the registry."""
@@ -63,19 +71,22 @@ class Submission:
         idempotency_key: str | None = None,
         by: Caller | None = None,
         may_read: MayRead | None = None,
+        occasion: Occasion | None = None,
     ) -> Job:
         """Checks the request, commits the job and returns it. If this raises, nothing is left behind.
 
         `by` is the client, for the audit. `may_read` says which jobs it may name; without, its owner's own.
 
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
-        idempotency-mismatch, too-many-jobs, storage-full.
+        idempotency-mismatch, too-many-jobs, storage-full; not-waiting for an `occasion` that has its job.
         """
         asked = Asked(fingerprint_of(as_asked(request)), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
         await check_after(self._registry, request, may_read or (lambda job: job.owner == owner))
         job, script = await self._checked(owner, request, new_job_id())
+        if occasion:
+            job = job.model_copy(update=occasion._asdict())
         deed = by.did("submitJob", **audited(job, script)) if by else None
         return await self._add(job, asked, deed)
 
@@ -95,8 +106,13 @@ class Submission:
         deed = by.did("submitJob", **audited(job, script))
         return await self._add(job, asked, deed)
 
-    async def check(self, owner: str, request: JobRequest) -> Job:
-        """The job that `submit` would accept now; nothing is committed. Raises what `submit` raises."""
+    async def check(self, owner: str, request: JobRequest, *, may_read: MayRead | None = None) -> Job:
+        """The job that `submit` would accept now; nothing is committed. Raises what `submit` raises.
+
+        Without `may_read`, the jobs that it names are not looked at.
+        """
+        if may_read:
+            await check_after(self._registry, request, may_read)
         job, _ = await self._checked(owner, request, new_job_id())
         return job
 

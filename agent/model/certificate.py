@@ -30,6 +30,7 @@ class Role(StrEnum):
         return self in (Role.FRONT, Role.MEMBER)
 
 
+MAY_GO_FIRST = frozenset({Role.ADMINISTRATOR})  # with a priority above 0
 PEOPLE = tuple(role for role in Role if not role.peer)
 PEERS = tuple(role for role in Role if role.peer)
 

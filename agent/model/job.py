@@ -172,6 +172,7 @@ class Job(Model):
     the job waits; it is not stored, and its changes do not count as revisions. The job starts once each job
     in `after` has COMPLETED, and fails unless it leaves a file at each path in `artifacts`. A trial of a
     sweep has that `sweep`, and its number `trial`, from 0.
+    What a schedule has submitted has that `schedule`, and the time `slot` for which it did.
     Retention never removes a `pinned` job. `removed` is present once retention has removed artifacts and log.
     `host` is the host of a fleet that runs the job; a job that its user submitted to the host itself has
     none.
@@ -194,6 +195,8 @@ class Job(Model):
     sweep: JobId | None = None
     trial: int | None = None
     after: list[JobId] = []
+    schedule: JobId | None = None
+    slot: Time | None = None
     commit: str
     script_sha256: str
     image: str

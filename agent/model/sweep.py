@@ -172,8 +172,8 @@ class Sweep(Model):
 
     `trials` is how many there are to be, `made` how many there are. Of these, `unfinished` wait or run,
     `completed` have reported the objective, `pruned` were ended early, `cancelled` by somebody, and `failed`
-    are the rest. `message` says why it ended, or what it waits for. `revision` counts the changes of this
-    record.
+    are the rest. `message` says why it ended, or what it waits for. What a schedule has submitted has that
+    `schedule`, and the time `slot` for which it did. `revision` counts the changes of this record.
     """
 
     sweep_id: SweepId
@@ -197,6 +197,8 @@ class Sweep(Model):
     max_attempts: int = 1
     retry_on: Sequence[Reason] = RETRY_ON
     rerun_of: SweepId | None = None
+    schedule: JobId | None = None
+    slot: Time | None = None
     commit: str
     script_sha256: str
     image: str

@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem, invalid_request
 from ..model.base import format_time
-from ..model.certificate import Certificate, Invitation
+from ..model.certificate import Certificate, Invitation, Role
 from . import audit
 from .database import Tables, as_model, quick_read, transaction
 
@@ -68,6 +68,19 @@ class CertificateStore(Tables):
         """The certificate with that serial number, or None."""
         row = db.execute(f"{_CERTIFICATES} WHERE serial = ?", (serial,)).fetchone()
         return _certificate(row) if row else None
+
+    @quick_read
+    def role_of(self, db: Connection, user: str, at: datetime) -> Role | None:
+        """The role of a user who asks nothing at that time; None for one who is revoked, or unknown.
+
+        It is that of the newest certificate that is good then. A user whose newest one has only expired keeps
+        its role: nobody has revoked it.
+        """
+        rows = db.execute(f"{_CERTIFICATES} WHERE user = ? ORDER BY issued_at DESC", (user,))
+        known = [_certificate(row) for row in rows]
+        for each in [one for one in known if one.good_at(at)] or known[:1]:
+            return None if each.revoked_at else each.role
+        return None
 
     @transaction
     def all(self, db: Connection) -> list[Certificate]:

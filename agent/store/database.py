@@ -11,7 +11,7 @@ import asyncio
 import functools
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
@@ -30,6 +30,7 @@ M = TypeVar("M", bound=Model)
 
 BUSY_TIMEOUT = 10.0  # seconds to wait for the other process's transaction
 CHECKPOINT_PAGES = 1000
+MAX_PAGE_SIZE = 2**20  # characters of a page; more are the next page's
 SHARED_MEMORY = 32768  # bytes of the file that SQLite makes beside the database while it is open
 
 
@@ -124,6 +125,18 @@ def quick_read(
         return await self._database.read(lambda db: method(self, db, *args, **kwargs))
 
     return call
+
+
+def fitting(rows: Iterable[tuple[Any, ...]], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """The first rows that one answer may have, by their second column, a text; and whether more follow."""
+    found: list[tuple[Any, ...]] = []
+    size = 0
+    for row in rows:
+        size += len(row[1])
+        if found and (len(found) == limit or size > MAX_PAGE_SIZE):
+            return found, True
+        found.append(row)
+    return found, False
 
 
 def as_model(model: type[M], row: Sequence[object]) -> M:

@@ -15,7 +15,7 @@ from ..model.base import ID_PREFIX_LENGTH, format_time, now
 from ..model.comparison import NOT_KNOWN, Consumption, MetricSummary
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
-from . import audit, sweeps
+from . import audit, schedules, sweeps
 from .database import Tables, quick_read, transaction
 from .pins import check_pins
 from .summaries import record_summary
@@ -61,7 +61,7 @@ class JobStore(Tables):
 
         Raises `AgentError`: idempotency-mismatch where the key was used for another body, and what
         `check_share` raises; for a job that is `given`, also job-id-taken and deadline-passed; for a trial,
-        what `sweeps.add_trial` raises.
+        what `sweeps.add_trial` raises; for one of a schedule, what `schedules.submitted` raises.
         Raises `IdTaken` where the id, or its first eight characters, are in use.
         """
         db.execute("BEGIN IMMEDIATE")
@@ -76,6 +76,8 @@ class JobStore(Tables):
         if job.sweep is not None:
             sweeps.add_trial(db, job)
         db.executemany("INSERT INTO needs VALUES (?, ?)", [(job.job_id, each) for each in job.after])
+        if job.schedule is not None:
+            schedules.submitted(db, job)
         if idempotency_key is not None:
             db.execute(
                 "INSERT INTO idempotency_keys VALUES (?, ?, ?, ?)",

@@ -335,6 +335,39 @@ MIGRATIONS = (
         PRIMARY KEY (job_id, name)
     ) WITHOUT ROWID;
     """,
+    # Schedules, and what became of their times. `slot` of a schedule is the time of its newest run that no
+    # client has asked for. A run is found by its time, and names the job or the sweep that it has become.
+    """
+    CREATE TABLE schedules (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        status TEXT NOT NULL,
+        slot TEXT,
+        change INTEGER NOT NULL,
+        key TEXT,
+        fingerprint TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE UNIQUE INDEX schedules_by_key ON schedules (owner, key) WHERE key IS NOT NULL;
+    CREATE INDEX schedules_by_owner ON schedules (owner, seq);
+    CREATE INDEX schedules_changed ON schedules (change);
+    CREATE TABLE schedule_changes (last INTEGER NOT NULL);
+    INSERT INTO schedule_changes VALUES (0);
+    CREATE TABLE schedule_runs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        schedule_id TEXT NOT NULL REFERENCES schedules (id) ON DELETE CASCADE,
+        slot TEXT NOT NULL,
+        manual INTEGER NOT NULL,
+        status TEXT NOT NULL,
+        job_id TEXT,
+        sweep_id TEXT,
+        document TEXT NOT NULL,
+        UNIQUE (schedule_id, slot)
+    );
+    CREATE INDEX schedule_runs_in_order ON schedule_runs (schedule_id, seq);
+    CREATE INDEX schedule_runs_waiting ON schedule_runs (schedule_id) WHERE status = 'WAITING';
+    """,
 )
 
 

@@ -10,6 +10,7 @@ from .changes import ChangeStore
 from .database import Database
 from .jobs import JobStore
 from .retention import RetentionStore
+from .schedules import ScheduleStore
 from .secrets import SecretVersionStore
 from .summaries import SummaryStore
 from .sweeps import SweepStore
@@ -29,6 +30,7 @@ class Store:
         self.audit = AuditStore(database)
         self.sweeps = SweepStore(database)
         self.summaries = SummaryStore(database)
+        self.schedules = ScheduleStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

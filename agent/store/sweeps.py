@@ -1,11 +1,10 @@
 """Sweeps and their trials. A trial's row is written with its job, and its result with the sweep's counts."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from sqlite3 import Connection
-from typing import Any
 
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem, key_reused
@@ -22,11 +21,10 @@ from ..model.sweep import (
     no_such_sweep,
 )
 from ..model.sweep_course import counted, settled
-from . import audit
-from .database import Tables, quick_read, transaction
+from . import audit, schedules
+from .database import Tables, fitting, quick_read, transaction
 from .pins import check_pins
 
-MAX_PAGE_SIZE = 2**20  # characters of a page; more are the next page's
 KEPT_EMPTY = 100  # ended sweeps of a user without trials: no job's removal removes them
 
 
@@ -66,7 +64,7 @@ class SweepStore(Tables):
         """Commits a new sweep and `deed`, or returns the earlier one of the same owner, key and fingerprint.
 
         Raises `AgentError`: idempotency-mismatch, and too-many-jobs where the owner has `limit` sweeps that
-        have not ended.
+        have not ended; for one of a schedule, what `schedules.submitted` raises.
         """
         db.execute("BEGIN IMMEDIATE")
         if key is not None and (earlier := _by_key(db, sweep.owner, key, fingerprint)):
@@ -83,6 +81,8 @@ class SweepStore(Tables):
             " VALUES (?, ?, 1, 0, ?, ?, ?, ?)",
             (sweep.sweep_id, sweep.owner, _next_change(db), key, fingerprint, _to_json(sweep)),
         )
+        if sweep.schedule is not None:
+            schedules.submitted(db, sweep)
         audit.append_row(db, deed)
         return sweep
 
@@ -117,7 +117,7 @@ class SweepStore(Tables):
             (*chosen.values(), limit + 1),
         )
         with closing(rows):
-            found, more = _fitting(rows, limit)
+            found, more = fitting(rows, limit)
         sweeps = [Sweep.model_validate_json(document) for _, document in found]
         return SweepPage(sweeps=sweeps, next_cursor=str(found[-1][0]) if more else None)
 
@@ -139,7 +139,7 @@ class SweepStore(Tables):
             {"owner": owner, "after": after, "limit": limit},
         )
         with closing(rows):
-            found, _ = _fitting(rows, limit)
+            found, _ = fitting(rows, limit)
         sweeps = [Sweep.model_validate_json(document) for _, document in found]
         return found[-1][0] if found else after, sweeps
 
@@ -236,7 +236,7 @@ class SweepStore(Tables):
             (sweep_id, after, limit + 1),
         )
         with closing(rows):
-            found, more = _fitting(rows, limit)
+            found, more = fitting(rows, limit)
         trials = [_trial(*row) for row in found]
         return TrialPage(trials=trials, next_cursor=str(trials[-1].trial) if more else None)
 
@@ -328,18 +328,6 @@ def _check_active(db: Connection, owner: str, limit: int) -> None:
             f"{owner} has {count} sweeps that have not ended.",
             "Try again when one of them has ended, or cancel one.",
         )
-
-
-def _fitting(rows: Iterable[tuple[Any, ...]], limit: int) -> tuple[list[tuple[Any, ...]], bool]:
-    """The first rows that one answer may have, by their second column, a text; and whether more follow."""
-    found: list[tuple[Any, ...]] = []
-    size = 0
-    for row in rows:
-        size += len(row[1])
-        if found and (len(found) == limit or size > MAX_PAGE_SIZE):
-            return found, True
-        found.append(row)
-    return found, False
 
 
 def _steps(

@@ -10,7 +10,7 @@ from ..config import Settings
 from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.tasks import to_its_end
 from ..jobs.requests import fingerprint_of
-from ..jobs.submission import Submission, audited
+from ..jobs.submission import Occasion, Submission, audited
 from ..model.base import new_job_id
 from ..model.job import Job, JobRequest, Rerun, RunRequest
 from ..model.script import Script
@@ -48,7 +48,13 @@ class Sweeps:
         self._controller = controller
 
     async def submit(
-        self, owner: str, request: SweepRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: SweepRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        occasion: Occasion | None = None,
     ) -> Sweep:
         """Checks the request, commits the sweep and returns it. If this raises, nothing is left behind.
 
@@ -58,6 +64,18 @@ class Sweeps:
         fingerprint = fingerprint_of(request.model_dump(mode="json"))
         if idempotency_key and (known := await self._store.by_key(owner, idempotency_key, fingerprint)):
             return known
+        sweep, job, script = await self._planned(owner, request)
+        if occasion:
+            sweep = sweep.model_copy(update=occasion._asdict())
+        return await self._add(sweep, job, script, "submitSweep", idempotency_key, fingerprint, by)
+
+    async def check(self, owner: str, request: SweepRequest) -> None:
+        """Raises what `submit` would raise now; nothing is committed."""
+        sweep, _, _ = await self._planned(owner, request)
+        _check_strategy(sweep)
+
+    async def _planned(self, owner: str, request: SweepRequest) -> tuple[Sweep, Job, Script]:
+        """The sweep that the request asks for, a job like its trials, and their script."""
         found = await self._submission.find(request)
         space, trials = resolve(request, found.script)
         as_job = {name: getattr(request, name) for name in RunRequest.model_fields}
@@ -76,7 +94,7 @@ class Sweeps:
             pruner=request.pruner,
             seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
         )
-        return await self._add(sweep, job, found.script, "submitSweep", idempotency_key, fingerprint, by)
+        return sweep, job, found.script
 
     async def rerun(
         self, owner: str, earlier: Sweep, changes: SweepRerun, *, idempotency_key: str | None, by: Caller
@@ -105,13 +123,7 @@ class Sweeps:
         fingerprint: str,
         by: Caller,
     ) -> Sweep:
-        if optimizer.is_needed(sweep) and not optimizer.is_installed():
-            field = "pruner" if sweep.strategy is Strategy.GRID else "strategy"
-            raise invalid_request(
-                "This host has no Optuna, which every sweep but a grid without a pruner needs.",
-                "Submit such a grid, or ask the operator to install requirements-sweeps.txt.",
-                (FieldError(field, "needs Optuna, which is not installed"),),
-            )
+        _check_strategy(sweep)
         how: dict[str, Detail] = {
             "space": sorted(sweep.space),
             "strategy": sweep.strategy,
@@ -139,6 +151,10 @@ class Sweeps:
     async def trials(self, sweep_id: str, *, after: int, limit: int) -> TrialPage:
         """At most `limit` trials with higher numbers than `after`, in order."""
         return await self._store.trials(sweep_id, after=after, limit=limit)
+
+    async def newest(self, *, owner: str | None, limit: int) -> list[Sweep]:
+        """The sweeps that were made last, the newest one last."""
+        return (await self._store.page(owner=owner, limit=limit)).sweeps[::-1]
 
     async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Sweep]]:
         """The first sweeps that have changed after that number, and the number of the last of them."""
@@ -225,6 +241,17 @@ def _has_ended(sweep: Sweep) -> AgentError:
         f"Sweep {sweep.sweep_id} is {sweep.status}.",
         "Run it again: POST /sweeps/{id}/rerun, or `ml-job sweep rerun`.",
     )
+
+
+def _check_strategy(sweep: Sweep) -> None:
+    """Raises `AgentError` (invalid-request) where this host lacks what the sweep needs."""
+    if optimizer.is_needed(sweep) and not optimizer.is_installed():
+        field = "pruner" if sweep.strategy is Strategy.GRID else "strategy"
+        raise invalid_request(
+            "This host has no Optuna, which every sweep but a grid without a pruner needs.",
+            "Submit such a grid, or ask the operator to install requirements-sweeps.txt.",
+            (FieldError(field, "needs Optuna, which is not installed"),),
+        )
 
 
 def _check_trials(sweep: Sweep, *, least: int = 1) -> None:

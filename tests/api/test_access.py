@@ -35,17 +35,24 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
-NOT_AT_A_FRONT = ("/sweeps", "/comparison")
-NAMED = re.compile(r"\{(job|sweep)_id\}")  # what a path may be about
+NOT_AT_A_FRONT = ("/sweeps", "/schedules", "/comparison")
+NAMED = re.compile(r"\{(job|sweep|schedule)_id\}")  # what a path may be about
 
 
 # Deeds that change nothing unless another one was done before.
-UNDOES = {"unpinJob": "pinJob", "unpinSweep": "pinSweep", "resumeSweep": "pauseSweep"}
+UNDOES = {
+    "unpinJob": "pinJob",
+    "unpinSweep": "pinSweep",
+    "resumeSweep": "pauseSweep",
+    "resumeSchedule": "pauseSchedule",
+}
+# What a front has not: the beginnings of paths, and the calls that make one.
+OF_HOSTS = {"sweep": "submitSweep", "schedule": "createSchedule"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A call, the role of the caller, and whose job or sweep it is about: `own`, `others` or `nobodys`."""
+    """A call, the role of the caller, and whose thing it is about: `own`, `others` or `nobodys`."""
 
     operation: str
     role: Role
@@ -62,6 +69,11 @@ class Cell:
             return Answer.ABSENT
         grant = TABLE[self.operation].grant(self.role)
         return grant.own if self.whose == "own" else grant.others
+
+
+def kind_of(path: str) -> str:
+    """`sweep`, `schedule`, or `job` for every other call."""
+    return next((kind for kind in OF_HOSTS if path.startswith(f"/{kind}s")), "job")
 
 
 def cells(*, at_hosts_alone: bool) -> list[Cell]:
@@ -81,27 +93,31 @@ def cells(*, at_hosts_alone: bool) -> list[Cell]:
 
 @dataclass
 class Site:
-    """A server, and a caller with a job and a sweep, or with access to those of another user."""
+    """A server, and a caller with a job and one `other` thing, or with access to those of another user."""
 
     served: AnyServed
     caller: Client
     name: str
     job: dict[str, Any]
-    sweep: dict[str, Any]
+    other: dict[str, Any]
 
     def named(self, cell: Cell) -> str:
         """The id of what the call is about."""
         if cell.whose == "nobodys":
             return NOBODYS
-        about_a_sweep = "{sweep_id}" in PATHS[cell.operation][1]
-        return str(self.sweep["sweep_id"] if about_a_sweep else self.job["job_id"])
+        kind = kind_of(PATHS[cell.operation][1])
+        return str((self.job if kind == "job" else self.other)[f"{kind}_id"])
 
     async def revision(self, name: str) -> int:
-        """That of the job or the sweep with the id."""
+        """That of the job, the sweep or the schedule with the id."""
+        backend = self.served.backend
         if name == self.job["job_id"]:
-            return (await self.served.backend.jobs.get(name)).revision
-        assert self.served.backend.sweeps is not None
-        return (await self.served.backend.sweeps.get(name)).revision
+            return (await backend.jobs.get(name)).revision
+        if "schedule_id" in self.other:
+            assert backend.schedules is not None
+            return (await backend.schedules.get(name)).revision
+        assert backend.sweeps is not None
+        return (await backend.sweeps.get(name)).revision
 
     async def ask(self, cell: Cell, named: str) -> tuple[int, bytes]:
         method, path, _ = PATHS[cell.operation]
@@ -136,10 +152,10 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
     caller, other = await served.known("caller", cell.role), await served.known("other")
     owner = caller if cell.whose == "own" else other
     job = await owner.submit()
-    about_sweeps = PATHS[cell.operation][1].startswith("/sweeps")  # which a front has not
-    sweep = (await owner.post("/sweeps", BODIES["submitSweep"])).json if about_sweeps else {}
+    makes = OF_HOSTS.get(kind := kind_of(PATHS[cell.operation][1]))
+    other = (await owner.post(f"/{kind}s", BODIES[makes])).json if makes else {}
     served.add_artifact(job, "result.txt", b"hers")
-    site = Site(served, caller, "caller", job, sweep)
+    site = Site(served, caller, "caller", job, other)
     if cell.operation == "removeSecret":
         await site.ask(replace(cell, operation="setSecret"), "")
     if before := UNDOES.get(cell.operation):
@@ -186,7 +202,7 @@ async def judge_call_about_one(site: Site, cell: Cell, named: str, status: int, 
         case Answer.ABSENT:
             assert (status, body) == await site.ask(cell, NOBODYS)
             assert status == 404
-            kind = "sweep" if "{sweep_id}" in PATHS[cell.operation][1] else "job"
+            kind = kind_of(PATHS[cell.operation][1])
             assert cell.method == "HEAD" or f"urn:ml-agent:problem:{kind}-not-found".encode() in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
         before = 2 if cell.operation in UNDOES else 1
@@ -195,8 +211,12 @@ async def judge_call_about_one(site: Site, cell: Cell, named: str, status: int, 
 
 def judge_list(site: Site, cell: Cell, body: bytes) -> None:
     """A list has the job, or its owner, exactly if the caller may see it."""
-    if cell.operation in ("listJobs", "listSweeps", "getEvents", "getHost"):
-        marks = {"getHost": site.job["owner"], "listSweeps": site.sweep.get("sweep_id")}
+    if cell.operation in ("listJobs", "listSweeps", "listSchedules", "getEvents", "getHost"):
+        marks = {
+            "getHost": site.job["owner"],
+            "listSweeps": site.other.get("sweep_id"),
+            "listSchedules": site.other.get("schedule_id"),
+        }
         mark = marks.get(cell.operation, site.job["job_id"])
         assert (mark.encode() in body) == (cell.answer is Answer.YES)
 

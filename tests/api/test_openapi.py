@@ -49,8 +49,9 @@ def test_parameter_names_are_restricted_by_property_names(document: Document) ->
 def test_every_operation_needs_a_certificate_and_documents_its_refusals(document: Document) -> None:
     assert document.content["security"] == [{"certificate": []}]
     assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
-    # A fleet's front has no sweeps and compares no jobs.
-    absent = ("removeSecret", "submitSweep", "listSweeps", "compareJobs")
+    of_hosts = ("submitSweep", "listSweeps", "createSchedule", "previewSchedule", "listSchedules")
+    # A fleet's front has no sweeps and no schedules, and compares no jobs.
+    absent = ("removeSecret", "compareJobs", *of_hosts)
     for path, operations in document.content["paths"].items():
         for operation in operations.values():
             statuses = operation["responses"].keys()
@@ -102,7 +103,13 @@ def test_schemas_of_answers_are_open_and_schemas_of_requests_are_closed(document
     taken = reached(document, [operation.get("requestBody") for operation in operations])
     sent = reached(document, [operation["responses"] for operation in operations])
     of_sweeps = {"SweepRequest", "SweepRerun", "Extension", "RequestedDimension", "RequestedObjective"}
-    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} | of_sweeps == taken
+    assert {
+        "JobRequest",
+        "Rerun",
+        "RequestedLimits",
+        "SigningRequest",
+        "ScheduleRequest",
+    } | of_sweeps == taken
     assert {"Job", "Limits", "Attempt", "ProblemDocument", "FieldProblem", "ArtifactManifest"} <= sent
     assert not taken & sent
     for name, schema in document.content["components"]["schemas"].items():

@@ -20,7 +20,7 @@ from agent.identity.authority import Authority
 from tests.support.every_command import DISKS, command_names, run_each
 from tests.support.ml_agent import make_account, runner
 from tests.support.ml_job import make_home
-from tests.support.stand_in_agent import JOB_ID, StandIn, job, serving, sweep, trial
+from tests.support.stand_in_agent import JOB_ID, StandIn, job, schedule, schedule_run, serving, sweep, trial
 
 # A locale that has ASCII alone and stays so, and a narrow terminal.
 ASCII = {
@@ -65,6 +65,9 @@ JOB_ARGUMENTS[("sweep", "submit")] = ["träin.py", "-s", "depth=1..9", "--minimi
 JOB_ARGUMENTS[("compare",)] = [JOB_ID, "--csv", "größe.csv"]
 JOB_ARGUMENTS[("metrics",)] = [JOB_ID]
 JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
+OF_SCHEDULES = ("show", "runs", "pause", "resume", "run", "remove")
+JOB_ARGUMENTS |= {("schedule", name): [JOB_ID] for name in OF_SCHEDULES}
+JOB_ARGUMENTS[("schedule", "create")] = ["daily", "träin.py", "--name", "nächtlich", "--delay", "5m"]
 AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("egress",): ["nowhere"],
     ("issue",): ["bob", "--replace"],
@@ -158,6 +161,8 @@ def ml_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         jobs=[job(name="Größe 漢")],
         sweeps=[sweep(name="Größe 漢")],
         trials=[trial(0, 0.5)],
+        schedules=[schedule(name="Größe 漢")],
+        runs=[schedule_run("SKIPPED", reason="refused", message="größe")],
         files={"m.pkl": b"x" * 2**20, "größe": b"y"},
         plain_log=b"\xff\xc3\xa4\n",
     )

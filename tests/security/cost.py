@@ -156,7 +156,13 @@ async def measured(
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
         async with session.get(f"{agent.url}/openapi.json") as response:
             document = json.loads(await response.read())
-        known = {"job_id": agent.ended[0], "sweep_id": agent.sweep, "path": ARTIFACT, "name": "api"}
+        known = {
+            "job_id": agent.ended[0],
+            "sweep_id": agent.sweep,
+            "schedule_id": agent.schedule,
+            "path": ARTIFACT,
+            "name": "api",
+        }
         yield Meter(agent, session), itertools.chain(cases(document, known), largest.cases(listed))
 
 

@@ -69,6 +69,8 @@ KNOWN_BODIES: dict[str, dict[str, Any]] = {
         "objective": {"metric": "loss", "direction": "minimize"},
     },
     "extendSweep": {"trials": 1},
+    "createSchedule": {"name": "n", "calendar": "yearly", "job": {"script_name": "hold.py"}},
+    "previewSchedule": {"name": "n", "calendar": "yearly", "job": {"script_name": "hold.py"}},
 }
 
 

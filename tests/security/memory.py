@@ -15,6 +15,7 @@ from agent.api.server.connection import NOT_SENT, UNREAD
 from agent.api.server.connections import MAX_UNANSWERED, MAX_UNREAD
 from agent.comparison.parquet import MEMORY as PARQUET
 from agent.config_base import HttpSettings
+from agent.host import calendars
 from agent.logs.tail import MAX_WAITING
 from agent.sweeps.study import MEMORY
 
@@ -33,6 +34,7 @@ AT_ONCE = 8  # requests that use a thread or the event loop at the same moment
 TIMES = 4  # what a byte of a request takes: as it came, decoded, parsed, and as objects
 JOURNALCTL = 3 * MIB // 2  # its own memory; the journal's pages belong to the kernel's cache
 GIT = 64 * MIB
+ANALYZE = 8 * MIB
 GITS = 3  # a snapshot is read, another one is written, a commit is reviewed
 
 
@@ -70,6 +72,7 @@ def terms(http: HttpSettings) -> list[Term]:
         Term("processes of `git`", GITS, GIT),
         Term("the process that asks Optuna", 1, MEMORY),
         Term("the process that writes Parquet", 1, PARQUET),
+        Term("processes of `systemd-analyze`", calendars.AT_ONCE, ANALYZE),
     ]
 
 

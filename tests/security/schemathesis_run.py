@@ -86,12 +86,15 @@ def configuration(agent: StandingAgent, examples: int) -> str:
     known: dict[str, tuple[list[str], float]] = {
         "path.job_id": ([*agent.ended, *agent.waiting], 0.9),
         "path.sweep_id": ([agent.sweep], 0.9),
+        "path.schedule_id": ([agent.schedule], 0.9),
         "path.path": ([ARTIFACT], 0.8),
         "query.job": ([*agent.ended, *agent.waiting], 0.9),
         "query.sweep": ([agent.sweep], 0.5),
         "query.ref": (["HEAD", agent.commit, agent.commit[:12]], 1.0),
         "body.ref": (["HEAD", agent.commit], 1.0),
         "body.script_name": ([SCRIPT], 1.0),
+        "body.calendar": (["yearly", "Mon *-*-01 04:00", "2199-12-31"], 0.9),
+        "body.time_zone": (["UTC", "Europe/Rome"], 0.9),
     }
     places = list(known)
     return CONFIG.format(

@@ -26,6 +26,7 @@ from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
+from agent.model.schedule import MAX_SCHEDULES, Overlap, Schedule, ScheduledJob, ScheduleState, timer_name
 from agent.model.sweep import MAX_ACTIVE, Dimension, Direction, Objective, Strategy, Sweep, SweepState
 from agent.store.store import Store
 from agent.sweeps.trials import sweep_like
@@ -84,7 +85,7 @@ request_burst = 1000000"""
 class StandingAgent:
     """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait.
 
-    `sweep` is the id of a sweep that is paused.
+    `sweep` is the id of a sweep that is paused, and `schedule` of such a schedule.
     """
 
     base: Path
@@ -95,6 +96,7 @@ class StandingAgent:
     ended: list[str]
     waiting: list[str]
     sweep: str
+    schedule: str
 
     @property
     def url(self) -> str:
@@ -150,11 +152,19 @@ async def standing_agent(
         context, commit, port = _prepare(base, config)
         digest = await run("podman", "image", "inspect", "--format={{.Digest}}", IMAGE)
         jobs = [_ended_job(commit, digest) for _ in range(ended)]
-        sweep = await _fill(base, jobs)
+        sweep, schedule = await _fill(base, jobs)
         async with _process(base, prelude) as process:
             waiters = await _occupy(port, context, waiting)
             yield StandingAgent(
-                base, port, process.pid, context, commit, [job.job_id for job in jobs], waiters, sweep
+                base,
+                port,
+                process.pid,
+                context,
+                commit,
+                [job.job_id for job in jobs],
+                waiters,
+                sweep,
+                schedule,
             )
     finally:
         await _clear(base)
@@ -202,10 +212,11 @@ def _ended_job(commit: str, digest: str) -> Job:
     )
 
 
-async def _fill(base: Path, jobs: list[Job]) -> str:
-    """Stores the jobs with what they left, a sweep, and the certificate of an administrator."""
-    sweep = _paused_sweep(jobs[0])
-    deed = Caller(actor=USER, role=Role.ADMINISTRATOR, source="this host").did("submitSweep", sweep.sweep_id)
+async def _fill(base: Path, jobs: list[Job]) -> tuple[str, str]:
+    """Stores the jobs with what they left, a sweep, a schedule, and the certificate of an administrator."""
+    sweep, schedule = _paused_sweep(jobs[0]), _paused_schedule()
+    caller = Caller(actor=USER, role=Role.ADMINISTRATOR, source="this host")
+    deed = caller.did("submitSweep", sweep.sweep_id)
     async with Store.open(base / "state/jobs.db") as store:
         for job in jobs:
             await store.jobs.add(job, max_waiting=len(jobs))
@@ -213,8 +224,28 @@ async def _fill(base: Path, jobs: list[Job]) -> str:
             artifacts.mkdir(parents=True)
             (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
         await store.sweeps.add(sweep, key=None, fingerprint="", limit=MAX_ACTIVE, deed=deed)
+        made = caller.did("createSchedule", schedule.schedule_id)
+        await store.schedules.add(schedule, key=None, fingerprint="", limit=MAX_SCHEDULES, deed=made)
     await _record(base, (base / "serial").read_text(), USER, Role.ADMINISTRATOR)
-    return sweep.sweep_id
+    return sweep.sweep_id, schedule.schedule_id
+
+
+def _paused_schedule() -> Schedule:
+    """A schedule whose job has as many hyperparameters as there may be, and hardly ever a time."""
+    values = {f"p{number}": str(number) * 100 for number in range(100)}
+    return Schedule(
+        schedule_id=new_job_id(),
+        status=ScheduleState.PAUSED,
+        owner=USER,
+        name="n" * 128,
+        calendar="yearly",
+        time_zone="UTC",
+        expression="*-01-01 00:00:00 UTC",
+        overlap=Overlap.SKIP,
+        job=ScheduledJob(script_name=SCRIPT, hyperparameters=values),
+        created_at=now(),
+        active_since=now(),
+    )
 
 
 def _paused_sweep(job: Job) -> Sweep:
@@ -286,9 +317,12 @@ async def _clear(base: Path) -> None:
     """Ends the units that the agent has started, and removes all that it left."""
     async with Store.open(base / "state/jobs.db") as store:
         begun = [job.unit for job in await store.jobs.active() if job.status is not JobState.PENDING]
+        begun += [timer_name(each.schedule_id) for each in await store.schedules.active()]
     for unit in begun:
         await run("systemctl", "--user", "stop", unit, check=False)
     runtime = Path(os.environ["XDG_RUNTIME_DIR"]) / "systemd/user"
+    for unit in begun:
+        (runtime / unit).unlink(missing_ok=True)
     for directory in (base / "state/jobs").iterdir():
         unit = unit_name(directory.name)
         await run("systemctl", "--user", "reset-failed", unit, check=False)

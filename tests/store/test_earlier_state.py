@@ -18,7 +18,15 @@ from tests.support.earlier_state import make_database, read_by_itself
 READ = read_by_itself()
 KINDS: dict[str, str] = READ["kinds"]
 # Members of a job that the earlier agent did not know.
-SINCE = {"artifacts": [], "host": None, "sweep": None, "trial": None, "after": []}
+SINCE = {
+    "artifacts": [],
+    "host": None,
+    "sweep": None,
+    "trial": None,
+    "after": [],
+    "schedule": None,
+    "slot": None,
+}
 
 
 @pytest.fixture

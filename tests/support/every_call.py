@@ -26,6 +26,8 @@ BODIES: dict[str, dict[str, Any]] = {
         "objective": {"metric": "loss", "direction": "minimize"},
     },
     "extendSweep": {"trials": 3},
+    "createSchedule": {"name": "nightly", "calendar": "hourly", "job": {"script_name": "succeed.py"}},
+    "previewSchedule": {"name": "nightly", "calendar": "hourly", "job": {"script_name": "succeed.py"}},
     "checkJob": {"script_name": "succeed.py"},
     "renewCertificate": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
     "enrol": {"csr": signing_request(ec.generate_private_key(ec.SECP256R1()))},
@@ -39,7 +41,8 @@ ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and
 
 
 def filled(path: str, named: str) -> str:
-    """The path of a call about the job or the sweep with that id."""
-    for name, value in (EXAMPLES | {"job_id": named, "sweep_id": named}).items():
+    """The path of a call about the job, the sweep or the schedule with that id."""
+    ids = dict.fromkeys(("job_id", "sweep_id", "schedule_id"), named)
+    for name, value in (EXAMPLES | ids).items():
         path = path.replace(f"{{{name}}}", value)
     return path

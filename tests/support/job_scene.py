@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import Any
 
 from agent.config import Settings
@@ -37,6 +38,7 @@ class StandInUnits:
     stopping: bool = False
     calls_off: set[str] = field(default_factory=set)
     forgotten: list[str] = field(default_factory=list)
+    cleaned: list[str] = field(default_factory=list)
     refuses: AgentError | None = None
     while_looked_at: Callable[[], None] = lambda: None
     looks: int = 0  # how often a unit's state was asked for
@@ -46,6 +48,7 @@ class StandInUnits:
         if self.refuses:
             raise self.refuses
         self.started.append(name)
+        self.stopped = [each for each in self.stopped if each != name]
 
     async def stop(self, name: str) -> None:
         self.stopped.append(name)
@@ -57,6 +60,12 @@ class StandInUnits:
         self.looks += 1
         self.while_looked_at()
         return self.states.get(name, UnitState())
+
+    async def clean(self, name: str) -> None:
+        self.cleaned.append(name)
+
+    async def active(self, pattern: str) -> set[str]:
+        return {name for name in self.started if name not in self.stopped and fnmatch(name, pattern)}
 
     async def usage(self, name: str) -> UnitUsage:
         return self.usages.get(name, UnitUsage())

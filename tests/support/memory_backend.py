@@ -6,7 +6,7 @@ import hashlib
 import mimetypes
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent import __version__
 from agent.audit.chain import Caller, Deed
@@ -23,6 +23,18 @@ from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Vers
 from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, RunRequest, no_such_job
 from agent.model.log import LogSource
 from agent.model.metric import JobMetrics, MetricPoint, Progress
+from agent.model.schedule import (
+    MAX_SCHEDULES,
+    RunState,
+    Schedule,
+    SchedulePage,
+    SchedulePreview,
+    ScheduleRequest,
+    ScheduleRun,
+    ScheduleRunPage,
+    ScheduleState,
+    no_such_schedule,
+)
 from agent.model.script import Parameter, ParameterType, Script, ScriptList
 from agent.model.secret import SecretChange, SecretEntry
 from agent.model.sweep import (
@@ -49,6 +61,7 @@ SCRIPTS = {
         Script(script_name="succeed.py", sha256="3" * 64, any_parameters=True),
     )
 }
+CALENDARS = ("hourly", "*:00")
 CHUNK = 1 << 16  # bytes
 MAX_SECRETS = 3  # of each user
 
@@ -366,6 +379,9 @@ class MemorySweeps:
     async def trials(self, sweep_id: str, *, after: int, limit: int) -> TrialPage:
         return TrialPage(trials=[])
 
+    async def newest(self, *, owner: str | None, limit: int) -> list[Sweep]:
+        return (await self.page(owner=owner, status=None, before=None, limit=limit)).sweeps[::-1]
+
     async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Sweep]]:
         changed = [self.records[each] for each in self._changes[after:]]
         return len(self._changes), [sweep for sweep in changed if owner in (None, sweep.owner)]
@@ -455,6 +471,114 @@ class MemoryFile:
     async def read(self, start: int, stop: int) -> AsyncGenerator[bytes]:
         for first in range(start, stop, CHUNK):
             yield self.content[first : min(first + CHUNK, stop)]
+
+
+class MemorySchedules:
+    """Schedules, oldest first, of jobs at each full hour, whatever their calendar. Nothing makes runs."""
+
+    def __init__(self, jobs: MemoryJobs, deeds: list[Deed]) -> None:
+        self.records: dict[str, Schedule] = {}
+        self._runs: dict[str, list[ScheduleRun]] = {}
+        self._changes: list[Schedule] = []
+        self._jobs = jobs
+        self._deeds = deeds
+        self._keys: dict[tuple[str, str | None], tuple[str, str]] = {}
+
+    async def preview(self, owner: str, request: ScheduleRequest) -> SchedulePreview:
+        self._jobs.plan(owner, request.submission)
+        if request.calendar not in CALENDARS:
+            raise refused(Problem.INVALID_REQUEST, "The calendar is not one of these.", "calendar")
+        hour = now().replace(minute=0, second=0, microsecond=0)
+        times = [hour + timedelta(hours=each) for each in range(1, 6)]
+        return SchedulePreview(expression=f"*-*-* *:00:00 {request.time_zone}", next=times)
+
+    async def create(
+        self, owner: str, request: ScheduleRequest, *, idempotency_key: str | None, by: Caller
+    ) -> Schedule:
+        preview, fingerprint = await self.preview(owner, request), request.model_dump_json()
+        schedule_id = new_job_id()
+        known = self._keys.setdefault((owner, idempotency_key), (schedule_id, fingerprint))
+        if idempotency_key is not None and known[0] != schedule_id:
+            if known[1] != fingerprint:
+                raise refused(Problem.IDEMPOTENCY_MISMATCH, "The key has another body.", "Idempotency-Key")
+            return self.records[known[0]]
+        mine = [each for each in self.records.values() if each.owner == owner]
+        if len(mine) >= MAX_SCHEDULES:
+            raise AgentError(Problem.TOO_MANY_SCHEDULES, f"You have {MAX_SCHEDULES} schedules.")
+        schedule = Schedule(
+            schedule_id=schedule_id,
+            status=ScheduleState.ACTIVE,
+            owner=owner,
+            next=preview.next,
+            expression=preview.expression,
+            created_at=now(),
+            active_since=now(),
+            **request.model_dump(exclude_none=True),
+        )
+        self._runs[schedule_id] = []
+        return self._put(schedule, by.did("createSchedule", schedule_id))
+
+    def _put(self, schedule: Schedule, deed: Deed) -> Schedule:
+        self._deeds.append(deed)
+        self.records[schedule.schedule_id] = schedule
+        self._changes.append(schedule)
+        return schedule
+
+    async def get(self, schedule_id: str) -> Schedule:
+        if schedule_id not in self.records:
+            raise no_such_schedule()
+        return self.records[schedule_id]
+
+    async def page(self, *, owner: str | None, before: int | None, limit: int) -> SchedulePage:
+        found = [
+            (number, each)
+            for number, each in reversed(list(enumerate(self.records.values())))
+            if owner in (None, each.owner) and (before is None or number < before)
+        ]
+        more = str(found[limit - 1][0]) if len(found) > limit else None
+        return SchedulePage(schedules=[each for _, each in found[:limit]], next_cursor=more)
+
+    async def runs(self, schedule_id: str, *, before: int | None, limit: int) -> ScheduleRunPage:
+        numbered = reversed(list(enumerate(self._runs[schedule_id])))
+        found = [(number, run) for number, run in numbered if before is None or number < before]
+        more = str(found[limit - 1][0]) if len(found) > limit else None
+        return ScheduleRunPage(runs=[run for _, run in found[:limit]], next_cursor=more)
+
+    async def newest(self, *, owner: str | None, limit: int) -> list[Schedule]:
+        return (await self.page(owner=owner, before=None, limit=limit)).schedules[::-1]
+
+    async def newest_change(self) -> int:
+        return len(self._changes)
+
+    async def changed(self, after: int, *, owner: str | None, limit: int) -> tuple[int, list[Schedule]]:
+        return len(self._changes), [each for each in self._changes[after:] if owner in (None, each.owner)]
+
+    async def pause(self, schedule_id: str, *, by: Caller) -> Schedule:
+        return self._turn(schedule_id, ScheduleState.PAUSED, by.did("pauseSchedule", schedule_id))
+
+    async def resume(self, schedule_id: str, *, by: Caller) -> Schedule:
+        return self._turn(schedule_id, ScheduleState.ACTIVE, by.did("resumeSchedule", schedule_id))
+
+    def _turn(self, schedule_id: str, status: ScheduleState, deed: Deed) -> Schedule:
+        known = self.records[schedule_id]
+        if known.status is status:
+            return known
+        update = {"status": status, "revision": known.revision + 1}
+        return self._put(known.model_copy(update=update), deed)
+
+    async def run(self, schedule_id: str, *, by: Caller) -> ScheduleRun:
+        known = self.records[schedule_id]
+        planned = self._jobs.plan(known.owner, known.submission)
+        job = self._jobs.put(planned.model_copy(update={"schedule": schedule_id}))
+        run = ScheduleRun(slot=now(), manual=True, status=RunState.SUBMITTED, job_id=job.job_id, at=now())
+        self._runs[schedule_id].append(run)
+        update = {"last": run, "revision": known.revision + 1}
+        self._put(known.model_copy(update=update), by.did("runSchedule", schedule_id))
+        return run
+
+    async def remove(self, schedule_id: str, *, by: Caller) -> Schedule:
+        self._deeds.append(by.did("removeSchedule", schedule_id))
+        return self.records.pop(schedule_id)
 
 
 class MemoryArtifacts:
@@ -666,6 +790,7 @@ class MemoryParts:
             secrets=MemorySecrets(self.deeds),
             sweeps=MemorySweeps(self.jobs, self.deeds),
             comparisons=MemoryComparisons(self.jobs),
+            schedules=MemorySchedules(self.jobs, self.deeds),
         )
 
     async def audit(self, deed: Deed) -> None:

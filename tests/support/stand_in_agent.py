@@ -109,6 +109,40 @@ def reported(job_id: str = JOB_ID, **values: list[float]) -> dict[str, Any]:
     return {"job_id": job_id, "complete": True, "series": series, "refused": 0}
 
 
+def schedule(schedule_id: str = JOB_ID, status: str = "ACTIVE", **changes: object) -> dict[str, Any]:
+    """A schedule as the agent gives it, with members that only a newer agent knows."""
+    known: dict[str, Any] = {
+        "schedule_id": schedule_id,
+        "status": status,
+        "owner": "alice",
+        "name": "nightly",
+        "calendar": "Mon..Fri 02:00",
+        "time_zone": "Europe/Rome",
+        "expression": "Mon..Fri *-*-* 02:00:00 Europe/Rome",
+        "overlap": "skip",
+        "randomized_delay_seconds": 600,
+        "job": {"script_name": "train.py", "hyperparameters": {"depth": "3"}, "limits": {}, "later": 1},
+        "next": ["2026-06-02T00:00:00.000Z", "2026-06-03T00:00:00.000Z"],
+        "last": schedule_run(),
+        "created_at": CREATED,
+        "active_since": CREATED,
+        "revision": 2,
+        "since_a_later_version": {"anything": True},
+    }
+    return known | changes
+
+
+def schedule_run(status: str = "SUBMITTED", **changes: object) -> dict[str, Any]:
+    """A run of a schedule."""
+    known: dict[str, Any] = {
+        "slot": "2026-06-01T00:00:00.000Z",
+        "manual": False,
+        "status": status,
+        "at": CREATED,
+    }
+    return known | ({"job_id": JOB_ID} if status == "SUBMITTED" else {}) | changes
+
+
 def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
     """A secret as the agent tells it."""
     times = {"created_at": CREATED, "updated_at": CREATED, "age_seconds": 60}
@@ -161,6 +195,8 @@ class StandIn:
     compared: list[dict[str, Any]] = field(default_factory=list)
     comparison_changes: dict[str, object] = field(default_factory=dict)
     metrics_changes: dict[str, object] = field(default_factory=dict)
+    schedules: list[dict[str, Any]] = field(default_factory=list)
+    runs: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, list[web.Response | None]] = field(default_factory=dict)  # None: break off
     streams: list[Sequence[Step]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -200,6 +236,14 @@ class StandIn:
                 web.put("/sweeps/{id}/pin", self._show_sweep),
                 web.delete("/sweeps/{id}/pin", self._show_sweep),
                 web.post("/sweeps/{id}/{what}", self._show_sweep),
+                web.post("/schedules", self._create_schedule),
+                web.post("/schedules/preview", self._preview_schedule),
+                web.get("/schedules", self._list_schedules),
+                web.get("/schedules/{id}", self._show_schedule),
+                web.delete("/schedules/{id}", self._show_schedule),
+                web.get("/schedules/{id}/runs", self._list_runs),
+                web.post("/schedules/{id}/run", self._run_schedule),
+                web.post("/schedules/{id}/{what}", self._show_schedule),
                 web.get("/scripts", self._scripts),
                 web.get("/secrets", self._secrets),
                 web.put("/secrets/{name}", self._set_secret),
@@ -269,6 +313,32 @@ class StandIn:
             if each["sweep_id"] == request.match_info["id"]:
                 return web.json_response(each)
         return problem(404, "sweep-not-found", "There is no such sweep.", hint="GET /sweeps lists yours.")
+
+    async def _create_schedule(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.schedules.insert(0, schedule(name=body["name"]))
+        return web.json_response(self.schedules[0], status=201)
+
+    async def _preview_schedule(self, request: web.Request) -> web.Response:
+        known = schedule()
+        return web.json_response({"expression": known["expression"], "next": known["next"], "later": 1})
+
+    async def _list_schedules(self, request: web.Request) -> web.Response:
+        return self._page(request, "schedules", self.schedules)
+
+    async def _list_runs(self, request: web.Request) -> web.Response:
+        return self._page(request, "runs", self.runs)
+
+    async def _run_schedule(self, request: web.Request) -> web.Response:
+        return web.json_response(self.runs[0] if self.runs else schedule_run(), status=202)
+
+    async def _show_schedule(self, request: web.Request) -> web.Response:
+        for each in self.schedules:
+            if each["schedule_id"] == request.match_info["id"]:
+                return web.json_response(each)
+        return problem(
+            404, "schedule-not-found", "There is no such schedule.", hint="GET /schedules lists yours."
+        )
 
     async def _show(self, request: web.Request) -> web.Response:
         for each in self.jobs:

@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...backend import Reported
+from ...backend import Feed, Reported
 from ...errors import AgentError
 from ...log import log
 from ...model.base import Model
@@ -29,7 +29,7 @@ EVENT_ID = re.compile(TEXT)  # also of an id in the form of earlier versions, wh
 MAX_REPLAY = 2000  # changes; a client that missed more gets a snapshot
 MAX_ENDED = 1000  # ended jobs in a snapshot
 MAX_PLACES = 100  # waiting jobs whose changing places are sent
-MAX_SWEEPS = 50  # sweeps that are sent at the beginning, and that are read at once
+MAX_OTHERS = 50  # sweeps, and schedules, that are sent at the beginning, and that are read at once
 INTERVAL = 1.0  # seconds between two looks at the queue and at the reports of jobs
 OTHER_VIEW = "The last event id is from another record of jobs, or from a client that sees other jobs."
 
@@ -55,8 +55,9 @@ class Watcher:
         self._places: dict[str, QueuePlace] = {}
         self._followed: dict[str, tuple[contextlib.AsyncExitStack, Reported]] = {}
         self._sent: dict[str, tuple[Progress | None, dict[str, MetricPoint]]] = {}
-        self._sweeps = backend.sweeps
-        self._sweeps_seen: int | None = None
+        feeds: dict[str, Feed[Model] | None] = {"sweep": backend.sweeps, "schedule": backend.schedules}
+        self._feeds = {name: feed for name, feed in feeds.items() if feed is not None}
+        self._seen: dict[str, int] = {}  # the newest change of each feed that the client was sent
         self._looked_at = asyncio.get_running_loop().time()
 
     @property
@@ -109,23 +110,20 @@ class Watcher:
                 await self.send("queue", JobQueuePlace(job_id=job_id, **place.model_dump()))
         self._places = places
 
-    def forget_sweeps(self) -> None:
-        """The client may see other sweeps than before: the next call sends them anew."""
-        self._sweeps_seen = None
+    def forget_others(self) -> None:
+        """The client may see other sweeps and schedules than before: the next call sends them anew."""
+        self._seen.clear()
 
-    async def send_sweeps(self) -> None:
-        """Sends each sweep that has changed since the last call; at first the newest ones."""
-        if self._sweeps is None:
-            return
-        if self._sweeps_seen is None:
-            self._sweeps_seen = await self._sweeps.newest_change()
-            page = await self._sweeps.page(owner=self.owner, status=None, before=None, limit=MAX_SWEEPS)
-            changed = page.sweeps[::-1]
-        else:
-            seen, changed = await self._sweeps.changed(self._sweeps_seen, owner=self.owner, limit=MAX_SWEEPS)
-            self._sweeps_seen = seen
-        for sweep in changed:
-            await self.send("sweep", sweep)
+    async def send_others(self) -> None:
+        """Sends each sweep and schedule that has changed since the last call; at first the newest ones."""
+        for name, feed in self._feeds.items():
+            if (seen := self._seen.get(name)) is None:
+                self._seen[name] = await feed.newest_change()
+                changed = await feed.newest(owner=self.owner, limit=MAX_OTHERS)
+            else:
+                self._seen[name], changed = await feed.changed(seen, owner=self.owner, limit=MAX_OTHERS)
+            for each in changed:
+                await self.send(name, each)
 
     async def wait(self) -> bool:
         """Waits for the next change or look. Returns whether the client has another user or role now."""
@@ -206,13 +204,13 @@ async def get_events(request: web.Request) -> web.StreamResponse:
         while True:
             if await watcher.wait():
                 await _send_snapshot(watcher, "You may see other jobs than before.", query)
-                watcher.forget_sweeps()
+                watcher.forget_others()
             await _send_changes(watcher)
             if watcher.looks_on and watcher.look_is_due():
                 await watcher.send_places(await watcher.jobs.places(watcher.owner, MAX_PLACES))
                 await watcher.follow(await watcher.jobs.running(watcher.owner))
                 await watcher.send_new_reports(with_metrics=False)
-                await watcher.send_sweeps()
+                await watcher.send_others()
     return stream.response
 
 

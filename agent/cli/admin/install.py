@@ -47,11 +47,22 @@ AccountOption = Annotated[
 SERVICE = "ml-agent.service"
 SOCKET = "ml-agent.socket"
 EGRESS = "ml-egress@.service"
-UNITS = (SOCKET, SERVICE, "ml-egress@.socket", EGRESS, "ml-podman.service", "ml-jobs.slice", "ml.slice")
+SCHEDULES = ("ml-schedule@.service", "ml-schedules.path")
+UNITS = (
+    SOCKET,
+    SERVICE,
+    "ml-egress@.socket",
+    EGRESS,
+    "ml-podman.service",
+    *SCHEDULES,
+    "ml-jobs.slice",
+    "ml.slice",
+)
 RUNNER = "ml-runner.build"
 QUADLETS = (RUNNER,)
 # Services that running jobs need. A pattern may match nothing.
 FOR_JOBS = ("ml-podman.*", "ml-egress@*")
+TIMERS = ("ml-schedule@*.timer", "ml-schedules.path")
 CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
 
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
@@ -104,6 +115,7 @@ def user_removal(runtime_directory: Path, *, runtime: bool = False, jobs_run: bo
     paths = [units / name for name in (*UNITS, *CONFIG_DROP_INS)] + [quadlets / name for name in QUADLETS]
     # podman.socket may serve others: it stays enabled.
     before = [systemctl("disable", *enablement(runtime=runtime), "--now", SOCKET, SERVICE)]
+    before.append(systemctl("stop", *TIMERS))
     if not jobs_run:
         before.append(systemctl("stop", *FOR_JOBS))
     return Installation(

@@ -19,12 +19,13 @@ from ... import __version__
 from ...errors import FieldError, Problem
 from ...model.job import JobPage
 from ...model.problem import ProblemDocument
+from ...model.schedule import SchedulePage, ScheduleRunPage
 from ...model.sweep import SweepPage, TrialPage
 from ..failure import Failure, Refused, Unreachable, broken
 from .profile import CHECK_SERVER, Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-PageT = TypeVar("PageT", JobPage, SweepPage, TrialPage)
+PageT = TypeVar("PageT", JobPage, SweepPage, TrialPage, SchedulePage, ScheduleRunPage)
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60  # without a byte; the agent may have to start, or to hash artifacts, before it answers
@@ -183,16 +184,26 @@ class Api:
         return self.listed("/jobs", "jobs", JobPage, filters, limit=limit)
 
     async def listed(
-        self, path: str, member: str, model: type[PageT], filters: Mapping[str, str], *, limit: int | None
+        self,
+        path: str,
+        member: str,
+        model: type[PageT],
+        filters: Mapping[str, str],
+        *,
+        limit: int | None,
+        length: int = PAGE_LENGTH,
     ) -> AsyncIterator[Any]:
-        """The values in `member` of each page of a list, which is a `model`; at most `limit` (None: all)."""
+        """The values in `member` of each page of a list, which is a `model`; at most `limit` (None: all).
+
+        `length` is how many values a page has at most.
+        """
         cursor: dict[str, str] = {}
         left = limit
         while left is None or left > 0:
-            length = PAGE_LENGTH if left is None else min(left, PAGE_LENGTH)
-            value = await self.get(path, {**filters, **cursor, "limit": str(length)})
+            asked = length if left is None else min(left, length)
+            value = await self.get(path, {**filters, **cursor, "limit": str(asked)})
             page = decode(model, value)
-            for each in value[member][:length]:
+            for each in value[member][:asked]:
                 yield each
             if page.next_cursor is None:
                 return

@@ -13,6 +13,7 @@ import typer
 
 from ...errors import AgentError
 from ...model.base import ID_LENGTH
+from ...model.schedule import SchedulePage
 from ...model.sweep import SweepPage
 from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error
 from ..program import give_up_stdout, report_file
@@ -147,6 +148,16 @@ async def resolve_sweep(api: Api, text: str) -> str:
         return api.listed("/sweeps", "sweeps", SweepPage, filters, limit=limit)
 
     return await _resolve(sweeps, api.profile.identity, text, kind="sweep", listing="ml-job sweep list")
+
+
+async def resolve_schedule(api: Api, text: str) -> str:
+    """The same for a schedule."""
+
+    def schedules(filters: Mapping[str, str], *, limit: int | None) -> AsyncIterator[Any]:
+        return api.listed("/schedules", "schedules", SchedulePage, filters, limit=limit, length=50)
+
+    listing = "ml-job schedule list"
+    return await _resolve(schedules, api.profile.identity, text, kind="schedule", listing=listing)
 
 
 async def _resolve(

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from ..program import VersionOption, prepare_streams, print_version, report_file
-from . import artifacts, certificates, comparison, jobs, logs, scripts, secrets, submit, sweeps, top, watch
+from . import (
+    artifacts,
+    certificates,
+    comparison,
+    jobs,
+    logs,
+    schedules,
+    scripts,
+    secrets,
+    submit,
+    sweeps,
+    top,
+    watch,
+)
 from .invocation import Options
 from .profile import DEFAULT_SERVER
 
@@ -20,6 +33,7 @@ for module in (submit, jobs, comparison, watch, top, logs, certificates, scripts
     app.add_typer(module.app)
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(sweeps.app, name="sweep", help="Run a script with many hyperparameters, and find the best.")
+app.add_typer(schedules.app, name="schedule", help="Submit a job or a sweep at times of a calendar.")
 app.add_typer(secrets.app, name="secret", help="Set, list and remove your own secrets.")
 
 

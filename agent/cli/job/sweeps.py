@@ -104,6 +104,26 @@ def _objective(maximize: str | None, minimize: str | None) -> dict[str, str]:
     return {"metric": str(minimize), "direction": Direction.MINIMIZE}
 
 
+def sweep_fields(
+    space: list[str],
+    maximize: str | None,
+    minimize: str | None,
+    strategy: str,
+    trials: int | None,
+    at_once: int | None,
+    pruner: str | None,
+    seed: int | None,
+) -> dict[str, object]:
+    """What the request for a sweep has besides that for a job. Raises `typer.BadParameter`."""
+    optional = {"trials": trials, "at_once": at_once, "pruner": pruner, "seed": seed}
+    return {
+        "space": _space(space),
+        "strategy": strategy,
+        "objective": _objective(maximize, minimize),
+        **{key: value for key, value in optional.items() if value is not None},
+    }
+
+
 @command(app)
 async def submit(
     api: Api,
@@ -136,10 +156,6 @@ async def submit(
 ) -> None:
     """Submit a sweep. Prints its id."""
     optional: dict[str, object] = {
-        "trials": trials,
-        "at_once": at_once,
-        "pruner": pruner,
-        "seed": seed,
         "ref": ref,
         "name": name,
         "labels": pairs(labels) or None,
@@ -149,9 +165,7 @@ async def submit(
     request = {
         "script_name": script,
         "hyperparameters": pairs(parameters),
-        "space": _space(space),
-        "strategy": strategy,
-        "objective": _objective(maximize, minimize),
+        **sweep_fields(space, maximize, minimize, strategy, trials, at_once, pruner, seed),
         **{key: value for key, value in optional.items() if value is not None},
     }
     _submitted(screen, await post_once(api, screen, "/sweeps", request, kind="sweep"), as_json=as_json)

@@ -11,7 +11,7 @@ from ....errors import AgentError
 from ....host.podman import Podman
 from ...checks import Finding, Level, guarded, one, report, sentences
 from ...program import JsonOption
-from . import host, jobs, journal, scripts
+from . import host, jobs, journal, schedules, scripts
 
 app = typer.Typer()
 
@@ -52,6 +52,7 @@ def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, Async
         ("disk", one(partial(host.disk, settings))),
         ("runtime directory", one(partial(host.runtime_directory, settings))),
         ("leftovers", one(partial(jobs.leftovers, podman))),
+        ("schedules", one(partial(schedules.schedules, settings))),
         ("server certificate", host.server(settings)),
         ("clients", host.clients(settings)),
         ("socket", one(partial(host.socket, settings))),

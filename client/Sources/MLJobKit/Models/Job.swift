@@ -155,6 +155,9 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     public let trial: Int?
     /// The jobs that had to complete before it.
     public let after: [String]
+    /// The schedule that has submitted the job, and the time for which it did.
+    public let schedule: String?
+    public let slot: Date?
     public let commit: String
     public let scriptSHA256: String
     public let image: String
@@ -193,7 +196,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptName = "script_name"
         case hyperparameters, name, labels, limits, priority, queue
         case rerunOf = "rerun_of"
-        case sweep, trial, after, commit
+        case sweep, trial, after, schedule, slot, commit
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
@@ -234,6 +237,8 @@ extension Job {
         sweep = try members.decodeIfPresent(String.self, forKey: .sweep)
         trial = try members.decodeIfPresent(Int.self, forKey: .trial)
         after = try members.value(.after, or: [])
+        schedule = try members.decodeIfPresent(String.self, forKey: .schedule)
+        slot = try members.decodeIfPresent(Date.self, forKey: .slot)
         commit = try members.value(.commit, or: "")
         scriptSHA256 = try members.value(.scriptSHA256, or: "")
         image = try members.value(.image, or: "")

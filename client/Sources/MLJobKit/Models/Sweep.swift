@@ -222,6 +222,9 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
     public let maxAttempts: Int
     public let retryOn: [Reason]
     public let rerunOf: String?
+    /// The schedule that has submitted the sweep, and the time for which it did.
+    public let schedule: String?
+    public let slot: Date?
     public let commit: String
     public let scriptSHA256: String
     public let image: String
@@ -252,7 +255,7 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
         case rerunOf = "rerun_of"
-        case commit
+        case schedule, slot, commit
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"

@@ -37,6 +37,7 @@ CHECKS = {
     "disk": {"disk"},
     "runtime directory": {"runtime directory"},
     "leftovers": {"leftovers"},
+    "schedules": {"schedules"},
     "server certificate": {"authority", "server certificate"},
     "clients": {"clients"},
     "socket": {"socket"},

@@ -1,0 +1,42 @@
+"""The doctor's check of schedules: whether systemd has a timer for each one that is active, and no other."""
+
+from collections.abc import Iterable
+
+from ....config import Settings
+from ....host.machine import output
+from ....model.schedule import Schedule, ScheduleState, timer_name
+from ....store.store import Store
+from ...checks import Finding, advise
+from .jobs import LIST_LIVE_UNITS
+
+
+async def schedules(settings: Settings) -> Finding:
+    """Compares the record of schedules with the timers of the account."""
+    known: list[Schedule] = []
+    if settings.database.exists():
+        async with Store.open(settings.database) as store:
+            known = await store.schedules.all()
+    listed = await output(*LIST_LIVE_UNITS, timer_name("*"))
+    return compare(known, {line.split()[0] for line in listed.splitlines() if line})
+
+
+def compare(known: Iterable[Schedule], timers: set[str]) -> Finding:
+    """Whether the active timers are those of the active schedules; suspended ones are named, too."""
+    states = {timer_name(each.schedule_id): each.status for each in known}
+    wanted, suspended = (
+        {name for name, status in states.items() if status is wanted}
+        for wanted in (ScheduleState.ACTIVE, ScheduleState.SUSPENDED)
+    )
+    kinds = {
+        "without a timer": wanted - timers,
+        "without a schedule": timers - wanted,
+        "suspended": suspended,
+    }
+    seen = [f"{kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names]
+    return advise(
+        "schedules",
+        good=not seen,
+        seen="; ".join([f"{len(wanted)} active", *seen]),
+        remedy="The agent mends its timers when it starts: `systemctl --user restart ml-agent.service`."
+        " `ml-job schedule show ID` says why one is suspended.",
+    )
