@@ -28,6 +28,7 @@ FIELDS = (
     "attempt",
     "host_attempt",
     "max_attempts",
+    "again",
     "revision",
     "accepted",
     "created",
