@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from .audit.chain import Caller
 from .logs.lines import Item, Position
 from .model.base import Model, SecretName, UserName
-from .model.comparison import Comparison, MeasuredJob
+from .model.comparison import Comparison, JobDifference, MeasuredJob
 from .model.event import Change, History
 from .model.fleet import (
     GivenJob,
@@ -319,6 +319,9 @@ class Comparisons(Protocol):
 
     async def compared(self, jobs: Sequence[MeasuredJob], objective: Objective | None) -> Comparison:
         """The jobs side by side, and the best of them by the objective."""
+
+    async def difference(self, a: MeasuredJob, b: MeasuredJob) -> JobDifference:
+        """In what two jobs differ, and what that did to their metrics."""
 
     async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
         """The comparison as CSV, in pieces. Raises invalid-request for too large a table."""

@@ -48,6 +48,7 @@ from .schedules.controller import Controller as ScheduleController
 from .schedules.schedules import Schedules
 from .schedules.timers import Timers
 from .scheduling.queue import Queue
+from .scripts.changes import Changes as ScriptChanges
 from .scripts.snapshots import Snapshots
 from .secrets.fleet import FleetSecrets
 from .secrets.secrets import Secrets, UserSecrets
@@ -254,7 +255,12 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         fleet=jobs.fleet,
         fleet_secrets=jobs.fleet_secrets,
         sweeps=jobs.sweeps,
-        comparisons=Comparisons(store.summaries, metrics.metrics, journal.consumption),
+        comparisons=Comparisons(
+            store.summaries,
+            metrics.metrics,
+            journal.consumption,
+            ScriptChanges(settings.scripts.repository, settings.scripts.directory).between,
+        ),
         schedules=jobs.schedules,
     )
 

@@ -141,6 +141,7 @@ TABLE = {
     "getMetrics": Permissions(OWN, ALL, ALL),
     "getUsage": Permissions(OWN, ALL, ALL),
     # A fleet's front compares no jobs.
+    "diffJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
     "compareJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
     "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
     "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK),

@@ -22,6 +22,7 @@ OPEN: list[type[OpenEnum]] = OpenEnum.__subclasses__()
 REF = "#/components/schemas/{model}"
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
+    "other_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "sweep_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "schedule_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "name": TypeAdapter(SecretName).json_schema(),

@@ -11,7 +11,7 @@ from ..errors import Problem
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
-from ..model.comparison import Comparison
+from ..model.comparison import Comparison, JobDifference
 from ..model.fleet import (
     GivenJob,
     HeldSecret,
@@ -246,6 +246,12 @@ ROUTES = (
         request_headers=(KEY,),
         response_headers=(SWEEP_LOCATION,),
         refuses=(Problem.TOO_MANY_JOBS,),
+    ),
+    Route(
+        "GET",
+        "/jobs/{job_id}/diff/{other_id}",
+        comparison.diff_jobs,
+        JobDifference,
     ),
     Route(
         "GET",

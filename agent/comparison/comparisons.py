@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from ..errors import AgentError
 from ..model.base import now
 from ..model.comparison import (
+    CommitDifference,
     ComparedJob,
     Comparison,
     Consumption,
+    JobDifference,
     MeasuredJob,
     MetricSummary,
     best_of,
@@ -21,6 +23,7 @@ from ..model.metric import JobMetrics
 from ..model.sweep import Direction, Objective
 from ..store.summaries import SummaryStore
 from . import parquet_writer, table
+from .differences import difference
 
 MAX_READ = 32  # logs, or files of metrics, that are read for one comparison
 READ_SECONDS = 2.0  # for all of them
@@ -29,11 +32,15 @@ SAME = ComparedJob.model_fields.keys() & Job.model_fields.keys()
 
 @dataclass(eq=False)
 class Comparisons:
-    """Compares jobs of `_store`; `_metrics` and `_consumption` are of a job without a summary."""
+    """Compares jobs of `_store`; `_metrics` and `_consumption` are of a job without a summary.
+
+    `_between` blocks, and tells what lies between two commits for a script.
+    """
 
     _store: SummaryStore
     _metrics: Callable[[Job], Awaitable[JobMetrics]]
     _consumption: Callable[[str, str | None], Awaitable[Consumption]]
+    _between: Callable[[str, str, str], CommitDifference]
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
@@ -49,6 +56,16 @@ class Comparisons:
         known = await self._with_metrics(jobs)
         rows = [_row(each, objective) for each in known]
         return Comparison(objective=objective, best=_best(rows, objective), jobs=rows)
+
+    async def difference(self, a: MeasuredJob, b: MeasuredJob) -> JobDifference:
+        """In what two jobs differ. Raises `AgentError` (host) if git does not answer."""
+        known = await self._with_metrics([a, b])
+        commit = None
+        if a.job.commit != b.job.commit:
+            name = b.job.script_name
+            commit = await asyncio.to_thread(self._between, a.job.commit, b.job.commit, name)
+        metrics_a, metrics_b = (each.metrics or {} for each in known)
+        return difference(a.job, b.job, metrics_a, metrics_b, commit)
 
     async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
         """The comparison as CSV, in pieces. Raises what `table.columns` raises."""

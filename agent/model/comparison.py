@@ -1,7 +1,7 @@
 """Jobs side by side: what they were given, what they reported, and what they used."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .base import JobId, Model, Time, UserName
 from .job import Job, JobState, Reason
@@ -100,3 +100,63 @@ def summaries(metrics: JobMetrics) -> dict[str, MetricSummary]:
 def best_of(summary: MetricSummary, direction: Direction) -> float | None:
     """The best value of a metric; None where it is not known."""
     return summary.max if direction is Direction.MAXIMIZE else summary.min
+
+
+class Difference(Model):
+    """One value that differs: of the job `a`, and of the job `b`. It is absent where that job has none."""
+
+    name: str
+    a: str | None = None
+    b: str | None = None
+
+
+class LoggedCommit(Model):
+    """A commit that only one of two jobs' commits leads to: `of` says which."""
+
+    of: Literal["a", "b"]
+    commit: str
+    author: str
+    time: Time
+    subject: str
+
+
+class CommitDifference(Model):
+    """What lies between the commits of two jobs.
+
+    `log` has the newest commits that lead to one of them alone, newest first, and `diff` the script's changes
+    as a unified diff, in text. `cut` says that there is more of either. `unknown` says why neither is known:
+    the repository no longer has one of the commits.
+    """
+
+    a: str
+    b: str
+    log: list[LoggedCommit] = []
+    diff: str = ""
+    cut: bool = False
+    unknown: str | None = None
+
+
+class MetricDifference(Model):
+    """What became of a metric: `change` is the last value of `b` less that of `a`, where both have one."""
+
+    name: str
+    a: MetricSummary | None = None
+    b: MetricSummary | None = None
+    change: float | None = None
+
+
+class JobDifference(Model):
+    """In what two jobs differ, and what that did to their metrics.
+
+    `commit` and `image` are absent where they are the same. `metrics` has every metric of either job.
+    """
+
+    a: JobId
+    b: JobId
+    script: Difference | None = None
+    commit: CommitDifference | None = None
+    image: Difference | None = None
+    hyperparameters: list[Difference] = []
+    limits: list[Difference] = []
+    inputs: list[Difference] = []
+    metrics: list[MetricDifference] = []

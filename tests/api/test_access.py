@@ -35,7 +35,7 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
-NOT_AT_A_FRONT = ("/sweeps", "/schedules", "/comparison")
+NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/jobs/\{job_id\}/diff")
 NAMED = re.compile(r"\{(job|sweep|schedule)_id\}")  # what a path may be about
 
 
@@ -79,7 +79,7 @@ def kind_of(path: str) -> str:
 def cells(*, at_hosts_alone: bool) -> list[Cell]:
     found = []
     for operation, (_, path, _) in PATHS.items():
-        if path.startswith(NOT_AT_A_FRONT) != at_hosts_alone:
+        if bool(NOT_AT_A_FRONT.match(path)) != at_hosts_alone:
             continue
         for role in PEOPLE:
             whose = ["own", "others", "nobodys"] if NAMED.search(path) else ["own", "others"]

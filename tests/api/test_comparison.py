@@ -162,3 +162,21 @@ async def test_a_large_table_is_refused_and_json_is_not(
     assert (await alice.get(query(*jobs))).status == 200
     answer = await alice.get(query(*jobs), Accept="text/csv")
     assert (answer.status, answer.problem) == (422, "invalid-request")
+
+
+@over_any_host
+async def test_a_difference_needs_both_jobs(served: AnyServed, alice: Client, bob: Client) -> None:
+    own, second, other = (
+        await alice.submit(hyperparameters={"n": "5"}),
+        await alice.submit(),
+        await bob.submit(),
+    )
+    found = await alice.get(f"/jobs/{own['job_id']}/diff/{second['job_id']}")
+    assert found.json["hyperparameters"] == [{"name": "n", "a": "5"}]
+    assert (found.json["a"], found.json["b"]) == (own["job_id"], second["job_id"])
+    refused = await alice.get(f"/jobs/{own['job_id']}/diff/{other['job_id']}")
+    assert (refused.status, refused.problem) == (404, "job-not-found")
+    assert refused.body == (await alice.get(f"/jobs/{own['job_id']}/diff/{NOBODYS}")).body
+    assert (await alice.get(f"/jobs/{other['job_id']}/diff/{own['job_id']}")).body == refused.body
+    rows = [row for row in await served.audited("alice") if row["action"] == "diffJobs"]
+    assert sorted(row["subject"] for row in rows) == sorted([other["job_id"]] * 2 + [NOBODYS])

@@ -64,6 +64,7 @@ JOB_ARGUMENTS |= {("sweep", name): [JOB_ID] for name in OF_SWEEPS}
 JOB_ARGUMENTS[("sweep", "submit")] = ["träin.py", "-s", "depth=1..9", "--minimize", "loss", "--trials", "3"]
 JOB_ARGUMENTS[("compare",)] = [JOB_ID, "--csv", "größe.csv"]
 JOB_ARGUMENTS[("metrics",)] = [JOB_ID]
+JOB_ARGUMENTS[("diff",)] = [JOB_ID, JOB_ID]
 JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
 OF_SCHEDULES = ("show", "runs", "pause", "resume", "run", "remove")
 JOB_ARGUMENTS |= {("schedule", name): [JOB_ID] for name in OF_SCHEDULES}

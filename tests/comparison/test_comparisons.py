@@ -13,7 +13,15 @@ from agent.comparison.comparisons import MAX_READ, Comparisons
 from agent.errors import AgentError, Problem, host_failed
 from agent.logs.metrics import MAX_POINTS, Collector
 from agent.model.base import now
-from agent.model.comparison import NOT_KNOWN, Consumption, MetricSummary, summaries
+from agent.model.comparison import (
+    NOT_KNOWN,
+    CommitDifference,
+    Consumption,
+    Difference,
+    MetricSummary,
+    summaries,
+)
+from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
 from agent.model.metric import JobMetrics
 from agent.model.sweep import Direction, Objective
@@ -64,8 +72,16 @@ async def stored(store: Store, status: JobState = JobState.COMPLETED, **fields: 
     return await store.jobs.add(job, max_waiting=10_000)
 
 
+def between(a: str, b: str, script_name: str) -> CommitDifference:
+    return CommitDifference(a=a, b=b, diff=script_name)
+
+
+def comparing(store: Store, logs: Logs) -> Comparisons:
+    return Comparisons(store.summaries, logs.metrics, logs.consumption, between)
+
+
 async def compare(store: Store, logs: Logs, jobs: list[Job], objective: Objective | None = None) -> Any:
-    parts = Comparisons(store.summaries, logs.metrics, logs.consumption)
+    parts = comparing(store, logs)
     return await parts.compared(await parts.jobs([job.job_id for job in jobs]), objective)
 
 
@@ -193,3 +209,40 @@ def test_the_least_and_greatest_are_those_of_all_values_or_not_known() -> None:
         metrics_of(job, 3.0, 1.0, 2.0).model_dump(exclude={"series": {"__all__": {"min", "max"}}})
     )
     assert summaries(few) == {"auc": summary(3.0, 1.0, 2.0)}
+
+
+async def test_two_jobs_differ_in_what_they_were_given_and_in_their_metrics(store: Store) -> None:
+    a = await stored(store, hyperparameters={"depth": "3", "n": "1"}, limits=Limits(cpus=1))
+    b = await stored(
+        store,
+        hyperparameters={"depth": "12", "m": "1"},
+        limits=Limits(cpus=1, memory_bytes=2**30),
+        commit="1" * 40,
+        script_name="other.py",
+        image_digest="sha256:" + "3" * 64,
+        after=[a.job_id],
+    )
+    logs = Logs({a.job_id: [0.25], b.job_id: [0.75]})
+    parts = comparing(store, logs)
+    found = await parts.difference(*await parts.jobs([a.job_id, b.job_id]))
+    assert found.hyperparameters == [
+        Difference(name="depth", a="3", b="12"),
+        Difference(name="n", a="1"),
+        Difference(name="m", b="1"),
+    ]
+    assert found.limits == [Difference(name="memory_bytes", b=str(2**30))]
+    assert found.inputs == [Difference(name="after", b=a.job_id)]
+    assert found.script == Difference(name="script", a=a.script_name, b="other.py")
+    assert found.image == Difference(name="image", a=a.image_digest, b=b.image_digest)
+    assert found.commit == between(a.commit, b.commit, "other.py")
+    (metric,) = found.metrics
+    assert (metric.name, metric.a, metric.b, metric.change) == ("auc", summary(0.25), summary(0.75), 0.5)
+
+
+async def test_a_job_does_not_differ_from_itself(store: Store) -> None:
+    job = await stored(store)
+    parts = comparing(store, Logs())
+    (measured,) = await parts.jobs([job.job_id])
+    found = (await parts.difference(measured, measured)).model_dump(exclude_none=True)
+    nothing = {"hyperparameters": [], "limits": [], "inputs": [], "metrics": []}
+    assert found == {"a": job.job_id, "b": job.job_id, **nothing}

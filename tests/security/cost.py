@@ -158,6 +158,7 @@ async def measured(
             document = json.loads(await response.read())
         known = {
             "job_id": agent.ended[0],
+            "other_id": agent.ended[1],
             "sweep_id": agent.sweep,
             "schedule_id": agent.schedule,
             "path": ARTIFACT,

@@ -35,7 +35,7 @@ TIMES = 4  # what a byte of a request takes: as it came, decoded, parsed, and as
 JOURNALCTL = 3 * MIB // 2  # its own memory; the journal's pages belong to the kernel's cache
 GIT = 64 * MIB
 ANALYZE = 8 * MIB
-GITS = 3  # a snapshot is read, another one is written, a commit is reviewed
+GITS = 4  # a snapshot is read, another one is written, a commit is reviewed, two are compared
 
 
 @dataclass(frozen=True)

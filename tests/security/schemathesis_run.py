@@ -88,6 +88,7 @@ def configuration(agent: StandingAgent, examples: int) -> str:
         "path.sweep_id": ([agent.sweep], 0.9),
         "path.schedule_id": ([agent.schedule], 0.9),
         "path.path": ([ARTIFACT], 0.8),
+        "path.other_id": ([*agent.ended, *agent.waiting], 0.9),
         "query.job": ([*agent.ended, *agent.waiting], 0.9),
         "query.sweep": ([agent.sweep], 0.5),
         "query.ref": (["HEAD", agent.commit, agent.commit[:12]], 1.0),

@@ -42,7 +42,7 @@ ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and
 
 def filled(path: str, named: str) -> str:
     """The path of a call about the job, the sweep or the schedule with that id."""
-    ids = dict.fromkeys(("job_id", "sweep_id", "schedule_id"), named)
+    ids = dict.fromkeys(("job_id", "other_id", "sweep_id", "schedule_id"), named)
     for name, value in (EXAMPLES | ids).items():
         path = path.replace(f"{{{name}}}", value)
     return path

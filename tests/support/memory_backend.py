@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from agent import __version__
 from agent.audit.chain import Caller, Deed
 from agent.backend import Backend
+from agent.comparison.differences import difference
 from agent.comparison.table import columns, csv_pieces
 from agent.errors import AgentError, FieldError, Problem
 from agent.logs.lines import Item, Line, Position, job_output
 from agent.model.artifact import Artifact, ArtifactManifest
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Invitation
-from agent.model.comparison import ComparedJob, Comparison, MeasuredJob
+from agent.model.comparison import ComparedJob, Comparison, JobDifference, MeasuredJob
 from agent.model.event import Change, History
 from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Versions
 from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, RunRequest, no_such_job
@@ -440,6 +441,9 @@ class MemoryComparisons:
         same = ComparedJob.model_fields.keys() & Job.model_fields.keys()
         rows = [ComparedJob(**{name: getattr(each.job, name) for name in same}, metrics={}) for each in jobs]
         return Comparison(objective=objective, jobs=rows)
+
+    async def difference(self, a: MeasuredJob, b: MeasuredJob) -> JobDifference:
+        return difference(a.job, b.job, {}, {}, None)
 
     async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
         return csv_pieces(columns(comparison), len(comparison.jobs))

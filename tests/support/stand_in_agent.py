@@ -193,6 +193,7 @@ class StandIn:
     sweeps: list[dict[str, Any]] = field(default_factory=list)
     trials: list[dict[str, Any]] = field(default_factory=list)
     compared: list[dict[str, Any]] = field(default_factory=list)
+    difference: dict[str, Any] = field(default_factory=dict)
     comparison_changes: dict[str, object] = field(default_factory=dict)
     metrics_changes: dict[str, object] = field(default_factory=dict)
     schedules: list[dict[str, Any]] = field(default_factory=list)
@@ -227,6 +228,7 @@ class StandIn:
                 web.get("/jobs/{id}/events", self._stream),
                 web.get("/jobs/{id}/metrics", self._metrics),
                 web.get("/comparison", self._compare),
+                web.get("/jobs/{id}/diff/{other}", self._diff),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
                 web.post("/sweeps", self._submit_sweep),
@@ -290,6 +292,9 @@ class StandIn:
 
     async def _metrics(self, request: web.Request) -> web.Response:
         return web.json_response(reported(request.match_info["id"], auc=[0.5, 0.75]) | self.metrics_changes)
+
+    async def _diff(self, request: web.Request) -> web.Response:
+        return web.json_response(self.difference or {"a": request.match_info["id"], "b": JOB_ID})
 
     async def _compare(self, request: web.Request) -> web.Response:
         if (wanted := request.headers["Accept"].partition(",")[0]) != "application/json":

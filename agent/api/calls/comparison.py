@@ -12,7 +12,7 @@ from ...model.comparison import MAX_COMPARED, MeasuredJob
 from ...model.job import no_such_job
 from ...model.metric import MetricName
 from ...model.sweep import Direction, Objective, SweepId, no_such_sweep
-from ..access import check_readable
+from ..access import JOB, check_readable
 from ..keys import BACKEND
 from ..server.accept import preferred
 from ..server.problems import invalid
@@ -89,6 +89,16 @@ async def _asked(request: web.Request, query: ComparisonQuery) -> tuple[list[Mea
         absent.fields = (FieldError(f"job.{number}", "is no job, or not yours"),)
         check_readable(request, job_id, found.get(job_id), absent)
     return jobs, objective
+
+
+async def diff_jobs(request: web.Request) -> web.Response:
+    """Shows in what two jobs differ: commit, image, parameters, limits; and what that did to the metrics."""
+    backend, ids = _comparisons(request), (request[JOB].job_id, request.match_info["other_id"])
+    found = {each.job.job_id: each for each in await backend.jobs(ids)}
+    for job_id in ids:
+        job = found[job_id].job if job_id in found else None
+        check_readable(request, job_id, job, no_such_job())
+    return json_response(await backend.difference(*(found[job_id] for job_id in ids)))
 
 
 def _comparisons(request: web.Request) -> Comparisons:

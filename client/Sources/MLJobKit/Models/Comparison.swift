@@ -61,3 +61,73 @@ public struct Comparison: Codable, Hashable, Sendable {
         case objective, best, jobs
     }
 }
+
+/// One value that differs; nil where that job has none.
+public struct Difference: Codable, Hashable, Sendable {
+    public let name: String
+    public let a: String?
+    public let b: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, a, b
+    }
+}
+
+/// A commit that only one of two jobs' commits leads to: `of` is "a" or "b".
+public struct LoggedCommit: Codable, Hashable, Sendable, Identifiable {
+    public var id: String { commit }
+    public let of: String
+    public let commit: String
+    public let author: String
+    public let time: Date
+    public let subject: String
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case of, commit, author, time, subject
+    }
+}
+
+/// What lies between two commits: `diff` is the script's changes as text. `cut` says that there is more; `unknown` says
+/// why neither log nor diff is known.
+public struct CommitDifference: Codable, Hashable, Sendable {
+    public let a: String
+    public let b: String
+    public let log: [LoggedCommit]
+    public let diff: String
+    public let cut: Bool
+    public let unknown: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case a, b, log, diff, cut, unknown
+    }
+}
+
+/// What became of a metric: `change` is the last value of `b` less that of `a`.
+public struct MetricDifference: Codable, Hashable, Sendable, Identifiable {
+    public var id: String { name }
+    public let name: String
+    public let a: MetricSummary?
+    public let b: MetricSummary?
+    public let change: Double?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case name, a, b, change
+    }
+}
+
+/// In what two jobs differ. What is nil or empty is the same in both; `metrics` has every metric.
+public struct JobDifference: Codable, Hashable, Sendable {
+    public let a: String
+    public let b: String
+    public let script: Difference?
+    public let commit: CommitDifference?
+    public let image: Difference?
+    public let hyperparameters: [Difference]
+    public let limits: [Difference]
+    public let inputs: [Difference]
+    public let metrics: [MetricDifference]
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case a, b, script, commit, image, hyperparameters, limits, inputs, metrics
+    }
+}
