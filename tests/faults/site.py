@@ -97,8 +97,9 @@ request_burst = 1000000
 class Site:
     """The agent under test, by systemctl and by its files."""
 
-    def __init__(self, port: int, *, machine: bool = False) -> None:
+    def __init__(self, port: int, *, machine: bool = False, idle_seconds: int = IDLE_SECONDS) -> None:
         self.port = port
+        self._idle_seconds = idle_seconds
         self._cpus = MACHINE_CPUS if machine else 0.1
         self._stop_seconds = MACHINE_STOP_SECONDS if machine else 2
         self.patience = MACHINE_PATIENCE if machine else PATIENCE
@@ -124,7 +125,7 @@ class Site:
                 cpus=self._cpus,
                 run_time=RUN_TIME_SECONDS,
                 port=self.port,
-                idle=IDLE_SECONDS,
+                idle=self._idle_seconds,
             )
         )
         await asyncio.to_thread(import_image)
