@@ -58,15 +58,18 @@ async def batches_of(chunks: AsyncIterator[bytes], numbering: LineNumbering, las
         yield numbering.missing(time.time_ns() // 1_000_000, GapCause.REMOVED)
 
 
-def short_log(unit: str) -> list[Fields] | None:
-    """All entries of a unit; None if they are many, or if only journalctl can read them. Blocks."""
+def short_log(unit: str, after: str) -> list[Fields] | None:
+    """All entries of a unit behind a cursor; None if they are many, or if only journalctl can read them.
+
+    The cursor is empty for the beginning. Blocks.
+    """
     before = files()
     groups = [[each.encode() for each in group] for group in of_unit(unit)]
     found: list[Fields] = []
     size = 0
     try:
         with contextlib.closing(Entries(*groups)) as reader:
-            if files() != before:
+            if files() != before or (after and not reader.go_to(after.encode())):
                 return None
             while reader.next():
                 entry = fields_of(reader)

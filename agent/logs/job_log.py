@@ -41,10 +41,11 @@ class JobLog:
     def __post_init__(self) -> None:
         self._resumed = bool(self._numbering.position.cursor)
 
-    async def history(self, *, newest: int | None = None) -> Batches:
+    async def history(self, *, newest: int | None = None, at_once: bool = False) -> Batches:
         """The log until now; if the job has ended, all of it.
 
         With `newest`, lines before the last `newest` lines that the job itself printed may be left out.
+        `at_once` is that of `read_journal`.
         """
         if self._job.status.terminal and self._file.exists():
             kept = archive.read(self._file, self._numbering.position, newest=newest)
@@ -60,7 +61,8 @@ class JobLog:
             start = await self._journal.before_last(self._job.unit, newest)
             if start and start.number > self._numbering.position.number:
                 self._numbering.go_to(start)
-        async with contextlib.aclosing(read_journal(self._journal, self._job, self._numbering)) as batches:
+        lines = read_journal(self._journal, self._job, self._numbering, at_once=at_once)
+        async with contextlib.aclosing(lines) as batches:
             async for items in batches:
                 yield items
 
@@ -153,10 +155,9 @@ async def read_journal(
     # A job that never ran has no closing entry to wait for.
     ended = job.status.terminal and job.invocation_id is not None
     ago = timedelta.max if job.finished_at is None else now() - job.finished_at
-    if at_once and (short := await journal.short(job.unit, numbering)) is not None:
-        yield short
-    elif not ended or ago >= SETTLING:
-        async with contextlib.aclosing(journal.history(job.unit, numbering)) as batches:
+    if not ended or ago >= SETTLING:
+        read = journal.at_once if at_once else journal.history
+        async with contextlib.aclosing(read(job.unit, numbering)) as batches:
             async for items in batches:
                 yield items
     if ended and (ago < SETTLING or (ago < SETTLING_UNCLOSED and not numbering.closed)):

@@ -110,6 +110,7 @@ class LineNumbering:
     def __init__(self, position: Position, *, not_first: Collection[str] = ()) -> None:
         """`not_first` are invocations of the unit that others preceded."""
         self.not_first = not_first
+        self.resumed = bool(position.cursor)  # it has not seen the entries before its position
         self._number, self._cursor = position.number, position.cursor
         self._missing_since: str | None = None
         self._begun = bool(position.cursor)
@@ -124,6 +125,7 @@ class LineNumbering:
     def go_to(self, position: Position) -> None:
         """Continues behind a position that was found elsewhere."""
         self._number, self._cursor = position.number, position.cursor
+        self.resumed = self.resumed or bool(position.cursor)
         self._begun = self._begun or bool(position.cursor)
 
     def missing(self, time: int, cause: GapCause) -> list[Item]:

@@ -79,6 +79,12 @@ class MetricsReader:
         await self._catch_up(job, reading)
         return reading.collector.metrics(job.job_id, complete=job.status.terminal)
 
+    async def so_far(self, job: Job) -> Collector:
+        """What a running job has reported until now; a later call adds to it. Raises as `metrics`."""
+        reading = self._reading(job)
+        await self._catch_up(job, reading)
+        return reading.collector
+
     @contextlib.asynccontextmanager
     async def followed(self, job: Job) -> AsyncIterator[Collector]:
         """The collector of a job that was started, which is kept up to date inside this context."""
@@ -121,7 +127,7 @@ class MetricsReader:
         # A follower releases the lock while it waits to try again; then the log is read here.
         async with reading.lock:
             if not reading.whole:
-                await reading.read(self._logs.resumed(job, reading.numbering).history())
+                await reading.read(self._logs.resumed(job, reading.numbering).history(at_once=True))
                 reading.whole = job.status.terminal
 
     def _reading(self, job: Job) -> Reading:

@@ -36,6 +36,8 @@ def _library() -> ctypes.CDLL:
         "sd_journal_add_disjunction": (handle,),
         "sd_journal_seek_head": (handle,),
         "sd_journal_seek_tail": (handle,),
+        "sd_journal_seek_cursor": (handle, text),
+        "sd_journal_test_cursor": (handle, text),
         "sd_journal_previous": (handle,),
         "sd_journal_next": (handle,),
         "sd_journal_get_fd": (handle,),
@@ -92,6 +94,12 @@ class Entries:
     def next(self) -> bool:
         """Goes to the next entry; returns False if there is none yet. Raises `JournalError`."""
         return self._call("next") > 0
+
+    def go_to(self, cursor: bytes) -> bool:
+        """Goes to the entry with that cursor; returns False if there is none. Raises `JournalError`."""
+        # It seeks to the nearest entry.
+        self._call("seek_cursor", cursor)
+        return self.next() and self._call("test_cursor", cursor) > 0
 
     def field(self, name: bytes) -> bytes | None:
         """A field of the current entry; None if it has no such field. Raises `JournalError`."""

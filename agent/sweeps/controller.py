@@ -6,8 +6,8 @@ together, and so are a trial's result and the sweep's counts. So the agent may d
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ..errors import AgentError, Problem
@@ -16,6 +16,7 @@ from ..jobs.registry import Registry
 from ..jobs.submission import Submission
 from ..log import log
 from ..logs.metrics import Collector
+from ..model.base import now
 from ..model.job import Job, JobState, Reason
 from ..model.metric import JobMetrics, MetricPoint
 from ..model.sweep import MAX_AT_ONCE, Strategy, Sweep, SweepReason, SweepState, TrialResult
@@ -25,7 +26,9 @@ from .space import grid_point
 from .trials import trial_job
 
 LOOK_DELAY = 2.0  # seconds until a sweep is looked at again that waits for room, or that failed to go on
-PRUNE_INTERVAL = 1.0  # seconds between two looks at what running trials report
+PRUNE_INTERVAL = 1.0  # seconds at least between two looks at what running trials report
+MAX_PRUNE_INTERVAL = 10.0
+PRUNE_SHARE = 0.05  # of the time that they have run: a pruner that looks later wastes no more
 PROBATION = 5  # trials; where none of the first ones reports the objective, the others would not either
 MAX_FAILURES = 3  # of the strategy, in a row
 MAY_NOT_RUN = (Problem.COMMIT_REFUSED, Problem.REF_NOT_FOUND)
@@ -38,8 +41,8 @@ class Metrics(Protocol):
     async def metrics(self, job: Job) -> JobMetrics:
         """Everything that the job has reported."""
 
-    def followed(self, job: Job) -> AbstractAsyncContextManager[Collector]:
-        """What a running job reports, kept up to date inside the context."""
+    async def so_far(self, job: Job) -> Collector:
+        """What a running job has reported until now."""
 
 
 class Controller:
@@ -105,14 +108,13 @@ class Controller:
 
     async def _drive(self, sweep_id: str) -> None:
         """Looks at one sweep again and again, until only a client's request can change it."""
-        hint = self._hints[sweep_id]
+        hint, reports = self._hints[sweep_id], _Reports(self.metrics)
         try:
-            async with _Reports.open(self) as reports:
-                while (delay := await self._look_safely(sweep_id, reports)) is not None:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(delay or None):
-                            await hint.wait()
-                    hint.clear()
+            while (delay := await self._look_safely(sweep_id, reports)) is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay or None):
+                        await hint.wait()
+                hint.clear()
         finally:
             del self._hints[sweep_id]
             self._failures.pop(sweep_id, None)
@@ -145,12 +147,13 @@ class Controller:
                     await self._registry.cancel(job.job_id)
         if sweep.status.terminal or (sweep.status is SweepState.PAUSED and not left):
             return None
-        delay = await self._prune(sweep, left, reports) if sweep.pruner else 0.0
+        if sweep.pruner and reports.due <= time.monotonic():
+            await self._prune(sweep, left, reports)
         while sweep.status is SweepState.RUNNING and _has_room(sweep):
             if not await self._make_trial(sweep):
                 return LOOK_DELAY
             sweep = await self._store.get(sweep_id)
-        return PRUNE_INTERVAL if sweep.pruner and sweep.unfinished else delay
+        return reports.wait if sweep.pruner and sweep.unfinished else 0.0
 
     # Results
 
@@ -213,12 +216,12 @@ class Controller:
 
     # Pruning
 
-    async def _prune(self, sweep: Sweep, left: Mapping[int, Job], reports: "_Reports") -> float:
+    async def _prune(self, sweep: Sweep, left: Mapping[int, Job], reports: "_Reports") -> None:
+        """Ends trials that are not worth going on."""
         running = {trial: job for trial, job in left.items() if job.status is JobState.RUNNING}
         live = await reports.new_points(sweep.objective.metric, running)
         for trial in await self._optimizer.to_prune(sweep, live) if live else ():
             self._order_end(running[trial], Reason.PRUNED, f"The pruner {sweep.pruner} has ended the trial.")
-        return PRUNE_INTERVAL if running else 0.0
 
     # Trials
 
@@ -273,44 +276,46 @@ class Controller:
 
 
 class _Reports:
-    """What the running trials of one sweep report. Use as `async with _Reports.open(controller)`."""
+    """What the running trials of one sweep report. `due` is when to look again, as time.monotonic()."""
 
-    def __init__(self, controller: Controller) -> None:
-        self._controller = controller
-        self._followed: dict[int, tuple[contextlib.AsyncExitStack, Collector]] = {}
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._seen: dict[int, MetricPoint] = {}
+        self.due = 0.0
 
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def open(cls, controller: Controller) -> "AsyncIterator[_Reports]":
-        reports = cls(controller)
-        try:
-            yield reports
-        finally:
-            await reports._follow({})
+    @property
+    def wait(self) -> float:
+        """Seconds until then, never 0."""
+        return max(self.due - time.monotonic(), 0.01)
 
     async def new_points(self, metric: str, running: Mapping[int, Job]) -> dict[int, list[tuple[int, float]]]:
         """All points so far of those trials that have reported the metric since the last call."""
-        await self._follow(running)
+        self._seen = {trial: point for trial, point in self._seen.items() if trial in running}
         found = {}
-        for trial, (_, collector) in self._followed.items():
-            newest = collector.newest.get(metric)
+        for trial, job in running.items():
+            reported = await self._so_far(job)
+            newest = reported.newest.get(metric)
             if newest is None or newest is self._seen.get(trial):
                 continue
             self._seen[trial] = newest
-            series = next(each for each in collector.series() if each.name == metric)
+            series = next(each for each in reported.series() if each.name == metric)
             found[trial] = [(point.step, point.value) for point in series.points]
+        self.due = time.monotonic() + _prune_interval(running.values())
         return found
 
-    async def _follow(self, running: Mapping[int, Job]) -> None:
-        for trial in self._followed.keys() - running.keys():
-            following, _ = self._followed.pop(trial)
-            self._seen.pop(trial, None)
-            await following.aclose()
-        for trial in running.keys() - self._followed.keys():
-            following = contextlib.AsyncExitStack()
-            followed = self._controller.metrics.followed(running[trial])
-            self._followed[trial] = following, await following.enter_async_context(followed)
+    async def _so_far(self, job: Job) -> Collector:
+        try:
+            return await self._metrics.so_far(job)
+        except (AgentError, OSError) as error:
+            log.warning("job %s: its metrics cannot be read now: %s", job.job_id, error)
+            return Collector()
+
+
+def _prune_interval(running: Iterable[Job]) -> float:
+    """Seconds to the next look at what these jobs report: a share of the time that the youngest has run."""
+    started = [job.started_at for job in running if job.started_at]
+    age = (now() - max(started)).total_seconds() if started else 0.0
+    return min(max(PRUNE_SHARE * age, PRUNE_INTERVAL), MAX_PRUNE_INTERVAL)
 
 
 def _has_room(sweep: Sweep) -> bool:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.logs import history, journal
 from agent.logs.entries import Fields
-from tests.support.stand_in_journal import exported
+from tests.support.stand_in_journal import StandInEntries, exported
 
 
 @pytest.fixture
@@ -34,5 +35,23 @@ def journal_has(journalctl: Callable[[str], None], tmp_path: Path) -> Callable[[
             done
             exec cat all"""
         )
+
+    return place
+
+
+@pytest.fixture(params=["at once", "by journalctl"])
+def either_way_has(
+    request: pytest.FixtureRequest,
+    journal_has: Callable[[list[Fields]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[list[Fields]], None]:
+    """The same, for entries that are read in one go or, once more, too many for that."""
+
+    def place(entries: list[Fields]) -> None:
+        journal_has(entries)
+        if request.param == "at once":
+            monkeypatch.setattr(history, "Entries", lambda *groups: StandInEntries(lambda: entries))
+        else:
+            monkeypatch.setattr(journal, "short_log", lambda unit, after: None)
 
     return place

@@ -65,11 +65,11 @@ async def test_a_killed_user_manager_is_no_gap(
 
 @pytest.mark.parametrize(("kinds", "gaps"), [("ble", 0), ("blel", 0), ("bl", 1), ("blebl", 1), ("blefs", 0)])
 async def test_a_reader_behind_the_closing_entry_gets_no_gap(
-    kinds: str, gaps: int, journal_has: Callable[[list[Fields]], None], monkeypatch: pytest.MonkeyPatch
+    kinds: str, gaps: int, either_way_has: Callable[[list[Fields]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal, "SETTLE_LIMIT", 0)
     entries = restarts(kinds)
-    journal_has(entries)
+    either_way_has(entries)
     for back in (1, 2):
         numbering = LineNumbering(Position(3, entries[-back]["__CURSOR"].decode()))
         items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
@@ -77,10 +77,10 @@ async def test_a_reader_behind_the_closing_entry_gets_no_gap(
 
 
 async def test_a_closed_log_is_whole_after_a_second_look(
-    journal_has: Callable[[list[Fields]], None],
+    either_way_has: Callable[[list[Fields]], None],
 ) -> None:
     entries = restarts("blel")
-    journal_has(entries)
+    either_way_has(entries)
     numbering = LineNumbering(Position())
     items = [item async for batch in Journal().rest("x.service", numbering) for item in batch]
     assert [item.position.number for item in items] == list(range(1, len(items) + 1))
@@ -153,6 +153,18 @@ async def test_a_short_log_is_the_same_as_the_history() -> None:
     first, second = numberings
     assert (first.position, first.closed) == (second.position, second.closed)
     assert first.closed
+
+
+@pytest.mark.host
+async def test_the_rest_of_a_short_log_is_read_behind_a_cursor_that_the_journal_has() -> None:
+    unit = Unit()
+    await unit.start("seq 1 5")
+    await unit.ended()
+    whole = [item async for items in Journal().rest(unit.name, LineNumbering(Position())) for item in items]
+    third = whole[2].position
+    assert await Journal().short(unit.name, LineNumbering(third)) == whole[3:]
+    gone = third.cursor.replace(";i=", ";i=f")
+    assert await Journal().short(unit.name, LineNumbering(Position(3, gone))) is None
 
 
 @pytest.mark.host

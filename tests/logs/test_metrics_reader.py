@@ -11,7 +11,7 @@ from agent.errors import AgentError, Problem
 from agent.logs import metrics_reader
 from agent.logs.job_log import JobLogs
 from agent.logs.journal import Journal
-from agent.logs.lines import Batches, Line, LineNumbering
+from agent.logs.lines import Batches, Item, Line, LineNumbering
 from agent.logs.metrics import Collector
 from agent.logs.metrics_reader import MetricsReader, collected, write_metrics
 from agent.model.base import now
@@ -34,6 +34,9 @@ class PrintedLines(Journal):
         self.handed_out = 0
         self.followers = 0
         self.failures: list[Exception] = []
+
+    async def short(self, unit: str, numbering: LineNumbering) -> list[Item] | None:
+        return None
 
     async def history(self, unit: str, numbering: LineNumbering, *, last: str = "") -> Batches:
         for number in range(numbering.position.number + 1, len(self.texts) + 1):

@@ -37,6 +37,12 @@ class StandInEntries(Entries):
         self._position += 1
         return True
 
+    def go_to(self, cursor: bytes) -> bool:
+        while self.next():
+            if self.cursor() == cursor:
+                return True
+        return False
+
     def field(self, name: bytes) -> bytes | None:
         return self._entry.get(name.decode())
 

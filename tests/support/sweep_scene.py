@@ -54,7 +54,6 @@ class StandInMetrics:
     """What each job reports: by default its loss, once."""
 
     points_of: Callable[[Job], dict[str, list[float]]] = lambda job: {"loss": [loss(job.hyperparameters)]}
-    followed_now: set[str] = field(default_factory=set)
 
     async def metrics(self, job: Job) -> JobMetrics:
         series = [
@@ -69,19 +68,14 @@ class StandInMetrics:
         ]
         return JobMetrics(job_id=job.job_id, complete=True, series=series)
 
-    @contextlib.asynccontextmanager
-    async def followed(self, job: Job) -> AsyncIterator[Collector]:
+    async def so_far(self, job: Job) -> Collector:
         collector = Collector()
         for name, values in self.points_of(job).items():
             for step, value in enumerate(values):
                 collector.add(
                     b'::metric {"name": "%s", "value": %r, "step": %d}' % (name.encode(), value, step), 0, 1
                 )
-        self.followed_now.add(job.job_id)
-        try:
-            yield collector
-        finally:
-            self.followed_now.discard(job.job_id)
+        return collector
 
 
 @dataclass
