@@ -9,11 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import FieldError, invalid_request
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
-from ..model.job import Job, JobRequest, Rerun
+from ..model.job import MAX_LABELS, Job, JobRequest, Rerun
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 MayRead = Callable[[Job], bool]  # whether a client may read a job that its request names
-ADDED = ("after",)  # members that earlier versions do not know
+# Members that earlier versions do not know.
+ADDED: dict[type[JobRequest | Rerun], tuple[str, ...]] = {JobRequest: ("after",), Rerun: ("name", "labels")}
 
 
 def fingerprint_of(request: dict[str, Any]) -> str:
@@ -22,9 +23,9 @@ def fingerprint_of(request: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def as_asked(request: JobRequest, **how: Any) -> dict[str, Any]:
+def as_asked(request: JobRequest | Rerun, **how: Any) -> dict[str, Any]:
     """A request in JSON, as an earlier version has it where it says nothing that is new."""
-    unsaid = {name for name in ADDED if not getattr(request, name)}
+    unsaid = {name for name in ADDED[type(request)] if not getattr(request, name)}
     return request.model_dump(mode="json", exclude=unsaid, **how)
 
 
@@ -49,3 +50,12 @@ def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
             (FieldError("hyperparameters", why),),
         ) from error
     return hyperparameters
+
+
+def labels_with(earlier: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
+    """The labels of an earlier job or sweep with the changes. Raises `AgentError` (invalid-request)."""
+    labels = earlier | changes
+    if len(labels) > MAX_LABELS:
+        field = FieldError("labels", f"must be at most {MAX_LABELS} together with the earlier ones")
+        raise invalid_request("The request is not valid.", fields=(field,))
+    return labels

@@ -21,13 +21,11 @@ from ..store.jobs import Given
 from .dependencies import check_after
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Asked, Registry
-from .requests import MayRead, as_asked, fingerprint_of, with_changes
+from .requests import MayRead, as_asked, fingerprint_of, labels_with, with_changes
 
 # Fields that a rerun takes over from the earlier job, whatever its request changes.
 RERUN_AS_IT_WAS = (
     "script_name",
-    "name",
-    "labels",
     "commit",
     "script_sha256",
     "image",
@@ -178,7 +176,7 @@ class Submission:
         It gets the secrets of `owner`, and a priority of 0 at most. Raises what `submit` raises, and
         `AgentError` (image-missing) if the image with that digest is no longer on the host.
         """
-        request = {"rerun_of": earlier.job_id, **changes.model_dump(mode="json")}
+        request = {"rerun_of": earlier.job_id, **as_asked(changes)}
         asked = Asked(fingerprint_of(request), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
@@ -207,6 +205,8 @@ class Submission:
             unit=unit_name(job_id),
             created_at=now(),
             owner=owner,
+            name=earlier.name if changes.name is None else changes.name,
+            labels=labels_with(earlier.labels, changes.labels),
             hyperparameters=hyperparameters,
             limits=limits,
             artifacts=script.artifacts,

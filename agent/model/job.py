@@ -79,6 +79,16 @@ RetryReasons = Annotated[list[RetryReason], Field(min_length=1, max_length=6)]
 RETRY_ON: list[RetryReason] = [Reason.INTERRUPTED, Reason.START_FAILED]
 
 
+JobName = Annotated[Text, Field(max_length=128)]
+Labels = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[a-z][a-z0-9._/-]*$", max_length=63)],
+        Annotated[Text, Field(max_length=255)],
+    ],
+    Field(max_length=MAX_LABELS),
+]
+
+
 def _check_distinct(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError("must not have a job twice")
@@ -91,14 +101,8 @@ class RunRequest(Model):
     script_name: Annotated[Text, Field(min_length=1, max_length=255)]
     hyperparameters: Parameters = {}
     ref: Ref | None = None
-    name: Annotated[Text, Field(max_length=128)] | None = None
-    labels: Annotated[
-        dict[
-            Annotated[str, Field(pattern=r"^[a-z][a-z0-9._/-]*$", max_length=63)],
-            Annotated[Text, Field(max_length=255)],
-        ],
-        Field(max_length=MAX_LABELS),
-    ] = {}
+    name: JobName | None = None
+    labels: Labels = {}
     limits: RequestedLimits = RequestedLimits()
     priority: Priority = 0
     max_attempts: MaxAttempts = 1
@@ -128,6 +132,8 @@ class JobRequest(RunRequest):
 class Rerun(Model):
     """The body of `POST /jobs/{id}/rerun`: the differences from the earlier job."""
 
+    name: JobName | None = None
+    labels: Labels = {}
     hyperparameters: Parameters = {}
     limits: RequestedLimits = RequestedLimits()
     max_attempts: MaxAttempts | None = None

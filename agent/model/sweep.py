@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from ..errors import AgentError, Problem
-from .base import WHOLE, JobId, Model, NetworkName, OpenEnum, SecretName, Text, Time, UserName
+from .base import WHOLE, JobId, Model, NetworkName, OpenEnum, SecretName, Time, UserName
 from .inputs import MAX_PARAMETERS_SIZE, Limits, ParameterName, ParameterValue
-from .job import RETRY_ON, JobState, Reason, RunRequest
+from .job import RETRY_ON, JobName, JobState, Labels, Reason, RunRequest
 from .metric import MetricName
 from .script import ArtifactPath
 
@@ -25,7 +25,6 @@ TrialCount = Annotated[int, Field(ge=1, le=MAX_TRIALS, strict=True), WHOLE]
 AtOnce = Annotated[int, Field(ge=1, le=MAX_AT_ONCE, strict=True), WHOLE]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True), WHOLE]
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-SweepName = Annotated[Text, Field(max_length=128)]
 
 
 class Strategy(OpenEnum):
@@ -149,7 +148,8 @@ class SweepRerun(Model):
     trials: TrialCount | None = None
     at_once: AtOnce | None = None
     seed: Seed | None = None
-    name: SweepName | None = None
+    name: JobName | None = None
+    labels: Labels = {}
 
 
 class Extension(Model):

@@ -9,7 +9,7 @@ from ..audit.chain import Caller, Detail
 from ..config import Settings
 from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.tasks import to_its_end
-from ..jobs.requests import fingerprint_of
+from ..jobs.requests import fingerprint_of, labels_with
 from ..jobs.submission import Occasion, Submission, audited
 from ..model.base import new_job_id
 from ..model.job import Job, JobRequest, Rerun, RunRequest
@@ -109,6 +109,7 @@ class Sweeps:
         same = ("hyperparameters", "space", "trials", "strategy", "at_once", "objective", "pruner", "seed")
         fields = {name: getattr(earlier, name) for name in same}
         named = changes.model_dump(exclude_none=True)
+        named["labels"] = labels_with(earlier.labels, changes.labels)
         sweep = sweep_like(job, rerun_of=earlier.sweep_id, **fields).model_copy(update=named)
         _check_trials(sweep)
         return await self._add(sweep, job, script, "rerunSweep", idempotency_key, fingerprint, by)

@@ -49,8 +49,15 @@ async def test_a_rerun_is_a_new_job_that_runs_the_same(served: Served, alice: Cl
 
 
 async def test_changes_replace_the_values_of_the_earlier_job(served: Served, alice: Client) -> None:
-    job = await alice.submit(hyperparameters={"a": "1", "b": "2"}, limits={"tasks": 9})
+    job = await alice.submit(
+        hyperparameters={"a": "1", "b": "2"},
+        limits={"tasks": 9},
+        name="first",
+        labels={"team": "a", "run": "1"},
+    )
     changes = {
+        "name": "second",
+        "labels": {"run": "2", "more": ""},
         "hyperparameters": {"b": "3"},
         "limits": {"run_time_seconds": 5},
         "max_attempts": 2,
@@ -58,6 +65,7 @@ async def test_changes_replace_the_values_of_the_earlier_job(served: Served, ali
     }
     again = (await rerun(alice, job, changes)).json
     assert (again["max_attempts"], again["retry_on"]) == (2, ["signal"])
+    assert (again["name"], again["labels"]) == ("second", {"team": "a", "run": "2", "more": ""})
     assert again["hyperparameters"] == {"a": "1", "b": "3"}
     assert again["limits"] == job["limits"] | {"run_time_seconds": 5}
 
@@ -68,6 +76,9 @@ async def test_changes_replace_the_values_of_the_earlier_job(served: Served, ali
         ({"hyperparameters": {"depth": "11"}}, "hyperparameters.depth"),
         ({"limits": {"tasks": 100_000}}, "limits.tasks"),
         ({"limits": {"tasks": "9"}}, "limits.tasks"),
+        ({"name": "x" * 129}, "name"),
+        ({"labels": {"Team": "a"}}, "labels.Team"),
+        ({"labels": {f"l{number}": "" for number in range(33)}}, "labels"),
         ({"max_attempts": 11}, "max_attempts"),
         ({"max_attempts": "2"}, "max_attempts"),
         ({"retry_on": ["stopped"]}, "retry_on.0"),
@@ -83,6 +94,15 @@ async def test_changes_are_checked_like_a_submission(
     answer = await rerun(alice, job, changes)
     assert (answer.status, answer.fields) == (422, [field])
     assert len((await served.jobs.registry.page()).jobs) == 1
+
+
+async def test_labels_are_counted_together_with_the_earlier_ones(alice: Client) -> None:
+    job = await alice.submit(labels={f"l{number}": "" for number in range(32)})
+    assert (await rerun(alice, job, {"labels": {"l0": "new"}})).json["labels"] == job["labels"] | {
+        "l0": "new"
+    }
+    answer = await rerun(alice, job, {"labels": {"one": "more"}})
+    assert (answer.status, answer.fields) == (422, ["labels"])
 
 
 async def test_two_spellings_of_one_variable_are_refused(served: Served, alice: Client) -> None:

@@ -106,7 +106,7 @@ async def test_states_and_owners_filter(alice: Client, operator: Client) -> None
 
 @over_any_host
 async def test_a_sweep_is_paused_resumed_extended_pinned_and_cancelled(alice: Client) -> None:
-    path = f"/sweeps/{(await submit(alice))['sweep_id']}"
+    path = f"/sweeps/{(await submit(alice, labels={'team': 'risk'}))['sweep_id']}"
     assert (await alice.post(f"{path}/pause")).json["status"] == "PAUSED"
     assert (await alice.post(f"{path}/resume")).json["status"] == "RUNNING"
     assert (await alice.post(f"{path}/extend", {"trials": 20})).json["trials"] == 20
@@ -117,9 +117,12 @@ async def test_a_sweep_is_paused_resumed_extended_pinned_and_cancelled(alice: Cl
     assert (ended.status, ended.json["status"], ended.json["reason"]) == (202, "CANCELLED", "cancelled")
     late = await alice.post(f"{path}/resume")
     assert (late.status, late.problem) == (409, "sweep-ended")
-    again = await alice.post(f"{path}/rerun", {"seed": 9})
+    again = await alice.post(f"{path}/rerun", {"seed": 9, "name": "again", "labels": {"a": "2"}})
     assert (again.status, again.json["seed"], again.json["trials"]) == (202, 9, 20)
     assert again.json["rerun_of"] == ended.json["sweep_id"]
+    assert (again.json["name"], again.json["labels"]) == ("again", {"a": "2", "team": "risk"})
+    many = {f"l{number}": "" for number in range(32)}
+    assert (await alice.post(f"{path}/rerun", {"labels": many})).fields == ["labels"]
 
 
 @over_any_host

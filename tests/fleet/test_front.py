@@ -195,8 +195,9 @@ async def test_a_job_is_run_again_only_where_its_image_is(
     assert (refused.status, refused.problem) == (422, "image-missing")
     await member.join(image_digest="sha256:" + "1" * 64)
     await asyncio.sleep(hosts_module.KNOWN)
-    again = (await alice.post(f"/jobs/{job['job_id']}/rerun", {"hyperparameters": {"depth": "4"}})).json
-    assert (again["rerun_of"], again["labels"]) == (job["job_id"], {"team": "a"})
+    changes = {"hyperparameters": {"depth": "4"}, "labels": {"run": "2"}}
+    again = (await alice.post(f"/jobs/{job['job_id']}/rerun", changes)).json
+    assert (again["rerun_of"], again["labels"]) == (job["job_id"], {"team": "a", "run": "2"})
     assert (again["hyperparameters"], again["commit"]) == ({"depth": "4"}, job["commit"])
     row = await fleet.record.job(again["job_id"])
     assert row is not None

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.jobs.requests import as_asked
 from agent.model.inputs import Limits, RequestedLimits
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
 from tests.support.git_repository import commit, drop_last_commit
@@ -270,3 +271,13 @@ async def test_a_user_who_submits_at_many_commits_at_once_stays_within_the_share
 
 def request(ref: str) -> JobRequest:
     return JobRequest(script_name="succeed.py", ref=ref)
+
+
+def test_a_rerun_that_says_nothing_new_is_the_one_that_an_earlier_version_knows() -> None:
+    """A key that an earlier version has kept is known again."""
+    said = Rerun(hyperparameters={"depth": "4"}, max_attempts=2)
+    earlier = said.model_dump(mode="json")
+    del earlier["name"], earlier["labels"]
+    assert as_asked(said) == earlier
+    for changes in ({"name": "again"}, {"labels": {"run": "2"}}):
+        assert as_asked(said.model_copy(update=changes)) == earlier | changes

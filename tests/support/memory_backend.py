@@ -14,6 +14,7 @@ from agent.backend import Backend
 from agent.comparison.differences import difference
 from agent.comparison.table import columns, csv_pieces
 from agent.errors import AgentError, FieldError, Problem
+from agent.jobs.requests import labels_with
 from agent.logs.lines import Item, Line, Position, job_output
 from agent.model.artifact import Artifact, ArtifactManifest
 from agent.model.base import new_job_id, now, unit_name
@@ -204,6 +205,8 @@ class MemoryJobs:
             "owner": owner,
             "unit": unit_name(job_id),
             "rerun_of": earlier.job_id,
+            "name": earlier.name if changes.name is None else changes.name,
+            "labels": labels_with(earlier.labels, changes.labels),
             "hyperparameters": earlier.hyperparameters | changes.hyperparameters,
         }
         job = earlier.model_copy(update=update)
@@ -340,7 +343,8 @@ class MemorySweeps:
         same = ("hyperparameters", "space", "trials", "strategy", "at_once", "objective", "pruner", "seed")
         fields = {name: getattr(earlier, name) for name in same}
         sweep = sweep_like(job, rerun_of=earlier.sweep_id, **fields)
-        sweep = sweep.model_copy(update=changes.model_dump(exclude_none=True))
+        update = changes.model_dump(exclude_none=True)
+        sweep = sweep.model_copy(update=update | {"labels": labels_with(earlier.labels, changes.labels)})
         fingerprint = f"{earlier.sweep_id} {changes.model_dump_json()}"
         return self._accept(sweep, idempotency_key, fingerprint, by.did("rerunSweep"))
 

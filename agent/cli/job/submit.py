@@ -137,6 +137,8 @@ async def rerun(
     screen: Screen,
     job: JobArgument,
     parameters: ParametersOption = None,
+    name: NameOption = None,
+    labels: LabelsOption = None,
     memory: MemoryOption = None,
     cpus: CpusOption = None,
     time: TimeOption = None,
@@ -146,8 +148,10 @@ async def rerun(
     follow: FollowOption = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Run a job again, with its commit, image, parameters and limits, except for those given here."""
+    """Run a job again as it was, at its commit and with its image, except for what is given here."""
     optional = {
+        "name": name,
+        "labels": pairs(labels),
         "hyperparameters": pairs(parameters),
         "limits": limits_of(memory, cpus, time, grace),
         "max_attempts": max_attempts,

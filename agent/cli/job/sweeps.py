@@ -180,11 +180,14 @@ async def rerun(
     at_once: AtOnceOption = None,
     seed: SeedOption = None,
     name: NameOption = None,
+    labels: LabelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a sweep again, with its commit, image, space and seed, except for what is given here."""
     optional = {"trials": trials, "at_once": at_once, "seed": seed, "name": name}
     changes: dict[str, object] = {key: value for key, value in optional.items() if value is not None}
+    if labels:
+        changes["labels"] = pairs(labels)
     path = f"/sweeps/{await resolve_sweep(api, sweep)}/rerun"
     _submitted(screen, await post_once(api, screen, path, changes, kind="sweep"), as_json=as_json)
 

@@ -11,7 +11,7 @@ from ...audit.chain import Caller, Deed, Detail
 from ...audit.trail import Write
 from ...config import JobSettings, RetentionSettings
 from ...errors import AgentError, FieldError, Problem, invalid_request
-from ...jobs.requests import MayRead, as_asked, fingerprint_of, with_changes
+from ...jobs.requests import MayRead, as_asked, fingerprint_of, labels_with, with_changes
 from ...model.base import format_bytes, format_number, new_job_id, unit_name
 from ...model.inputs import RequestedLimits
 from ...model.job import Job, JobRequest, Reason, Rerun, to_json
@@ -100,15 +100,15 @@ class FleetSubmissions:
         self, owner: str, earlier: Job, changes: Rerun, *, idempotency_key: str | None, by: Caller
     ) -> Job:
         """The same for what `earlier` ran, apart from the changes: only where its very image is."""
-        fingerprint = fingerprint_of({"rerun_of": earlier.job_id, **changes.model_dump(mode="json")})
+        fingerprint = fingerprint_of({"rerun_of": earlier.job_id, **as_asked(changes)})
         if known := await self._known(owner, idempotency_key, fingerprint):
             return known
         request = JobRequest(
             script_name=earlier.script_name,
             hyperparameters=with_changes(earlier, changes),
             ref=earlier.commit,
-            name=earlier.name,
-            labels=earlier.labels,
+            name=earlier.name if changes.name is None else changes.name,
+            labels=labels_with(earlier.labels, changes.labels),
             limits=RequestedLimits(**changes.limits.over(earlier.limits).model_dump()),
             priority=min(earlier.priority, 0),
             max_attempts=changes.max_attempts or earlier.max_attempts,

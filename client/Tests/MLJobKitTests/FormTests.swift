@@ -201,18 +201,20 @@ import Testing
         form.limits.tasks = "9"
         form.maxAttempts = 2
         form.retryOn = [.timeout]
+        form.name = "B"
+        form.labels = [ScriptForm.Label(key: "a", value: "c")]
         #expect(
             form.rerun
                 == RerunRequest(
-                    hyperparameters: ["depth": "5", "criterion": "entropy"],
+                    name: "B", labels: ["a": "c"], hyperparameters: ["depth": "5", "criterion": "entropy"],
                     limits: Limits(memoryBytes: 4 << 30, tasks: 9),
                     maxAttempts: 2, retryOn: [.timeout]))
         #expect(
             form.changes.map { "\($0.field): \($0.before ?? "-") → \($0.after ?? "-")" } == [
-                "criterion: - → entropy", "depth: 3 → 5", "memory: 2 GiB → 4 GiB", "tasks: - → 9", "attempts: 1 → 2",
-                "retry on: interrupted, start-failed → timeout",
+                "criterion: - → entropy", "depth: 3 → 5", "memory: 2 GiB → 4 GiB", "tasks: - → 9", "name: A → B",
+                "label a: b → c", "attempts: 1 → 2", "retry on: interrupted, start-failed → timeout",
             ])
-        #expect(Set(form.changes.map(\.id)).count == 6)
+        #expect(Set(form.changes.map(\.id)).count == 8)
     }
 
     @Test func aScriptThatIsGoneStillHasAForm() {
@@ -240,6 +242,8 @@ import Testing
 
     @Test func aRerunAsACommand() {
         #expect(JobCommand.rerun("abc", RerunRequest(hyperparameters: ["d": ""])) == "ml-job rerun abc -p d=")
+        let named = RerunRequest(name: "a b", labels: ["k": "v"])
+        #expect(JobCommand.rerun("abc", named) == "ml-job rerun abc --name 'a b' --label k=v")
         #expect(JobCommand.submit(JobRequest(scriptName: "s.py", priority: -1)) == "ml-job submit s.py --priority -1")
         #expect(JobCommand.submit(JobRequest(scriptName: "s.py", after: ["a", "b"])) == "ml-job submit s.py --after a --after b")
         #expect(JobCommand.quote("") == "''")

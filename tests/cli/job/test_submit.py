@@ -141,12 +141,14 @@ def test_following_prints_a_state_once_however_often_it_is_sent(agent: StandIn) 
 
 
 def test_a_rerun_sends_only_changes_and_prints_the_new_jobs_id(agent: StandIn) -> None:
-    result = ml_job("rerun", "k" * 12, "-p", "depth=4", "--memory", "1G")
+    named = ("--name", "second", "--label", "team=a")
+    result = ml_job("rerun", "k" * 12, "-p", "depth=4", "--memory", "1G", *named)
     assert (result.exit_code, result.stdout) == (0, f"{JOB_ID}\n")
     method, path, headers, body = agent.requests[0]
     assert (method, path) == ("POST", f"/jobs/{'k' * 12}/rerun")
     assert len(headers["Idempotency-Key"]) >= 20
-    assert body == {"hyperparameters": {"depth": "4"}, "limits": {"memory_bytes": 2**30}}
+    labelled = {"name": "second", "labels": {"team": "a"}}
+    assert body == {"hyperparameters": {"depth": "4"}, "limits": {"memory_bytes": 2**30}, **labelled}
 
 
 def test_a_rerun_without_changes_sends_none(agent: StandIn) -> None:

@@ -111,8 +111,9 @@ def test_a_sweep_is_pinned_unpinned_and_run_again(agent: StandIn) -> None:
     assert "; pinned" in ml_job("sweep", "pin", JOB_ID).stdout
     ml_job("sweep", "unpin", JOB_ID)
     assert (agent.paths("PUT"), agent.paths("DELETE")) == ([f"/sweeps/{JOB_ID}/pin"],) * 2
-    assert ml_job("sweep", "rerun", JOB_ID, "--seed", "8").stdout == f"{JOB_ID}\n"
-    assert sent(agent) == {"seed": 8}
+    options = ("--seed", "8", "--name", "second", "--label", "team=a")
+    assert ml_job("sweep", "rerun", JOB_ID, *options).stdout == f"{JOB_ID}\n"
+    assert sent(agent) == {"seed": 8, "name": "second", "labels": {"team": "a"}}
 
 
 def test_states_reasons_and_strategies_of_a_later_agent_are_shown(agent: StandIn) -> None:

@@ -6,10 +6,7 @@ public enum JobCommand {
         var words = ["ml-job", "submit", request.scriptName]
         words += parameters(request.hyperparameters)
         if let ref = request.ref { words += ["--ref", ref] }
-        if let name = request.name { words += ["--name", name] }
-        for (key, value) in (request.labels ?? [:]).sorted(by: { $0.key < $1.key }) {
-            words += ["--label", "\(key)=\(value)"]
-        }
+        words += names(request.name, request.labels)
         words += options(request.limits)
         if let priority = request.priority { words += ["--priority", String(priority)] }
         words += retries(request.maxAttempts, request.retryOn)
@@ -18,8 +15,15 @@ public enum JobCommand {
     }
 
     public static func rerun(_ job: Job.ID, _ request: RerunRequest) -> String {
-        let words = ["ml-job", "rerun", job] + parameters(request.hyperparameters ?? [:]) + options(request.limits)
+        var words = ["ml-job", "rerun", job] + parameters(request.hyperparameters ?? [:])
+        words += names(request.name, request.labels)
+        words += options(request.limits)
         return (words + retries(request.maxAttempts, request.retryOn)).map(quote).joined(separator: " ")
+    }
+
+    private static func names(_ name: String?, _ labels: [String: String]?) -> [String] {
+        (name.map { ["--name", $0] } ?? [])
+            + (labels ?? [:]).sorted { $0.key < $1.key }.flatMap { ["--label", "\($0.key)=\($0.value)"] }
     }
 
     private static func parameters(_ values: [String: String]) -> [String] {

@@ -152,7 +152,10 @@ public final class ScriptForm {
         guard let original else { return RerunRequest() }
         let changed = hyperparameters.filter { original.hyperparameters[$0.key] != $0.value }
         let limits = Self.difference(limits.limits, original.limits)
+        let relabelled = labels.filter { original.labels[$0.key] != $0.value }.map { ($0.key, $0.value) }
         return RerunRequest(
+            name: name == original.name ?? "" ? nil : name,
+            labels: relabelled.isEmpty ? nil : Dictionary(relabelled) { _, last in last },
             hyperparameters: changed.isEmpty ? nil : changed, limits: limits.isEmpty ? nil : limits,
             maxAttempts: maxAttempts == original.maxAttempts ? nil : maxAttempts,
             retryOn: retryOn == Set(original.retryOn) ? nil : Reason.retryable.filter(retryOn.contains))
@@ -168,8 +171,8 @@ public final class ScriptForm {
             artifactBytes: changed(\.artifactBytes), artifactFiles: changed(\.artifactFiles))
     }
 
-    /// What the rerun changes, for a person. A hyperparameter that is emptied stays as it was: the contract can change
-    /// values, and not take them away.
+    /// What the rerun changes, for a person. A hyperparameter that is emptied stays as it was, and so does a label that
+    /// is removed: the contract can change values, and not take them away.
     public var changes: [Change] {
         guard let original else { return [] }
         let rerun = rerun
@@ -180,6 +183,9 @@ public final class ScriptForm {
             guard let after = rerun.limits.map({ value(LimitsForm($0)) }), !after.isEmpty else { return nil }
             return Change(field: title, before: before.isEmpty ? nil : before, after: after)
         }
+        if let name = rerun.name { found.append(Change(field: "name", before: original.name, after: name)) }
+        found += (rerun.labels ?? [:]).sorted { $0.key < $1.key }
+            .map { Change(field: "label \($0.key)", before: original.labels[$0.key], after: $0.value) }
         if let attempts = rerun.maxAttempts {
             found.append(Change(field: "attempts", before: String(original.maxAttempts), after: String(attempts)))
         }

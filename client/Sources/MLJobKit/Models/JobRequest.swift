@@ -41,21 +41,25 @@ public struct JobRequest: Codable, Hashable, Sendable {
 
 /// The body of `POST /jobs/{id}/rerun`: what differs from the job that is run again.
 public struct RerunRequest: Codable, Hashable, Sendable {
+    public var name: String?
+    public var labels: [String: String]?
     public var hyperparameters: [String: String]?
     public var limits: Limits?
     public var maxAttempts: Int?
     public var retryOn: [Reason]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case hyperparameters, limits
+        case name, labels, hyperparameters, limits
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
     }
 
     public init(
-        hyperparameters: [String: String]? = nil, limits: Limits? = nil, maxAttempts: Int? = nil,
-        retryOn: [Reason]? = nil
+        name: String? = nil, labels: [String: String]? = nil, hyperparameters: [String: String]? = nil,
+        limits: Limits? = nil, maxAttempts: Int? = nil, retryOn: [Reason]? = nil
     ) {
+        self.name = name
+        self.labels = labels
         self.hyperparameters = hyperparameters
         self.limits = limits
         self.maxAttempts = maxAttempts

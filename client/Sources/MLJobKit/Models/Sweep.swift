@@ -155,18 +155,22 @@ public struct SweepRerun: Codable, Hashable, Sendable {
     public var atOnce: Int?
     public var seed: Int?
     public var name: String?
+    public var labels: [String: String]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case trials
         case atOnce = "at_once"
-        case seed, name
+        case seed, name, labels
     }
 
-    public init(trials: Int? = nil, atOnce: Int? = nil, seed: Int? = nil, name: String? = nil) {
+    public init(
+        trials: Int? = nil, atOnce: Int? = nil, seed: Int? = nil, name: String? = nil, labels: [String: String]? = nil
+    ) {
         self.trials = trials
         self.atOnce = atOnce
         self.seed = seed
         self.name = name
+        self.labels = labels
     }
 }
 
