@@ -70,6 +70,7 @@ ONLY_IN = {
     "aiormq": "fleet.tickets",
     "optuna": "sweeps.study",
     "pyarrow": "comparison.parquet",
+    "matplotlib": "cli.job.plot",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -202,6 +202,7 @@ class StandIn:
     streams: list[Sequence[Step]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     plain_log: bytes = b""
+    json_log: bytes = b""
     manifest_changes: dict[str, object] = field(default_factory=dict)
     left_out: list[dict[str, str]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -358,6 +359,8 @@ class StandIn:
         return await self._show(request)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
+        if "application/x-ndjson" in request.headers["Accept"]:
+            return web.Response(body=self.json_log, content_type="application/x-ndjson")
         if "text/event-stream" not in request.headers["Accept"]:
             return web.Response(body=self.plain_log, content_type="text/plain")
         return await self._stream(request)

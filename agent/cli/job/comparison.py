@@ -1,5 +1,7 @@
 """`ml-job compare` and `metrics`: what jobs have reported, side by side or of one."""
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlencode
@@ -8,9 +10,11 @@ import typer
 
 from ...host.files import write_file
 from ...model.comparison import Comparison
-from ...model.metric import JobMetrics
+from ...model.metric import JobMetrics, MetricSeries
+from ..failure import Failure, Refused
 from ..program import JsonOption
 from ..terminal import Screen
+from . import plot
 from . import render_comparison as render
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve, resolve_sweep
@@ -43,6 +47,10 @@ async def compare(
     parquet: Annotated[
         str | None, typer.Option("--parquet", metavar="FILE", help="Write a Parquet file; - is stdout.")
     ] = None,
+    picture: Annotated[
+        str | None,
+        typer.Option("--plot", metavar="FILE", help="Draw FILE.png or FILE.svg; needs matplotlib."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare jobs: their parameters, metrics, time and use of the host. Replaces FILE."""
@@ -50,8 +58,12 @@ async def compare(
         raise typer.BadParameter("name at least one job, or give --sweep SWEEP; not both")
     if maximize is not None and minimize is not None:
         raise typer.BadParameter("give either --maximize METRIC or --minimize METRIC")
-    if sum((csv is not None, parquet is not None, as_json)) > 1:
-        raise typer.BadParameter("give one of --csv FILE, --parquet FILE and --json")
+    if sum((csv is not None, parquet is not None, picture is not None, as_json)) > 1:
+        raise typer.BadParameter("give one of --csv FILE, --parquet FILE, --plot FILE and --json")
+    if picture is not None:
+        if Path(picture).suffix.lower().removeprefix(".") not in plot.FORMATS:
+            raise typer.BadParameter(f"{picture!r} ends neither in .png nor in .svg")
+        plot.check_installed()
     query = [("job", await resolve(api, job)) for job in jobs or ()]
     if sweep is not None:
         query.append(("sweep", await resolve_sweep(api, sweep)))
@@ -67,7 +79,27 @@ async def compare(
                 _save(screen, file, await response.read())
             return
     value = await api.get(path)
+    if picture is not None:
+        _save(screen, picture, await _picture(api, decode(Comparison, value), Path(picture).suffix.lower()))
+        return
     screen.result(value, lambda: render.comparison(screen, decode(Comparison, value)), as_json=as_json)
+
+
+async def _picture(api: Api, compared: Comparison, suffix: str) -> bytes:
+    objective = compared.objective
+    if objective is None:
+        raise Failure("A picture needs a metric that decides.", "Give --maximize or --minimize.")
+    jobs = plot.decided(compared, objective)
+    if not jobs:
+        raise Failure(f"None of these jobs has reported {objective.metric}.")
+    curves: dict[str, MetricSeries] = {}
+    for job in jobs[: plot.MAX_CURVES]:
+        with contextlib.suppress(Refused):  # its log is gone: its last value is shown all the same
+            reported = decode(JobMetrics, await api.get(f"/jobs/{job.job_id}/metrics"))
+            for each in reported.series:
+                if each.name == objective.metric:
+                    curves[job.job_id] = each
+    return await asyncio.to_thread(plot.drawn, jobs, objective, curves, suffix.removeprefix("."))
 
 
 def _save(screen: Screen, file: str, data: bytes) -> None:

@@ -6,15 +6,19 @@ import typer
 from rich.text import Text
 
 from ...model.job import Job, JobState
+from ...model.log import LogLine, LogStream
 from ...model.metric import JobMetrics
-from ..failure import Refused
+from ..failure import Refused, Unreachable
 from ..program import JsonOption
 from ..terminal import Screen, visible
 from . import render
-from .http import Api, decode
+from .http import Api, decode, parse
 from .invocation import JobArgument, command, one_of, resolve
 
 app = typer.Typer()
+
+ERROR_LINES = 20  # of the end of a failed job's log, in which its last error is looked for
+MAX_ERROR = 500  # characters of it
 
 
 @command(app, "list")
@@ -56,7 +60,8 @@ async def show(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption =
         screen.json(value)
     else:
         shown = decode(Job, value)
-        render.job_sheet(screen, shown, marks=await _marks(api, shown))
+        marks, error = await _marks(api, shown), await _last_error(api, shown)
+        render.job_sheet(screen, shown, marks=marks, error=error)
 
 
 async def _marks(api: Api, job: Job) -> str:
@@ -67,6 +72,24 @@ async def _marks(api: Api, job: Job) -> str:
         return render.complaint(decode(JobMetrics, await api.get(f"/jobs/{job.job_id}/metrics")).ignored)
     except Refused:
         return ""  # the log cannot be read now; the job is shown without
+
+
+async def _last_error(api: Api, job: Job) -> str:
+    """The last line that a failed job wrote to stderr, or else to stdout."""
+    if job.status is not JobState.FAILED or job.started_at is None or job.removed is not None:
+        return ""
+    path, last = f"/jobs/{job.job_id}/logs?tail={ERROR_LINES}", {LogStream.STDOUT: "", LogStream.STDERR: ""}
+    try:
+        async with api.open(path, accept="application/x-ndjson") as response:
+            told = [parse(line) for line in (await response.read()).splitlines()]
+    except (Refused, Unreachable):
+        return ""  # the log cannot be read now; the job is shown without
+    for each in told:
+        if each["event"] == "line":
+            line = decode(LogLine, each["data"])
+            if line.stream is not None and line.text.strip():
+                last[line.stream] = line.text.strip()[:MAX_ERROR]
+    return last[LogStream.STDERR] or last[LogStream.STDOUT]
 
 
 @command(app)

@@ -70,9 +70,12 @@ def seconds_taken(job: Job) -> float | None:
     return ((job.finished_at or now()) - job.started_at).total_seconds()
 
 
-def job_sheet(screen: Screen, job: Job, *, marks: str = "") -> None:
-    """Everything about one job, one line per fact; `marks` says which reports were not understood."""
-    screen.sheet([*_job_facts(job, person=screen.person), ("marks", marks)])
+def job_sheet(screen: Screen, job: Job, *, marks: str = "", error: str = "") -> None:
+    """Everything about one job, one line per fact.
+
+    `marks` says which reports were not understood, `error` is the last line of a failed job's log.
+    """
+    screen.sheet([*_job_facts(job, person=screen.person), ("marks", marks), ("last error", error)])
 
 
 def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:

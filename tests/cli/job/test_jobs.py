@@ -1,7 +1,9 @@
 """`ml-job list`, `show`, `cancel`, `pin` and `unpin`."""
 
 import json
+from typing import Any
 
+import pytest
 from aiohttp import web
 
 from tests.support.ml_job import Home, at_a_terminal, ml_job
@@ -93,6 +95,41 @@ def test_show_prints_that_marks_were_not_understood(agent: StandIn) -> None:
     for _ in range(2):
         result = ml_job("show", JOB_ID)
         assert (result.exit_code, "marks\t" in result.stdout) == (0, False)
+
+
+def log_lines(*lines: tuple[str, str | None]) -> bytes:
+    """A log in JSON lines: texts, and their streams."""
+    events: list[dict[str, Any]] = [{"event": "gap", "data": {"after": 0, "time": CREATED}}]
+    for number, (text, stream) in enumerate(lines, start=1):
+        line = {"number": number, "time": CREATED, "source": "job" if stream else "system", "text": text}
+        events.append({"event": "line", "data": line | ({"stream": stream} if stream else {})})
+    events.append({"event": "end", "data": job()})
+    return b"".join(json.dumps(each).encode() + b"\n" for each in events)
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        ([("a", "stdout"), ("KeyError: 'x'", "stderr"), (" ", "stderr"), ("z", "stdout")], "KeyError: 'x'"),
+        ([("only this\x1b[2J", "stdout"), ("Consumed 1 s", None)], "only this^[[2J"),
+        ([("Consumed 1 s", None)], None),
+    ],
+)
+def test_show_prints_the_last_error_of_a_failed_job(
+    agent: StandIn, lines: list[tuple[str, str | None]], error: str | None
+) -> None:
+    agent.jobs = [job(status="FAILED", started_at=CREATED)]
+    agent.json_log = log_lines(*lines)
+    facts = dict(line.split("\t") for line in ml_job("show", JOB_ID).stdout.splitlines())
+    assert facts.get("last error") == error
+    agent.answers[f"GET /jobs/{JOB_ID}/logs"] = [problem(503, "host", "The journal is broken.")]
+    assert "last error" not in ml_job("show", JOB_ID).stdout
+
+
+def test_show_asks_for_no_log_of_other_jobs(agent: StandIn) -> None:
+    agent.jobs = [job(started_at=CREATED)]
+    ml_job("show", JOB_ID)
+    assert not [path for path in agent.paths() if "/logs" in path]
 
 
 def test_show_prints_what_retention_removed(agent: StandIn) -> None:
