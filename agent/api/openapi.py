@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -51,46 +52,48 @@ async def get_openapi(request: web.Request) -> web.Response:
 @functools.cache
 def document() -> str:
     """The document as JSON text. It does not change while the program runs."""
-    definitions, schemas = _schemas()
+    return json.dumps(described(ROUTES), indent=1)
+
+
+def described(routes: Sequence[Route]) -> dict[str, Any]:
+    """The document of these calls."""
+    definitions, schemas = _schemas(routes)
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
-    return json.dumps(
-        {
-            "openapi": "3.1.0",
-            "info": {
-                "title": "ml-agent",
-                "version": __version__,
-                "description": "Training jobs as rootless Podman units. A client certificate is required.",
-            },
-            "security": [{"certificate": []}],
-            "paths": paths,
-            "components": {
-                "schemas": definitions,
-                "securitySchemes": {
-                    "certificate": {
-                        "type": "mutualTLS",
-                        "description": "A client certificate of the host's own authority.",
-                    },
-                    "invitation": {
-                        "type": "http",
-                        "scheme": "bearer",
-                        "description": "The one-time code of `ml-agent invite`.",
-                    },
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ml-agent",
+            "version": __version__,
+            "description": "Training jobs as rootless Podman units. A client certificate is required.",
+        },
+        "security": [{"certificate": []}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {
+                "certificate": {
+                    "type": "mutualTLS",
+                    "description": "A client certificate of the host's own authority.",
+                },
+                "invitation": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The one-time code of `ml-agent invite`.",
                 },
             },
         },
-        indent=1,
-    )
+    }
 
 
 Key = tuple[type[Model], Literal["validation", "serialization"]]
 
 
-def _schemas() -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
+def _schemas(routes: Sequence[Route]) -> tuple[dict[str, Any], dict[Key, dict[str, Any]]]:
     """The components, and a reference to each model as the agent reads it or sends it."""
     wanted: list[Key] = [(ProblemDocument, "serialization")]
-    for route in ROUTES:
+    for route in routes:
         if isinstance(route.body, type) and route.body is not Empty:
             wanted.append((route.body, "validation"))
         if isinstance(route.answers, type):

@@ -29,7 +29,7 @@ from yarl import URL
 
 from . import largest
 from .inputs import Case, cases
-from .memory import judged
+from .memory import Watched, judged
 from .standing_agent import ARTIFACT, StandingAgent, standing_agent
 
 ROUNDS = 8  # of each request that is among the most expensive; of the others one
@@ -82,8 +82,9 @@ class Processor:
 class Meter:
     """Measures requests to an agent."""
 
-    def __init__(self, agent: StandingAgent, session: aiohttp.ClientSession) -> None:
+    def __init__(self, agent: Watched, session: aiohttp.ClientSession, url: str) -> None:
         self._agent = agent
+        self._url = url
         self._session = session
         self.peak = 0  # KiB, the most of all measurements
         self._processor = Processor(agent.pid)
@@ -107,7 +108,7 @@ class Meter:
         with contextlib.suppress(aiohttp.ClientError, ValueError):
             async with self._session.request(
                 case.method,
-                URL(self._agent.url + case.path, encoded=True),
+                URL(self._url + case.path, encoded=True),
                 headers=case.headers,
                 data=case.body or None,
             ) as response:
@@ -164,7 +165,7 @@ async def measured(
             "path": ARTIFACT,
             "name": "api",
         }
-        yield Meter(agent, session), itertools.chain(cases(document, known), largest.cases(listed))
+        yield Meter(agent, session, agent.url), itertools.chain(cases(document, known), largest.cases(listed))
 
 
 async def most_expensive(meter: Meter, every: Iterator[Case]) -> tuple[list[Cost], list[str]]:

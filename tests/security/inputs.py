@@ -107,7 +107,9 @@ def cases(document: dict[str, Any], known: dict[str, str]) -> Iterator[Case]:
                 yield from _of_parameter(call, path, parameter, known)
             for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
                 schema = _resolved(content["schema"], document)
-                attacks = _json_bodies(schema, document) if media_type in JSON.values() else _byte_bodies()
+                usual = KNOWN_BODIES.get(operation["operationId"], {})
+                is_json = media_type in JSON.values()
+                attacks = _json_bodies(schema, document, usual) if is_json else _byte_bodies()
                 for name, body in attacks:
                     headers = call.headers | {"Content-Type": media_type}
                     yield replace(call, kind="body", name=name, headers=headers, body=body[:BODY])
@@ -186,7 +188,9 @@ def _byte_bodies() -> Iterator[tuple[str, bytes]]:
     yield "open tables", b"a = {a=" * (BODY // 7)
 
 
-def _json_bodies(schema: dict[str, Any], document: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+def _json_bodies(
+    schema: dict[str, Any], document: dict[str, Any], usual: dict[str, Any]
+) -> Iterator[tuple[str, bytes]]:
     """Bodies that are JSON, or nearly, and then each member's worst values."""
     yield "open objects", b'{"a":' * (BODY // 5)
     yield "open lists", b"[" * BODY
@@ -197,7 +201,7 @@ def _json_bodies(schema: dict[str, Any], document: dict[str, Any]) -> Iterator[t
     yield "surrogates", _text('{"a": "' + "\\ud800" * (BODY // 7) + '"}')
     for run in RUNS:
         yield f"a name of {run!r} …", _text(json.dumps({run * (BODY // len(json.dumps(run)) - 4): 1}))
-    required = dict.fromkeys(schema.get("required", []), "hold.py")
+    required = {name: usual.get(name, "hold.py") for name in schema.get("required", [])}
     for place, member in _places(schema, document):
         for name, value in _values(member):
             yield f"{'.'.join(place)}: {name}", _text(_nested(required, place, value))
@@ -241,7 +245,7 @@ def _places(
             yield (name, "0"), _resolved(found["items"], document)
 
 
-def _nested(required: dict[str, str], place: tuple[str, ...], value: str) -> str:
+def _nested(required: dict[str, Any], place: tuple[str, ...], value: str) -> str:
     """An object with the required members and this one."""
     for name in reversed(place[1:]):
         value = f"[{value}]" if name == "0" else f"{{{json.dumps(name)}: {value}}}"

@@ -94,6 +94,27 @@ def peak(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
+class Watched:
+    """A process whose memory is looked at."""
+
+    pid: int
+
+    def memory(self) -> dict[str, int]:
+        """What the process has in memory, in KiB: `Rss` and `Pss` of proc_pid_smaps(5)."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
+        fields = dict(line.split(":", 1) for line in lines)
+        return {name: int(fields[name].split()[0]) for name in ("Rss", "Pss")}
+
+    def peak(self) -> int:
+        """The most that it had in memory, in KiB, since it began or `forget_peak` was called (VmHWM)."""
+        return peak(self.pid)
+
+    def forget_peak(self) -> int:
+        """Begins to look for the peak anew (proc(5), clear_refs); returns what it has in memory now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.peak()
+
+
 def judged(most: int) -> bool:
     """Prints the agent's peak, in KiB, beside the limit; whether it is below."""
     most = -(-most // KIB)

@@ -33,7 +33,7 @@ from agent.sweeps.trials import sweep_like
 from tests.support.small_site import IMAGE, import_image, make_repository
 from tests.support.waiting import run, until
 
-from .memory import peak
+from .memory import Watched
 
 CHECKOUT = Path(__file__).parents[2]
 SERVE = "from agent.config_files import load; from agent.service import run; run(load())"
@@ -82,7 +82,7 @@ request_burst = 1000000"""
 
 
 @dataclass(frozen=True)
-class StandingAgent:
+class StandingAgent(Watched):
     """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait.
 
     `sweep` is the id of a sweep that is paused, and `schedule` of such a schedule.
@@ -112,12 +112,6 @@ class StandingAgent:
         """Where a job has left them. The first call that asks for the list of one that has ended makes it."""
         return self.base / "state/jobs" / job_id / "attempts/1/artifacts"
 
-    def memory(self) -> dict[str, int]:
-        """What the process has in memory, in KiB: `Rss` and `Pss` of proc_pid_smaps(5)."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text("ascii").splitlines()[1:]
-        fields = dict(line.split(":", 1) for line in lines)
-        return {name: int(fields[name].split()[0]) for name in ("Rss", "Pss")}
-
     async def known(self, user: str, role: Role = Role.ANALYST) -> tuple[Path, Path]:
         """The files of a certificate and a key of another user."""
         directory = self.base / "state/pki"
@@ -127,15 +121,6 @@ class StandingAgent:
         write_file(files[1], issued.key_pem(), mode=0o600)
         await _record(self.base, issued.serial, user, role)
         return files
-
-    def peak(self) -> int:
-        """The most that it had in memory, in KiB, since it began or `forget_peak` was called (VmHWM)."""
-        return peak(self.pid)
-
-    def forget_peak(self) -> int:
-        """Begins to look for the peak anew (proc(5), clear_refs); returns what it has in memory now."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
-        return self.peak()
 
 
 @contextlib.asynccontextmanager

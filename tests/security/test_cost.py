@@ -1,15 +1,20 @@
 """What the measurement of costs counts, and that the largest lists are the largest."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from agent.api.routes import MEMBER_ROUTES, Route
+from agent.fleet.entries import Claim
 from agent.jobs.artifacts import MAX_ENTRIES, manifest
+from agent.model.base import new_job_id
 from agent.model.paths import JobPaths
 from tests.support.artifacts import list_in
 
 from .cost import MAX_MEMORY, MAX_RATIO, MIB, Cost, excess
-from .inputs import Case
+from .front_cost import known_bodies, most
+from .inputs import BODY, Case
 from .largest import FILLINGS, NAME, cases, leave
 
 LIST = Case("list", "a list", "GET", "/jobs/a/artifacts", in_pieces=True)
@@ -51,3 +56,14 @@ def test_each_kind_of_names_is_listed_and_fetched() -> None:
     assert {job for job, *_ in asked} == set(jobs.values())
     assert all(sum(job == each and len(rest) == 1 for each, *rest in asked) == 1 for job in jobs.values())
     assert len({"/".join(path) for path in asked}) == len(FILLINGS) * (1 + 4)
+
+
+@pytest.mark.parametrize("route", MEMBER_ROUTES, ids=lambda route: str(route.operation_id))
+def test_a_member_may_send_what_is_measured(route: Route) -> None:
+    claim = Claim(new_job_id(), "1", 1, "alice", "{}")
+    if isinstance(route.body, type):
+        usual = json.dumps(known_bodies(claim)[route.operation_id])
+        route.body.model_validate_json(usual)
+        (largest,) = [case for case in most(claim) if case.path == route.path]
+        assert len(usual) <= len(largest.body) <= BODY
+        route.body.model_validate_json(largest.body)
