@@ -241,7 +241,9 @@ async def shares(site: Site, hosts: list[Host], seconds: float) -> list[str]:
     """How far users are from an equal share of the time of all places, when each always has jobs waiting."""
     chance, running = random.Random(7), time.monotonic()
     used: defaultdict[str, float] = defaultdict(float)
-    longest = 8.0 * max(1.0, len(hosts) / 100)  # many hosts would otherwise take more CPU than there is
+    # A job counts for 10 s at least: of shorter ones, their number would be what is shared. Many hosts would
+    # otherwise take more CPU than there is.
+    longest = 40.0 * max(1.0, len(hosts) / 100)
     site.run_time = lambda: longest / chance.choice((1, 2, 4))
     weights = {f"s{number:02}": 1 + number % PLACES for number in range(USERS)}  # CPUs of its jobs
     backlog = 3 * len(hosts) * site.places // USERS + 2
@@ -252,10 +254,10 @@ async def shares(site: Site, hosts: list[Host], seconds: float) -> list[str]:
             *(site.submit(user, millicpus=1000 * weights[user], **limits) for user in lacking[:200])
         )
         await asyncio.sleep(0.2)
-    for host in hosts:
-        for job_id, took in host.took.items():
-            if (user := site.owners.get(job_id, "")) in weights:
-                used[user] += took * weights[user]
+    now, took = time.monotonic(), {job: each for host in hosts for job, each in host.took.items()}
+    for job_id, began in site.begun.items():
+        if (user := site.owners[job_id]) in weights:
+            used[user] += took.get(job_id, now - began) * weights[user]
     mean = sum(used.values()) / USERS
     errors = [abs(used[user] - mean) / mean for user in weights]
     worst, average = max(errors) * 100, sum(errors) / USERS * 100
