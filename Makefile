@@ -143,12 +143,13 @@ lint: $(VENV) ## ruff and mypy
 
 # The agent is built with hatchling from the same lock: nothing is installed that has no hash.
 lock: ## lock anew, to the newest versions, all that is installed (needs uv)
-	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --output-file requirements.txt
-	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra fleet --output-file requirements-fleet.txt
-	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra sweeps --output-file requirements-sweeps.txt
-	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra parquet --output-file requirements-parquet.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --output-file requirements-client.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra host --output-file requirements.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra host --extra fleet --output-file requirements-fleet.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra host --extra sweeps --output-file requirements-sweeps.txt
+	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra host --extra parquet --output-file requirements-parquet.txt
 	@echo 'hatchling>=1.26' | $(LOCK) pyproject.toml - --extra plot --output-file requirements-plot.txt
-	@$(LOCK) pyproject.toml --extra dev --extra fleet --extra sweeps --extra parquet --extra plot \
+	@$(LOCK) pyproject.toml --extra dev --extra host --extra fleet --extra sweeps --extra parquet --extra plot \
 		--output-file requirements-dev.txt
 	@images/lock ml-runner
 	@images/lock warehouse

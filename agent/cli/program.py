@@ -1,15 +1,18 @@
 """What both programs do when they begin and end: options, usable standard streams, and files that are not."""
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from .. import __version__
-from .failure import Failure, of_file
+from .failure import EXIT_CONFIGURATION, Failure, of_file
 from .terminal import Screen
 
+HOST_LIBRARIES = ("dbus_fast", "pydantic_settings")  # of the extra `host`
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
 
@@ -49,6 +52,21 @@ def prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if reconfigure := getattr(stream, "reconfigure", None):  # a test's stream may have none
             reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def needs_host() -> Iterator[None]:
+    """Ends the program with a sentence where an import inside misses a library that a host has."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] not in HOST_LIBRARIES:
+            raise
+        why = f"This program is for hosts, and was installed without what it needs there: {error.name}."
+        Screen().failure(
+            Failure(why, "Install the package with its extra, ml-agent[host]: requirements.txt.")
+        )
+        sys.exit(EXIT_CONFIGURATION)
 
 
 def give_up_stdout() -> None:

@@ -38,7 +38,7 @@ def main() -> None:
         Screen().failure(
             Failure(
                 f"The libraries of a fleet are not installed: {error.name} is missing.",
-                "Install the package with its extra: ml-agent[fleet], locked in requirements-fleet.txt.",
+                "Install the package with its extras, ml-agent[host,fleet]: requirements-fleet.txt.",
             )
         )
         sys.exit(EXIT_CONFIGURATION)
