@@ -422,7 +422,9 @@ class StandIn:
 def serving(agent: StandIn, context: ssl.SSLContext | None) -> Iterator[str]:
     """Serves `agent` on a free loopback port, in a thread of its own; yields `https://localhost:PORT`."""
     loop = asyncio.new_event_loop()
-    runner = web.AppRunner(agent.application(), access_log=None, shutdown_timeout=0.1)
+    runner = web.AppRunner(
+        agent.application(), access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+    )
 
     async def start() -> int:
         await runner.setup()

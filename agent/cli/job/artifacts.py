@@ -1,6 +1,6 @@
 """`ml-job artifacts`: the files that a job left, listed and fetched."""
 
-import itertools
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from ..failure import Failure
 from ..program import JsonOption
 from ..quantities import format_size
 from ..terminal import Screen, bold, right, visible
-from .download import CHUNK_BYTES, download, identity, places_of, select, still_to_fetch
+from .download import CHUNK_BYTES, download, download_all, places_of, select
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
 from .render import warn
@@ -89,16 +89,14 @@ async def get_artifacts(
         return
     # All before the first byte.
     places = places_of(artifacts, paths or [], output or f"{job_id}/", force=force)
-    missing = still_to_fetch(artifacts, places, force=force)
     _remark(screen, manifest)
-    written = set[tuple[int, int] | None]()
     with _progress(screen) as progress:
-        for artifact, place in itertools.compress(zip(artifacts, places, strict=True), missing):
+
+        def begin(artifact: Artifact) -> Callable[[int], None]:
             task = progress.add_task(visible(artifact.path), total=artifact.size)
-            advance = partial(progress.advance, task)
-            replace = force and identity(place) not in written - {None}
-            await download(api, job_id, artifact, place, replace=replace, progress=advance)
-            written.add(identity(place))
+            return partial(progress.advance, task)
+
+        await download_all(api, job_id, artifacts, places, force=force, begin=begin)
     for place in places:
         screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
 

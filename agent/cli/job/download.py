@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -129,6 +130,27 @@ def identity(place: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+async def download_all(
+    api: Api,
+    job_id: str,
+    artifacts: list[Artifact],
+    places: list[Path],
+    *,
+    force: bool,
+    begin: Callable[[Artifact], Callable[[int], None]] = lambda _: lambda _: None,
+) -> None:
+    """Writes each artifact to its place, unless it is there already; `begin` gives its `progress`.
+
+    Without `force`, raises Failure before the first byte if there is anything else in one of the places.
+    """
+    missing = still_to_fetch(artifacts, places, force=force)
+    written = set[tuple[int, int] | None]()
+    for artifact, place in itertools.compress(zip(artifacts, places, strict=True), missing):
+        replace = force and identity(place) not in written - {None}
+        await download(api, job_id, artifact, place, replace=replace, progress=begin(artifact))
+        written.add(identity(place))
 
 
 async def download(
