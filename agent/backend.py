@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from .audit.chain import Caller
 from .logs.lines import Item, Position
+from .model.alias import Alias, AliasHistory, Condition, NamedModel, NamedModelPage
 from .model.base import Model, SecretName, UserName
 from .model.comparison import Comparison, JobDifference, MeasuredJob
 from .model.event import Change, History
@@ -44,6 +45,7 @@ from .model.member import (
     MemberStep,
 )
 from .model.metric import JobMetrics, MetricPoint, Progress
+from .model.readers import Readers
 from .model.schedule import (
     Schedule,
     SchedulePage,
@@ -363,6 +365,37 @@ class Schedules(Feed[Schedule], Protocol):
         """Removes a schedule and the record of its runs; what they have become stays."""
 
 
+class Models(Protocol):
+    """Models by name. What is returned is on disk."""
+
+    async def get(self, model: str) -> NamedModel:
+        """The newest revision of a model. Raises model-not-found."""
+
+    async def page(self, *, reader: str | None, before: int | None, limit: int) -> NamedModelPage:
+        """At most `limit` models, newest first, that one user may read, or, with None, all."""
+
+    async def resolve(self, model: str, alias: str) -> Alias:
+        """What an alias points at now. Raises model-not-found, alias-not-found."""
+
+    async def history(self, model: str, alias: str) -> AliasHistory:
+        """The newest moves of an alias. Raises alias-not-found."""
+
+    async def move(
+        self, owner: str, model: str, alias: str, job: Job, path: str, *, condition: Condition, by: Caller
+    ) -> Alias:
+        """Points an alias at an artifact of a job that has COMPLETED, and makes what is missing for `owner`.
+
+        Raises forbidden where another user has the model, precondition-failed, not-completed,
+        artifact-not-found, too-many-models, too-many-pinned.
+        """
+
+    async def remove(self, model: str, alias: str, *, condition: Condition, by: Caller) -> Alias:
+        """Removes an alias, and with its last one the model. Raises precondition-failed."""
+
+    async def set_readers(self, model: str, readers: Readers, *, by: Caller) -> NamedModel:
+        """Lets these users read the model, and nobody else."""
+
+
 class FleetHost(Protocol):
     """What the programs of a fleet ask of one of its hosts."""
 
@@ -456,7 +489,7 @@ class FleetMembers(Protocol):
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`. It has no `sweeps`, no `schedules` and no `comparisons`.
+    Only a front has `members`. It has no `sweeps`, no `schedules`, no `comparisons` and no `models`.
     """
 
     submissions: Submissions
@@ -474,3 +507,4 @@ class Backend:
     sweeps: Sweeps | None = None
     comparisons: Comparisons | None = None
     schedules: Schedules | None = None
+    models: Models | None = None

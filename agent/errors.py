@@ -33,6 +33,10 @@ class Problem(StrEnum):
     SWEEP_ENDED = "sweep-ended", 409
     SCHEDULE_NOT_FOUND = "schedule-not-found", 404
     TOO_MANY_SCHEDULES = "too-many-schedules", 409
+    MODEL_NOT_FOUND = "model-not-found", 404
+    ALIAS_NOT_FOUND = "alias-not-found", 404
+    TOO_MANY_MODELS = "too-many-models", 409
+    NOT_COMPLETED = "not-completed", 409
     SCRIPT_NOT_FOUND = "script-not-found", 422
     REF_NOT_FOUND = "ref-not-found", 422
     COMMIT_REFUSED = "commit-refused", 422

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from .aliases.models import Models
 from .api.app import build
 from .api.server.opaque import KEY_BYTES
 from .api.server.serving import serving
@@ -62,7 +63,7 @@ IDLE_LOOKS = 10  # looks within the idle time
 
 
 class JobParts:
-    """Submission, registry, results, host, reconciler, sweeps and schedules over one store and one host.
+    """Submission, registry, results, host, reconciler, sweeps, schedules and models over one store and host.
 
     `hooks` is the directory of the programs that a job's unit runs, by default those of this version.
     """
@@ -86,6 +87,7 @@ class JobParts:
         self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
+        self.models = Models(settings, store.models, self.results)
         self.status = HostStatus(queue, units, podman)
         self.secrets = secrets
         self.fleet, self.fleet_secrets = None, None
@@ -262,6 +264,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
             ScriptChanges(settings.scripts.repository, settings.scripts.directory).between,
         ),
         schedules=jobs.schedules,
+        models=jobs.models,
     )
 
 

@@ -35,12 +35,13 @@ MAY_IMPORT = {
     "comparison": "errors model host store",
     "sweeps": "errors log model config audit host store scripts logs jobs",
     "schedules": "errors log model audit host store jobs sweeps",
+    "aliases": "errors model config audit host store jobs",
     "api": "errors log model config_base audit backend host.sockets host.tasks host.libsystemd identity"
     " logs.lines",
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime backend jobs sweeps schedules comparison api",
+    " retention runtime backend jobs sweeps schedules comparison aliases api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
     " identity logs retention runtime service cli",

@@ -1,28 +1,21 @@
-"""Who may do what: one table, and the guard that checks each request against it before the handler runs.
+"""Who may do what: one table, against which `guard` checks each request before its handler runs.
 
 docs/authorisation.md shows the table; the tests try every cell of it.
 """
 
-import functools
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from ..audit.chain import Detail
-from ..audit.trail import Trail
-from ..backend import Backend
 from ..errors import AgentError, FieldError, Problem
-from ..model.base import ID_ALPHABET, ID_LENGTH
+from ..model.alias import NamedModel, no_such_model
 from ..model.certificate import MAY_GO_FIRST, Principal, Role
 from ..model.job import Job, no_such_job
-from ..model.schedule import Schedule, no_such_schedule
-from ..model.sweep import Sweep, no_such_sweep
+from ..model.schedule import Schedule
+from ..model.sweep import Sweep
 from .keys import BACKEND
-from .server.identity import CALLER, ON_BEHALF_OF, PEER, PRINCIPAL
-from .server.requests import check_no_form, is_foreign
+from .server.identity import ON_BEHALF_OF, PEER, PRINCIPAL
 
 
 class Cell(StrEnum):
@@ -52,6 +45,7 @@ class Grant:
 
 
 OWN = Grant(Cell.YES, Cell.ABSENT)
+OWN_NAME = Grant(Cell.YES, Cell.FORBIDDEN)  # others learn that it is taken
 ALL = Grant(Cell.YES, Cell.YES)
 SEES_OTHERS = Grant(Cell.YES, Cell.FORBIDDEN)  # may see the job, but not do this with it
 NO_OTHERS = Grant(Cell.YES, Cell.NOTHING)
@@ -62,18 +56,29 @@ PEERS = FRONTS | MEMBERS
 NOBODY: frozenset[Role] = frozenset()
 
 
+Named = Job | Sweep | Schedule | NamedModel  # what a path may be about
+
+
+def is_shared(named: Named, user: str) -> bool:
+    """Whether the owner lets this user read it."""
+    return isinstance(named, NamedModel) and named.readers.include(user)
+
+
 @dataclass(frozen=True)
 class Permissions:
     """What each role may do with one call, and whether the audit records it.
 
-    `through` are the peers of the fleet that may make the call on behalf of a user: then the user's role
-    counts. `front` and `member` are what these peers may do by themselves.
+    `reader` is what those may do, besides, with whom what the call is about is shared. `makes`: the call may
+    be about what is not there yet. `through` are the peers of the fleet that may make the call on behalf of a
+    user: then the user's role counts. `front` and `member` are what these peers may do by themselves.
     """
 
     analyst: Grant
     operator: Grant
     administrator: Grant
     audited: Audited = Audited.NOTHING
+    reader: Cell = Cell.FORBIDDEN
+    makes: bool = False
     anybody: bool = False  # also without a certificate: the call itself checks what it is sent
     through: frozenset[Role] = FRONTS
     only_through: bool = False  # users may not make the call by themselves
@@ -85,6 +90,17 @@ class Permissions:
         """What one role may do."""
         grant: Grant = getattr(self, role)
         return grant
+
+    def cell(self, principal: Principal, named: Named) -> Cell:
+        """What the client may do with this job, sweep or model."""
+        grant = self.grant(principal.role)
+        if named.owner == principal.user:
+            return grant.own
+        if grant.others is Cell.GIVEN:
+            return Cell.YES if isinstance(named, Job) and named.host is not None else Cell.ABSENT
+        if is_shared(named, principal.user):
+            return max(grant.others, self.reader, key=(Cell.ABSENT, Cell.FORBIDDEN, Cell.YES).index)
+        return grant.others
 
 
 # What a member asks of a front instead of the fleet's record. The caller's certificate names the host.
@@ -136,6 +152,15 @@ TABLE = {
     "resumeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "runSchedule": Permissions(OWN, SEES_OTHERS, SEES_OTHERS, Audited.DEED, through=NOBODY),
     "removeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    # Nor models by name.
+    "listModels": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "getModel": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "getAlias": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "getAliasHistory": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "getModelArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES, through=NOBODY),
+    "setAlias": Permissions(OWN_NAME, ALL, ALL, Audited.DEED, makes=True, through=NOBODY),
+    "removeAlias": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
+    "setModelReaders": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
     "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK),
     "getJobEvents": Permissions(OWN, ALL, ALL),
     "getMetrics": Permissions(OWN, ALL, ALL),
@@ -185,6 +210,7 @@ ALWAYS_RECORDED = frozenset(
         "removeSchedule",
         "unpinJob",
         "unpinSweep",
+        "removeAlias",
         "removeSecret",
         "dropSecret",
         "renewCertificate",
@@ -195,10 +221,9 @@ ALWAYS_RECORDED = frozenset(
 JOB = web.RequestKey("job", Job)
 SWEEP = web.RequestKey("sweep", Sweep)
 SCHEDULE = web.RequestKey("schedule", Schedule)
-NAMES = frozenset({"job_id", "sweep_id", "schedule_id"})  # what a path may name
+MODEL = web.RequestKey("model", NamedModel)
 OPERATION = web.RequestKey("operation", str)
 UNREADABLE = web.RequestKey("unreadable", str)  # what a handler was asked for, and the client may not read
-JOB_ID = re.compile(f"[{ID_ALPHABET}]{{{ID_LENGTH}}}")
 
 
 def visible_owner(request: web.Request, principal: Principal | None = None) -> str | None:
@@ -216,35 +241,42 @@ def shows(principal: Principal, job: Job) -> bool:
     return principal.role is not Role.MEMBER or job.host is not None
 
 
-def may_read(principal: Principal, job: Job) -> bool:
-    """Whether the client may read a job that it names, by whatever call."""
-    return _cell(TABLE["getJob"].grant(principal.role), principal, job) is Cell.YES
+def may_read(principal: Principal, named: Named) -> bool:
+    """Whether the client may read a job, sweep or model that it names, by whatever call."""
+    kinds = {Job: "getJob", Sweep: "getSweep", Schedule: "getSchedule", NamedModel: "getModel"}
+    return TABLE[kinds[type(named)]].cell(principal, named) is Cell.YES
 
 
 def check_priority(principal: Principal, priority: int, field: str = "priority") -> None:
     """Raises `AgentError` (forbidden) if the role may not put a job before those of other users."""
     if priority > 0 and principal.role not in MAY_GO_FIRST:
-        raise _forbidden(field, "must be at most 0: only administrators may put a job before others")
+        raise forbidden(field, "must be at most 0: only administrators may put a job before others")
 
 
 def check_owner(request: web.Request, owner: str | None) -> str | None:
     """The owner to filter by. Raises `AgentError` (forbidden) if the client may not see that user's jobs."""
     visible = visible_owner(request)
     if visible is not None and owner not in (None, visible):
-        raise _forbidden("owner", "must be yourself: only operators and administrators see other users' jobs")
+        raise forbidden("owner", "must be yourself: only operators and administrators see other users' jobs")
     return visible or owner
 
 
-def check_readable(request: web.Request, name: str, found: Job | Sweep | None, absent: AgentError) -> None:
-    """Raises `absent` for a job or sweep that a query names, where the client may not read it."""
-    principal = request[PRINCIPAL]
-    if isinstance(found, Sweep):
-        readable = _cell(TABLE["getSweep"].grant(principal.role), principal, found) is Cell.YES
-    else:
-        readable = found is not None and may_read(principal, found)
-    if not readable:
+def check_readable(request: web.Request, name: str, found: Named | None, absent: AgentError) -> None:
+    """Raises `absent` for what a query or a body names, where the client may not read it."""
+    if found is None or not may_read(request[PRINCIPAL], found):
         request[UNREADABLE] = name
         raise absent
+
+
+async def find_readable(request: web.Request, job_id: str) -> Job:
+    """A job that a body names. Raises `AgentError` (job-not-found) where the client may not read it."""
+    try:
+        job = await request.app[BACKEND].jobs.get(job_id)
+    except AgentError:
+        request[UNREADABLE] = job_id
+        raise
+    check_readable(request, job_id, job, no_such_job())
+    return job
 
 
 async def check_still_allowed(request: web.Request) -> None:
@@ -252,21 +284,16 @@ async def check_still_allowed(request: web.Request) -> None:
 
     Raises `AgentError` (job-not-found, forbidden) if the new role may not make this call.
     """
-    principal, job = request[PRINCIPAL], request.get(JOB)
-    grant = TABLE[request[OPERATION]].grant(principal.role)
-    cell = grant.own if job is None else _cell(grant, principal, job)
+    principal, named = request[PRINCIPAL], request.get(JOB) or request.get(MODEL)
+    permissions = TABLE[request[OPERATION]]
+    cell = permissions.cell(principal, named) if named else permissions.grant(principal.role).own
+    if cell is Cell.ABSENT:
+        raise no_such_model() if isinstance(named, NamedModel) else no_such_job()
     if cell is not Cell.YES:
-        raise no_such_job() if cell is Cell.ABSENT else _forbidden()
+        raise forbidden()
 
 
-def _cell(grant: Grant, principal: Principal, named: Job | Sweep | Schedule) -> Cell:
-    cell = grant.own if named.owner == principal.user else grant.others
-    if cell is Cell.GIVEN:
-        return Cell.YES if isinstance(named, Job) and named.host is not None else Cell.ABSENT
-    return cell
-
-
-def _may_speak(request: web.Request, permissions: Permissions) -> bool:
+def may_speak(request: web.Request, permissions: Permissions) -> bool:
     """Whether the client may make the call for whom it makes it: for itself, or on behalf of a user."""
     backend = request.app[BACKEND]
     if request[PRINCIPAL].role.peer and (backend.members if permissions.at_front else backend.fleet) is None:
@@ -276,124 +303,8 @@ def _may_speak(request: web.Request, permissions: Permissions) -> bool:
     return ON_BEHALF_OF not in request.headers and not permissions.only_through
 
 
-class Guard:
-    """Finds what a path names, and checks the table before the handler runs."""
-
-    def __init__(self, backend: Backend, trail: Trail) -> None:
-        self._backend = backend
-        self._trail = trail
-        self._guarded: set[Handler] = set()
-
-    def guard(self, operation_id: str, handler: Handler) -> Handler:
-        """The handler behind the table. It has what its path names in the request, such as `request[JOB]`.
-
-        Raises `AgentError` (internal) if the table does not have the call.
-        """
-        permissions = TABLE.get(operation_id)
-        if permissions is None:
-            raise AgentError(
-                Problem.INTERNAL,
-                f"The table of permissions does not have the call {operation_id}.",
-                "Add it to TABLE in agent/api/access.py.",
-            )
-
-        @functools.wraps(handler)
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            request[OPERATION] = operation_id
-            await self._admit(request, permissions)
-            if permissions.audited is Audited.DEED and operation_id not in ALWAYS_RECORDED:
-                await self._trail.check_share(request[CALLER])
-            try:
-                return await handler(request)
-            except AgentError as error:
-                if error.problem in (Problem.FORBIDDEN, Problem.INVITATION_REFUSED):  # by what was sent
-                    await self._refused(request, error.problem)
-                if error.problem is Problem.COMMIT_REFUSED and request.method == "POST":
-                    await self._refused(request, error.problem, why=error.message)
-                if UNREADABLE in request:
-                    await self._refused(request, error.problem)
-                raise
-
-        self._guarded.add(guarded)
-        return guarded
-
-    def check_all_guarded(self, app: web.Application) -> None:
-        """Raises `AgentError` (internal) for a route that was added without the guard."""
-        for route in app.router.routes():
-            if route.handler not in self._guarded:
-                raise AgentError(
-                    Problem.INTERNAL,
-                    f"{route.method} {route.resource} has no guard: it answers everybody.",
-                    "Add the route with Guard.guard.",
-                )
-
-    async def _admit(self, request: web.Request, permissions: Permissions) -> None:
-        if is_foreign(request):
-            await self._refused(request, Problem.FOREIGN_ORIGIN)
-            raise AgentError(
-                Problem.FOREIGN_ORIGIN,
-                "The request comes from a page of another site.",
-                "Use ml-job, the app, or a program that sends neither Origin nor Sec-Fetch-Site.",
-            )
-        check_no_form(request)
-        if permissions.anybody:
-            return
-        principal = request[PRINCIPAL]
-        grant = permissions.grant(principal.role)
-        if grant.own is not Cell.YES or not _may_speak(request, permissions):
-            await self._refused(request, Problem.FORBIDDEN)
-            raise _forbidden()
-        if not (named := request.match_info.keys() & NAMES):
-            return
-        found, absent = await self._found(request, named.pop())
-        own = found is not None and found.owner == principal.user
-        cell = Cell.ABSENT if found is None else _cell(grant, principal, found)
-        owner = {"owner": found.owner} if found else {}
-        if found is not None and cell is Cell.YES:
-            if isinstance(found, Sweep):
-                request[SWEEP] = found
-                return
-            if isinstance(found, Schedule):
-                request[SCHEDULE] = found
-                return
-            request[JOB] = found
-            if permissions.audited is Audited.LOOK and not own:
-                path = request.match_info.get("path")
-                what = owner | ({} if path is None else {"path": path})
-                await self._trail.shown(request[CALLER], request[OPERATION], found.job_id, **what)
-        elif cell is Cell.FORBIDDEN:
-            await self._refused(request, Problem.FORBIDDEN, **owner)
-            raise _forbidden()
-        else:
-            # What is another user's is indistinguishable from what is missing, timing included.
-            await self._refused(request, absent.problem, **owner)
-            raise absent
-
-    async def _found(
-        self, request: web.Request, named: str
-    ) -> tuple[Job | Sweep | Schedule | None, AgentError]:
-        """What the path names, or None; and the error for what is not there."""
-        name, backend = request.match_info[named], self._backend
-        absent = {"job_id": no_such_job, "sweep_id": no_such_sweep, "schedule_id": no_such_schedule}[named]()
-        try:
-            if named == "job_id":
-                return await backend.jobs.get(name), absent
-            if named == "sweep_id":
-                return (await backend.sweeps.get(name) if backend.sweeps else None), absent
-            return (await backend.schedules.get(name) if backend.schedules else None), absent
-        except AgentError as error:
-            if error.problem is absent.problem:
-                return None, absent
-            raise
-
-    async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:
-        name = next((request.match_info[each] for each in NAMES if each in request.match_info), "")
-        name = request.get(UNREADABLE, name)
-        subject = name if JOB_ID.fullmatch(name) else ""
-        await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)
-
-
-def _forbidden(field: str = "", message: str = "") -> AgentError:
+def forbidden(field: str = "", message: str = "") -> AgentError:
+    """For what the client's role does not allow, or what it does not allow to say in a field."""
     return AgentError(
         Problem.FORBIDDEN,
         "Your role does not allow this.",

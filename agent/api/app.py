@@ -6,7 +6,8 @@ from ..audit.trail import CheckShare, Trail, Write, no_limit
 from ..backend import Backend
 from ..config_base import HttpSettings
 from ..identity.certificates import Certificates, Enrolment
-from . import access, openapi, routes
+from . import openapi, routes
+from .guard import Guard
 from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests
 from .server.opaque import Opaque
@@ -47,7 +48,7 @@ def build(
     app[ENROLMENT] = enrolment
     app[OPAQUE] = Opaque(id_key)
     app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
-    guard = access.Guard(backend, trail)
+    guard = Guard(backend, trail)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.guard("getOpenapi", openapi.get_openapi))
     guard.check_all_guarded(app)

@@ -13,6 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from ..errors import Problem
+from ..model.alias import ModelName
 from ..model.base import Model, OpenEnum, SecretName
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
@@ -27,6 +28,8 @@ PATH_PARAMETERS = {
     "sweep_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "schedule_id": {"type": "string", "pattern": "^[a-z2-7]{12}$"},
     "name": TypeAdapter(SecretName).json_schema(),
+    "model": TypeAdapter(ModelName).json_schema(),
+    "alias": TypeAdapter(ModelName).json_schema(),
 }
 # Problems that any request may be answered with.
 ALWAYS = (
@@ -195,6 +198,7 @@ def refusals(route: Route) -> list[int]:
     found += [Problem.JOB_NOT_FOUND] if "{job_id}" in route.path else []
     found += [Problem.SWEEP_NOT_FOUND] if "{sweep_id}" in route.path else []
     found += [Problem.SCHEDULE_NOT_FOUND] if "{schedule_id}" in route.path else []
+    found += [Problem.MODEL_NOT_FOUND] if "{model}" in route.path else []
     parsed = route.query or route.request_headers or isinstance(route.body, type)
     found += [Problem.INVALID_REQUEST] if parsed else []
     found += OF_A_BODY if route.body else []

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ..errors import Problem
+from ..model.alias import Alias, AliasHistory, AliasTarget, NamedModel, NamedModelPage
 from ..model.artifact import ArtifactManifest
 from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
@@ -45,6 +46,7 @@ from ..model.member import (
     MemberStep,
 )
 from ..model.metric import JobMetrics
+from ..model.readers import RequestedReaders
 from ..model.schedule import (
     Schedule,
     SchedulePage,
@@ -56,8 +58,8 @@ from ..model.schedule import (
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
-from .access import Guard
-from .calls import artifacts, comparison, events, fleet, jobs, logs, members, own, schedules, sweeps
+from .calls import artifacts, comparison, events, fleet, jobs, logs, members, models, own, schedules, sweeps
+from .guard import Guard
 from .keys import BACKEND
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -122,6 +124,13 @@ ENDED = (Problem.SWEEP_ENDED,)
 # An empty value counts as no header.
 LAST_EVENT = Header("Last-Event-ID", f"^({events.EVENT_ID.pattern})?$")
 REMOVED = (Problem.REMOVED_BY_RETENTION,)
+# Of an artifact: its digest is the entity tag.
+OF_FILES = (Header("Range"), Header("If-Range"), Header("If-Match"), Header("If-None-Match"))
+DIGEST = Header("ETag", '^"[0-9a-f]{64}"$', required=False)
+NOT_THIS_FILE = (*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE)
+# Of an alias: its version is.
+IF_MATCH, IF_NONE_MATCH = Header("If-Match"), Header("If-None-Match")
+VERSION = Header("ETag", '^"[a-z2-7]{12}"$')
 
 ROUTES = (
     Route(
@@ -178,9 +187,9 @@ ROUTES = (
         artifacts.get_artifact,
         (BYTES,),
         also=(206, 304),
-        request_headers=(Header("Range"), Header("If-Range"), Header("If-Match"), Header("If-None-Match")),
-        response_headers=(Header("ETag", '^"[0-9a-f]{64}"$', required=False),),
-        refuses=(*REMOVED, Problem.PRECONDITION_FAILED, Problem.RANGE_NOT_SATISFIABLE),
+        request_headers=OF_FILES,
+        response_headers=(DIGEST,),
+        refuses=NOT_THIS_FILE,
     ),
     Route(
         "POST",
@@ -308,6 +317,60 @@ ROUTES = (
         "POST", "/schedules/{schedule_id}/run", schedules.run_schedule, ScheduleRun, status=202, body=Empty
     ),
     Route("DELETE", "/schedules/{schedule_id}", schedules.remove_schedule, Schedule, body=Empty),
+    Route(
+        "GET",
+        "/models",
+        models.list_models,
+        NamedModelPage,
+        query=models.ModelQuery,
+        refuses=(Problem.NO_SUCH_ROUTE,),
+    ),
+    Route("GET", "/models/{model}", models.get_model, NamedModel),
+    Route(
+        "PUT",
+        "/models/{model}/readers",
+        models.set_model_readers,
+        NamedModel,
+        body=RequestedReaders,
+    ),
+    Route("GET", "/models/{model}/aliases/{alias}", models.get_alias, Alias, response_headers=(VERSION,)),
+    Route(
+        "PUT",
+        "/models/{model}/aliases/{alias}",
+        models.set_alias,
+        Alias,
+        body=AliasTarget,
+        request_headers=(IF_MATCH, IF_NONE_MATCH),
+        response_headers=(VERSION,),
+        refuses=(
+            *REMOVED,
+            Problem.FORBIDDEN,
+            Problem.PRECONDITION_FAILED,
+            Problem.NOT_COMPLETED,
+            Problem.TOO_MANY_MODELS,
+            Problem.TOO_MANY_PINNED,
+        ),
+    ),
+    Route(
+        "DELETE",
+        "/models/{model}/aliases/{alias}",
+        models.remove_alias,
+        Alias,
+        body=Empty,
+        request_headers=(IF_MATCH,),
+        refuses=(Problem.PRECONDITION_FAILED,),
+    ),
+    Route("GET", "/models/{model}/aliases/{alias}/history", models.get_alias_history, AliasHistory),
+    Route(
+        "GET",
+        "/models/{model}/aliases/{alias}/artifact",
+        models.get_model_artifact,
+        (BYTES,),
+        also=(206, 304),
+        request_headers=OF_FILES,
+        response_headers=(DIGEST,),
+        refuses=NOT_THIS_FILE,
+    ),
     Route("GET", "/scripts", jobs.list_scripts, ScriptList, query=jobs.ScriptQuery),
     Route("GET", "/secrets", own.list_secrets, SecretList),
     Route(
@@ -395,7 +458,7 @@ def add_to(app: web.Application, guard: Guard) -> None:
         handler = _with_empty_body(route.handler) if route.body is Empty else route.handler
         handler = guard.guard(route.operation_id, handler)
         app.router.add_route(route.method, path, handler)
-        if route.operation_id == "getArtifact":
+        if route.operation_id in ("getArtifact", "getModelArtifact"):
             app.router.add_route("HEAD", path, handler)
 
 

@@ -368,6 +368,38 @@ MIGRATIONS = (
     CREATE INDEX schedule_runs_in_order ON schedule_runs (schedule_id, seq);
     CREATE INDEX schedule_runs_waiting ON schedule_runs (schedule_id) WHERE status = 'WAITING';
     """,
+    # Models by name. `model_readers` has the users that may read a model, and `*` for everybody. A job that
+    # an alias points at cannot be removed.
+    """
+    CREATE TABLE models (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        document TEXT NOT NULL
+    );
+    CREATE INDEX models_by_owner ON models (owner, seq);
+    CREATE TABLE model_readers (
+        model TEXT NOT NULL REFERENCES models (name) ON DELETE CASCADE,
+        reader TEXT NOT NULL,
+        PRIMARY KEY (model, reader)
+    ) WITHOUT ROWID;
+    CREATE INDEX models_by_reader ON model_readers (reader);
+    CREATE TABLE aliases (
+        model TEXT NOT NULL REFERENCES models (name) ON DELETE CASCADE,
+        alias TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs (id),
+        PRIMARY KEY (model, alias)
+    ) WITHOUT ROWID;
+    CREATE INDEX aliases_by_job ON aliases (job_id);
+    CREATE TABLE alias_moves (
+        model TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        document TEXT NOT NULL,
+        PRIMARY KEY (model, alias, number),
+        FOREIGN KEY (model, alias) REFERENCES aliases (model, alias) ON DELETE CASCADE
+    ) WITHOUT ROWID;
+    """,
 )
 
 

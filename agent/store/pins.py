@@ -1,4 +1,8 @@
-"""The bound on what a user keeps from retention: pinned jobs, and pinned sweeps with all their trials."""
+"""The bound on what a user keeps from retention.
+
+That are pinned jobs, pinned sweeps with all their trials, and the jobs that aliases of the user's models
+point at, whoever owns the jobs.
+"""
 
 from sqlite3 import Connection
 
@@ -8,39 +12,53 @@ from ..errors import AgentError, Problem
 _SIZE = "total(coalesce(bytes, json_extract(document, '$.limits.artifact_bytes'), 0))"
 
 
+_KEPT = (  # each job once, but for what the one alias points at that is moved
+    "SELECT id FROM jobs WHERE pinned AND owner = :owner"
+    " UNION SELECT id FROM jobs WHERE sweep IN (SELECT id FROM sweeps WHERE owner = :owner AND pinned)"
+    " UNION SELECT job_id FROM aliases JOIN models ON name = model"
+    " WHERE owner = :owner AND NOT (model = :model AND alias = :alias)"
+)
+
+
 def check_pins(
     db: Connection, owner: str, *, job_id: str = "", sweep_id: str = "", limit: int, max_bytes: int
 ) -> None:
     """Checks that an owner may pin this job, or this sweep, too.
 
-    Raises `AgentError` (too-many-pinned) where the owner has `limit` pinned jobs and sweeps, or others that
-    leave no room for it within `max_bytes`. One can always be pinned, whatever it has.
+    Raises `AgentError` (too-many-pinned) where the owner has `limit` pinned jobs and sweeps, or keeps others
+    that leave no room for it within `max_bytes`. One can always be pinned, whatever it has.
     """
-    values = {"owner": owner, "job_id": job_id, "sweep_id": sweep_id}
-    jobs, of_jobs = db.execute(
-        f"SELECT count(*), {_SIZE} FROM jobs WHERE pinned AND owner = :owner",  # noqa: S608 (a constant)
-        values,
+    jobs, sweeps = db.execute(
+        "SELECT (SELECT count(*) FROM jobs WHERE pinned AND owner = :owner),"
+        " (SELECT count(*) FROM sweeps WHERE owner = :owner AND pinned)",
+        {"owner": owner},
     ).fetchone()
-    (of_sweeps,) = db.execute(
-        f"SELECT {_SIZE} FROM jobs WHERE NOT pinned AND sweep IN"  # noqa: S608 (a constant)
-        " (SELECT id FROM sweeps WHERE owner = :owner AND pinned)",
-        values,
-    ).fetchone()
-    (sweeps,) = db.execute("SELECT count(*) FROM sweeps WHERE owner = :owner AND pinned", values).fetchone()
-    which = "id = :job_id" if job_id else "sweep = :sweep_id AND NOT pinned"
-    (added,) = db.execute(f"SELECT {_SIZE} FROM jobs WHERE {which}", values).fetchone()  # noqa: S608
-    taken = of_jobs + of_sweeps
     count, kinds = jobs + sweeps, "jobs and sweeps" if sweeps else "jobs"
     if count >= limit:
-        what = f"{count} pinned {kinds}; the limit is {limit}"
-    elif count and taken + added > max_bytes:
-        what = (
-            f"pinned {kinds} with {int(taken)} bytes; with this one's {int(added)}, they exceed {max_bytes}"
-        )
-    else:
-        return
-    raise AgentError(
+        raise _too_many(f"{owner} has {count} pinned {kinds}; the limit is {limit}")
+    which = "id = :job_id" if job_id else "sweep = :sweep_id"
+    _check_bytes(db, owner, which, f"pinned {kinds}", max_bytes, job_id=job_id, sweep_id=sweep_id)
+
+
+def check_alias(db: Connection, owner: str, *, model: str, alias: str, job_id: str, max_bytes: int) -> None:
+    """Checks that an alias of the owner's may point at this job: like `check_pins`, by bytes alone."""
+    _check_bytes(db, owner, "id = :job_id", "kept jobs", max_bytes, model=model, alias=alias, job_id=job_id)
+
+
+def _check_bytes(db: Connection, owner: str, which: str, kinds: str, max_bytes: int, **names: str) -> None:
+    values = {"owner": owner, "model": "", "alias": ""} | names
+    kept = f"SELECT count(*), {_SIZE} FROM jobs WHERE id IN ({_KEPT})"  # noqa: S608 (constants)
+    more = f"SELECT {_SIZE} FROM jobs WHERE {which} AND id NOT IN ({_KEPT})"  # noqa: S608 (constants)
+    count, taken = db.execute(kept, values).fetchone()
+    (added,) = db.execute(more, values).fetchone()
+    if count and taken + added > max_bytes:
+        what = f"{kinds} with {int(taken)} bytes; with this one's {int(added)}, they exceed {max_bytes}"
+        raise _too_many(f"{owner} has {what}")
+
+
+def _too_many(what: str) -> AgentError:
+    return AgentError(
         Problem.TOO_MANY_PINNED,
-        f"{owner} has {what}.",
-        "Unpin one that is no longer needed: DELETE /jobs/{id}/pin, `ml-job unpin`.",
+        f"{what}.",
+        "Unpin one that is no longer needed, or remove an alias: `ml-job unpin`, `ml-job model rm`.",
     )

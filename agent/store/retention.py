@@ -14,11 +14,14 @@ from ..model.job import Job, Removal, to_json
 from ..model.retention import NEVER_RAN, RAN, AgeClock, FinishedJob, Holding, Moment, Totals
 from .database import Tables, transaction
 
-# Retention leaves alone: jobs that have not ended, pinned jobs, jobs whose log only the journal has, jobs of
-# the fleet that it was not told the end of, jobs that one needs that has not ended, and the trials of a sweep
-# that has not ended, or is pinned.
+# What aliases of models point at is kept as if it were pinned.
+_POINTED_AT = "SELECT job_id FROM aliases"
+# Retention leaves alone: jobs that have not ended, jobs that are kept, jobs whose log only the journal has,
+# jobs of the fleet that it was not told the end of, jobs that one needs that has not ended, and the trials of
+# a sweep that has not ended, or is pinned.
 _REMOVABLE = (
-    "NOT active AND NOT pinned AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = jobs.id)"
+    f"NOT active AND NOT pinned AND id NOT IN ({_POINTED_AT})"  # noqa: S608 (a constant)
+    " AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = jobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = jobs.id AND NOT g.told)"
     " AND NOT EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM sweeps s WHERE s.id = jobs.sweep AND (s.active OR s.pinned))"
@@ -138,7 +141,7 @@ class RetentionStore(Tables):
 
     @transaction
     def holdings(self, db: Connection) -> list[Holding]:
-        """What each owner has of finished jobs that are not pinned, by owner and kind."""
+        """What each owner has of finished jobs that nothing keeps, by owner and kind."""
         return _holdings(db, (NEVER_RAN, RAN))
 
     @transaction
@@ -184,7 +187,7 @@ class RetentionStore(Tables):
         db.execute("BEGIN IMMEDIATE")
         done = []
         chosen = _whole(db, job_ids)
-        # Before the jobs: they say which sweeps these are. Pinned trials stay, as jobs like others.
+        # Before the jobs: they say which sweeps these are. Trials that are kept stay, as jobs like others.
         db.execute(
             "DELETE FROM sweeps WHERE NOT active AND NOT pinned AND id IN"
             " (SELECT sweep FROM jobs WHERE id IN (SELECT value FROM json_each(?)))",
@@ -242,12 +245,13 @@ def _finished(row: tuple[Any, ...]) -> FinishedJob:
 
 
 def _whole(db: Connection, job_ids: Iterable[str]) -> list[str]:
-    """Those of these jobs that may be removed now: of a sweep all its trials that are not pinned, or none."""
+    """Those of these jobs that may be removed now: of a sweep all its trials that nothing keeps, or none."""
     chosen = list(job_ids)
     partly = db.execute(
         "SELECT DISTINCT sweep FROM jobs WHERE sweep IN"  # noqa: S608 (a constant)
         " (SELECT sweep FROM jobs WHERE id IN (SELECT value FROM json_each(:ids)))"
-        f" AND NOT pinned AND NOT (id IN (SELECT value FROM json_each(:ids)) AND {_REMOVABLE})",
+        f" AND NOT pinned AND id NOT IN ({_POINTED_AT})"
+        f" AND NOT (id IN (SELECT value FROM json_each(:ids)) AND {_REMOVABLE})",
         {"ids": json.dumps(chosen)},
     ).fetchall()
     if not partly:
@@ -261,7 +265,16 @@ def _whole(db: Connection, job_ids: Iterable[str]) -> list[str]:
 
 
 def _holdings(db: Connection, kinds: Collection[str]) -> list[Holding]:
-    rows = db.execute("SELECT jobs, record_bytes, bytes, files, owner, held_as FROM holdings").fetchall()
+    """Jobs that an alias points at count as pinned: for them, nobody's other jobs make room."""
+    rows = db.execute(
+        f"WITH kept AS (SELECT count(*) AS jobs, sum(length(CAST(document AS BLOB))) AS record_bytes,"  # noqa: S608
+        " sum(coalesce(bytes, 0)) AS bytes, sum(coalesce(files, 0)) AS files, owner, held_as FROM jobs"
+        f" WHERE id IN ({_POINTED_AT}) AND NOT pinned GROUP BY owner, held_as)"
+        " SELECT h.jobs - coalesce(k.jobs, 0), h.record_bytes - coalesce(k.record_bytes, 0),"
+        " h.bytes - coalesce(k.bytes, 0), h.files - coalesce(k.files, 0), owner, held_as"
+        " FROM holdings h LEFT JOIN kept k USING (owner, held_as)"
+        " UNION ALL SELECT jobs, record_bytes, bytes, files, owner, 'pinned' FROM kept"
+    ).fetchall()
     return [Holding(*row) for row in rows if row[-1] in kinds]
 
 

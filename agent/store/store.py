@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .aliases import ModelStore
 from .audit import AuditStore
 from .certificates import CertificateStore, InvitationStore
 from .changes import ChangeStore
@@ -31,6 +32,7 @@ class Store:
         self.sweeps = SweepStore(database)
         self.summaries = SummaryStore(database)
         self.schedules = ScheduleStore(database)
+        self.models = ModelStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

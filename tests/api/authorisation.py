@@ -35,14 +35,14 @@ def table() -> str:
     calls = {route.operation_id: f"`{route.method} {route.path}`" for route in ROUTES}
     calls["getOpenapi"] = "`GET /openapi.json`"
     lines = [
-        "| call | " + " | ".join(f"{role}: own, another's" for role in PEOPLE) + " | in the audit |",
-        "| --- |" + " --- |" * len(PEOPLE) + " --- |",
+        "| call | " + " | ".join(f"{role}: own, another's" for role in PEOPLE) + " | reader | in the audit |",
+        "| --- |" + " --- |" * len(PEOPLE) + " --- | --- |",
     ]
     for operation_id, call in calls.items():
         row = TABLE[operation_id]
-        cells = [
-            _words(row.grant(role), in_path="_id}" in call or operation_id in QUERIES) for role in PEOPLE
-        ]
+        named = "_id}" in call or "{model}" in call or operation_id in QUERIES
+        cells = [_words(row.grant(role), in_path=named) for role in PEOPLE]
+        cells.append(WORDS[row.reader] if "{model}" in call else WORDS[Cell.NOTHING])
         call += " (also without a certificate)" if row.anybody else ""
         lines.append(f"| {call} | {' | '.join(cells)} | {AUDITED[row.audited]} |")
     return "\n".join(lines) + "\n"

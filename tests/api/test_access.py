@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from agent.api import access, routes
-from agent.api.access import TABLE, Audited, Grant, Guard
+from agent.api import access, guard, routes
+from agent.api.access import TABLE, Audited, Grant
 from agent.api.access import Cell as Answer
+from agent.api.guard import Guard
 from agent.api.server.identity import NOBODY, PRINCIPAL
 from agent.audit.chain import Result
 from agent.errors import AgentError
@@ -35,9 +36,9 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
-NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/jobs/\{job_id\}/diff")
-NAMED = re.compile(r"\{(job|sweep|schedule)_id\}")  # what a path may be about
-
+NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/diff")
+NAMED = re.compile(r"\{((job|sweep|schedule)_id|model)\}")  # what a path may be about
+READER = "shared"  # with the caller, by another user
 
 # Deeds that change nothing unless another one was done before.
 UNDOES = {
@@ -47,12 +48,13 @@ UNDOES = {
     "resumeSchedule": "pauseSchedule",
 }
 # What a front has not: the beginnings of paths, and the calls that make one.
-OF_HOSTS = {"sweep": "submitSweep", "schedule": "createSchedule"}
+OF_HOSTS = {"sweep": "submitSweep", "schedule": "createSchedule", "model": "setAlias"}
+MODEL = "churn"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A call, the role of the caller, and whose thing it is about: `own`, `others` or `nobodys`."""
+    """A call, the role of the caller, and whose thing it is about: `own`, `others`, `shared` or `nobodys`."""
 
     operation: str
     role: Role
@@ -66,14 +68,22 @@ class Cell:
     def answer(self) -> Answer:
         """The answer according to the table."""
         if self.whose == "nobodys":
-            return Answer.ABSENT
+            return Answer.YES if TABLE[self.operation].makes else Answer.ABSENT
         grant = TABLE[self.operation].grant(self.role)
+        if self.whose == READER:
+            order = [Answer.ABSENT, Answer.FORBIDDEN, Answer.YES]
+            return max(grant.others, TABLE[self.operation].reader, key=order.index)
         return grant.own if self.whose == "own" else grant.others
 
 
 def kind_of(path: str) -> str:
-    """`sweep`, `schedule`, or `job` for every other call."""
+    """`sweep`, `schedule`, `model`, or `job` for every other call."""
     return next((kind for kind in OF_HOSTS if path.startswith(f"/{kind}s")), "job")
+
+
+def id_of(kind: str) -> str:
+    """The member that has the id of such a thing."""
+    return kind if kind == "model" else f"{kind}_id"
 
 
 def cells(*, at_hosts_alone: bool) -> list[Cell]:
@@ -85,8 +95,10 @@ def cells(*, at_hosts_alone: bool) -> list[Cell]:
             whose = ["own", "others", "nobodys"] if NAMED.search(path) else ["own", "others"]
             if TABLE[operation].grant(role).others is Answer.NOTHING:
                 whose = ["own"]
+            if "{model}" in path:
+                whose.append(READER)
             found += [Cell(operation, role, each) for each in whose]
-            if operation == "getArtifact":
+            if operation in ("getArtifact", "getModelArtifact"):
                 found += [Cell(operation, role, each, "HEAD") for each in whose]
     return found
 
@@ -106,18 +118,17 @@ class Site:
         if cell.whose == "nobodys":
             return NOBODYS
         kind = kind_of(PATHS[cell.operation][1])
-        return str((self.job if kind == "job" else self.other)[f"{kind}_id"])
+        return str((self.job if kind == "job" else self.other)[id_of(kind)])
 
     async def revision(self, name: str) -> int:
-        """That of the job, the sweep or the schedule with the id."""
+        """That of the job, the sweep or the schedule with the id, or of the model."""
         backend = self.served.backend
         if name == self.job["job_id"]:
             return (await backend.jobs.get(name)).revision
-        if "schedule_id" in self.other:
-            assert backend.schedules is not None
-            return (await backend.schedules.get(name)).revision
-        assert backend.sweeps is not None
-        return (await backend.sweeps.get(name)).revision
+        others = {"sweep": backend.sweeps, "schedule": backend.schedules, "model": backend.models}
+        (records,) = [each for kind, each in others.items() if id_of(kind) in self.other]
+        assert records is not None
+        return (await records.get(name)).revision
 
     async def ask(self, cell: Cell, named: str) -> tuple[int, bytes]:
         method, path, _ = PATHS[cell.operation]
@@ -129,6 +140,8 @@ class Site:
         if cell.operation in BYTES:
             octets = {"Content-Type": "application/octet-stream"}
             body = {"data": BYTES[cell.operation], "headers": octets}
+        if cell.operation == "setAlias":  # to what the caller may read
+            body["json"] = await completed(self.served, self.caller)
         if cell.operation == "enrol":
             code = await self.served.invite(self.name)
             body["headers"] = {"Authorization": f"Bearer {code}"}
@@ -152,16 +165,38 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
     caller, other = await served.known("caller", cell.role), await served.known("other")
     owner = caller if cell.whose == "own" else other
     job = await owner.submit()
-    makes = OF_HOSTS.get(kind := kind_of(PATHS[cell.operation][1]))
-    other = (await owner.post(f"/{kind}s", BODIES[makes])).json if makes else {}
+    kind = kind_of(PATHS[cell.operation][1])
     served.add_artifact(job, "result.txt", b"hers")
-    site = Site(served, caller, "caller", job, other)
+    site = Site(served, caller, "caller", job, await make(served, owner, kind))
+    if cell.whose == READER:
+        await owner("PUT", f"/models/{MODEL}/readers", json={"users": ["caller"]})
     if cell.operation == "removeSecret":
         await site.ask(replace(cell, operation="setSecret"), "")
     if before := UNDOES.get(cell.operation):
         method, path, _ = PATHS[before]
         await owner(method, NAMED.sub(site.named(replace(cell, whose="own")), path))
     return site
+
+
+async def make(served: AnyServed, owner: Client, kind: str) -> dict[str, Any]:
+    """A sweep, a schedule or a model of the owner; for a job nothing more."""
+    if kind == "job":
+        return {}
+    if kind != "model":
+        answer = await owner.post(f"/{kind}s", BODIES[OF_HOSTS[kind]])
+        return dict(answer.json)
+    path = f"/models/{MODEL}"
+    made = await owner("PUT", f"{path}/aliases/champion", json=await completed(served, owner))
+    assert made.status == 200
+    return dict((await owner.get(path)).json)
+
+
+async def completed(served: AnyServed, owner: Client) -> dict[str, Any]:
+    """What an alias can point at: an artifact of a job of the owner that has COMPLETED."""
+    job = await owner.submit()
+    served.add_artifact(job, "result.txt", job["job_id"].encode())
+    await served.finish(job)
+    return {"job_id": job["job_id"], "path": "result.txt"}
 
 
 @over_any_backend
@@ -205,17 +240,18 @@ async def judge_call_about_one(site: Site, cell: Cell, named: str, status: int, 
             kind = kind_of(PATHS[cell.operation][1])
             assert cell.method == "HEAD" or f"urn:ml-agent:problem:{kind}-not-found".encode() in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
-        before = 2 if cell.operation in UNDOES else 1
+        before = 2 if cell.operation in UNDOES or cell.whose == READER else 1
         assert await site.revision(named) == before, "refused, and done all the same"
 
 
 def judge_list(site: Site, cell: Cell, body: bytes) -> None:
     """A list has the job, or its owner, exactly if the caller may see it."""
-    if cell.operation in ("listJobs", "listSweeps", "listSchedules", "getEvents", "getHost"):
+    if cell.operation in ("listJobs", "listSweeps", "listSchedules", "listModels", "getEvents", "getHost"):
         marks = {
             "getHost": site.job["owner"],
             "listSweeps": site.other.get("sweep_id"),
             "listSchedules": site.other.get("schedule_id"),
+            "listModels": site.other.get("model"),
         }
         mark = marks.get(cell.operation, site.job["job_id"])
         assert (mark.encode() in body) == (cell.answer is Answer.YES)
@@ -227,14 +263,14 @@ def judge_audit(cell: Cell, named: str, rows: list[dict[str, Any]]) -> None:
     expected: list[Result] = []
     if cell.answer is not Answer.YES and about_one:
         expected = [Result.REFUSED]
-    elif audited is Audited.DEED or (audited is Audited.LOOK and cell.whose == "others"):
+    elif audited is Audited.DEED or (audited is Audited.LOOK and cell.whose in ("others", READER)):
         expected = [Result.DONE if audited is Audited.DEED else Result.SHOWN]
     assert [row["result"] for row in rows] == expected
     role = NOBODY if TABLE[cell.operation].anybody else cell.role
     for row in rows:
         assert (row["actor"], row["role"], row["source"]) == ("caller", role, "127.0.0.1")
         if about_one and cell.operation not in ("rerunJob", "rerunSweep"):
-            assert row["subject"] == named
+            assert row["subject"] in (named, f"{named}/champion")
 
 
 def test_the_table_has_each_route_and_no_others() -> None:
@@ -244,7 +280,7 @@ def test_the_table_has_each_route_and_no_others() -> None:
 async def test_a_route_without_permissions_cannot_be_served(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "TABLE", {name: row for name, row in TABLE.items() if name != "getHost"})
+    monkeypatch.setattr(guard, "TABLE", {name: row for name, row in TABLE.items() if name != "getHost"})
     with pytest.raises(AgentError, match="does not have the call getHost"):
         await serve()
 
@@ -302,7 +338,16 @@ async def test_a_long_answer_checks_the_table_for_the_present_role(role: Role, o
 
 @pytest.mark.parametrize("operation", TABLE)
 def test_an_analyst_never_has_access_to_another_users_jobs(operation: str) -> None:
-    assert TABLE[operation].analyst.others in (Answer.ABSENT, Answer.NOTHING)
+    # The name of a model can be taken, which whoever wants it must be told.
+    allowed = Answer.FORBIDDEN if TABLE[operation].makes else Answer.ABSENT
+    assert TABLE[operation].analyst.others in (allowed, Answer.NOTHING)
+
+
+@pytest.mark.parametrize("operation", TABLE)
+def test_who_may_read_may_change_nothing(operation: str) -> None:
+    method, path, _ = (PATHS | FLEET_PATHS | MEMBER_PATHS)[operation]
+    may = method == "GET" and NAMED.search(path) is not None
+    assert TABLE[operation].reader in ((Answer.YES, Answer.FORBIDDEN) if may else (Answer.FORBIDDEN,))
 
 
 @pytest.mark.parametrize("operation", TABLE)

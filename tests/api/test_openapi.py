@@ -49,21 +49,30 @@ def test_parameter_names_are_restricted_by_property_names(document: Document) ->
 def test_every_operation_needs_a_certificate_and_documents_its_refusals(document: Document) -> None:
     assert document.content["security"] == [{"certificate": []}]
     assert document.content["components"]["securitySchemes"]["certificate"]["type"] == "mutualTLS"
-    of_hosts = ("submitSweep", "listSweeps", "createSchedule", "previewSchedule", "listSchedules")
-    # A fleet's front has no sweeps and no schedules, and compares no jobs.
+    of_hosts = (
+        "submitSweep",
+        "listSweeps",
+        "createSchedule",
+        "previewSchedule",
+        "listSchedules",
+        "listModels",
+    )
+    # A fleet's front has no sweeps, no schedules and no models, and compares no jobs.
     absent = ("removeSecret", "compareJobs", *of_hosts)
     for path, operations in document.content["paths"].items():
         for operation in operations.values():
             statuses = operation["responses"].keys()
             assert {"400", "403", "429", "500", "503"} <= statuses
-            assert ("404" in statuses) == ("_id}" in path or operation["operationId"] in absent)
+            named = "_id}" in path or "{model}" in path
+            assert ("404" in statuses) == (named or operation["operationId"] in absent)
             assert ("413" in statuses) == ("requestBody" in operation)
 
 
 def test_every_operation_that_writes_documents_a_full_disk(document: Document) -> None:
     for operations in document.content["paths"].values():
         for method, operation in operations.items():
-            audited = operation["operationId"] in ("getLogs", "listArtifacts", "getArtifact")
+            looks = ("getLogs", "listArtifacts", "getArtifact", "getModelArtifact")
+            audited = operation["operationId"] in looks
             assert ("507" in operation["responses"]) == (method != "get" or audited)
 
 
@@ -103,13 +112,8 @@ def test_schemas_of_answers_are_open_and_schemas_of_requests_are_closed(document
     taken = reached(document, [operation.get("requestBody") for operation in operations])
     sent = reached(document, [operation["responses"] for operation in operations])
     of_sweeps = {"SweepRequest", "SweepRerun", "Extension", "RequestedDimension", "RequestedObjective"}
-    assert {
-        "JobRequest",
-        "Rerun",
-        "RequestedLimits",
-        "SigningRequest",
-        "ScheduleRequest",
-    } | of_sweeps == taken
+    others = {"ScheduleRequest", "AliasTarget", "RequestedReaders"}
+    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} | of_sweeps | others == taken
     assert {"Job", "Limits", "Attempt", "ProblemDocument", "FieldProblem", "ArtifactManifest"} <= sent
     assert not taken & sent
     for name, schema in document.content["components"]["schemas"].items():

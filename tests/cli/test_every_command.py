@@ -20,7 +20,18 @@ from agent.identity.authority import Authority
 from tests.support.every_command import DISKS, command_names, run_each
 from tests.support.ml_agent import make_account, runner
 from tests.support.ml_job import make_home
-from tests.support.stand_in_agent import JOB_ID, StandIn, job, schedule, schedule_run, serving, sweep, trial
+from tests.support.stand_in_agent import (
+    JOB_ID,
+    StandIn,
+    alias,
+    job,
+    model,
+    schedule,
+    schedule_run,
+    serving,
+    sweep,
+    trial,
+)
 
 # A locale that has ASCII alone and stays so, and a narrow terminal.
 ASCII = {
@@ -69,6 +80,10 @@ JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
 OF_SCHEDULES = ("show", "runs", "pause", "resume", "run", "remove")
 JOB_ARGUMENTS |= {("schedule", name): [JOB_ID] for name in OF_SCHEDULES}
 JOB_ARGUMENTS[("schedule", "create")] = ["daily", "träin.py", "--name", "nächtlich", "--delay", "5m"]
+JOB_ARGUMENTS |= {("model", name): ["größe", "champion"] for name in ("history", "rm")}
+JOB_ARGUMENTS |= {("model", name): ["churn"] for name in ("show", "share")}
+JOB_ARGUMENTS[("model", "get")] = ["churn", "champion", "-o", "gänge"]
+JOB_ARGUMENTS[("model", "set")] = ["churn", "champion", JOB_ID, "größe"]
 AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("egress",): ["nowhere"],
     ("issue",): ["bob", "--replace"],
@@ -97,6 +112,7 @@ FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 JOB_WRITES = {
     ("artifacts", "get"),
     ("compare",),
+    ("model", "get"),
 }  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
 AGENT_WRITES = {
     *(
@@ -164,7 +180,8 @@ def ml_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         trials=[trial(0, 0.5)],
         schedules=[schedule(name="Größe 漢")],
         runs=[schedule_run("SKIPPED", reason="refused", message="größe")],
-        files={"m.pkl": b"x" * 2**20, "größe": b"y"},
+        models=[model(aliases=[alias(content=b"x" * 2**20)])],
+        files={"m.pkl": b"x" * 2**20, "größe": b"y", "trained": b"x" * 2**20},
         plain_log=b"\xff\xc3\xa4\n",
     )
     with serving(agent, tls.server_context(tmp_path)) as url:

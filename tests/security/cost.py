@@ -30,7 +30,7 @@ from yarl import URL
 from . import largest
 from .inputs import Case, cases
 from .memory import Watched, judged
-from .standing_agent import ARTIFACT, StandingAgent, standing_agent
+from .standing_agent import ALIAS, ARTIFACT, MODEL, StandingAgent, standing_agent
 
 ROUNDS = 8  # of each request that is among the most expensive; of the others one
 MAX_RATIO = 40.0  # a plain request takes about 0.5 ms of a quiet core, so this is 20 ms
@@ -164,6 +164,8 @@ async def measured(
             "schedule_id": agent.schedule,
             "path": ARTIFACT,
             "name": "api",
+            "model": MODEL,
+            "alias": ALIAS,
         }
         yield Meter(agent, session, agent.url), itertools.chain(cases(document, known), largest.cases(listed))
 

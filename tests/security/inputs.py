@@ -71,7 +71,10 @@ KNOWN_BODIES: dict[str, dict[str, Any]] = {
     "extendSweep": {"trials": 1},
     "createSchedule": {"name": "n", "calendar": "yearly", "job": {"script_name": "hold.py"}},
     "previewSchedule": {"name": "n", "calendar": "yearly", "job": {"script_name": "hold.py"}},
+    "setAlias": {"job_id": "{job_id}", "path": "{path}"},
 }
+# What must be there for the next call stays.
+KNOWN_HEADERS = {"removeAlias": {"If-Match": '"aaaaaaaaaaaa"'}}
 
 
 @dataclass(frozen=True)
@@ -120,8 +123,11 @@ def _call(method: str, path: str, operation: dict[str, Any], known: dict[str, st
     """The call as it should be."""
     if method == "GET":
         return Case("", "", method, path.format(**known))
-    body = json.dumps(KNOWN_BODIES.get(operation["operationId"], {})).encode()
-    return Case("", "", method, path.format(**known), JSON, body)
+    name = operation["operationId"]
+    values = KNOWN_BODIES.get(name, {}).items()
+    body = {key: value.format(**known) if isinstance(value, str) else value for key, value in values}
+    headers = JSON | KNOWN_HEADERS.get(name, {})
+    return Case("", "", method, path.format(**known), headers, json.dumps(body).encode())
 
 
 def _of_parameter(call: Case, path: str, parameter: dict[str, Any], known: dict[str, str]) -> Iterator[Case]:

@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from .memory import judged
-from .standing_agent import ARTIFACT, CHECKOUT, SCRIPT, StandingAgent, standing_agent
+from .standing_agent import ALIAS, ARTIFACT, CHECKOUT, MODEL, SCRIPT, StandingAgent, standing_agent
 
 EXAMPLES = 650  # that each operation is asked for at the most; with the document's corners more than 10,000
 MAX_GROWTH = 64 * 1024  # KiB that the agent may have more of in the end than in the beginning
@@ -91,6 +91,10 @@ def configuration(agent: StandingAgent, examples: int) -> str:
         "path.other_id": ([*agent.ended, *agent.waiting], 0.9),
         "query.job": ([*agent.ended, *agent.waiting], 0.9),
         "query.sweep": ([agent.sweep], 0.5),
+        "path.model": ([MODEL], 0.8),
+        "path.alias": ([ALIAS], 0.8),
+        "body.job_id": (agent.ended, 0.9),
+        "body.path": ([ARTIFACT], 0.9),
         "query.ref": (["HEAD", agent.commit, agent.commit[:12]], 1.0),
         "body.ref": (["HEAD", agent.commit], 1.0),
         "body.script_name": ([SCRIPT], 1.0),

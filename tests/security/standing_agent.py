@@ -6,6 +6,7 @@ Podman: whatever it is asked is answered by the real thing, and yet thousands of
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import socket
@@ -22,6 +23,7 @@ import aiohttp
 from agent.audit.chain import Caller
 from agent.host.files import write_file
 from agent.identity.authority import Authority
+from agent.model.alias import MAX_MOVES, Alias, Condition
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Role
 from agent.model.inputs import Limits
@@ -39,7 +41,8 @@ CHECKOUT = Path(__file__).parents[2]
 SERVE = "from agent.config_files import load; from agent.service import run; run(load())"
 SCRIPT = "hold.py"  # never ends of its own accord: whoever cancels the one that runs starts the next
 SCRIPTS = {SCRIPT: "while :; do sleep 1; done"}
-ARTIFACT = "result.txt"
+ARTIFACT, ARTIFACT_TEXT = "result.txt", "ten bytes\n" * 100
+MODEL, ALIAS = "churn", "champion"
 USER = "root"
 PATIENCE = 120.0  # seconds for the agent, or a container, to be up
 
@@ -85,7 +88,8 @@ request_burst = 1000000"""
 class StandingAgent(Watched):
     """A running agent; `ended` are ids of jobs that have ended, `waiting` of some that wait.
 
-    `sweep` is the id of a sweep that is paused, and `schedule` of such a schedule.
+    `sweep` is the id of a sweep that is paused, and `schedule` of such a schedule. `MODEL` has the alias
+    `ALIAS`, which has as long a history as there may be.
     """
 
     base: Path
@@ -207,10 +211,11 @@ async def _fill(base: Path, jobs: list[Job]) -> tuple[str, str]:
             await store.jobs.add(job, max_waiting=len(jobs))
             artifacts = base / "state/jobs" / job.job_id / "attempts/1/artifacts"
             artifacts.mkdir(parents=True)
-            (artifacts / ARTIFACT).write_text("ten bytes\n" * 100)
+            (artifacts / ARTIFACT).write_text(ARTIFACT_TEXT)
         await store.sweeps.add(sweep, key=None, fingerprint="", limit=MAX_ACTIVE, deed=deed)
         made = caller.did("createSchedule", schedule.schedule_id)
         await store.schedules.add(schedule, key=None, fingerprint="", limit=MAX_SCHEDULES, deed=made)
+        await _fill_model(store, jobs)
     await _record(base, (base / "serial").read_text(), USER, Role.ADMINISTRATOR)
     return sweep.sweep_id, schedule.schedule_id
 
@@ -231,6 +236,26 @@ def _paused_schedule() -> Schedule:
         created_at=now(),
         active_since=now(),
     )
+
+
+async def _fill_model(store: Store, jobs: list[Job]) -> None:
+    """A model, whose alias has been moved from one job to another as often as its history can tell."""
+    by = Caller(actor=USER, role=Role.ADMINISTRATOR, source="this host")
+    content = ARTIFACT_TEXT.encode()
+    for number in range(MAX_MOVES):
+        to = Alias(
+            alias=ALIAS,
+            number=0,
+            version=new_job_id(),
+            job_id=jobs[number % 2].job_id,
+            path=ARTIFACT,
+            size=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            media_type="text/plain",
+            moved_by=USER,
+            moved_at=now(),
+        )
+        await store.models.move(USER, MODEL, to, condition=Condition(), size=1, max_bytes=2**40, by=by)
 
 
 def _paused_sweep(job: Job) -> Sweep:

@@ -35,14 +35,16 @@ BODIES: dict[str, dict[str, Any]] = {
 BODIES["tellJobs"] = {"job_ids": ["aaaaaaaaaaaa"]}
 BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
-EXAMPLES = {"path": "result.txt", "name": "api-key"}  # what else stands in paths
+BODIES["setAlias"] = {"job_id": "aaaaaaaaaaaa", "path": "result.txt"}
+BODIES["setModelReaders"] = {"users": ["dora"]}
+EXAMPLES = {"path": "result.txt", "name": "api-key", "alias": "champion"}  # what else stands in paths
 
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 
 
 def filled(path: str, named: str) -> str:
-    """The path of a call about the job, the sweep or the schedule with that id."""
-    ids = dict.fromkeys(("job_id", "other_id", "sweep_id", "schedule_id"), named)
+    """The path of a call about the job, the sweep or the schedule with that id, or the model of that name."""
+    ids = dict.fromkeys(("job_id", "other_id", "sweep_id", "schedule_id", "model"), named)
     for name, value in (EXAMPLES | ids).items():
         path = path.replace(f"{{{name}}}", value)
     return path

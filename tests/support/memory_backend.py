@@ -53,6 +53,8 @@ from agent.model.sweep import (
 from agent.sweeps.space import first_point, resolve
 from agent.sweeps.trials import sweep_like, trial_job
 
+from .memory_models import MemoryModels
+
 COMMIT = "c" * 40
 DEPTH = Parameter(name="depth", type=ParameterType.INTEGER, maximum=10)
 SCRIPTS = {
@@ -799,6 +801,7 @@ class MemoryParts:
             sweeps=MemorySweeps(self.jobs, self.deeds),
             comparisons=MemoryComparisons(self.jobs),
             schedules=MemorySchedules(self.jobs, self.deeds),
+            models=MemoryModels(self.artifacts, self.deeds),
         )
 
     async def audit(self, deed: Deed) -> None:

@@ -143,6 +143,36 @@ def schedule_run(status: str = "SUBMITTED", **changes: object) -> dict[str, Any]
     return known | ({"job_id": JOB_ID} if status == "SUBMITTED" else {}) | changes
 
 
+def alias(name: str = "champion", content: bytes = b"trained", **changes: object) -> dict[str, Any]:
+    """An alias as the agent gives it, with a member that only a newer agent knows."""
+    return {
+        "alias": name,
+        "number": 2,
+        "version": "b" * 12,
+        "job_id": JOB_ID,
+        "path": "out/model.joblib",
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "media_type": "application/octet-stream",
+        "moved_by": "alice",
+        "moved_at": CREATED,
+        "since_a_later_version": 1,
+    } | changes
+
+
+def model(name: str = "churn", **changes: object) -> dict[str, Any]:
+    """A model with an alias."""
+    return {
+        "model": name,
+        "owner": "alice",
+        "readers": {"users": ["bob"], "everybody": False},
+        "aliases": [alias()],
+        "created_at": CREATED,
+        "revision": 2,
+        "since_a_later_version": 1,
+    } | changes
+
+
 def secret(name: str, user: str | None = "alice") -> dict[str, Any]:
     """A secret as the agent tells it."""
     times = {"created_at": CREATED, "updated_at": CREATED, "age_seconds": 60}
@@ -198,6 +228,7 @@ class StandIn:
     metrics_changes: dict[str, object] = field(default_factory=dict)
     schedules: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
+    models: list[dict[str, Any]] = field(default_factory=list)
     answers: dict[str, list[web.Response | None]] = field(default_factory=dict)  # None: break off
     streams: list[Sequence[Step]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -247,6 +278,14 @@ class StandIn:
                 web.get("/schedules/{id}/runs", self._list_runs),
                 web.post("/schedules/{id}/run", self._run_schedule),
                 web.post("/schedules/{id}/{what}", self._show_schedule),
+                web.get("/models", self._list_models),
+                web.get("/models/{name}", self._show_model),
+                web.put("/models/{name}/readers", self._share_model),
+                web.get("/models/{name}/aliases/{alias}", self._alias),
+                web.put("/models/{name}/aliases/{alias}", self._alias),
+                web.delete("/models/{name}/aliases/{alias}", self._alias),
+                web.get("/models/{name}/aliases/{alias}/history", self._moves),
+                web.get("/models/{name}/aliases/{alias}/artifact", self._model_artifact),
                 web.get("/scripts", self._scripts),
                 web.get("/secrets", self._secrets),
                 web.put("/secrets/{name}", self._set_secret),
@@ -345,6 +384,27 @@ class StandIn:
         return problem(
             404, "schedule-not-found", "There is no such schedule.", hint="GET /schedules lists yours."
         )
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        return self._page(request, "models", self.models)
+
+    async def _show_model(self, request: web.Request) -> web.Response:
+        for each in self.models:
+            if each["model"] == request.match_info["name"]:
+                return web.json_response(each)
+        return problem(404, "model-not-found", "There is no such model.")
+
+    async def _share_model(self, request: web.Request) -> web.Response:
+        return web.json_response(self.models[0] | {"readers": await request.json()})
+
+    async def _alias(self, request: web.Request) -> web.Response:
+        return web.json_response(self.models[0]["aliases"][0])
+
+    async def _moves(self, request: web.Request) -> web.Response:
+        return web.json_response({"moves": self.models[0]["aliases"]})
+
+    async def _model_artifact(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.files["trained"])
 
     async def _show(self, request: web.Request) -> web.Response:
         for each in self.jobs:

@@ -5,55 +5,17 @@ next one goes on. `tests.faults.sweeps` does the same to a real agent, by SIGKIL
 """
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any
 
 import pytest
 
 from agent.model.sweep import Sweep
-from agent.store.database import Database
 from agent.store.store import Store
 from tests.support.job_scene import Scene
+from tests.support.killing import Killing
 from tests.support.small_site import make_repository, make_settings
 from tests.support.sweep_scene import SweepScene, end_of, loss, submit, suggested_by_itself
-
-
-class Killing:
-    """Kills an agent at the n-th transaction that writes: before it, or after it is on the disk."""
-
-    def __init__(self, database: Database, step: int, *, after: bool) -> None:
-        self._run = database.run
-        self._left = step
-        self._after = after
-        self.dead = asyncio.Event()
-        self._hung = list[asyncio.Future[None]]()
-
-    async def run(self, work: Callable[[Connection], Any]) -> Any:
-        """In the place of `Database.run`."""
-        if self.dead.is_set():
-            await self._hang()
-        self._left -= 1  # never 0 for an agent that is not to be killed
-        last = self._left == 0
-        if last and not self._after:
-            self.dead.set()
-            await self._hang()
-        result = await self._run(work)
-        if last:
-            self.dead.set()
-            await self._hang()
-        return result
-
-    async def _hang(self) -> None:
-        self._hung.append(asyncio.get_running_loop().create_future())
-        await self._hung[-1]
-
-    async def bury(self) -> None:
-        """Ends what hangs, also where it was shielded from the end of its caller."""
-        for hung in self._hung:
-            hung.cancel()
-        await asyncio.sleep(0)
 
 
 async def driven(scene: SweepScene, sweep: dict[str, Any], *, kill_at: int, after: bool = False) -> bool:

@@ -29,10 +29,11 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
     """Downloads one artifact, always as an attachment. Until the job has ended, it has no entity tag."""
     artifacts, path = request.app[BACKEND].artifacts, request.match_info["path"]
     async with artifacts.opened(request[JOB], path) as file:
-        return await _serve(request, file)
+        return await serve(request, file)
 
 
-async def _serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse:
+async def serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse:
+    """Sends an open artifact, or what its conditions and its range leave of it."""
     tag = {"ETag": f'"{file.sha256}"'} if file.sha256 else {}
     headers = tag | {
         "Accept-Ranges": "bytes",

@@ -15,7 +15,7 @@ from ..failure import Failure
 from ..program import JsonOption
 from ..quantities import format_size
 from ..terminal import Screen, bold, right, visible
-from .download import CHUNK_BYTES, download, download_all, places_of, select
+from .download import CHUNK_BYTES, address_of, download, download_all, places_of, select
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
 from .render import warn
@@ -107,7 +107,8 @@ async def _to_stdout(api: Api, screen: Screen, job_id: str, artifacts: list[Arti
         raise Failure(f"Only one file can be written to stdout, not {len(artifacts)}.", "Name one.")
     with TemporaryDirectory() as directory:
         place = Path(directory, "artifact")
-        await download(api, job_id, artifacts[0], place, replace=True, progress=lambda _: None)
+        address = address_of(job_id, artifacts[0])
+        await download(api, address, artifacts[0], place, replace=True, progress=lambda _: None)
         _copy_to_stdout(screen, place)
 
 

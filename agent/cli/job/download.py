@@ -149,20 +149,29 @@ async def download_all(
     written = set[tuple[int, int] | None]()
     for artifact, place in itertools.compress(zip(artifacts, places, strict=True), missing):
         replace = force and identity(place) not in written - {None}
-        await download(api, job_id, artifact, place, replace=replace, progress=begin(artifact))
+        await download(
+            api, address_of(job_id, artifact), artifact, place, replace=replace, progress=begin(artifact)
+        )
         written.add(identity(place))
+
+
+def address_of(job_id: str, artifact: Artifact) -> str:
+    """The path of a job's artifact, percent-encoded."""
+    return f"/jobs/{job_id}/artifacts/{quote(artifact.path, safe='/')}"
 
 
 async def download(
     api: Api,
-    job_id: str,
+    address: str,
     artifact: Artifact,
     place: Path,
     *,
     replace: bool,
     progress: Callable[[int], None],
 ) -> None:
-    """Writes one artifact to `place`, whole or not at all. Calls `progress` with the size of each chunk.
+    """Writes the artifact at an address to `place`, whole or not at all.
+
+    Calls `progress` with the size of each chunk.
 
     Raises Failure, and leaves the earlier file, if the bytes do not match the manifest or cannot be written,
     or if there is an earlier file and `replace` is not set.
@@ -170,7 +179,7 @@ async def download(
     part = place.parent / f".ml-job-{secrets.token_hex(8)}.part"
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        await _fetch(api, job_id, artifact, part, progress=progress)
+        await _fetch(api, address, artifact, part, progress=progress)
         if not replace and os.path.lexists(place):
             raise Failure(f"{place} is there by now. {TWO_NAMES}", ELSEWHERE)
         part.replace(place)
@@ -182,10 +191,9 @@ async def download(
 
 
 async def _fetch(
-    api: Api, job_id: str, artifact: Artifact, part: Path, *, progress: Callable[[int], None]
+    api: Api, address: str, artifact: Artifact, part: Path, *, progress: Callable[[int], None]
 ) -> None:
     digest, size = hashlib.sha256(), 0
-    address = f"/jobs/{job_id}/artifacts/{quote(artifact.path, safe='/')}"
     with part.open("xb") as file:
         async with api.open(address, accept="*/*") as response:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):

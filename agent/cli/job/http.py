@@ -17,6 +17,7 @@ from yarl import URL
 
 from ... import __version__
 from ...errors import FieldError, Problem
+from ...model.alias import NamedModelPage
 from ...model.job import JobPage
 from ...model.problem import ProblemDocument
 from ...model.schedule import SchedulePage, ScheduleRunPage
@@ -25,7 +26,7 @@ from ..failure import Failure, Refused, Unreachable, broken
 from .profile import CHECK_SERVER, Profile
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-PageT = TypeVar("PageT", JobPage, SweepPage, TrialPage, SchedulePage, ScheduleRunPage)
+PageT = TypeVar("PageT", JobPage, SweepPage, TrialPage, SchedulePage, ScheduleRunPage, NamedModelPage)
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60  # without a byte; the agent may have to start, or to hash artifacts, before it answers
@@ -139,8 +140,9 @@ class Api:
         *,
         data: bytes | None = None,
         key: str | None = None,
+        headers: Mapping[str, str] | None = None,
         method: str = "POST",
-        done: Problem | None = None,
+        done: tuple[Problem, ...] = (),
     ) -> Any:
         """The JSON answer to a POST, PUT or DELETE that is safe to repeat, by its nature or by its `key`.
 
@@ -148,7 +150,7 @@ class Api:
         attempt that cannot connect fails at once. `done` is how the agent refuses a repeated request after
         it took an earlier one, whose answer was lost: the result is then None.
         """
-        headers = {} if key is None else {"Idempotency-Key": key}
+        headers = {**(headers or {}), **({} if key is None else {"Idempotency-Key": key})}
         if body is None and data is None:
             body = {}  # the agent demands a media type that no form sends
         sent = 0
@@ -169,7 +171,7 @@ class Api:
                 ) as response:
                     return parse(await response.read())
             except Refused as exc:
-                if sent == 1 or exc.code != done:
+                if sent == 1 or exc.code not in done:
                     raise
                 return None
             except Unreachable as exc:

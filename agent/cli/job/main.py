@@ -13,6 +13,7 @@ from . import (
     diff,
     jobs,
     logs,
+    models,
     schedules,
     scripts,
     secrets,
@@ -35,6 +36,7 @@ for module in (submit, jobs, comparison, diff, watch, top, logs, certificates, s
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(sweeps.app, name="sweep", help="Run a script with many hyperparameters, and find the best.")
 app.add_typer(schedules.app, name="schedule", help="Submit a job or a sweep at times of a calendar.")
+app.add_typer(models.app, name="model", help="Name what jobs have left: point aliases at it, and fetch it.")
 app.add_typer(secrets.app, name="secret", help="Set, list and remove your own secrets.")
 
 

@@ -56,7 +56,7 @@ async def list_secrets(api: Api, screen: Screen, as_json: JsonOption = False) ->
 @command(app, "rm")
 async def remove_secret(api: Api, screen: Screen, name: NameArgument, as_json: JsonOption = False) -> None:
     """Remove one of your secrets. Running jobs keep the value they were given."""
-    value = await api.post(_path(name), method="DELETE", done=Problem.SECRET_NOT_FOUND)
+    value = await api.post(_path(name), method="DELETE", done=(Problem.SECRET_NOT_FOUND,))
     if value is None:  # the answer was lost, and with it the times
         value = {"name": name, "user": api.profile.identity}
     else:
