@@ -162,5 +162,6 @@ class Guard:
     async def _refused(self, request: web.Request, problem: Problem, **details: Detail) -> None:
         name = next((request.match_info[each] for each in ABSENT if each in request.match_info), "")
         name = request.get(UNREADABLE, name)
-        subject = name if JOB_ID.fullmatch(name) or MODEL_NAME.fullmatch(name) else ""
+        form = MODEL_NAME if "model" in request.match_info and UNREADABLE not in request else JOB_ID
+        subject = name if form.fullmatch(name) else ""
         await self._trail.refused(request[CALLER], request[OPERATION], subject, problem=problem, **details)
