@@ -3,7 +3,8 @@
     python client/Tests/fixtures.py [--check]      (with the agent's package installed)
 
 `schemas.json` has an example of every schema of the OpenAPI document, with all members and with the required
-ones alone. `parameters.json` has the agent's own verdicts on values of hyperparameters.
+ones alone. `parameters.json` has the agent's own verdicts on values of hyperparameters, and `spaces.json` its
+verdicts on dimensions of sweeps.
 """
 
 import itertools
@@ -18,7 +19,9 @@ from agent.model.base import Model
 from agent.model.event import Current, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from agent.model.log import LogGap, LogLine
 from agent.model.script import Parameter, Script
+from agent.model.sweep import SweepRequest
 from agent.scripts.declaration import check_parameters
+from agent.sweeps.space import resolve
 
 FOLDER = Path(__file__).parent / "MLJobKitTests" / "Fixtures"
 TIME = "2026-01-01T00:00:00.250Z"
@@ -51,6 +54,29 @@ true false True yes gini Gini entropy 20221198336 20221198337 --1 1,5 -0.5 -0.51
 1.e3 .e3 5.e é \u65e5 \u0661 \u00bd ' "
 """
 VALUES = [*WORDS.split(), " 1", "1 ", "", "- 1", "a b", "9" * 100, "9" * 101, "a\u200bb"]
+
+
+DIMENSIONS: list[dict[str, Any]] = [
+    {},
+    {"values": ["1"]},
+    {"values": ["gini", "1.5", "2"]},
+    {"values": ["true"]},
+    {"low": 2},
+    {"high": 0.25},
+    {"low": 1, "high": 20},
+    {"low": 3, "high": 2},
+    {"low": 0, "high": 1, "log": True},
+    {"low": 0.001, "high": 1, "log": True},
+    {"low": 0, "high": 1, "step": 0.1},
+    {"low": 1, "high": 9, "step": 2},
+    {"low": 1, "high": 9, "step": 2, "log": True},
+    {"low": 1, "high": 9, "step": 9},
+    {"low": -1e308, "high": 1.7e308},
+    {"low": 0, "high": 1e16},
+    {"type": "integer", "low": 0.5, "high": 3},
+    {"type": "integer", "low": 1, "high": 3},
+    {"type": "number", "low": 1, "high": 3},
+]
 
 
 def example(schema: dict[str, Any], schemas: dict[str, Any], *, full: bool, name: str = "") -> Any:
@@ -126,6 +152,40 @@ def verdict(parameter: dict[str, Any], value: str) -> str | None:
     return None
 
 
+def space_verdict(parameter: dict[str, Any] | None, dimension: dict[str, Any], strategy: str) -> str | None:
+    """What the agent says of a dimension of a parameter; of one that the script does not declare for None."""
+    declared = [] if parameter is None else [Parameter.model_validate(parameter)]
+    script = Script(script_name="s.py", sha256="", parameters=declared, any_parameters=parameter is None)
+    request = SweepRequest.model_validate(
+        {
+            "script_name": "s.py",
+            "space": {"p": dimension},
+            "strategy": strategy,
+            "trials": 1,
+            "objective": {"metric": "loss", "direction": "minimize"},
+        }
+    )
+    try:
+        resolve(request, script)
+    except AgentError as error:
+        return next((field.message for field in error.fields if field.field == "space.p"), None)
+    return None
+
+
+def spaces() -> list[dict[str, Any]]:
+    return [
+        {
+            "parameter": parameter,
+            "dimension": dimension,
+            "strategy": strategy,
+            "objection": space_verdict(parameter, dimension, strategy),
+        }
+        for parameter, dimension, strategy in itertools.product(
+            [*PARAMETERS, None], DIMENSIONS, ["grid", "tpe"]
+        )
+    ]
+
+
 def parameters() -> list[dict[str, Any]]:
     return [
         {"parameter": parameter, "value": value, "objection": verdict(parameter, value)}
@@ -135,7 +195,8 @@ def parameters() -> list[dict[str, Any]]:
 
 def main() -> int:
     stale = []
-    for name, content in {"schemas.json": schemas(), "parameters.json": parameters()}.items():
+    made = {"schemas.json": schemas(), "parameters.json": parameters(), "spaces.json": spaces()}
+    for name, content in made.items():
         written = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         path = FOLDER / name
         if "--check" in sys.argv:

@@ -62,6 +62,10 @@ public struct TableColumnBuilder<RowValue, Sort> where RowValue: Identifiable, S
     ) -> TableColumn<RowValue, Never, Content, Label> where Content: View, Label: View {
         column
     }
+    public static func buildExpression<Column>(_ column: Column) -> Column
+    where RowValue == Column.TableRowValue, Sort == Column.TableColumnSortComparator, Column: TableColumnContent {
+        column
+    }
     public static func buildBlock<Column>(_ column: Column) -> Column
     where RowValue == Column.TableRowValue, Sort == Column.TableColumnSortComparator, Column: TableColumnContent {
         column

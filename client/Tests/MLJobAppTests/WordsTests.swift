@@ -8,7 +8,8 @@ import Testing
 @MainActor
 struct WordsTests {
     @Test func eachReasonIsExplained() {
-        let known = Reason.retryable + [.cancelled, .stopped, .artifactQuota, .storageFull, .artifactMissing]
+        let known =
+            Reason.retryable + [.cancelled, .stopped, .artifactQuota, .storageFull, .artifactMissing, .dependency]
         for reason in known { #expect(reason.explanation != reason.rawValue) }
         #expect(Reason(rawValue: "of-a-later-version").explanation == "of-a-later-version")
     }
@@ -16,6 +17,17 @@ struct WordsTests {
     @Test func statesDifferInTheirSymbolsAndNotInColourAlone() {
         #expect(Set(JobStatus.known.map(\.symbol)).count == JobStatus.known.count)
         #expect(Set(JobStatus.known.map(\.title)).count == JobStatus.known.count)
+    }
+
+    @Test func sweepsHaveWordsAndSymbolsToo() {
+        #expect(Set(SweepStatus.known.map(\.symbol)).count == SweepStatus.known.count)
+        #expect(Set(SweepStatus.known.map(\.title)).count == SweepStatus.known.count)
+        for reason in SweepReason.known { #expect(reason.explanation != reason.rawValue) }
+        for strategy in SweepStrategy.known { #expect(strategy.title != strategy.rawValue) }
+        for pruner in SweepPruner.known { #expect(pruner.title != pruner.rawValue) }
+        #expect(SweepStatus(rawValue: "SUSPENDED").title == "Suspended")
+        #expect(SweepReason(rawValue: "of-a-later-version").explanation == "of-a-later-version")
+        #expect(Direction.known.map(\.title) == ["Maximize", "Minimize"])
     }
 
     @Test func aStateOfALaterVersionHasWordsToo() {

@@ -349,6 +349,34 @@
             #expect(session.outbox.entries.isEmpty)
         }
 
+        @Test func aSweepIsSubmittedFollowedAndRunAgain() async throws {
+            let (session, _, _) = try session { request, _, _ in
+                switch request.target {
+                case "/sweeps": .json(Sample.sweepJSON("s"), status: 202)
+                case "/sweeps/s/rerun": .json(Sample.sweepJSON("again"), status: 202)
+                case "/sweeps/s": .json(Sample.sweepJSON("s", "RUNNING", ["revision": 2]))
+                case "/sweeps/s/trials?limit=200": .json(#"{"trials":[\#(Sample.trialJSON(0, "PENDING"))]}"#)
+                default: .problem(404, "no-such-route")
+                }
+            }
+            let form = SweepForm(script: Script(name: "train.py", parameters: [Parameter(name: "depth")]))
+            let sweep = try #require(try await session.submit(form))
+            #expect(session.sweeps.sweeps["s"] == sweep)
+            let detail = session.detail(ofSweep: "s")
+            #expect(detail === session.detail(ofSweep: "s") && detail.sweep == sweep)
+            let run = Task { await detail.run(every: 0.01) }
+            try await shown { session.sweeps.sweeps["s"]?.revision == 2 && detail.isLoaded }
+            session.jobs.insert(Sample.job("job0", "RUNNING", ["sweep": "s", "trial": 0]))
+            #expect(detail.trials.map(\.status) == [.running])
+            session.sweeps.insert(Sample.sweep("s", "PAUSED", ["revision": 3]))
+            #expect(detail.sweep?.status == .paused)
+            #expect(try await session.rerun(sweep, SweepChanges())?.id == "again")
+            run.cancel()
+            session.closeDetail(ofSweep: "s")
+            #expect(detail !== session.detail(ofSweep: "s"))
+            session.close()
+        }
+
         @Test func whatWaitsIsSentOnceConnected() async throws {
             let gate = Gate()
             let host = host

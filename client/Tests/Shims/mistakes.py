@@ -3,7 +3,7 @@
     mistakes.py MODULES
 
 MODULES is the folder of compiled modules that `swift build` leaves. A mistake that is not caught is listed:
-it is one that only a Mac shows. Fails where fewer than 36 are caught, and where a mistake cannot be planted
+it is one that only a Mac shows. Fails where fewer than 39 are caught, and where a mistake cannot be planted
 any more.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parents[2] / "Sources" / "MLJobApp"
 LIST = Path(__file__).with_name("mistakes.tsv")
-NEEDED = 36
+NEEDED = 39
 COMPILE = [
     "swiftc",
     "-frontend",

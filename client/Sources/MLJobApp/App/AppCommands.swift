@@ -28,6 +28,9 @@ struct NewItemMenu: View {
         Button("New Job…") { app.compose() }
             .keyboardShortcut("n")
             .disabled(app.host == nil)
+        Button("New Sweep…") { app.composeSweep() }
+            .keyboardShortcut("n", modifiers: [.command, .shift])
+            .disabled(app.host == nil)
         Button("Connect to a Host…") { app.connect() }
             .keyboardShortcut("k")
     }

@@ -8,6 +8,9 @@ final class AppModel {
     let hosts: Hosts
     var place: Place? = .jobs(.all) { didSet { showPlace() } }
     var selectedJob: Job.ID?
+    var selectedSweep: Sweep.ID?
+    /// The sweep that is about to be cancelled, while its dialog asks.
+    var cancelled: Sweep?
     var sheet: Sheet?
     /// The last deed's failure, until its alert is closed.
     var trouble: Trouble?
@@ -44,7 +47,7 @@ final class AppModel {
 
     func select(_ host: HostConfiguration.ID) {
         hosts.selection = host
-        selectedJob = nil
+        (selectedJob, selectedSweep) = (nil, nil)
         showPlace()
     }
 
@@ -55,6 +58,13 @@ final class AppModel {
         selectedJob = address.job
         openMainWindow?()
         NSApplication.shared.activate(ignoringOtherApps: true)
+    }
+
+    /// Shows a sweep of the current host in the main window.
+    func show(_ sweep: Sweep) {
+        place = .sweeps
+        selectedSweep = sweep.id
+        openMainWindow?()
     }
 
     private func isListed(_ id: Job.ID) -> Bool {
@@ -77,6 +87,8 @@ final class AppModel {
 
     func compose(_ script: Script? = nil) { if host != nil { sheet = .compose(script) } }
 
+    func composeSweep(_ script: Script? = nil) { if host != nil { sheet = .sweep(script) } }
+
     func connect(_ invitation: String = "", file: URL? = nil) { sheet = .connect(invitation, file) }
 
     func rerun(_ job: Job) async {
@@ -98,6 +110,16 @@ final class AppModel {
         case .copyID: Pasteboard.copy(job.id)
         case .copyCommand: Pasteboard.copy(job.command)
         }
+        if let failure = detail.actionTrouble {
+            trouble = failure
+            detail.actionTrouble = nil
+        }
+    }
+
+    /// Carries out what is asked of a sweep, and shows why it failed.
+    func act(on sweep: Sweep, of host: HostSession, _ deed: @MainActor (SweepDetail) async -> Void) async {
+        let detail = host.detail(ofSweep: sweep.id)
+        await deed(detail)
         if let failure = detail.actionTrouble {
             trouble = failure
             detail.actionTrouble = nil

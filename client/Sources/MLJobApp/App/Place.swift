@@ -4,9 +4,9 @@ import MLJobKit
 /// What the sidebar leads to.
 enum Place: Hashable {
     case jobs(JobFilter)
-    case scripts, secrets, host
+    case sweeps, scripts, secrets, host
 
-    static let all = JobFilter.allCases.map(Place.jobs) + [.scripts, .secrets, .host]
+    static let all = JobFilter.allCases.map(Place.jobs) + [.sweeps, .scripts, .secrets, .host]
 
     var title: String {
         switch self {
@@ -15,6 +15,7 @@ enum Place: Hashable {
         case .jobs(.waiting): "Waiting"
         case .jobs(.finished): "Finished"
         case .jobs(.pinned): "Pinned"
+        case .sweeps: "Sweeps"
         case .scripts: "Scripts"
         case .secrets: "Secrets"
         case .host: "Host"
@@ -28,6 +29,7 @@ enum Place: Hashable {
         case .jobs(.waiting): "clock"
         case .jobs(.finished): "checkmark.circle"
         case .jobs(.pinned): "pin"
+        case .sweeps: "slider.horizontal.3"
         case .scripts: "doc.text"
         case .secrets: "key"
         case .host: "server.rack"
@@ -39,6 +41,9 @@ enum Place: Hashable {
 enum Sheet: Identifiable {
     case compose(Script?)
     case rerun(ScriptForm)
+    case sweep(Script?)
+    case rerunSweep(Sweep)
+    case extend(Sweep)
     /// With an invitation that was opened, or a `.p12` that was dropped.
     case connect(String, URL?)
 
@@ -46,6 +51,9 @@ enum Sheet: Identifiable {
         switch self {
         case .compose: "compose"
         case .rerun: "rerun"
+        case .sweep: "sweep"
+        case .rerunSweep: "rerun a sweep"
+        case .extend: "extend"
         case .connect: "connect"
         }
     }

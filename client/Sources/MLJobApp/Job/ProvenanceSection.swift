@@ -16,6 +16,7 @@ struct ProvenanceSection: View {
                 row("Network", job.network)
                 row("Secrets", job.secrets.joined(separator: ", "))
                 row("Must leave", job.artifacts.joined(separator: ", "))
+                row("Trial", job.sweep.map { "\(job.trial ?? 0) of sweep \($0)" } ?? "")
             }
             row("Rerun of", job.rerunOf ?? "")
             row("After", job.after.joined(separator: ", "))

@@ -13,7 +13,7 @@ struct JobsPane: View {
         VSplitView {
             VStack(spacing: 0) {
                 JobsTable(list: list, selection: $app.selectedJob, act: act, open: open)
-                if list.hasOlder { OlderButton(host: host) }
+                if list.hasOlder || list.showsTrials || list.hidesTrials { OlderButton(host: host) }
             }
             .frame(minHeight: 140, idealHeight: 260)
             if let id = app.selectedJob {

@@ -7,7 +7,7 @@ struct MenuBarLabel: View {
     @Environment(\.openWindow) private var openWindow
 
     var body: some View {
-        let running = app.hosts.sessions.reduce(0) { $0 + $1.jobs.count(.running) }
+        let running = app.hosts.sessions.reduce(0) { $0 + $1.jobs.running.count }
         HStack(spacing: 2) {
             Image(systemName: running > 0 ? "brain.filled.head.profile" : "brain.head.profile")
             if running > 0 { Text("\(running)").monospacedDigit() }

@@ -5,13 +5,17 @@ import SwiftUI
 struct ScriptDetail: View {
     let script: Script
     let run: () -> Void
+    let sweep: () -> Void
 
     var body: some View {
         Form {
             Section {
                 Text(script.name).font(.title3).bold()
                 if !script.description.isEmpty { Text(script.description) }
-                Button("New Job…") { run() }
+                HStack {
+                    Button("New Job…") { run() }
+                    Button("New Sweep…") { sweep() }
+                }
             }
             Section("Parameters") {
                 ForEach(script.parameters) { parameter in

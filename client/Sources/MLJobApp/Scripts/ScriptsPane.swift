@@ -27,7 +27,11 @@ struct ScriptsPane: View {
 
     @ViewBuilder private var detail: some View {
         if let script = host.scripts.first(where: { $0.id == selection }) {
-            ScriptDetail(script: script) { app.compose(script) }
+            ScriptDetail(script: script) {
+                app.compose(script)
+            } sweep: {
+                app.composeSweep(script)
+            }
         } else {
             ContentUnavailableView("Choose a script", systemImage: "doc.text")
         }

@@ -28,6 +28,10 @@ struct MainWindow: View {
         .toolbar { MainToolbar(app: app) }
         .sheet(item: $app.sheet) { SheetView(sheet: $0) }
         .troubleAlert("That did not work", $app.trouble)
+        .cancelDialog($app.cancelled) { sweep in
+            guard let host = app.host else { return }
+            await app.act(on: sweep, of: host) { await $0.cancel() }
+        }
         .onOpenURL { app.connect($0.absoluteString) }
         .dropDestination(for: URL.self) { files, _ in
             take(files)

@@ -12,6 +12,7 @@ struct PlaceView: View {
             OutboxBar(outbox: host.outbox)
             switch app.place {
             case .jobs, nil: JobsPane(host: host)
+            case .sweeps: SweepsPane(host: host)
             case .scripts: ScriptsPane(host: host)
             case .secrets: SecretsPane(host: host)
             case .host: HostPane(host: host)

@@ -12,6 +12,12 @@ struct SheetView: View {
             if let host = app.host { ComposeSheet(host: host, script: script) }
         case .rerun(let form):
             if let host = app.host { FormSheet(host: host, form: form) }
+        case .sweep(let script):
+            if let host = app.host { ComposeSweepSheet(host: host, script: script) }
+        case .rerunSweep(let sweep):
+            if let host = app.host { RerunSweepSheet(host: host, sweep: sweep) }
+        case .extend(let sweep):
+            if let host = app.host { ExtendSheet(host: host, sweep: sweep) }
         case .connect(let invitation, let file):
             ConnectSheet(hosts: app.hosts, draft: ConnectDraft(invitation, file: file))
         }

@@ -1,7 +1,7 @@
 import MLJobKit
 import SwiftUI
 
-/// Jobs by their state, what the host offers, and the hosts.
+/// Jobs by their state, experiments, what the host offers, and the hosts.
 struct Sidebar: View {
     @Environment(AppModel.self) private var app
 
@@ -12,6 +12,9 @@ struct Sidebar: View {
                 ForEach(JobFilter.allCases) { filter in
                     row(.jobs(filter)).badge(count(filter))
                 }
+            }
+            Section("Experiments") {
+                row(.sweeps).badge(app.host?.sweeps.activeCount ?? 0)
             }
             Section("Host") {
                 row(.scripts)

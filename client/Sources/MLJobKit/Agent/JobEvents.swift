@@ -6,6 +6,8 @@ public enum JobEvent: Sendable {
     /// What was known before counts no more; all there is follows, up to `current`.
     case reset
     case job(Job)
+    /// A sweep that is new or has changed; after a connection, first the newest ones.
+    case sweep(Sweep)
     case removed(String)
     /// Everything up to here has been told.
     case current
@@ -64,6 +66,7 @@ public struct JobEventStream: AsyncSequence, Sendable {
             switch event.name {
             case "reset": return .reset
             case "job": return .job(try decode(Job.self, event))
+            case "sweep": return .sweep(try decode(Sweep.self, event))
             case "removed": return .removed(try decode(JobRemoved.self, event).jobID)
             case "current": return .current
             case "queue": return .queue(try decode(JobQueuePlace.self, event))

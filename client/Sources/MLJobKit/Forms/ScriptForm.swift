@@ -68,8 +68,11 @@ public final class ScriptForm {
     // MARK: Checking
 
     /// Everything that is wrong, by field: `hyperparameters.depth`, `limits.cpus`, `name`, …
-    public var objections: [String: String] {
-        var found = refused
+    public var objections: [String: String] { refused.merging(ownObjections) { $1 } }
+
+    /// What this side finds wrong; the agent's objections do not keep anybody from trying again.
+    var ownObjections: [String: String] {
+        var found: [String: String] = [:]
         for field in fields {
             if let objection = field.objection { found["hyperparameters.\(field.name)"] = objection }
         }
@@ -87,7 +90,7 @@ public final class ScriptForm {
         return found
     }
 
-    public var isValid: Bool { objections.isEmpty }
+    public var isValid: Bool { ownObjections.isEmpty }
 
     private var sizeObjection: String? {
         let given = fields.filter(\.isGiven)

@@ -164,7 +164,7 @@ public struct Schedule: Codable, Hashable, Sendable, Identifiable {
     }
 
     /// The script that each run is of.
-    public var scriptName: String { job?.scriptName ?? sweep?.scriptName ?? "" }
+    public var scriptName: String { job?.scriptName ?? sweep?.job.scriptName ?? "" }
 }
 
 /// A page of `GET /schedules`, newest first; the last one has no cursor.

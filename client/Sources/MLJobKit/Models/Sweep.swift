@@ -110,17 +110,11 @@ public struct SweepDimension: Codable, Hashable, Sendable {
     }
 }
 
-/// The body of `POST /sweeps`. Members that are absent are the agent's defaults.
+/// The body of `POST /sweeps`: what all trials have in common, as in a job, and what differs. Members that are absent
+/// are the agent's defaults.
 public struct SweepRequest: Codable, Hashable, Sendable {
-    public var scriptName: String
-    public var hyperparameters: [String: String]?
-    public var ref: String?
-    public var name: String?
-    public var labels: [String: String]?
-    public var limits: Limits?
-    public var priority: Int?
-    public var maxAttempts: Int?
-    public var retryOn: [Reason]?
+    /// On the wire, its members stand beside those below. A sweep has no `after`.
+    public var job: JobRequest
     public var space: [String: SweepDimension]
     public var strategy: SweepStrategy
     public var trials: Int?
@@ -130,22 +124,49 @@ public struct SweepRequest: Codable, Hashable, Sendable {
     public var seed: Int?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case scriptName = "script_name"
-        case hyperparameters, ref, name, labels, limits, priority
-        case maxAttempts = "max_attempts"
-        case retryOn = "retry_on"
         case space, strategy, trials
         case atOnce = "at_once"
         case objective, pruner, seed
     }
 
     public init(
-        scriptName: String, space: [String: SweepDimension], strategy: SweepStrategy, objective: SweepObjective
+        job: JobRequest, space: [String: SweepDimension], strategy: SweepStrategy, objective: SweepObjective,
+        trials: Int? = nil, atOnce: Int? = nil, pruner: SweepPruner? = nil, seed: Int? = nil
     ) {
-        self.scriptName = scriptName
+        self.job = job
         self.space = space
         self.strategy = strategy
         self.objective = objective
+        self.trials = trials
+        self.atOnce = atOnce
+        self.pruner = pruner
+        self.seed = seed
+    }
+
+    public init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            job: try JobRequest(from: decoder),
+            space: try members.decode([String: SweepDimension].self, forKey: .space),
+            strategy: try members.decode(SweepStrategy.self, forKey: .strategy),
+            objective: try members.decode(SweepObjective.self, forKey: .objective),
+            trials: try members.decodeIfPresent(Int.self, forKey: .trials),
+            atOnce: try members.decodeIfPresent(Int.self, forKey: .atOnce),
+            pruner: try members.decodeIfPresent(SweepPruner.self, forKey: .pruner),
+            seed: try members.decodeIfPresent(Int.self, forKey: .seed)
+        )
+    }
+
+    public func encode(to encoder: any Encoder) throws {
+        try job.encode(to: encoder)
+        var members = encoder.container(keyedBy: CodingKeys.self)
+        try members.encode(space, forKey: .space)
+        try members.encode(strategy, forKey: .strategy)
+        try members.encodeIfPresent(trials, forKey: .trials)
+        try members.encodeIfPresent(atOnce, forKey: .atOnce)
+        try members.encode(objective, forKey: .objective)
+        try members.encodeIfPresent(pruner, forKey: .pruner)
+        try members.encodeIfPresent(seed, forKey: .seed)
     }
 }
 
@@ -278,12 +299,13 @@ public struct SweepTrial: Codable, Hashable, Sendable, Identifiable {
     public var id: String { jobID }
     public let trial: Int
     public let jobID: String
-    public let status: JobStatus
-    public let reason: Reason?
+    // The stream of jobs tells these earlier than the next page of trials.
+    public internal(set) var status: JobStatus
+    public internal(set) var reason: Reason?
     public let hyperparameters: [String: String]
     public let value: Double?
-    public let startedAt: Date?
-    public let finishedAt: Date?
+    public internal(set) var startedAt: Date?
+    public internal(set) var finishedAt: Date?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case trial

@@ -1,12 +1,13 @@
 import Foundation
 import Observation
 
-/// One host while the app runs: its jobs, submissions, scripts and certificate.
+/// One host while the app runs: its jobs, sweeps, submissions, scripts and certificate.
 @MainActor @Observable
 public final class HostSession: Identifiable {
     public nonisolated let id: HostConfiguration.ID
     public private(set) var configuration: HostConfiguration
     public let jobs: JobList
+    public let sweeps: SweepList
     public let outbox: Outbox
     public private(set) var scripts: [Script] = []
     /// The commit that `scripts` are of.
@@ -28,6 +29,7 @@ public final class HostSession: Identifiable {
     @ObservationIgnored private let notices: EndNotices
     @ObservationIgnored private let folder: URL
     @ObservationIgnored private var details: [Job.ID: JobDetail] = [:]
+    @ObservationIgnored private var sweepDetails: [Sweep.ID: SweepDetail] = [:]
     @ObservationIgnored private var running: [Task<Void, Never>] = []
 
     /// `folder` is the app's own, for submissions and notices. Raises `VaultError` where the identity is not there.
@@ -40,6 +42,7 @@ public final class HostSession: Identifiable {
         self.folder = folder.appendingPathComponent(configuration.id.uuidString)
         agent = Agent(transport: try enroller.transport(for: configuration))
         notices = EndNotices(user: configuration.user, file: self.folder.appendingPathComponent("waited-for.json"))
+        sweeps = SweepList(agent: agent)
         let context = ContextBox()
         jobs = JobList(agent: agent, backoff: backoff, context: { context.value() })
         outbox = Outbox(
@@ -47,7 +50,17 @@ public final class HostSession: Identifiable {
         context.value = { [weak self] in self?.context ?? TroubleContext() }
         jobs.onChange = { [weak self] _, job in self?.changed(job) }
         jobs.onCurrent = { [weak self] in Task { await self?.tend() } }
-        outbox.onAccepted = { [weak self] _, job in self?.jobs.insert(job) }
+        jobs.onSweep = { [weak self] in self?.sweeps.insert($0) }
+        jobs.onReset = { [weak self] in self?.sweeps.reset() }
+        sweeps.onChange = { [weak self] in self?.sweepDetails[$0.id]?.take($0) }
+        outbox.onAccepted = { [weak self] _, accepted in self?.insert(accepted) }
+    }
+
+    private func insert(_ accepted: Outbox.Accepted) {
+        switch accepted {
+        case .job(let job): jobs.insert(job)
+        case .sweep(let sweep): sweeps.insert(sweep)
+        }
     }
 
     @MainActor private final class ContextBox { var value: () -> TroubleContext = { TroubleContext() } }
@@ -108,6 +121,7 @@ public final class HostSession: Identifiable {
     }
 
     private func changed(_ job: Job) {
+        if let sweep = job.sweep { sweepDetails[sweep]?.take(job) }
         if notices.isNews(job) { onEnd?(job) }
     }
 
@@ -123,6 +137,19 @@ public final class HostSession: Identifiable {
 
     /// The job's window was closed: its log is given up.
     public func closeDetail(of id: Job.ID) { details[id] = nil }
+
+    /// The sweep's page; the same one as long as it is open.
+    public func detail(ofSweep id: Sweep.ID) -> SweepDetail {
+        if let known = sweepDetails[id] { return known }
+        let detail = SweepDetail(
+            id, agent: agent, sweep: sweeps.sweeps[id], context: { [weak self] in self?.context ?? TroubleContext() })
+        detail.onSweep = { [weak self] in self?.sweeps.insert($0) }
+        sweepDetails[id] = detail
+        return detail
+    }
+
+    /// The sweep's page was closed: its trials are given up.
+    public func closeDetail(ofSweep id: Sweep.ID) { sweepDetails[id] = nil }
 
     func rename(to name: String) { configuration.name = name }
 
@@ -187,11 +214,28 @@ public final class HostSession: Identifiable {
     /// shown in the form.
     public func submit(_ form: ScriptForm) async throws -> Job? {
         form.clearRefusals()
+        let body = form.original.map { Outbox.Entry.Body.rerun($0.id, form.rerun) } ?? .submit(form.request)
+        return try await send(body, refused: form.show)?.job
+    }
+
+    /// The same for a sweep.
+    public func submit(_ form: SweepForm) async throws -> Sweep? {
+        form.clearRefusals()
+        return try await send(.sweep(form.request), refused: form.show)?.sweep
+    }
+
+    /// Runs a sweep again. Returns the new one; nil where the submission waits in the outbox. Raises `Trouble`.
+    public func rerun(_ sweep: Sweep, _ changes: SweepChanges) async throws -> Sweep? {
+        try await send(.rerunSweep(sweep.id, changes.request)) { _ in }?.sweep
+    }
+
+    private func send(
+        _ body: Outbox.Entry.Body, refused: ([FieldProblem]) -> Void
+    ) async throws -> Outbox.Accepted? {
         do {
-            if let original = form.original { return try await outbox.send(.rerun(original.id, form.rerun)) }
-            return try await outbox.send(.submit(form.request))
+            return try await outbox.send(body)
         } catch let trouble as Trouble {
-            form.show(trouble.fields)
+            refused(trouble.fields)
             throw trouble
         }
     }

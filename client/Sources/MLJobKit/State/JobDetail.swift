@@ -83,7 +83,7 @@ public final class JobDetail: Identifiable {
         case .removed:
             throw Problem(
                 code: "job-not-found", title: "No such job", status: 404, detail: "The record of this job was removed.")
-        case .reset, .current: break
+        case .reset, .current, .sweep: break
         }
     }
 

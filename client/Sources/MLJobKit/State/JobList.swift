@@ -15,6 +15,8 @@ public final class JobList {
     public private(set) var hasOlder = true
     public private(set) var isLoadingOlder = false
 
+    /// Whether trials of sweeps are shown among the other jobs. Their sweep shows them anyway.
+    public var showsTrials = false { didSet { if showsTrials != oldValue { cached = nil } } }
     public var filter = JobFilter.all { didSet { if filter != oldValue { cached = nil } } }
     public var search = "" {
         didSet { if search != oldValue { (cached, words) = (nil, JobIndex.words(search)) } }
@@ -27,6 +29,10 @@ public final class JobList {
     @ObservationIgnored public var onChange: ((_ old: Job?, _ new: Job) -> Void)?
     /// Called whenever the list has become current: the host answers.
     @ObservationIgnored public var onCurrent: (() -> Void)?
+    /// Called with each sweep that the same stream tells.
+    @ObservationIgnored public var onSweep: ((Sweep) -> Void)?
+    /// Called where the host says that what was known before counts no more.
+    @ObservationIgnored public var onReset: (() -> Void)?
     @ObservationIgnored private let agent: Agent
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
     @ObservationIgnored private let backoff: Backoff
@@ -55,7 +61,7 @@ public final class JobList {
     /// The jobs that pass filter and search, in order.
     public var visible: [Job] {
         let all = jobs.values
-        _ = (filter, search, sortOrder)  // a view that reads this is drawn anew when these change
+        _ = (filter, search, sortOrder, showsTrials)  // a view that reads this is drawn anew when these change
         if let cached { return cached }
         let found = order.sorted(all.filter { isVisible($0) })
         cached = found
@@ -63,8 +69,10 @@ public final class JobList {
     }
 
     private func isVisible(_ job: Job) -> Bool {
-        filter.includes(job) && (words.isEmpty || index.has(job, words))
+        isListed(job) && filter.includes(job) && (words.isEmpty || index.has(job, words))
     }
+
+    private func isListed(_ job: Job) -> Bool { showsTrials || job.sweep == nil }
 
     /// Puts a job where it belongs in what is visible, without sorting all.
     private func place(_ id: Job.ID) {
@@ -77,7 +85,9 @@ public final class JobList {
         cached = shown
     }
 
-    public func count(_ filter: JobFilter) -> Int { jobs.values.count { filter.includes($0) } }
+    public func count(_ filter: JobFilter) -> Int { jobs.values.count { isListed($0) && filter.includes($0) } }
+    /// Whether the list leaves out a trial of some sweep.
+    public var hidesTrials: Bool { !showsTrials && jobs.values.contains { $0.sweep != nil } }
     public var running: [Job] { jobs.values.filter { $0.status.isRunning }.sorted { $0.createdAt > $1.createdAt } }
 
     // MARK: Following
@@ -105,8 +115,11 @@ public final class JobList {
         case .connected:
             snapshot = nil
             if jobs.isEmpty { connection = .connecting }
-        case .reset: snapshot = [:]
+        case .reset:
+            snapshot = [:]
+            onReset?()
         case .job(let job): take(job)
+        case .sweep(let sweep): onSweep?(sweep)
         case .removed(let id): forget(id)
         case .current: becomeCurrent()
         case .queue(let place): move(place)

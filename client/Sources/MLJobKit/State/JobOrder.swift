@@ -5,22 +5,8 @@ import Foundation
 /// `KeyPathComparator` takes 2 µs a comparison, which makes 0.3 s of 10,000 jobs; so the values of the columns that the
 /// app has are read once for each job, and compared as what they are.
 struct JobOrder {
-    private enum Key {
-        case number(Double)
-        case text(String)
-
-        func compare(_ other: Key) -> ComparisonResult {
-            switch (self, other) {
-            case (.number(let one), .number(let two)):
-                one < two ? .orderedAscending : one > two ? .orderedDescending : .orderedSame
-            case (.text(let one), .text(let two)): one.localizedStandardCompare(two)
-            default: .orderedSame
-            }
-        }
-    }
-
     private struct Column {
-        let key: (Job) -> Key
+        let key: (Job) -> SortKey
         let isReverse: Bool
     }
 
@@ -37,7 +23,7 @@ struct JobOrder {
         others = isKnown ? [] : comparators
     }
 
-    private static func key(of path: PartialKeyPath<Job>) -> ((Job) -> Key)? {
+    private static func key(of path: PartialKeyPath<Job>) -> ((Job) -> SortKey)? {
         switch path {
         case \Job.createdAt: { .number($0.createdAt.timeIntervalSince1970) }
         case \Job.sortableStart: { .number($0.sortableStart.timeIntervalSince1970) }
@@ -47,6 +33,7 @@ struct JobOrder {
         case \Job.title: { .text($0.title) }
         case \Job.scriptName: { .text($0.scriptName) }
         case \Job.owner: { .text($0.owner) }
+        case \Job.sortableHost: { .text($0.sortableHost) }
         default: nil
         }
     }
@@ -64,7 +51,7 @@ struct JobOrder {
     }
 
     /// Times and numbers, which most orders begin with, compare fastest as what they are.
-    private static func numbers(_ keys: [Key]) -> [Double]? {
+    private static func numbers(_ keys: [SortKey]) -> [Double]? {
         let numbers = keys.compactMap { if case .number(let number) = $0 { number } else { nil } }
         return numbers.count == keys.count ? numbers : nil
     }
@@ -77,7 +64,7 @@ struct JobOrder {
         return isBefore(one, columns.map { $0.key(one) }, two, columns.map { $0.key(two) })
     }
 
-    private func isBefore(_ one: Job, _ oneKeys: [Key], _ two: Job, _ twoKeys: [Key]) -> Bool {
+    private func isBefore(_ one: Job, _ oneKeys: [SortKey], _ two: Job, _ twoKeys: [SortKey]) -> Bool {
         for (at, column) in columns.enumerated() {
             let result = oneKeys[at].compare(twoKeys[at])
             if result != .orderedSame { return (result == .orderedAscending) != column.isReverse }

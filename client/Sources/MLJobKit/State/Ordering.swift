@@ -22,6 +22,7 @@ extension Job {
     public var sortableStart: Date { startedAt ?? .distantFuture }
     public var sortableEnd: Date { finishedAt ?? .distantFuture }
     public var sortableStatus: Int { JobStatus.known.firstIndex(of: status) ?? JobStatus.known.count }
+    public var sortableHost: String { host ?? "" }
 
     /// Seconds from start to end, or to `now` while it runs; nil before its start.
     public func duration(at now: Date = Date()) -> TimeInterval? {
@@ -30,7 +31,9 @@ extension Job {
 
     /// What a search looks at.
     var searchable: [String] {
-        [name ?? "", scriptName, id, owner, status.rawValue, reason?.rawValue ?? ""]
-            + labels.map { "\($0)=\($1)" } + hyperparameters.map { "\($0)=\($1)" }
+        var parts = [scriptName, id, owner, status.rawValue]
+        parts += [name, reason?.rawValue, host].compactMap { $0 }
+        parts += labels.map { "\($0)=\($1)" }
+        return parts + hyperparameters.map { "\($0)=\($1)" }
     }
 }

@@ -9,6 +9,8 @@ public final class Outbox {
         public enum Body: Codable, Hashable, Sendable {
             case submit(JobRequest)
             case rerun(Job.ID, RerunRequest)
+            case sweep(SweepRequest)
+            case rerunSweep(Sweep.ID, SweepRerun)
         }
 
         /// The idempotency key.
@@ -39,16 +41,27 @@ public final class Outbox {
         public var title: String {
             switch body {
             case .submit(let request): request.name ?? request.scriptName
-            case .rerun(let job, _): "rerun of \(job.prefix(8))"
+            case .rerun(let id, _), .rerunSweep(let id, _): "rerun of \(id.prefix(8))"
+            case .sweep(let request): request.job.name ?? request.job.scriptName
             }
         }
+    }
+
+    /// What the host made of a submission.
+    public enum Accepted: Identifiable, Hashable, Sendable {
+        case job(Job)
+        case sweep(Sweep)
+
+        public var job: Job? { if case .job(let job) = self { job } else { nil } }
+        public var sweep: Sweep? { if case .sweep(let sweep) = self { sweep } else { nil } }
+        public var id: String { job?.id ?? sweep?.id ?? "" }
     }
 
     /// Oldest first.
     public private(set) var entries: [Entry] = []
 
-    /// Called with each job that the host has accepted.
-    @ObservationIgnored public var onAccepted: ((Entry, Job) -> Void)?
+    /// Called with what the host has accepted.
+    @ObservationIgnored public var onAccepted: ((Entry, Accepted) -> Void)?
     @ObservationIgnored private let agent: Agent
     @ObservationIgnored private let file: URL
     @ObservationIgnored private let context: @MainActor () -> TroubleContext
@@ -66,10 +79,10 @@ public final class Outbox {
         entries = (try? JSONDecoder().decode([Entry].self, from: Data(contentsOf: file))) ?? []
     }
 
-    /// Writes the submission to the file and sends it. Returns the job; nil where it waits for the connection, and
-    /// `flush` sends it later. Raises the host's refusal, and then keeps nothing, or `DownloadError` where the file
+    /// Writes the submission to the file and sends it. Returns the job or sweep; nil where it waits for the connection,
+    /// and `flush` sends it later. Raises the host's refusal, and then keeps nothing, or `DownloadError` where the file
     /// cannot be written.
-    public func send(_ body: Entry.Body) async throws -> Job? {
+    public func send(_ body: Entry.Body) async throws -> Accepted? {
         let entry = Entry(body)
         entries.append(entry)
         do {
@@ -78,8 +91,7 @@ public final class Outbox {
             entries.removeAll { $0.id == entry.id }
             throw Trouble(DownloadError.writing(file, error)) ?? error
         }
-        let job = try await attempt(entry.id)
-        return job
+        return try await attempt(entry.id)
     }
 
     /// Sends what waits, oldest first. To be called whenever the host is connected.
@@ -110,14 +122,14 @@ public final class Outbox {
         try? save()
     }
 
-    private func attempt(_ id: Entry.ID, keepsRefused: Bool = false) async throws -> Job? {
+    private func attempt(_ id: Entry.ID, keepsRefused: Bool = false) async throws -> Accepted? {
         guard let entry = entries.first(where: { $0.id == id }) else { return nil }
         set(id, isSending: true)
         do {
-            let job = try await request(entry)
+            let accepted = try await request(entry)
             discard(id)
-            onAccepted?(entry, job)
-            return job
+            onAccepted?(entry, accepted)
+            return accepted
         } catch {
             let trouble = Trouble(error, context())
             set(id, trouble: trouble, isSending: false)
@@ -127,10 +139,12 @@ public final class Outbox {
         }
     }
 
-    private func request(_ entry: Entry) async throws -> Job {
+    private func request(_ entry: Entry) async throws -> Accepted {
         switch entry.body {
-        case .submit(let request): try await agent.submit(request, key: entry.id)
-        case .rerun(let job, let changes): try await agent.rerun(job, changes, key: entry.id)
+        case .submit(let request): .job(try await agent.submit(request, key: entry.id))
+        case .rerun(let job, let changes): .job(try await agent.rerun(job, changes, key: entry.id))
+        case .sweep(let request): .sweep(try await agent.submit(request, key: entry.id))
+        case .rerunSweep(let sweep, let changes): .sweep(try await agent.rerun(sweep, changes, key: entry.id))
         }
     }
 
