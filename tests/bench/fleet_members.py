@@ -251,7 +251,7 @@ async def shares(site: Site, hosts: list[Host], seconds: float) -> list[str]:
         lacking = [user for user in weights for _ in range(backlog - site.waiting[user])]
         limits: dict[str, Any] = {"run_time": longest, "longest": longest + 10}
         await asyncio.gather(
-            *(site.submit(user, millicpus=1000 * weights[user], **limits) for user in lacking[:200])
+            *(site.submit(user, millicpus=1000 * weights[user], **limits) for user in lacking[:50])
         )
         await asyncio.sleep(0.2)
     now, took = time.monotonic(), {job: each for host in hosts for job, each in host.took.items()}
