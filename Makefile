@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults fleet security bench bench-host bench-jobs \
-	bench-logs bench-scale bench-client bench-fleet bench-fleet-host fleet-servers cases lint lock sbom clean
+	bench-logs bench-scale bench-client bench-fleet bench-fleet-host \
+	fleet-client fleet-servers cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -28,6 +29,7 @@ FLEET_UNITS := redis-server.service rabbitmq-server.service epmd.service epmd.so
 # Three hosts, record and broker, in a network of their own.
 FLEET := tests/fleet/host/fleet
 FLEET_QUICK := tests/fleet/host/test_jobs.py
+FLEET_SECURITY := tests/fleet/host/test_canary.py tests/fleet/host/test_strangers.py
 
 # What `bench` compares with besides, and no part of this project; without it those rows are missing.
 YARDSTICK ?= $(firstword $(wildcard ../*/bench/seed_baseline.py))
@@ -70,6 +72,10 @@ client-swift:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'command -v swift > /dev/null || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(SWIFT_PACKAGES); }' > /dev/null
 
+# The app's Kit in real use, to be run against a front.
+fleet-client: client-host client-swift
+	@$(INSIDE) sh -c 'cd client && swift build --quiet --scratch-path $(INSIDE_BUILD) --product mljob-live'
+
 fleet-servers:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/sbin/rabbitmq-server || { \
 		systemctl mask --quiet $(FLEET_UNITS) && apt-get update -qq && \
@@ -88,16 +94,19 @@ ifndef QUICK
 	@tests/faults/machine $(VM_NAME) $(INSIDE_VENV)/bin/python
 endif
 
-fleet: $(VENV) ## break a fleet of three hosts, and count broken promises (QUICK=1: a part)
+fleet: $(VENV) $(if $(QUICK),,fleet-client) ## break a fleet of three hosts, and count broken promises (QUICK=1: a part)
 	@$(FLEET) install
-	@$(VENV)/bin/pytest -m fleet $(if $(QUICK),$(FLEET_QUICK),tests/fleet/host)
+	@CLIENT_HOST=$(NAME) $(VENV)/bin/pytest -m fleet $(if $(QUICK),$(FLEET_QUICK),tests/fleet/host)
 	@$(FLEET) down
 
-security: ## attack the agent with all there is, and count what got through
+security: $(VENV) ## attack the agent and a fleet with all there is, and count what got through
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
 	@$(MAKE) --no-print-directory fleet-servers
 	@tests/security/security $(NAME) $(INSIDE_VENV)/bin
+	@$(FLEET) install
+	@$(VENV)/bin/pytest -m fleet $(FLEET_SECURITY)
+	@$(FLEET) down
 
 cases: ## make small cases from use, and print what is seen beside what is right (ARGS=--help for more)
 	@$(HOST) install --name $(NAME)

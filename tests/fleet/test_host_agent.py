@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,11 @@ async def test_a_claimed_job_becomes_the_agents_under_its_id(served: Served, age
     assert await agent.job(job.job_id) == job
     (row,) = await served.audited("alice")
     assert (row["action"], row["source"], row["via"]) == ("submitJob", "192.0.2.7", "member-1")
+
+
+async def test_a_host_has_the_attempts_that_lost_hosts_have_left(agent: HostAgent) -> None:
+    claimed = replace(claim(max_attempts=3), attempt=2)
+    assert (await agent.take(claimed, soon())).max_attempts == 2
 
 
 async def test_the_owners_role_is_passed_on(agent: HostAgent) -> None:

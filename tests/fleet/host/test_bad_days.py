@@ -75,6 +75,40 @@ async def test_a_power_cut_of_a_host_ends_its_jobs_and_no_others(fleet: Fleet, u
         assert (each.ended["status"], each.ended.get("reason")) == expected
 
 
+async def test_a_paused_member_that_wakes_after_it_was_forgotten_begins_nothing(
+    fleet: Fleet, users: Users
+) -> None:
+    told, work = await begun(users, "long.py", 6)
+    on_h3 = [each for each in told if (await users.job(each))["host"] == "h3"]
+    assert on_h3
+    signal_member(fleet, "h3", "STOP")
+    meanwhile = [Told("bob", "short.py") for _ in range(3)]
+    await asyncio.gather(*map(users.whole_way, meanwhile))
+    given_up = ("ml-fleet", "forget", "--yes", "h3")
+    wait_for(lambda: fleet.ran("servers", *given_up).returncode == 0, "h3 to be forgotten")
+    for each in on_h3:
+        job = await users.job(each)
+        assert (job["status"], job["reason"]) == ("FAILED", "interrupted")
+    signal_member(fleet, "h3", "CONT")
+    wait_for(lambda: "forgotten" not in fleet.output("servers", "ml-fleet", "hosts"), "h3 to begin as new")
+    assert RUNNING not in fleet.output("h3", "systemctl", "--user", "list-units", "ml-job@*")
+    after = [Told("bob", "short.py") for _ in range(9)]
+    await asyncio.gather(*map(users.whole_way, after))
+    assert "h3" in await hosts_of(users, after)
+    for each in told:
+        await users.cancel(each)
+    await asyncio.gather(*work)
+    await promises_are_kept(fleet, *meanwhile, *after)
+
+
+RUNNING = " running "
+
+
+def signal_member(fleet: Fleet, host: str, name: str) -> None:
+    """A signal for a host's member, which gets no other word."""
+    fleet.output(host, "systemctl", "--user", "kill", f"--signal={name}", "ml-fleet-member.service")
+
+
 async def test_a_host_without_the_image_gets_no_jobs(fleet: Fleet, users: Users) -> None:
     image = "localhost/ml-runner:latest"
     known = fleet.output("h2", "podman", "image", "inspect", "--format", "{{.Id}}", image)

@@ -8,7 +8,8 @@ set -euo pipefail
 target=$1
 rm -rf "$target"
 mkdir -p "$target/scripts"
-cp scripts/*.py tests/fleet/host/inside/scripts/*.py "$target/scripts/"
+cp scripts/*.py "$target/scripts/"
+cp tests/fleet/host/inside/scripts/*.py "$target/scripts/"  # one takes the place of one of the project's
 cd "$target"
 git init --quiet --initial-branch main
 git add .
