@@ -55,6 +55,7 @@ from .model.schedule import (
     ScheduleRunPage,
 )
 from .model.script import ScriptList
+from .model.search import JobSearch
 from .model.secret import SecretChange, SecretEntry
 from .model.sweep import Objective, Sweep, SweepPage, SweepRequest, SweepRerun, SweepState, TrialPage
 
@@ -315,6 +316,9 @@ class Comparisons(Protocol):
 
     async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
         """The jobs with these ids, in their order; an id that no job has is left out."""
+
+    async def search(self, search: JobSearch) -> JobPage:
+        """A page of jobs by labels and metrics."""
 
     async def trials(self, sweep_id: str) -> list[MeasuredJob]:
         """The trials of a sweep, in their order."""

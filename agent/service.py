@@ -259,6 +259,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         sweeps=jobs.sweeps,
         comparisons=Comparisons(
             store.summaries,
+            store.search,
             metrics.metrics,
             journal.consumption,
             ScriptChanges(settings.scripts.repository, settings.scripts.directory).between,

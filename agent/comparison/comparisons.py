@@ -18,9 +18,11 @@ from ..model.comparison import (
     best_of,
     summaries,
 )
-from ..model.job import Job, JobState
+from ..model.job import Job, JobPage, JobState
 from ..model.metric import JobMetrics
+from ..model.search import JobSearch
 from ..model.sweep import Direction, Objective
+from ..store.search import SearchStore
 from ..store.summaries import SummaryStore
 from . import parquet_writer, table
 from .differences import difference
@@ -38,6 +40,7 @@ class Comparisons:
     """
 
     _store: SummaryStore
+    _search: SearchStore
     _metrics: Callable[[Job], Awaitable[JobMetrics]]
     _consumption: Callable[[str, str | None], Awaitable[Consumption]]
     _between: Callable[[str, str, str], CommitDifference]
@@ -50,6 +53,10 @@ class Comparisons:
     async def trials(self, sweep_id: str) -> list[MeasuredJob]:
         """The trials of a sweep: `SummaryStore.trials`."""
         return await self._store.trials(sweep_id)
+
+    async def search(self, search: JobSearch) -> JobPage:
+        """A page of jobs by labels and metrics: `SearchStore.page`."""
+        return await self._search.page(search)
 
     async def compared(self, jobs: Sequence[MeasuredJob], objective: Objective | None) -> Comparison:
         """The jobs side by side, and the best of them by the objective."""

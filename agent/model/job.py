@@ -229,9 +229,14 @@ class Job(Model):
 
 
 class JobPage(Model):
-    """A page of `GET /jobs`, newest first. The last page has no `next_cursor`."""
+    """A page of `GET /jobs`, newest first unless another order was asked for.
+
+    `values` has the last value of each job's metric, by the job's id, where a metric was asked for. The last
+    page has no `next_cursor`.
+    """
 
     jobs: list[Job]
+    values: dict[str, float] | None = None
     next_cursor: str | None = None
 
 

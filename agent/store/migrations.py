@@ -400,6 +400,32 @@ MIGRATIONS = (
         FOREIGN KEY (model, alias) REFERENCES aliases (model, alias) ON DELETE CASCADE
     ) WITHOUT ROWID;
     """,
+    # Labels of jobs, which never change, and whose job a metric is of: a list by labels, or in the order of a
+    # metric, goes through few rows, and never through those of other users.
+    """
+    CREATE TABLE job_labels (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        seq INTEGER NOT NULL REFERENCES jobs (seq) ON DELETE CASCADE,
+        owner TEXT NOT NULL,
+        PRIMARY KEY (name, value, seq)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_labels_by_owner ON job_labels (owner, name, value, seq);
+    CREATE INDEX job_labels_by_job ON job_labels (seq);
+    INSERT INTO job_labels SELECT l.key, l.value, j.seq, j.owner
+        FROM jobs j, json_each(j.document, '$.labels') l;
+    CREATE TRIGGER labels_of_added AFTER INSERT ON jobs BEGIN
+        INSERT INTO job_labels SELECT key, value, new.seq, new.owner
+            FROM json_each(new.document, '$.labels');
+    END;
+    ALTER TABLE job_metrics ADD COLUMN seq INTEGER;
+    ALTER TABLE job_metrics ADD COLUMN owner TEXT;
+    UPDATE job_metrics SET (seq, owner) = (SELECT seq, owner FROM jobs WHERE id = job_id);
+    CREATE INDEX job_metrics_by_value ON job_metrics (name, last, seq);
+    CREATE INDEX job_metrics_by_age ON job_metrics (name, seq);
+    CREATE INDEX job_metrics_of_owner_by_value ON job_metrics (owner, name, last, seq);
+    CREATE INDEX job_metrics_of_owner_by_age ON job_metrics (owner, name, seq);
+    """,
 )
 
 

@@ -12,6 +12,7 @@ from .database import Database
 from .jobs import JobStore
 from .retention import RetentionStore
 from .schedules import ScheduleStore
+from .search import SearchStore
 from .secrets import SecretVersionStore
 from .summaries import SummaryStore
 from .sweeps import SweepStore
@@ -31,6 +32,7 @@ class Store:
         self.audit = AuditStore(database)
         self.sweeps = SweepStore(database)
         self.summaries = SummaryStore(database)
+        self.search = SearchStore(database)
         self.schedules = ScheduleStore(database)
         self.models = ModelStore(database)
         self.withdrawals = WithdrawalStore(database)

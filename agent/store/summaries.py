@@ -50,8 +50,8 @@ def record_summary(
     )
     if cursor.rowcount:
         db.executemany(
-            "INSERT OR REPLACE INTO job_metrics (job_id, name, count, last, low, high)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO job_metrics (job_id, name, count, last, low, high, seq, owner)"
+            " SELECT id, ?2, ?3, ?4, ?5, ?6, seq, owner FROM jobs WHERE id = ?1",
             [(job_id, name, each.count, each.last, each.min, each.max) for name, each in metrics.items()],
         )
 

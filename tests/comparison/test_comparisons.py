@@ -77,7 +77,7 @@ def between(a: str, b: str, script_name: str) -> CommitDifference:
 
 
 def comparing(store: Store, logs: Logs) -> Comparisons:
-    return Comparisons(store.summaries, logs.metrics, logs.consumption, between)
+    return Comparisons(store.summaries, store.search, logs.metrics, logs.consumption, between)
 
 
 async def compare(store: Store, logs: Logs, jobs: list[Job], objective: Objective | None = None) -> Any:

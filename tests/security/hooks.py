@@ -32,6 +32,8 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "space", ""),  # what contradicts itself, or the script
     ("invalid-request", "trials", ""),  # fewer than before, or more than a grid has
     ("invalid-request", "strategy", "needs Optuna"),
+    ("invalid-request", "metric", "must be there where sort"),
+    ("invalid-request", "label", "must not name a label twice"),
     ("invalid-request", "job", "must name at least one job"),  # or a sweep, and not both
     ("invalid-request", "minimize", "must be left out"),  # where there is maximize
     ("invalid-request", "calendar", ""),  # what systemd does not read, and times that never or always come

@@ -38,6 +38,7 @@ from agent.model.schedule import (
     no_such_schedule,
 )
 from agent.model.script import Parameter, ParameterType, Script, ScriptList
+from agent.model.search import JobSearch, Order
 from agent.model.secret import SecretChange, SecretEntry
 from agent.model.sweep import (
     Objective,
@@ -439,6 +440,17 @@ class MemoryComparisons:
     async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
         records = self._jobs.records
         return [MeasuredJob(records[job_id]) for job_id in job_ids if job_id in records]
+
+    async def search(self, search: JobSearch) -> JobPage:
+        jobs = list(self._jobs.records.values())
+        found = [
+            job
+            for job in (jobs if search.order is Order.OLDEST else reversed(jobs))
+            if search.owner in (None, job.owner) and search.labels.items() <= job.labels.items()
+        ]
+        return JobPage(
+            jobs=[] if search.metric else found[: search.limit], values={} if search.metric else None
+        )
 
     async def trials(self, sweep_id: str) -> list[MeasuredJob]:
         return [MeasuredJob(job) for job in self._jobs.records.values() if job.sweep == sweep_id]

@@ -225,6 +225,7 @@ class StandIn:
     compared: list[dict[str, Any]] = field(default_factory=list)
     difference: dict[str, Any] = field(default_factory=dict)
     comparison_changes: dict[str, object] = field(default_factory=dict)
+    page_changes: dict[str, object] = field(default_factory=dict)
     metrics_changes: dict[str, object] = field(default_factory=dict)
     schedules: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
@@ -321,11 +322,18 @@ class StandIn:
         return web.json_response(made, status=202)
 
     async def _list(self, request: web.Request) -> web.Response:
-        return self._page(request, "jobs", self.jobs)
+        return self._page(request, "jobs", self.jobs, self.page_changes)
 
-    def _page(self, request: web.Request, name: str, values: list[dict[str, Any]]) -> web.Response:
+    def _page(
+        self,
+        request: web.Request,
+        name: str,
+        values: list[dict[str, Any]],
+        changes: dict[str, object] | None = None,
+    ) -> web.Response:
         start, limit = int(request.query.get("cursor", 0)), int(request.query["limit"])
         page: dict[str, object] = {name: values[start : start + limit], "since_a_later_version": 1}
+        page |= changes or {}
         if start + limit < len(values):
             page["next_cursor"] = str(start + limit)
         return web.json_response(page)

@@ -1,15 +1,17 @@
 """The calls about jobs, scripts and the host."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 from aiohttp import web
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from ...model.base import Model, Text, UserName
 from ...model.host import HostList
-from ...model.job import JobRequest, JobState, Rerun
+from ...model.job import JobPage, JobRequest, JobState, Rerun
+from ...model.metric import MetricName
 from ...model.ref import Ref
+from ...model.search import MAX_LABEL_FILTERS, JobSearch, LabelFilter, Order
 from ..access import JOB, check_owner, check_priority, may_read, visible_owner
 from ..keys import BACKEND, OPAQUE
 from ..server.identity import CALLER, PRINCIPAL
@@ -22,12 +24,18 @@ MAX_CURSOR = 100  # characters
 Cursor = Annotated[str, Field(max_length=MAX_CURSOR, json_schema_extra={"pattern": f"^{TEXT}$"})]
 
 
+Labels = Annotated[list[LabelFilter], FailFast(), Field(max_length=MAX_LABEL_FILTERS, default_factory=list)]
+
+
 class JobQuery(Model):
     """The query of `GET /jobs`."""
 
     status: JobState | None = None
     script: Annotated[Text, Field(max_length=255)] | None = None
     owner: UserName | None = None
+    label: Labels
+    metric: MetricName | None = None
+    sort: Literal[Order.NEWEST, Order.OLDEST, Order.HIGHEST, Order.LOWEST] = Order.NEWEST
     cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
@@ -66,8 +74,10 @@ async def rerun_job(request: web.Request) -> web.Response:
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """Lists the jobs that you may see, newest first."""
+    """Lists the jobs that you may see, newest first, or by a metric."""
     query = read_query(request, JobQuery)
+    if query.label or query.metric or query.sort is not Order.NEWEST:
+        return json_response(await _searched(request, query))
     seq = open_cursor(request, query.cursor, "page")
     page = await request.app[BACKEND].jobs.page(
         owner=check_owner(request, query.owner),
@@ -78,6 +88,34 @@ async def list_jobs(request: web.Request) -> web.Response:
     )
     following = seal_cursor(request, page.next_cursor, "page")
     return json_response(page.model_copy(update={"next_cursor": following}))
+
+
+async def _searched(request: web.Request, query: JobQuery) -> JobPage:
+    """The page of a list by labels, or in another order; a fleet's front has none."""
+    backend = request.app[BACKEND]
+    if backend.comparisons is None:
+        raise invalid("label", "and metric and sort are for the hosts of a fleet, not for its front")
+    if query.sort in (Order.HIGHEST, Order.LOWEST) and query.metric is None:
+        raise invalid("metric", "must be there where sort is highest or lowest")
+    labels = dict(each.split("=", 1) for each in query.label)
+    if len(labels) < len(query.label):
+        raise invalid("label", "must not name a label twice")
+    what = f"search {query.sort} {query.metric or ''}"
+    page = await backend.comparisons.search(
+        JobSearch(
+            owner=check_owner(request, query.owner),
+            status=query.status,
+            script=query.script,
+            labels=labels,
+            metric=query.metric,
+            order=query.sort,
+            after=open_cursor(request, query.cursor, what),
+            limit=query.limit,
+        )
+    )
+    jobs = [await backend.jobs.with_place(job) for job in page.jobs]
+    following = seal_cursor(request, page.next_cursor, what)
+    return page.model_copy(update={"jobs": jobs, "next_cursor": following})
 
 
 def open_cursor(request: web.Request, cursor: str | None, what: str) -> int | None:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -194,10 +194,11 @@ class Api:
         *,
         limit: int | None,
         length: int = PAGE_LENGTH,
+        seen: Callable[[PageT], None] = lambda _: None,
     ) -> AsyncIterator[Any]:
         """The values in `member` of each page of a list, which is a `model`; at most `limit` (None: all).
 
-        `length` is how many values a page has at most.
+        `length` is how many values a page has at most. `seen` is called with each page.
         """
         cursor: dict[str, str] = {}
         left = limit
@@ -205,6 +206,7 @@ class Api:
             asked = length if left is None else min(left, length)
             value = await self.get(path, {**filters, **cursor, "limit": str(asked)})
             page = decode(model, value)
+            seen(page)
             for each in value[member][:asked]:
                 yield each
             if page.next_cursor is None:

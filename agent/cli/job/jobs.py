@@ -1,19 +1,22 @@
 """`ml-job list`, `show`, `cancel`, `pin` and `unpin`: jobs that the agent has."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 
 import typer
 from rich.text import Text
 
-from ...model.job import Job, JobState
+from ...model.job import Job, JobPage, JobState
 from ...model.log import LogLine, LogStream
 from ...model.metric import JobMetrics
+from ...model.search import Order
 from ..failure import Refused, Unreachable
 from ..program import JsonOption
 from ..terminal import Screen, visible
 from . import render
 from .http import Api, decode, parse
 from .invocation import JobArgument, command, one_of, resolve
+from .submit import check_pairs
 
 app = typer.Typer()
 
@@ -36,20 +39,52 @@ async def list_jobs(
     ] = None,
     script: Annotated[str | None, typer.Option(metavar="SCRIPT", help="Only jobs of this script.")] = None,
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Only jobs of this user.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="KEY=VALUE",
+            callback=check_pairs,
+            help="Only jobs with this label; repeatable.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="METRIC", help="Only ended jobs that have reported this; shows its last value."),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            parser=one_of(Order),
+            metavar="ORDER",
+            help=f"One of {', '.join(Order)}; the last two by --metric.",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N jobs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", help="All jobs, however many.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first. With --json, prints one array."""
-    given = {"status": status, "script": script, "owner": owner}
+    if sort in (Order.HIGHEST, Order.LOWEST) and metric is None:
+        raise typer.BadParameter(f"--sort {sort} needs --metric METRIC")
+    given = {"status": status, "script": script, "owner": owner, "metric": metric, "sort": sort}
     filters = {key: value for key, value in given.items() if value is not None}
-    values = [job async for job in api.jobs(filters, limit=None if everything else limit)]
+    path = f"/jobs?{urlencode([('label', label) for label in labels])}" if labels else "/jobs"
+    reported: dict[str, float] = {}
+    most = None if everything else limit
+    values = [
+        job
+        async for job in api.listed(
+            path, "jobs", JobPage, filters, limit=most, seen=lambda page: reported.update(page.values or {})
+        )
+    ]
     if as_json:
         screen.json(values)
     elif values or not screen.person:
-        render.job_table(screen, [decode(Job, value) for value in values])
+        shown = [decode(Job, value) for value in values]
+        render.job_table(screen, shown, metric=metric, reported=reported)
     else:
-        screen.remark("ml-job: no such jobs" if filters else "ml-job: no jobs yet")
+        screen.remark("ml-job: no such jobs" if filters or labels else "ml-job: no jobs yet")
 
 
 @command(app)

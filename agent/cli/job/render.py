@@ -1,6 +1,6 @@
 """Jobs as tables, sheets, sentences and bars, and remarks on them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from rich.text import Text
@@ -31,11 +31,29 @@ TICKS = "▁▂▃▄▅▆▇█"
 MAX_CURVES = 4  # on a line
 
 
-def job_table(screen: Screen, jobs: Iterable[Job], *, head: bool = True) -> None:
-    """One row per job: short ids and ages for a person, whole ids and exact times for a program."""
+def job_table(
+    screen: Screen,
+    jobs: Iterable[Job],
+    *,
+    head: bool = True,
+    metric: str | None = None,
+    reported: Mapping[str, float] | None = None,
+) -> None:
+    """One row per job: short ids and ages for a person, whole ids and exact times for a program.
+
+    With a `metric`, the last column has what each job `reported` of it last.
+    """
     shown = list(jobs)
-    rows = [job_row(job, person=screen.person) for job in shown]
-    screen.table(*with_hosts(JOB_COLUMNS, rows, shown), head=head)
+    own = [job_row(job, person=screen.person) for job in shown]
+    columns, rows = with_hosts(JOB_COLUMNS, own, shown)
+    if metric is not None:
+        values = [(reported or {}).get(job.job_id) for job in shown]
+        texts = [
+            "" if value is None else f"{value:.6g}" if screen.person else repr(value) for value in values
+        ]
+        columns = (*columns, right(metric))
+        rows = [[*row, text] for row, text in zip(rows, texts, strict=True)]
+    screen.table(columns, rows, head=head)
 
 
 def with_hosts(

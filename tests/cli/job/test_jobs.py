@@ -32,6 +32,28 @@ def test_filters_and_limit_are_sent(agent: StandIn) -> None:
     assert agent.paths() == ["/jobs?status=RUNNING&script=a+b.py&owner=bob&limit=7"]
 
 
+def test_labels_a_metric_and_an_order_are_sent_and_values_shown(agent: StandIn, home: Home) -> None:
+    agent.jobs = [job(), job("mnopqrstuvwx")]
+    agent.page_changes = {"values": {JOB_ID: 0.123456789}}
+    arguments = ("list", "--label", "team=a&b", "--label", "x=1", "--metric", "auc", "--sort", "highest")
+    first, second = ml_job(*arguments).stdout.splitlines()
+    assert agent.paths() == ["/jobs?label=team%3Da%26b&label=x%3D1&metric=auc&sort=highest&limit=20"]
+    assert first.split("\t")[-1] == "0.123456789"
+    assert second.split("\t")[-1] == ""
+    shown = at_a_terminal(*arguments)
+    assert "0.123457" in shown
+    assert "auc" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--sort", "best"), ("--sort", "lowest"), ("--label", "x"), ("--label", "x=1", "--label", "x=2")],
+)
+def test_a_list_in_no_order_is_refused(agent: StandIn, arguments: tuple[str, ...]) -> None:
+    assert ml_job("list", *arguments).exit_code == 2
+    assert agent.requests == []
+
+
 def test_an_unknown_status_is_refused_with_the_known_ones(home: Home) -> None:
     result = ml_job("list", "--status", "FOO")
     assert result.exit_code == 2

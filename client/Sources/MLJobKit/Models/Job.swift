@@ -273,10 +273,12 @@ extension Job {
 /// A page of `GET /jobs`, newest first; the last one has no cursor.
 public struct JobPage: Codable, Sendable {
     public let jobs: [Job]
+    /// The last value of each job's metric, by the job's id, where a metric was asked for.
+    public let values: [String: Double]?
     public let nextCursor: String?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case jobs
+        case jobs, values
         case nextCursor = "next_cursor"
     }
 }
