@@ -133,13 +133,21 @@ class Controller:
             group.create_task(self._keep_timers())
             while True:
                 self._wake.clear()
-                for schedule_id in self.timers.due():
-                    self.want(schedule_id)
+                self._want_due()
                 while self._waiting:
                     schedule_id = self._waiting.pop()
                     self._hints[schedule_id] = asyncio.Event()
                     group.create_task(self._drive(schedule_id))
                 await self._wake.wait()
+
+    def _want_due(self) -> None:
+        """Has each schedule looked at that left a mark; again soon, where marks cannot be read."""
+        try:
+            for schedule_id in self.timers.due():
+                self.want(schedule_id)
+        except OSError as error:
+            log.warning("marks of schedules: %s", error)
+            asyncio.get_running_loop().call_later(LOOK_DELAY, self._wake.set)
 
     async def _keep_timers(self) -> None:
         """Makes timers and record agree, at first and after each time that systemd did not answer."""

@@ -1,4 +1,6 @@
-"""The host is rebooted with jobs waiting and running: what is done before it, and what must be true after it.
+"""The host is rebooted with jobs waiting and running, and misses the time of a schedule.
+
+What is done before it, and what must be true after it.
 
 The reboot itself is made from outside (`tests/faults/faults`); what the clients were told is kept in a file.
 """
@@ -6,7 +8,10 @@ The reboot itself is made from outside (`tests/faults/faults`); what the clients
 import json
 from collections.abc import AsyncIterator
 from dataclasses import asdict
+from datetime import timedelta
 
+from agent.cli.job.http import Api
+from agent.model.base import now
 from tests.support.waiting import run, until
 
 from .audit import TERMINAL, Verdict, audit, read_record
@@ -16,6 +21,7 @@ from .report import Made
 from .site import MAX_RUNNING, USERS, Site
 
 NAME = "host rebooted"
+AHEAD = timedelta(seconds=5)  # until the time of the schedule: less than a reboot takes
 CONSEQUENCES_SECONDS = 90  # for every job to end after the boot, without anybody asking
 
 
@@ -34,6 +40,13 @@ async def before(site: Site) -> None:
         for told in tolds:
             told.waiting = (await clients.job(told))["status"] == "PENDING"
     (site.base / "told.json").write_text(json.dumps([asdict(told) for told in tolds]))
+    body = {
+        "name": "missed",
+        "calendar": f"{now() + AHEAD:%Y-%m-%d %H:%M:%S}",
+        "job": {"script_name": "short.py"},
+    }
+    async with Api(site.profile(USERS[0])) as api:
+        (site.base / "schedule.json").write_text(json.dumps(await api.post("/schedules", body, key="missed")))
 
 
 async def after(site: Site) -> AsyncIterator[Made]:
@@ -59,12 +72,23 @@ async def after(site: Site) -> AsyncIterator[Made]:
             verdict.violated(1, f"{told.job_id} waited, and is {told.ended['status']} after the boot")
         if told.attempts > 1 and told.ended["status"] != "COMPLETED":
             verdict.violated(1, f"{told.job_id} asked for another attempt, and is {told.ended['status']}")
+    await _judge_schedule(site, verdict)
     if not any(told.waiting for told in tolds):
         raise FaultError("the reboot met no job that waited")
     if not any(len(told.ended["attempts"]) > 1 for told in tolds):
         raise FaultError("the reboot met no job that was to be tried again")
     verdict.add(await audit(site.state, tolds, interrupted=True))
     yield Made(NAME, 1, verdict)
+
+
+async def _judge_schedule(site: Site, verdict: Verdict) -> None:
+    """Its time, which the host missed, has one job; nobody has asked for it."""
+    schedule = json.loads((site.base / "schedule.json").read_text())
+    jobs, _ = read_record(site.state)
+    made = [job for job in jobs.values() if job.get("schedule") == schedule["schedule_id"]]
+    if [job["slot"] for job in made] != schedule["next"]:
+        verdict.violated(2, f"the schedule with the time {schedule['next']} has the jobs {made}")
+    verdict.jobs += len(made)
 
 
 async def _begun_before_boot(told: Told) -> bool:

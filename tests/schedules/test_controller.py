@@ -399,3 +399,21 @@ async def test_a_sweep_is_submitted_once_and_waited_for(
 
         await until(both)
         assert (await jobs.sweeps.get(run.sweep_id)).status == "CANCELLED"
+
+
+async def test_marks_that_cannot_be_read_are_read_again(
+    scene: ScheduleScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("agent.schedules.controller.LOOK_DELAY", 0.01)
+    async with scene.agent() as jobs:
+        schedule = await create(jobs)
+        scene.clock.to(10)
+        with monkeypatch.context() as patched:
+            patched.setattr(jobs.timing.timers, "due", fails)
+            scene.elapses(jobs, schedule)
+            await asyncio.sleep(0.05)
+        await scene.settled(jobs)
+    assert len(await scene.jobs_of(schedule)) == 1
