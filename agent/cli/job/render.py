@@ -111,6 +111,8 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "script", job.script_name
     yield "rerun of", job.rerun_of or ""
     yield "after", ", ".join(job.after)
+    yield "sweep", f"{job.sweep}, trial {job.trial}" if job.sweep else ""
+    yield "schedule", f"{job.schedule}, for {format_time(job.slot)}" if job.schedule and job.slot else ""
     yield "attempt", f"{job.attempt} of {job.max_attempts}" if job.max_attempts > 1 else ""
     yield "retry on", ", ".join(job.retry_on) if job.max_attempts > 1 else ""
     for attempt in job.attempts if job.max_attempts > 1 else ():

@@ -74,6 +74,8 @@ def _facts(sweep: Sweep, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "owner", sweep.owner
     yield "script", sweep.script_name
     yield "rerun of", sweep.rerun_of or ""
+    slot = sweep.slot
+    yield "schedule", f"{sweep.schedule}, for {format_time(slot)}" if sweep.schedule and slot else ""
     yield "commit", sweep.commit
     yield "image", f"{sweep.image} {sweep.image_digest}".strip()
     yield "limits", render.limits_text(sweep.limits)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.ml_job import Home, at_a_terminal, ml_job
-from tests.support.stand_in_agent import JOB_ID, StandIn, schedule, schedule_run
+from tests.support.stand_in_agent import JOB_ID, StandIn, job, schedule, schedule_run, sweep
 
 CREATE = ("schedule", "create", "Mon..Fri 02:00", "train.py")
 
@@ -145,3 +145,13 @@ def test_a_run_by_hand_prints_the_job_or_fails_with_the_reason(agent: StandIn) -
     agent.runs = [schedule_run("SKIPPED", reason="overlap", message="Job x has not ended.")]
     result = ml_job("schedule", "run", JOB_ID)
     assert (result.stdout, result.exit_code) == ("SKIPPED overlap Job x has not ended.\n", 1)
+
+
+def test_jobs_and_sweeps_name_their_schedule(agent: StandIn) -> None:
+    of_schedule = {"schedule": "zzzzzzzzzzzz", "slot": "2026-06-01T00:00:00.000Z"}
+    agent.jobs, agent.sweeps = [job(**of_schedule)], [sweep(**of_schedule)]
+    for command in (("show", JOB_ID), ("sweep", "show", JOB_ID)):
+        sheet = dict(line.split("\t", 1) for line in ml_job(*command).stdout.splitlines())
+        assert sheet["schedule"] == "zzzzzzzzzzzz, for 2026-06-01T00:00:00.000Z"
+    agent.jobs = [job(sweep="yyyyyyyyyyyy", trial=3)]
+    assert "sweep\tyyyyyyyyyyyy, trial 3\n" in ml_job("show", JOB_ID).stdout
