@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agent.errors import AgentError, Problem
+from agent.host.systemd import UnitState
 from agent.jobs.registry import Registry
 from agent.model.certificate import Role
 from agent.model.ref import Withdrawal
@@ -19,6 +20,7 @@ from agent.model.schedule import (
     ScheduleState,
     timer_name,
 )
+from tests.support.job_scene import INVOCATION
 from tests.support.schedule_scene import ALICE, ScheduleScene, create, states
 from tests.support.waiting import until
 
@@ -191,15 +193,18 @@ async def test_replace_cancels_what_goes_on_and_what_waits(scene: ScheduleScene)
         scene.clock.to(10)
         await scene.elapsed(jobs, schedule)
         (first,) = await scene.jobs_of(schedule)
-        await until(lambda: first.unit in scene.scene.units.started)
+        units = scene.scene.units
+        await until(lambda: first.unit in units.started)
+        units.states[first.unit] = UnitState("active", invocation_id=INVOCATION)
         for hour in (11, 12):
             scene.clock.to(hour)
             await scene.elapsed(jobs, schedule)
-        assert (await jobs.registry.get(first.job_id)).cancel_requested
+        await until(lambda: first.unit in units.stopped)
         found = await scene.runs(schedule)
         assert [run.status for run in found] == [SUBMITTED, SKIPPED, WAITING]
         assert found[1].reason is RunReason.REPLACED
         assert len(await scene.jobs_of(schedule)) == 1, "two would overlap"
+        del units.states[first.unit]
         scene.scene.ends(jobs, first, "signal killed TERM")
 
         async def replaced() -> bool:
