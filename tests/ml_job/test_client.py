@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 import ml_job
 from agent.api.routes import ROUTES
@@ -115,7 +116,7 @@ def test_metrics_are_those_of_the_contract(agent: StandIn, client: Client) -> No
 def test_a_log_is_followed_over_lost_connections_and_shows_its_gaps(agent: StandIn, client: Client) -> None:
     agent.jobs = [job(status="RUNNING")]
     gap = event("gap", {"after": 2, "count": 3, "cause": "rate-limit", "time": CREATED}, "token-3")
-    agent.streams = [[line(1, "one"), line(2, "two"), cut], [gap, line(6, "six"), END]]
+    agent.streams = [[line(1, "one"), line(2, "two")], [gap, line(6, "six"), END]]
     seen = list(client.follow_logs(JOB_ID, tail=10))
     assert [each.text if isinstance(each, LogLine) else each.count for each in seen] == [
         "one",
@@ -215,7 +216,15 @@ async def test_programs_with_a_loop_await_the_same_methods(agent: StandIn) -> No
 
 
 async def test_a_client_that_is_closed_cancels_what_waits_and_does_nothing_more(agent: StandIn) -> None:
-    agent.jobs, agent.streams = [job(status="RUNNING")], [[hang]]
+    let_go = threading.Event()
+
+    async def held(request: web.Request) -> None:
+        try:
+            await hang(request)
+        finally:
+            let_go.set()
+
+    agent.jobs, agent.streams = [job(status="RUNNING")], [[held]]
     client = Client()
     waiting = asyncio.create_task(asyncio.to_thread(client.wait_for_job, JOB_ID))
     await until(lambda: any("/events" in path for path in agent.paths()))
@@ -223,6 +232,7 @@ async def test_a_client_that_is_closed_cancels_what_waits_and_does_nothing_more(
     with pytest.raises((CancelledError, asyncio.CancelledError)):
         await waiting
     client.close()
+    await until(let_go.is_set)
     with pytest.raises(RuntimeError, match="closed"):
         client.list_jobs()
 

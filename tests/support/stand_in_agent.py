@@ -500,13 +500,20 @@ def serving(agent: StandIn, context: ssl.SSLContext | None) -> Iterator[str]:
         await site.start()
         return int(runner.addresses[0][1])
 
+    async def stop() -> None:
+        # A client of this process may be gone before it has answered the end of TLS, which a close waits for.
+        for connection in runner.server.connections if runner.server else ():
+            if connection.transport:
+                connection.transport.abort()
+        await runner.cleanup()
+
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         port = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
         yield f"https://localhost:{port}"
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
