@@ -69,6 +69,16 @@ struct AppModelTests {
         #expect(app.trouble != nil, "until its alert is closed")
     }
 
+    @Test func severalSelectedJobsAreNone() {
+        let app = app()
+        app.selectedJob = "a"
+        #expect(app.selectedJobs == ["a"])
+        app.selectedJobs.insert("b")
+        #expect(app.selectedJob == nil)
+        app.selectedJob = nil
+        #expect(app.selectedJobs.isEmpty)
+    }
+
     @Test func onlyTheListOfJobsHasASelectedJob() {
         let app = app()
         app.selectedJob = "k3v7q2m5x4ab"

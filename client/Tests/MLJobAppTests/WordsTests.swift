@@ -30,6 +30,23 @@ struct WordsTests {
         #expect(Direction.known.map(\.title) == ["Maximize", "Minimize"])
     }
 
+    @Test func schedulesHaveWordsAndSymbolsToo() throws {
+        #expect(Set(ScheduleStatus.known.map(\.symbol)).count == ScheduleStatus.known.count)
+        for reason in ScheduleReason.known { #expect(reason.explanation != reason.rawValue) }
+        for overlap in ScheduleOverlap.known { #expect(overlap.title != overlap.rawValue) }
+        func words(_ members: String) throws -> String {
+            let json =
+                #"{"slot":"2026-01-01T00:00:00.000Z","at":"2026-01-01T00:00:00.000Z","manual":false,\#(members)}"#
+            return try JSONDecoder.ofAgent().decode(ScheduleRun.self, from: Data(json.utf8)).words
+        }
+        #expect(try words(#""status":"SUBMITTED""#) == "Submitted")
+        for reason in ScheduleRunReason.known {
+            #expect(try !words(#""status":"SKIPPED","reason":"\#(reason)""#).contains(reason.rawValue + "\""))
+            #expect(try words(#""status":"SKIPPED","reason":"\#(reason)""#).hasPrefix("Skipped: "))
+        }
+        #expect(try words(#""status":"SKIPPED","reason":"later""#) == "Skipped: later")
+    }
+
     @Test func aStateOfALaterVersionHasWordsToo() {
         #expect(JobStatus(rawValue: "SUSPENDED").title == "Suspended")
     }
@@ -37,7 +54,7 @@ struct WordsTests {
     @Test func placesHaveNamesAndSymbolsOfTheirOwn() {
         #expect(Set(Place.all.map(\.title)).count == Place.all.count)
         #expect(Set(Place.all.map(\.symbol)).count == Place.all.count)
-        #expect(Place.all.count < 10, "each has a key from 1 to 9")
+        #expect(Place.all.prefix(10).compactMap(\.key) == Array("1234567890".prefix(Place.all.count)))
     }
 
     @Test func eachTroubleHasASymbol() {

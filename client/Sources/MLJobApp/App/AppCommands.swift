@@ -10,9 +10,12 @@ struct AppCommands: Commands {
             NewItemMenu(app: app)
         }
         CommandGroup(before: .sidebar) {
-            ForEach(Array(Place.all.enumerated()), id: \.element) { number, place in
-                Button(place.title) { app.place = place }
-                    .keyboardShortcut(KeyEquivalent(Character("\(number + 1)")))
+            ForEach(Place.all, id: \.self) { place in
+                if let key = place.key {
+                    Button(place.title) { app.place = place }.keyboardShortcut(KeyEquivalent(key))
+                } else {
+                    Button(place.title) { app.place = place }
+                }
             }
             Divider()
         }

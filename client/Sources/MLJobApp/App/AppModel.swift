@@ -7,7 +7,12 @@ import Observation
 final class AppModel {
     let hosts: Hosts
     var place: Place? = .jobs(.all) { didSet { showPlace() } }
-    var selectedJob: Job.ID?
+    var selectedJobs = Set<Job.ID>()
+    /// The selected job, where there is one alone: its log and all else are shown.
+    var selectedJob: Job.ID? {
+        get { selectedJobs.count == 1 ? selectedJobs.first : nil }
+        set { selectedJobs = newValue.map { [$0] } ?? [] }
+    }
     var selectedSweep: Sweep.ID?
     /// The sweep that is about to be cancelled, while its dialog asks.
     var cancelled: Sweep?
@@ -61,9 +66,9 @@ final class AppModel {
     }
 
     /// Shows a sweep of the current host in the main window.
-    func show(_ sweep: Sweep) {
+    func showSweep(_ id: Sweep.ID) {
         place = .sweeps
-        selectedSweep = sweep.id
+        selectedSweep = id
         openMainWindow?()
     }
 

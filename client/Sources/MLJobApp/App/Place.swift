@@ -4,9 +4,9 @@ import MLJobKit
 /// What the sidebar leads to.
 enum Place: Hashable {
     case jobs(JobFilter)
-    case sweeps, scripts, secrets, host
+    case sweeps, models, schedules, scripts, secrets, host
 
-    static let all = JobFilter.allCases.map(Place.jobs) + [.sweeps, .scripts, .secrets, .host]
+    static let all = JobFilter.allCases.map(Place.jobs) + [.sweeps, .models, .schedules, .scripts, .secrets, .host]
 
     var title: String {
         switch self {
@@ -16,11 +16,21 @@ enum Place: Hashable {
         case .jobs(.finished): "Finished"
         case .jobs(.pinned): "Pinned"
         case .sweeps: "Sweeps"
+        case .models: "Models"
+        case .schedules: "Schedules"
         case .scripts: "Scripts"
         case .secrets: "Secrets"
         case .host: "Host"
         }
     }
+
+    /// With ⌘, for as many as there are digits.
+    var key: Character? {
+        guard let at = Self.all.firstIndex(of: self), at < Self.keys.count else { return nil }
+        return Self.keys[at]
+    }
+
+    private static let keys = Array("1234567890")
 
     var symbol: String {
         switch self {
@@ -30,6 +40,8 @@ enum Place: Hashable {
         case .jobs(.finished): "checkmark.circle"
         case .jobs(.pinned): "pin"
         case .sweeps: "slider.horizontal.3"
+        case .models: "tag"
+        case .schedules: "calendar.badge.clock"
         case .scripts: "doc.text"
         case .secrets: "key"
         case .host: "server.rack"
@@ -43,6 +55,7 @@ enum Sheet: Identifiable {
     case rerun(ScriptForm)
     case sweep(Script?)
     case rerunSweep(Sweep)
+    case alias(AliasTarget)
     case extend(Sweep)
     /// With an invitation that was opened, or a `.p12` that was dropped.
     case connect(String, URL?)
@@ -53,6 +66,7 @@ enum Sheet: Identifiable {
         case .rerun: "rerun"
         case .sweep: "sweep"
         case .rerunSweep: "rerun a sweep"
+        case .alias: "alias"
         case .extend: "extend"
         case .connect: "connect"
         }

@@ -19,8 +19,11 @@ struct ArtifactsTab: View {
     var body: some View {
         let artifacts = (detail.manifest?.artifacts ?? []).sorted(using: order)
         VStack(spacing: 0) {
-            ArtifactsTable(artifacts: artifacts, selection: $selection, order: $order, model: model)
-                .overlay { if artifacts.isEmpty { ArtifactsEmptyView(detail: detail, job: job) } }
+            ArtifactsTable(
+                artifacts: artifacts, selection: $selection, order: $order, model: model, job: job.id,
+                isCompleted: job.status == .completed
+            )
+            .overlay { if artifacts.isEmpty { ArtifactsEmptyView(detail: detail, job: job) } }
             ArtifactsBar(detail: detail, model: model, chosen: chosen(artifacts))
         }
         .quickLookPreview($model.preview)

@@ -7,6 +7,10 @@ struct ArtifactsTable: View {
     @Binding var selection: Set<Artifact.ID>
     @Binding var order: [KeyPathComparator<Artifact>]
     let model: ArtifactsModel
+    let job: Job.ID
+    /// Only what a completed job has left can be a model.
+    let isCompleted: Bool
+    @Environment(AppModel.self) private var app
 
     var body: some View {
         Table(artifacts, selection: $selection, sortOrder: $order) {
@@ -24,6 +28,10 @@ struct ArtifactsTable: View {
             if let one = artifacts.first(where: { ids.contains($0.id) }) {
                 Button("Quick Look") { Task { await model.show(one) } }
                 Button("Copy Path") { Pasteboard.copy(one.path) }
+                if isCompleted {
+                    Divider()
+                    Button("Use as Model…") { app.sheet = .alias(AliasTarget(jobID: job, path: one.path)) }
+                }
             }
         } primaryAction: { ids in
             if let one = artifacts.first(where: { ids.contains($0.id) }) { Task { await model.show(one) } }

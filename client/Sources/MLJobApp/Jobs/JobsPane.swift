@@ -1,7 +1,7 @@
 import MLJobKit
 import SwiftUI
 
-/// The list above, the selected job below.
+/// The list above, the selected job below; several are compared.
 struct JobsPane: View {
     let host: HostSession
     @Environment(AppModel.self) private var app
@@ -12,11 +12,14 @@ struct JobsPane: View {
         @Bindable var list = host.jobs
         VSplitView {
             VStack(spacing: 0) {
-                JobsTable(list: list, selection: $app.selectedJob, act: act, open: open)
+                JobsTable(list: list, selection: $app.selectedJobs, act: act, open: open)
                 if list.hasOlder || list.showsTrials || list.hidesTrials { OlderButton(host: host) }
             }
             .frame(minHeight: 140, idealHeight: 260)
-            if let id = app.selectedJob {
+            if app.selectedJobs.count > 1 {
+                ComparePane(host: host, jobs: list.inOrderOfCreation(app.selectedJobs))
+                    .frame(minHeight: 200, idealHeight: 420)
+            } else if let id = app.selectedJob {
                 JobPane(host: host, detail: host.detail(of: id))
                     .id(id)
                     .frame(minHeight: 200, idealHeight: 420)

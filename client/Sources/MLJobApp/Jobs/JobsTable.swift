@@ -4,7 +4,7 @@ import SwiftUI
 /// The jobs of one filter, searched and sorted, which change by themselves.
 struct JobsTable: View {
     @Bindable var list: JobList
-    @Binding var selection: Job.ID?
+    @Binding var selection: Set<Job.ID>
     let act: (JobAction, Job) -> Void
     let open: (Job) -> Void
 
@@ -31,7 +31,7 @@ struct JobsTable: View {
         Table(jobs, selection: $selection, sortOrder: $list.sortOrder, columns: columns)
             .tableStyle(.inset)
             .contextMenu(forSelectionType: Job.ID.self) { ids in
-                if let job = ids.first.flatMap({ list.jobs[$0] }) { JobMenu(job: job, act: act) }
+                if ids.count == 1, let job = ids.first.flatMap({ list.jobs[$0] }) { JobMenu(job: job, act: act) }
             } primaryAction: { ids in
                 if let job = ids.first.flatMap({ list.jobs[$0] }) { open(job) }
             }

@@ -87,7 +87,7 @@ struct RerunSweepSheet: View {
         isSending = true
         defer { isSending = false }
         do {
-            if let sweep = try await host.rerun(sweep, changes) { app.show(sweep) }
+            if let sweep = try await host.rerun(sweep, changes) { app.showSweep(sweep.id) }
             dismiss()
         } catch {
             trouble = Trouble(error, host.context)

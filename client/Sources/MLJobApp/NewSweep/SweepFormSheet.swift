@@ -40,7 +40,7 @@ struct SweepFormSheet: View {
         defer { isSending = false }
         do {
             let sweep = try await host.submit(form)
-            if let sweep { app.show(sweep) }
+            if let sweep { app.showSweep(sweep.id) }
             dismiss()
         } catch {
             trouble = Trouble(error, host.context)

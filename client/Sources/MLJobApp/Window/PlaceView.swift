@@ -13,6 +13,8 @@ struct PlaceView: View {
             switch app.place {
             case .jobs, nil: JobsPane(host: host)
             case .sweeps: SweepsPane(host: host)
+            case .models: ModelsPane(host: host)
+            case .schedules: SchedulesPane(host: host)
             case .scripts: ScriptsPane(host: host)
             case .secrets: SecretsPane(host: host)
             case .host: HostPane(host: host)

@@ -18,6 +18,8 @@ struct SheetView: View {
             if let host = app.host { RerunSweepSheet(host: host, sweep: sweep) }
         case .extend(let sweep):
             if let host = app.host { ExtendSheet(host: host, sweep: sweep) }
+        case .alias(let target):
+            if let host = app.host { AliasSheet(host: host, target: target) }
         case .connect(let invitation, let file):
             ConnectSheet(hosts: app.hosts, draft: ConnectDraft(invitation, file: file))
         }

@@ -15,6 +15,8 @@ struct Sidebar: View {
             }
             Section("Experiments") {
                 row(.sweeps).badge(app.host?.sweeps.activeCount ?? 0)
+                row(.models)
+                row(.schedules)
             }
             Section("Host") {
                 row(.scripts)

@@ -71,6 +71,12 @@ public struct Difference: Codable, Hashable, Sendable {
     enum CodingKeys: String, CodingKey, CaseIterable {
         case name, a, b
     }
+
+    public init(name: String, a: String?, b: String?) {
+        self.name = name
+        self.a = a
+        self.b = b
+    }
 }
 
 /// A commit that only one of two jobs' commits leads to: `of` is "a" or "b".

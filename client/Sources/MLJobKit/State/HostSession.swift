@@ -8,6 +8,8 @@ public final class HostSession: Identifiable {
     public private(set) var configuration: HostConfiguration
     public let jobs: JobList
     public let sweeps: SweepList
+    public let schedules: ScheduleList
+    public let models: ModelList
     public let outbox: Outbox
     public private(set) var scripts: [Script] = []
     /// The commit that `scripts` are of.
@@ -44,6 +46,8 @@ public final class HostSession: Identifiable {
         notices = EndNotices(user: configuration.user, file: self.folder.appendingPathComponent("waited-for.json"))
         sweeps = SweepList(agent: agent)
         let context = ContextBox()
+        schedules = ScheduleList(agent: agent, context: { context.value() })
+        models = ModelList(agent: agent, context: { context.value() })
         jobs = JobList(agent: agent, backoff: backoff, context: { context.value() })
         outbox = Outbox(
             agent: agent, file: self.folder.appendingPathComponent("outbox.json"), context: { context.value() })
@@ -150,6 +154,11 @@ public final class HostSession: Identifiable {
 
     /// The sweep's page was closed: its trials are given up.
     public func closeDetail(ofSweep id: Sweep.ID) { sweepDetails[id] = nil }
+
+    /// A comparison of jobs, for a view that shows one.
+    public func comparison() -> ComparisonModel {
+        ComparisonModel(agent: agent, context: { [weak self] in self?.context ?? TroubleContext() })
+    }
 
     func rename(to name: String) { configuration.name = name }
 

@@ -90,6 +90,14 @@ public final class JobList {
     public var hidesTrials: Bool { !showsTrials && jobs.values.contains { $0.sweep != nil } }
     public var running: [Job] { jobs.values.filter { $0.status.isRunning }.sorted { $0.createdAt > $1.createdAt } }
 
+    /// The oldest first.
+    public func inOrderOfCreation(_ ids: Set<Job.ID>) -> [Job.ID] {
+        ids.sorted { one, other in
+            let (first, second) = (jobs[one]?.createdAt ?? .distantFuture, jobs[other]?.createdAt ?? .distantFuture)
+            return first == second ? one < other : first < second
+        }
+    }
+
     // MARK: Following
 
     /// Follows `GET /events` until the task is cancelled or the host refuses for good.
