@@ -97,7 +97,7 @@ def example(schema: dict[str, Any], schemas: dict[str, Any], *, full: bool, name
                 {"n_estimators": example(schema["additionalProperties"], schemas, full=full)} if full else {}
             )
         case "array":
-            return [example(schema["items"], schemas, full=full)] if full else []
+            return [example(schema["items"], schemas, full=full, name=name)] if full else []
         case "integer":
             return 17
         case "number":
@@ -108,7 +108,7 @@ def example(schema: dict[str, Any], schemas: dict[str, Any], *, full: bool, name
             return "c29tZS1ieXRlcw=="
         case "string":
             # The document has no format for times; each is named so.
-            is_time = name.endswith("_at") or name in ("at", "time", "not_before")
+            is_time = name.endswith(("_at", "_since")) or name in ("at", "time", "not_before", "slot", "next")
             return TIME if is_time else "some-text"
         case "null":
             return None
