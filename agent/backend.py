@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from .audit.chain import Caller
+from .audit.chain import Caller, Deed
 from .logs.lines import Item, Position
 from .model.alias import Alias, AliasHistory, Condition, NamedModel, NamedModelPage
 from .model.base import Model, SecretName, UserName
@@ -369,6 +369,30 @@ class Schedules(Feed[Schedule], Protocol):
         """Removes a schedule and the record of its runs; what they have become stays."""
 
 
+class Shares(Protocol):
+    """What users let others read. A job or a sweep has its `readers` when it is read by itself."""
+
+    async def share(self, subject: str, readers: Readers, *, deed: Deed) -> None:
+        """Lets these users read the job or the sweep with that id, and nobody else."""
+
+    async def jobs(
+        self,
+        user: str,
+        *,
+        owner: str | None,
+        status: JobState | None,
+        script: str | None,
+        before: int | None,
+        limit: int,
+    ) -> JobPage:
+        """At most `limit` jobs that others share with the user, newest first."""
+
+    async def sweeps(
+        self, user: str, *, owner: str | None, status: SweepState | None, before: int | None, limit: int
+    ) -> SweepPage:
+        """At most `limit` sweeps that others share with the user, newest first."""
+
+
 class Models(Protocol):
     """Models by name. What is returned is on disk."""
 
@@ -493,7 +517,8 @@ class FleetMembers(Protocol):
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`. It has no `sweeps`, no `schedules`, no `comparisons` and no `models`.
+    Only a front has `members`. It has no `sweeps`, no `schedules`, no `comparisons`, no `models` and no
+    `shares`.
     """
 
     submissions: Submissions
@@ -512,3 +537,4 @@ class Backend:
     comparisons: Comparisons | None = None
     schedules: Schedules | None = None
     models: Models | None = None
+    shares: Shares | None = None

@@ -266,6 +266,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         ),
         schedules=jobs.schedules,
         models=jobs.models,
+        shares=store.shares,
     )
 
 

@@ -61,7 +61,8 @@ Named = Job | Sweep | Schedule | NamedModel  # what a path may be about
 
 def is_shared(named: Named, user: str) -> bool:
     """Whether the owner lets this user read it."""
-    return isinstance(named, NamedModel) and named.readers.include(user)
+    readers = None if isinstance(named, Schedule) else named.readers
+    return readers is not None and readers.include(user)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ MEMBERS_ALONE = Permissions(NEVER, NEVER, NEVER, through=frozenset(), member=NO_
 TABLE = {
     "submitJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
     "listJobs": Permissions(OWN, ALL, ALL),
-    "getJob": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
+    "getJob": Permissions(OWN, ALL, ALL, reader=Cell.YES, member=OF_THE_FLEET),
     "cancelJob": Permissions(OWN, ALL, ALL, Audited.DEED, through=PEERS),
     "pinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
     "unpinJob": Permissions(OWN, ALL, ALL, Audited.DEED),
@@ -133,8 +134,8 @@ TABLE = {
     # A fleet's front has no sweeps.
     "submitSweep": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=NOBODY),
     "listSweeps": Permissions(OWN, ALL, ALL, through=NOBODY),
-    "getSweep": Permissions(OWN, ALL, ALL, through=NOBODY),
-    "listTrials": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "getSweep": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "listTrials": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "cancelSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "pauseSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "resumeSweep": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
@@ -152,7 +153,9 @@ TABLE = {
     "resumeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "runSchedule": Permissions(OWN, SEES_OTHERS, SEES_OTHERS, Audited.DEED, through=NOBODY),
     "removeSchedule": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
-    # Nor models by name.
+    # Nor anything that is shared, nor models by name.
+    "setJobReaders": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
+    "setSweepReaders": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
     "listModels": Permissions(OWN, ALL, ALL, through=NOBODY),
     "getModel": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "getAlias": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
@@ -161,16 +164,16 @@ TABLE = {
     "setAlias": Permissions(OWN_NAME, ALL, ALL, Audited.DEED, makes=True, through=NOBODY),
     "removeAlias": Permissions(OWN, ALL, ALL, Audited.DEED, through=NOBODY),
     "setModelReaders": Permissions(OWN, SEES_OTHERS, ALL, Audited.DEED, through=NOBODY),
-    "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK),
-    "getJobEvents": Permissions(OWN, ALL, ALL),
-    "getMetrics": Permissions(OWN, ALL, ALL),
-    "getUsage": Permissions(OWN, ALL, ALL),
+    "getLogs": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),
+    "getJobEvents": Permissions(OWN, ALL, ALL, reader=Cell.YES),
+    "getMetrics": Permissions(OWN, ALL, ALL, reader=Cell.YES),
+    "getUsage": Permissions(OWN, ALL, ALL, reader=Cell.YES),
     # A fleet's front compares no jobs.
-    "diffJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "diffJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "compareJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
     "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
-    "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK),
-    "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK),
+    "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),
+    "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),
     "listSecrets": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "setSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
     "removeSecret": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED),
@@ -280,17 +283,30 @@ async def find_readable(request: web.Request, job_id: str) -> Job:
 
 
 async def check_still_allowed(request: web.Request) -> None:
-    """Checks a request again whose answer still goes on, after the role of its client has changed.
+    """Checks a request again whose answer still goes on: its client may have another role, or no share now.
 
-    Raises `AgentError` (job-not-found, forbidden) if the new role may not make this call.
+    Raises `AgentError` (job-not-found, model-not-found, forbidden) if the client may not make this call.
     """
     principal, named = request[PRINCIPAL], request.get(JOB) or request.get(MODEL)
     permissions = TABLE[request[OPERATION]]
-    cell = permissions.cell(principal, named) if named else permissions.grant(principal.role).own
+    if named is None:
+        cell = permissions.grant(principal.role).own
+    else:
+        cell = permissions.cell(principal, await _as_shared_now(request, named))
     if cell is Cell.ABSENT:
         raise no_such_model() if isinstance(named, NamedModel) else no_such_job()
     if cell is not Cell.YES:
         raise forbidden()
+
+
+async def _as_shared_now(request: web.Request, named: Job | NamedModel) -> Named:
+    """What a path names, as it is now if its owner lets the client read it."""
+    if named.owner == request[PRINCIPAL].user or not is_shared(named, request[PRINCIPAL].user):
+        return named
+    backend = request.app[BACKEND]
+    if isinstance(named, Job):
+        return await backend.jobs.get(named.job_id)
+    return await backend.models.get(named.model) if backend.models else named
 
 
 def may_speak(request: web.Request, permissions: Permissions) -> bool:

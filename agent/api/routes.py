@@ -150,6 +150,14 @@ ROUTES = (
     Route("PUT", "/jobs/{job_id}/pin", jobs.pin_job, Job, body=Empty, refuses=(Problem.TOO_MANY_PINNED,)),
     Route("DELETE", "/jobs/{job_id}/pin", jobs.unpin_job, Job, body=Empty),
     Route(
+        "PUT",
+        "/jobs/{job_id}/readers",
+        jobs.set_job_readers,
+        Job,
+        body=RequestedReaders,
+        refuses=(Problem.NO_SUCH_ROUTE,),
+    ),
+    Route(
         "POST",
         "/jobs/{job_id}/rerun",
         jobs.rerun_job,
@@ -245,6 +253,7 @@ ROUTES = (
         refuses=(Problem.TOO_MANY_PINNED,),
     ),
     Route("DELETE", "/sweeps/{sweep_id}/pin", sweeps.unpin_sweep, Sweep, body=Empty),
+    Route("PUT", "/sweeps/{sweep_id}/readers", sweeps.set_sweep_readers, Sweep, body=RequestedReaders),
     Route(
         "POST",
         "/sweeps/{sweep_id}/rerun",

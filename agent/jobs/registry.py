@@ -82,7 +82,7 @@ class Registry:
         job = active.job if active else await self._store.get(job_id)
         if job is None:
             raise no_such_job()
-        return self._queue.with_place(job)
+        return self._queue.with_place(await self._store.with_readers(job))
 
     async def page(self, **filters: Any) -> JobPage:
         """A page of jobs, newest first; takes what `Store.page` takes."""

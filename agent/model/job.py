@@ -22,6 +22,7 @@ from .base import (
 )
 from .host import QueuePlace
 from .inputs import Limits, Parameters, RequestedLimits, same_variable
+from .readers import Readers
 from .ref import Ref
 from .script import ArtifactPath
 
@@ -179,7 +180,9 @@ class Job(Model):
     in `after` has COMPLETED, and fails unless it leaves a file at each path in `artifacts`. A trial of a
     sweep has that `sweep`, and its number `trial`, from 0.
     What a schedule has submitted has that `schedule`, and the time `slot` for which it did.
-    Retention never removes a `pinned` job. `removed` is present once retention has removed artifacts and log.
+    `readers` are those who may read it besides its owner, in the answer about one job; they, too, are not
+    stored with it. Retention never removes a `pinned` job. `removed` is present once retention has removed
+    artifacts and log.
     `host` is the host of a fleet that runs the job; a job that its user submitted to the host itself has
     none.
     """
@@ -224,6 +227,7 @@ class Job(Model):
     started_at: Time | None = None
     finished_at: Time | None = None
     pinned: bool = False
+    readers: Readers | None = None
     removed: Removal | None = None
     revision: int = 1
 
@@ -241,8 +245,8 @@ class JobPage(Model):
 
 
 def to_json(job: Job) -> str:
-    """The job as a record keeps it: without its place in the queue, which is of one moment."""
-    return job.model_dump_json(exclude_none=True, exclude={"queue"})
+    """The job as a record keeps it: without its place in the queue, and its readers."""
+    return job.model_dump_json(exclude_none=True, exclude={"queue", "readers"})
 
 
 def no_such_job() -> AgentError:

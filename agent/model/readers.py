@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field
 from .base import Model, UserName
 
 MAX_READERS = 50  # users that are named
+EVERYBODY = "*"  # in a record, beside the names of users
 
 
 class Readers(Model):
@@ -14,6 +15,11 @@ class Readers(Model):
 
     users: list[UserName] = []
     everybody: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """As a record has them."""
+        return [*self.users, EVERYBODY] if self.everybody else self.users
 
     def include(self, user: str) -> bool:
         """Whether the user is one of them."""

@@ -11,6 +11,7 @@ from .base import WHOLE, JobId, Model, NetworkName, OpenEnum, SecretName, Time, 
 from .inputs import MAX_PARAMETERS_SIZE, Limits, ParameterName, ParameterValue
 from .job import RETRY_ON, JobName, JobState, Labels, Reason, RunRequest
 from .metric import MetricName
+from .readers import Readers
 from .script import ArtifactPath
 
 MAX_TRIALS = 1000  # of a sweep; a strategy that learns needs 15 s of CPU to take up so many
@@ -173,7 +174,8 @@ class Sweep(Model):
     `trials` is how many there are to be, `made` how many there are. Of these, `unfinished` wait or run,
     `completed` have reported the objective, `pruned` were ended early, `cancelled` by somebody, and `failed`
     are the rest. `message` says why it ended, or what it waits for. What a schedule has submitted has that
-    `schedule`, and the time `slot` for which it did. `revision` counts the changes of this record.
+    `schedule`, and the time `slot` for which it did. `readers` are those who may read the sweep and its
+    trials besides its owner, in the answer about one sweep. `revision` counts the changes of this record.
     """
 
     sweep_id: SweepId
@@ -216,6 +218,7 @@ class Sweep(Model):
     created_at: Time
     finished_at: Time | None = None
     pinned: bool = False
+    readers: Readers | None = None
     revision: int = 1
 
 

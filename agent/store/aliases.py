@@ -19,12 +19,10 @@ from ..model.alias import (
 )
 from ..model.base import now
 from ..model.job import Job, check_not_removed, no_such_job
-from ..model.readers import Readers
+from ..model.readers import EVERYBODY, Readers
 from . import audit
 from .database import Tables, fitting, quick_read, transaction
 from .pins import check_alias
-
-EVERYBODY = "*"
 
 
 class ModelStore(Tables):
@@ -133,10 +131,9 @@ class ModelStore(Tables):
         named = _get(db, model)
         if named.readers == readers:
             return named
-        names = [*readers.users, *([EVERYBODY] if readers.everybody else [])]
         db.execute("DELETE FROM model_readers WHERE model = ?", (model,))
-        db.executemany("INSERT INTO model_readers VALUES (?, ?)", [(model, name) for name in names])
-        audit.append_row(db, by.did("setModelReaders", model, owner=named.owner, readers=names))
+        db.executemany("INSERT INTO model_readers VALUES (?, ?)", [(model, each) for each in readers.names])
+        audit.append_row(db, by.did("setModelReaders", model, owner=named.owner, readers=readers.names))
         return _write(db, named.model_copy(update={"readers": readers}))
 
 

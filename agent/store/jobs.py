@@ -18,6 +18,7 @@ from ..model.job import Job, JobPage, JobState, to_json
 from . import audit, schedules, sweeps
 from .database import Tables, quick_read, transaction
 from .pins import check_pins
+from .shares import with_readers
 from .summaries import record_summary
 
 MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
@@ -150,6 +151,11 @@ class JobStore(Tables):
         """The job as last committed, or None."""
         row = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone()
         return Job.model_validate_json(row[0]) if row else None
+
+    @quick_read
+    def with_readers(self, db: Connection, job: Job) -> Job:
+        """The job with those who may read it besides its owner."""
+        return with_readers(db, job)
 
     @transaction
     def update(

@@ -426,6 +426,21 @@ MIGRATIONS = (
     CREATE INDEX job_metrics_of_owner_by_value ON job_metrics (owner, name, last, seq);
     CREATE INDEX job_metrics_of_owner_by_age ON job_metrics (owner, name, seq);
     """,
+    # Who may read a job, or a sweep with all its trials; `*` is everybody.
+    """
+    CREATE TABLE readers (
+        subject TEXT NOT NULL,
+        reader TEXT NOT NULL,
+        PRIMARY KEY (subject, reader)
+    ) WITHOUT ROWID;
+    CREATE INDEX readers_by_reader ON readers (reader, subject);
+    CREATE TRIGGER readers_of_job AFTER DELETE ON jobs BEGIN
+        DELETE FROM readers WHERE subject = old.id;
+    END;
+    CREATE TRIGGER readers_of_sweep AFTER DELETE ON sweeps BEGIN
+        DELETE FROM readers WHERE subject = old.id;
+    END;
+    """,
 )
 
 

@@ -14,6 +14,7 @@ from .retention import RetentionStore
 from .schedules import ScheduleStore
 from .search import SearchStore
 from .secrets import SecretVersionStore
+from .shares import ShareStore
 from .summaries import SummaryStore
 from .sweeps import SweepStore
 from .withdrawals import WithdrawalStore
@@ -35,6 +36,7 @@ class Store:
         self.search = SearchStore(database)
         self.schedules = ScheduleStore(database)
         self.models = ModelStore(database)
+        self.shares = ShareStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

@@ -10,6 +10,7 @@ from ..errors import invalid_request
 from ..model.comparison import MAX_COMPARED_SIZE, Consumption, MeasuredJob, MetricSummary
 from ..model.job import Job
 from .database import Tables, transaction
+from .shares import with_readers
 
 NAMED = "id IN (SELECT value FROM json_each(:which))"
 
@@ -78,6 +79,7 @@ def _measured(db: Connection, condition: str, which: str) -> list[MeasuredJob]:
                     f"The records of these jobs have more than {MAX_COMPARED_SIZE} characters together.",
                     "Compare fewer of them at a time.",
                 )
-            job, known = Job.model_validate_json(document), metrics[job_id] if summarised else None
+            job = with_readers(db, Job.model_validate_json(document))
+            known = metrics[job_id] if summarised else None
             found.append(MeasuredJob(job, known, Consumption(cpu_seconds, peak)))
     return found

@@ -24,6 +24,7 @@ from ..model.sweep_course import counted, settled
 from . import audit, schedules
 from .database import Tables, fitting, quick_read, transaction
 from .pins import check_pins
+from .shares import readers_of
 
 KEPT_EMPTY = 100  # ended sweeps of a user without trials: no job's removal removes them
 
@@ -93,8 +94,8 @@ class SweepStore(Tables):
 
     @quick_read
     def get(self, db: Connection, sweep_id: str) -> Sweep:
-        """The sweep as last committed. Raises `AgentError` (sweep-not-found)."""
-        return _get(db, sweep_id)
+        """The sweep as last committed, with those who may read it. Raises `AgentError` (sweep-not-found)."""
+        return _get(db, sweep_id).model_copy(update={"readers": readers_of(db, sweep_id)})
 
     @transaction
     def page(
@@ -288,7 +289,7 @@ def _write(db: Connection, sweep: Sweep) -> Sweep:
 
 
 def _to_json(sweep: Sweep) -> str:
-    return sweep.model_dump_json(exclude_none=True)
+    return sweep.model_dump_json(exclude_none=True, exclude={"readers"})
 
 
 def _next_change(db: Connection) -> int:

@@ -36,7 +36,7 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
-NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/diff")
+NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/(diff|readers)")
 NAMED = re.compile(r"\{((job|sweep|schedule)_id|model)\}")  # what a path may be about
 READER = "shared"  # with the caller, by another user
 
@@ -86,6 +86,14 @@ def id_of(kind: str) -> str:
     return kind if kind == "model" else f"{kind}_id"
 
 
+def read_by_others() -> list[Cell]:
+    """The calls about a job, sweep or model that is shared with the caller."""
+    shareable = [
+        name for name, (_, path, _) in PATHS.items() if re.search(r"\{(job_id|sweep_id|model)\}", path)
+    ]
+    return [Cell(operation, role, READER) for operation in shareable for role in PEOPLE]
+
+
 def cells(*, at_hosts_alone: bool) -> list[Cell]:
     found = []
     for operation, (_, path, _) in PATHS.items():
@@ -95,8 +103,6 @@ def cells(*, at_hosts_alone: bool) -> list[Cell]:
             whose = ["own", "others", "nobodys"] if NAMED.search(path) else ["own", "others"]
             if TABLE[operation].grant(role).others is Answer.NOTHING:
                 whose = ["own"]
-            if "{model}" in path:
-                whose.append(READER)
             found += [Cell(operation, role, each) for each in whose]
             if operation in ("getArtifact", "getModelArtifact"):
                 found += [Cell(operation, role, each, "HEAD") for each in whose]
@@ -169,7 +175,8 @@ async def site_of(served: AnyServed, cell: Cell) -> Site:
     served.add_artifact(job, "result.txt", b"hers")
     site = Site(served, caller, "caller", job, await make(served, owner, kind))
     if cell.whose == READER:
-        await owner("PUT", f"/models/{MODEL}/readers", json={"users": ["caller"]})
+        readers = f"/{kind}s/{site.named(cell)}/readers"
+        assert (await owner("PUT", readers, json={"users": ["caller"]})).status == 200
     if cell.operation == "removeSecret":
         await site.ask(replace(cell, operation="setSecret"), "")
     if before := UNDOES.get(cell.operation):
@@ -211,6 +218,12 @@ async def test_each_cell_of_what_a_front_has_not(served: AnyServed, cell: Cell) 
     await judge(served, cell)
 
 
+@over_any_host
+@pytest.mark.parametrize("cell", read_by_others(), ids=str)
+async def test_each_cell_of_what_is_shared(served: AnyServed, cell: Cell) -> None:
+    await judge(served, cell)
+
+
 async def judge(served: AnyServed, cell: Cell) -> None:
     """Makes the call, and holds the answer and the audit to the table."""
     site = await site_of(served, cell)
@@ -240,7 +253,8 @@ async def judge_call_about_one(site: Site, cell: Cell, named: str, status: int, 
             kind = kind_of(PATHS[cell.operation][1])
             assert cell.method == "HEAD" or f"urn:ml-agent:problem:{kind}-not-found".encode() in body
     if cell.answer is not Answer.YES and cell.whose != "nobodys":
-        before = 2 if cell.operation in UNDOES or cell.whose == READER else 1
+        shared = cell.whose == READER and named == MODEL  # the readers of others are beside their records
+        before = 2 if cell.operation in UNDOES or shared else 1
         assert await site.revision(named) == before, "refused, and done all the same"
 
 

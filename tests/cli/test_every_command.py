@@ -81,6 +81,7 @@ OF_SCHEDULES = ("show", "runs", "pause", "resume", "run", "remove")
 JOB_ARGUMENTS |= {("schedule", name): [JOB_ID] for name in OF_SCHEDULES}
 JOB_ARGUMENTS[("schedule", "create")] = ["daily", "träin.py", "--name", "nächtlich", "--delay", "5m"]
 JOB_ARGUMENTS |= {("model", name): ["größe", "champion"] for name in ("history", "rm")}
+JOB_ARGUMENTS |= {("share",): [JOB_ID, "--everybody"], ("sweep", "share"): [JOB_ID, "--stop"]}
 JOB_ARGUMENTS |= {("model", name): ["churn"] for name in ("show", "share")}
 JOB_ARGUMENTS[("model", "get")] = ["churn", "champion", "-o", "gänge"]
 JOB_ARGUMENTS[("model", "set")] = ["churn", "champion", JOB_ID, "größe"]

@@ -45,6 +45,7 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "grep", "must have "),  # so many characters at the most, with its counts written out
     ("invalid-request", "since", "must be an event id of this log, or a time"),
     ("invalid-request", "until", "must be left out of a log that is followed"),
+    ("invalid-request", "shared", "must be left out where"),
     ("invalid-request", "cursor", "must be the next_cursor of an earlier page"),
     ("invalid-request", "Last-Event-ID", "must be an id of this stream"),
     ("invalid-request", "csr", ""),  # what a signing request is, and of which key

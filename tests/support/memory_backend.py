@@ -55,6 +55,7 @@ from agent.sweeps.space import first_point, resolve
 from agent.sweeps.trials import sweep_like, trial_job
 
 from .memory_models import MemoryModels
+from .memory_shares import MemoryShares
 
 COMMIT = "c" * 40
 DEPTH = Parameter(name="depth", type=ParameterType.INTEGER, maximum=10)
@@ -146,6 +147,8 @@ class MemoryJobs:
 
     def __init__(self, changes: MemoryChanges, deeds: list[Deed]) -> None:
         self.records: dict[str, Job] = {}
+        self.shares = MemoryShares(deeds)
+        self.shares.job_records = self.records
         self._changes = changes
         self._deeds = deeds
         self._keys: dict[tuple[str, str | None], tuple[str, str]] = {}
@@ -275,7 +278,8 @@ class MemoryJobs:
         return self._placed(job)
 
     def _placed(self, job: Job) -> Job:
-        return job.model_copy(update={"queue": self._places(None, len(self.records)).get(job.job_id)})
+        place = self._places(None, len(self.records)).get(job.job_id)
+        return job.model_copy(update={"queue": place, "readers": self.shares.of(job.job_id)})
 
     async def running(self, owner: str | None) -> list[Job]:
         states = (JobState.CREATED, JobState.RUNNING)
@@ -324,6 +328,7 @@ class MemorySweeps:
 
     def __init__(self, jobs: MemoryJobs, deeds: list[Deed]) -> None:
         self.records: dict[str, Sweep] = {}
+        jobs.shares.sweep_records = self.records
         self._changes: list[str] = []
         self._jobs = jobs
         self._deeds = deeds
@@ -368,7 +373,7 @@ class MemorySweeps:
     async def get(self, sweep_id: str) -> Sweep:
         if sweep_id not in self.records:
             raise no_such_sweep()
-        return self.records[sweep_id]
+        return self.records[sweep_id].model_copy(update={"readers": self._jobs.shares.of(sweep_id)})
 
     async def page(
         self, *, owner: str | None, status: SweepState | None, before: int | None, limit: int
@@ -814,6 +819,7 @@ class MemoryParts:
             comparisons=MemoryComparisons(self.jobs),
             schedules=MemorySchedules(self.jobs, self.deeds),
             models=MemoryModels(self.artifacts, self.deeds),
+            shares=self.jobs.shares,
         )
 
     async def audit(self, deed: Deed) -> None:

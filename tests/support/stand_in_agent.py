@@ -253,6 +253,8 @@ class StandIn:
                 web.get("/jobs", self._list),
                 web.get("/jobs/{id}", self._show),
                 web.post("/jobs/{id}/cancel", self._show),
+                web.put("/jobs/{id}/readers", self._share),
+                web.put("/sweeps/{id}/readers", self._share),
                 web.put("/jobs/{id}/pin", self._pin),
                 web.delete("/jobs/{id}/pin", self._pin),
                 web.post("/jobs/{id}/rerun", self._submit),
@@ -392,6 +394,11 @@ class StandIn:
         return problem(
             404, "schedule-not-found", "There is no such schedule.", hint="GET /schedules lists yours."
         )
+
+    async def _share(self, request: web.Request) -> web.Response:
+        kind, name = request.path.split("/")[1:3]
+        known = job(name) if kind == "jobs" else sweep(name)
+        return web.json_response(known | {"readers": await request.json()})
 
     async def _list_models(self, request: web.Request) -> web.Response:
         return self._page(request, "models", self.models)

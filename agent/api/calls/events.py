@@ -10,14 +10,14 @@ from aiohttp import web
 from pydantic import Field
 
 from ...backend import Feed, Reported
-from ...errors import AgentError
+from ...errors import AgentError, Problem
 from ...log import log
 from ...model.base import Model
 from ...model.event import Change, Current, History, JobMetric, JobProgress, JobQueuePlace, JobRemoved, Reset
 from ...model.host import QueuePlace
 from ...model.job import Job, JobState, check_not_removed
 from ...model.metric import MetricPoint, Progress
-from ..access import JOB, shows, visible_owner
+from ..access import JOB, may_read, shows, visible_owner
 from ..keys import BACKEND, OPAQUE, STREAMS
 from ..server.identity import PRINCIPAL
 from ..server.opaque import TEXT
@@ -98,6 +98,17 @@ class Watcher:
             await self.send("removed", JobRemoved(job_id=change.job_id), seq=change.seq)
         elif self.shows(change.job):
             await self.send_job(change.job, seq=change.seq)
+
+    async def may_still_read(self, job: Job) -> bool:
+        """Whether the client may go on reading this job: its role, or the job's readers, may have changed."""
+        if self.owner in (None, job.owner):
+            return True
+        try:
+            return may_read(self._principal, await self.jobs.get(job.job_id))
+        except AgentError as error:
+            if error.problem is not Problem.JOB_NOT_FOUND:
+                raise
+            return True  # the next change says that it was removed
 
     def shows(self, job: Job) -> bool:
         """Whether the client may see a job of the owner, or of all owners."""
@@ -285,7 +296,8 @@ async def _follow_job(watcher: Watcher, job: Job) -> None:
             place = (await watcher.jobs.with_place(job)).queue
             await watcher.send_places({job.job_id: place} if place else {})
             await watcher.send_new_reports(with_metrics=True)
-        if await watcher.wait() and watcher.owner not in (None, job.owner):
+        await watcher.wait()
+        if not await watcher.may_still_read(job):
             await watcher.send("removed", JobRemoved(job_id=job.job_id))
             return
 

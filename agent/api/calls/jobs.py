@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import FailFast, Field
 
+from ...backend import Shares
+from ...errors import AgentError, Problem
 from ...model.base import Model, Text, UserName
 from ...model.host import HostList
 from ...model.job import JobPage, JobRequest, JobState, Rerun
 from ...model.metric import MetricName
+from ...model.readers import RequestedReaders
 from ...model.ref import Ref
 from ...model.search import MAX_LABEL_FILTERS, JobSearch, LabelFilter, Order
 from ..access import JOB, check_owner, check_priority, may_read, visible_owner
@@ -36,6 +39,7 @@ class JobQuery(Model):
     label: Labels
     metric: MetricName | None = None
     sort: Literal[Order.NEWEST, Order.OLDEST, Order.HIGHEST, Order.LOWEST] = Order.NEWEST
+    shared: bool | None = None
     cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
@@ -76,7 +80,12 @@ async def rerun_job(request: web.Request) -> web.Response:
 async def list_jobs(request: web.Request) -> web.Response:
     """Lists the jobs that you may see, newest first, or by a metric."""
     query = read_query(request, JobQuery)
-    if query.label or query.metric or query.sort is not Order.NEWEST:
+    searched = query.label or query.metric or query.sort is not Order.NEWEST
+    if query.shared and searched:
+        raise invalid("shared", "must be left out where label, metric or sort is given")
+    if query.shared:
+        return await _list_shared(request, query)
+    if searched:
         return json_response(await _searched(request, query))
     seq = open_cursor(request, query.cursor, "page")
     page = await request.app[BACKEND].jobs.page(
@@ -116,6 +125,40 @@ async def _searched(request: web.Request, query: JobQuery) -> JobPage:
     jobs = [await backend.jobs.with_place(job) for job in page.jobs]
     following = seal_cursor(request, page.next_cursor, what)
     return page.model_copy(update={"jobs": jobs, "next_cursor": following})
+
+
+async def _list_shared(request: web.Request, query: JobQuery) -> web.Response:
+    backend = request.app[BACKEND]
+    page = await shares_of(request).jobs(
+        request[PRINCIPAL].user,
+        owner=query.owner,
+        status=query.status,
+        script=query.script,
+        before=open_cursor(request, query.cursor, "shared"),
+        limit=query.limit,
+    )
+    jobs = [await backend.jobs.with_place(job) for job in page.jobs]
+    following = seal_cursor(request, page.next_cursor, "shared")
+    return json_response(JobPage(jobs=jobs, next_cursor=following))
+
+
+async def set_job_readers(request: web.Request) -> web.Response:
+    """Lets the named users, or everybody, read a job, its log and its artifacts, and nobody else."""
+    job, body = request[JOB], await read_body(request, RequestedReaders)
+    if job.host is not None:
+        raise AgentError(
+            Problem.NO_SUCH_ROUTE, "A job of a fleet cannot be shared.", "Submit it to the host itself."
+        )
+    deed = request[CALLER].did("setJobReaders", job.job_id, owner=job.owner, readers=body.names)
+    await shares_of(request).share(job.job_id, body, deed=deed)
+    return json_response(await request.app[BACKEND].jobs.get(job.job_id))
+
+
+def shares_of(request: web.Request) -> Shares:
+    """Raises `AgentError` (no-such-route) where nothing is shared, as at a fleet's front."""
+    if (shares := request.app[BACKEND].shares) is None:
+        raise AgentError(Problem.NO_SUCH_ROUTE, "Nothing is shared here.", "Ask a host of the fleet.")
+    return shares
 
 
 def open_cursor(request: web.Request, cursor: str | None, what: str) -> int | None:

@@ -8,12 +8,13 @@ from pydantic import Field
 from ...backend import Sweeps
 from ...errors import AgentError, Problem
 from ...model.base import Model, UserName
+from ...model.readers import RequestedReaders
 from ...model.sweep import Extension, SweepRequest, SweepRerun, SweepState
 from ..access import SWEEP, check_owner, check_priority
 from ..keys import BACKEND
 from ..server.identity import CALLER, PRINCIPAL
 from ..server.requests import idempotency_key, json_response, read_body, read_query
-from .jobs import MAX_PAGE, Cursor, open_cursor, seal_cursor
+from .jobs import MAX_PAGE, Cursor, open_cursor, seal_cursor, shares_of
 
 
 class SweepQuery(Model):
@@ -21,6 +22,7 @@ class SweepQuery(Model):
 
     status: SweepState | None = None
     owner: UserName | None = None
+    shared: bool | None = None
     cursor: Cursor | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 50
 
@@ -58,13 +60,17 @@ async def rerun_sweep(request: web.Request) -> web.Response:
 async def list_sweeps(request: web.Request) -> web.Response:
     """Lists the sweeps that you may see, newest first."""
     query = read_query(request, SweepQuery)
-    page = await _sweeps(request).page(
-        owner=check_owner(request, query.owner),
-        status=query.status,
-        before=open_cursor(request, query.cursor, "sweeps"),
-        limit=query.limit,
-    )
-    following = seal_cursor(request, page.next_cursor, "sweeps")
+    kind = "shared sweeps" if query.shared else "sweeps"
+    before = open_cursor(request, query.cursor, kind)
+    if query.shared:
+        user, shares = request[PRINCIPAL].user, shares_of(request)
+        page = await shares.sweeps(
+            user, owner=query.owner, status=query.status, before=before, limit=query.limit
+        )
+    else:
+        owner = check_owner(request, query.owner)
+        page = await _sweeps(request).page(owner=owner, status=query.status, before=before, limit=query.limit)
+    following = seal_cursor(request, page.next_cursor, kind)
     return json_response(page.model_copy(update={"next_cursor": following}))
 
 
@@ -103,6 +109,14 @@ async def extend_sweep(request: web.Request) -> web.Response:
     body = await read_body(request, Extension)
     sweep = await _sweeps(request).extend(request[SWEEP].sweep_id, body.trials, by=request[CALLER])
     return json_response(sweep)
+
+
+async def set_sweep_readers(request: web.Request) -> web.Response:
+    """Lets the named users, or everybody, read a sweep and all its trials, and nobody else."""
+    sweep, body = request[SWEEP], await read_body(request, RequestedReaders)
+    deed = request[CALLER].did("setSweepReaders", sweep.sweep_id, owner=sweep.owner, readers=body.names)
+    await shares_of(request).share(sweep.sweep_id, body, deed=deed)
+    return json_response(await _sweeps(request).get(sweep.sweep_id))
 
 
 async def pin_sweep(request: web.Request) -> web.Response:

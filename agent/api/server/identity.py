@@ -110,7 +110,7 @@ class ClientCheck:
     """Checks the client of a long answer again and again: meanwhile certificates expire and are revoked."""
 
     def __init__(self, request: web.Request, check_allowed: CheckAllowed | None = None) -> None:
-        """`check_allowed` raises if the client may not have the answer in its new role."""
+        """`check_allowed` raises if the client may not have the answer any more."""
         self._request = request
         self._check_allowed = check_allowed
         self._checked_at = asyncio.get_running_loop().time()
@@ -118,15 +118,14 @@ class ClientCheck:
     async def check(self) -> None:
         """Checks the client if the interval is over, and puts its principal as it is now into the request.
 
-        Raises `AgentError`: certificate-refused, or what `check_allowed` raises for another role.
+        Raises `AgentError`: certificate-refused, or what `check_allowed` raises.
         """
         time = asyncio.get_running_loop().time()
         if time - self._checked_at < INTERVAL:
             return
         self._checked_at = time
-        before = self._request[PRINCIPAL]
         self._request[PRINCIPAL] = await self._request[IDENTIFY_AGAIN](self._request)
-        if self._check_allowed and self._request[PRINCIPAL] != before:
+        if self._check_allowed:
             await self._check_allowed(self._request)
 
     async def watch(self) -> None:

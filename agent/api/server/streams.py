@@ -126,7 +126,7 @@ class Streams:
         """Begins a stream that ends with the context; without a form, a stream of plain text.
 
         The stream also ends when the certificate of the client is no longer valid, or when `check_allowed`
-        raises, which is called when the client has another role. An `AgentError` becomes the last event, if
+        raises. An `AgentError` becomes the last event, if
         the form has events. Raises `AgentError` (too-many-streams).
         """
         self._check_limits(user)

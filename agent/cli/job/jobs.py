@@ -60,6 +60,7 @@ async def list_jobs(
             help=f"One of {', '.join(Order)}; the last two by --metric.",
         ),
     ] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Jobs that others share with you.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N jobs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", help="All jobs, however many.")] = False,
     as_json: JsonOption = False,
@@ -69,6 +70,7 @@ async def list_jobs(
         raise typer.BadParameter(f"--sort {sort} needs --metric METRIC")
     given = {"status": status, "script": script, "owner": owner, "metric": metric, "sort": sort}
     filters = {key: value for key, value in given.items() if value is not None}
+    filters |= {"shared": "true"} if shared else {}
     path = f"/jobs?{urlencode([('label', label) for label in labels])}" if labels else "/jobs"
     reported: dict[str, float] = {}
     most = None if everything else limit

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -11,13 +11,13 @@ from ...errors import Problem
 from ...model.alias import Alias, AliasHistory, NamedModel, NamedModelPage
 from ...model.artifact import Artifact
 from ...model.base import ID_PREFIX_LENGTH
-from ...model.readers import Readers
 from ..program import JsonOption
 from ..quantities import format_moment, format_size
 from ..terminal import Screen, bold, right, visible
 from .download import download, places_of, still_to_fetch
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
+from .sharing import EverybodyOption, StopOption, WithOption, readers_of, readers_text
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,12 +26,6 @@ ALIAS_COLUMNS = (bold("ALIAS"), right("MOVE"), "VERSION", "JOB", "PATH", right("
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a model, such as churn.")]
 AliasArgument = Annotated[str, typer.Argument(metavar="ALIAS", help="An alias, such as champion.")]
-WithOption = Annotated[
-    list[str] | None,
-    typer.Option("--with", metavar="USER", help="This user may read it. Repeatable; nobody else may."),
-]
-EverybodyOption = Annotated[bool, typer.Option("--everybody", help="Everybody may read it.")]
-StopOption = Annotated[bool, typer.Option("--stop", help="Nobody else may read it any more.")]
 IfOption = Annotated[
     str | None,
     typer.Option("--if", metavar="VERSION", help="Only if the alias still has this version."),
@@ -173,20 +167,6 @@ async def share(
     value = await (api.get(path) if body is None else api.post(f"{path}/readers", body, method="PUT"))
     said = f"{model} can be read by {readers_text(decode(NamedModel, value).readers) or 'its owner alone'}"
     screen.result(value, lambda: screen.write(f"{visible(said)}\n".encode()), as_json=as_json)
-
-
-def readers_of(users: list[str] | None, *, everybody: bool, stop: bool) -> dict[str, Any] | None:
-    """The body that the options of `share` mean; None without any. Raises `typer.BadParameter`."""
-    if (users is not None) + everybody + stop > 1:
-        raise typer.BadParameter("give one of --with USER, --everybody and --stop")
-    if users is None and not everybody and not stop:
-        return None
-    return {"users": users or [], "everybody": everybody}
-
-
-def readers_text(readers: Readers) -> str:
-    """`bob, dora`, or `everybody`; empty for nobody."""
-    return "everybody" if readers.everybody else ", ".join(readers.users)
 
 
 def _condition(version: str | None) -> dict[str, str]:

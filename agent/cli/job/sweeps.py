@@ -12,6 +12,7 @@ from ..terminal import Screen, visible
 from . import render_sweeps as render
 from .http import Api, decode
 from .invocation import RefOption, command, one_of, resolve_sweep
+from .sharing import EverybodyOption, StopOption, WithOption, readers_of, readers_text
 from .submit import (
     CpusOption,
     LabelsOption,
@@ -217,12 +218,14 @@ async def list_sweeps(
         ),
     ] = None,
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Only sweeps of this user.")] = None,
+    shared: Annotated[bool, typer.Option("--shared", help="Sweeps that others share with you.")] = False,
     limit: LimitOption = 20,
     everything: AllOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List sweeps, newest first. With --json, prints one array."""
     filters = {key: value for key, value in {"status": status, "owner": owner}.items() if value is not None}
+    filters |= {"shared": "true"} if shared else {}
     most = None if everything else limit
     values = [each async for each in api.listed("/sweeps", "sweeps", SweepPage, filters, limit=most)]
     if as_json:
@@ -306,6 +309,25 @@ async def extend(
 ) -> None:
     """Give a sweep more trials, also after its end."""
     await _change(api, screen, sweep, "extend", body={"trials": trials}, as_json=as_json)
+
+
+@command(app)
+async def share(
+    api: Api,
+    screen: Screen,
+    sweep: SweepArgument,
+    users: WithOption = None,
+    everybody: EverybodyOption = False,
+    stop: StopOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let named users, or everybody, read a sweep and its trials; without an option, show who may."""
+    body = readers_of(users, everybody=everybody, stop=stop)
+    path = f"/sweeps/{await resolve_sweep(api, sweep)}"
+    value = await (api.get(path) if body is None else api.post(f"{path}/readers", body, method="PUT"))
+    found = decode(Sweep, value)
+    said = f"sweep {found.sweep_id} can be read by {readers_text(found.readers) or 'its owner alone'}\n"
+    screen.result(value, lambda: screen.write(said.encode()), as_json=as_json)
 
 
 @command(app)

@@ -184,6 +184,8 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     public let startedAt: Date?
     public let finishedAt: Date?
     public let pinned: Bool
+    /// Who may read it besides its owner, in the answer about one job.
+    public let readers: Readers?
     public let removed: Removal?
     /// Grows with each change of the record.
     public let revision: Int
@@ -211,7 +213,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case createdAt = "created_at"
         case startedAt = "started_at"
         case finishedAt = "finished_at"
-        case pinned, removed, revision
+        case pinned, readers, removed, revision
     }
 }
 
@@ -260,6 +262,7 @@ extension Job {
         startedAt = try members.decodeIfPresent(Date.self, forKey: .startedAt)
         finishedAt = try members.decodeIfPresent(Date.self, forKey: .finishedAt)
         pinned = try members.value(.pinned, or: false)
+        readers = try members.decodeIfPresent(Readers.self, forKey: .readers)
         removed = try members.decodeIfPresent(Removal.self, forKey: .removed)
         revision = try members.value(.revision, or: 1)
     }

@@ -268,6 +268,8 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
     public let createdAt: Date
     public let finishedAt: Date?
     public let pinned: Bool
+    /// Who may read it and its trials besides its owner, in the answer about one sweep.
+    public let readers: Readers?
     public let revision: Int
 
     enum CodingKeys: String, CodingKey, CaseIterable {
@@ -287,7 +289,7 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
         case secrets, network, artifacts, made, unfinished, completed, pruned, failed, cancelled, best
         case createdAt = "created_at"
         case finishedAt = "finished_at"
-        case pinned, revision
+        case pinned, readers, revision
     }
 
     /// What to call the sweep: its name, or its script's.
