@@ -129,7 +129,7 @@ class ModelStore(Tables):
         """Lets these users read the model, and nobody else. Raises `AgentError` (model-not-found)."""
         db.execute("BEGIN IMMEDIATE")
         named = _get(db, model)
-        if named.readers == readers:
+        if named.readers.names == readers.names:
             return named
         db.execute("DELETE FROM model_readers WHERE model = ?", (model,))
         db.executemany("INSERT INTO model_readers VALUES (?, ?)", [(model, each) for each in readers.names])

@@ -24,7 +24,7 @@ class ShareStore(Tables):
         known = "SELECT 1 FROM jobs WHERE id = :id UNION ALL SELECT 1 FROM sweeps WHERE id = :id"
         if db.execute(known, {"id": subject}).fetchone() is None:
             raise no_such_job()
-        if (readers_of(db, subject) or Readers()) == readers:
+        if (readers_of(db, subject) or Readers()).names == readers.names:
             return
         db.execute("DELETE FROM readers WHERE subject = ?", (subject,))
         db.executemany("INSERT INTO readers VALUES (?, ?)", [(subject, each) for each in readers.names])

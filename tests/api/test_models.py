@@ -142,6 +142,9 @@ async def test_named_users_or_everybody_may_read_and_nobody_else(
         await point(bob, await completed(served, bob)),
     ):
         assert (refused.status, refused.problem) == (403, "forbidden")
+    await alice("PUT", "/models/churn/readers", json={"users": ["dora"]})  # which changes nothing
+    rows = [row for row in await served.audited("alice") if row["action"] == "setModelReaders"]
+    assert len(rows) == 3
     too_many = {"users": [f"u{number}" for number in range(51)]}
     assert (await alice("PUT", "/models/churn/readers", json=too_many)).fields == ["users"]
 

@@ -36,7 +36,7 @@ BODIES["tellJobs"] = {"job_ids": ["aaaaaaaaaaaa"]}
 BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
 BODIES["setAlias"] = {"job_id": "aaaaaaaaaaaa", "path": "result.txt"}
-BODIES |= dict.fromkeys(("setJobReaders", "setSweepReaders", "setModelReaders"), {"users": ["dora"]})
+BODIES |= {name: {"users": ["dora"]} for name in ("setJobReaders", "setSweepReaders", "setModelReaders")}
 EXAMPLES = {"path": "result.txt", "name": "api-key", "alias": "champion"}  # what else stands in paths
 
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on

@@ -101,6 +101,6 @@ class MemoryModels:
 
     async def set_readers(self, model: str, readers: Readers, *, by: Caller) -> NamedModel:
         named = await self.get(model)
-        if named.readers == readers:
+        if named.readers.names == readers.names:
             return named
         return self._put(named.model_copy(update={"readers": readers}), by.did("setModelReaders", model))

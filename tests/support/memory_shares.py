@@ -22,10 +22,12 @@ class MemoryShares:
         return self._readers.get(subject)
 
     async def share(self, subject: str, readers: Readers, *, deed: Deed) -> None:
-        if (self.of(subject) or Readers()) == readers:
+        if (self.of(subject) or Readers()).names == readers.names:
             return
         self._deeds.append(deed)
         self._readers[subject] = readers
+        if not readers.names:
+            del self._readers[subject]
 
     def _with(self, subject: str, owner: str, user: str) -> bool:
         readers = self.of(subject)

@@ -31,7 +31,7 @@ async def share(
     stop: StopOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Let named users, or everybody, read a job, its log and its artifacts; without an option, show who may."""
+    """Let named users, or everybody, read a job with its log and artifacts; alone, shows who may."""
     body, path = readers_of(users, everybody=everybody, stop=stop), f"/jobs/{await resolve(api, job)}"
     value = await (api.get(path) if body is None else api.post(f"{path}/readers", body, method="PUT"))
     found = decode(Job, value)
