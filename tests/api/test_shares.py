@@ -112,3 +112,8 @@ async def test_readers_go_with_what_is_removed(served: Served, alice: Client) ->
     assert await store.retention.remove_jobs([job["job_id"]]) == [job["job_id"]]
     left = await store.database.run(lambda db: db.execute("SELECT * FROM readers").fetchall())
     assert left == []
+
+
+async def test_what_is_shared_is_not_searched(alice: Client) -> None:
+    refused = await alice.get("/jobs?shared=true&sort=oldest")
+    assert (refused.problem, refused.fields) == ("invalid-request", ["shared"])
