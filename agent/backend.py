@@ -275,9 +275,15 @@ class Sweeps(Feed[Sweep], Protocol):
     """The sweeps. An `owner` of None stands for all owners. A sweep that is returned is on disk."""
 
     async def submit(
-        self, owner: str, request: SweepRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: SweepRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        may_read: Callable[[Job], bool],
     ) -> Sweep:
-        """Checks the request and accepts the sweep. Nothing is left behind where this raises."""
+        """Checks the request and accepts the sweep, as `Submissions.submit` does a job."""
 
     async def rerun(
         self, owner: str, earlier: Sweep, changes: SweepRerun, *, idempotency_key: str | None, by: Caller

@@ -128,6 +128,7 @@ class JobSettings(Section):
     max_running_per_user: Annotated[int, Field(ge=1, le=1000)] | None = None
     max_waiting_per_user: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_snapshot_bytes_per_user: Annotated[int, Field(ge=0, le=2**60)] = 2**30
+    max_input_bytes: Annotated[int, Field(ge=0, le=2**60)] = 8 * 2**30
     retry_delay_seconds: Annotated[float, Field(ge=0.1, le=300)] = 10.0
     min_free_bytes: Annotated[int, Field(ge=0, le=2**60)] | None = None
     min_free_inodes: Annotated[int, Field(ge=0, le=2**60)] | None = None

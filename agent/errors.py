@@ -54,6 +54,7 @@ class Problem(StrEnum):
     NOT_WAITING = "not-waiting", 409
     DRAINING = "draining", 409
     IMAGE_MISSING = "image-missing", 422
+    INPUT_MISSING = "input-missing", 422
     SECRET_MISSING = "secret-missing", 422
     SECRET_NOT_FOUND = "secret-not-found", 404
     SECRET_OUTDATED = "secret-outdated", 409

@@ -29,6 +29,7 @@ from .identity.certificates import Certificates, Enrolment
 from .jobs.changes import Changes
 from .jobs.guards import DiskGuard, WithdrawalGuard
 from .jobs.host_status import FleetHost, HostStatus
+from .jobs.inputs import Inputs
 from .jobs.leftovers import Leftovers
 from .jobs.preparation import Commits, Preparation
 from .jobs.reconciler import ExitOf, Reconciler
@@ -85,9 +86,10 @@ class JobParts:
         queue = Queue(settings.jobs)
         self.registry = Registry(settings, store.jobs, queue, [on_end])
         self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
-        self.submission = Submission(settings, self.registry, self.commits, snapshots, podman)
         self.results = Results(settings, self.registry)
         self.models = Models(settings, store.models, self.results)
+        inputs = Inputs(settings, self.registry, self.results)
+        self.submission = Submission(settings, self.registry, self.commits, snapshots, podman, inputs)
         self.status = HostStatus(queue, units, podman)
         self.secrets = secrets
         self.fleet, self.fleet_secrets = None, None
@@ -103,13 +105,14 @@ class JobParts:
                 self.fleet_secrets,
             )
         self.preparation = Preparation(
-            settings, self.commits, snapshots, units, podman, hooks or shipped("units")
+            settings, self.commits, snapshots, units, podman, inputs, hooks or shipped("units")
         )
         self.leftovers = Leftovers(settings, self.registry, units, podman)
         self.reconciler = Reconciler(
             settings,
             self.registry,
             self.results,
+            inputs,
             queue,
             self.preparation,
             self.leftovers,

@@ -295,7 +295,7 @@ def _published(
             raise _not_found(path)
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(_open_beneath(attempt.artifacts, path))
+            file = stack.enter_context(open_beneath(attempt.artifacts, path))
             stamp = Stamp.of(os.fstat(file.fileno()))
             size, sha256 = stamp.size, None
             if kept and kept[1] == stamp:
@@ -318,8 +318,11 @@ def _published(
     return Published(file, size, sha256, _media_type(path), stamp)
 
 
-def _open_beneath(directory: Path, path: str) -> BinaryIO:
-    """Opens a regular file by its path, one directory after the other. Raises `OSError` or `ValueError`."""
+def open_beneath(directory: Path, path: str) -> BinaryIO:
+    """Opens a regular file by its path in a list of artifacts, one directory after the other.
+
+    Raises `OSError` or `ValueError`.
+    """
     *parents, name = (os.fsdecode(unescape_name(part)) for part in path.split("/", MAX_DEPTH + 1))
     if len(parents) > MAX_DEPTH:
         raise ValueError("nested too deeply")

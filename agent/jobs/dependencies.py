@@ -3,10 +3,10 @@
 No two jobs can wait for each other: a job names jobs that are on record before it is, and never others.
 """
 
-from ..errors import AgentError, FieldError, Problem, invalid_request
+from ..errors import FieldError, invalid_request
 from ..model.job import MAX_CHAIN, JobRequest, JobState
 from .registry import Registry
-from .requests import MayRead
+from .requests import MayRead, known_job
 
 
 async def check_after(registry: Registry, request: JobRequest, may_read: MayRead) -> None:
@@ -23,13 +23,8 @@ async def check_after(registry: Registry, request: JobRequest, may_read: MayRead
 
 async def _objection(registry: Registry, job_id: str, may_read: MayRead) -> str:
     """Why no job may wait for that one; "" if one may."""
-    try:
-        job = await registry.get(job_id)
-    except AgentError as error:
-        if error.problem is not Problem.JOB_NOT_FOUND:
-            raise
-        job = None
-    if job is None or not may_read(job):
+    job = await known_job(registry.get, job_id, may_read)
+    if job is None:
         return f"must be a job that you may read; {job_id} is none"
     if job.status.terminal and job.status is not JobState.COMPLETED:
         return f"must be a job that can still complete; {job_id} is {job.status}"

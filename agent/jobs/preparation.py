@@ -19,6 +19,7 @@ from ..scripts.review import Review, Standing
 from ..scripts.snapshots import Snapshots
 from ..store.withdrawals import WithdrawalStore
 from .attempt import AttemptFiles
+from .inputs import Inputs
 
 
 class Commits:
@@ -75,12 +76,14 @@ class Preparation:
     _snapshots: Snapshots
     _units: Units
     _podman: Podman
+    _inputs: Inputs
     _hooks: Path
 
     async def prepare(self, job: Job) -> JobUnit:
         """Lays out the files of the job's attempt, and returns the values of its unit.
 
-        Raises `AgentError`: configuration, ref-not-found, commit-refused, secret-missing, storage-full, host.
+        Raises `AgentError`: configuration, ref-not-found, commit-refused, secret-missing, input-missing,
+        storage-full, host.
         """
         settings = self._settings
         if settings.jobs.unenforced_limits == "refuse":
@@ -100,6 +103,7 @@ class Preparation:
             limits=settings.jobs.resolve(job.limits),
             snapshot=await self._snapshots.tree(job.commit),
             attempt=files.paths,
+            inputs=await self._inputs.lay_out(job),
             hooks=self._hooks,
             seccomp=shipped("quadlets") / SECCOMP,
             containers_conf=shipped("quadlets") / CONTAINERS_CONF,

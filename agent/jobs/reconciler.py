@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
 from ..log import log
 from ..model.base import container_name, job_id_of, now, one_line
+from ..model.inputs import JobInput
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
 from ..runtime.outcome import STOPPED_BY_HAND, UNKNOWN, ExitRecord, Outcome, interrupted
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
 from .attempt import AttemptFiles, put, storage_full
+from .inputs import Inputs
 from .leftovers import Leftovers
 from .preparation import Preparation
 from .quota import Taken, room_left
@@ -53,6 +56,7 @@ class Reconciler:
     _settings: Settings
     _registry: Registry
     _results: Results
+    _inputs: Inputs
     _queue: Queue
     _preparation: Preparation
     _leftovers: Leftovers
@@ -165,11 +169,12 @@ class Reconciler:
             await self._start(active)
 
     async def _admit(self, active: ActiveJob, manager: str) -> None:
-        """Commits the start before systemd hears of it, or that one that the job waited for has failed.
+        """Commits the start before systemd hears of it, or that what the job waited for is not there.
 
         Raises `AgentError` if the job must wait.
         """
-        if why := await self._registry.unmet(active.job):
+        why, inputs = await self._inputs.settle(active.job)
+        if why:
             await self._registry.change(active, lambda job: _given_up(job, why))
             self._registry.wake.set()
             return
@@ -184,7 +189,7 @@ class Reconciler:
                 Problem.STORAGE_FULL,
                 f"The job waits until {self._settings.state_directory} has {floor} free.",
             )
-        await self._registry.change(active, _admission, manager=manager)
+        await self._registry.change(active, partial(_admission, inputs=inputs), manager=manager)
 
     async def _start(self, active: ActiveJob) -> None:
         """Makes the job's unit and asks systemd to start it. A unit that was claimed never starts again."""
@@ -198,7 +203,9 @@ class Reconciler:
         except AgentError as error:
             if error.problem in NOT_THE_JOBS_FAULT:
                 raise
-            refused = Outcome(JobState.FAILED, Reason.START_FAILED, str(error))
+            missing = error.problem is Problem.INPUT_MISSING
+            reason = Reason.INPUT if missing else Reason.START_FAILED
+            refused = Outcome(JobState.FAILED, reason, str(error))
             await self._finish(active, refused, again=error.problem not in MAY_NOT_RUN)
             return
         with storage_full():
@@ -307,6 +314,8 @@ class Reconciler:
         await self._registry.change(
             active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
         )
+        if active.job.attempt > job.attempt and job.inputs:
+            await self._inputs.drop(job)
         if active.job.attempt > job.attempt and (taken.bytes > KEPT.bytes or taken.files > KEPT.files):
             await self._results.delete(job)
         log.info("job %s, attempt %d: %s %s", job.job_id, job.attempt, result.status, result.reason or "")
@@ -348,10 +357,10 @@ def _shortage(directory: Path) -> str:
     return f"{directory} has only {left} free." if left.lacks(RUNTIME_ROOM) else ""
 
 
-def _admission(job: Job) -> Job:
+def _admission(job: Job, *, inputs: dict[str, JobInput]) -> Job:
     if job.status is not JobState.PENDING:
         return job
-    return job.model_copy(update={"status": JobState.CREATED, "not_before": None})
+    return job.model_copy(update={"status": JobState.CREATED, "not_before": None, "inputs": inputs})
 
 
 def _given_up(job: Job, why: str) -> Job:

@@ -71,7 +71,8 @@ class Registry:
         self._queue.load((active.job for active in self._active.values()), await self._store.uses())
         self._queue.draining = await self._store.draining()
         for job_id in await self._store.with_unmet():
-            self._queue.give_up(job_id)
+            if (one := self._active.get(job_id)) and await self.unmet(one.job):
+                self._queue.give_up(job_id)
         self.wake.set()
 
     # What clients ask for
@@ -268,6 +269,8 @@ class Registry:
         if not job.after or job.attempt > 1:
             return ""
         for needed, status in await self._store.unmet(job.job_id):
+            if needed not in job.after:
+                continue  # an input of which there may be a copy
             how = f"is {status}" if status else "is no longer on record"
             return f"Job {needed}, which had to complete first, {how}."
         return ""

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import FieldError, invalid_request
+from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
-from ..model.job import MAX_LABELS, Job, JobRequest, Rerun
+from ..model.job import MAX_LABELS, Job, JobRequest, Rerun, RunRequest
+from ..model.sweep import SweepRequest
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 MayRead = Callable[[Job], bool]  # whether a client may read a job that its request names
 # Members that earlier versions do not know.
-ADDED: dict[type[JobRequest | Rerun], tuple[str, ...]] = {JobRequest: ("after",), Rerun: ("name", "labels")}
+ADDED: dict[type[RunRequest | Rerun], tuple[str, ...]] = {
+    JobRequest: ("after", "inputs"),
+    SweepRequest: ("inputs",),
+    Rerun: ("name", "labels"),
+}
 
 
 def fingerprint_of(request: dict[str, Any]) -> str:
@@ -23,9 +28,21 @@ def fingerprint_of(request: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def as_asked(request: JobRequest | Rerun, **how: Any) -> dict[str, Any]:
+async def known_job(get: Callable[[str], Awaitable[Job]], job_id: str, may_read: MayRead) -> Job | None:
+    """The job, or None where there is none that may be read."""
+    try:
+        job = await get(job_id)
+    except AgentError as error:
+        if error.problem is Problem.JOB_NOT_FOUND:
+            return None
+        raise
+    return job if may_read(job) else None
+
+
+def as_asked(request: RunRequest | Rerun, **how: Any) -> dict[str, Any]:
     """A request in JSON, as an earlier version has it where it says nothing that is new."""
-    unsaid = {name for name in ADDED[type(request)] if not getattr(request, name)}
+    added = next(names for kind, names in ADDED.items() if isinstance(request, kind))
+    unsaid = {name for name in added if not getattr(request, name)}
     return request.model_dump(mode="json", exclude=unsaid, **how)
 
 

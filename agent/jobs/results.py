@@ -12,7 +12,7 @@ from ..config import Settings
 from ..errors import AgentError
 from ..host.tasks import in_thread
 from ..log import log
-from ..model.artifact import escape_path
+from ..model.artifact import Artifact, escape_path
 from ..model.job import Job, check_not_removed
 from ..model.paths import AttemptPaths
 from .artifacts import ENDS, REQUESTS, Published, manifest, open_artifact
@@ -73,6 +73,13 @@ class Results:
             raise
         with contextlib.closing(published.file):
             yield published
+
+    async def find(self, job: Job, path: str) -> Artifact | None:
+        """What the final list of a job that has ended has at a path."""
+        record = await self._manifest(job, REQUESTS, complete=True)
+        with contextlib.closing(record):
+            found = await asyncio.to_thread(record.find, path)
+        return found[0] if found else None
 
     async def measure(self, job: Job) -> Taken:
         """How much the job's attempt has in /artifacts now, and whether that exceeds its limits."""

@@ -19,6 +19,7 @@ from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
 from ..store.jobs import Given
 from .dependencies import check_after
+from .inputs import Inputs
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Asked, Registry
 from .requests import MayRead, as_asked, fingerprint_of, labels_with, with_changes
@@ -59,6 +60,7 @@ class Submission:
     _commits: Commits
     _snapshots: Snapshots
     _podman: Podman
+    inputs: Inputs
     _turns: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)  # by owner
 
     async def submit(
@@ -81,10 +83,11 @@ class Submission:
         asked = Asked(fingerprint_of(as_asked(request)), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
-        await check_after(self._registry, request, may_read or (lambda job: job.owner == owner))
+        may_read = may_read or (lambda job: job.owner == owner)
+        await check_after(self._registry, request, may_read)
+        inputs = await self.inputs.check(request, may_read)
         job, script = await self._checked(owner, request, new_job_id())
-        if occasion:
-            job = job.model_copy(update=occasion._asdict())
+        job = job.model_copy(update={"inputs": inputs} | (occasion._asdict() if occasion else {}))
         deed = by.did("submitJob", **audited(job, script)) if by else None
         return await self._add(job, asked, deed)
 
@@ -111,6 +114,7 @@ class Submission:
         """
         if may_read:
             await check_after(self._registry, request, may_read)
+            await self.inputs.check(request, may_read)
         job, _ = await self._checked(owner, request, new_job_id())
         return job
 
@@ -214,6 +218,7 @@ class Submission:
             max_attempts=changes.max_attempts or earlier.max_attempts,
             retry_on=changes.retry_on or earlier.retry_on,
             rerun_of=earlier.job_id,
+            inputs=await self.inputs.check_again(earlier),
             **{name: getattr(earlier, name) for name in RERUN_AS_IT_WAS},
         )
         return anew, script
@@ -298,4 +303,6 @@ def audited(job: Job, script: Script) -> dict[str, Detail]:
         details["secrets"] = list(job.secrets)
     if job.after:
         details["after"] = list(job.after)
+    if job.inputs:
+        details["inputs"] = [f"{name}={each.job_id}:{each.path}" for name, each in job.inputs.items()]
     return details

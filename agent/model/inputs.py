@@ -1,16 +1,17 @@
-"""Hyperparameters and limits of a job."""
+"""Hyperparameters, inputs and limits of a job."""
 
 from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from .base import WHOLE, Model, Text
+from .base import WHOLE, JobId, Model, Text
 
 MAX_PARAMETERS = 100
 MAX_PARAMETER_NAME = 64  # characters; the variable is HP_<NAME>
 MAX_PARAMETER_VALUE = 4096  # characters
 MAX_PARAMETERS_SIZE = 32 * 1024  # bytes of all names and values in UTF-8
+MAX_INPUTS = 20
 
 
 def _reject_non_string(value: object) -> object:
@@ -35,6 +36,36 @@ Parameters = Annotated[
     Field(max_length=MAX_PARAMETERS),
     AfterValidator(check_parameters_size),
 ]
+
+
+# The name of a file in /inputs. It is the one name from a client that names a file of the agent's.
+InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+
+
+class NamedInput(Model):
+    """An artifact of an earlier job, by its `path` in that job's list."""
+
+    job_id: JobId
+    path: Annotated[Text, Field(min_length=1, max_length=1024)]
+
+
+class RequestedInput(NamedInput):
+    """The same in a request."""
+
+
+class JobInput(Model):
+    """What a job sees as a file in /inputs: the artifact, its size in bytes, and its SHA-256.
+
+    The last two are absent until the job that leaves the artifact has ended.
+    """
+
+    job_id: JobId
+    path: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+RequestedInputs = Annotated[dict[InputName, RequestedInput], Field(max_length=MAX_INPUTS)]
 
 
 class Limits(Model):

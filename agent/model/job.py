@@ -21,7 +21,7 @@ from .base import (
     format_time,
 )
 from .host import QueuePlace
-from .inputs import Limits, Parameters, RequestedLimits, same_variable
+from .inputs import JobInput, Limits, Parameters, RequestedInputs, RequestedLimits, same_variable
 from .readers import Readers
 from .ref import Ref
 from .script import ArtifactPath
@@ -65,6 +65,7 @@ class Reason(OpenEnum):
     ARTIFACT_MISSING = "artifact-missing"
     PRUNED = "pruned"
     DEPENDENCY = "dependency"
+    INPUT = "input"
 
 
 # Reasons to try a job again: ends that nobody asked for.
@@ -104,6 +105,7 @@ class RunRequest(Model):
     ref: Ref | None = None
     name: JobName | None = None
     labels: Labels = {}
+    inputs: RequestedInputs = {}
     limits: RequestedLimits = RequestedLimits()
     priority: Priority = 0
     max_attempts: MaxAttempts = 1
@@ -177,9 +179,9 @@ class Job(Model):
     the job waits to be tried again. `container_id` is empty until Podman has made the container.
     `exit_status` is the script's, or 128 + the number of the signal that killed it. `queue` is present while
     the job waits; it is not stored, and its changes do not count as revisions. The job starts once each job
-    in `after` has COMPLETED, and fails unless it leaves a file at each path in `artifacts`. A trial of a
-    sweep has that `sweep`, and its number `trial`, from 0.
-    What a schedule has submitted has that `schedule`, and the time `slot` for which it did.
+    in `after` has COMPLETED, sees `inputs` by their names, and fails unless it leaves a file at each path in
+    `artifacts`. A trial of a sweep has that `sweep`, and its number `trial`, from 0. What a schedule has
+    submitted has that `schedule`, and the time `slot` for which it did.
     `readers` are those who may read it besides its owner, in the answer about one job; they, too, are not
     stored with it. Retention never removes a `pinned` job. `removed` is present once retention has removed
     artifacts and log.
@@ -206,6 +208,7 @@ class Job(Model):
     after: list[JobId] = []
     schedule: JobId | None = None
     slot: Time | None = None
+    inputs: dict[str, JobInput] = {}
     commit: str
     script_sha256: str
     image: str

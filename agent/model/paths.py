@@ -46,6 +46,11 @@ class AttemptPaths:
         return self.directory / "artifacts"
 
     @property
+    def inputs(self) -> Path:
+        """The directory that the container of a job with inputs sees as /inputs, read-only."""
+        return self.directory / "inputs"
+
+    @property
     def manifest(self) -> Path:
         """The record of the artifacts of an attempt that has ended; no job can write it."""
         return self.directory / "manifest.json"

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ..errors import AgentError, Problem
 from .base import WHOLE, JobId, Model, OpenEnum, Text, Time, UserName
-from .inputs import Limits
+from .inputs import Limits, NamedInput
 from .job import JobRequest
 from .sweep import Dimension, Objective, SweepId, SweepRequest
 
@@ -97,12 +97,14 @@ class ScheduledJob(JobRequest):
     """What each run of a schedule submits."""
 
     limits: Limits = Limits()  # type: ignore[assignment]  # in an answer, members of a later version may follow
+    inputs: dict[str, NamedInput] = {}  # type: ignore[assignment]
 
 
 class ScheduledSweep(SweepRequest):
     """What each run of a schedule submits."""
 
     limits: Limits = Limits()  # type: ignore[assignment]  # as above
+    inputs: dict[str, NamedInput] = {}  # type: ignore[assignment]
     space: dict[str, Dimension]  # type: ignore[assignment]
     objective: Objective  # type: ignore[assignment]
 

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from ..errors import AgentError, Problem
 from .base import WHOLE, JobId, Model, NetworkName, OpenEnum, SecretName, Time, UserName
-from .inputs import MAX_PARAMETERS_SIZE, Limits, ParameterName, ParameterValue
+from .inputs import MAX_PARAMETERS_SIZE, JobInput, Limits, ParameterName, ParameterValue
 from .job import RETRY_ON, JobName, JobState, Labels, Reason, RunRequest
 from .metric import MetricName
 from .readers import Readers
@@ -194,6 +194,7 @@ class Sweep(Model):
     seed: int
     name: str | None = None
     labels: dict[str, str] = {}
+    inputs: dict[str, JobInput] = {}
     limits: Limits
     priority: int = 0
     max_attempts: int = 1

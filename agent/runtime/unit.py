@@ -80,6 +80,7 @@ class JobUnit:
     seccomp: Path  # the system call filter
     containers_conf: Path  # Podman's configuration
     state: Path  # the agent's state directory, which no volume may expose
+    inputs: Path | None = None  # the directory of the job's inputs
     secrets: Sequence[MountedSecret] = ()
     egress: ProxySocket | None = None  # if the job reaches the network through a proxy only
     image_variables: frozenset[str] = frozenset()  # the names of the environment variables of the image
@@ -92,6 +93,7 @@ def volumes(unit: JobUnit) -> list[str]:
         f"{unit.attempt.input}:/run/ml-job:ro",
         f"{unit.attempt.artifacts}:/artifacts:rw",
     ]
+    mounts += [f"{unit.inputs}:/inputs:ro"] if unit.inputs else []
     return [*mounts, f"{unit.egress.directory}:{EGRESS_PLACE}:ro"] if unit.egress else mounts
 
 
@@ -183,6 +185,7 @@ def record_section(unit: JobUnit) -> str:
 def _check_paths(unit: JobUnit) -> None:
     paths = [unit.snapshot, unit.attempt.directory, unit.hooks, unit.seccomp, unit.containers_conf]
     paths += [unit.egress.directory] if unit.egress else []
+    paths += [unit.inputs] if unit.inputs else []
     for path in map(str, paths):
         if not PATH_TOKEN.fullmatch(path):
             raise _unwritable(f"The path {path!r}", "directories of letters, digits and @._=/+-")

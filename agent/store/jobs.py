@@ -76,7 +76,7 @@ class JobStore(Tables):
         insert(db, job)
         if job.sweep is not None:
             sweeps.add_trial(db, job)
-        db.executemany("INSERT INTO needs VALUES (?, ?)", [(job.job_id, each) for each in job.after])
+        db.executemany("INSERT INTO needs VALUES (?, ?)", [(job.job_id, each) for each in _needed_by(job)])
         if job.schedule is not None:
             schedules.submitted(db, job)
         if idempotency_key is not None:
@@ -295,6 +295,13 @@ class JobStore(Tables):
         # One owner's jobs of a script are looked for among all; old jobs may have to come from the disk.
         short = script is None and cursor is None and limit <= SHORT_PAGE
         return await (self._database.read(work) if short else self._database.run(work))
+
+
+def _needed_by(job: Job) -> set[str]:
+    """The jobs that retention must leave alone until this one has ended."""
+    needed = {*job.after, *(each.job_id for each in job.inputs.values())}
+    # Where an artifact is gone, the copy that the earlier job had serves.
+    return needed | ({job.rerun_of} if job.inputs and job.rerun_of else set())
 
 
 def _check_share(db: Connection, owner: str, max_waiting: int, max_record_bytes: int) -> None:

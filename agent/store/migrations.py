@@ -441,6 +441,15 @@ MIGRATIONS = (
         DELETE FROM readers WHERE subject = old.id;
     END;
     """,
+    # What the trials of a sweep need, also while there is none.
+    """
+    CREATE TABLE sweep_needs (
+        sweep_id TEXT NOT NULL REFERENCES sweeps (id) ON DELETE CASCADE,
+        needed TEXT NOT NULL,
+        PRIMARY KEY (sweep_id, needed)
+    ) WITHOUT ROWID;
+    CREATE INDEX sweep_needs_by_needed ON sweep_needs (needed);
+    """,
 )
 
 

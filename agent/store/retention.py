@@ -17,13 +17,15 @@ from .database import Tables, transaction
 # What aliases of models point at is kept as if it were pinned.
 _POINTED_AT = "SELECT job_id FROM aliases"
 # Retention leaves alone: jobs that have not ended, jobs that are kept, jobs whose log only the journal has,
-# jobs of the fleet that it was not told the end of, jobs that one needs that has not ended, and the trials of
-# a sweep that has not ended, or is pinned.
+# jobs of the fleet that it was not told the end of, jobs that a job or a sweep needs that has not ended, and
+# the trials of a sweep that has not ended, or is pinned.
 _REMOVABLE = (
     f"NOT active AND NOT pinned AND id NOT IN ({_POINTED_AT})"  # noqa: S608 (a constant)
     " AND NOT EXISTS (SELECT 1 FROM unarchived WHERE job_id = jobs.id)"
     " AND NOT EXISTS (SELECT 1 FROM given_jobs g WHERE g.job_id = jobs.id AND NOT g.told)"
     " AND NOT EXISTS (SELECT 1 FROM needs WHERE needed = jobs.id)"
+    " AND NOT EXISTS (SELECT 1 FROM sweep_needs n JOIN sweeps s ON s.id = n.sweep_id"
+    " WHERE n.needed = jobs.id AND s.active)"
     " AND NOT EXISTS (SELECT 1 FROM sweeps s WHERE s.id = jobs.sweep AND (s.active OR s.pinned))"
 )
 _FINISHED = (  # in the order of the fields of `FinishedJob`

@@ -84,6 +84,8 @@ class SweepStore(Tables):
         )
         if sweep.schedule is not None:
             schedules.submitted(db, sweep)
+        needed = {each.job_id for each in sweep.inputs.values()}
+        db.executemany("INSERT INTO sweep_needs VALUES (?, ?)", [(sweep.sweep_id, each) for each in needed])
         audit.append_row(db, deed)
         return sweep
 

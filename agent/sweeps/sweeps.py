@@ -9,7 +9,7 @@ from ..audit.chain import Caller, Detail
 from ..config import Settings
 from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.tasks import to_its_end
-from ..jobs.requests import fingerprint_of, labels_with
+from ..jobs.requests import MayRead, as_asked, fingerprint_of, labels_with
 from ..jobs.submission import Occasion, Submission, audited
 from ..model.base import new_job_id
 from ..model.job import Job, JobRequest, Rerun, RunRequest
@@ -55,16 +55,17 @@ class Sweeps:
         idempotency_key: str | None,
         by: Caller,
         occasion: Occasion | None = None,
+        may_read: MayRead | None = None,
     ) -> Sweep:
         """Checks the request, commits the sweep and returns it. If this raises, nothing is left behind.
 
         Raises `AgentError`: what a job of the same script raises, and invalid-request for a space that the
         script does not take, or for a strategy that this host has not.
         """
-        fingerprint = fingerprint_of(request.model_dump(mode="json"))
+        fingerprint = fingerprint_of(as_asked(request))
         if idempotency_key and (known := await self._store.by_key(owner, idempotency_key, fingerprint)):
             return known
-        sweep, job, script = await self._planned(owner, request)
+        sweep, job, script = await self._planned(owner, request, may_read)
         if occasion:
             sweep = sweep.model_copy(update=occasion._asdict())
         return await self._add(sweep, job, script, "submitSweep", idempotency_key, fingerprint, by)
@@ -74,7 +75,9 @@ class Sweeps:
         sweep, _, _ = await self._planned(owner, request)
         _check_strategy(sweep)
 
-    async def _planned(self, owner: str, request: SweepRequest) -> tuple[Sweep, Job, Script]:
+    async def _planned(
+        self, owner: str, request: SweepRequest, may_read: MayRead | None = None
+    ) -> tuple[Sweep, Job, Script]:
         """The sweep that the request asks for, a job like its trials, and their script."""
         found = await self._submission.find(request)
         space, trials = resolve(request, found.script)
@@ -82,7 +85,9 @@ class Sweeps:
         first = JobRequest.model_construct(
             **as_job | {"hyperparameters": request.hyperparameters | first_point(space)}
         )
+        inputs = await self._submission.inputs.check(first, may_read or (lambda job: job.owner == owner))
         job = await self._submission.plan(owner, first, found, new_job_id())
+        job = job.model_copy(update={"inputs": inputs})
         sweep = sweep_like(
             job,
             hyperparameters=request.hyperparameters,

@@ -12,6 +12,7 @@ COMMON = (
     "script_name",
     "name",
     "labels",
+    "inputs",
     "limits",
     "priority",
     "max_attempts",

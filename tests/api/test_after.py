@@ -1,9 +1,10 @@
-"""`POST /jobs` with jobs to wait for: which ones a client may name, and what it is told of others."""
+"""`POST /jobs` that names other jobs: which ones a client may name, and what it is told of others."""
 
 from typing import Any
 
 from tests.support.api_client import Client
 from tests.support.api_fixtures import over_any_host
+from tests.support.every_call import BODIES
 from tests.support.served import AnyServed, Served
 
 ABSENT = "a" * 12
@@ -64,3 +65,26 @@ async def test_the_audit_names_what_a_job_waits_for(served: Served, alice: Clien
     rows = [row.content() for row in await served.scene.store.audit.newest(limit=2)]
     (row,) = [row for row in rows if row["subject"] == second["job_id"]]
     assert row["details"]["after"] == [first["job_id"]]
+
+
+@over_any_host
+async def test_others_artifacts_are_refused_as_missing_ones_are(
+    served: AnyServed, alice: Client, bob: Client
+) -> None:
+    theirs = (await bob.submit())["job_id"]
+    refusals = []
+    for job_id in (theirs, ABSENT):
+        inputs = {"model": {"job_id": job_id, "path": "model.joblib"}}
+        refusals.append(await alice.post("/jobs", {"script_name": "succeed.py", "inputs": inputs}))
+    assert [refusal.status for refusal in refusals] == [422, 422]
+    assert refusals[0].fields == ["inputs.model.job_id"]
+    assert refusals[0].body.decode().replace(theirs, "ID") == refusals[1].body.decode().replace(ABSENT, "ID")
+
+
+@over_any_host
+async def test_a_sweep_names_only_artifacts_of_jobs_that_its_owner_may_read(
+    served: AnyServed, alice: Client, bob: Client
+) -> None:
+    inputs = {"model": {"job_id": (await bob.submit())["job_id"], "path": "model.joblib"}}
+    answer = await alice.post("/sweeps", BODIES["submitSweep"] | {"inputs": inputs})
+    assert (answer.status, answer.fields) == (422, ["inputs.model.job_id"])

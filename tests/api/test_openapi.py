@@ -112,8 +112,9 @@ def test_schemas_of_answers_are_open_and_schemas_of_requests_are_closed(document
     taken = reached(document, [operation.get("requestBody") for operation in operations])
     sent = reached(document, [operation["responses"] for operation in operations])
     of_sweeps = {"SweepRequest", "SweepRerun", "Extension", "RequestedDimension", "RequestedObjective"}
-    others = {"ScheduleRequest", "AliasTarget", "RequestedReaders"}
-    assert {"JobRequest", "Rerun", "RequestedLimits", "SigningRequest"} | of_sweeps | others == taken
+    of_jobs = {"JobRequest", "Rerun", "RequestedInput", "RequestedLimits"}
+    others = {"SigningRequest", "ScheduleRequest", "AliasTarget", "RequestedReaders"}
+    assert of_jobs | of_sweeps | others == taken
     assert {"Job", "Limits", "Attempt", "ProblemDocument", "FieldProblem", "ArtifactManifest"} <= sent
     assert not taken & sent
     for name, schema in document.content["components"]["schemas"].items():

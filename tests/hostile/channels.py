@@ -12,15 +12,23 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True)
 class Member:
-    """A place in the body of `POST /jobs`. `field` is what a refusal names, before or with the value."""
+    """A place in the body of `POST /jobs`. `field` is what a refusal names, before or with the value.
+
+    `other` is what it names of a value that is right by itself; `{}` stands for the value.
+    """
 
     name: str
     field: str
     body: Callable[[str], Body]
+    other: str = ""
 
 
 def _job(**members: Any) -> Body:
     return {"script_name": "succeed.py"} | members
+
+
+def _input(name: str, job_id: str, path: str) -> Body:
+    return _job(inputs={name: {"job_id": job_id, "path": path}})
 
 
 MEMBERS = (
@@ -32,6 +40,9 @@ MEMBERS = (
     Member("label", "labels.l", lambda text: _job(labels={"l": text})),
     Member("label's name", "labels", lambda text: _job(labels={text: "1"})),
     Member("after", "after.0", lambda text: _job(after=[text])),
+    Member("input's name", "inputs", lambda text: _input(text, ABSENT, "x"), "inputs.{}.job_id"),
+    Member("input's job", "inputs.i.job_id", lambda text: _input("i", text, "x")),
+    Member("input's path", "inputs.i.path", lambda text: _input("i", ABSENT, text), "inputs.i.job_id"),
     Member("retry_on", "retry_on", lambda text: _job(retry_on=[text])),
     Member("limit", "limits.cpus", lambda text: _job(limits={"cpus": text})),
     Member("limit's name", "limits", lambda text: _job(limits={text: 1})),

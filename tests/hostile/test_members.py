@@ -28,7 +28,7 @@ def named(member: Member, text: str) -> set[str]:
     names = {escaped(text), text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")}
     parts = {f"{member.field}.{name}" if member.field else name or "body" for name in names}
     parts |= {"body"} if not member.field and "\N{REPLACEMENT CHARACTER}" in "".join(names) else set()
-    return {member.field, f"{member.field}.0", *parts}
+    return {member.field, f"{member.field}.0", *parts, member.other.replace("{}", text)}
 
 
 @pytest.mark.parametrize("place", range(len(MEMBERS)), ids=[member.name for member in MEMBERS])

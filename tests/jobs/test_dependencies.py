@@ -8,6 +8,7 @@ from agent.errors import AgentError, Problem
 from agent.jobs.requests import as_asked, fingerprint_of
 from agent.model.base import now
 from agent.model.job import MAX_AFTER, MAX_CHAIN, Job, JobRequest, JobState, Reason, Rerun
+from agent.model.schedule import ScheduledJob
 from agent.service import JobParts
 from agent.store.jobs import JobStore
 from tests.support.job_scene import FAILURE, Scene, driving, end_of, starts_again, submit
@@ -216,6 +217,8 @@ def test_a_request_that_names_no_job_has_the_fingerprint_of_earlier_versions() -
     request = JobRequest(script_name="succeed.py", hyperparameters={"a": "1"})
     known = "22c7fc130147fda201512205c071f54e86bf0a9cd5edf2db72fbd91ca68ee3a2"
     assert fingerprint_of(as_asked(request)) == known
+    scheduled = ScheduledJob.model_validate(request.model_dump())
+    assert fingerprint_of(as_asked(scheduled)) == known
     waits = request.model_copy(update={"after": ["a" * 12]})
     assert fingerprint_of(as_asked(waits)) != known
 

@@ -196,13 +196,13 @@ def with_snapshots(scene: Scene, *, share: int, kept: int) -> None:
 async def test_the_snapshots_of_a_users_unfinished_jobs_have_a_share(
     scene: Scene, commits: list[str]
 ) -> None:
-    with_snapshots(scene, share=350_000, kept=10**9)
+    with_snapshots(scene, share=400_000, kept=10**9)
     jobs = scene.jobs()
     first, second = [await submit(jobs, ref=each) for each in commits[:2]]
     with pytest.raises(AgentError) as caught:
         await submit(jobs, ref=commits[2])
     assert (caught.value.problem, caught.value.fields[0].field) == (Problem.TOO_MANY_JOBS, "ref")
-    assert "the limit is 350000" in caught.value.message
+    assert "the limit is 400000" in caught.value.message
     assert not scene.snapshots().has_tree(commits[2])  # asked before it is written
     for each in commits[:2]:
         await submit(jobs, ref=each)
@@ -237,7 +237,7 @@ async def test_the_share_of_snapshots_is_known_after_a_restart(scene: Scene, com
 
 
 async def test_snapshots_that_no_unfinished_job_needs_make_room(scene: Scene, commits: list[str]) -> None:
-    with_snapshots(scene, share=10**9, kept=350_000)
+    with_snapshots(scene, share=10**9, kept=400_000)
     jobs = scene.jobs()
     waits = await submit(jobs, ref=commits[0])
     for each in commits[1:]:
@@ -263,7 +263,7 @@ async def test_a_refused_submission_writes_no_snapshot(scene: Scene, commits: li
 async def test_a_user_who_submits_at_many_commits_at_once_stays_within_the_share(
     scene: Scene, commits: list[str]
 ) -> None:
-    with_snapshots(scene, share=350_000, kept=10**9)
+    with_snapshots(scene, share=400_000, kept=10**9)
     jobs = scene.jobs()
     await asyncio.gather(*(submit(jobs, ref=each) for each in commits), return_exceptions=True)
     assert len(scene.snapshots().commits()) == len(jobs.registry.commits_of("alice")) == 2

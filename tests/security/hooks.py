@@ -29,6 +29,7 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "body", "hyperparameters "),  # two that differ in case would be one variable
     ("invalid-request", "hyperparameters.", "sets the same variable as "),  # likewise, in a rerun
     ("invalid-request", "after", "must be a job that "),  # you may read, or can still complete
+    ("invalid-request", "inputs.", ""),  # artifacts that are not there
     ("invalid-request", "space", ""),  # what contradicts itself, or the script
     ("invalid-request", "trials", ""),  # fewer than before, or more than a grid has
     ("invalid-request", "strategy", "needs Optuna"),

@@ -24,6 +24,7 @@ SINCE = {
     "sweep": None,
     "trial": None,
     "after": [],
+    "inputs": {},
     "schedule": None,
     "slot": None,
 }

@@ -170,9 +170,8 @@ class MemoryJobs:
         may_read: Callable[[Job], bool],
     ) -> Job:
         for number, job_id in enumerate(request.after):
-            if job_id not in self.records or not may_read(self.records[job_id]):
-                raise refused(Problem.INVALID_REQUEST, "There is no such job.", f"after.{number}")
-        job = self.plan(owner, request)
+            self.check_named(f"after.{number}", job_id, may_read)
+        job = self.plan(owner, request, may_read)
         deed = by.did("submitJob", job.job_id)
         return self._accept(job, idempotency_key, request.model_dump_json(), deed)
 
@@ -183,8 +182,16 @@ class MemoryJobs:
             return script
         raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
 
-    def plan(self, owner: str, request: RunRequest) -> Job:
-        """The job that a request asks for."""
+    def check_named(self, field: str, job_id: str, may_read: Callable[[Job], bool]) -> None:
+        """Raises `AgentError` for a job that the client may not name."""
+        if job_id not in self.records or not may_read(self.records[job_id]):
+            raise refused(Problem.INVALID_REQUEST, "There is no such job.", field)
+
+    def plan(self, owner: str, request: RunRequest, may_read: Callable[[Job], bool] | None = None) -> Job:
+        """The job that a request asks for; without `may_read`, it names jobs of its owner."""
+        may_read = may_read or (lambda job: job.owner == owner)
+        for name, each in request.inputs.items():
+            self.check_named(f"inputs.{name}.job_id", each.job_id, may_read)
         script, job_id = self.script(request), new_job_id()
         return Job(
             job_id=job_id,
@@ -335,12 +342,18 @@ class MemorySweeps:
         self._keys: dict[tuple[str, str | None], tuple[str, str]] = {}
 
     async def submit(
-        self, owner: str, request: SweepRequest, *, idempotency_key: str | None, by: Caller
+        self,
+        owner: str,
+        request: SweepRequest,
+        *,
+        idempotency_key: str | None,
+        by: Caller,
+        may_read: Callable[[Job], bool],
     ) -> Sweep:
         space, trials = resolve(request, self._jobs.script(request))
         same = ("hyperparameters", "strategy", "at_once", "objective", "pruner")
         fields = {name: getattr(request, name) for name in same}
-        job = self._jobs.plan(owner, request)
+        job = self._jobs.plan(owner, request, may_read)
         sweep = sweep_like(job, space=space, trials=trials, seed=request.seed or 0, **fields)
         return self._accept(sweep, idempotency_key, request.model_dump_json(), by.did("submitSweep"))
 

@@ -46,6 +46,12 @@ sed -n 's/^\\(Cap\\|Groups\\|NoNewPrivs\\|Seccomp:\\)/look &/p' /proc/self/statu
 sed -n 's/^Max open files/look &/p' /proc/self/limits
 for each in /* /dev/* /run/* /run/secrets/*; do echo "look file $each"; done
 echo "look umask $(umask)"; sed 's/^/look ping /' /proc/sys/net/ipv4/ping_group_range""",
+    "inputs.py": """cat /inputs/model > /artifacts/read
+for each in /inputs/* /inputs/.*; do echo "see $each"; done
+(echo x > /inputs/model) || (echo x > /inputs/new) || touch /inputs/model || chmod 600 /inputs/model ||
+chmod 700 /inputs || ln -s /scripts /inputs/link || mkdir /inputs/directory || echo nothing was written""",
+    "lure.py": """echo result > /artifacts/result.txt; mkdir /artifacts/inner
+ln -s /artifacts/result.txt /artifacts/link; ln -s /etc /artifacts/etc; ln -s .. /artifacts/inner/up""",
     "_helper.py": "echo a helper is no script",
     "declared.py": """# /// ml-job
 # description = "Takes what it declares"

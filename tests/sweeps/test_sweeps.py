@@ -7,7 +7,10 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.model.ref import Withdrawal
 from agent.model.sweep import MAX_ACTIVE, SweepRerun, SweepState
+from tests.support.job_scene import driving
+from tests.support.job_scene import end_of as job_end
 from tests.support.job_scene import submit as submit_job
+from tests.support.jobs import let_ages_begin
 from tests.support.small_site import with_jobs
 from tests.support.sweep_scene import ALICE, SweepScene, end_of, request, submit
 from tests.support.waiting import until
@@ -32,6 +35,30 @@ async def test_a_key_names_one_sweep(scene: SweepScene) -> None:
     again = await jobs.sweeps.rerun("alice", first, SweepRerun(), idempotency_key="r", by=ALICE)
     assert await jobs.sweeps.rerun("alice", first, SweepRerun(), idempotency_key="r", by=ALICE) == again
     assert again.sweep_id != first.sweep_id
+
+
+async def test_all_trials_have_the_inputs_of_the_sweep_and_retention_keeps_them(scene: SweepScene) -> None:
+    async with driving(scene.scene.jobs()) as jobs:
+        upstream = await scene.scene.start(jobs)
+        place = scene.scene.attempt(upstream).artifacts
+        (place / "table.parquet").write_bytes(b"rows")
+        scene.scene.ends(jobs, upstream)
+        await job_end(jobs, upstream)
+    await scene.scene.store.jobs.mark_archived(upstream.job_id)
+    await let_ages_begin(scene.scene.store)
+    wanted = {"table": {"job_id": upstream.job_id, "path": "table.parquet"}}
+    async with scene.driving() as jobs:
+        sweep = await submit(jobs, inputs=wanted, trials=3)
+        assert sweep.inputs["table"].size == 4
+        assert await scene.scene.store.retention.removable([upstream.job_id]) == []
+        assert (await end_of(jobs, sweep)).status is SweepState.COMPLETED
+        for trial in (await jobs.sweeps.trials(sweep.sweep_id, after=-1, limit=9)).trials:
+            job = await jobs.registry.get(trial.job_id)
+            assert job.inputs == sweep.inputs
+            assert (scene.scene.attempt(job).inputs / "table").read_bytes() == b"rows"
+        assert len(await scene.scene.store.retention.removable([upstream.job_id])) == 1
+        again = await jobs.sweeps.rerun("alice", sweep, SweepRerun(), idempotency_key=None, by=ALICE)
+        assert again.inputs == sweep.inputs
 
 
 async def test_what_is_refused_leaves_nothing_behind(scene: SweepScene) -> None:
@@ -161,7 +188,7 @@ async def test_changes_are_read_in_their_order_and_of_one_owner(scene: SweepScen
 async def test_pages_have_a_bound_on_their_size(scene: SweepScene, monkeypatch: pytest.MonkeyPatch) -> None:
     jobs, store = scene.jobs(), scene.scene.store
     sweeps = [await submit(jobs) for _ in range(3)]
-    monkeypatch.setattr("agent.store.sweeps.MAX_PAGE_SIZE", 10)
+    monkeypatch.setattr("agent.store.database.MAX_PAGE_SIZE", 10)
     page = await store.sweeps.page(limit=9)
     assert [each.sweep_id for each in page.sweeps] == [sweeps[2].sweep_id]
     assert page.next_cursor is not None

@@ -1,5 +1,6 @@
 """The calls about sweeps."""
 
+from functools import partial
 from typing import Annotated
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from ...errors import AgentError, Problem
 from ...model.base import Model, UserName
 from ...model.readers import RequestedReaders
 from ...model.sweep import Extension, SweepRequest, SweepRerun, SweepState
-from ..access import SWEEP, check_owner, check_priority
+from ..access import SWEEP, check_owner, check_priority, may_read
 from ..keys import BACKEND
 from ..server.identity import CALLER, PRINCIPAL
 from ..server.requests import idempotency_key, json_response, read_body, read_query
@@ -39,7 +40,11 @@ async def submit_sweep(request: web.Request) -> web.Response:
     body, principal = await read_body(request, SweepRequest), request[PRINCIPAL]
     check_priority(principal, body.priority)
     sweep = await _sweeps(request).submit(
-        principal.user, body, idempotency_key=idempotency_key(request), by=request[CALLER]
+        principal.user,
+        body,
+        idempotency_key=idempotency_key(request),
+        by=request[CALLER],
+        may_read=partial(may_read, principal),
     )
     return json_response(sweep, status=202, location=f"/sweeps/{sweep.sweep_id}")
 

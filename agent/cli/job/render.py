@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ...logs.metrics import Collector
 from ...model.base import ID_PREFIX_LENGTH, format_time, now
-from ...model.inputs import Limits
+from ...model.inputs import JobInput, Limits
 from ...model.job import Attempt, Job, JobState
 from ...model.log import LogLine
 from ...model.metric import IgnoredMarks, Progress
@@ -124,6 +124,7 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         yield "parameter", f"{name}={value}"
     for name, value in sorted(job.labels.items()):
         yield "label", f"{name}={value}"
+    yield from input_facts(job.inputs)
     yield "secrets", ", ".join(job.secrets)
     yield "network", job.network
     yield "must leave", ", ".join(job.artifacts)
@@ -143,6 +144,12 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
     yield "pinned", "yes" if job.pinned else ""
     if job.removed is not None:
         yield "removed", f"artifacts and log, {_moment(job.removed.at, person=person)}"
+
+
+def input_facts(inputs: Mapping[str, JobInput]) -> Iterator[tuple[str, str]]:
+    """Each input: the artifact, as `--input` takes it, and its SHA-256 once that is known."""
+    for name, each in sorted(inputs.items()):
+        yield "input", f"{name}={each.job_id}:{each.path} {each.sha256 or ''}".rstrip()
 
 
 def _attempt(attempt: Attempt) -> str:

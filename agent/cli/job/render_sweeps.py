@@ -70,6 +70,7 @@ def _facts(sweep: Sweep, *, person: bool) -> Iterator[tuple[str, Text | str]]:
         yield "parameter", f"{name}={value}"
     for name, value in sorted(sweep.labels.items()):
         yield "label", f"{name}={value}"
+    yield from render.input_facts(sweep.inputs)
     yield "name", sweep.name or ""
     yield "owner", sweep.owner
     yield "script", sweep.script_name

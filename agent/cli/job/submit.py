@@ -82,6 +82,15 @@ RetryOption = Annotated[
         help=f"A reason to run it again; repeatable. Without any: {', '.join(RETRY_ON)}.",
     ),
 ]
+InputsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="NAME=JOB:PATH",
+        callback=check_pairs,
+        help="An artifact of a job, which this one sees as /inputs/NAME; repeatable.",
+    ),
+]
 AfterOption = Annotated[
     list[str] | None,
     typer.Option(metavar="JOB", help="Start once this job has COMPLETED; repeatable."),
@@ -107,6 +116,7 @@ async def submit(
     priority: PriorityOption = 0,
     max_attempts: AttemptsOption = None,
     retry_on: RetryOption = None,
+    inputs: InputsOption = None,
     after: AfterOption = None,
     follow: FollowOption = False,
     as_json: JsonOption = False,
@@ -120,6 +130,7 @@ async def submit(
         "priority": priority,
         "max_attempts": max_attempts,
         "retry_on": retry_on,
+        "inputs": await inputs_of(api, inputs),
         "after": [await resolve(api, job) for job in after or ()],
     }
     request = {
@@ -168,6 +179,17 @@ def limits_of(
     """The limits that were given, as a request has them."""
     given = {"memory_bytes": memory, "cpus": cpus, "run_time_seconds": time, "grace_seconds": grace}
     return {key: value for key, value in given.items() if value is not None}
+
+
+async def inputs_of(api: Api, texts: list[str] | None) -> dict[str, object]:
+    """The inputs that were given, as a request has them, with the whole ids of their jobs."""
+    found: dict[str, object] = {}
+    for name, text in pairs(texts).items():
+        job, separator, path = text.partition(":")
+        if not separator or not path:
+            raise typer.BadParameter(f"{name}={text} is not of the form NAME=JOB:PATH")
+        found[name] = {"job_id": await resolve(api, job), "path": path}
+    return found
 
 
 async def post_once(

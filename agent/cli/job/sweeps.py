@@ -15,12 +15,14 @@ from .invocation import RefOption, command, one_of, resolve_sweep
 from .sharing import EverybodyOption, StopOption, WithOption, readers_of, readers_text
 from .submit import (
     CpusOption,
+    InputsOption,
     LabelsOption,
     MemoryOption,
     NameOption,
     ParametersOption,
     PriorityOption,
     TimeOption,
+    inputs_of,
     limits_of,
     pairs,
     post_once,
@@ -153,10 +155,12 @@ async def submit(
     cpus: CpusOption = None,
     time: TimeOption = None,
     priority: PriorityOption = 0,
+    inputs: InputsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a sweep. Prints its id."""
     optional: dict[str, object] = {
+        "inputs": await inputs_of(api, inputs) or None,
         "ref": ref,
         "name": name,
         "labels": pairs(labels) or None,

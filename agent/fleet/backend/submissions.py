@@ -255,11 +255,13 @@ class FleetSubmissions:
 
 def _check_alone(request: JobRequest) -> None:
     """Raises `AgentError` (invalid-request) for a job that needs others: these may be on another host."""
-    if request.after:
+    if fields := tuple(
+        FieldError(name, "must be empty: the other job may be on another host")
+        for name in ("after", "inputs")
+        if getattr(request, name)
+    ):
         raise invalid_request(
-            "A fleet runs each job by itself.",
-            "Submit jobs that wait for one another to one host.",
-            (FieldError("after", "must be empty: a front has no jobs that wait for others"),),
+            "A fleet runs each job by itself.", "Submit jobs that need one another to one host.", fields
         )
 
 

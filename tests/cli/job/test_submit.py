@@ -44,6 +44,22 @@ def test_each_job_to_wait_for_is_sent_by_its_whole_id(agent: StandIn) -> None:
     assert (method, path, body["after"]) == ("POST", "/jobs", ["abcdefghijkl", "mnopqrstuvwx"])
 
 
+def test_each_input_is_an_artifact_of_a_job(agent: StandIn) -> None:
+    agent.jobs = [job("abcdefghijkl"), job("mnopqrstuvwx")]
+    ml_job("submit", "train.py", "--input", "model=abcdefgh:m/a=b:c.joblib", "--input", "table=@last:t")
+    assert agent.requests[-1][3]["inputs"] == {
+        "model": {"job_id": "abcdefghijkl", "path": "m/a=b:c.joblib"},
+        "table": {"job_id": agent.jobs[0]["job_id"], "path": "t"},
+    }
+
+
+@pytest.mark.parametrize("text", ["model", "model=abcdefgh", "model=abcdefgh:", "=abcdefgh:m"])
+def test_an_input_that_names_no_artifact_is_refused_at_once(agent: StandIn, text: str) -> None:
+    agent.jobs = [job("abcdefghijkl")]
+    assert ml_job("submit", "train.py", "--input", text).exit_code == 2
+    assert all(method == "GET" for method, *_ in agent.requests)
+
+
 def test_options_that_were_not_given_are_not_sent(agent: StandIn) -> None:
     ml_job("submit", "train.py")
     assert agent.requests[0][3] == {"script_name": "train.py", "hyperparameters": {}}

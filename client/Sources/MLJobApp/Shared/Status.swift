@@ -55,6 +55,7 @@ extension Reason {
         case .artifactMissing: "The script ended well, but left no file that it declares. The message says which."
         case .pruned: "Other trials of the sweep were better at this point, so it was ended early."
         case .dependency: "A job that had to complete first has not. The message says which."
+        case .input: "An input is gone, or is not what the record says. The message says which."
         case .storageFull: "The host's disk was full. Tell its operator."
         default: rawValue
         }

@@ -37,6 +37,7 @@ public struct Reason: OpenString {
     public static let artifactMissing = Reason(rawValue: "artifact-missing")
     public static let pruned = Reason(rawValue: "pruned")
     public static let dependency = Reason(rawValue: "dependency")
+    public static let input = Reason(rawValue: "input")
 
     /// The reasons for which a job may be run again.
     public static let retryable: [Reason] = [.exitCode, .signal, .oomKill, .timeout, .startFailed, .interrupted]
@@ -86,6 +87,20 @@ public struct QueuePlace: Codable, Hashable, Sendable {
     enum CodingKeys: String, CodingKey, CaseIterable {
         case position
         case waitsFor = "waits_for"
+    }
+}
+
+/// An artifact of an earlier job, as a job sees it.
+public struct JobInput: Codable, Hashable, Sendable {
+    public let jobID: String
+    public let path: String
+    /// Absent, as the digest, until the job that leaves the artifact has ended.
+    public let size: Int?
+    public let sha256: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case jobID = "job_id"
+        case path, size, sha256
     }
 }
 
@@ -158,6 +173,8 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
     /// The schedule that has submitted the job, and the time for which it did.
     public let schedule: String?
     public let slot: Date?
+    /// What it sees in /inputs, by name.
+    public let inputs: [String: JobInput]
     public let commit: String
     public let scriptSHA256: String
     public let image: String
@@ -198,7 +215,7 @@ public struct Job: Codable, Hashable, Sendable, Identifiable {
         case scriptName = "script_name"
         case hyperparameters, name, labels, limits, priority, queue
         case rerunOf = "rerun_of"
-        case sweep, trial, after, schedule, slot, commit
+        case sweep, trial, after, inputs, schedule, slot, commit
         case scriptSHA256 = "script_sha256"
         case image
         case imageDigest = "image_digest"
@@ -241,6 +258,7 @@ extension Job {
         after = try members.value(.after, or: [])
         schedule = try members.decodeIfPresent(String.self, forKey: .schedule)
         slot = try members.decodeIfPresent(Date.self, forKey: .slot)
+        inputs = try members.value(.inputs, or: [:])
         commit = try members.value(.commit, or: "")
         scriptSHA256 = try members.value(.scriptSHA256, or: "")
         image = try members.value(.image, or: "")

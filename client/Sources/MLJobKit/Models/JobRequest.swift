@@ -1,5 +1,21 @@
 import Foundation
 
+/// An artifact of an earlier job, by its path in that job's list.
+public struct RequestedInput: Codable, Hashable, Sendable {
+    public var jobID: String
+    public var path: String
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case jobID = "job_id"
+        case path
+    }
+
+    public init(jobID: String, path: String) {
+        self.jobID = jobID
+        self.path = path
+    }
+}
+
 /// The body of `POST /jobs`. Members that are absent are the agent's defaults.
 public struct JobRequest: Codable, Hashable, Sendable {
     public var scriptName: String
@@ -13,10 +29,12 @@ public struct JobRequest: Codable, Hashable, Sendable {
     public var retryOn: [Reason]?
     /// The jobs that must have completed before it starts.
     public var after: [String]?
+    /// What it is to see in /inputs, by name.
+    public var inputs: [String: RequestedInput]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case scriptName = "script_name"
-        case hyperparameters, ref, name, labels, limits, priority, after
+        case hyperparameters, ref, name, labels, limits, priority, after, inputs
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
     }
@@ -24,7 +42,7 @@ public struct JobRequest: Codable, Hashable, Sendable {
     public init(
         scriptName: String, hyperparameters: [String: String] = [:], ref: String? = nil, name: String? = nil,
         labels: [String: String]? = nil, limits: Limits? = nil, priority: Int? = nil, maxAttempts: Int? = nil,
-        retryOn: [Reason]? = nil, after: [String]? = nil
+        retryOn: [Reason]? = nil, after: [String]? = nil, inputs: [String: RequestedInput]? = nil
     ) {
         self.scriptName = scriptName
         self.hyperparameters = hyperparameters
@@ -36,6 +54,7 @@ public struct JobRequest: Codable, Hashable, Sendable {
         self.maxAttempts = maxAttempts
         self.retryOn = retryOn
         self.after = after
+        self.inputs = inputs
     }
 }
 

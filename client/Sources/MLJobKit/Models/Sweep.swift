@@ -242,6 +242,8 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
     public let seed: Int
     public let name: String?
     public let labels: [String: String]
+    /// What all trials see in /inputs, by name.
+    public let inputs: [String: JobInput]?
     public let limits: Limits
     public let priority: Int
     public let maxAttempts: Int
@@ -278,7 +280,7 @@ public struct Sweep: Codable, Hashable, Sendable, Identifiable {
         case scriptName = "script_name"
         case hyperparameters, space, strategy, trials
         case atOnce = "at_once"
-        case objective, pruner, seed, name, labels, limits, priority
+        case objective, pruner, seed, name, labels, inputs, limits, priority
         case maxAttempts = "max_attempts"
         case retryOn = "retry_on"
         case rerunOf = "rerun_of"

@@ -66,6 +66,7 @@ extension Job {
         case .timeout?: "Ran longer than its limit"
         case .startFailed?: "Could not be started"
         case .interrupted?: "Interrupted"
+        case .input?: "An input was not there"
         case .artifactQuota?: "Left more artifacts than its limit"
         case .storageFull?: "The host's disk was full"
         case .artifactMissing?: "Left no file that its script declares"
