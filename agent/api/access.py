@@ -170,7 +170,7 @@ TABLE = {
     "getUsage": Permissions(OWN, ALL, ALL, reader=Cell.YES),
     # A fleet's front compares no jobs.
     "diffJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
-    "compareJobs": Permissions(OWN, ALL, ALL, through=NOBODY),
+    "compareJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
     "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),
     "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),

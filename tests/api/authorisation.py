@@ -42,7 +42,7 @@ def table() -> str:
         row = TABLE[operation_id]
         named = "_id}" in call or "{model}" in call or operation_id in QUERIES
         cells = [_words(row.grant(role), in_path=named) for role in PEOPLE]
-        shareable = named and "{schedule_id}" not in call and operation_id not in QUERIES
+        shareable = named and "{schedule_id}" not in call
         cells.append(WORDS[row.reader] if shareable else WORDS[Cell.NOTHING])
         call += " (also without a certificate)" if row.anybody else ""
         lines.append(f"| {call} | {' | '.join(cells)} | {AUDITED[row.audited]} |")

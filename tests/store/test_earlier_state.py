@@ -27,6 +27,7 @@ SINCE = {
     "inputs": {},
     "schedule": None,
     "slot": None,
+    "readers": None,
 }
 
 
