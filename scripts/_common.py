@@ -1,4 +1,4 @@
-"""What the example scripts share: parameters, data, progress, artifacts.
+"""What the example scripts share: parameters, data, inputs, progress, artifacts.
 
 The agent does not offer files with a leading underscore as jobs.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ARTIFACTS = Path(os.environ.get("ARTIFACTS", "/artifacts"))
+INPUTS = Path(os.environ.get("INPUTS", "/inputs"))
 
 EX_USAGE = 2  # as argparse exits when it is called wrongly
 STOPPED = 128 + signal.SIGTERM
@@ -94,6 +95,15 @@ def query(statement: str) -> "pd.DataFrame":
             return connection.cursor().execute(statement).fetch_pandas_all()
     except snowflake.connector.errors.Error as error:
         sys.exit(f"Snowflake: {error.msg}")
+
+
+def input_file(name: str, example: str) -> Path:
+    """The input of that name. Exits with status 2 and one line if the job has none; `example` is a file's."""
+    path = INPUTS / name
+    if not path.is_file():
+        print(f"no input {name}: submit with --input {name}=JOB:{example}", file=sys.stderr)
+        sys.exit(EX_USAGE)
+    return path
 
 
 def milestones(total: int, steps: int = 10) -> list[int]:

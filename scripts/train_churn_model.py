@@ -62,13 +62,13 @@ from typing import Any
 import joblib
 import pandas as pd
 import sklearn
+from _churn import MODEL, NUMBERS, TARGET, WORDS, read_customers
 from _common import (
     ARTIFACTS,
     hyperparameters,
     metric,
     milestones,
     progress,
-    query,
     stop_on_sigterm,
     write_json,
 )
@@ -79,28 +79,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
-
-KEY = "CUSTOMER_ID"
-TARGET = "CHURNED"
-NUMBERS = [
-    "AGE",
-    "TENURE_MONTHS",
-    "MONTHLY_CHARGES",
-    "DATA_USAGE_GB",
-    "SUPPORT_CALLS",
-    "DROPPED_CALLS",
-    "LATE_PAYMENTS",
-    "HAS_TECH_SUPPORT",
-]
-WORDS = ["CONTRACT", "INTERNET_SERVICE", "PAYMENT_METHOD"]
-
-
-def read_customers() -> pd.DataFrame:
-    """All customers in a fixed order, so that a seed always gives the same split."""
-    columns = ", ".join([KEY, *NUMBERS, *WORDS, TARGET])
-    customers = query(f"SELECT {columns} FROM TRAINING_DATA_VIEW ORDER BY {KEY}")
-    # NUMBER columns arrive as Decimal, which scikit-learn refuses.
-    return customers.astype(dict.fromkeys(NUMBERS, float) | {KEY: int, TARGET: bool})
 
 
 def pipeline(chosen: dict[str, Any]) -> Pipeline:
@@ -187,7 +165,7 @@ def main() -> None:
     scores = evaluate(model, holdout)
     print(f"Accuracy {scores['accuracy']:.4f}, ROC AUC {scores['roc_auc']:.4f} on {len(holdout):,} customers")
 
-    joblib.dump(model, ARTIFACTS / "churn_model.joblib", compress=3)
+    joblib.dump(model, ARTIFACTS / MODEL, compress=3)
     holdout.to_parquet(ARTIFACTS / "holdout.parquet", index=False)
     draw(model, holdout)
     details = {

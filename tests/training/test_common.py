@@ -154,6 +154,18 @@ def test_progress_and_metrics_are_lines_of_a_mark_and_json(
     ]
 
 
+def test_an_input_is_a_file_or_the_script_ends_with_a_line_that_says_how_to_give_one(
+    common: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(common, "INPUTS", tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        common.input_file("model", "m.joblib")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "no input model: submit with --input model=JOB:m.joblib\n"
+    (tmp_path / "model").touch()
+    assert common.input_file("model", "m.joblib") == tmp_path / "model"
+
+
 def declaration(name: str) -> Script:
     return describe(name, (SCRIPTS / name).read_bytes())
 

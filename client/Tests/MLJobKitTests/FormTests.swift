@@ -246,9 +246,9 @@ import Testing
         let named = RerunRequest(name: "a b", labels: ["k": "v"])
         #expect(JobCommand.rerun("abc", named) == "ml-job rerun abc --name 'a b' --label k=v")
         #expect(JobCommand.submit(JobRequest(scriptName: "s.py", priority: -1)) == "ml-job submit s.py --priority -1")
-        #expect(
-            JobCommand.submit(JobRequest(scriptName: "s.py", after: ["a", "b"]))
-                == "ml-job submit s.py --after a --after b")
+        let needs = JobRequest(
+            scriptName: "s.py", after: ["a", "b"], inputs: ["m": RequestedInput(jobID: "a", path: "m x")])
+        #expect(JobCommand.submit(needs) == "ml-job submit s.py --input 'm=a:m x' --after a --after b")
         #expect(JobCommand.quote("") == "''")
     }
 }
