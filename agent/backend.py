@@ -74,11 +74,11 @@ class Submissions(Protocol):
         *,
         idempotency_key: str | None,
         by: Caller,
-        may_read: Callable[[Job], bool],
+        may_read: Callable[[Job | NamedModel], bool],
     ) -> Job:
         """Checks the request and accepts the job. Nothing is left behind where this raises.
 
-        The request may name the jobs that `may_read` answers for.
+        The request may name the jobs and models that `may_read` answers for.
         """
 
     async def rerun(
@@ -281,7 +281,7 @@ class Sweeps(Feed[Sweep], Protocol):
         *,
         idempotency_key: str | None,
         by: Caller,
-        may_read: Callable[[Job], bool],
+        may_read: Callable[[Job | NamedModel], bool],
     ) -> Sweep:
         """Checks the request and accepts the sweep, as `Submissions.submit` does a job."""
 

@@ -88,7 +88,7 @@ class JobParts:
         self.commits = Commits(settings.scripts, snapshots, store.withdrawals)
         self.results = Results(settings, self.registry)
         self.models = Models(settings, store.models, self.results)
-        inputs = Inputs(settings, self.registry, self.results)
+        inputs = Inputs(settings, self.registry, self.results, store.models)
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman, inputs)
         self.status = HostStatus(queue, units, podman)
         self.secrets = secrets

@@ -18,8 +18,9 @@ from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.tasks import StoppedError, in_thread
 from ..host.trees import remove
 from ..model.base import format_bytes, one_line
-from ..model.inputs import JobInput
+from ..model.inputs import JobInput, NamedInput
 from ..model.job import Job, JobRequest, JobState
+from ..store.aliases import ModelStore
 from .artifacts import ENDS, hash_file, open_beneath
 from .attempt import storage_full
 from .quota import REMOVED_AT_ONCE, room_left
@@ -33,11 +34,20 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 Source = Callable[[], BinaryIO]  # raises `OSError` or `ValueError` where there is no such file
 
 
+class _RefusedError(Exception):
+    """What a request names as an input cannot be one: which member is wrong, and why."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field, self.why = field, why
+
+
 class Inputs:
     """Checks the inputs of requests, settles which bytes they are, and lays them out for an attempt."""
 
-    def __init__(self, settings: Settings, registry: Registry, results: Results) -> None:
+    def __init__(self, settings: Settings, registry: Registry, results: Results, models: ModelStore) -> None:
         self._settings = settings
+        self._models = models
         self._registry = registry
         self._results = results
 
@@ -51,20 +61,47 @@ class Inputs:
         wrong: list[FieldError] = []
         found: dict[str, JobInput] = {}
         for name, wanted in request.inputs.items():
-            job = await known_job(self._registry.get, wanted.job_id, may_read)
-            if why := _objection(job, wanted.job_id, request.after):
-                wrong.append(FieldError(f"inputs.{name}.job_id", why))
-                continue
-            found[name] = JobInput(**wanted.model_dump())
-            if job and job.status is JobState.COMPLETED:
-                try:
-                    found[name] = await self._settled(name, found[name])
-                except AgentError as error:
-                    wrong.append(FieldError(f"inputs.{name}.path", error.message))
+            try:
+                found[name] = await self._asked(name, wanted, request.after, may_read)
+            except _RefusedError as refused:
+                wrong.append(FieldError(f"inputs.{name}.{refused.field}", refused.why))
         if wrong:
             raise invalid_request("The job cannot have these inputs.", fields=tuple(wrong))
         self._check_size(found.values())
         return found
+
+    async def _asked(
+        self, name: str, wanted: NamedInput, after: Sequence[str], may_read: MayRead
+    ) -> JobInput:
+        if wanted.model is not None and wanted.alias is not None:
+            return await self._of_alias(wanted.model, wanted.alias, may_read)
+        assert wanted.job_id is not None
+        assert wanted.path is not None
+        job = await known_job(self._registry.get, wanted.job_id, may_read)
+        if why := _objection(job, wanted.job_id, after):
+            raise _RefusedError("job_id", why)
+        found = JobInput(job_id=wanted.job_id, path=wanted.path)
+        if job is None or job.status is not JobState.COMPLETED:
+            return found
+        try:
+            return await self._settled(name, found)
+        except AgentError as error:
+            raise _RefusedError("path", error.message) from error
+
+    async def _of_alias(self, name: str, alias: str, may_read: MayRead) -> JobInput:
+        """What the alias points at now. Whoever may read a model may read that, but not its job."""
+        try:
+            model = await self._models.get(name)
+        except AgentError as error:
+            if error.problem is not Problem.MODEL_NOT_FOUND:
+                raise
+            model = None
+        if model is None or not may_read(model):
+            raise _RefusedError("model", f"must be a model that you may read; {name} is none")
+        if (found := model.find(alias)) is None:
+            raise _RefusedError("alias", f"must be an alias of {name}; {alias} is none")
+        same = ("job_id", "path", "size", "sha256", "alias")
+        return JobInput(model=name, **{each: getattr(found, each) for each in same})
 
     async def check_again(self, earlier: Job) -> dict[str, JobInput]:
         """The inputs of a job that is run again: the same bytes. Raises `AgentError` (input-missing)."""

@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import AgentError, FieldError, Problem, invalid_request
+from ..model.alias import NamedModel
 from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
 from ..model.job import MAX_LABELS, Job, JobRequest, Rerun, RunRequest
 from ..model.sweep import SweepRequest
 
 PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
-MayRead = Callable[[Job], bool]  # whether a client may read a job that its request names
+MayRead = Callable[[Job | NamedModel], bool]  # whether a client may read what its request names
 # Members that earlier versions do not know.
 ADDED: dict[type[RunRequest | Rerun], tuple[str, ...]] = {
     JobRequest: ("after", "inputs"),
@@ -37,6 +38,15 @@ async def known_job(get: Callable[[str], Awaitable[Job]], job_id: str, may_read:
             return None
         raise
     return job if may_read(job) else None
+
+
+def readable_by(user: str) -> MayRead:
+    """What the user may name who asks for nothing else: own jobs and models, and models that are shared."""
+
+    def may_read(named: Job | NamedModel) -> bool:
+        return named.owner == user or (isinstance(named, NamedModel) and named.readers.include(user))
+
+    return may_read
 
 
 def as_asked(request: RunRequest | Rerun, **how: Any) -> dict[str, Any]:

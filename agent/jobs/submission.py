@@ -22,7 +22,7 @@ from .dependencies import check_after
 from .inputs import Inputs
 from .preparation import Commits, image_of, mounted_secrets
 from .registry import Asked, Registry
-from .requests import MayRead, as_asked, fingerprint_of, labels_with, with_changes
+from .requests import MayRead, as_asked, fingerprint_of, labels_with, readable_by, with_changes
 
 # Fields that a rerun takes over from the earlier job, whatever its request changes.
 RERUN_AS_IT_WAS = (
@@ -75,7 +75,7 @@ class Submission:
     ) -> Job:
         """Checks the request, commits the job and returns it. If this raises, nothing is left behind.
 
-        `by` is the client, for the audit. `may_read` says which jobs it may name; without, its owner's own.
+        `by` is the client, for the audit. `may_read` says what it may name; without, what `owner` may.
 
         Raises `AgentError`: invalid-request, script-not-found, ref-not-found, commit-refused, secret-missing,
         idempotency-mismatch, too-many-jobs, storage-full; not-waiting for an `occasion` that has its job.
@@ -83,7 +83,7 @@ class Submission:
         asked = Asked(fingerprint_of(as_asked(request)), idempotency_key)
         if known := await self._registry.accepted(owner, asked):
             return known
-        may_read = may_read or (lambda job: job.owner == owner)
+        may_read = may_read or readable_by(owner)
         await check_after(self._registry, request, may_read)
         inputs = await self.inputs.check(request, may_read)
         job, script = await self._checked(owner, request, new_job_id())

@@ -1,10 +1,11 @@
 """Hyperparameters, inputs and limits of a job."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
+from .alias import AliasName, ModelName
 from .base import WHOLE, JobId, Model, Text
 
 MAX_PARAMETERS = 100
@@ -43,10 +44,18 @@ InputName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_le
 
 
 class NamedInput(Model):
-    """An artifact of an earlier job, by its `path` in that job's list."""
+    """An artifact of an earlier job, by its `path` in that job's list, or what an alias points at."""
 
-    job_id: JobId
-    path: Annotated[Text, Field(min_length=1, max_length=1024)]
+    job_id: JobId | None = None
+    path: Annotated[Text, Field(min_length=1, max_length=1024)] | None = None
+    model: ModelName | None = None
+    alias: AliasName | None = None
+
+    @model_validator(mode="after")
+    def _artifact_or_alias(self) -> Self:
+        if self.model_dump(exclude_none=True).keys() not in ({"job_id", "path"}, {"model", "alias"}):
+            raise ValueError("must have either job_id and path, or model and alias")
+        return self
 
 
 class RequestedInput(NamedInput):
@@ -56,13 +65,16 @@ class RequestedInput(NamedInput):
 class JobInput(Model):
     """What a job sees as a file in /inputs: the artifact, its size in bytes, and its SHA-256.
 
-    The last two are absent until the job that leaves the artifact has ended.
+    The last two are absent until the job that leaves the artifact has ended. `model` and `alias` are those
+    that the request named, as they were when the job was accepted.
     """
 
     job_id: JobId
     path: str
     size: int | None = None
     sha256: str | None = None
+    model: ModelName | None = None
+    alias: AliasName | None = None
 
 
 RequestedInputs = Annotated[dict[InputName, RequestedInput], Field(max_length=MAX_INPUTS)]

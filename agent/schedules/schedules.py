@@ -9,7 +9,7 @@ from ..audit.chain import Caller
 from ..errors import AgentError, FieldError, invalid_request
 from ..host.calendars import Calendars
 from ..host.tasks import to_its_end
-from ..jobs.requests import fingerprint_of
+from ..jobs.requests import fingerprint_of, readable_by
 from ..jobs.submission import Submission
 from ..model.base import new_job_id, now
 from ..model.schedule import (
@@ -52,7 +52,7 @@ class Schedules:
                 await self._sweeps.check(owner, request.sweep)
             elif request.job is not None:
                 # At each time, too, it names its owner's jobs.
-                await self._submission.check(owner, request.job, may_read=lambda job: job.owner == owner)
+                await self._submission.check(owner, request.job, may_read=readable_by(owner))
         except AgentError as error:
             within = "job" if request.sweep is None else "sweep"
             fields = tuple(replace(each, field=f"{within}.{each.field}") for each in error.fields)

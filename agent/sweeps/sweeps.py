@@ -9,7 +9,7 @@ from ..audit.chain import Caller, Detail
 from ..config import Settings
 from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..host.tasks import to_its_end
-from ..jobs.requests import MayRead, as_asked, fingerprint_of, labels_with
+from ..jobs.requests import MayRead, as_asked, fingerprint_of, labels_with, readable_by
 from ..jobs.submission import Occasion, Submission, audited
 from ..model.base import new_job_id
 from ..model.job import Job, JobRequest, Rerun, RunRequest
@@ -85,7 +85,7 @@ class Sweeps:
         first = JobRequest.model_construct(
             **as_job | {"hyperparameters": request.hyperparameters | first_point(space)}
         )
-        inputs = await self._submission.inputs.check(first, may_read or (lambda job: job.owner == owner))
+        inputs = await self._submission.inputs.check(first, may_read or readable_by(owner))
         job = await self._submission.plan(owner, first, found, new_job_id())
         job = job.model_copy(update={"inputs": inputs})
         sweep = sweep_like(

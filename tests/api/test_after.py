@@ -88,3 +88,22 @@ async def test_a_sweep_names_only_artifacts_of_jobs_that_its_owner_may_read(
     inputs = {"model": {"job_id": (await bob.submit())["job_id"], "path": "model.joblib"}}
     answer = await alice.post("/sweeps", BODIES["submitSweep"] | {"inputs": inputs})
     assert (answer.status, answer.fields) == (422, ["inputs.model.job_id"])
+
+
+async def test_an_alias_that_is_not_shared_is_refused_as_a_missing_one(
+    served: Served, alice: Client, bob: Client
+) -> None:
+    job = await alice.submit()
+    served.add_artifact(job, "model.joblib", b"model")
+    await served.finish(job)
+    target = {"job_id": job["job_id"], "path": "model.joblib"}
+    assert (await alice("PUT", "/models/churn/aliases/champion", json=target)).status == 200
+    refusals = []
+    for model in ("churn", "absent"):
+        inputs = {"m": {"model": model, "alias": "champion"}}
+        refusals.append(await bob.post("/jobs", {"script_name": "succeed.py", "inputs": inputs}))
+    assert [refusal.fields for refusal in refusals] == [["inputs.m.model"]] * 2
+    assert refusals[0].body == refusals[1].body.replace(b"absent", b"churn")
+    inputs = {"m": {"model": "churn", "alias": "champion"}}
+    mine = await alice.post("/jobs", {"script_name": "succeed.py", "inputs": inputs})
+    assert (mine.status, mine.json["inputs"]["m"]["job_id"]) == (202, job["job_id"])

@@ -31,6 +31,10 @@ def _input(name: str, job_id: str, path: str) -> Body:
     return _job(inputs={name: {"job_id": job_id, "path": path}})
 
 
+def _alias(model: str, alias: str) -> Body:
+    return _job(inputs={"i": {"model": model, "alias": alias}})
+
+
 MEMBERS = (
     Member("script_name", "script_name", lambda text: _job(script_name=text)),
     Member("hyperparameter", "hyperparameters.p", lambda text: _job(hyperparameters={"p": text})),
@@ -43,6 +47,8 @@ MEMBERS = (
     Member("input's name", "inputs", lambda text: _input(text, ABSENT, "x"), "inputs.{}.job_id"),
     Member("input's job", "inputs.i.job_id", lambda text: _input("i", text, "x")),
     Member("input's path", "inputs.i.path", lambda text: _input("i", ABSENT, text), "inputs.i.job_id"),
+    Member("input's model", "inputs.i.model", lambda text: _alias(text, "champion")),
+    Member("input's alias", "inputs.i.alias", lambda text: _alias("churn", text), "inputs.i.model"),
     Member("retry_on", "retry_on", lambda text: _job(retry_on=[text])),
     Member("limit", "limits.cpus", lambda text: _job(limits={"cpus": text})),
     Member("limit's name", "limits", lambda text: _job(limits={text: 1})),

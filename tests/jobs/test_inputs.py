@@ -11,10 +11,13 @@ import pytest
 from agent.errors import AgentError, Problem
 from agent.host.machine import Room
 from agent.jobs import inputs as inputs_module
+from agent.model.alias import Condition
 from agent.model.inputs import MAX_INPUTS, JobInput, RequestedInput
 from agent.model.job import Job, JobRequest, JobState, Reason, Rerun
+from agent.model.readers import Readers
 from agent.runtime.unit import volumes
 from agent.service import JobParts
+from tests.support.alias_scene import ALICE
 from tests.support.artifacts import list_of
 from tests.support.job_host import Host
 from tests.support.job_scene import FAILURE, Scene, driving, end_of, starts_again, submit
@@ -55,9 +58,9 @@ def copy_of(scene: Scene, job: Job) -> Path:
     return scene.attempt(job).inputs / "model"
 
 
-async def refused(jobs: JobParts, request: JobRequest) -> dict[str, str]:
+async def refused(jobs: JobParts, request: JobRequest, owner: str = "alice") -> dict[str, str]:
     with pytest.raises(AgentError) as caught:
-        await jobs.submission.submit("alice", request)
+        await jobs.submission.submit(owner, request)
     assert caught.value.problem is Problem.INVALID_REQUEST
     return {each.field: each.message for each in caught.value.fields}
 
@@ -327,13 +330,66 @@ async def test_a_job_waits_until_there_is_room_for_its_inputs(
         await until(lambda: job.unit in scene.units.started)
 
 
+def of_alias(alias: str = "champion", model: str = "churn") -> dict[str, Any]:
+    return {"model": RequestedInput(model=model, alias=alias)}
+
+
+async def point(jobs: JobParts, job: Job) -> None:
+    """Points alice's champion at the model of the job."""
+    await jobs.models.move("alice", "churn", "champion", job, "model.joblib", condition=Condition(), by=ALICE)
+
+
+async def test_an_alias_is_looked_up_when_the_job_is_accepted_and_never_again(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        champion = await leaves(scene, jobs)
+        await point(jobs, champion)
+        job = await scene.start(jobs, inputs=of_alias())
+        found = job.inputs["model"]
+        assert (found.job_id, found.path, found.sha256) == (champion.job_id, "model.joblib", SHA256)
+        assert (found.model, found.alias, found.size) == ("churn", "champion", len(MODEL))
+        assert copy_of(scene, job).read_bytes() == MODEL
+        scene.ends(jobs, job)
+        job = await end_of(jobs, job)
+        await point(jobs, await leaves(scene, jobs, data=b"a better one"))
+        again = await jobs.submission.rerun("alice", job, Rerun())
+        await until(lambda: again.unit in scene.units.started)
+        assert copy_of(scene, again).read_bytes() == MODEL
+
+
+async def test_a_reader_of_a_model_uses_it_without_seeing_its_job(scene: Scene) -> None:
+    async with driving(scene.jobs()) as jobs:
+        champion = await leaves(scene, jobs)
+        await point(jobs, champion)
+        by_alias = JobRequest(script_name="succeed.py", inputs=of_alias())
+        wrong = JobRequest(script_name="succeed.py", inputs=of_alias(model="absent"))
+        message = "must be a model that you may read; {} is none"
+        assert await refused(jobs, by_alias, "bob") == {"inputs.model.model": message.format("churn")}
+        assert await refused(jobs, wrong, "bob") == {"inputs.model.model": message.format("absent")}
+        await jobs.models.set_readers("churn", Readers(users=["bob"]), by=ALICE)
+        job = await jobs.submission.submit("bob", by_alias)
+        await until(lambda: job.unit in scene.units.started)
+        assert copy_of(scene, job).read_bytes() == MODEL
+        by_job = JobRequest(script_name="succeed.py", inputs=wanted(champion))
+        assert list(await refused(jobs, by_job, "bob")) == ["inputs.model.job_id"]
+        none = JobRequest(script_name="succeed.py", inputs=of_alias("challenger"))
+        assert await refused(jobs, none, "bob") == {
+            "inputs.model.alias": "must be an alias of churn; challenger is none"
+        }
+
+
+def test_an_input_is_an_artifact_or_an_alias_and_not_both() -> None:
+    artifact, alias = {"job_id": "a" * 12, "path": "x"}, {"model": "churn", "alias": "champion"}
+    for body in ({}, artifact | alias, {"job_id": "a" * 12}, {"model": "churn"}, artifact | {"alias": "x"}):
+        assert refused_fields(inputs={"a": body}) == ["inputs.a"]
+    assert refused_fields(inputs={"a": alias | {"model": "A"}}) == ["inputs.a.model"]
+
+
 def test_a_name_is_one_file_and_a_list_has_a_bound() -> None:
     there = {"job_id": "a" * 12, "path": "x"}
     for name in ("", ".", "..", ".hidden", "a/b", "a\0b", "a b", "é", "x" * 65):
         assert refused_fields(inputs={name: there}) == [f"inputs.{name}.[key]"]
     assert refused_fields(inputs={f"i{number}": there for number in range(MAX_INPUTS + 1)}) == ["inputs"]
     assert refused_fields(inputs={"a": {"job_id": "a" * 12, "path": "x\ny"}}) == ["inputs.a.path"]
-    assert refused_fields(inputs={"a": {"job_id": "a" * 12}}) == ["inputs.a.path"]
     kept = JobRequest.model_validate({"script_name": "a", "inputs": {"model-1.joblib": there}})
     assert list(kept.inputs) == ["model-1.joblib"]
 

@@ -16,6 +16,7 @@ from agent.comparison.table import columns, csv_pieces
 from agent.errors import AgentError, FieldError, Problem
 from agent.jobs.requests import labels_with
 from agent.logs.lines import Item, Line, Position, job_output
+from agent.model.alias import NamedModel
 from agent.model.artifact import Artifact, ArtifactManifest
 from agent.model.base import new_job_id, now, unit_name
 from agent.model.certificate import Certificate, Invitation
@@ -167,7 +168,7 @@ class MemoryJobs:
         *,
         idempotency_key: str | None,
         by: Caller,
-        may_read: Callable[[Job], bool],
+        may_read: Callable[[Job | NamedModel], bool],
     ) -> Job:
         for number, job_id in enumerate(request.after):
             self.check_named(f"after.{number}", job_id, may_read)
@@ -182,15 +183,19 @@ class MemoryJobs:
             return script
         raise refused(Problem.SCRIPT_NOT_FOUND, "There is no such script.", "script_name")
 
-    def check_named(self, field: str, job_id: str, may_read: Callable[[Job], bool]) -> None:
+    def check_named(self, field: str, job_id: str, may_read: Callable[[Job | NamedModel], bool]) -> None:
         """Raises `AgentError` for a job that the client may not name."""
         if job_id not in self.records or not may_read(self.records[job_id]):
             raise refused(Problem.INVALID_REQUEST, "There is no such job.", field)
 
-    def plan(self, owner: str, request: RunRequest, may_read: Callable[[Job], bool] | None = None) -> Job:
+    def plan(
+        self, owner: str, request: RunRequest, may_read: Callable[[Job | NamedModel], bool] | None = None
+    ) -> Job:
         """The job that a request asks for; without `may_read`, it names jobs of its owner."""
         may_read = may_read or (lambda job: job.owner == owner)
         for name, each in request.inputs.items():
+            if each.job_id is None:
+                raise refused(Problem.INVALID_REQUEST, "There is no such model.", f"inputs.{name}.model")
             self.check_named(f"inputs.{name}.job_id", each.job_id, may_read)
         script, job_id = self.script(request), new_job_id()
         return Job(
@@ -348,7 +353,7 @@ class MemorySweeps:
         *,
         idempotency_key: str | None,
         by: Caller,
-        may_read: Callable[[Job], bool],
+        may_read: Callable[[Job | NamedModel], bool],
     ) -> Sweep:
         space, trials = resolve(request, self._jobs.script(request))
         same = ("hyperparameters", "strategy", "at_once", "objective", "pruner")

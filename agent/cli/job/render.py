@@ -149,7 +149,8 @@ def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:
 def input_facts(inputs: Mapping[str, JobInput]) -> Iterator[tuple[str, str]]:
     """Each input: the artifact, as `--input` takes it, and its SHA-256 once that is known."""
     for name, each in sorted(inputs.items()):
-        yield "input", f"{name}={each.job_id}:{each.path} {each.sha256 or ''}".rstrip()
+        alias = f" from {each.model}@{each.alias}" if each.model else ""
+        yield "input", f"{name}={each.job_id}:{each.path} {each.sha256 or ''}".rstrip() + alias
 
 
 def _attempt(attempt: Attempt) -> str:

@@ -86,9 +86,9 @@ InputsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--input",
-        metavar="NAME=JOB:PATH",
+        metavar="NAME=WHAT",
         callback=check_pairs,
-        help="An artifact of a job, which this one sees as /inputs/NAME; repeatable.",
+        help="What it sees as /inputs/NAME: JOB:PATH, or model:MODEL@ALIAS; repeatable.",
     ),
 ]
 AfterOption = Annotated[
@@ -185,10 +185,12 @@ async def inputs_of(api: Api, texts: list[str] | None) -> dict[str, object]:
     """The inputs that were given, as a request has them, with the whole ids of their jobs."""
     found: dict[str, object] = {}
     for name, text in pairs(texts).items():
-        job, separator, path = text.partition(":")
-        if not separator or not path:
-            raise typer.BadParameter(f"{name}={text} is not of the form NAME=JOB:PATH")
-        found[name] = {"job_id": await resolve(api, job), "path": path}
+        job, _, path = text.partition(":")
+        model, _, alias = path.partition("@")
+        if not path or (job == "model" and not (model and alias)):
+            raise typer.BadParameter(f"{name}={text} is not NAME=JOB:PATH or NAME=model:MODEL@ALIAS")
+        of_model = {"model": model, "alias": alias}
+        found[name] = of_model if job == "model" else {"job_id": await resolve(api, job), "path": path}
     return found
 
 

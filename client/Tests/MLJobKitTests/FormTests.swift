@@ -249,6 +249,8 @@ import Testing
         let needs = JobRequest(
             scriptName: "s.py", after: ["a", "b"], inputs: ["m": RequestedInput(jobID: "a", path: "m x")])
         #expect(JobCommand.submit(needs) == "ml-job submit s.py --input 'm=a:m x' --after a --after b")
+        let champion = JobRequest(scriptName: "s.py", inputs: ["m": RequestedInput(model: "churn", alias: "champion")])
+        #expect(JobCommand.submit(champion) == "ml-job submit s.py --input m=model:churn@champion")
         #expect(JobCommand.quote("") == "''")
     }
 }

@@ -53,7 +53,14 @@ def test_each_input_is_an_artifact_of_a_job(agent: StandIn) -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["model", "model=abcdefgh", "model=abcdefgh:", "=abcdefgh:m"])
+def test_an_input_may_be_an_alias_of_a_model(agent: StandIn) -> None:
+    ml_job("submit", "train.py", "--input", "m=model:churn.v2@champion")
+    assert agent.requests[-1][3]["inputs"] == {"m": {"model": "churn.v2", "alias": "champion"}}
+
+
+@pytest.mark.parametrize(
+    "text", ["model", "m=abcdefgh", "m=abcdefgh:", "=abcdefgh:m", "m=model:churn", "m=model:@a", "m=model:a@"]
+)
 def test_an_input_that_names_no_artifact_is_refused_at_once(agent: StandIn, text: str) -> None:
     agent.jobs = [job("abcdefghijkl")]
     assert ml_job("submit", "train.py", "--input", text).exit_code == 2

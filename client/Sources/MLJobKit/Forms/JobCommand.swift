@@ -11,7 +11,7 @@ public enum JobCommand {
         if let priority = request.priority { words += ["--priority", String(priority)] }
         words += retries(request.maxAttempts, request.retryOn)
         for (name, input) in (request.inputs ?? [:]).sorted(by: { $0.key < $1.key }) {
-            words += ["--input", "\(name)=\(input.jobID):\(input.path)"]
+            words += ["--input", "\(name)=\(input.text)"]
         }
         words += (request.after ?? []).flatMap { ["--after", $0] }
         return words.map(quote).joined(separator: " ")

@@ -97,10 +97,13 @@ public struct JobInput: Codable, Hashable, Sendable {
     /// Absent, as the digest, until the job that leaves the artifact has ended.
     public let size: Int?
     public let sha256: String?
+    /// What the request named instead, if it did.
+    public let model: String?
+    public let alias: String?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case jobID = "job_id"
-        case path, size, sha256
+        case path, size, sha256, model, alias
     }
 }
 

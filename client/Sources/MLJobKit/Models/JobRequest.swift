@@ -1,18 +1,31 @@
 import Foundation
 
-/// An artifact of an earlier job, by its path in that job's list.
+/// An artifact of an earlier job, by its path in that job's list; or what an alias of a model points at.
 public struct RequestedInput: Codable, Hashable, Sendable {
-    public var jobID: String
-    public var path: String
+    public var jobID: String?
+    public var path: String?
+    public var model: String?
+    public var alias: String?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case jobID = "job_id"
-        case path
+        case path, model, alias
     }
 
     public init(jobID: String, path: String) {
         self.jobID = jobID
         self.path = path
+    }
+
+    public init(model: String, alias: String) {
+        self.model = model
+        self.alias = alias
+    }
+
+    /// As `ml-job submit --input` takes it behind the name.
+    public var text: String {
+        if let model, let alias { return "model:\(model)@\(alias)" }
+        return "\(jobID ?? ""):\(path ?? "")"
     }
 }
 
