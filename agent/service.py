@@ -43,6 +43,7 @@ from .logs.journal import Journal
 from .logs.metrics_reader import MetricsReader
 from .model.base import HostName
 from .model.job import Job
+from .monitoring.monitoring import Monitoring
 from .retention.pruner import Pruner
 from .runtime import exit_journal
 from .runtime.quadlet import TEMPLATE, Compiler
@@ -93,16 +94,10 @@ class JobParts:
         self.status = HostStatus(queue, units, podman)
         self.secrets = secrets
         self.fleet, self.fleet_secrets = None, None
-        if settings.fleet and settings.fleet.host:
-            self.fleet_secrets = fleet_secrets_of(settings.fleet.host, settings, secrets, store)
+        if settings.fleet and (name := settings.fleet.host):
+            self.fleet_secrets = fleet_secrets_of(name, settings, secrets, store)
             self.fleet = FleetHost(
-                settings.fleet.host,
-                settings,
-                self.registry,
-                self.submission,
-                queue,
-                podman,
-                self.fleet_secrets,
+                name, settings, self.registry, self.submission, queue, podman, self.fleet_secrets
             )
         self.preparation = Preparation(
             settings, self.commits, snapshots, units, podman, inputs, hooks or shipped("units")
@@ -126,15 +121,17 @@ class JobParts:
         )
         self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
         calendars = Calendars()
+        timers = Timers(settings.runtime_directory, settings.state_directory, units)
+        role_of, check_share = store.certificates.role_of, store.audit.check_share
         self.timing = ScheduleController(
             store.schedules,
-            Timers(settings.runtime_directory, settings.state_directory, units),
+            timers,
             calendars,
             self.registry,
             self.submission,
             self.sweeps,
-            store.certificates.role_of,
-            store.audit.check_share,
+            role_of,
+            check_share,
         )
         self.schedules = Schedules(store.schedules, self.submission, self.sweeps, calendars, self.timing)
         self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
@@ -194,17 +191,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
         await archiver.load()
         await jobs.reconciler.load()
         await jobs.sweeping.load()
-        backend = backend_of(settings, store, podman, jobs, journal)
-        enrolment = Enrolment(store.invitations, settings.pki_directory)
-        app = build(
-            backend,
-            _certificates(settings, store),
-            enrolment,
-            store.audit.append,
-            settings.http,
-            id_key(settings.state_directory / "ids.key"),
-            store.audit.check_share,
-        )
+        app = _app(settings, store, backend_of(settings, store, podman, jobs, journal))
 
         def idle() -> bool:
             parts = (jobs.registry, jobs.sweeping, jobs.timing, archiver, jobs.leftovers)
@@ -228,6 +215,18 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
             background(log_audit_head(store)),
         ):
             yield app, jobs.reconciler, idle
+
+
+def _app(settings: Settings, store: Store, backend: Backend) -> web.Application:
+    return build(
+        backend,
+        _certificates(settings, store),
+        Enrolment(store.invitations, settings.pki_directory),
+        store.audit.append,
+        settings.http,
+        id_key(settings.state_directory / "ids.key"),
+        store.audit.check_share,
+    )
 
 
 def secrets_of(settings: Settings, podman: Podman) -> Secrets:
@@ -270,6 +269,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         schedules=jobs.schedules,
         models=jobs.models,
         shares=store.shares,
+        monitoring=Monitoring(settings, store),
     )
 
 

@@ -31,20 +31,22 @@ MAY_IMPORT = {
     "retention": "errors log config model host scripts store",
     "runtime": "errors model host logs",
     "backend": "errors model audit logs.lines",
+    "explanation": "errors model",
+    "monitoring": "errors model config host identity.key_files store",
     "jobs": "errors log model config audit host store scripts secrets scheduling logs runtime",
     "comparison": "errors model host store",
     "sweeps": "errors log model config audit host store scripts logs jobs",
     "schedules": "errors log model audit host store jobs sweeps",
     "aliases": "errors model config audit host store jobs",
-    "api": "errors log model config_base audit backend host.sockets host.tasks host.libsystemd identity"
-    " logs.lines",
+    "api": "errors log model config_base audit backend explanation host.sockets host.tasks host.libsystemd"
+    " identity logs.lines",
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime backend jobs sweeps schedules comparison aliases api",
+    " retention runtime backend jobs sweeps schedules comparison aliases monitoring api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
-    " identity logs retention runtime service cli",
+    " identity logs retention runtime monitoring service cli",
     "cli.fleet": "errors model config config_base config_fleet config_files host identity fleet cli"
     " cli.admin.init cli.admin.shared",
     "cli.job": "errors model logs.metrics identity.key_files host.files cli",
@@ -72,6 +74,7 @@ ONLY_IN = {
     "optuna": "sweeps.study",
     "pyarrow": "comparison.parquet",
     "matplotlib": "cli.job.plot",
+    "prometheus_client": "monitoring.families",
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

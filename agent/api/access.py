@@ -171,6 +171,9 @@ TABLE = {
     # A fleet's front compares no jobs.
     "diffJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "compareJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "scrapeMetrics": Permissions(NEVER, NO_OTHERS, NO_OTHERS, through=NOBODY),
+    # It quotes lines of the log. A front explains a job itself.
+    "getExplanation": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES, through=NOBODY),
     "getEvents": Permissions(OWN, ALL, ALL, member=OF_THE_FLEET),
     "listArtifacts": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),
     "getArtifact": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES),

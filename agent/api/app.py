@@ -8,8 +8,9 @@ from ..config_base import HttpSettings
 from ..identity.certificates import Certificates, Enrolment
 from . import openapi, routes
 from .guard import Guard
-from .keys import BACKEND, CERTIFICATES, ENROLMENT, OPAQUE, STREAMS
+from .keys import BACKEND, CERTIFICATES, ENROLMENT, LAG, OPAQUE, STREAMS
 from .server import connections, identity, problems, rates, requests
+from .server.lag import Lag
 from .server.opaque import Opaque
 from .server.streams import Streams
 
@@ -48,6 +49,8 @@ def build(
     app[ENROLMENT] = enrolment
     app[OPAQUE] = Opaque(id_key)
     app[STREAMS] = Streams(http.max_followers, http.max_followers_per_user)
+    app[LAG] = Lag()
+    app.cleanup_ctx.append(app[LAG].watched)
     guard = Guard(backend, trail)
     routes.add_to(app, guard)
     app.router.add_route("GET", "/openapi.json", guard.guard("getOpenapi", openapi.get_openapi))

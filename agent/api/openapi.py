@@ -17,7 +17,8 @@ from ..model.alias import ModelName
 from ..model.base import Model, OpenEnum, SecretName
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
-from .routes import BYTES, EVENTS, ROUTES, Empty, Header, Route
+from .route import BYTES, EVENTS, Empty, Header, Route
+from .routes import ROUTES
 from .server.problems import CONTENT_TYPE, RETRY_AFTER
 
 OPEN: list[type[OpenEnum]] = OpenEnum.__subclasses__()

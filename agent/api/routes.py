@@ -1,8 +1,6 @@
 """The route table: every call of the API."""
 
 import functools
-import re
-from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -10,41 +8,11 @@ from aiohttp.typedefs import Handler
 from ..errors import Problem
 from ..model.alias import Alias, AliasHistory, AliasTarget, NamedModel, NamedModelPage
 from ..model.artifact import ArtifactManifest
-from ..model.base import Model
 from ..model.certificate import RenewedCertificate, SigningRequest
 from ..model.comparison import Comparison, JobDifference
-from ..model.fleet import (
-    GivenJob,
-    HeldSecret,
-    HeldSecrets,
-    RemovedSecret,
-    Reseal,
-    Resealed,
-    Room,
-    SealedSecret,
-    SecretNews,
-    ToldJobs,
-)
+from ..model.explanation import Explanation
 from ..model.host import Host, HostList, Usage
 from ..model.job import Job, JobPage, JobRequest, Rerun
-from ..model.member import (
-    MemberBack,
-    MemberClaimed,
-    MemberClaims,
-    MemberConfirmation,
-    MemberEpoch,
-    MemberHold,
-    MemberJoined,
-    MemberOffer,
-    MemberProjection,
-    MemberRelease,
-    MemberReport,
-    MemberSecret,
-    MemberSecretOf,
-    MemberSecrets,
-    MemberShared,
-    MemberStep,
-)
 from ..model.metric import JobMetrics
 from ..model.readers import RequestedReaders
 from ..model.schedule import (
@@ -58,63 +26,24 @@ from ..model.schedule import (
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
-from .calls import artifacts, comparison, events, fleet, jobs, logs, members, models, own, schedules, sweeps
+from .calls import (
+    artifacts,
+    comparison,
+    events,
+    explanation,
+    jobs,
+    logs,
+    models,
+    monitoring,
+    own,
+    schedules,
+    sweeps,
+)
+from .fleet_routes import FLEET_ROUTES, MEMBER_ROUTES
 from .guard import Guard
 from .keys import BACKEND
+from .route import BYTES, EVENTS, JSON_LINES, OPENMETRICS, TEXT, Empty, Header, Route
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
-
-TEXT = "text/plain"
-EVENTS = "text/event-stream"
-JSON_LINES = "application/x-ndjson"
-BYTES = "*/*"  # the media type follows from the name of the file
-
-
-class Empty(Model):
-    """The body of a call that needs no more than its path."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """A header of a request, or of an answer, and the form of its value.
-
-    An answer always has it if it is `required`; a request never needs to.
-    """
-
-    name: str
-    pattern: str = ""
-    max_length: int | None = None
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class Route:
-    """One call.
-
-    `answers` is a model, or the media types of an answer that is not JSON. `also_as` are media types that a
-    client may prefer to the model's JSON. `also` are the status codes of the answers to conditional and range
-    requests. `refuses` are the problems of this call that do not follow from
-    its path, query and body. `body` is a model, or the media type of a body that is not parsed; every call
-    that changes something has one.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    answers: type[Model] | tuple[str, ...]
-    status: int = 200
-    also: tuple[int, ...] = ()
-    also_as: tuple[str, ...] = ()
-    body: type[Model] | str | None = None
-    query: type[Model] | None = None
-    request_headers: tuple[Header, ...] = ()
-    response_headers: tuple[Header, ...] = ()
-    refuses: tuple[Problem, ...] = ()
-
-    @property
-    def operation_id(self) -> str:
-        """The name of the handler, as the contract writes it: `getJob`."""
-        return re.sub("_(.)", lambda match: match[1].upper(), self.handler.__name__)
-
 
 KEY = Header("Idempotency-Key", f"^{IDEMPOTENCY_KEY.pattern}$", MAX_IDEMPOTENCY_KEY)
 LOCATION = Header("Location", "^/jobs/[a-z2-7]{12}$")
@@ -180,6 +109,8 @@ ROUTES = (
     Route("GET", "/jobs/{job_id}/events", events.get_job_events, (EVENTS,), request_headers=(LAST_EVENT,)),
     Route("GET", "/jobs/{job_id}/metrics", events.get_metrics, JobMetrics, refuses=REMOVED),
     Route("GET", "/jobs/{job_id}/usage", jobs.get_usage, Usage),
+    Route("GET", "/metrics", monitoring.scrape_metrics, (TEXT, OPENMETRICS)),
+    Route("GET", "/jobs/{job_id}/explanation", explanation.get_explanation, Explanation),
     Route(
         "GET",
         "/events",
@@ -417,44 +348,6 @@ ROUTES = (
         body=SigningRequest,
         refuses=(Problem.INVALID_REQUEST, Problem.INVITATION_REFUSED),
     ),
-)
-
-
-# For programs of the fleet alone, and no part of the OpenAPI document: clients see no difference.
-FLEET_ROUTES = (
-    Route("POST", "/fleet/jobs", fleet.take_job, Job, status=202, body=GivenJob),
-    Route("POST", "/fleet/check", fleet.check_job, Job, body=JobRequest),
-    Route("POST", "/fleet/jobs/{job_id}/withdraw", fleet.withdraw_job, Job, body=Empty),
-    Route("POST", "/fleet/told", fleet.tell_jobs, ToldJobs, body=ToldJobs),
-    Route("GET", "/fleet/room", fleet.get_room, Room),
-    Route("PUT", "/fleet/drain", fleet.drain_host, Room, body=Empty),
-    Route("DELETE", "/fleet/drain", fleet.undrain_host, Room, body=Empty),
-    Route("GET", "/fleet/secrets", fleet.get_held_secrets, HeldSecrets),
-    Route("PUT", "/fleet/secrets/{name}", fleet.take_secret, HeldSecret, body=SealedSecret),
-    Route("DELETE", "/fleet/secrets/{name}", fleet.drop_secret, RemovedSecret, body=RemovedSecret),
-    Route("POST", "/fleet/reseal", fleet.reseal_secrets, Resealed, body=Reseal),
-)
-
-# What members ask of a front, likewise.
-MEMBER_ROUTES = (
-    Route("POST", "/fleet/member/join", members.join_fleet, MemberJoined, body=MemberReport),
-    Route("POST", "/fleet/member/back", members.begin_as_new, MemberBack, body=MemberEpoch),
-    Route("POST", "/fleet/member/claim", members.claim_job, MemberClaimed, body=MemberOffer),
-    Route("GET", "/fleet/member/claims", members.list_claims, MemberClaims, query=members.After),
-    Route("POST", "/fleet/member/confirm", members.confirm_claim, MemberStep, body=MemberConfirmation),
-    Route(
-        "POST",
-        "/fleet/member/acknowledge",
-        members.acknowledge_claim,
-        MemberStep,
-        body=MemberHold,
-    ),
-    Route("POST", "/fleet/member/release", members.release_claim, MemberStep, body=MemberRelease),
-    Route("POST", "/fleet/member/project", members.project_job, MemberStep, body=MemberProjection),
-    Route("GET", "/fleet/member/secrets", members.list_secret_news, SecretNews, query=members.AfterNumber),
-    Route("POST", "/fleet/member/secret", members.fetch_secret, MemberSecret, body=MemberSecretOf),
-    Route("POST", "/fleet/member/share", members.share_keys, MemberShared, body=Reseal),
-    Route("POST", "/fleet/member/held", members.tell_secrets, Empty, body=MemberSecrets),
 )
 
 

@@ -16,12 +16,11 @@ from ..model.comparison import NOT_KNOWN, Consumption, MetricSummary
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
 from . import audit, schedules, sweeps
-from .database import Tables, quick_read, transaction
+from .database import Tables, fitting, quick_read, transaction
 from .pins import check_pins
 from .shares import with_readers
 from .summaries import record_summary
 
-MAX_PAGE_SIZE = 2**20  # characters of all jobs of a page; more are the next page's
 _UNMET = (
     "FROM needs n LEFT JOIN jobs j ON j.id = n.needed"
     " WHERE (j.id IS NULL OR NOT j.active AND j.status != 'COMPLETED')"
@@ -391,13 +390,7 @@ def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit:
         f"SELECT seq, document FROM jobs {where} ORDER BY seq DESC LIMIT :limit",  # noqa: S608
         {**filters, "cursor": int(cursor or 0), "limit": limit + 1},
     )
-    jobs: list[Job] = []
-    size, last = 0, 0
     with closing(rows):  # a statement that is not read to its end would see nothing newer
-        for seq, document in rows:
-            size += len(document)
-            if jobs and (len(jobs) == limit or size > MAX_PAGE_SIZE):
-                return JobPage(jobs=jobs, next_cursor=str(last))
-            jobs.append(Job.model_validate_json(document))
-            last = seq
-    return JobPage(jobs=jobs)
+        found, more = fitting(rows, limit)
+    jobs = [Job.model_validate_json(document) for _, document in found]
+    return JobPage(jobs=jobs, next_cursor=str(found[-1][0]) if more else None)

@@ -7,8 +7,7 @@ from typing import Any
 from ..errors import AgentError, FieldError, Problem
 from ..model.job import Job, JobPage
 from ..model.search import JobSearch, Order
-from .database import Tables, transaction
-from .jobs import MAX_PAGE_SIZE
+from .database import MAX_PAGE_SIZE, Tables, transaction
 
 BY_VALUE = (Order.HIGHEST, Order.LOWEST)
 

@@ -17,6 +17,7 @@ from .secrets import SecretVersionStore
 from .shares import ShareStore
 from .summaries import SummaryStore
 from .sweeps import SweepStore
+from .tallies import TallyStore
 from .withdrawals import WithdrawalStore
 
 
@@ -37,6 +38,7 @@ class Store:
         self.schedules = ScheduleStore(database)
         self.models = ModelStore(database)
         self.shares = ShareStore(database)
+        self.tallies = TallyStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

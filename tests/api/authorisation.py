@@ -6,7 +6,8 @@
 from pathlib import Path
 
 from agent.api.access import TABLE, Audited, Cell, Grant
-from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
+from agent.api.fleet_routes import FLEET_ROUTES, MEMBER_ROUTES
+from agent.api.routes import ROUTES
 from agent.model.certificate import PEOPLE, Role
 from tests.support.every_call import QUERIES
 

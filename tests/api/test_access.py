@@ -36,7 +36,9 @@ from tests.support.served import AnyServed
 from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
-NOT_AT_A_FRONT = re.compile(r"/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/(diff|readers)")
+NOT_AT_A_FRONT = re.compile(
+    r"/metrics$|/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/(diff|readers)"
+)
 NAMED = re.compile(r"\{((job|sweep|schedule)_id|model)\}")  # what a path may be about
 READER = "shared"  # with the caller, by another user
 
@@ -234,6 +236,8 @@ async def judge(served: AnyServed, cell: Cell) -> None:
 
     if NAMED.search(PATHS[cell.operation][1]):
         await judge_call_about_one(site, cell, named, status, body)
+    elif cell.answer is Answer.FORBIDDEN:
+        assert status == 403
     else:
         assert status == PATHS[cell.operation][2]
         judge_list(site, cell, body)
@@ -275,7 +279,8 @@ def judge_audit(cell: Cell, named: str, rows: list[dict[str, Any]]) -> None:
     """Each refusal, each deed and each look at another user's job has one row, and nothing else has one."""
     audited, about_one = TABLE[cell.operation].audited, NAMED.search(PATHS[cell.operation][1])
     expected: list[Result] = []
-    if cell.answer is not Answer.YES and about_one:
+    never = cell.whose == "own" and cell.answer is Answer.FORBIDDEN
+    if never or (cell.answer is not Answer.YES and about_one):
         expected = [Result.REFUSED]
     elif audited is Audited.DEED or (audited is Audited.LOOK and cell.whose in ("others", READER)):
         expected = [Result.DONE if audited is Audited.DEED else Result.SHOWN]

@@ -748,7 +748,7 @@ async def test_upgrade_and_connect_are_not_supported(served: Served, alice: Clie
 async def test_a_page_ends_at_its_size_limit_and_the_next_page_continues(
     served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.store.jobs.MAX_PAGE_SIZE", 30_000)
+    monkeypatch.setattr("agent.store.database.MAX_PAGE_SIZE", 30_000)
     made = [
         (await alice.submit(hyperparameters={f"p{number}": "x" * 4000 for number in range(3)}))["job_id"]
         for _ in range(5)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agent.comparison import parquet_writer
-from agent.logs.journal import Journal
 from agent.model.base import now
 from agent.model.certificate import Role
 from agent.model.comparison import MAX_COMPARED
@@ -44,13 +43,7 @@ async def test_jobs_come_in_the_order_in_which_they_are_named(alice: Client) -> 
     assert "objective" not in answer.json
 
 
-async def test_what_jobs_printed_is_compared(
-    served: Served, alice: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def none(*_: object) -> None:
-        """A long log, which journalctl reads, and with it the stand-in of this test."""
-
-    monkeypatch.setattr(Journal, "short", none)
+async def test_what_jobs_printed_is_compared(served: Served, alice: Client) -> None:
     job = await served.running_job(alice)
     served.log('::metric {"name": "auc", "value": 0.25}', '::metric {"name": "auc", "value": 0.75}', "END")
     await served.end(job)

@@ -71,7 +71,7 @@ def test_every_operation_needs_a_certificate_and_documents_its_refusals(document
 def test_every_operation_that_writes_documents_a_full_disk(document: Document) -> None:
     for operations in document.content["paths"].values():
         for method, operation in operations.items():
-            looks = ("getLogs", "listArtifacts", "getArtifact", "getModelArtifact")
+            looks = ("getLogs", "getExplanation", "listArtifacts", "getArtifact", "getModelArtifact")
             audited = operation["operationId"] in looks
             assert ("507" in operation["responses"]) == (method != "get" or audited)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent.api.access import TABLE
 from agent.api.access import Cell as Answered
-from agent.api.routes import MEMBER_ROUTES
+from agent.api.fleet_routes import MEMBER_ROUTES
 from agent.errors import AgentError, Problem
 from agent.fleet import members
 from agent.fleet.entries import Claim, HostReport, Joined, NoClaim, Offer, Revision, Step

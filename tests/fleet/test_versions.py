@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 import agent.fleet
 from agent import __version__
-from agent.api.routes import MEMBER_ROUTES
+from agent.api.fleet_routes import MEMBER_ROUTES
 from agent.errors import AgentError, FieldError, Problem
 from agent.fleet.backend.documents import job_of
 from agent.fleet.entries import Claim, HostReport, Joined, NoClaim, Offer

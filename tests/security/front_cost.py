@@ -21,8 +21,8 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from agent.api.fleet_routes import MEMBER_ROUTES
 from agent.api.openapi import described
-from agent.api.routes import MEMBER_ROUTES
 from agent.fleet.entries import Claim, HostReport
 from agent.fleet.record import Record
 from agent.identity.authority import Authority

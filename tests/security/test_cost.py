@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.api.routes import MEMBER_ROUTES, Route
+from agent.api.fleet_routes import MEMBER_ROUTES
+from agent.api.route import Route
 from agent.fleet.entries import Claim
 from agent.jobs.artifacts import MAX_ENTRIES, manifest
 from agent.model.base import new_job_id

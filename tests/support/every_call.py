@@ -4,7 +4,8 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from agent.api.routes import FLEET_ROUTES, MEMBER_ROUTES, ROUTES
+from agent.api.fleet_routes import FLEET_ROUTES, MEMBER_ROUTES
+from agent.api.routes import ROUTES
 
 from .pki import signing_request
 

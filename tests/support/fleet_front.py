@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from agent.backend import FleetMembers
+from agent.backend.fleet import FleetMembers
 from agent.config_base import HttpSettings
 from agent.fleet.front_client import Fronts
 from agent.fleet.members import RecordMembers

@@ -48,7 +48,7 @@ class StandInUnits:
         if self.refuses:
             raise self.refuses
         self.started.append(name)
-        self.stopped = [each for each in self.stopped if each != name]
+        self.stopped[:] = [each for each in self.stopped if each != name]
 
     async def stop(self, name: str) -> None:
         self.stopped.append(name)

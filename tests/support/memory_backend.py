@@ -26,6 +26,7 @@ from agent.model.host import Host, QueuePlace, Resources, Usage, UserQueue, Vers
 from agent.model.job import Job, JobPage, JobRequest, JobState, Reason, Rerun, RunRequest, no_such_job
 from agent.model.log import LogSource
 from agent.model.metric import JobMetrics, MetricPoint, Progress
+from agent.model.monitoring import Live
 from agent.model.schedule import (
     MAX_SCHEDULES,
     RunState,
@@ -461,8 +462,9 @@ class MemoryComparisons:
         self._jobs = jobs
 
     async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
-        records = self._jobs.records
-        return [MeasuredJob(records[job_id]) for job_id in job_ids if job_id in records]
+        return [
+            MeasuredJob(await self._jobs.get(job_id)) for job_id in job_ids if job_id in self._jobs.records
+        ]
 
     async def search(self, search: JobSearch) -> JobPage:
         jobs = list(self._jobs.records.values())
@@ -812,6 +814,13 @@ class MemoryInvitations:
         return True
 
 
+class MemoryMonitoring:
+    """One number, in the form that is always there."""
+
+    async def exposition(self, accept: str, live: Live | None = None) -> tuple[bytes, str]:
+        return b"ml_agent_jobs 0\n", "text/plain; version=0.0.4; charset=utf-8"
+
+
 class MemoryParts:
     """The parts, made for one another. `deeds` is the audit."""
 
@@ -838,6 +847,7 @@ class MemoryParts:
             schedules=MemorySchedules(self.jobs, self.deeds),
             models=MemoryModels(self.artifacts, self.deeds),
             shares=self.jobs.shares,
+            monitoring=MemoryMonitoring(),
         )
 
     async def audit(self, deed: Deed) -> None:

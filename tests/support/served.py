@@ -22,7 +22,8 @@ from agent.api.server.listener import Listener
 from agent.api.server.opaque import KEY_BYTES
 from agent.audit.chain import Caller, Deed
 from agent.audit.trail import CheckShare, Write, no_limit
-from agent.backend import Backend, FleetMembers
+from agent.backend import Backend
+from agent.backend.fleet import FleetMembers
 from agent.config import Settings
 from agent.config_base import HttpSettings
 from agent.host.files import write_file
@@ -422,6 +423,10 @@ async def served_by_the_agent(
             yield Served(server, backend, scene, jobs, podman, journal)
 
 
+async def _is_long(*_: object) -> None:
+    """What `Journal.short` says of a log that it leaves to journalctl."""
+
+
 def use_stand_in_journalctl(monkeypatch: pytest.MonkeyPatch, journal: Path) -> None:
     """Puts a program in the place of journalctl that prints the lines of a file."""
     # With this very Python, first on the PATH: another one may be a script that has children.
@@ -429,3 +434,5 @@ def use_stand_in_journalctl(monkeypatch: pytest.MonkeyPatch, journal: Path) -> N
     monkeypatch.setenv("PATH", path)
     monkeypatch.setenv("TEST_JOURNAL", str(journal))
     journal.touch()
+    # A short log is read without journalctl, from the real journal.
+    monkeypatch.setattr(Journal, "short", _is_long)

@@ -5,7 +5,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import FailFast, Field
 
-from ...backend import Comparisons
+from ...backend.experiments import Comparisons
 from ...errors import AgentError, FieldError, Problem
 from ...model.base import JobId, Model
 from ...model.comparison import MAX_COMPARED, MeasuredJob

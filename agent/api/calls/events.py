@@ -9,7 +9,8 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...backend import Feed, Reported
+from ...backend import Reported
+from ...backend.experiments import Feed
 from ...errors import AgentError, Problem
 from ...log import log
 from ...model.base import Model

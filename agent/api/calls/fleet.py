@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from ...backend import FleetHost, FleetSecrets
+from ...backend.fleet import FleetHost, FleetSecrets
 from ...errors import AgentError, Problem
 from ...model.fleet import GivenJob, RemovedSecret, Reseal, SealedSecret, ToldJobs
 from ...model.job import JobRequest

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import FailFast, Field
 
-from ...backend import Shares
+from ...backend.experiments import Shares
 from ...errors import AgentError, Problem
 from ...model.base import Model, Text, UserName
 from ...model.host import HostList

@@ -5,7 +5,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...backend import FleetMembers
+from ...backend.fleet import FleetMembers
 from ...errors import AgentError, Problem
 from ...model.base import WHOLE, Model
 from ...model.fleet import Reseal

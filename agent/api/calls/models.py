@@ -6,7 +6,7 @@ from typing import Annotated
 from aiohttp import ETag, web
 from pydantic import Field
 
-from ...backend import Models
+from ...backend.experiments import Models
 from ...errors import AgentError, Problem
 from ...model.alias import Alias, AliasName, AliasTarget, Condition, ModelName
 from ...model.base import Model

@@ -5,7 +5,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...backend import Schedules
+from ...backend.experiments import Schedules
 from ...errors import AgentError, Problem
 from ...model.base import Model, UserName
 from ...model.certificate import Principal

@@ -6,7 +6,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from ...backend import Sweeps
+from ...backend.experiments import Sweeps
 from ...errors import AgentError, Problem
 from ...model.base import Model, UserName
 from ...model.readers import RequestedReaders

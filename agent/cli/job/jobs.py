@@ -1,4 +1,4 @@
-"""`ml-job list`, `show`, `cancel`, `pin` and `unpin`: jobs that the agent has."""
+"""`ml-job list`, `show`, `explain`, `cancel`, `pin` and `unpin`: jobs that the agent has."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 import typer
 from rich.text import Text
 
+from ...model.explanation import Explanation
 from ...model.job import Job, JobPage, JobState
 from ...model.log import LogLine, LogStream
 from ...model.metric import JobMetrics
@@ -23,20 +24,30 @@ app = typer.Typer()
 ERROR_LINES = 20  # of the end of a failed job's log, in which its last error is looked for
 MAX_ERROR = 500  # characters of it
 
+StatusOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=one_of(JobState, str.upper),
+        metavar="STATUS",
+        autocompletion=lambda: list(JobState),
+        help=f"Only jobs in this state: {', '.join(JobState)}.",
+    ),
+]
+SortOption = Annotated[
+    str | None,
+    typer.Option(
+        parser=one_of(Order),
+        metavar="ORDER",
+        help=f"One of {', '.join(Order)}; the last two by --metric.",
+    ),
+]
+
 
 @command(app, "list")
 async def list_jobs(
     api: Api,
     screen: Screen,
-    status: Annotated[
-        str | None,
-        typer.Option(
-            parser=one_of(JobState, str.upper),
-            metavar="STATUS",
-            autocompletion=lambda: list(JobState),
-            help=f"Only jobs in this state: {', '.join(JobState)}.",
-        ),
-    ] = None,
+    status: StatusOption = None,
     script: Annotated[str | None, typer.Option(metavar="SCRIPT", help="Only jobs of this script.")] = None,
     owner: Annotated[str | None, typer.Option(metavar="USER", help="Only jobs of this user.")] = None,
     labels: Annotated[
@@ -52,14 +63,7 @@ async def list_jobs(
         str | None,
         typer.Option(metavar="METRIC", help="Only ended jobs that have reported this; shows its last value."),
     ] = None,
-    sort: Annotated[
-        str | None,
-        typer.Option(
-            parser=one_of(Order),
-            metavar="ORDER",
-            help=f"One of {', '.join(Order)}; the last two by --metric.",
-        ),
-    ] = None,
+    sort: SortOption = None,
     shared: Annotated[bool, typer.Option("--shared", help="Jobs that others share with you.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N jobs.")] = 20,
     everything: Annotated[bool, typer.Option("--all", help="All jobs, however many.")] = False,
@@ -99,6 +103,14 @@ async def show(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption =
         shown = decode(Job, value)
         marks, error = await _marks(api, shown), await _last_error(api, shown)
         render.job_sheet(screen, shown, marks=marks, error=error)
+
+
+@command(app)
+async def explain(api: Api, screen: Screen, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Say why a job waits, or why it ended as it did, and what would help."""
+    value = await api.get(f"/jobs/{await resolve(api, job)}/explanation")
+    shown = decode(Explanation, value)
+    screen.result(value, lambda: render.explanation(screen, shown), as_json=as_json)
 
 
 async def _marks(api: Api, job: Job) -> str:

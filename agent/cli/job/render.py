@@ -7,12 +7,13 @@ from rich.text import Text
 
 from ...logs.metrics import Collector
 from ...model.base import ID_PREFIX_LENGTH, format_time, now
+from ...model.explanation import Explanation
 from ...model.inputs import JobInput, Limits
 from ...model.job import Attempt, Job, JobState
 from ...model.log import LogLine
 from ...model.metric import IgnoredMarks, Progress
 from ..quantities import format_age, format_duration, format_moment, format_size
-from ..terminal import Columns, Screen, bold, right
+from ..terminal import Columns, Screen, bold, right, visible
 
 STATE_STYLES = {
     JobState.PENDING: "yellow",
@@ -94,6 +95,16 @@ def job_sheet(screen: Screen, job: Job, *, marks: str = "", error: str = "") -> 
     `marks` says which reports were not understood, `error` is the last line of a failed job's log.
     """
     screen.sheet([*_job_facts(job, person=screen.person), ("marks", marks), ("last error", error)])
+
+
+def explanation(screen: Screen, found: Explanation) -> None:
+    """The sentence, what would help, and the evidence, one line each."""
+    screen.text(Text(visible(found.summary), style=STATE_STYLES[found.status]))
+    for advice in found.advice:
+        screen.text(Text(f"  {visible(advice)}"))
+    for each in found.evidence:
+        where = f"line {each.line}" if each.line is not None else each.source
+        screen.text(Text(f"    {where}: {visible(each.text)}", style="dim"))
 
 
 def _job_facts(job: Job, *, person: bool) -> Iterator[tuple[str, Text | str]]:

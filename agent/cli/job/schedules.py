@@ -48,6 +48,34 @@ ScheduleArgument = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N of them.")]
 
+OverlapOption = Annotated[
+    str,
+    typer.Option(
+        parser=one_of(Overlap),
+        metavar="POLICY",
+        help="While an earlier run goes on: skip the time, queue it, or replace the earlier run.",
+    ),
+]
+DelayOption = Annotated[
+    int | None,
+    typer.Option(parser=parse_duration, metavar="TIME", help="Delay each time at random, up to this."),
+]
+SpaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--space", "-s", metavar="NAME[=VALUES]", help="Submit a sweep; as in `ml-job sweep submit`."
+    ),
+]
+PrunerOption = Annotated[
+    str | None, typer.Option(parser=one_of(Pruner), metavar="PRUNER", help="A sweep's pruner.")
+]
+StrategyOption = Annotated[
+    str, typer.Option(parser=one_of(Strategy), metavar="STRATEGY", help="A sweep's strategy.")
+]
+ZoneOption = Annotated[
+    str, typer.Option(metavar="ZONE", help="The calendar's time zone, such as Europe/Rome.")
+]
+
 
 @command(app)
 async def create(
@@ -58,21 +86,9 @@ async def create(
     ],
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A script that `ml-job scripts` lists.")],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Its name, else the script's.")] = None,
-    time_zone: Annotated[
-        str, typer.Option(metavar="ZONE", help="The calendar's time zone, such as Europe/Rome.")
-    ] = "UTC",
-    overlap: Annotated[
-        str,
-        typer.Option(
-            parser=one_of(Overlap),
-            metavar="POLICY",
-            help="While an earlier run goes on: skip the time, queue it, or replace the earlier run.",
-        ),
-    ] = Overlap.SKIP,
-    delay: Annotated[
-        int | None,
-        typer.Option(parser=parse_duration, metavar="TIME", help="Delay each time at random, up to this."),
-    ] = None,
+    time_zone: ZoneOption = "UTC",
+    overlap: OverlapOption = Overlap.SKIP,
+    delay: DelayOption = None,
     parameters: ParametersOption = None,
     ref: RefOption = None,
     labels: LabelsOption = None,
@@ -82,22 +98,13 @@ async def create(
     priority: PriorityOption = 0,
     max_attempts: AttemptsOption = None,
     retry_on: RetryOption = None,
-    space: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--space", "-s", metavar="NAME[=VALUES]", help="Submit a sweep; as in `ml-job sweep submit`."
-        ),
-    ] = None,
+    space: SpaceOption = None,
     maximize: Annotated[str | None, typer.Option(metavar="METRIC", help="What a sweep maximizes.")] = None,
     minimize: Annotated[str | None, typer.Option(metavar="METRIC", help="What a sweep minimizes.")] = None,
-    strategy: Annotated[
-        str, typer.Option(parser=one_of(Strategy), metavar="STRATEGY", help="A sweep's strategy.")
-    ] = Strategy.TPE,
+    strategy: StrategyOption = Strategy.TPE,
     trials: TrialsOption = None,
     at_once: AtOnceOption = None,
-    pruner: Annotated[
-        str | None, typer.Option(parser=one_of(Pruner), metavar="PRUNER", help="A sweep's pruner.")
-    ] = None,
+    pruner: PrunerOption = None,
     seed: SeedOption = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show the next times.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -129,15 +136,19 @@ async def create(
     }
     asks = not yes and sys.stdin.isatty() and screen.watched
     if preview or asks:
-        value = await api.post("/schedules/preview", request)
-        if preview and as_json:
-            screen.json(value)
-        else:
-            render.times(screen, decode(SchedulePreview, value))
-        if preview:
-            return
+        _show_times(screen, await api.post("/schedules/preview", request), as_json=preview and as_json)
+    if preview:
+        return
+    if asks:
         typer.confirm("Make this schedule?", abort=True, err=True)
     _created(screen, await post_once(api, screen, "/schedules", request, kind="schedule"), as_json=as_json)
+
+
+def _show_times(screen: Screen, value: object, *, as_json: bool) -> None:
+    if as_json:
+        screen.json(value)
+    else:
+        render.times(screen, decode(SchedulePreview, value))
 
 
 def _created(screen: Screen, value: object, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from ...errors import AgentError, FieldError, Problem
 from ...model.base import ID_ALPHABET, ID_LENGTH
 from ...model.host import QueuePlace
 from ...model.job import Job, JobPage, JobState, no_such_job
-from ...store.jobs import MAX_PAGE_SIZE
+from ...store.database import MAX_PAGE_SIZE
 from ..entries import Ending, Revision
 from ..record import Record
 from .documents import job_of

@@ -52,6 +52,10 @@ import Testing
             _ = try await $0.usage("abc")
         },
         Call(
+            name: "explanation", method: "GET", target: "/jobs/abc/explanation",
+            answer: #"{"job_id":"abc","status":"FAILED","summary":"It ended.","advice":[],"evidence":[]}"#
+        ) { _ = try await $0.explanation("abc") },
+        Call(
             name: "artifacts", method: "GET", target: "/jobs/abc/artifacts",
             answer: #"{"job_id":"abc","complete":true,"artifacts":[],"skipped":[]}"#
         ) { _ = try await $0.artifacts("abc") },

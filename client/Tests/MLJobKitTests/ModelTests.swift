@@ -39,6 +39,8 @@ import Testing
         Reader("Current", StreamCurrent.self, StreamCurrent.CodingKeys.self),
         Reader("Difference", Difference.self, Difference.CodingKeys.self),
         Reader("Dimension", SweepDimension.self, SweepDimension.CodingKeys.self),
+        Reader("Evidence", Evidence.self, Evidence.CodingKeys.self),
+        Reader("Explanation", Explanation.self, Explanation.CodingKeys.self),
         Reader("Extension", SweepExtension.self, SweepExtension.CodingKeys.self),
         Reader("FieldProblem", FieldProblem.self, FieldProblem.CodingKeys.self),
         Reader("Host", HostInfo.self, HostInfo.CodingKeys.self),
@@ -109,6 +111,7 @@ import Testing
     ]
 
     static let words: [String: [String]] = [
+        "EvidenceSource": [EvidenceSource.record, .queue, .log, .usage].map(\.rawValue),
         "JobState": JobStatus.known.map(\.rawValue),
         "LogSource": [LogSource.job, .system].map(\.rawValue),
         "LogStream": [LogOutput.stdout, .stderr].map(\.rawValue),

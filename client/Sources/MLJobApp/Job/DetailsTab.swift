@@ -9,6 +9,7 @@ struct DetailsTab: View {
 
     var body: some View {
         Form {
+            if let explanation = detail.explanation { ExplanationSection(explanation: explanation) }
             TimesSection(job: job)
             if !job.status.isFinal { UsageSection(detail: detail) }
             ValuesSection(title: "Hyperparameters", values: job.hyperparameters, empty: "The script's defaults")
@@ -19,5 +20,6 @@ struct DetailsTab: View {
             CommandSection(job: job)
         }
         .formStyle(.grouped)
+        .task(id: job.revision) { await detail.loadExplanation() }
     }
 }

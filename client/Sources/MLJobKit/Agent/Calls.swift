@@ -58,6 +58,11 @@ extension Agent {
 
     public func usage(_ id: String) async throws -> Usage { try await call("GET", "/jobs/\(URLPart.encode(id))/usage") }
 
+    /// Why the job waits, or why it ended as it did, and what would help.
+    public func explanation(_ id: String) async throws -> Explanation {
+        try await call("GET", "/jobs/\(URLPart.encode(id))/explanation")
+    }
+
     public func artifacts(_ id: String) async throws -> ArtifactManifest {
         try await call("GET", "/jobs/\(URLPart.encode(id))/artifacts")
     }

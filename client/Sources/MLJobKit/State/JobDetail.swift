@@ -9,6 +9,8 @@ public final class JobDetail: Identifiable {
     public private(set) var job: Job?
     public private(set) var connection = ConnectionState.idle
     public private(set) var usage: Usage?
+    /// Why the job waits, or ended as it did, as far as the host was asked. An older host does not know.
+    public private(set) var explanation: Explanation?
     /// CPUs used since the last look.
     public private(set) var cpusUsed: Double?
     public private(set) var manifest: ArtifactManifest?
@@ -105,6 +107,11 @@ public final class JobDetail: Identifiable {
         } catch {
             manifestTrouble = Trouble(error, context())
         }
+    }
+
+    /// Asks why the job waits, or why it ended as it did.
+    public func loadExplanation() async {
+        if let known = try? await agent.explanation(id) { explanation = known }
     }
 
     /// Asks what the job uses, every `seconds`, for as long as it runs and the task is not cancelled.

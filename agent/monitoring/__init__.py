@@ -1,0 +1,1 @@
+"""The numbers by which a monitoring system watches the agent."""
