@@ -352,11 +352,15 @@ ROUTES = (
 
 
 def add_to(app: web.Application, guard: Guard) -> None:
-    """Adds every route behind the guard. The path of an artifact may contain slashes."""
+    """Adds every route behind the guard. The path of an artifact may contain slashes.
+
+    What has a route of its own is no id: there, another method is told as such.
+    """
     backend = app[BACKEND]
     of_peers = (FLEET_ROUTES if backend.fleet else ()) + (MEMBER_ROUTES if backend.members else ())
     for route in (*ROUTES, *of_peers):
         path = route.path.replace("{path}", "{path:.+}")
+        path = path.replace("{schedule_id}", "{schedule_id:(?!preview$)[^{}/]+}")
         handler = _with_empty_body(route.handler) if route.body is Empty else route.handler
         handler = guard.guard(route.operation_id, handler)
         app.router.add_route(route.method, path, handler)

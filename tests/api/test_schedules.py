@@ -210,3 +210,9 @@ async def test_a_backend_without_schedules_says_so(serve: Callable[..., Any]) ->
     ):
         assert (answer.status, answer.problem) == (404, "no-such-route")
         assert "There are no schedules here." in answer.json["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+async def test_a_preview_has_no_other_method(alice: Client, method: str) -> None:
+    answer = await alice(method, "/schedules/preview")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")

@@ -89,6 +89,9 @@ async def _judge_schedule(site: Site, verdict: Verdict) -> None:
     if [job["slot"] for job in made] != schedule["next"]:
         verdict.violated(2, f"the schedule with the time {schedule['next']} has the jobs {made}")
     verdict.jobs += len(made)
+    # Its timer would outlive the site.
+    async with Api(site.profile(USERS[0])) as api:
+        await api.post(f"/schedules/{schedule['schedule_id']}", method="DELETE")
 
 
 async def _begun_before_boot(told: Told) -> bool:

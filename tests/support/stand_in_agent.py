@@ -508,11 +508,12 @@ def serving(agent: StandIn, context: ssl.SSLContext | None) -> Iterator[str]:
         return int(runner.addresses[0][1])
 
     async def stop() -> None:
-        # A client of this process may be gone before it has answered the end of TLS, which a close waits for.
-        for connection in runner.server.connections if runner.server else ():
-            if connection.transport:
-                connection.transport.abort()
         await runner.cleanup()
+        # A client of this process may be gone before it has answered the end of TLS, which a close waits for.
+        for transport in list(loop._transports.values()):  # type: ignore[attr-defined]
+            transport.abort()
+        for _ in range(3):  # rounds of the loop, in which they are closed
+            await asyncio.sleep(0)
 
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
