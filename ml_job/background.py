@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-CLOSING_ROUNDS = 3  # of the event loop, in which connections that were broken off are closed
+# A connection of TLS that was broken off is closed when its other side has answered; aiohttp's documentation
+# advises to wait.
+CLOSING_SECONDS = 0.1
 
 
 class Background:
@@ -49,7 +51,6 @@ class Background:
         try:
             await last
             await self._loop.shutdown_asyncgens()
-            for _ in range(CLOSING_ROUNDS):
-                await asyncio.sleep(0)
+            await asyncio.sleep(CLOSING_SECONDS)
         finally:
             self._loop.stop()
