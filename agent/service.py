@@ -120,6 +120,10 @@ class JobParts:
             store.sweeps, self.registry, self.submission, self.commits, self.reconciler.order_end
         )
         self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
+        self._add_schedules(settings, store, units)
+        self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
+
+    def _add_schedules(self, settings: Settings, store: Store, units: Units) -> None:
         calendars = Calendars()
         timers = Timers(settings.runtime_directory, settings.state_directory, units)
         role_of, check_share = store.certificates.role_of, store.audit.check_share
@@ -134,7 +138,6 @@ class JobParts:
             check_share,
         )
         self.schedules = Schedules(store.schedules, self.submission, self.sweeps, calendars, self.timing)
-        self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
 
 
 def run(settings: Settings) -> None:

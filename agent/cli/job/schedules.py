@@ -72,6 +72,9 @@ PrunerOption = Annotated[
 StrategyOption = Annotated[
     str, typer.Option(parser=one_of(Strategy), metavar="STRATEGY", help="A sweep's strategy.")
 ]
+CalendarArgument = Annotated[
+    str, typer.Argument(metavar="CALENDAR", help="When, as in systemd.time(7): 'Mon..Fri 02:00', daily.")
+]
 ZoneOption = Annotated[
     str, typer.Option(metavar="ZONE", help="The calendar's time zone, such as Europe/Rome.")
 ]
@@ -81,9 +84,7 @@ ZoneOption = Annotated[
 async def create(
     api: Api,
     screen: Screen,
-    calendar: Annotated[
-        str, typer.Argument(metavar="CALENDAR", help="When, as in systemd.time(7): 'Mon..Fri 02:00', daily.")
-    ],
+    calendar: CalendarArgument,
     script: Annotated[str, typer.Argument(metavar="SCRIPT", help="A script that `ml-job scripts` lists.")],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Its name, else the script's.")] = None,
     time_zone: ZoneOption = "UTC",
@@ -111,19 +112,16 @@ async def create(
     as_json: JsonOption = False,
 ) -> None:
     """Make a schedule, after a look at its next times. Prints its id."""
-    optional: dict[str, object] = {
-        "ref": ref,
-        "labels": pairs(labels),
-        "limits": limits_of(memory, cpus, time, None),
-        "priority": priority,
-        "max_attempts": max_attempts,
-        "retry_on": retry_on,
-    }
-    submission: dict[str, object] = {
-        "script_name": script,
-        "hyperparameters": pairs(parameters),
-        **{key: value for key, value in optional.items() if value},
-    }
+    submission = _submission(
+        script,
+        parameters,
+        ref=ref,
+        labels=pairs(labels),
+        limits=limits_of(memory, cpus, time, None),
+        priority=priority,
+        max_attempts=max_attempts,
+        retry_on=retry_on,
+    )
     if space:
         submission |= sweep_fields(space, maximize, minimize, strategy, trials, at_once, pruner, seed)
     request: dict[str, object] = {
@@ -142,6 +140,12 @@ async def create(
     if asks:
         typer.confirm("Make this schedule?", abort=True, err=True)
     _created(screen, await post_once(api, screen, "/schedules", request, kind="schedule"), as_json=as_json)
+
+
+def _submission(script: str, parameters: list[str] | None, **optional: object) -> dict[str, object]:
+    """What a schedule submits; of what is optional, only what was given."""
+    given = {key: value for key, value in optional.items() if value}
+    return {"script_name": script, "hyperparameters": pairs(parameters), **given}
 
 
 def _show_times(screen: Screen, value: object, *, as_json: bool) -> None:
