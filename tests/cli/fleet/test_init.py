@@ -142,9 +142,11 @@ def test_the_scripts_for_the_servers_are_shell(run: Run, files: FleetFiles, serv
     subprocess.run(["sh", "-n", files.directory / "servers" / server / "install"], check=True)
 
 
-def test_users_of_the_front_are_those_of_the_account(run: Run, agent: Run, home: Path) -> None:
+def test_users_of_the_front_are_those_of_the_account(
+    run: Run, agent: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("init", *OPTIONS)
-    os.chdir(home)
+    monkeypatch.chdir(home)
     issue(agent, "alice")
     assert [each["user"] for each in certificates_of(agent)] == ["alice"]
     invited = agent("invite", "bob")
