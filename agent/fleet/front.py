@@ -49,26 +49,28 @@ async def serve_front(settings: Settings) -> None:
     own = settings.model_copy(update={"state_directory": fleet.front.state_directory})
     sockets = inherited_sockets() or [loopback_socket(fleet.front.http.port)]
     context = tls.CurrentContext(own.pki_directory)
-    async with (
-        _application(own, fleet, fleet.front) as app,
-        serving(app, fleet.front.http, context, sockets),
-    ):
-        await stop.wait()
+    async with Record.connected(
+        record_server(fleet),
+        half_life=own.jobs.fair_share_half_life_seconds,
+        max_running=own.jobs.max_running_per_user,
+    ) as record:
+        if (key := await _prepared(record, stop)) is None:
+            return
+        async with (
+            _application(own, fleet, fleet.front, record, key) as app,
+            serving(app, fleet.front.http, context, sockets),
+        ):
+            await stop.wait()
 
 
 @contextlib.asynccontextmanager
 async def _application(
-    settings: Settings, fleet: FleetSettings, front: FrontSettings
+    settings: Settings, fleet: FleetSettings, front: FrontSettings, record: Record, sealing_key: bytes
 ) -> AsyncIterator[web.Application]:
     """The front's application, while all parts behind it run."""
     broker = broker_server(fleet, front)
     assert fleet.authority is not None  # the settings demand it of a front
     async with (
-        Record.connected(
-            record_server(fleet),
-            half_life=settings.jobs.fair_share_half_life_seconds,
-            max_running=settings.jobs.max_running_per_user,
-        ) as record,
         Publisher.connected(broker) as publisher,
         # On a connection of its own: what the reconciler waits for must not hold up submissions.
         Publisher.connected(broker) as repairing,
@@ -86,7 +88,6 @@ async def _application(
         ).backend() as backend,
         background(log_audit_head(store)),
     ):
-        sealing_key = await _prepared(record)
         certificates = Certificates(
             store.certificates,
             settings.pki_directory,
@@ -110,12 +111,14 @@ async def _application(
             yield app
 
 
-async def _prepared(record: Record) -> bytes:
-    """Loads the record's functions as soon as Redis is there; returns the key of ids."""
-    while True:
+async def _prepared(record: Record, stop: asyncio.Event) -> bytes | None:
+    """Loads the record's functions as soon as Redis is there; the key of ids, or None if it stops before."""
+    while not stop.is_set():
         try:
             await record.load()
             return await record.sealing_key()
         except AgentError as error:
             log.warning("the front waits for the record: %s", error)
-            await asyncio.sleep(PAUSE)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), PAUSE)
+    return None

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import (
+    AbstractChannel,
+    AbstractConnection,
+    AbstractIncomingMessage,
+    AbstractQueue,
+    TimeoutType,
+)
 from aiormq.exceptions import AMQPError, ChannelNotFoundEntity, DeliveryError
 
 from ..errors import AgentError, Problem
@@ -170,10 +176,29 @@ class Taker(_Link):
             return await _pushed(channel, queues, seconds)
 
 
+class _Connection(aio_pika.Connection):
+    """A connection that is closed where it cannot be made.
+
+    aio-pika's finaliser of one that is not closed makes a coroutine, which outside of a loop nobody awaits.
+    """
+
+    async def connect(self, timeout: TimeoutType = None) -> None:
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
+
+
 async def _connected(server: BrokerServer) -> AbstractConnection:
     """Connects. If its caller is cancelled meanwhile, the connection is closed as soon as it is there."""
     making: asyncio.Task[AbstractConnection] = asyncio.create_task(
-        aio_pika.connect(server.url, ssl_context=_context(server), timeout=CONNECT_TIMEOUT)
+        aio_pika.connect(
+            server.url,
+            ssl_context=_context(server),
+            timeout=CONNECT_TIMEOUT,
+            connection_class=_Connection,
+        )
     )
     try:
         return await asyncio.shield(making)
@@ -189,9 +214,12 @@ async def _unwanted(making: asyncio.Task[AbstractConnection]) -> None:
 
 
 async def _ended(connection: AbstractConnection) -> None:
-    with contextlib.suppress(AgentError):
-        async with _answered(TIMEOUT):
-            await connection.close()
+    try:
+        with contextlib.suppress(AgentError):
+            async with _answered(TIMEOUT):
+                await connection.close()
+    finally:
+        await connection.close()  # waits for nobody: where the broker has not answered, it is only marked
 
 
 async def _queue(channel: AbstractChannel, need: str) -> AbstractQueue:

@@ -17,7 +17,7 @@ from agent.cli.failure import (
 from agent.cli.fleet import main as fleet_main
 from agent.identity import tls
 from agent.identity.authority import Authority
-from tests.support.every_command import DISKS, command_names, run_each
+from tests.support.every_command import DISKS, HUNG, command_names, run_each
 from tests.support.ml_agent import make_account, runner
 from tests.support.ml_job import make_home
 from tests.support.stand_in_agent import (
@@ -51,6 +51,7 @@ SENSIBLE = {
     EXIT_INTERRUPTED,
     EXIT_CANCELLED,
 }
+FAULTS = ("Traceback", "Exception ignored", HUNG)
 # What a command says that cannot write.
 CAUSES = ("No space left", "Read-only file system", "is full", "full or", "readonly")
 CHECKOUT = Path(__file__).parents[2]
@@ -149,7 +150,7 @@ def check(program: str, stream: str, lines: Sequence[list[str]]) -> None:
     wrong = [
         (line, status, err[-1500:])
         for line, (status, _, err) in zip(lines, run_each(program, stream, lines, ASCII), strict=True)
-        if status not in SENSIBLE or "Traceback" in err or "Exception ignored" in err
+        if status not in SENSIBLE or any(fault in err for fault in FAULTS)
     ]
     assert not wrong, "\n\n".join(f"{line}: {status}\n{err}" for line, status, err in wrong)
 
@@ -244,7 +245,7 @@ def test_a_command_that_cannot_write_says_so_and_destroys_nothing(
     wrong = [
         (line, status, err)
         for line, (status, _, err) in zip([*lines, *site.after], ended, strict=True)
-        if status not in SENSIBLE or "Traceback" in err or "Exception ignored" in err
+        if status not in SENSIBLE or any(fault in err for fault in FAULTS)
     ]
     for writer in site.writes:
         at = next(at for at, line in enumerate(lines) if tuple(line[: len(writer)]) == writer)

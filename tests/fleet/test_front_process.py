@@ -62,6 +62,17 @@ async def test_a_front_serves_without_a_broker_and_ends_when_it_is_told_to(
     assert await front.end(signal.SIGTERM) == 0
 
 
+async def test_a_front_that_waits_for_the_record_ends_when_it_is_told_to(
+    tmp_path: Path, repository: Path, authorities: Authorities
+) -> None:
+    front = FrontProcess(tmp_path, RedisServer(tmp_path / "away"), repository, authorities.fleet)
+    await front.start()
+    try:
+        assert await front.end(signal.SIGTERM) == 0
+    finally:
+        await front.kill()
+
+
 async def test_a_stream_goes_on_where_a_killed_front_left_it(
     front: FrontProcess, member: MemberByHand, document: Document
 ) -> None:

@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -177,6 +180,25 @@ async def test_a_confirmed_ticket_survives_a_kill(tmp_path: Path) -> None:
             async with asyncio.timeout(60):
                 assert len([await taken(taker) for _ in range(5)]) == 5
             await publisher.publish("none")
+
+
+async def test_a_connection_that_broke_is_forgotten_outside_of_a_loop(
+    rabbit: RabbitServer, server: BrokerServer
+) -> None:
+    """A finaliser that makes a coroutine there warns, and warnings are errors."""
+    async with Publisher.connected(server) as publisher:
+        await publisher.declare(NEEDS)
+        os.killpg(rabbit.group, signal.SIGSTOP)
+        try:
+            with pytest.raises(AgentError):
+                await publisher.publish("none")
+        finally:
+            os.killpg(rabbit.group, signal.SIGCONT)
+    async with Publisher.connected(BrokerServer(url="amqp://127.0.0.1:9/")) as nowhere:
+        with pytest.raises(AgentError):
+            await nowhere.publish("none")
+    await asyncio.to_thread(gc.collect)
+    await asyncio.sleep(0)
 
 
 async def publish_some(publisher: Publisher) -> None:

@@ -6,6 +6,7 @@ A DIRECTORY becomes a file system of its own in the state that STREAM says. That
 """
 
 import contextlib
+import faulthandler
 import importlib
 import json
 import os
@@ -34,6 +35,8 @@ DISKS: dict[str, int | None] = {"full disk": 0, "almost full disk": 24 * 1024, "
 DISK_SIZE = "16m"
 NAMESPACE = ("unshare", "--map-current-user", "--keep-caps", "--mount")
 SECONDS = 3  # a command that still runs then is ended as Ctrl-C ends it
+PATIENCE = 30  # seconds; one that has not ended then shows where it hangs, and is ended
+HUNG = "(most recent call first)"  # in what it shows
 
 
 def command_names(program: str) -> list[tuple[str, ...]]:
@@ -89,6 +92,7 @@ def _run(program: str, stream: str, line: list[str]) -> tuple[int, str, str]:
 def _in_child(program: str, stream: str, line: list[str], out: BinaryIO, err: BinaryIO) -> int:
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=err)
     null = os.open(os.devnull, os.O_RDONLY)
     full = os.open("/dev/full", os.O_WRONLY)
     for descriptor, source in enumerate((null, full if stream == "full" else out.fileno(), err.fileno())):

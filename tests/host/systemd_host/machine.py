@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from .errors import HostError
 from .progress import Counter, say
 
+LOCK_SECONDS = 600  # for another program that installs packages
+
 # Command -> the Debian package that brings it.
 TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
 VM_TOOLS = {"qemu-system-x86_64": "qemu-system-x86", "mke2fs": "e2fsprogs", "ssh": "openssh-client"}
@@ -57,7 +59,8 @@ def apt(arguments: list[str]) -> None:
     """Run `apt-get ARGUMENTS`, counting its steps. Raises HostError with the end of its output."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     phases = {"Get:": "fetching", "Hit:": "fetching", "Unpacking": "unpacking", "Setting": "configuring"}
-    follow(["apt-get", *arguments], phases, environment)
+    # Another program may install packages meanwhile.
+    follow(["apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}", *arguments], phases, environment)
 
 
 def follow(command: list[str], phases: Mapping[str, str], environment: Mapping[str, str]) -> None:
