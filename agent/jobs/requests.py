@@ -5,15 +5,14 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ..errors import AgentError, FieldError, Problem, invalid_request
 from ..model.alias import NamedModel
-from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
+from ..model.inputs import PARAMETERS, PARAMETERS_BOUND, same_variable
 from ..model.job import MAX_LABELS, Job, JobRequest, Rerun, RunRequest
 from ..model.sweep import SweepRequest
 
-PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 MayRead = Callable[[Job | NamedModel], bool]  # whether a client may read what its request names
 # Members that earlier versions do not know.
 ADDED: dict[type[RunRequest | Rerun], tuple[str, ...]] = {
@@ -70,11 +69,10 @@ def with_changes(earlier: Job, changes: Rerun) -> dict[str, str]:
     try:
         PARAMETERS.validate_python(hyperparameters)
     except ValidationError as error:
-        why = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
         raise invalid_request(
             f"Together with those of job {earlier.job_id}, the hyperparameters are too many or too large.",
             "Submit a new job with only the hyperparameters that it needs.",
-            (FieldError("hyperparameters", why),),
+            (FieldError("hyperparameters", f"must be {PARAMETERS_BOUND}"),),
         ) from error
     return hyperparameters
 

@@ -14,7 +14,7 @@ from ..model.base import format_bytes, format_number, new_job_id, now, unit_name
 from ..model.inputs import Limits
 from ..model.job import Job, JobRequest, JobState, Rerun, RunRequest
 from ..model.script import Script
-from ..scripts.declaration import check_parameters
+from ..scripts.declaration import check_parameters, with_defaults
 from ..scripts.review import Standing
 from ..scripts.snapshots import Snapshots
 from ..store.jobs import Given
@@ -140,7 +140,7 @@ class Submission:
             status=JobState.PENDING,
             owner=owner,
             script_name=script.script_name,
-            hyperparameters=request.hyperparameters,
+            hyperparameters=with_defaults(script, request.hyperparameters),
             name=request.name,
             labels=request.labels,
             limits=limits,
@@ -211,7 +211,7 @@ class Submission:
             owner=owner,
             name=earlier.name if changes.name is None else changes.name,
             labels=labels_with(earlier.labels, changes.labels),
-            hyperparameters=hyperparameters,
+            hyperparameters=with_defaults(script, hyperparameters),
             limits=limits,
             artifacts=script.artifacts,
             priority=min(earlier.priority, 0),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from .alias import AliasName, ModelName
 from .base import WHOLE, JobId, Model, Text
@@ -37,6 +37,8 @@ Parameters = Annotated[
     Field(max_length=MAX_PARAMETERS),
     AfterValidator(check_parameters_size),
 ]
+PARAMETERS = TypeAdapter[dict[str, str]](Parameters)
+PARAMETERS_BOUND = f"at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
 
 
 # The name of a file in /inputs. It is the one name from a client that names a file of the agent's.

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from ..errors import FieldError, invalid_request
 from ..host.toml import parse
 from ..model.base import Model, NetworkName, SecretName, format_number
-from ..model.inputs import Limits
+from ..model.inputs import PARAMETERS, PARAMETERS_BOUND, Limits
 from ..model.problem import Location, refusals
 from ..model.script import ArtifactPath, Parameter, ParameterType, Script
 
@@ -84,8 +84,7 @@ def describe(script_name: str, data: bytes) -> Script:
 def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
     """Checks that a request's hyperparameters are what the script declares. Names must match exactly.
 
-    Raises `AgentError` (invalid-request) with a field error for each refused or missing value. The script
-    itself applies defaults: a job records only what it was given, so that a rerun gets the same.
+    Raises `AgentError` (invalid-request) with a field error for each refused or missing value.
     """
     if script.any_parameters:
         return
@@ -104,6 +103,24 @@ def check_parameters(script: Script, hyperparameters: dict[str, str]) -> None:
             "See which it takes: GET /scripts, or `ml-job scripts SCRIPT`.",
             fields,
         )
+
+
+def with_defaults(script: Script, hyperparameters: dict[str, str]) -> dict[str, str]:
+    """The hyperparameters of a run: those that were given, and the script's defaults for the others.
+
+    A job records them all, so that its record says what it ran with. Raises `AgentError` (invalid-request)
+    where they are too many or too large together.
+    """
+    defaults = {each.name: each.default for each in script.parameters if each.default is not None}
+    complete = hyperparameters | {name: defaults[name] for name in defaults.keys() - hyperparameters.keys()}
+    try:
+        return PARAMETERS.validate_python(complete)
+    except ValidationError as error:
+        raise invalid_request(
+            f"With the defaults of {script.script_name}, the hyperparameters are too many or too large.",
+            "Give shorter values, or declare fewer defaults.",
+            (FieldError("hyperparameters", f"must be {PARAMETERS_BOUND}"),),
+        ) from error
 
 
 def _table(content: str, first_line: int) -> dict[str, Any]:

@@ -4,15 +4,14 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from ..errors import AgentError, FieldError, invalid_request
-from ..model.inputs import MAX_PARAMETERS, MAX_PARAMETERS_SIZE, Parameters, same_variable
+from ..model.inputs import PARAMETERS, PARAMETERS_BOUND, same_variable
 from ..model.script import Parameter, ParameterType, Script
 from ..model.sweep import MAX_TRIALS, Dimension, Strategy, SweepRequest
-from ..scripts.declaration import objection_to, unknown_parameter
+from ..scripts.declaration import objection_to, unknown_parameter, with_defaults
 
-PARAMETERS: TypeAdapter[dict[str, str]] = TypeAdapter(Parameters)
 MANY = 10**9  # values of a dimension, beyond which nobody counts
 MAX_INTEGER = 2**53  # beyond it, strategies, which count in floats, would miss integers
 BOOLEANS = ["false", "true"]
@@ -40,7 +39,7 @@ def resolve(request: SweepRequest, script: Script) -> tuple[dict[str, Dimension]
             errors.append(FieldError(f"space.{name}", str(error)))
     if errors:
         raise _refused(*errors)
-    _check_together(request.hyperparameters | first_point(space), space)
+    _check_together(with_defaults(script, request.hyperparameters | first_point(space)), space)
     return space, _trials(request, space)
 
 
@@ -147,8 +146,7 @@ def _check_together(hyperparameters: dict[str, str], space: Mapping[str, Dimensi
     try:
         PARAMETERS.validate_python(hyperparameters | longest)
     except ValidationError as error:
-        bounds = f"must be at most {MAX_PARAMETERS}, and {MAX_PARAMETERS_SIZE} bytes together"
-        raise _refused(FieldError("space", f"and hyperparameters {bounds}")) from error
+        raise _refused(FieldError("space", f"and hyperparameters must be {PARAMETERS_BOUND}")) from error
 
 
 def _trials(request: SweepRequest, space: Mapping[str, Dimension]) -> int:

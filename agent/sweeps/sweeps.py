@@ -31,7 +31,7 @@ from ..store.sweeps import SweepStore
 from . import optimizer
 from .controller import Controller
 from .space import count_points, first_point, resolve
-from .trials import sweep_like, trial_job
+from .trials import fixed, sweep_like, trial_job
 
 GOING_ON = (SweepState.RUNNING, SweepState.PAUSED)
 
@@ -90,7 +90,7 @@ class Sweeps:
         job = job.model_copy(update={"inputs": inputs})
         sweep = sweep_like(
             job,
-            hyperparameters=request.hyperparameters,
+            hyperparameters=fixed(job, space),
             space=space,
             trials=trials,
             strategy=request.strategy,
@@ -111,8 +111,9 @@ class Sweeps:
             return known
         like = trial_job(earlier, first_point(earlier.space)).model_copy(update={"job_id": earlier.sweep_id})
         job, script = await self._submission.plan_again(owner, like, Rerun())
-        same = ("hyperparameters", "space", "trials", "strategy", "at_once", "objective", "pruner", "seed")
+        same = ("space", "trials", "strategy", "at_once", "objective", "pruner", "seed")
         fields = {name: getattr(earlier, name) for name in same}
+        fields["hyperparameters"] = fixed(job, earlier.space)
         named = changes.model_dump(exclude_none=True)
         named["labels"] = labels_with(earlier.labels, changes.labels)
         sweep = sweep_like(job, rerun_of=earlier.sweep_id, **fields).model_copy(update=named)

@@ -1,5 +1,6 @@
 """From a sweep to the job of a trial, and from such a job to a sweep. Pure functions."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..model.base import new_job_id, now, unit_name
@@ -40,6 +41,11 @@ def trial_job(sweep: Sweep, chosen: dict[str, str]) -> Job:
         trial=sweep.made,
         **{name: getattr(sweep, name) for name in COMMON},
     )
+
+
+def fixed(job: Job, space: Mapping[str, Any]) -> dict[str, str]:
+    """The hyperparameters of a trial that all trials have."""
+    return {name: value for name, value in job.hyperparameters.items() if name not in space}
 
 
 def sweep_like(job: Job, **fields: Any) -> Sweep:

@@ -39,6 +39,28 @@ async def test_a_job_and_its_rerun_must_leave_what_the_script_declares(scene: Sc
     assert (await jobs.submission.rerun("alice", earlier, Rerun())).artifacts == ["model.joblib"]
 
 
+async def test_a_job_and_its_rerun_record_the_defaults_that_they_run_with(scene: Scene) -> None:
+    jobs = scene.jobs()
+    job = await submit(jobs, "defaults.py", hyperparameters={"depth": "7"})
+    assert job.hyperparameters == {"depth": "7", "alpha": "0.5"}
+    # A later default is no part of it; a job that an earlier version accepted has none recorded.
+    for earlier in (job, job.model_copy(update={"hyperparameters": {"depth": "7"}})):
+        anew = await jobs.submission.rerun("alice", earlier, Rerun(hyperparameters={"alpha": "0.9"}))
+        assert anew.hyperparameters == {"depth": "7", "alpha": "0.9"}
+        assert (await jobs.submission.rerun("alice", earlier, Rerun())).hyperparameters == job.hyperparameters
+
+
+async def test_defaults_are_no_part_of_what_a_key_stands_for(scene: Scene) -> None:
+    jobs = scene.jobs()
+    asked = JobRequest(script_name="defaults.py")
+    job = await jobs.submission.submit("alice", asked, idempotency_key="k")
+    assert (await jobs.submission.submit("alice", asked, idempotency_key="k")).job_id == job.job_id
+    same_values = JobRequest(script_name="defaults.py", hyperparameters=job.hyperparameters)
+    with pytest.raises(AgentError) as refused:
+        await jobs.submission.submit("alice", same_values, idempotency_key="k")
+    assert refused.value.problem is Problem.IDEMPOTENCY_MISMATCH
+
+
 @pytest.mark.parametrize(
     ("request_", "problem", "name"),
     [

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from agent.errors import AgentError, Problem
 from agent.model.inputs import Limits
 from agent.model.script import Parameter, ParameterType, Script
-from agent.scripts.declaration import Declaration, DeclarationError, check_parameters, describe, parse_block
+from agent.scripts.declaration import (
+    Declaration,
+    DeclarationError,
+    check_parameters,
+    describe,
+    parse_block,
+    with_defaults,
+)
 
 INVALID = Problem.INVALID_REQUEST
 HEAD = '#!/usr/bin/env python3\n"""Trains."""\n'
@@ -324,3 +331,32 @@ def test_any_text_for_a_number_is_refused_or_reads_as_a_number(value: str) -> No
     declared = script(Parameter(name="x", type=ParameterType.NUMBER))
     if not objections(declared, {"x": value}):
         float(value)
+
+
+def test_a_run_has_the_defaults_of_what_was_not_given() -> None:
+    declared = script(
+        Parameter(name="alpha", default="0.5"), Parameter(name="depth", default="3"), Parameter(name="seed")
+    )
+    assert with_defaults(declared, {"depth": "7"}) == {"depth": "7", "alpha": "0.5"}
+    assert with_defaults(declared, {"alpha": "", "depth": "3"}) == {"alpha": "", "depth": "3"}
+
+
+@pytest.mark.parametrize("count", [9, 101])
+def test_defaults_count_for_the_bounds_of_hyperparameters(count: int) -> None:
+    default = "x" * (4096 if count < 10 else 1)
+    declared = script(*(Parameter(name=f"p{number}", default=default) for number in range(count)))
+    with pytest.raises(AgentError) as refused:
+        with_defaults(declared, {})
+    assert refused.value.problem is INVALID
+    assert [field.field for field in refused.value.fields] == ["hyperparameters"]
+
+
+def test_a_default_is_no_longer_than_a_value() -> None:
+    long = "x" * 4097
+    assert "default" in malformed(
+        block(f"""
+        [[parameters]]
+        name = "alpha"
+        default = "{long}"
+    """)
+    )

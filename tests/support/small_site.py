@@ -63,6 +63,18 @@ ln -s /artifacts/result.txt /artifacts/link; ln -s /etc /artifacts/etc; ln -s ..
 # maximum = 10
 # ///
 """,
+    "defaults.py": """# /// ml-job
+# [[parameters]]
+# name = "alpha"
+# type = "number"
+# default = 0.5
+# [[parameters]]
+# name = "depth"
+# type = "integer"
+# default = 3
+# ///
+echo "$HP_ALPHA $HP_DEPTH"
+""",
     "sensitive.py": """# /// ml-job
 # [[parameters]]
 # name = "depth"

@@ -61,6 +61,20 @@ async def test_all_trials_have_the_inputs_of_the_sweep_and_retention_keeps_them(
         assert again.inputs == sweep.inputs
 
 
+async def test_trials_and_a_rerun_have_the_defaults_of_what_is_not_in_the_space(scene: SweepScene) -> None:
+    space = {"alpha": {"low": 0.1, "high": 0.4}}
+    async with scene.driving() as jobs:
+        sweep = await submit(jobs, script_name="defaults.py", space=space, trials=2)
+        assert sweep.hyperparameters == {"depth": "3"}
+        await end_of(jobs, sweep)
+        for trial in (await jobs.sweeps.trials(sweep.sweep_id, after=-1, limit=9)).trials:
+            job = await jobs.registry.get(trial.job_id)
+            assert job.hyperparameters == {"depth": "3", **trial.hyperparameters}
+            assert trial.hyperparameters["alpha"] != "0.5"
+        again = await jobs.sweeps.rerun("alice", sweep, SweepRerun(), idempotency_key=None, by=ALICE)
+        assert again.hyperparameters == {"depth": "3"}
+
+
 async def test_what_is_refused_leaves_nothing_behind(scene: SweepScene) -> None:
     jobs, store = scene.jobs(), scene.scene.store
     for fields, problem in (
