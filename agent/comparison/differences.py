@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..model.base import format_number
 from ..model.comparison import CommitDifference, Difference, JobDifference, MetricDifference, MetricSummary
-from ..model.inputs import Limits
+from ..model.inputs import JobInput, Limits
 from ..model.job import Job
 
 Metrics = Mapping[str, MetricSummary]
@@ -45,8 +45,15 @@ def _limits(limits: Limits) -> dict[str, str]:
 
 
 def _inputs(job: Job) -> dict[str, str]:
-    """The jobs that it waited for."""
-    return {"after": ", ".join(job.after)} if job.after else {}
+    """The jobs that it waited for, and what it saw in /inputs. A job's id and a digest tell the bytes."""
+    after = {"after": ", ".join(job.after)} if job.after else {}
+    return after | {f"/inputs/{name}": _input(each) for name, each in sorted(job.inputs.items())}
+
+
+def _input(each: JobInput) -> str:
+    alias = f" ({each.model}@{each.alias})" if each.model else ""
+    digest = f", sha256:{each.sha256}" if each.sha256 else ""
+    return f"{each.path} of {each.job_id}{alias}{digest}"
 
 
 def _metric(name: str, a: MetricSummary | None, b: MetricSummary | None) -> MetricDifference:
