@@ -59,6 +59,7 @@ from .store.audit_head import log_audit_head
 from .store.store import Store
 from .sweeps.controller import Controller
 from .sweeps.sweeps import Sweeps
+from .usage.ledger import Ledger
 
 RECONCILE_TIMEOUT = 20.0  # seconds; TimeoutStartSec= of the unit is a minute
 IDLE_LOOKS = 10  # looks within the idle time
@@ -273,6 +274,7 @@ def backend_of(settings: Settings, store: Store, podman: Podman, jobs: JobParts,
         models=jobs.models,
         shares=store.shares,
         monitoring=Monitoring(settings, store),
+        usage=Ledger(store.usage),
     )
 
 

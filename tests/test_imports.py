@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "monitoring": "errors model config host identity.key_files store",
     "jobs": "errors log model config audit host store scripts secrets scheduling logs runtime",
     "comparison": "errors model host store",
+    "usage": "errors model host store comparison.table",
     "sweeps": "errors log model config audit host store scripts logs jobs",
     "schedules": "errors log model audit host store jobs sweeps",
     "aliases": "errors model config audit host store jobs",
@@ -43,10 +44,11 @@ MAY_IMPORT = {
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
     " backend logs.lines jobs.changes jobs.requests api retention.rules",
     "service": "errors log model config audit host store scripts secrets scheduling egress identity logs"
-    " retention runtime backend jobs sweeps schedules comparison aliases monitoring api",
+    " retention runtime backend jobs sweeps schedules comparison aliases monitoring usage"
+    " api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
-    " identity logs retention runtime monitoring service cli",
+    " identity logs retention runtime monitoring usage service cli",
     "cli.fleet": "errors model config config_base config_fleet config_files host identity fleet cli"
     " cli.admin.init cli.admin.shared",
     "cli.job": "errors model logs.metrics identity.key_files host.files cli",

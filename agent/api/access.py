@@ -168,9 +168,10 @@ TABLE = {
     "getJobEvents": Permissions(OWN, ALL, ALL, reader=Cell.YES),
     "getMetrics": Permissions(OWN, ALL, ALL, reader=Cell.YES),
     "getUsage": Permissions(OWN, ALL, ALL, reader=Cell.YES),
-    # A fleet's front compares no jobs.
+    # A fleet's front compares no jobs, and has no ledger.
     "diffJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
     "compareJobs": Permissions(OWN, ALL, ALL, reader=Cell.YES, through=NOBODY),
+    "listUsage": Permissions(OWN, ALL, ALL, through=NOBODY),
     "scrapeMetrics": Permissions(NEVER, NO_OTHERS, NO_OTHERS, through=NOBODY),
     # It quotes lines of the log. A front explains a job itself.
     "getExplanation": Permissions(OWN, ALL, ALL, Audited.LOOK, reader=Cell.YES, through=NOBODY),

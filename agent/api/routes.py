@@ -26,6 +26,7 @@ from ..model.schedule import (
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry, SecretList
 from ..model.sweep import Extension, Sweep, SweepPage, SweepRequest, SweepRerun, TrialPage
+from ..model.usage import UsageReport
 from .calls import (
     artifacts,
     comparison,
@@ -38,6 +39,7 @@ from .calls import (
     own,
     schedules,
     sweeps,
+    usage,
 )
 from .fleet_routes import FLEET_ROUTES, MEMBER_ROUTES
 from .guard import Guard
@@ -109,6 +111,15 @@ ROUTES = (
     Route("GET", "/jobs/{job_id}/events", events.get_job_events, (EVENTS,), request_headers=(LAST_EVENT,)),
     Route("GET", "/jobs/{job_id}/metrics", events.get_metrics, JobMetrics, refuses=REMOVED),
     Route("GET", "/jobs/{job_id}/usage", jobs.get_usage, Usage),
+    Route(
+        "GET",
+        "/usage",
+        usage.list_usage,
+        UsageReport,
+        also_as=(usage.CSV,),
+        query=usage.UsageQuery,
+        refuses=(Problem.NO_SUCH_ROUTE, Problem.NOT_ACCEPTABLE),
+    ),
     Route("GET", "/metrics", monitoring.scrape_metrics, (TEXT, OPENMETRICS)),
     Route("GET", "/jobs/{job_id}/explanation", explanation.get_explanation, Explanation),
     Route(

@@ -20,6 +20,7 @@ from ..model.metric import JobMetrics, MetricPoint, Progress
 from ..model.monitoring import Live
 from ..model.script import ScriptList
 from ..model.secret import SecretChange, SecretEntry
+from ..model.usage import Period, UsageKey, UsageReport
 from .experiments import Comparisons, Models, Schedules, Shares, Sweeps
 from .fleet import FleetHost, FleetMembers, FleetSecrets
 
@@ -229,12 +230,24 @@ class Monitoring(Protocol):
         ...
 
 
+class UsageLedger(Protocol):
+    """What users have used of the host, whatever has become of their jobs since."""
+
+    async def report(self, period: Period, *, by: UsageKey, owner: str | None) -> UsageReport:
+        """Month by month, of one user or of all. Raises invalid-request for too many rows."""
+        ...
+
+    def csv(self, report: UsageReport) -> AsyncGenerator[bytes]:
+        """The report as CSV, in pieces."""
+        ...
+
+
 @dataclass(frozen=True)
 class Backend:
     """Everything behind the API. A host outside of any fleet has no `fleet` and no `fleet_secrets`.
 
-    Only a front has `members`. It has no `sweeps`, no `schedules`, no `comparisons`, no `models`, no `shares`
-    and no `monitoring`.
+    Only a front has `members`. It has no `sweeps`, no `schedules`, no `comparisons`, no `models`, no
+    `shares`, no `monitoring` and no `usage`.
     """
 
     submissions: Submissions
@@ -255,3 +268,4 @@ class Backend:
     models: Models | None = None
     shares: Shares | None = None
     monitoring: Monitoring | None = None
+    usage: UsageLedger | None = None

@@ -39,6 +39,11 @@ def of_error(error: AgentError) -> Failure:
     return Failure(error.message, error.hint, fields=error.fields)
 
 
+def of_text(error: UnicodeEncodeError) -> Failure:
+    """An argument that is no text, or that the locale's encoding lacks."""
+    return Failure(f"{error.object!a} is no text: half of a character, or bytes that are not UTF-8.")
+
+
 def of_file(error: OSError) -> Failure | None:
     """What a person is told about an unusable file or a full disk; None for other errors, which are bugs."""
     names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)

@@ -311,9 +311,8 @@ class Reconciler:
         if started_at := files.started_at():
             update["started_at"] = not_before(job, started_at)
         update["finished_at"] = max(update["finished_at"], update.get("started_at", job.created_at))
-        await self._registry.change(
-            active, lambda latest: self._after_attempt(latest.model_copy(update=update), again=again)
-        )
+        after = partial(self._after_attempt, update=update, again=again)
+        await self._registry.change(active, after, left=await self._results.left(job, taken))
         if active.job.attempt > job.attempt and job.inputs:
             await self._inputs.drop(job)
         if active.job.attempt > job.attempt and (taken.bytes > KEPT.bytes or taken.files > KEPT.files):
@@ -322,8 +321,9 @@ class Reconciler:
         self._registry.wake.set()
         self._leftovers.look()
 
-    def _after_attempt(self, ended: Job, *, again: bool) -> Job:
+    def _after_attempt(self, job: Job, *, update: dict[str, Any], again: bool) -> Job:
         """The job after its attempt: in its final state, or waiting to be tried again."""
+        ended = job.model_copy(update=update)
         assert ended.finished_at is not None
         same = Attempt.model_fields.keys() - {"number"}  # as the job has them
         attempt = Attempt(number=ended.attempt, **{name: getattr(ended, name) for name in same})

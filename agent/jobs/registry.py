@@ -286,15 +286,22 @@ class Registry:
         *,
         manager: str | None = None,
         deed: Deed | None = None,
+        left: int | None = None,
     ) -> None:
         """Commits `change(job)` as the next revision, with the `deed` that it is.
 
-        Does nothing where nothing changes, or where the job has ended.
+        `left` is the bytes of the artifacts at a job's end. Does nothing where nothing changes, or where the
+        job has ended.
         """
-        await to_its_end(self._commit(active, change, manager, deed))
+        await to_its_end(self._commit(active, change, manager, deed, left))
 
     async def _commit(
-        self, active: ActiveJob, change: Callable[[Job], Job], manager: str | None, deed: Deed | None
+        self,
+        active: ActiveJob,
+        change: Callable[[Job], Job],
+        manager: str | None,
+        deed: Deed | None,
+        left: int | None,
     ) -> None:
         async with active.lock:
             job = active.job
@@ -302,7 +309,7 @@ class Registry:
             if changed == job or job.status.terminal:
                 return
             changed = changed.model_copy(update={"revision": job.revision + 1})
-            await self._record(changed, manager, deed)
+            await self._record(changed, manager, deed, left)
             active.job = changed
             active.manager = manager or active.manager
             self._queue.update(changed)
@@ -314,13 +321,13 @@ class Registry:
                 for tell in self.on_end:
                     tell(changed)
 
-    async def _record(self, changed: Job, manager: str | None, deed: Deed | None) -> None:
+    async def _record(self, changed: Job, manager: str | None, deed: Deed | None, left: int | None) -> None:
         """Writes the revision; with one that gives room back, also what its owner has used of the host."""
         gives_back = changed.status.terminal or changed.status is JobState.PENDING
         # Each use is added to the one before it.
         async with self._charging if gives_back else contextlib.nullcontext():
             use = self._queue.use_after(changed) if gives_back else None
-            if not await self._store.update(changed, manager=manager, use=use, deed=deed):
+            if not await self._store.update(changed, manager=manager, use=use, deed=deed, left=left):
                 raise AgentError(Problem.INTERNAL, f"Another agent has changed job {changed.job_id}.")
             if use is not None:
                 self._queue.charge(use)

@@ -86,6 +86,14 @@ class Results:
         limits = self._settings.jobs.resolve(job.limits)
         return await in_thread(partial(measure, self._attempt(job).artifacts, limits))
 
+    async def left(self, job: Job, taken: Taken) -> int | None:
+        """The bytes of what an attempt has left, of which so much was `taken` before it was published.
+
+        None where that cannot be counted.
+        """
+        remaining = await self.measure(job) if taken.excess else taken
+        return None if remaining.excess else remaining.bytes
+
     def _attempt(self, job: Job) -> AttemptPaths:
         return self._settings.paths_of(job.job_id).attempt(job.attempt)
 

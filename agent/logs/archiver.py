@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ..errors import AgentError
 from ..log import log
-from ..model.comparison import summaries
+from ..model.comparison import Consumption, summaries
 from ..model.job import Job
 from ..model.paths import JobPaths
 from ..store.jobs import JobStore
@@ -67,7 +67,7 @@ class Archiver:
         if not paths.directory.is_dir():  # it never started, so it has no log and has reported nothing
             await self._store.mark_archived(job.job_id, {})
         elif paths.log.exists():  # an earlier agent has archived it, and recorded nothing of what it reported
-            await self._store.mark_archived(job.job_id)
+            await self._store.mark_archived(job.job_id, used=await self._used(job))
         else:
             collector = Collector()
             journal = read_journal(self._journal, job, numbering_of(job, Position()), at_once=True)
@@ -76,5 +76,13 @@ class Archiver:
                 await archive.write(paths.log, lines)
             metrics = collector.metrics(job.job_id, complete=True)
             await asyncio.to_thread(write_metrics, paths.metrics, metrics)
-            used = await self._journal.consumption(job.unit, job.invocation_id)
-            await self._store.mark_archived(job.job_id, summaries(metrics), used)
+            await self._store.mark_archived(job.job_id, summaries(metrics), await self._used(job))
+
+    async def _used(self, job: Job) -> dict[int, Consumption]:
+        """What each attempt of a job used, by its number."""
+        invocations = {each.number: each.invocation_id for each in job.attempts}
+        invocations.setdefault(job.attempt, job.invocation_id)
+        return {
+            number: await self._journal.consumption(job.unit, invocation_id)
+            for number, invocation_id in invocations.items()
+        }

@@ -12,19 +12,20 @@ from sqlite3 import Connection
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem, key_reused
 from ..model.base import ID_PREFIX_LENGTH, format_time, now
-from ..model.comparison import NOT_KNOWN, Consumption, MetricSummary
+from ..model.comparison import Consumption, MetricSummary
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
-from . import audit, schedules, sweeps
+from . import audit, schedules, sweeps, usage
 from .database import Tables, fitting, quick_read, transaction
 from .pins import check_pins
 from .shares import with_readers
-from .summaries import record_summary
+from .summaries import record_archived
 
 _UNMET = (
     "FROM needs n LEFT JOIN jobs j ON j.id = n.needed"
     " WHERE (j.id IS NULL OR NOT j.active AND j.status != 'COMPLETED')"
 )
+NOTHING_KNOWN: Mapping[int, Consumption] = {}
 SHORT_PAGE = 50  # jobs of a first page that is read on the event loop's thread
 
 
@@ -165,11 +166,13 @@ class JobStore(Tables):
         manager: str | None = None,
         use: Use | None = None,
         deed: Deed | None = None,
+        left: int | None = None,
     ) -> bool:
         """Commits the next revision of a job that has not ended; False where another one came first.
 
         `manager` is the identity of the systemd manager that is asked to start the unit, `use` what the owner
-        has had of the host including this job, `deed` the audit's row for the revision.
+        has had of the host including this job, `deed` the audit's row for the revision, `left` the bytes of
+        the job's artifacts at its end.
         """
         ended = job.status.terminal
         cursor = db.execute(
@@ -179,6 +182,7 @@ class JobStore(Tables):
         )
         if cursor.rowcount != 1:
             return False
+        usage.enter_attempts(db, job, artifact_bytes=left)
         if ended:
             db.execute("INSERT OR IGNORE INTO unarchived (job_id) VALUES (?)", (job.job_id,))
             db.execute("DELETE FROM needs WHERE job_id = ?", (job.job_id,))
@@ -226,15 +230,13 @@ class JobStore(Tables):
         db: Connection,
         job_id: str,
         metrics: Mapping[str, MetricSummary] | None = None,
-        consumption: Consumption = NOT_KNOWN,
+        used: Mapping[int, Consumption] = NOTHING_KNOWN,
     ) -> None:
-        """Records that the job's log is in its directory, or that it has none.
+        """Records that the job's log is in its directory, or that it has none, and what its attempts `used`.
 
-        With `metrics`, it also records what the job reported and used.
+        With `metrics`, it also records what the job reported.
         """
-        db.execute("DELETE FROM unarchived WHERE job_id = ?", (job_id,))
-        if metrics is not None:
-            record_summary(db, job_id, metrics, consumption)
+        record_archived(db, job_id, metrics, used)
 
     @transaction
     def pin(

@@ -4,6 +4,7 @@ import sqlite3
 
 from ..errors import misconfigured
 from .first_migrations import FIRST_MIGRATIONS
+from .usage_migration import USAGE
 
 # Each entry brings the file from version n to n + 1; entries are never edited once released.
 MIGRATIONS = (
@@ -211,6 +212,7 @@ MIGRATIONS = (
             ON CONFLICT DO UPDATE SET value = value + excluded.value;
     END;
     """,
+    USAGE,
 )
 
 

@@ -18,6 +18,7 @@ from .shares import ShareStore
 from .summaries import SummaryStore
 from .sweeps import SweepStore
 from .tallies import TallyStore
+from .usage import UsageStore
 from .withdrawals import WithdrawalStore
 
 
@@ -39,6 +40,7 @@ class Store:
         self.models = ModelStore(database)
         self.shares = ShareStore(database)
         self.tallies = TallyStore(database)
+        self.usage = UsageStore(database)
         self.withdrawals = WithdrawalStore(database)
         self.secret_versions = SecretVersionStore(database)
 

@@ -7,10 +7,17 @@ from contextlib import closing
 from sqlite3 import Connection
 
 from ..errors import invalid_request
-from ..model.comparison import MAX_COMPARED_SIZE, Consumption, MeasuredJob, MetricSummary
+from ..model.comparison import (
+    MAX_COMPARED_SIZE,
+    NOT_KNOWN,
+    Consumption,
+    MeasuredJob,
+    MetricSummary,
+)
 from ..model.job import Job
 from .database import Tables, transaction
 from .shares import with_readers
+from .usage import enter_consumption
 
 NAMED = "id IN (SELECT value FROM json_each(:which))"
 
@@ -55,6 +62,24 @@ def record_summary(
             " SELECT id, ?2, ?3, ?4, ?5, ?6, seq, owner FROM jobs WHERE id = ?1",
             [(job_id, name, each.count, each.last, each.min, each.max) for name, each in metrics.items()],
         )
+
+
+def record_archived(
+    db: Connection,
+    job_id: str,
+    metrics: Mapping[str, MetricSummary] | None,
+    used: Mapping[int, Consumption],
+) -> None:
+    """Records inside a transaction that a job's log is archived, and enters what it used into the ledger."""
+    first = db.execute("DELETE FROM unarchived WHERE job_id = ?", (job_id,)).rowcount == 1
+    (document,) = db.execute("SELECT document FROM jobs WHERE id = ?", (job_id,)).fetchone() or (None,)
+    if document is None:  # retention has removed it meanwhile
+        return
+    job = Job.model_validate_json(document)
+    if first:
+        enter_consumption(db, job, used)
+    if metrics is not None:
+        record_summary(db, job_id, metrics, used.get(job.attempt, NOT_KNOWN))
 
 
 def _measured(db: Connection, condition: str, which: str) -> list[MeasuredJob]:

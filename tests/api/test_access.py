@@ -37,7 +37,7 @@ from . import authorisation
 
 NOBODYS = "aaaaaaaaaaaa"
 NOT_AT_A_FRONT = re.compile(
-    r"/metrics$|/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/(diff|readers)"
+    r"/metrics$|/usage$|/sweeps|/schedules|/comparison|/models|/jobs/\{job_id\}/(diff|readers)"
 )
 NAMED = re.compile(r"\{((job|sweep|schedule)_id|model)\}")  # what a path may be about
 READER = "shared"  # with the caller, by another user

@@ -75,6 +75,7 @@ OF_SWEEPS = ("rerun", "show", "trials", "cancel", "pause", "resume", "pin", "unp
 JOB_ARGUMENTS |= {("sweep", name): [JOB_ID] for name in OF_SWEEPS}
 JOB_ARGUMENTS[("sweep", "submit")] = ["träin.py", "-s", "depth=1..9", "--minimize", "loss", "--trials", "3"]
 JOB_ARGUMENTS[("compare",)] = [JOB_ID, "--csv", "größe.csv"]
+JOB_ARGUMENTS[("usage",)] = ["--by", "label", "--csv", "größe.csv"]
 JOB_ARGUMENTS[("metrics",)] = [JOB_ID]
 JOB_ARGUMENTS[("diff",)] = [JOB_ID, JOB_ID]
 JOB_ARGUMENTS[("sweep", "extend")] = [JOB_ID, "--trials", "9"]
@@ -98,6 +99,7 @@ AGENT_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
     ("revoke",): ["--user", "bob"],
     ("install",): ["--dry-run"],
     ("uninstall",): ["--dry-run"],
+    ("usage",): ["--by", "label", "--csv", "größe.csv"],
 }
 
 FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
@@ -114,12 +116,23 @@ FLEET_ARGUMENTS: dict[tuple[str, ...], list[str]] = {
 JOB_WRITES = {
     ("artifacts", "get"),
     ("compare",),
+    ("usage",),
     ("model", "get"),
 }  # for `renew`, whose agent is real: tests/cli/job/test_renewal.py
 AGENT_WRITES = {
     *(
         (name,)
-        for name in ("issue", "invite", "withdraw", "restore", "revoke", "renew", "rotate-ca", "prune")
+        for name in (
+            "issue",
+            "invite",
+            "withdraw",
+            "restore",
+            "revoke",
+            "renew",
+            "rotate-ca",
+            "prune",
+            "usage",
+        )
     ),
 }
 FLEET_WRITES = {("join",)}

@@ -91,7 +91,7 @@ def summary(*values: float) -> MetricSummary:
 
 async def test_a_summary_is_read_from_the_record_alone(store: Store) -> None:
     logs, job = Logs(), await stored(store)
-    await store.jobs.mark_archived(job.job_id, {"auc": summary(0.5, 0.75)}, Consumption(1.25, 2**30))
+    await store.jobs.mark_archived(job.job_id, {"auc": summary(0.5, 0.75)}, {1: Consumption(1.25, 2**30)})
     (row,) = (await compare(store, logs, [job])).jobs
     assert row.metrics == {"auc": summary(0.5, 0.75)}
     assert (row.cpu_seconds, row.memory_peak_bytes) == (1.25, 2**30)

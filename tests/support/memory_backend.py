@@ -53,6 +53,7 @@ from agent.model.sweep import (
     TrialPage,
     no_such_sweep,
 )
+from agent.model.usage import Period, UsageKey, UsageReport
 from agent.sweeps.space import first_point, resolve
 from agent.sweeps.trials import sweep_like, trial_job
 
@@ -821,6 +822,16 @@ class MemoryMonitoring:
         return b"ml_agent_jobs 0\n", "text/plain; version=0.0.4; charset=utf-8"
 
 
+class MemoryUsage:
+    """A ledger without an entry: in this backend nothing runs."""
+
+    async def report(self, period: Period, *, by: UsageKey, owner: str | None) -> UsageReport:
+        return UsageReport(by=by, since=period.since, until=period.until, rows=[])
+
+    async def csv(self, report: UsageReport) -> AsyncGenerator[bytes]:
+        yield b"month,jobs\r\n"
+
+
 class MemoryParts:
     """The parts, made for one another. `deeds` is the audit."""
 
@@ -848,6 +859,7 @@ class MemoryParts:
             models=MemoryModels(self.artifacts, self.deeds),
             shares=self.jobs.shares,
             monitoring=MemoryMonitoring(),
+            usage=MemoryUsage(),
         )
 
     async def audit(self, deed: Deed) -> None:

@@ -93,6 +93,14 @@ def compared(job_id: str = JOB_ID, **changes: object) -> dict[str, Any]:
     return row | {"since_a_later_version": 1} | changes
 
 
+def used(**changes: object) -> dict[str, Any]:
+    """A row of `GET /usage` as the agent gives it."""
+    row = {"month": "2026-05", "jobs": 3, "attempts": 4, "measured_attempts": 4, "seconds": 5400.0}
+    row |= {"cpu_seconds": 9000.5, "memory_gib_hours": 12.0, "memory_peak_gib_hours": 3.25}
+    row |= {"memory_peak_bytes": 2**31, "artifact_bytes": 5 * 2**20, "since_a_later_version": 1}
+    return row | changes
+
+
 def reported(job_id: str = JOB_ID, **values: list[float]) -> dict[str, Any]:
     """The metrics of a job as the agent gives them, by name."""
     series = [
@@ -223,6 +231,7 @@ class StandIn:
     sweeps: list[dict[str, Any]] = field(default_factory=list)
     trials: list[dict[str, Any]] = field(default_factory=list)
     compared: list[dict[str, Any]] = field(default_factory=list)
+    usage: list[dict[str, Any]] = field(default_factory=list)
     difference: dict[str, Any] = field(default_factory=dict)
     comparison_changes: dict[str, object] = field(default_factory=dict)
     page_changes: dict[str, object] = field(default_factory=dict)
@@ -263,6 +272,7 @@ class StandIn:
                 web.get("/jobs/{id}/events", self._stream),
                 web.get("/jobs/{id}/metrics", self._metrics),
                 web.get("/comparison", self._compare),
+                web.get("/usage", self._usage),
                 web.get("/jobs/{id}/diff/{other}", self._diff),
                 web.get("/jobs/{id}/artifacts", self._manifest),
                 web.get("/jobs/{id}/artifacts/{path:.+}", self._file),
@@ -351,6 +361,12 @@ class StandIn:
             return web.Response(body=b"job_id\r\n" + wanted.encode(), content_type=wanted)
         answer: dict[str, object] = {"jobs": self.compared, "since_a_later_version": 1}
         return web.json_response(answer | self.comparison_changes)
+
+    async def _usage(self, request: web.Request) -> web.Response:
+        if (wanted := request.headers["Accept"].partition(",")[0]) != "application/json":
+            return web.Response(body=b"month,jobs\r\n" + wanted.encode(), content_type=wanted)
+        answer = {"since": "2026-05-01", "until": "2026-06-01", "by": request.query.get("by", "user")}
+        return web.json_response(answer | {"rows": self.usage, "since_a_later_version": 1})
 
     async def _submit_sweep(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -9,10 +9,10 @@ import typer
 
 from ...config_files import load
 from ...errors import AgentError, Problem, misconfigured
-from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error
+from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_text
 from ..program import VersionOption, prepare_streams, print_version, report_file
 from ..terminal import Screen
-from . import audit, certificates, init, install, issue, metrics, prune, secrets, withdraw
+from . import audit, certificates, init, install, issue, metrics, prune, secrets, usage, withdraw
 from .doctor import command as doctor
 
 HELP = "Set up the agent of a host, give its users certificates and secrets, and maintain it."
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("version")(print_version)
-for module in (init, issue, install, withdraw, prune, metrics, audit, doctor):
+for module in (init, issue, install, withdraw, prune, metrics, usage, audit, doctor):
     app.add_typer(module.app)
 app.add_typer(secrets.app, name="secret")
 app.add_typer(certificates.app)
@@ -42,6 +42,9 @@ def main() -> None:
         sys.exit(EXIT_CONFIGURATION if error.problem is Problem.CONFIGURATION else EXIT_FAILURE)
     except OSError as error:  # typer has handled a broken pipe
         report_file(error)
+        sys.exit(EXIT_FAILURE)
+    except UnicodeEncodeError as error:
+        Screen().failure(of_text(error))
         sys.exit(EXIT_FAILURE)
 
 

@@ -15,7 +15,7 @@ from ...errors import AgentError
 from ...model.base import ID_LENGTH
 from ...model.schedule import SchedulePage
 from ...model.sweep import SweepPage
-from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error
+from ..failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, EXIT_REFUSED, Failure, of_error, of_text
 from ..program import give_up_stdout, report_file
 from ..secret_value import readable_by_others
 from ..terminal import Screen
@@ -116,9 +116,7 @@ def report(work: Callable[[Screen], Coroutine[Any, Any, int | None]]) -> NoRetur
     except OSError as error:
         status = report_file(error).exit_status
     except UnicodeEncodeError as error:
-        screen.failure(
-            Failure(f"{error.object!a} is no text: half of a character, or bytes that are not UTF-8.")
-        )
+        screen.failure(of_text(error))
         status = EXIT_REFUSED
     raise typer.Exit(status)
 

@@ -21,6 +21,7 @@ from . import (
     submit,
     sweeps,
     top,
+    usage,
     watch,
 )
 from .invocation import Options
@@ -32,7 +33,7 @@ app = typer.Typer(
     name="ml-job", help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.command("version")(print_version)
-for module in (submit, jobs, comparison, diff, watch, top, logs, certificates, scripts, sharing):
+for module in (submit, jobs, comparison, diff, watch, top, usage, logs, certificates, scripts, sharing):
     app.add_typer(module.app)
 app.add_typer(artifacts.app, name="artifacts", help="List a job's artifacts, or fetch them with `get`.")
 app.add_typer(sweeps.app, name="sweep", help="Run a script with many hyperparameters, and find the best.")

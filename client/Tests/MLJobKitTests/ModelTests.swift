@@ -106,6 +106,8 @@ import Testing
         Reader("Trial", SweepTrial.self, SweepTrial.CodingKeys.self),
         Reader("TrialPage", TrialPage.self, TrialPage.CodingKeys.self),
         Reader("Usage", Usage.self, Usage.CodingKeys.self),
+        Reader("UsageReport", UsageReport.self, UsageReport.CodingKeys.self),
+        Reader("UsageRow", UsageRow.self, UsageRow.CodingKeys.self),
         Reader("UserQueue", UserQueue.self, UserQueue.CodingKeys.self),
         Reader("Versions", Versions.self, Versions.CodingKeys.self),
     ]
@@ -130,6 +132,7 @@ import Testing
         "Strategy": SweepStrategy.known.map(\.rawValue),
         "SweepReason": SweepReason.known.map(\.rawValue),
         "SweepState": SweepStatus.known.map(\.rawValue),
+        "UsageKey": [UsageKey.user, .script, .label].map(\.rawValue),
         "RetentionRule": [RetentionRule.age, .count, .bytes].map(\.rawValue),
     ]
 

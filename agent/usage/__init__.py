@@ -1,0 +1,1 @@
+"""What users have used of the host, for them, for operators and for those who charge for it."""
