@@ -25,6 +25,8 @@ STOPPED = 128 + signal.SIGTERM
 BLOCK = re.compile(r"(?m)^# /// ml-job$\s(?P<content>(^#(| .*)$\s)+)^# ///$")
 BOOLEANS = {"true": True, "false": False}
 
+MAX_QUERY_TAG = 2000  # characters, which Snowflake allows
+
 
 def hyperparameters(script: str) -> dict[str, Any]:
     """The parameters that the block at the head of `script` declares, by name.
@@ -90,11 +92,39 @@ def query(statement: str) -> "pd.DataFrame":
     """The rows of one SELECT, through the `[default]` connection of $SNOWFLAKE_HOME/connections.toml."""
     import snowflake.connector  # takes a second, and not every script needs it
 
+    tag = query_tag()
+    options = {"session_parameters": session_parameters() | {"QUERY_TAG": tag}} if tag else {}
     try:
-        with snowflake.connector.connect(connection_name="default") as connection:
+        with snowflake.connector.connect(connection_name="default", **options) as connection:
             return connection.cursor().execute(statement).fetch_pandas_all()
     except snowflake.connector.errors.Error as error:
         sys.exit(f"Snowflake: {error.msg}")
+
+
+def query_tag() -> str:
+    """What Snowflake's history has as QUERY_TAG of this job's queries, in JSON; empty outside of a job.
+
+    docs/warehouse.md has the query that adds up what they cost.
+    """
+    if "JOB_ID" not in os.environ:
+        return ""
+    names = {"ml_job": "JOB_ID", "owner": "JOB_OWNER", "commit": "JOB_COMMIT"}
+    known = {name: os.environ[variable] for name, variable in names.items() if variable in os.environ}
+    for tag in (known | {"script": sys.argv[0].removeprefix("/scripts/")}, known):
+        text = json.dumps(tag, ensure_ascii=False, separators=(",", ":"))
+        if len(text) <= MAX_QUERY_TAG:
+            return text
+    return ""
+
+
+def session_parameters() -> dict[str, Any]:
+    """The session parameters in connections.toml: those that a script gives replace all of them."""
+    try:
+        text = Path(os.environ["SNOWFLAKE_HOME"], "connections.toml").read_text()
+        parameters = tomllib.loads(text)["default"]["session_parameters"]
+    except (KeyError, TypeError, OSError, ValueError):  # the connector says what is wrong with the file
+        return {}
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def input_file(name: str, example: str) -> Path:

@@ -110,6 +110,8 @@ def _description(job: Job, *, proxied: bool) -> str:
     """What the image's launcher reads as /run/ml-job/job.json: the only way of client values into a job."""
     described = {
         "job_id": job.job_id,
+        "owner": job.owner,
+        "commit": job.commit,
         "script_name": job.script_name,
         "hyperparameters": job.hyperparameters,
         "starts_after": f"/run/ml-job/{Path(STARTED).name}",

@@ -1,9 +1,11 @@
 """Executes the script that /run/ml-job/job.json describes, in place of itself:
 
-    {"job_id": "…", "script_name": "train.py", "hyperparameters": {"n_estimators": "50"},
-     "starts_after": "/run/ml-job/started", "proxy": "/run/ml-egress/proxy"}
+    {"job_id": "…", "owner": "alice", "commit": "…", "script_name": "train.py",
+     "hyperparameters": {"n_estimators": "50"}, "starts_after": "/run/ml-job/started",
+     "proxy": "/run/ml-egress/proxy"}
 
-The script gets JOB_ID and HP_<NAME> in its environment. No shell, unit file or command line has these values.
+The script gets JOB_ID, JOB_OWNER, JOB_COMMIT and HP_<NAME> in its environment. No shell, unit file or command
+line has these values. An agent of an earlier version names neither owner nor commit.
 The exit status is 78 (EX_CONFIG of sysexits.h) if the description is missing or malformed.
 
 `starts_after` (optional) is a file that appears when systemd watches this container. The script starts after
@@ -75,6 +77,7 @@ def read(job: object) -> tuple[str, dict[bytes, bytes]]:
     if not isinstance(job["hyperparameters"], dict):
         raise MalformedError("hyperparameters must be an object")
     variables = {"JOB_ID": text("job_id", job["job_id"])}
+    variables |= {f"JOB_{key.upper()}": text(key, job[key]) for key in ("owner", "commit") if key in job}
     for name, value in job["hyperparameters"].items():
         variables[f"HP_{name.upper()}"] = text(name, value)
     script = os.path.join(SCRIPTS, text("script_name", job["script_name"]))

@@ -71,6 +71,9 @@ def application(logins: dict[str, str]) -> Starlette:
         if expected is None or not hmac.compare_digest(expected, data.get("PASSWORD") or ""):
             message = "Incorrect username or password was specified."
             return JSONResponse({"success": False, "code": WRONG_LOGIN, "message": message, "data": {}})
+        # An account keeps it with each query (QUERY_HISTORY); here it is in the log.
+        tag = (data.get("SESSION_PARAMETERS") or {}).get("QUERY_TAG")
+        fakesnow.server.logger.info("QUERY_TAG %s", json.dumps(tag))
         return await fakesnow.server.login_request(request)
 
     @asynccontextmanager

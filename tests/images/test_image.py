@@ -133,7 +133,8 @@ def train(
     """Runs a script of `scripts/` as a job, but without systemd; returns the process and the artifacts."""
     for directory in ("job", "artifacts", "secret"):
         (tmp_path / directory).mkdir(exist_ok=True)
-    job = {"job_id": "abcdefghij23", "script_name": script_name, "hyperparameters": hyperparameters}
+    known = {"job_id": "abcdefghij23", "owner": "alice", "commit": "c" * 40}
+    job = {**known, "script_name": script_name, "hyperparameters": hyperparameters}
     (tmp_path / "job/job.json").write_text(json.dumps(job))
     secret = tmp_path / "secret/connections.toml"
     secret.unlink(missing_ok=True)
@@ -219,6 +220,18 @@ def test_the_churn_model_reproduces_its_metrics(tmp_path: Path, warehouse: str) 
     mount = ("--network=none", "--volume", f"{artifacts}:/artifacts:ro")
     again = json.loads(python(SCORE, "churn_model.joblib", "CHURNED", options=mount))
     assert again == {name: metrics[name] for name in again}
+
+
+def test_a_query_carries_the_job_as_its_tag(tmp_path: Path, warehouse: str) -> None:
+    ran, _ = train(tmp_path, warehouse, "train_churn_model.py", n_estimators="1")
+    assert ran.returncode == 0, ran.stderr
+    told = [line for line in podman("logs", warehouse).stderr.splitlines() if "QUERY_TAG" in line]
+    assert json.loads(json.loads(told[-1].partition("QUERY_TAG ")[2])) == {
+        "ml_job": "abcdefghij23",
+        "owner": "alice",
+        "commit": "c" * 40,
+        "script": "train_churn_model.py",
+    }
 
 
 def test_the_same_seed_trains_the_same_model(tmp_path: Path, warehouse: str) -> None:

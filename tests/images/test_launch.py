@@ -81,6 +81,12 @@ def test_the_job_and_its_hyperparameters_are_added_to_the_environment(
     }
 
 
+def test_the_job_knows_its_owner_and_commit_from_an_agent_that_tells_them(container: Container) -> None:
+    ran = container.start(job() | {"owner": "alice", "commit": "c" * 40})
+    told = json.loads(ran.stdout)["variables"]
+    assert (told["JOB_OWNER"], told["JOB_COMMIT"]) == ("alice", "c" * 40)
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -35,6 +35,8 @@ def test_the_launcher_finds_the_script_its_parameters_and_the_mark_to_wait_for(f
     described = json.loads(files.paths.description.read_text("utf-8"))
     assert described == {
         "job_id": JOB.job_id,
+        "owner": JOB.owner,
+        "commit": JOB.commit,
         "script_name": JOB.script_name,
         "hyperparameters": {"depth": "3"},
         "starts_after": "/run/ml-job/started",

@@ -1,11 +1,14 @@
 """What the example scripts share, and what each declares."""
 
+import contextlib
 import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -152,6 +155,93 @@ def test_progress_and_metrics_are_lines_of_a_mark_and_json(
         ("::progress", {"done": 3, "total": 10}),
         ("::metric", {"name": "loss", "value": 0.5, "step": 3}),
     ]
+
+
+class Connector(ModuleType):
+    """In the place of snowflake.connector: a connection that remembers how it was made."""
+
+    class errors:
+        Error = type("Error", (Exception,), {})
+
+    def __init__(self) -> None:
+        super().__init__("snowflake.connector")
+        self.options: dict[str, Any] = {}
+
+    def connect(self, **options: Any) -> Any:
+        self.options = options
+        return contextlib.nullcontext(MagicMock())
+
+
+@pytest.fixture
+def connector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Connector:
+    made, package = Connector(), ModuleType("snowflake")
+    package.connector = made  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "snowflake", package)
+    monkeypatch.setitem(sys.modules, "snowflake.connector", made)
+    monkeypatch.setenv("SNOWFLAKE_HOME", str(tmp_path))
+    for name in ("JOB_ID", "JOB_OWNER", "JOB_COMMIT"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+JOB = {"JOB_ID": "abcdefghij23", "JOB_OWNER": "alice", "JOB_COMMIT": "c" * 40}
+
+
+def as_job(monkeypatch: pytest.MonkeyPatch, script: str = "/scripts/team/träin.py") -> None:
+    for name, value in JOB.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", [script])
+
+
+def test_a_query_is_tagged_with_its_job(
+    common: ModuleType, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_job(monkeypatch)
+    common.query("SELECT 1")
+    tag = connector.options["session_parameters"]["QUERY_TAG"]
+    assert json.loads(tag) == {
+        "ml_job": "abcdefghij23",
+        "owner": "alice",
+        "commit": "c" * 40,
+        "script": "team/träin.py",
+    }
+    assert connector.options["connection_name"] == "default"
+
+
+def test_the_parameters_of_the_connection_stay(
+    common: ModuleType, connector: Connector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    as_job(monkeypatch)
+    (tmp_path / "connections.toml").write_text(
+        '[default]\nuser = "x"\n[default.session_parameters]\nTIMEZONE = "UTC"\nQUERY_TAG = "site"\n'
+    )
+    common.query("SELECT 1")
+    parameters = connector.options["session_parameters"]
+    assert parameters == {"TIMEZONE": "UTC", "QUERY_TAG": common.query_tag()}
+
+
+@pytest.mark.parametrize("text", ["", "[default", "default = 1", "[default]\nsession_parameters = 1"])
+def test_a_connection_without_parameters_is_left_to_the_connector(
+    common: ModuleType, connector: Connector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    as_job(monkeypatch)
+    (tmp_path / "connections.toml").write_text(text)
+    common.query("SELECT 1")
+    assert list(connector.options["session_parameters"]) == ["QUERY_TAG"]
+
+
+def test_outside_of_a_job_nothing_is_tagged(common: ModuleType, connector: Connector) -> None:
+    common.query("SELECT 1")
+    assert connector.options == {"connection_name": "default"}
+
+
+def test_a_tag_is_never_longer_than_snowflake_takes(
+    common: ModuleType, connector: Connector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_job(monkeypatch, "/scripts/" + "🌲" * 255)
+    assert len(common.query_tag()) < 500
+    as_job(monkeypatch, "/scripts/" + "x" * 3000)
+    assert json.loads(common.query_tag()) == {"ml_job": "abcdefghij23", "owner": "alice", "commit": "c" * 40}
 
 
 def test_an_input_is_a_file_or_the_script_ends_with_a_line_that_says_how_to_give_one(
