@@ -1,4 +1,4 @@
-"""A host's agent from Python: jobs, sweeps, metrics, logs and artifacts.
+"""A host's agent from Python: jobs, sweeps, metrics, logs, artifacts and models.
 
     from ml_job import Client
 
@@ -9,6 +9,7 @@
 the configuration and the certificates of the command `ml-job`.
 """
 
+from agent.model.alias import Alias, NamedModel
 from agent.model.artifact import Artifact, ArtifactManifest
 from agent.model.job import Job, JobState, Reason
 from agent.model.log import LogGap, LogLine
@@ -21,6 +22,7 @@ from .errors import ClientError
 from .options import JobOptions, RerunOptions, SweepOptions
 
 __all__ = [
+    "Alias",
     "Artifact",
     "ArtifactManifest",
     "AsyncClient",
@@ -34,6 +36,7 @@ __all__ = [
     "LogLine",
     "MetricPoint",
     "MetricSeries",
+    "NamedModel",
     "Reason",
     "RerunOptions",
     "Sweep",

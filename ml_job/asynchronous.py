@@ -10,10 +10,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self, Unpack
 from urllib.parse import quote
 
-from agent.cli.job.download import download_all, places_of, select
+from agent.cli.job.download import download_alias, download_all, model_address, places_of, select
 from agent.cli.job.http import Api, ModelT, decode, parse
 from agent.cli.job.profile import Profile, config_directory
 from agent.cli.job.stream import Event, follow
+from agent.model.alias import Alias, NamedModel, NamedModelPage
 from agent.model.artifact import ArtifactManifest
 from agent.model.job import Job
 from agent.model.log import LogGap, LogLine
@@ -184,6 +185,57 @@ class AsyncClient:
             if len(places) != 1:
                 raise ClientError(f"{path} is a directory.", "Name one file.")
             return await asyncio.to_thread(load, places[0])
+
+    # Models by name
+
+    async def list_models(self, *, limit: int | None = 100) -> list[NamedModel]:
+        """The models that you may read, newest first; all with a `limit` of None."""
+        with told():
+            found = self._api.listed("/models", "models", NamedModelPage, {}, limit=limit)
+            return [decode(NamedModel, each) async for each in found]
+
+    async def get_model(self, model: str) -> NamedModel:
+        """A model, with all that its aliases point at."""
+        return await self._get(NamedModel, model_address(model))
+
+    async def get_alias(self, model: str, alias: str) -> Alias:
+        """What an alias, such as `champion`, points at now."""
+        return await self._get(Alias, model_address(model, alias))
+
+    async def set_alias(
+        self, model: str, alias: str, job: Job | str, path: str, *, version: str | None = None
+    ) -> Alias:
+        """Points an alias at an artifact of a job that has COMPLETED. The job is kept from then on.
+
+        With a `version`, the one that `get_alias` gave, only if nobody has moved the alias since.
+        """
+        body = {"job_id": job if isinstance(job, str) else job.job_id, "path": path}
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        with told():
+            moved = await self._api.post(model_address(model, alias), body, headers=headers, method="PUT")
+            return decode(Alias, moved)
+
+    async def download_alias(
+        self, model: str, alias: str, *, directory: str | Path = ".", force: bool = False
+    ) -> Path:
+        """Writes what an alias points at into a directory, checked against its SHA-256. Returns the file.
+
+        What is there already is not fetched again, and nothing else is replaced without `force`.
+        """
+        with told():
+            return await download_alias(self._api, model, alias, f"{directory}/", force=force)
+
+    async def load_alias(self, model: str, alias: str, *, trusted: Sequence[str] = ()) -> Any:
+        """The model that an alias points at, as `load_model` loads it."""
+        with TemporaryDirectory() as directory:
+            place = await self.download_alias(model, alias, directory=directory)
+            return await asyncio.to_thread(loading.load, place, trusted)
+
+    async def load_alias_pickle(self, model: str, alias: str) -> Any:
+        """The same as `load_pickle` loads it. **This runs the code in it, as you.**"""
+        with TemporaryDirectory() as directory:
+            place = await self.download_alias(model, alias, directory=directory)
+            return await asyncio.to_thread(loading.load_pickle, place)
 
     # Sweeps
 

@@ -21,8 +21,11 @@ class RerunOptions(_Common, total=False):
 
 
 class _New(RerunOptions, total=False):
+    """`inputs` has `{"job_id": ID, "path": PATH}` or `{"model": NAME, "alias": ALIAS}`, by name in /inputs."""
+
     ref: str
     priority: int
+    inputs: Mapping[str, Mapping[str, str]]
 
 
 class JobOptions(_New, total=False):

@@ -5,8 +5,9 @@ import json
 import random
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from agent.cli.failure import Failure, Refused
@@ -40,7 +41,7 @@ async def killed_while_it_sweeps(site: Site, *, trials: int, kills: int) -> Asyn
     """Kills the agent again and again until the sweep has ended, and holds the sweep to what it promises."""
     made = 0
     async with Api(site.profile(USERS[0])) as api, asyncio.timeout(SECONDS):
-        known = await _patiently(api, "POST", "/sweeps", REQUEST | {"trials": trials})
+        known = await patiently(api, "POST", "/sweeps", REQUEST | {"trials": trials})
         path = f"/sweeps/{known['sweep_id']}"
         while known["status"] in ("RUNNING", "ENDING"):
             await asyncio.sleep(random.uniform(*KILL_PAUSE))
@@ -49,18 +50,18 @@ async def killed_while_it_sweeps(site: Site, *, trials: int, kills: int) -> Asyn
                     await site.wait_until_up(lambda: False)
                 await site.forgive()
                 made += await site.kill(signal.SIGKILL)
-            known = await _patiently(api, "GET", path)
+            known = await patiently(api, "GET", path)
     verdict = await judge(site, known, trials)
     if made < kills:
         verdict.violated(5, f"the sweep has ended after {made} of {kills} kills")
     yield Made("kill -9 while it sweeps", made, verdict)
 
 
-async def _patiently(api: Api, method: str, path: str, body: object = None) -> Any:
+async def patiently(api: Api, method: str, path: str, body: object = None, *, key: str = "sweep") -> Any:
     """The answer, however often the agent is killed meanwhile; a repeated submission has one key."""
     while True:
         try:
-            return await (api.get(path) if method == "GET" else api.post(path, body, key="sweep"))
+            return await (api.get(path) if method == "GET" else api.post(path, body, key=key))
         except Failure as failure:
             if isinstance(failure, Refused) and failure.status < 500:
                 raise
@@ -69,32 +70,62 @@ async def _patiently(api: Api, method: str, path: str, body: object = None) -> A
 
 async def judge(site: Site, known: dict[str, Any], trials: int) -> Verdict:
     """Holds a sweep that has ended, and each of its trials, to the promises."""
+
+    def runs(job_id: str) -> int:
+        nonce = site.nonce(job_id)
+        return len(nonce.read_text().splitlines()) if nonce.exists() else 0
+
+    def value(_: str, chosen: dict[str, str]) -> float:
+        return loss(chosen)
+
+    return await judge_record(site.state / "jobs.db", known["sweep_id"], trials, runs, value)
+
+
+async def judge_record(
+    database: Path,
+    sweep_id: str,
+    trials: int,
+    runs: Callable[[str], int],
+    value: Callable[[str, dict[str, str]], float],
+) -> Verdict:
+    """Holds the record of a minimizing sweep that has ended to the promises.
+
+    `runs` says how often a job has run, `value` what a completed one with these hyperparameters has reported.
+    """
     verdict = Verdict()
     verdict.jobs = trials
-    with closing(sqlite3.connect(site.state / "jobs.db")) as db:
-        rows = db.execute(
-            "SELECT trial, job_id, hyperparameters, asked, told, result FROM trials ORDER BY trial"
-        ).fetchall()
-        jobs = dict(db.execute("SELECT id, document FROM jobs WHERE sweep IS NOT NULL").fetchall())
-        (document,) = db.execute("SELECT document FROM sweeps").fetchone()
-    sweep = Sweep.model_validate_json(document)
+    sweep, rows, jobs = read(database, sweep_id)
     if sweep.status != "COMPLETED" or sweep.made != trials or len(rows) != trials:
         verdict.violated(1, f"{sweep.status} with {sweep.made} trials and {len(rows)} rows, of {trials}")
-    if {job_id for _, job_id, *_ in rows} != jobs.keys():
+    if {job_id for _, job_id, *_ in rows} != jobs:
         verdict.violated(2, f"{len(jobs)} jobs of the sweep, and {len(rows)} trials")
+    completed = []
     for trial, job_id, hyperparameters, _, _, result in rows:
-        nonces = site.nonce(job_id).read_text().splitlines() if site.nonce(job_id).exists() else []
-        if len(nonces) != 1:
-            verdict.violated(2, f"trial {trial} ran {len(nonces)} times")
-        chosen = json.loads(hyperparameters)
+        if runs(job_id) != 1:
+            verdict.violated(2, f"trial {trial} ran {runs(job_id)} times")
         told = TrialResult.model_validate_json(result)
-        if told.status == "COMPLETED" and told.value != loss(chosen):
-            verdict.violated(3, f"trial {trial} has the value {told.value}, not {loss(chosen)}")
-    completed = [loss(json.loads(row[2])) for row in rows if json.loads(row[5])["status"] == "COMPLETED"]
-    if sweep.best is None or sweep.best.value != min(completed):
-        verdict.violated(3, f"the best is {sweep.best}, not {min(completed)}")
-    await _judge_suggestions(verdict, sweep, rows)
+        if told.status == "COMPLETED":
+            reported = value(job_id, json.loads(hyperparameters))
+            completed.append(reported)
+            if told.value != reported:
+                verdict.violated(3, f"trial {trial} has the value {told.value}, not {reported}")
+    if sweep.best is None or sweep.best.value != min(completed, default=None):
+        verdict.violated(3, f"the best is {sweep.best}, not {min(completed, default=None)}")
+    await judge_suggestions(verdict, sweep, rows)
     return verdict
+
+
+def read(database: Path, sweep_id: str) -> tuple[Sweep, list[Any], set[str]]:
+    """A sweep, the rows of its trials in order, and the ids of its jobs."""
+    with closing(sqlite3.connect(database)) as db:
+        rows = db.execute(
+            "SELECT trial, job_id, hyperparameters, asked, told, result FROM trials WHERE sweep_id = ?"
+            " ORDER BY trial",
+            (sweep_id,),
+        ).fetchall()
+        jobs = {job_id for (job_id,) in db.execute("SELECT id FROM jobs WHERE sweep = ?", (sweep_id,))}
+        (document,) = db.execute("SELECT document FROM sweeps WHERE id = ?", (sweep_id,)).fetchone()
+    return Sweep.model_validate_json(document), rows, jobs
 
 
 def loss(chosen: dict[str, str]) -> float:
@@ -102,7 +133,7 @@ def loss(chosen: dict[str, str]) -> float:
     return (int(chosen["x"]) - 30) ** 2 + (int(chosen["y"]) - 70) ** 2 + 80
 
 
-async def _judge_suggestions(verdict: Verdict, sweep: Sweep, rows: list[Any]) -> None:
+async def judge_suggestions(verdict: Verdict, sweep: Sweep, rows: list[Any]) -> None:
     """An agent that is never killed suggests the same, for the same seed and order of results."""
     steps: list[tuple[int, Step]] = []
     for trial, _, hyperparameters, asked, told, result in rows:

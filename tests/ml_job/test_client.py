@@ -41,6 +41,7 @@ from tests.support.stand_in_agent import (
     hang,
     job,
     line,
+    model,
     problem,
     sweep,
     trial,
@@ -50,6 +51,7 @@ from tests.support.waiting import until
 END = event("end", job(status="COMPLETED", exit_status=0))
 BEYOND_THE_API = {  # what takes several calls
     *("wait_for_job", "wait_for_sweep", "follow_logs", "download_artifacts", "load_model", "load_pickle"),
+    *("download_alias", "load_alias", "load_alias_pickle"),
 }
 
 
@@ -303,6 +305,32 @@ def test_a_pickle_is_loaded_only_by_the_method_that_says_so(
     monkeypatch.setitem(sys.modules, "joblib", library)
     assert client.load_pickle(JOB_ID, "model.joblib") == 0
     assert Path("ran").exists()
+
+
+def test_a_model_is_read_moved_and_loaded_by_its_alias(
+    agent: StandIn, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.files = {"trained": b"trained"}
+    agent.models = [model()]
+    (known,) = client.list_models()
+    assert (known.model, client.get_model("churn")) == ("churn", known)
+    champion = client.get_alias("churn", "champion")
+    assert (champion.job_id, champion.path) == (JOB_ID, "out/model.joblib")
+    client.set_alias("churn", "champion", JOB_ID, champion.path, version=champion.version)
+    method, path, headers, body = agent.requests[-1]
+    assert (method, path) == ("PUT", "/models/churn/aliases/champion")
+    assert (headers["If-Match"], body) == (f'"{champion.version}"', {"job_id": JOB_ID, "path": champion.path})
+    assert client.download_alias("churn", "champion", directory="here").read_bytes() == b"trained"
+    with pytest.raises(ClientError, match="is to run the code in it"):
+        client.load_alias("churn", "champion")
+    library = types.ModuleType("joblib")
+    library.load = lambda place: place.read_bytes()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "joblib", library)
+    assert client.load_alias_pickle("churn", "champion") == b"trained"
+    agent.files = {"trained": b"another"}  # it has moved, or was changed on the way
+    with pytest.raises(ClientError, match="does not match"):
+        client.download_alias("churn", "champion", directory="there")
+    assert not Path("there/model.joblib").exists()
 
 
 def test_a_skops_file_is_loaded_with_the_types_that_are_trusted(

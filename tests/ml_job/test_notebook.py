@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.support.stand_in_agent import CREATED, StandIn, event, job, line, problem, sweep, trial
+from tests.support.stand_in_agent import (
+    CREATED,
+    StandIn,
+    alias,
+    event,
+    job,
+    line,
+    model,
+    problem,
+    sweep,
+    trial,
+)
 
 PAGE = Path(__file__).parents[2] / "docs/notebooks.md"
 POINT = {"step": 0, "value": 0.91, "time": CREATED}
@@ -29,7 +40,8 @@ async def test_the_example_runs(
     agent: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     agent.metrics_changes = {"series": [{"name": "roc_auc", "count": 1, "every": 1, "points": [POINT]}]}
-    agent.files = {"churn_model.joblib": b"a model"}
+    agent.files = {"churn_model.joblib": b"a model", "trained": b"a champion"}
+    agent.models = [model(aliases=[alias(content=b"a champion")])]
     agent.sweeps = [sweep(status="COMPLETED")]
     agent.trials = [trial(0, 0.9)]
     lines = [line(1, "from systemd", source="system"), line(2, "from the job"), END]
@@ -47,7 +59,7 @@ async def test_the_example_runs(
         await run_cell(cell, names)
         if number == 0:
             assert capsys.readouterr().out == "COMPLETED None\nroc_auc 0.91\n"
-    assert names["model"] == b"a model"
+    assert (names["model"], names["scores"].inputs["model"].alias) == (b"a champion", "champion")
     assert [place.read_bytes() for place in names["files"]] == [b"a model"]
     assert names["rows"] == [{"depth": "3", "value": 0.9}]
     printed = capsys.readouterr().out

@@ -11,10 +11,11 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
+from ...model.alias import Alias
 from ...model.artifact import Artifact, ArtifactManifest
 from ..failure import Failure, broken
 from ..terminal import visible
-from .http import Api
+from .http import Api, decode
 
 CHUNK_BYTES = 256 * 1024
 MAX_NAME_BYTES = 255  # of a file, on nearly every file system
@@ -158,6 +159,27 @@ async def download_all(
 def address_of(job_id: str, artifact: Artifact) -> str:
     """The path of a job's artifact, percent-encoded."""
     return f"/jobs/{job_id}/artifacts/{quote(artifact.path, safe='/')}"
+
+
+def model_address(model: str, alias: str | None = None) -> str:
+    """The path of a model, or of one of its aliases, percent-encoded."""
+    path = f"/models/{quote(model, safe='')}"
+    return path if alias is None else f"{path}/aliases/{quote(alias, safe='')}"
+
+
+async def download_alias(api: Api, model: str, alias: str, output: str | None = None, *, force: bool) -> Path:
+    """Writes what an alias points at to `output`, a file or a directory, by default the file's own name.
+
+    Raises Failure as `download_all` does, also where somebody moves the alias meanwhile.
+    """
+    address = model_address(model, alias)
+    found = decode(Alias, await api.get(address))
+    name = PurePosixPath(found.path).name
+    artifact = Artifact(path=name, size=found.size, sha256=found.sha256, media_type=found.media_type)
+    (place,) = places = places_of([artifact], [name], output or name, force=force)
+    if all(still_to_fetch([artifact], places, force=force)):
+        await download(api, f"{address}/artifact", artifact, place, replace=force, progress=lambda _: None)
+    return place
 
 
 async def download(

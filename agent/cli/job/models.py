@@ -1,20 +1,17 @@
 """`ml-job model`: models by name, whose aliases point at what jobs have left."""
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Annotated
-from urllib.parse import quote
 
 import typer
 
 from ...errors import Problem
 from ...model.alias import Alias, AliasHistory, NamedModel, NamedModelPage
-from ...model.artifact import Artifact
 from ...model.base import ID_PREFIX_LENGTH
 from ..program import JsonOption
 from ..quantities import format_moment, format_size
 from ..terminal import Screen, bold, right, visible
-from .download import download, places_of, still_to_fetch
+from .download import download_alias, model_address
 from .http import Api, decode
 from .invocation import JobArgument, command, resolve
 from .sharing import EverybodyOption, StopOption, WithOption, readers_of, readers_text
@@ -47,7 +44,7 @@ async def set_alias(
     """Point an alias at an artifact of a job that has COMPLETED. The job is kept from then on."""
     headers = _condition(version) | ({"If-None-Match": "*"} if new else {})
     body = {"job_id": await resolve(api, job), "path": path}
-    value = await api.post(_path(model, alias), body, headers=headers, method="PUT")
+    value = await api.post(model_address(model, alias), body, headers=headers, method="PUT")
     moved = decode(Alias, value)
     said = f"{model} {alias} points at {moved.path} of job {moved.job_id}, version {moved.version}"
     screen.result(value, lambda: screen.write(f"{visible(said)}\n".encode()), as_json=as_json)
@@ -68,7 +65,7 @@ async def list_models(api: Api, screen: Screen, as_json: JsonOption = False) -> 
 @command(app)
 async def show(api: Api, screen: Screen, model: ModelArgument, as_json: JsonOption = False) -> None:
     """Show a model: its owner, who may read it, and what its aliases point at."""
-    value = await api.get(_path(model))
+    value = await api.get(model_address(model))
     screen.result(value, lambda: screen.sheet(_facts(screen, decode(NamedModel, value))), as_json=as_json)
 
 
@@ -89,7 +86,7 @@ async def history(
     api: Api, screen: Screen, model: ModelArgument, alias: AliasArgument, as_json: JsonOption = False
 ) -> None:
     """List what an alias has pointed at, the newest first."""
-    value = await api.get(f"{_path(model, alias)}/history")
+    value = await api.get(f"{model_address(model, alias)}/history")
     rows = [_row(each, person=screen.person) for each in decode(AliasHistory, value).moves]
     screen.result(value, lambda: screen.table(ALIAS_COLUMNS, rows), as_json=as_json)
 
@@ -122,16 +119,8 @@ async def get(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace another file.")] = False,
 ) -> None:
     """Fetch what an alias points at. Verifies its size and SHA-256, and prints where it is."""
-    found = decode(Alias, await api.get(_path(model, alias)))
-    name = PurePosixPath(found.path).name
-    artifact = Artifact(path=name, size=found.size, sha256=found.sha256, media_type=found.media_type)
-    places = places_of([artifact], [name], output or name, force=force)
-    for place in places if all(still_to_fetch([artifact], places, force=force)) else ():
-        address = f"{_path(model, alias)}/artifact"
-        # Where somebody moves the alias meanwhile, the digest differs, and nothing is written.
-        await download(api, address, artifact, place, replace=force, progress=lambda _: None)
-    for place in places:
-        screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
+    place = await download_alias(api, model, alias, output, force=force)
+    screen.write(f"{visible(str(place)) if screen.person else place}\n".encode())
 
 
 @command(app, "rm")
@@ -144,7 +133,7 @@ async def remove_alias(
     as_json: JsonOption = False,
 ) -> None:
     """Remove an alias with its history. With its last alias, the model is gone."""
-    path, headers = _path(model, alias), _condition(version)
+    path, headers = model_address(model, alias), _condition(version)
     lost = (Problem.ALIAS_NOT_FOUND, Problem.MODEL_NOT_FOUND)
     value = await api.post(path, headers=headers, method="DELETE", done=lost) or {"alias": alias}
     removed = visible(f"Removed the alias {value['alias']} of {model}.")
@@ -163,7 +152,7 @@ async def share(
 ) -> None:
     """Let named users, or everybody, read a model; without an option, show who may."""
     body = readers_of(users, everybody=everybody, stop=stop)
-    path = _path(model)
+    path = model_address(model)
     value = await (api.get(path) if body is None else api.post(f"{path}/readers", body, method="PUT"))
     said = f"{model} can be read by {readers_text(decode(NamedModel, value).readers) or 'its owner alone'}"
     screen.result(value, lambda: screen.write(f"{visible(said)}\n".encode()), as_json=as_json)
@@ -171,8 +160,3 @@ async def share(
 
 def _condition(version: str | None) -> dict[str, str]:
     return {} if version is None else {"If-Match": f'"{version}"'}
-
-
-def _path(model: str, alias: str | None = None) -> str:
-    path = f"/models/{quote(model, safe='')}"
-    return path if alias is None else f"{path}/aliases/{quote(alias, safe='')}"

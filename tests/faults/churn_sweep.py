@@ -1,0 +1,134 @@
+"""A sweep of the churn script, whose agent is killed at random while it runs.
+
+`python -m tests.faults.churn_sweep` runs as the service account of a host on which `tests/host/host install`
+was done: it kills the installed agent, and the trials read the demo's warehouse. Exit status 1 where a
+promise was broken.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import sys
+import time
+from typing import Any
+
+from agent.cli.job.http import Api
+from agent.cli.job.profile import Profile, config_directory
+from agent.config_files import load
+from tests.support.waiting import run
+
+from .agent_faults import EARLY, KILL_PAUSE
+from .audit import read_journal
+from .report import HEAD, Made
+from .sweep_faults import judge_record, patiently
+
+SERVICE = "ml-agent.service"
+METRIC = "log_loss"
+REQUEST = {
+    "script_name": "boost_churn_model.py",
+    "hyperparameters": {"rounds": "40"},
+    "space": {
+        "learning_rate": {"low": 0.01, "high": 0.5, "log": True},
+        "max_leaf_nodes": {"low": 3, "high": 63, "log": True},
+        "min_samples_leaf": {"low": 5, "high": 200, "log": True},
+    },
+    "strategy": "tpe",
+    "pruner": "median",
+    "at_once": 2,
+    "objective": {"metric": METRIC, "direction": "minimize"},
+    "seed": 7,
+}
+SECONDS = 3600.0  # for the whole sweep
+
+
+async def shown(name: str) -> str:
+    """One property of the agent's service."""
+    return await run("systemctl", "--user", "show", "--value", f"--property={name}", SERVICE)
+
+
+async def kill() -> bool:
+    """Kills the agent; whether there was one. Its next crash counts as its first."""
+    await run("systemctl", "--user", "reset-failed", SERVICE, check=False)
+    pid = int(await shown("MainPID"))
+    with contextlib.suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+async def active() -> None:
+    """Returns when the agent is ready."""
+    async with asyncio.timeout(120):
+        while await shown("ActiveState") != "active":  # noqa: ASYNC110 (nobody says so)
+            await asyncio.sleep(0.05)
+
+
+async def sweep(api: Api, trials: int, kills: int) -> tuple[dict[str, Any], int]:
+    """The sweep when it has ended, and how often the agent was killed meanwhile."""
+    made = 0
+    request, key = REQUEST | {"trials": trials}, secrets.token_urlsafe(18)
+    known = await patiently(api, "POST", "/sweeps", request, key=key)
+    path = f"/sweeps/{known['sweep_id']}"
+    while known["status"] in ("RUNNING", "ENDING"):
+        await asyncio.sleep(random.uniform(*KILL_PAUSE))
+        if made < kills:
+            if random.random() > EARLY:
+                await active()
+            made += await kill()
+        known = await patiently(api, "GET", path)
+        said = f"{known['completed']} completed, {known['pruned']} pruned, {made} kills"
+        print(f"{said} of {known['made']} trials", file=sys.stderr, flush=True)
+    return known, made
+
+
+async def measured(trials: int, kills: int) -> bool:
+    """Prints what came of it; whether every promise was kept."""
+    began = time.monotonic()
+    profile = Profile.load(config_directory(), server=None, identity=None)
+    async with Api(profile) as api, asyncio.timeout(SECONDS):
+        known, made = await sweep(api, trials, kills)
+        found = await api.get(f"/sweeps/{known['sweep_id']}/trials?limit=1000")
+        last = {each["job_id"]: await _last(api, each["job_id"]) for each in found["trials"]}
+    units = await read_journal("-2h")
+    verdict = await judge_record(
+        load().database,
+        known["sweep_id"],
+        trials,
+        lambda job_id: len(units[f"ml-job@{job_id}.service"].invocations),
+        lambda job_id, _: last[job_id],
+    )
+    if made < kills:
+        verdict.violated(5, f"the sweep has ended after {made} of {kills} kills")
+    print(HEAD)
+    print(Made("kill -9 while it sweeps churn", made, verdict).row)
+    print(f"{known['completed']} completed, {known['pruned']} pruned in {time.monotonic() - began:.0f} s")
+    print(f"the best: {METRIC} {known['best']['value']:.4f} with {known['best']['hyperparameters']}")
+    for sentences in verdict.violations.values():
+        for sentence in sentences:
+            print(f"  {sentence}")
+    return not any(verdict.violations.values())
+
+
+async def _last(api: Api, job_id: str) -> float:
+    """The last value that a job has reported; not a number where it has none."""
+    series = (await api.get(f"/jobs/{job_id}/metrics"))["series"]
+    points: list[Any] = next((each["points"] for each in series if each["name"] == METRIC), [])
+    return float(points[-1]["value"]) if points else float("nan")
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.churn_sweep", description=__doc__)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--kills", type=int, default=40)
+    given = parser.parse_args()
+    return 0 if asyncio.run(measured(given.trials, given.kills)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
