@@ -79,6 +79,7 @@ async def audit(
     verdict = Verdict()
     rows, keys = read_record(state)
     accepted = examine_chain(verdict, read_chain(state))
+    examine_ledger(verdict, read_ledger(state))
     journal = await read_journal(since)
     for told in clients:
         verdict.jobs += 1
@@ -132,6 +133,13 @@ def examine_chain(verdict: Verdict, rows: list[tuple[int, str, str]]) -> set[str
         if said["action"] in ("submitJob", "rerunJob") and said["result"] == "done":
             accepted.add(str(said["subject"]))
     return accepted
+
+
+def examine_ledger(verdict: Verdict, owners: list[tuple[str, int, int]]) -> None:
+    """The ledger has each attempt that is on record, once."""
+    for owner, recorded, entered in owners:
+        if recorded != entered:
+            verdict.violated(3, f"{owner}: {recorded} attempts on record, {entered} in the ledger")
 
 
 def _end(verdict: Verdict, told: Told, job: dict[str, Any], *, interrupted: bool) -> None:
@@ -251,6 +259,17 @@ def read_chain(state: Path) -> list[tuple[int, str, str]]:
     """The rows of the agent's audit: number, text and hash."""
     with closing(sqlite3.connect(f"file:{state}/jobs.db?mode=ro", uri=True, timeout=30)) as database:
         return database.execute("SELECT seq, entry, hash FROM audit ORDER BY seq").fetchall()
+
+
+def read_ledger(state: Path) -> list[tuple[str, int, int]]:
+    """How many attempts each owner has on record and in the ledger, at one moment. No fault removes a job."""
+    with closing(sqlite3.connect(f"file:{state}/jobs.db?mode=ro", uri=True, timeout=30)) as database:
+        return database.execute(
+            "SELECT owner, sum(recorded), sum(entered) FROM (SELECT owner,"
+            " coalesce(json_array_length(document, '$.attempts'), 0) AS recorded, 0 AS entered FROM jobs"
+            " UNION ALL SELECT n.owner, 0, u.attempts FROM usage u JOIN usage_names n ON n.id = u.name_id"
+            " WHERE n.kind = 'script') GROUP BY owner"
+        ).fetchall()
 
 
 async def read_journal(since: str) -> dict[str, Seen]:

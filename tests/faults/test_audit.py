@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
-from .audit import Left, Seen, Verdict, examine, examine_chain
+from .audit import Left, Seen, Verdict, examine, examine_chain, examine_ledger
 from .client import Told
 
 ENDED = ["success exited 0 abc"]
@@ -142,3 +142,10 @@ def test_the_audit_names_the_jobs_that_were_accepted_and_a_broken_one_is_found()
         verdict = Verdict()
         examine_chain(verdict, damaged)
         assert len(verdict.violations[1]) == 1
+
+
+def test_an_attempt_that_the_ledger_lacks_or_has_twice_is_untrue() -> None:
+    for entered, violations in ((2, 0), (1, 1), (3, 1)):
+        verdict = Verdict()
+        examine_ledger(verdict, [("alice", 2, entered), ("bob", 0, 0)])
+        assert len(verdict.violations[3]) == violations

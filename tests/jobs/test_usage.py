@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.config import Settings
 from agent.host.tasks import background
 from agent.logs import archiver, job_log
 from agent.logs.archiver import Archiver
@@ -24,6 +25,8 @@ from agent.model.usage import UsageKey, UsageRow, period
 from agent.service import JobParts
 from agent.store.store import Store
 from agent.usage.ledger import Ledger
+from tests.support.git_repository import commit
+from tests.support.job_host import real_host
 from tests.support.job_scene import FAILURE, Scene, driving, end_of
 from tests.support.killing import Killing
 from tests.support.small_site import make_repository, make_settings, with_jobs
@@ -166,3 +169,34 @@ async def test_retention_leaves_the_ledger_alone(scene: Scene) -> None:
     assert set(removed) == set(ids)
     assert (await scene.store.jobs.page()).jobs == []
     assert (await used(scene.store), await used(scene.store, UsageKey.LABEL)) == before
+
+
+BURN = "i=0; while [ $i -lt 1500000 ]; do i=$((i+1)); done; echo done > /artifacts/result.txt"
+
+
+@pytest.mark.host
+async def test_what_systemd_counts_of_a_job_reaches_the_ledger(host_settings: Settings) -> None:
+    repository = host_settings.scripts.repository
+    (repository / "scripts/burn.py").write_text(BURN)
+    commit(repository, "Burn some time")
+    async with real_host(host_settings) as host, Store.open(host_settings.database) as store:
+        archives = Archiver(store.jobs, Journal(), host_settings.paths_of)
+        burnt = await host.end_of(await host.submit("burn.py", labels={"team": "red"}))
+        failed = await host.end_of(await host.submit("fail.py"))
+        for each in (burnt, failed):
+            await archives.archive(each)
+        by_script = {row.script_name: row for row in await used(store, UsageKey.SCRIPT)}
+        (label,) = await used(store, UsageKey.LABEL)
+    row = by_script["burn.py"]
+    assert (burnt.status, row.jobs, row.attempts, row.measured_attempts) == (JobState.COMPLETED, 1, 1, 1)
+    assert row.cpu_seconds is not None
+    assert 1 <= row.cpu_seconds <= 60
+    assert row.seconds == round((burnt.finished_at - burnt.started_at).total_seconds(), 3)  # type: ignore[operator]
+    assert row.artifact_bytes is not None
+    assert row.artifact_bytes > 0
+    assert label.model_dump(exclude={"label"}) == row.model_copy(update={"script_name": None}).model_dump(
+        exclude={"label"}
+    )
+    # systemd does not tell what a job used that used little.
+    row = by_script["fail.py"]
+    assert (failed.reason, row.attempts, row.measured_attempts, row.cpu_seconds) == ("exit-code", 1, 0, None)

@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.errors import AgentError
-from agent.model.base import now
 from agent.model.comparison import Consumption
 from agent.model.inputs import Limits
 from agent.model.job import Attempt, Job, JobState
-from agent.model.usage import Month, UsageKey, UsageRow, period
+from agent.model.usage import Month, UsageKey, UsageRow
 from agent.store import usage
 from agent.store.migrations import MIGRATIONS
 from agent.store.store import Store
@@ -308,31 +307,6 @@ async def test_the_migration_keeps_to_the_bounds(tmp_path: Path) -> None:
         with pytest.raises(AgentError):
             await rows(store, "2022-03", since="2022-03-02", until="2022-04-01")
         assert (await only(store, "2022-03")).attempts > 0
-
-
-@pytest.mark.parametrize(
-    ("since", "until", "months"),
-    [
-        ("2026-05-01", "2026-06-01", [("2026-05", None, None)]),
-        (
-            "2026-04-30",
-            "2026-05-02",
-            [("2026-04", "2026-04-30", "2026-05-02"), ("2026-05", "2026-04-30", "2026-05-02")],
-        ),
-        ("2025-12-01", "2026-02-01", [("2025-12", None, None), ("2026-01", None, None)]),
-    ],
-)
-def test_a_period_is_months_and_parts_of_months(
-    since: str, until: str, months: list[tuple[str, str | None, str | None]]
-) -> None:
-    found = [(each.name, each.since, each.until) for each in period(since, until, now().date()).months()]
-    assert found == months
-
-
-def test_a_period_is_by_default_the_month_of_its_last_day() -> None:
-    last = datetime(2026, 5, 31, tzinfo=UTC).date()
-    assert [str(day) for day in vars(period(None, None, last)).values()] == ["2026-05-01", "2026-06-01"]
-    assert str(period(None, "2026-02-01", last).since) == "2026-01-01"
 
 
 DEEDS = ("add", "attempt", "end", "cancel", "archive", "archive", "remove", "stale", "reopen")
