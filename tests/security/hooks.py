@@ -37,6 +37,8 @@ BEYOND_A_SCHEMA = (
     ("invalid-request", "label", "must not name a label twice"),
     ("invalid-request", "job", "must name at least one job"),  # or a sweep, and not both
     ("invalid-request", "minimize", "must be left out"),  # where there is maximize
+    ("invalid-request", "from", "must be "),  # a day that there is, soon enough before `to`
+    ("invalid-request", "to", "must be "),
     ("invalid-request", "calendar", ""),  # what systemd does not read, and times that never or always come
     ("invalid-request", "time_zone", "must be a time zone of this host"),
     ("invalid-request", "randomized_delay_seconds", "must be less than"),

@@ -91,6 +91,8 @@ def configuration(agent: StandingAgent, examples: int) -> str:
         "path.other_id": ([*agent.ended, *agent.waiting], 0.9),
         "query.job": ([*agent.ended, *agent.waiting], 0.9),
         "query.sweep": ([agent.sweep], 0.5),
+        "query.from": (["2026-05-01", "2026-05-31"], 0.8),
+        "query.to": (["2026-06-01", "2027-01-01"], 0.8),
         "path.model": ([MODEL], 0.8),
         "path.alias": ([ALIAS], 0.8),
         "body.job_id": (agent.ended, 0.9),
