@@ -187,8 +187,8 @@ def _check_days(db: Connection, month: Month) -> None:
 
 def _row(month: str, by: UsageKey, key: str, *sums: Any) -> UsageRow:
     jobs, attempts, measured, seconds, cpu_seconds, reserved, peak, peak_bytes, artifact_bytes = sums
-    rounded = (None if each is None else round(each, 3) for each in (cpu_seconds, reserved, peak))
-    cpu_seconds, reserved, peak = rounded
+    # A second of a gigabyte is 0.0003 GiB hours.
+    reserved, peak = (None if each is None else round(each, 6) for each in (reserved, peak))
     return UsageRow(
         month=month,
         **{_MEMBERS[by]: None if key == REST else key},
@@ -196,7 +196,7 @@ def _row(month: str, by: UsageKey, key: str, *sums: Any) -> UsageRow:
         attempts=attempts,
         measured_attempts=measured,
         seconds=round(seconds, 3),
-        cpu_seconds=cpu_seconds,
+        cpu_seconds=None if cpu_seconds is None else round(cpu_seconds, 3),
         memory_gib_hours=reserved,
         memory_peak_gib_hours=peak,
         memory_peak_bytes=peak_bytes,
