@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.api.routes import ROUTES
 from agent.api.server import rates
 from agent.api.server.rates import Rates
 from agent.backend import JobRecords
@@ -237,9 +238,24 @@ async def test_a_list_of_artifacts_counts_with_its_size(
     assert seen[-1] == 429
 
 
+def test_calls_that_count_for_many_requests_are_calls_of_the_contract() -> None:
+    assert rates.COSTS.keys() <= {(route.method, route.path) for route in ROUTES}
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_to_make_systemd_read_its_units_counts_for_many_requests(serve: Callable[..., Any]) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=60)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    wanted = {"name": "nightly", "calendar": "daily", "job": {"script_name": "succeed.py"}}
+    assert (await alice.post("/schedules", wanted)).status == 201
+    assert (await alice.post("/schedules/preview", wanted)).status == 429
+    known = (await bob.post("/schedules", wanted)).json
+    assert (await bob("DELETE", f"/schedules/{known['schedule_id']}")).status == 429
+
+
 @pytest.mark.usefixtures("at_once")
 async def test_to_change_a_secret_counts_for_many_requests(serve: Callable[..., Any]) -> None:
-    served = await serve(requests_per_second=0.1, request_burst=2 * rates.SECRET_CHANGE)
+    served = await serve(requests_per_second=0.1, request_burst=2 * rates.COSTS["PUT", "/secrets/{name}"])
     alice, bob = await served.known("alice"), await served.known("bob")
     assert (await alice("PUT", "/secrets/api", data=b"one")).status == 200
     assert (await alice("DELETE", "/secrets/api")).status == 200

@@ -20,9 +20,18 @@ MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago i
 # connection, and costs the others next to nothing. Refusals of one moment are sent at different ones, so that
 # a client with many connections does not send on all of them at once, again and again.
 REFUSAL_DELAY = 1.0  # seconds, up to twice as many
-# What a request takes of the rate: one for each part of it of this size, and more where Podman works on it.
+# What a request takes of the rate: one for each part of it of this size, and more where Podman or systemd
+# work on it. A new schedule has systemd-analyze read a calendar, and systemd read its units again.
 PART = 1024  # bytes
-SECRET_CHANGE = 100
+COSTS = {
+    ("PUT", "/secrets/{name}"): 100,
+    ("DELETE", "/secrets/{name}"): 100,
+    ("POST", "/schedules"): 50,
+    ("POST", "/schedules/preview"): 25,
+    ("POST", "/schedules/{schedule_id}/pause"): 25,
+    ("POST", "/schedules/{schedule_id}/resume"): 25,
+    ("DELETE", "/schedules/{schedule_id}"): 25,
+}
 # And what its answer takes, once that is made: one for each part of this size. Downloads and streams do not
 # count: the client's connection bounds them.
 ANSWER_PART = 32 * 1024  # bytes
@@ -111,8 +120,8 @@ def _requests(request: web.Request, max_body_bytes: int) -> int:
     body = max_body_bytes if request.content_length is None and request.can_read_body else 0
     size = head + min(request.content_length or body, max_body_bytes)
     resource = request.match_info.route.resource
-    changes = request.method in ("PUT", "DELETE") and resource and resource.canonical == "/secrets/{name}"
-    return (SECRET_CHANGE if changes else 1) + size // PART
+    call = request.method, resource.canonical if resource else ""
+    return COSTS.get(call, 1) + size // PART
 
 
 def limit_refused_certificates(rates: Rates) -> Middleware:
