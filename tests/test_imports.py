@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "sweeps": "errors log model config audit host store scripts logs jobs",
     "schedules": "errors log model audit host store jobs sweeps",
     "aliases": "errors model config audit host store jobs",
+    "backup": "errors model config audit host store identity",
     "api": "errors log model config_base audit backend explanation host.sockets host.tasks host.libsystemd"
     " identity logs.lines",
     "fleet": "errors log model config config_base config_fleet audit host store scheduling secrets identity"
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     " api",
     "cli": "errors model config host",
     "cli.admin": "errors log model config config_files audit host store scripts secrets scheduling egress"
-    " identity logs retention runtime monitoring usage service cli",
+    " identity logs retention runtime monitoring usage backup service cli",
     "cli.fleet": "errors model config config_base config_fleet config_files host identity fleet cli"
     " cli.admin.init cli.admin.shared",
     "cli.job": "errors model logs.metrics identity.key_files host.files cli",

@@ -46,7 +46,7 @@ class Commits:
             raise AgentError(
                 Problem.COMMIT_REFUSED,
                 withdrawal.sentence(),
-                "Run another commit, or ask the operator to restore this one.",
+                "Run another commit, or ask the operator to readmit this one.",
                 (FieldError("ref", "was withdrawn"),),
             )
         return await self._review.standing(commit)

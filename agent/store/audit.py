@@ -81,6 +81,16 @@ class AuditStore(Tables):
         return _rows_after(db, after, limit)
 
     @transaction
+    def about(self, db: Connection, action: str) -> list[AuditRow]:
+        """Every row about deeds of that kind, the newest first: of kinds that are rare."""
+        query = """
+            SELECT seq, entry, hash FROM audit
+            WHERE CASE WHEN json_valid(entry) THEN json_extract(entry, '$.action') END = ?
+            ORDER BY seq DESC
+        """
+        return [AuditRow(*row) for row in db.execute(query, (action,))]
+
+    @transaction
     def newest(
         self, db: Connection, *, since: datetime | None = None, actor: str | None = None, limit: int
     ) -> list[AuditRow]:

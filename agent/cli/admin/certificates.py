@@ -49,7 +49,8 @@ def revoke(
     withdrawn = _withdraw_invitations(settings, user) if user else 0
     if withdrawn:
         typer.echo(f"withdrew {withdrawn} {'invitation' if withdrawn == 1 else 'invitations'} of {user}")
-    revoked, left = _revoke(settings, serial and _normal(serial), user, or_none=bool(withdrawn))
+    revoked, left = _revoke(settings, serial and normal(serial), user, or_none=bool(withdrawn))
+    shared.keep_revocations(settings)
     for each in revoked:
         typer.echo(f"revoked  {each.user}, {each.role}, serial {each.serial}")
     if not revoked and not withdrawn:
@@ -109,7 +110,7 @@ def _known(settings: Settings) -> list[Certificate]:
     return shared.in_store(settings, lambda store: store.certificates.all())
 
 
-def _normal(serial: str) -> str:
+def normal(serial: str) -> str:
     """A serial number as the record has it: openssl and browsers write capitals, colons and leading zeros."""
     digits = serial.replace(":", "").lower().removeprefix("0x")
     if not re.fullmatch("[0-9a-f]{1,40}", digits):  # at most 20 octets (RFC 5280)

@@ -65,16 +65,17 @@ def initialise(
     ] = None,
 ) -> None:
     """Create the configuration, the authority and the server certificate, where missing."""
-    _demand_account()
+    demand_account()
     done = [configure(scripts, port)]
     done += prepare(load(), names or [])
     if made := [line.what for line in done if line.made]:
         shared.record(load(), "init", made=made)
+    shared.keep_revocations(load())
     for line in done:
         typer.echo(f"{'made' if line.made else 'kept'}  {line.what}")
 
 
-def _demand_account() -> None:
+def demand_account() -> None:
     """Refuses root, whose home would get an authority that no agent uses."""
     if not is_root():
         return

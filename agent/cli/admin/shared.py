@@ -1,6 +1,7 @@
 """What the commands here share: arguments, the account's database, and the audit rows that they write."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 from collections.abc import Callable, Collection, Coroutine
@@ -12,10 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from ...audit.chain import Caller, Detail
 from ...config import Settings
-from ...errors import invalid_request
+from ...errors import AgentError, invalid_request
+from ...identity import revocations
+from ...identity.authority import authorities, authority_id
 from ...model.base import SecretName, UserName
-from ...model.certificate import Role
+from ...model.certificate import Certificate, Role
+from ...model.ref import Withdrawal
 from ...store.store import Store
+from ..terminal import Screen
 
 T = TypeVar("T")
 
@@ -62,6 +67,26 @@ def record(settings: Settings, action: str, subject: str = "", /, **details: Det
     """Writes what a command has done. For a deed with no transaction of its own in the store."""
     deed = account().did(action, subject, **details)
     in_store(settings, lambda store: store.audit.append(deed))
+
+
+def keep_revocations(settings: Settings, *, readmitted: str | None = None) -> None:
+    """Writes beside the state what is revoked and withdrawn, so that no restore undoes it.
+
+    The record holds it in any case: where it cannot be written there, this only says so, as the doctor does.
+    """
+
+    async def known(store: Store) -> tuple[list[Certificate], list[Withdrawal]]:
+        return await store.certificates.all(), await store.withdrawals.all()
+
+    path = revocations.path_of(settings.state_directory)
+    certificates, withdrawals = in_store(settings, known)
+    trusted: list[str] = []
+    with contextlib.suppress(AgentError):  # `ca.crt` is damaged, and the doctor says so
+        trusted = [authority_id(each) for each in authorities(settings.pki_directory)]
+    try:
+        revocations.keep(path, trusted, certificates, withdrawals, readmitted=readmitted)
+    except OSError as error:
+        Screen().remark(f"{path} cannot be written ({error.strerror}): a restore would not know of this.")
 
 
 def _parser(adapter: TypeAdapter[str], example: str) -> Callable[[str], str]:

@@ -41,6 +41,8 @@ async def verify(
         try:
             in_journal = await _heads_in_journal(screen) if journal else {}
             own = in_journal.pop((await store.changes.history()).epoch, {})
+            for restored in await store.audit.about("restore"):
+                own |= _before(restored, in_journal, screen)
             for record, told in in_journal.items():
                 last = next(reversed(told))
                 screen.remark(f"The journal has heads of another record, {record}; the last is {last}.")
@@ -63,6 +65,26 @@ async def verify(
         return True
     screen.remark(NOTHING_REMEMBERED, style="bold red")
     return not strict
+
+
+def _before(row: AuditRow, in_journal: dict[str, dict[Link, None]], screen: Screen) -> dict[Link, None]:
+    """The heads that the restored record had until its backup. Says what the record has lost since then.
+
+    `row` is the audit's about the restore, and part of the chain. The record had another name before.
+    """
+    details = row.content().get("details", {})
+    record, made_at = str(details.get("record")), details.get("made_at")
+    last = Link.parse(str(details.get("head"))) or Link(0, "")
+    told = in_journal.pop(record, {})
+    lost = [link for link in told if link.seq > last.seq]
+    screen.remark(f"Row {row.seq}: the record was restored from a backup of {made_at}, of row {last.seq}.")
+    if lost:
+        newest = max(lost, key=lambda link: link.seq)
+        screen.remark(
+            f"The journal has heads from after that backup, up to row {newest.seq}. The rows from"
+            f" {last.seq + 1} to {newest.seq} of the replaced record are not in this one."
+        )
+    return {link: None for link in told if link.seq <= last.seq}
 
 
 class Walk:

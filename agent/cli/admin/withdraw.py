@@ -1,4 +1,4 @@
-"""`ml-agent withdraw`, `restore` and `withdrawn`: commits that may not run any more."""
+"""`ml-agent withdraw`, `readmit` and `withdrawn`: commits that may not run any more."""
 
 import asyncio
 from typing import Annotated
@@ -46,6 +46,7 @@ def withdraw(
     withdrawn, jobs = asyncio.run(_withdraw(settings, commit, reason, stop_running=stop_running))
     running = [job for job in jobs if job.status is not JobState.PENDING]
     typer.echo(f"withdrawn  {withdrawn}")
+    shared.keep_revocations(settings)
     for job in jobs:
         if job not in running:
             typer.echo(f"  ends      {job.job_id}, which waits, of {job.owner}")
@@ -61,14 +62,16 @@ def withdraw(
 
 
 @app.command()
-def restore(
+def readmit(
     commit: Annotated[
         str, typer.Argument(metavar="COMMIT", help="The commit's id, or six or more of its digits.")
     ],
 ) -> None:
     """Undo a withdrawal. Jobs that it has ended stay ended."""
-    restored = asyncio.run(_restore(load(), commit))
-    typer.echo(f"restored  {restored.commit}, withdrawn by {restored.by}: {restored.reason}")
+    settings = load()
+    undone = asyncio.run(_readmit(settings, commit))
+    shared.keep_revocations(settings, readmitted=undone.commit)
+    typer.echo(f"readmitted  {undone.commit}, withdrawn by {undone.by}: {undone.reason}")
 
 
 @app.command("withdrawn")
@@ -130,7 +133,7 @@ def _named(settings: Settings, ref: str) -> str | None:
         return None
 
 
-async def _restore(settings: Settings, text: str) -> Withdrawal:
+async def _readmit(settings: Settings, text: str) -> Withdrawal:
     async with Store.open(settings.database) as store:
         withdrawn = [each.commit for each in await store.withdrawals.all()]
         commit = _only(text, withdrawn, "`ml-agent withdrawn` lists the commits that are withdrawn.")

@@ -1,4 +1,4 @@
-"""`ml-agent withdraw`, `restore` and `withdrawn`."""
+"""`ml-agent withdraw`, `readmit` and `withdrawn`."""
 
 import asyncio
 import json
@@ -48,8 +48,8 @@ def test_a_withdrawal_is_recorded_audited_listed_and_undone(ready: Run, home: Pa
         False,
     )
     assert withdrawn_commit[:12] in ready("withdrawn").out
-    restored = ready("restore", withdrawn_commit[:8])
-    assert (restored.status, withdrawn_commit in restored.out) == (0, True)
+    undone = ready("readmit", withdrawn_commit[:8])
+    assert (undone.status, withdrawn_commit in undone.out) == (0, True)
     assert withdrawn(ready) == []
     rows = [row for row in audit_rows(ready) if "Commit" in row["action"]]
     assert [(row["action"], row["subject"], row["result"]) for row in rows] == [
@@ -89,7 +89,7 @@ def test_a_commit_that_git_has_dropped_or_cannot_read_is_withdrawn_all_the_same(
     assert [each["commit"] for each in withdrawn(ready)] == [dropped, "1" * 40, "2" * 40]
 
 
-@pytest.mark.parametrize("command", [("withdraw", "--reason", "x"), ("restore",)])
+@pytest.mark.parametrize("command", [("withdraw", "--reason", "x"), ("readmit",)])
 def test_what_is_no_commit_is_refused_with_where_to_look(ready: Run, command: tuple[str, ...]) -> None:
     for text in ("nothing", "abcdef12"):
         done = ready(command[0], text, *command[1:])
@@ -100,7 +100,7 @@ def test_what_is_no_commit_is_refused_with_where_to_look(ready: Run, command: tu
 def test_a_beginning_of_two_commits_is_refused(ready: Run) -> None:
     for commit_id in ("abcdef" + "0" * 34, "abcdef" + "1" * 34):
         ready("withdraw", commit_id, "--reason", "x")
-    done = ready("restore", "abcdef")
+    done = ready("readmit", "abcdef")
     assert (done.status, "Type more digits" in done.err) == (1, True)
 
 

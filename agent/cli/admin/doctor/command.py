@@ -55,5 +55,6 @@ def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, Async
         ("schedules", one(partial(schedules.schedules, settings))),
         ("server certificate", host.server(settings)),
         ("clients", host.clients(settings)),
+        ("revocations", host.revoked(settings)),
         ("socket", one(partial(host.socket, settings))),
     ]

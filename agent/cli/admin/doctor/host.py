@@ -9,7 +9,7 @@ from pathlib import Path
 from ....config import Settings
 from ....errors import AgentError
 from ....host.machine import RUNTIME_ROOM, Room, output, read_clocks, room, synchronised
-from ....identity import authority, rotation
+from ....identity import authority, revocations, rotation
 from ....identity.key_files import certificates, key_file
 from ....retention.rules import doubt
 from ....store.store import Store
@@ -158,3 +158,37 @@ async def clients(settings: Settings) -> AsyncIterator[Finding]:
         begun = trusted[0].not_valid_before_utc + authority.CLOCK_SKEW
         lifetime = timedelta(days=settings.certificates.client_days)
         yield rotation_under_way(begun, rotation.not_renewed(known, trusted), moment, lifetime)
+
+
+async def revoked(settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the record agrees with what is kept beside it of revocations: a restored record may not."""
+    if not settings.database.exists():
+        yield Finding("revocations", Level.OK, "there is no record yet")
+        return
+    path = revocations.path_of(settings.state_directory)
+    kept = revocations.read(path)
+    async with Store.open(settings.database) as store:
+        certificates, withdrawals = await store.certificates.all(), await store.withdrawals.all()
+    if kept is None:
+        seen, remedy = f"{path} is missing: a restore would not know what was revoked", "`ml-agent init`"
+        yield Finding("revocations", Level.WARN, seen, remedy)
+        return
+    moment = datetime.now(UTC)
+    back = [each for each in certificates if each.serial in kept.serials and each.good_at(moment)]
+    for each in back:
+        seen = f"{each.user}'s certificate {each.serial} was revoked, and the record accepts it"
+        yield Finding("revocations", Level.WARN, seen, f"`ml-agent revoke {each.serial}`")
+    commits = {each.commit for each in withdrawals}
+    for commit in sorted(kept.withdrawn.keys() - commits):
+        seen = f"commit {commit[:12]} was withdrawn, and the record lets it run"
+        remedy = f"`ml-agent withdraw {commit} --reason TEXT`, or that and `ml-agent readmit {commit}`"
+        yield Finding("revocations", Level.WARN, seen, remedy)
+    lacking = [each for each in certificates if each.revoked_at and each.serial not in kept.serials]
+    lacks = len(lacking) + len(commits - kept.withdrawn.keys()) + kept.unreadable
+    yield advise(
+        "revocations",
+        good=not lacks,
+        seen=f"{len(kept.serials)} kept in {path}"
+        + (f", which lacks or cannot read {lacks}" if lacks else ""),
+        remedy="`ml-agent init` adds what it lacks.",
+    )

@@ -62,7 +62,7 @@ async def reviewed(settings: Settings, commit: str) -> AsyncIterator[Finding]:
             "review",
             good=withdrawn is None,
             seen=withdrawn.sentence() if withdrawn else _rules(settings),
-            remedy="Check out another commit, or `ml-agent restore` it: jobs without a ref are refused.",
+            remedy="Check out another commit, or `ml-agent readmit` it: jobs without a ref are refused.",
         )
     except AgentError as error:
         yield Finding("review", Level.FAIL, f"{error.message} It is checked out.", error.hint)

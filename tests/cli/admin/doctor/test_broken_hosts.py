@@ -40,6 +40,7 @@ CHECKS = {
     "schedules": {"schedules"},
     "server certificate": {"authority", "server certificate"},
     "clients": {"clients"},
+    "revocations": {"revocations"},
     "socket": {"socket"},
 }
 OF_HOST = ("systemd", "user manager", "linger", "journal")

@@ -103,7 +103,7 @@ def test_an_unsigned_or_withdrawn_checked_out_commit_fails(ready: Run, home: Pat
     withdrawn = review_of(examined())
     assert withdrawn.level is Level.FAIL
     assert withdrawn.seen.endswith("was withdrawn: It leaks.")
-    assert "ml-agent restore" in withdrawn.remedy
+    assert "ml-agent readmit" in withdrawn.remedy
     signers = home / "allowed_signers"
     configure(home, require_signed=True, allowed_signers=str(signers))
     assert "cannot be read" in review_of(examined()).seen
@@ -182,5 +182,5 @@ def test_every_check_is_made_although_each_other_one_fails(
     monkeypatch.setattr(command, "guarded", broken)
     findings = json.loads(ready("doctor", "--json").out)
     assert [one["subject"] for one in findings] == made
-    assert len(made) == 15
+    assert len(made) == 16
     assert {one["level"] for one in findings} == {"fail"}
