@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults fleet security bench bench-host bench-jobs \
 	bench-logs bench-scale bench-client bench-fleet bench-fleet-host \
-	fleet-client fleet-servers cases lint lock sbom clean
+	fleet-client fleet-servers browser docs-page cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +25,15 @@ INSIDE_BUILD := /home/ml/.cache/ml-client-build
 # The record and the broker of a fleet, for its tests: masked, because these start their own.
 FLEET_PACKAGES := redis-server rabbitmq-server
 FLEET_UNITS := redis-server.service rabbitmq-server.service epmd.service epmd.socket
+
+# A browser for the tests of the agent's page, and what answers its question for a certificate.
+BROWSER_PACKAGES := chromium libnss3-tools
+BROWSER_POLICY := /etc/chromium/policies/managed/ml-agent-tests.json
+BROWSER_CHOICE := {"AutoSelectCertificateForUrls": ["{\"pattern\":\"https://localhost:*\",\"filter\":{}}"]}
+
+# The agent's page for its OpenAPI document: files of an npm package, each locked by its hash.
+PAGE := agent/api/page
+PAGE_PACKAGE = $(shell sed -nE 's/.*  (.*)-([0-9.]+)\.tgz$$/\1@\2/p' $(PAGE)/package.sha512)
 
 # Three hosts, record and broker, in a network of their own.
 FLEET := tests/fleet/host/fleet
@@ -52,7 +61,7 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(VENV)/bin/pytest tests/host --ignore=tests/host/test_vm.py
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
-	@$(MAKE) --no-print-directory fleet-servers
+	@$(MAKE) --no-print-directory fleet-servers browser
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
 	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
@@ -80,6 +89,11 @@ fleet-servers:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/sbin/rabbitmq-server || { \
 		systemctl mask --quiet $(FLEET_UNITS) && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(FLEET_PACKAGES); }' > /dev/null
+
+browser:
+	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/bin/chromium || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(BROWSER_PACKAGES); }' > /dev/null
+	@echo '$(BROWSER_CHOICE)' | $(HOST) run --root --name $(NAME) -- install -D -m 644 /dev/stdin $(BROWSER_POLICY)
 
 faults: $(if $(QUICK),,$(VENV)) ## kill, stop and fill all there is, and count broken promises (QUICK=1, VM=1: a part)
 ifndef VM
@@ -162,6 +176,14 @@ lock: ## lock anew, to the newest versions, all that is installed (needs uv)
 		--output-file requirements-dev.txt
 	@images/lock ml-runner
 	@images/lock warehouse
+
+docs-page: ## fetch the files of the agent's page anew, and check their hashes (needs npm)
+	@set -e; fetched=$$(mktemp -d); trap 'rm -r "$$fetched"' EXIT; \
+		npm pack --silent --pack-destination "$$fetched" $(PAGE_PACKAGE) > /dev/null; \
+		(cd "$$fetched" && sha512sum --check --quiet $(CURDIR)/$(PAGE)/package.sha512); \
+		sed 's,.*  ,package/,' $(PAGE)/files.sha256 | tar -xzf "$$fetched"/*.tgz -C $(PAGE) --strip-components=1 \
+		--no-same-owner --no-same-permissions --touch --files-from=-; \
+		cd $(PAGE) && sha256sum --check --quiet files.sha256
 
 sbom: bench-host ## write what the agent and the images consist of (CycloneDX) to dist/sbom
 	@mkdir -p dist/sbom

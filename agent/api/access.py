@@ -189,6 +189,8 @@ TABLE = {
     "getHost": Permissions(OWN, ALL, ALL),
     "listHosts": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "getOpenapi": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "getDocs": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
+    "getDocsAsset": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS),
     "takeJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, Audited.DEED, through=MEMBERS, only_through=True),
     "checkJob": Permissions(NO_OTHERS, NO_OTHERS, NO_OTHERS, only_through=True),
     "withdrawJob": Permissions(OWN, ALL, ALL, Audited.DEED, through=PEERS, only_through=True),

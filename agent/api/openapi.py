@@ -17,6 +17,7 @@ from ..model.alias import ModelName
 from ..model.base import Model, OpenEnum, SecretName
 from ..model.problem import ProblemDocument
 from .access import TABLE, Audited
+from .calls.page import ASSETS
 from .route import BYTES, EVENTS, Empty, Header, Route
 from .routes import ROUTES
 from .server.problems import CONTENT_TYPE, RETRY_AFTER
@@ -31,6 +32,7 @@ PATH_PARAMETERS = {
     "name": TypeAdapter(SecretName).json_schema(),
     "model": TypeAdapter(ModelName).json_schema(),
     "alias": TypeAdapter(ModelName).json_schema(),
+    "asset": {"type": "string", "enum": list(ASSETS)},
 }
 # Problems that any request may be answered with.
 ALWAYS = (
@@ -171,6 +173,7 @@ def _plain(field: dict[str, Any]) -> dict[str, Any]:
 def _operation(route: Route, schemas: dict[Key, dict[str, Any]]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
+        "tags": [route.path.split("/")[1]],
         "summary": (route.handler.__doc__ or "").strip().partition("\n")[0],
         "parameters": _parameters(route),
         "responses": {

@@ -9,6 +9,7 @@ from ..errors import Problem
 from ..model.base import Model
 
 TEXT = "text/plain"
+HTML = "text/html"
 OPENMETRICS = "application/openmetrics-text"
 EVENTS = "text/event-stream"
 JSON_LINES = "application/x-ndjson"

@@ -44,6 +44,7 @@ from .calls import (
 from .fleet_routes import FLEET_ROUTES, MEMBER_ROUTES
 from .guard import Guard
 from .keys import BACKEND
+from .page_routes import PAGE_ROUTES
 from .route import BYTES, EVENTS, JSON_LINES, OPENMETRICS, TEXT, Empty, Header, Route
 from .server.requests import BINARY, IDEMPOTENCY_KEY, MAX_IDEMPOTENCY_KEY, read_body
 
@@ -359,6 +360,7 @@ ROUTES = (
         body=SigningRequest,
         refuses=(Problem.INVALID_REQUEST, Problem.INVITATION_REFUSED),
     ),
+    *PAGE_ROUTES,
 )
 
 

@@ -166,6 +166,7 @@ async def measured(
             "name": "api",
             "model": MODEL,
             "alias": ALIAS,
+            "asset": "swagger-ui-bundle.js",
         }
         yield Meter(agent, session, agent.url), itertools.chain(cases(document, known), largest.cases(listed))
 

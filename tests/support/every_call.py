@@ -38,7 +38,8 @@ BODIES["dropSecret"] = {"version": "1800000000000000-0123456789abcdef"}
 BYTES = {"setSecret": b"a value"}
 BODIES["setAlias"] = {"job_id": "aaaaaaaaaaaa", "path": "result.txt"}
 BODIES |= {name: {"users": ["dora"]} for name in ("setJobReaders", "setSweepReaders", "setModelReaders")}
-EXAMPLES = {"path": "result.txt", "name": "api-key", "alias": "champion"}  # what else stands in paths
+# What else stands in paths.
+EXAMPLES = {"path": "result.txt", "name": "api-key", "alias": "champion", "asset": "swagger-ui-bundle.js"}
 
 ENDLESS = {"getEvents": b"event: current", "getJobEvents": b"event: job"}  # and what shows that they go on
 

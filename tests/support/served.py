@@ -207,12 +207,16 @@ class AnyServed(ABC):
 
     async def known(self, user: str, role: Role = Role.ANALYST) -> Client:
         """A client with a recorded certificate."""
+        return self.client(await self.issue(user, role))
+
+    async def issue(self, user: str, role: Role = Role.ANALYST) -> Issued:
+        """A recorded certificate."""
         issued = self.authorities.own.issue_client(user)
         expires = issued.certificate.not_valid_after_utc.astimezone(UTC)
         await self.add_certificate(
             Certificate(serial=issued.serial, user=user, role=role, issued_at=now(), expires_at=expires)
         )
-        return self.client(issued)
+        return issued
 
     async def invite(self, user: str, *, valid: timedelta = timedelta(hours=1), **fields: Any) -> str:
         """The code of a new invitation. Whether strangers may connect does not change."""
