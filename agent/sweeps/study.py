@@ -21,11 +21,14 @@ import json
 import os
 import resource
 import sys
+from types import ModuleType
 from typing import Any
 
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # before numpy is imported
-# A third of Optuna's start where it is installed, for a storage that is not used here.
+# A third of Optuna's start is for what is not used here: a storage in Redis, and a bar of progress.
 sys.modules["redis"] = None  # type: ignore[assignment]
+sys.modules["tqdm"] = sys.modules["tqdm.auto"] = ModuleType("tqdm.auto")
+sys.modules["tqdm.auto"].tqdm = None  # type: ignore[attr-defined]
 
 import optuna  # noqa: E402
 from optuna.distributions import (  # noqa: E402
