@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import AgentError
@@ -25,7 +25,7 @@ from ..model.sweep import Direction, Objective
 from ..store.search import SearchStore
 from ..store.summaries import SummaryStore
 from . import parquet_writer, table
-from .differences import difference
+from .differences import Packages, difference
 
 MAX_READ = 32  # logs, or files of metrics, that are read for one comparison
 READ_SECONDS = 2.0  # for all of them
@@ -36,7 +36,8 @@ SAME = ComparedJob.model_fields.keys() & Job.model_fields.keys()
 class Comparisons:
     """Compares jobs of `_store`; `_metrics` and `_consumption` are of a job without a summary.
 
-    `_between` blocks, and tells what lies between two commits for a script.
+    `_between` blocks, and tells what lies between two commits for a script. `_packages` are those of an
+    image, by its name and digest.
     """
 
     _store: SummaryStore
@@ -44,6 +45,7 @@ class Comparisons:
     _metrics: Callable[[Job], Awaitable[JobMetrics]]
     _consumption: Callable[[str, str | None], Awaitable[Consumption]]
     _between: Callable[[str, str, str], CommitDifference]
+    _packages: Callable[[str, str], Awaitable[Mapping[str, str]]]
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def jobs(self, job_ids: Sequence[str]) -> list[MeasuredJob]:
@@ -65,14 +67,20 @@ class Comparisons:
         return Comparison(objective=objective, best=_best(rows, objective), jobs=rows)
 
     async def difference(self, a: MeasuredJob, b: MeasuredJob) -> JobDifference:
-        """In what two jobs differ. Raises `AgentError` (host) if git does not answer."""
+        """In what two jobs differ. Raises `AgentError` (host) if git or Podman does not answer."""
         known = await self._with_metrics([a, b])
         commit = None
         if a.job.commit != b.job.commit:
             name = b.job.script_name
             commit = await asyncio.to_thread(self._between, a.job.commit, b.job.commit, name)
         metrics_a, metrics_b = (each.metrics or {} for each in known)
-        return difference(a.job, b.job, metrics_a, metrics_b, commit)
+        packages: tuple[Packages, Packages] = {}, {}
+        if a.job.image_digest != b.job.image_digest:
+            packages = await self._packages_of(a.job), await self._packages_of(b.job)
+        return difference(a.job, b.job, metrics_a, metrics_b, commit, packages)
+
+    async def _packages_of(self, job: Job) -> Packages:
+        return await self._packages(job.image, job.image_digest) if job.image_digest else {}
 
     async def csv(self, comparison: Comparison) -> AsyncGenerator[bytes]:
         """The comparison as CSV, in pieces. Raises what `table.columns` raises."""

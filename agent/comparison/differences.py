@@ -8,12 +8,21 @@ from ..model.inputs import JobInput, Limits
 from ..model.job import Job
 
 Metrics = Mapping[str, MetricSummary]
+Packages = Mapping[str, str]  # versions by name
 
 
 def difference(
-    a: Job, b: Job, metrics_a: Metrics, metrics_b: Metrics, commit: CommitDifference | None
+    a: Job,
+    b: Job,
+    metrics_a: Metrics,
+    metrics_b: Metrics,
+    commit: CommitDifference | None,
+    packages: tuple[Packages, Packages] = ({}, {}),
 ) -> JobDifference:
-    """Everything in which two jobs differ; `commit` is what lies between their commits."""
+    """Everything in which two jobs differ.
+
+    `commit` is what lies between their commits, `packages` those of the two images, if known.
+    """
     script = Difference(name="script", a=a.script_name, b=b.script_name)
     image = Difference(name="image", a=a.image_digest or a.image, b=b.image_digest or b.image)
     return JobDifference(
@@ -22,6 +31,7 @@ def difference(
         script=script if script.a != script.b else None,
         commit=commit,
         image=image if image.a != image.b else None,
+        packages=_differences(*packages) if all(packages) else [],
         hyperparameters=_differences(a.hyperparameters, b.hyperparameters),
         limits=_differences(_limits(a.limits), _limits(b.limits)),
         inputs=_differences(_inputs(a), _inputs(b)),

@@ -19,6 +19,7 @@ import aiohttp
 from ..errors import AgentError, FieldError, Problem, host_failed, invalid_request
 from ..model.base import SecretName, UserName, container_name
 from ..model.secret import MAX_SECRET_BYTES
+from .images import Content, Image, by_digest, kept_name
 
 API = "http://podman/v5.0.0/libpod"  # Podman ignores the host name
 TIMEOUT = aiohttp.ClientTimeout(total=30)  # seconds; the socket starts Podman first
@@ -32,7 +33,7 @@ LABEL_VERSION = "ml-agent.version"
 # so there must be room for several copies of the largest file to expect.
 FREE_BYTES_FOR_SECRETS = 64 * 2**20
 
-_IMAGES_KNOWN = 64  # whose variables are remembered
+_IMAGES_KNOWN = 64  # whose content is remembered
 _KEPT = 60.0  # seconds; the list of images that is checked lacks those of additional, shared stores
 # Below the storage directory: what Podman writes again when an image, or a secret, is another one.
 _IMAGES = "*-images/images.json"
@@ -40,20 +41,6 @@ _SECRETS = "secrets/secrets.json"
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image in the local storage. `id` is the digest of its configuration, and both are `sha256:<hex>`.
-
-    `names` are all its names, with tags. `recipe` is the digest of the files that it was built from, as its
-    label `ml-agent.recipe` says (quadlets/ml-runner.build); empty in another image.
-    """
-
-    id: str
-    digest: str
-    names: tuple[str, ...] = ()
-    recipe: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,16 +85,6 @@ def podman_name(name: SecretName, user: UserName | None) -> str:
     return SECRET_PREFIX + (name if user is None else f"{name}.{user}")
 
 
-def by_digest(image: str, digest: str) -> str:
-    """The name by which Podman finds an image as long as the image has any name in its repository."""
-    return f"{_repository(image)}@{digest}"
-
-
-def kept_name(image: str, digest: str) -> str:
-    """A name for an image that no build gives to another image."""
-    return f"{_repository(image)}:kept-{digest.removeprefix('sha256:')[:12]}"
-
-
 class Podman:
     """What the agent asks of `podman.socket`; use it as an asynchronous context manager.
 
@@ -120,7 +97,7 @@ class Podman:
         self._storage: Path | None = None
         self._images: dict[str, _Known[Image]] = {}
         self._secrets: _Known[list[Any]] | None = None
-        self._variables: dict[str, frozenset[str]] = {}  # by digest, which stands for the same image for ever
+        self._contents: dict[str, Content] = {}  # by digest, which stands for the same image for ever
         self._looking_up = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -214,13 +191,18 @@ class Podman:
             return image
 
     async def image_variables(self, name: str, digest: str) -> frozenset[str]:
-        """The names of the variables that an image sets; none if it is missing, or `digest` empty.
+        """The names of the variables that an image sets; none if it is missing, or `digest` empty."""
+        return (await self._content(name, digest)).variables
 
-        Podman is not asked about an image that it has been asked about before.
-        """
-        if digest and digest not in self._variables:
+    async def image_packages(self, name: str, digest: str) -> Mapping[str, str]:
+        """The versions of an image's Python packages, by name; none where its label does not say them."""
+        return (await self._content(name, digest)).packages
+
+    async def _content(self, name: str, digest: str) -> Content:
+        """Podman is not asked about an image that it has been asked about before."""
+        if digest and digest not in self._contents:
             await self._inspect(by_digest(name, digest))
-        return self._variables.get(digest, frozenset())
+        return self._contents.get(digest, Content())
 
     async def kept_image(self, name: str) -> Image | None:
         """As `image`, and gives the image a name of its own, for when `name` moves to another image.
@@ -228,7 +210,7 @@ class Podman:
         Podman does not find an image by its digest once the image has no name in its repository.
         """
         image = await self.image(name)
-        if image is not None and not _has(image, own := kept_name(name, image.digest)):
+        if image is not None and not image.has(own := kept_name(name, image.digest)):
             repository, _, tag = own.rpartition(":")
             query = {"repo": repository, "tag": tag}
             await self._ask("POST", f"/images/{image.id.removeprefix('sha256:')}/tag", query=query)
@@ -237,7 +219,7 @@ class Podman:
     async def is_only_kept(self, name: str, digest: str) -> bool:
         """Whether the image that once was `name` has only the name that `kept_image` gave it."""
         image = await self._inspect(own := kept_name(name, digest))
-        return image is not None and len(image.names) == 1 and _has(image, own)
+        return image is not None and len(image.names) == 1 and image.has(own)
 
     async def drop_kept(self, name: str, digest: str) -> None:
         """Removes an image by its kept name, unless a container or another image needs it."""
@@ -247,16 +229,10 @@ class Podman:
         found = await self._ask("GET", f"/images/{quote(name, safe='')}/json", missing=True)
         if found is None:
             return None
-        assignments = (found.get("Config") or {}).get("Env") or ()
-        while len(self._variables) >= _IMAGES_KNOWN:
-            del self._variables[next(iter(self._variables))]
-        self._variables[found["Digest"]] = frozenset(each.partition("=")[0] for each in assignments)
-        return Image(
-            id=f"sha256:{found['Id'].removeprefix('sha256:')}",
-            digest=found["Digest"],
-            names=tuple(found.get("RepoTags") or ()),
-            recipe=str((found.get("Labels") or {}).get("ml-agent.recipe", "")),
-        )
+        while len(self._contents) >= _IMAGES_KNOWN:
+            del self._contents[next(iter(self._contents))]
+        self._contents[found["Digest"]] = Content.of(found)
+        return Image.of(found)
 
     async def kill(self, container: str) -> None:
         """Sends SIGKILL to a container. A missing container is no error: it has ended."""
@@ -354,17 +330,6 @@ def _stamp(storage: Path, files: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return tuple(number for each in found for number in (each.st_ino, each.st_size, each.st_mtime_ns))
-
-
-def _repository(image: str) -> str:
-    """An image's name without its tag or digest, which follow a colon or an @ behind the last slash."""
-    head, slash, tail = image.rpartition("/")
-    return head + slash + tail.partition("@")[0].partition(":")[0]
-
-
-def _has(image: Image, name: str) -> bool:
-    """Whether an image has a name. Podman's names include the registry, which a short name leaves out."""
-    return any(each == name or each.endswith(f"/{name}") for each in image.names)
 
 
 def _secret(entry: Mapping[str, Any]) -> Secret | None:

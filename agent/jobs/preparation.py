@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..config import ScriptSettings, Settings, shipped
 from ..errors import AgentError, FieldError, Problem, misconfigured
-from ..host.podman import Podman, by_digest
+from ..host.images import by_digest
+from ..host.podman import Podman
 from ..host.systemd import Units
 from ..model.job import Job
 from ..model.script import ScriptList

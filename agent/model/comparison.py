@@ -148,7 +148,8 @@ class MetricDifference(Model):
 class JobDifference(Model):
     """In what two jobs differ, and what that did to their metrics.
 
-    `commit` and `image` are absent where they are the same. `metrics` has every metric of either job.
+    `commit` and `image` are absent where they are the same. `packages` are the Python packages in which two
+    images differ, where both say what they have. `metrics` has every metric of either job.
     """
 
     a: JobId
@@ -156,6 +157,7 @@ class JobDifference(Model):
     script: Difference | None = None
     commit: CommitDifference | None = None
     image: Difference | None = None
+    packages: list[Difference] = []
     hyperparameters: list[Difference] = []
     limits: list[Difference] = []
     inputs: list[Difference] = []

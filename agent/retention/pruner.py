@@ -20,8 +20,9 @@ from types import MappingProxyType
 
 from ..config import Settings
 from ..errors import AgentError
+from ..host.images import kept_name
 from ..host.machine import read_clocks
-from ..host.podman import Podman, kept_name
+from ..host.podman import Podman
 from ..host.systemd import Units
 from ..host.tasks import in_thread
 from ..host.trees import measure, remove

@@ -76,8 +76,15 @@ def between(a: str, b: str, script_name: str) -> CommitDifference:
     return CommitDifference(a=a, b=b, diff=script_name)
 
 
+async def packages(_: str, digest: str) -> dict[str, str]:
+    """Of the images `sha256:222…`, and all others; what another repository has says nothing."""
+    if digest == "sha256:" + "4" * 64:
+        return {}
+    return {"numpy": "2.3.4", "pandas": "3.0.0" if digest.endswith("2") else "3.0.1"}
+
+
 def comparing(store: Store, logs: Logs) -> Comparisons:
-    return Comparisons(store.summaries, store.search, logs.metrics, logs.consumption, between)
+    return Comparisons(store.summaries, store.search, logs.metrics, logs.consumption, between, packages)
 
 
 async def compare(store: Store, logs: Logs, jobs: list[Job], objective: Objective | None = None) -> Any:
@@ -234,9 +241,18 @@ async def test_two_jobs_differ_in_what_they_were_given_and_in_their_metrics(stor
     assert found.inputs == [Difference(name="after", b=a.job_id)]
     assert found.script == Difference(name="script", a=a.script_name, b="other.py")
     assert found.image == Difference(name="image", a=a.image_digest, b=b.image_digest)
+    assert found.packages == [Difference(name="pandas", a="3.0.0", b="3.0.1")]
     assert found.commit == between(a.commit, b.commit, "other.py")
     (metric,) = found.metrics
     assert (metric.name, metric.a, metric.b, metric.change) == ("auc", summary(0.25), summary(0.75), 0.5)
+
+
+async def test_packages_differ_only_where_both_images_say_theirs(store: Store) -> None:
+    a, b = await stored(store), await stored(store, image_digest="sha256:" + "4" * 64)
+    parts = comparing(store, Logs())
+    found = await parts.difference(*await parts.jobs([a.job_id, b.job_id]))
+    assert found.image is not None
+    assert found.packages == []
 
 
 async def test_a_job_does_not_differ_from_itself(store: Store) -> None:
@@ -244,5 +260,5 @@ async def test_a_job_does_not_differ_from_itself(store: Store) -> None:
     parts = comparing(store, Logs())
     (measured,) = await parts.jobs([job.job_id])
     found = (await parts.difference(measured, measured)).model_dump(exclude_none=True)
-    nothing = {"hyperparameters": [], "limits": [], "inputs": [], "metrics": []}
+    nothing = {"packages": [], "hyperparameters": [], "limits": [], "inputs": [], "metrics": []}
     assert found == {"a": job.job_id, "b": job.job_id, **nothing}

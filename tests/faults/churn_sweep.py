@@ -19,6 +19,7 @@ from typing import Any
 from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.config_files import load
+from agent.model.sweep import TrialPage
 from tests.support.waiting import run
 
 from .agent_faults import EARLY, KILL_PAUSE
@@ -86,14 +87,18 @@ async def sweep(api: Api, trials: int, kills: int) -> tuple[dict[str, Any], int]
     return known, made
 
 
-async def measured(trials: int, kills: int) -> bool:
-    """Prints what came of it; whether every promise was kept."""
+async def measured(trials: int, kills: int, ended: str | None) -> bool:
+    """Prints what came of it, or of a sweep that has ended; whether every promise was kept."""
     began = time.monotonic()
     profile = Profile.load(config_directory(), server=None, identity=None)
     async with Api(profile) as api, asyncio.timeout(SECONDS):
-        known, made = await sweep(api, trials, kills)
-        found = await api.get(f"/sweeps/{known['sweep_id']}/trials?limit=1000")
-        last = {each["job_id"]: await _last(api, each["job_id"]) for each in found["trials"]}
+        if ended:
+            known, made = await api.get(f"/sweeps/{ended}"), kills
+        else:
+            known, made = await sweep(api, trials, kills)
+        path = f"/sweeps/{known['sweep_id']}/trials"
+        found = api.listed(path, "trials", TrialPage, {}, limit=None)
+        last = {each["job_id"]: await _last(api, each["job_id"]) async for each in found}
     units = await read_journal("-2h")
     verdict = await judge_record(
         load().database,
@@ -126,8 +131,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.churn_sweep", description=__doc__)
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--judge", metavar="SWEEP", help="only judge a sweep that has ended")
     given = parser.parse_args()
-    return 0 if asyncio.run(measured(given.trials, given.kills)) else 1
+    return 0 if asyncio.run(measured(given.trials, given.kills, given.judge)) else 1
 
 
 if __name__ == "__main__":

@@ -99,6 +99,16 @@ async def test_the_variables_of_an_image_are_asked_for_once(client: Podman, stan
     assert stand_in.asked_for_images == 1
 
 
+async def test_an_image_says_the_packages_that_it_was_built_with(
+    client: Podman, stand_in: StandInPodman
+) -> None:
+    name, digest = stand_in.names[0], "sha256:" + "cd" * 32
+    stand_in.names.append(f"localhost/ml-runner@{digest}")
+    assert await client.image_packages(name, digest) == {"numpy": "2.3.4", "pandas": "3.0.0"}
+    assert await client.image_packages("localhost/other:latest", "sha256:" + "ef" * 32) == {}
+    assert await client.image_packages(name, "") == {}
+
+
 async def test_a_missing_image_sets_no_variables(client: Podman) -> None:
     assert await client.image_variables("localhost/other:latest", "sha256:" + "ef" * 32) == frozenset()
 

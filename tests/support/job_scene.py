@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.config import Settings
 from agent.errors import AgentError, Problem
-from agent.host.podman import Image
+from agent.host.images import Image
 from agent.host.systemd import UnitState, UnitUsage
 from agent.model.job import Job, JobRequest
 from agent.model.paths import CLAIMED, ENDED, STARTED, STOPPING, AttemptPaths

@@ -92,7 +92,7 @@ class StandInPodman:
             return self.answer
         if request.match_info["name"] not in self.names:
             return web.json_response({"message": "no such image"}, status=404)
-        labels = {"ml-agent.recipe": "0123456789abcdef"}
+        labels = {"ml-agent.recipe": "0123456789abcdef", "ml-agent.packages": "numpy@2.3.4:pandas@3.0.0"}
         return web.json_response(
             {"Id": "ab" * 32, "Digest": "sha256:" + "cd" * 32, "RepoTags": self.names, "Labels": labels}
         )

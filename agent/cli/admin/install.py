@@ -71,6 +71,7 @@ SYSTEM = Path("/etc/systemd")
 JOURNALD_DROP_IN = SYSTEM / "journald.conf.d/50-ml-agent.conf"
 JOURNAL_GROUP = "systemd-journal"
 
+_LOCKED = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)")  # a line of a lock
 _BASE = re.compile(r"(?m)^PodmanArgs=--build-arg=BASE=(\S+)$")  # as RUNNER has it
 
 
@@ -88,6 +89,7 @@ def of_user(settings: Settings, *, base: str | None = None, runtime: bool = Fals
         "STATE": str(settings.state_directory),
         "IMAGES": str(shipped("images")),
         "RECIPE": recipe(),
+        "PACKAGES": packages(),
         "BASE": base or _installed_base(quadlets / RUNNER) or DEFAULT_BASE,
     }
     sources = {units / name: shipped("units") / name for name in UNITS}
@@ -204,6 +206,12 @@ def recipe() -> str:
     for path in sorted(each for each in directory.iterdir() if each.is_file()):
         digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
+
+
+def packages() -> str:
+    """The locked packages of the image of jobs, as its label has them: `NAME@VERSION:…`."""
+    lock = (shipped("images") / "ml-runner/requirements.txt").read_text("utf-8")
+    return ":".join(f"{name}@{version}" for name, version in _LOCKED.findall(lock))
 
 
 def _installed_base(quadlet: Path) -> str | None:

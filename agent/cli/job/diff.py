@@ -47,6 +47,7 @@ def _facts(found: JobDifference, *, person: bool) -> Iterator[tuple[str, Text | 
             yield only.name, _change(only.a, only.b)
     if found.commit is not None:
         yield from _commits(found.commit, person=person)
+    yield from _changes("package", found.packages)
     yield from _changes("parameter", found.hyperparameters)
     yield from _changes("limit", found.limits)
     yield from _changes("input", found.inputs)

@@ -18,6 +18,7 @@ from agent.cli.installation import Installation
 from agent.config import shipped
 from agent.config_files import load
 from agent.errors import AgentError
+from agent.host.images import MAX_PACKAGES
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager
 
 
@@ -114,6 +115,13 @@ def test_the_accounts_of_a_host_are_those_with_a_delegation(
         path.parent.mkdir(parents=True)
         path.touch()
     assert install.accounts() == [pwd.getpwuid(os.getuid()).pw_name]
+
+
+def test_the_image_says_each_package_of_its_lock() -> None:
+    locked = dict(each.split("@") for each in install.packages().split(":"))
+    assert {"numpy", "pandas", "scikit-learn", "snowflake-connector-python"} <= locked.keys()
+    assert all(version[0].isdigit() for version in locked.values())
+    assert len(install.packages()) < MAX_PACKAGES
 
 
 def test_the_recipe_of_the_image_changes_with_each_of_its_files(

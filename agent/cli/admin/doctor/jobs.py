@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ....config import Settings, shipped
 from ....errors import AgentError
+from ....host.images import Image
 from ....host.machine import output
-from ....host.podman import Host, Image, Podman
+from ....host.podman import Host, Podman
 from ....model.base import job_id_of_container, new_job_id, unit_name
 from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator

@@ -39,6 +39,7 @@ extension JobDifference {
     public var changes: [Group] {
         let groups = [
             Group(title: "Script and image", rows: [script, image].compactMap { $0 }),
+            Group(title: "Packages", rows: packages ?? []),
             Group(title: "Hyperparameters", rows: hyperparameters), Group(title: "Limits", rows: limits),
             Group(title: "Inputs", rows: inputs),
         ]

@@ -128,12 +128,13 @@ public struct JobDifference: Codable, Hashable, Sendable {
     public let script: Difference?
     public let commit: CommitDifference?
     public let image: Difference?
+    public let packages: [Difference]?
     public let hyperparameters: [Difference]
     public let limits: [Difference]
     public let inputs: [Difference]
     public let metrics: [MetricDifference]
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case a, b, script, commit, image, hyperparameters, limits, inputs, metrics
+        case a, b, script, commit, image, packages, hyperparameters, limits, inputs, metrics
     }
 }

@@ -9,7 +9,8 @@ import pytest
 from agent.cli.admin.doctor import jobs
 from agent.cli.checks import Level
 from agent.config_files import load
-from agent.host.podman import Host, Image
+from agent.host.images import Image
+from agent.host.podman import Host
 from agent.runtime.quadlet import TEMPLATE
 from tests.support.job_scene import StandInPodman
 from tests.support.ml_agent import USER_RUNTIME_DIRECTORY, Run, needs_a_user_manager, put_on_path
