@@ -21,7 +21,7 @@ class RerunOptions(_Common, total=False):
 
 
 class _New(RerunOptions, total=False):
-    """`inputs` has `{"job_id": ID, "path": PATH}` or `{"model": NAME, "alias": ALIAS}`, by name in /inputs."""
+    """`inputs` has, by name, `{"job_id": ID, "path": PATH}` or `{"model": NAME, "alias": ALIAS}`."""
 
     ref: str
     priority: int
