@@ -26,6 +26,7 @@ from .host.tasks import background
 from .identity import host_key, tls
 from .identity.authority import FLEET, authorities
 from .identity.certificates import Certificates, Enrolment
+from .jobs.admission import Admission
 from .jobs.changes import Changes
 from .jobs.guards import DiskGuard, WithdrawalGuard
 from .jobs.host_status import FleetHost, HostStatus
@@ -91,6 +92,7 @@ class JobParts:
         self.results = Results(settings, self.registry)
         self.models = Models(settings, store.models, self.results)
         inputs = Inputs(settings, self.registry, self.results, store.models)
+        self.admission = Admission(settings, self.registry, inputs, queue, units, store.drains)
         self.submission = Submission(settings, self.registry, self.commits, snapshots, podman, inputs)
         self.status = HostStatus(queue, units, podman)
         self.secrets = secrets
@@ -98,7 +100,14 @@ class JobParts:
         if settings.fleet and (name := settings.fleet.host):
             self.fleet_secrets = fleet_secrets_of(name, settings, secrets, store)
             self.fleet = FleetHost(
-                name, settings, self.registry, self.submission, queue, podman, self.fleet_secrets
+                name,
+                settings,
+                self.registry,
+                self.admission,
+                self.submission,
+                queue,
+                podman,
+                self.fleet_secrets,
             )
         self.preparation = Preparation(
             settings, self.commits, snapshots, units, podman, inputs, hooks or shipped("units")
@@ -109,6 +118,7 @@ class JobParts:
             self.registry,
             self.results,
             inputs,
+            self.admission,
             queue,
             self.preparation,
             self.leftovers,
@@ -207,6 +217,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[web.Application, Rec
 
         async with (
             background(units.run(look_at)),
+            background(jobs.admission.run()),
             background(jobs.reconciler.run()),
             background(jobs.sweeping.run()),
             background(jobs.timing.run()),

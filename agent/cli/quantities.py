@@ -22,6 +22,7 @@ _UNITS = (
 _SECONDS = {name: seconds for name, _, seconds in _UNITS}
 # In `1h30` the last number has no unit: it counts the next smaller one, minutes.
 _SMALLER = {"w": "d", "d": "h", "h": "m", "m": "s"}
+_OF_DAY = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
 _DURATION = re.compile(
     "".join(rf"(?:(?P<{name}>{_NUMBER})\s*{unit}\s*)?" for name, unit, _ in _UNITS)
     + rf"(?P<rest>{_NUMBER})?",
@@ -55,22 +56,27 @@ def parse_duration(text: str) -> int:
     return math.ceil(sum(Decimal(count) * _SECONDS[unit] for unit, count in counts.items()))
 
 
-def parse_time(text: str) -> datetime:
+def parse_time(text: str, *, ahead: bool = False) -> datetime:
     """`2d`, `1h30`: so long ago; or a time such as 2026-01-01T12:00:00Z, a date, which means its beginning.
 
-    A time without an offset is UTC, as all times are shown. Raises `typer.BadParameter`.
+    With `ahead`, a duration means in so long, and `22:00` the next time that it is so late. A time without an
+    offset is UTC, as all times are shown. Raises `typer.BadParameter`.
     """
+    if ahead and (match := _OF_DAY.fullmatch(text.strip())):
+        moment = now().replace(hour=int(match[1]), minute=int(match[2]), second=0, microsecond=0)
+        return moment if moment > now() else moment + timedelta(days=1)
     try:
         moment = datetime.fromisoformat(text.strip())
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     try:
-        return now() - timedelta(seconds=parse_duration(text))
+        distance = timedelta(seconds=parse_duration(text))
+        return now() + distance if ahead else now() - distance
     except (typer.BadParameter, OverflowError) as error:
         raise typer.BadParameter(
             f"{text!r} is neither a time such as 2026-01-31 or 2026-01-31T12:00:00Z,"
-            " nor how long ago, such as 2d or 1h30"
+            f" nor {'in how long' if ahead else 'how long ago'}, such as 2d or 1h30"
         ) from error
 
 

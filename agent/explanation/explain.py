@@ -20,6 +20,12 @@ TOO_LARGE = "Cancel it, and submit it with smaller limits, or ask the operator f
 
 # What helps a job that waits, by the words that say what it waits for.
 WAITING = (
+    (
+        r"^the end of the maintenance from .*(?:by its run-time limit|early enough before that)$",
+        "A shorter run-time limit may let it start before: submit it with --time.",
+    ),
+    (r"^the end of the maintenance", "It starts by itself then. `ml-job host` says what is planned."),
+    (r"^this host to take up work again", "The operator has taken the host out of use for now."),
     (r"never starts|more than this host gives", TOO_LARGE),
     (r"none has it", DOCTOR),
     (r"a larger job before it", "A shorter run-time limit may let it pass: submit it with --time."),
@@ -28,7 +34,7 @@ WAITING = (
     (r"about to start it", ""),
     (r"to complete$", ""),
     (r"free at|a place among|the jobs before it|its turn|has it free", SMALLER),
-    (r"drain", "The operator has taken the host out of use for now."),
+    (r"not drained", "The operator has taken the host out of use for now."),
     (r"refused it or lost it", "The operator's journal of those hosts says why."),
     (r"unreachable", DOCTOR),
 )  # fmt: skip

@@ -13,11 +13,12 @@ from ..host.podman import Podman
 from ..host.systemd import Units
 from ..model.base import now
 from ..model.fleet import GivenJob, Room, ToldJobs
-from ..model.host import Host, Resources, Usage, Versions
+from ..model.host import Drain, Host, Resources, Usage, Versions
 from ..model.job import Job, JobRequest
 from ..scheduling.queue import Queue
 from ..secrets.fleet import FleetSecrets
 from ..store.jobs import Given
+from .admission import Admission
 from .registry import Registry
 from .submission import Submission
 
@@ -35,6 +36,11 @@ class HostStatus:
         self._versions_until = 0.0
         self._asking = asyncio.Lock()
 
+    @property
+    def drain(self) -> Drain | None:
+        """When the host runs no jobs, unless that is over."""
+        return self._queue.drain
+
     async def overview(self, user: str | None) -> Host:
         """Capacity, use, queue and versions; `users` has one user only, or, with None, all."""
         users = self._queue.users()
@@ -45,6 +51,7 @@ class HostStatus:
             waiting=sum(each.waiting for each in users),
             running=sum(each.running for each in users),
             users=[each for each in users if user in (None, each.user)],
+            drain=self.drain,
         )
 
     async def _current_versions(self) -> Versions:
@@ -87,6 +94,7 @@ class FleetHost:
     _name: str
     _settings: Settings
     _registry: Registry
+    _admission: Admission
     _submission: Submission
     _queue: Queue
     _podman: Podman
@@ -111,7 +119,7 @@ class FleetHost:
 
     async def drain(self, *, draining: bool, by: Caller) -> Room:
         """Starts no more jobs, or does so again."""
-        await self._registry.drain(draining=draining, by=by)
+        await self._admission.drain(draining=draining, by=by)
         return await self.room()
 
     def _others(self) -> Resources:

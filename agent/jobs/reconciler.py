@@ -10,27 +10,25 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ..config import Settings
-from ..errors import AgentError, Problem, host_failed
-from ..host.machine import RUNTIME_ROOM, room
+from ..errors import AgentError, Problem
 from ..host.podman import Podman
 from ..host.systemd import Units, UnitState
 from ..log import log
 from ..model.base import container_name, job_id_of, now, one_line
-from ..model.inputs import JobInput
 from ..model.job import Attempt, Job, JobState, Reason
 from ..model.paths import ENDED, OVER, STOPPING
 from ..runtime.outcome import STOPPED_BY_HAND, UNKNOWN, ExitRecord, Outcome, interrupted
 from ..runtime.quadlet import Compiler
 from ..scheduling.queue import Queue
+from .admission import Admission, shortage
 from .attempt import AttemptFiles, put, storage_full
 from .inputs import Inputs
 from .leftovers import Leftovers
 from .preparation import Preparation
-from .quota import Taken, room_left
+from .quota import Taken
 from .registry import ActiveJob, Registry, not_before
 from .results import Results
 
@@ -57,6 +55,7 @@ class Reconciler:
     _registry: Registry
     _results: Results
     _inputs: Inputs
+    _admission: Admission
     _queue: Queue
     _preparation: Preparation
     _leftovers: Leftovers
@@ -71,6 +70,7 @@ class Reconciler:
     async def load(self) -> None:
         """Takes up every job that had not ended when an agent last wrote the store."""
         await self._registry.load()
+        await self._admission.look()
         active = self._registry.all_active()
         self._begun = [each for each in active if each.job.status is not JobState.PENDING]
         self._taken_up = list(self._begun)
@@ -121,10 +121,13 @@ class Reconciler:
                 yield active
 
     async def _drive(self, active: ActiveJob) -> None:
-        """Looks at one job, does what is due, and waits for the next hint, until its attempt has ended."""
+        """Looks at one job, does what is due, and waits for the next hint, until its attempt has ended.
+
+        Or until it is back in the queue.
+        """
         active.start_requests, active.refusal = 0, ""
         attempt = active.job.attempt
-        while not active.job.status.terminal and active.job.attempt == attempt:
+        while self._is_driven(active, attempt):
             active.hint.clear()
             try:
                 await self._step(active)
@@ -135,16 +138,18 @@ class Reconciler:
                 log.warning("job %s: %s", active.job.job_id, error, exc_info=None if foreseen else error)
                 asyncio.get_running_loop().call_later(LOOK_DELAY, active.hint.set)
             active.looked.set()
-            if not active.job.status.terminal and active.job.attempt == attempt:
+            if self._is_driven(active, attempt):
                 await active.hint.wait()
+
+    def _is_driven(self, active: ActiveJob, attempt: int) -> bool:
+        job = active.job
+        return not job.status.terminal and job.attempt == attempt and not self._queue.waits(job.job_id)
 
     async def _step(self, active: ActiveJob) -> None:
         # Kept for this step: a reconnection may forget the agent's own copy at any moment.
         manager = self._manager = self._manager or await self._units.manager_identity()
-        if active.job.status is JobState.PENDING:
-            await self._admit(active, manager)
-            if active.job.status.terminal:
-                return
+        if active.job.status is JobState.PENDING and not await self._admission.admit(active, manager):
+            return
         # The order matters: each is looked at before what could have followed from it.
         files = self._files(active.job)
         ended = files.has(ENDED)
@@ -168,31 +173,10 @@ class Reconciler:
         else:
             await self._start(active)
 
-    async def _admit(self, active: ActiveJob, manager: str) -> None:
-        """Commits the start before systemd hears of it, or that what the job waited for is not there.
-
-        Raises `AgentError` if the job must wait.
-        """
-        why, inputs = await self._inputs.settle(active.job)
-        if why:
-            await self._registry.change(active, lambda job: _given_up(job, why))
-            self._registry.wake.set()
-            return
-        if active.job.attempt > 1 and await self._units.manager_stopping():
-            # The shutdown that ended the previous attempt would end this one, too.
-            raise host_failed("The host shuts down; the job is retried after the next boot.")
-        if why := _shortage(self._settings.runtime_directory):
-            raise AgentError(Problem.STORAGE_FULL, f"The job waits. {why}")
-        free, floor = room_left(self._settings)
-        if free.lacks(floor):
-            raise AgentError(
-                Problem.STORAGE_FULL,
-                f"The job waits until {self._settings.state_directory} has {floor} free.",
-            )
-        await self._registry.change(active, partial(_admission, inputs=inputs), manager=manager)
-
     async def _start(self, active: ActiveJob) -> None:
         """Makes the job's unit and asks systemd to start it. A unit that was claimed never starts again."""
+        if not await self._admission.still_open(active):
+            return
         job = active.job
         if active.start_requests >= MAX_START_REQUESTS:
             message = f"systemd did not start the unit. {active.refusal}".rstrip()
@@ -248,7 +232,7 @@ class Reconciler:
         result = self._outcome(active.job, files, record)
         if result.reason is Reason.STOPPED and await self._manager_left(active, manager):
             result = interrupted("The host was shut down while the job ran.")
-        elif result.reason is Reason.INTERRUPTED and (why := _shortage(self._settings.runtime_directory)):
+        elif result.reason is Reason.INTERRUPTED and (why := shortage(self._settings.runtime_directory)):
             result = interrupted(f"{result.message} {why}")
         await self._finish(
             active,
@@ -349,25 +333,6 @@ class Reconciler:
 
     def _files(self, job: Job) -> AttemptFiles:
         return AttemptFiles(self._settings.paths_of(job.job_id), job.attempt)
-
-
-def _shortage(directory: Path) -> str:
-    """A sentence if the runtime directory, where Podman records how a container ended, is almost full."""
-    left = room(directory)
-    return f"{directory} has only {left} free." if left.lacks(RUNTIME_ROOM) else ""
-
-
-def _admission(job: Job, *, inputs: dict[str, JobInput]) -> Job:
-    if job.status is not JobState.PENDING:
-        return job
-    return job.model_copy(update={"status": JobState.CREATED, "not_before": None, "inputs": inputs})
-
-
-def _given_up(job: Job, why: str) -> Job:
-    if job.status is not JobState.PENDING:
-        return job
-    ended = {"status": JobState.CANCELLED, "reason": Reason.DEPENDENCY, "message": why}
-    return job.model_copy(update=ended | {"finished_at": not_before(job, now())})
 
 
 def _without_record(result: Outcome, told: ExitRecord) -> Outcome:

@@ -69,7 +69,6 @@ class Registry:
         for active in self._active.values():
             self._commits[active.job.owner][active.job.commit] += 1
         self._queue.load((active.job for active in self._active.values()), await self._store.uses())
-        self._queue.draining = await self._store.draining()
         for job_id in await self._store.with_unmet():
             if (one := self._active.get(job_id)) and await self.unmet(one.job):
                 self._queue.give_up(job_id)
@@ -137,12 +136,6 @@ class Registry:
     async def tell(self, job_ids: Sequence[str]) -> None:
         """The fleet has heard of the ends of these jobs; those that have not ended do not count."""
         await self._store.tell(job_ids)
-
-    async def drain(self, *, draining: bool, by: Caller) -> None:
-        """Starts no more jobs, or does so again. Jobs that run go on; the next agent remembers."""
-        await self._store.drain(draining=draining, deed=by.did("drainHost" if draining else "undrainHost"))
-        self._queue.draining = draining
-        self.wake.set()
 
     async def pin(self, job_id: str, *, pinned: bool, by: Caller | None = None) -> Job:
         """Keeps the job from retention, or leaves it to it again; doing it again changes nothing.
@@ -283,35 +276,24 @@ class Registry:
         self,
         active: ActiveJob,
         change: Callable[[Job], Job],
-        *,
-        manager: str | None = None,
-        deed: Deed | None = None,
-        left: int | None = None,
+        **facts: Any,
     ) -> None:
-        """Commits `change(job)` as the next revision, with the `deed` that it is.
+        """Commits `change(job)` as the next revision; `facts` are what `JobStore.update` takes.
 
-        `left` is the bytes of the artifacts at a job's end. Does nothing where nothing changes, or where the
-        job has ended.
+        Does nothing where nothing changes, or where the job has ended. Raises what `JobStore.update` raises.
         """
-        await to_its_end(self._commit(active, change, manager, deed, left))
+        await to_its_end(self._commit(active, change, facts))
 
-    async def _commit(
-        self,
-        active: ActiveJob,
-        change: Callable[[Job], Job],
-        manager: str | None,
-        deed: Deed | None,
-        left: int | None,
-    ) -> None:
+    async def _commit(self, active: ActiveJob, change: Callable[[Job], Job], facts: dict[str, Any]) -> None:
         async with active.lock:
             job = active.job
             changed = change(job)
             if changed == job or job.status.terminal:
                 return
             changed = changed.model_copy(update={"revision": job.revision + 1})
-            await self._record(changed, manager, deed, left)
+            await self._record(changed, facts)
             active.job = changed
-            active.manager = manager or active.manager
+            active.manager = facts.get("manager") or active.manager
             self._queue.update(changed)
             if changed.status.terminal:
                 self._active.pop(job.job_id, None)
@@ -321,13 +303,13 @@ class Registry:
                 for tell in self.on_end:
                     tell(changed)
 
-    async def _record(self, changed: Job, manager: str | None, deed: Deed | None, left: int | None) -> None:
+    async def _record(self, changed: Job, facts: dict[str, Any]) -> None:
         """Writes the revision; with one that gives room back, also what its owner has used of the host."""
         gives_back = changed.status.terminal or changed.status is JobState.PENDING
         # Each use is added to the one before it.
         async with self._charging if gives_back else contextlib.nullcontext():
             use = self._queue.use_after(changed) if gives_back else None
-            if not await self._store.update(changed, manager=manager, use=use, deed=deed, left=left):
+            if not await self._store.update(changed, use=use, **facts):
                 raise AgentError(Problem.INTERNAL, f"Another agent has changed job {changed.job_id}.")
             if use is not None:
                 self._queue.charge(use)

@@ -1,8 +1,13 @@
 """The host's capacity, its queue, and what a unit uses."""
 
 from datetime import datetime
+from typing import Annotated
 
-from .base import HostName, JobId, Model, Time, UserName
+from pydantic import Field
+
+from .base import HostName, JobId, Model, Text, Time, UserName
+
+MAX_DRAIN_REASON = 200  # characters
 
 
 class QueuePlace(Model):
@@ -61,6 +66,18 @@ class HostEntry(Model):
     versions: Versions | None = None
 
 
+class Drain(Model):
+    """When the host runs no jobs: from `begins_at` until `ends_at`, or until its operator resumes it."""
+
+    begins_at: Time
+    ends_at: Time | None = None
+    reason: Annotated[Text, Field(max_length=MAX_DRAIN_REASON)] = ""
+
+    def over(self, moment: datetime) -> bool:
+        """Whether it has ended by itself."""
+        return self.ends_at is not None and self.ends_at <= moment
+
+
 class HostList(Model):
     """The hosts of a fleet, by name. An agent that is no front of a fleet has none to list."""
 
@@ -70,7 +87,8 @@ class HostList(Model):
 class Host(Model):
     """Capacity, use and queue. `users` lists users with jobs or recent use, or only the one who asks.
 
-    For a fleet, these are sums over its `hosts`.
+    `drain` is there while the host is drained, or a drain is planned. For a fleet, the numbers are sums over
+    its `hosts`.
     """
 
     versions: Versions
@@ -79,6 +97,7 @@ class Host(Model):
     waiting: int
     running: int
     users: list[UserQueue]
+    drain: Drain | None = None
     hosts: list[HostEntry] | None = None
 
 

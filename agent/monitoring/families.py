@@ -21,6 +21,7 @@ from ..host.machine import room
 from ..host.systemd import CGROUPS
 from ..identity.key_files import certificates
 from ..model.base import now
+from ..model.host import Drain
 from ..model.job import JobState, Reason
 from ..model.monitoring import Live
 from ..store.tallies import Tallies
@@ -49,6 +50,7 @@ def _families(settings: Settings, tallies: Tallies, taken: float, live: Live | N
     yield _gauge("info", "The version that answers, as a label", {__version__: 1}, "version")
     yield from _jobs(tallies)
     yield from _capacity(settings, tallies)
+    yield from _drain(tallies.drain)
     yield _gauge("store_read_seconds", "How long the record took to answer this scrape", taken)
     yield _gauge("unarchived_logs", "Logs of ended jobs that only the journal has", tallies.unarchived)
     yield from _disks(settings)
@@ -105,6 +107,21 @@ def _capacity(settings: Settings, tallies: Tallies) -> Iterator[Metric]:
     ):
         yield _gauge(f"capacity_{resource}", "What the host gives to jobs", capacity)
         yield _gauge(f"taken_{resource}", "What running jobs take of it", taken)
+
+
+def _drain(drain: Drain | None) -> Iterator[Metric]:
+    """Times are missing that are not known: of a drain that is not planned, or that has no end."""
+    moment = now()
+    planned = drain if drain and not drain.over(moment) else None
+    begun = planned is not None and planned.begins_at <= moment
+    yield _gauge("drained", "1 while the host starts no jobs", float(begun))
+    times: dict[str, float] = {}
+    if planned:
+        times["begin"] = planned.begins_at.timestamp()
+        if planned.ends_at:
+            times["end"] = planned.ends_at.timestamp()
+    help_text = "When the host starts no more jobs and starts them again, in seconds since 1970"
+    yield _gauge("drain_timestamp_seconds", help_text, times, "edge")
 
 
 def _disks(settings: Settings) -> Iterator[Metric]:

@@ -2,7 +2,8 @@
 
 Order: priority, then the user with the least recent use of the host, then age. The first job that does not
 fit gets a reservation. A job behind it may start only if that does not delay the reservation (EASY backfill:
-Lifka, "The ANL/IBM SP Scheduling System", 1995). Times are seconds since the epoch.
+Lifka, "The ANL/IBM SP Scheduling System", 1995). A drain of the host reserves all of it: no job starts that
+could still hold its room when that begins. Times are seconds since the epoch.
 """
 
 import heapq
@@ -108,11 +109,34 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """When no job may hold room: from `begins` until `ends`, or until somebody ends it; and why, in words."""
+
+    begins: float
+    ends: float = math.inf
+    reason: str = ""
+
+    def hinders(self, now: float, ends_by: float) -> bool:
+        """Whether a job may not start now that holds its room until `ends_by` at the latest."""
+        return now < self.ends and ends_by > self.begins
+
+    def waits_for(self, now: float, why: str) -> str:
+        """What jobs wait for that it hinders: completes "it waits for". `why` it is so before it begins."""
+        because = f" ({self.reason})" if self.reason else ""
+        if self.begins > now:
+            until = "" if math.isinf(self.ends) else f" to {_time(self.ends)}"
+            return f"the end of the maintenance from {_time(self.begins)}{until}{because}: {why}"
+        if math.isinf(self.ends):
+            return f"this host to take up work again: its operator has drained it{because}"
+        return f"the end of the maintenance, planned for {_time(self.ends)}{because}"
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that a decision depends on.
 
     `used` is each user's recent use without running jobs, in seconds of the whole host, decayed to `now`.
-    `reserved` is the job that the last decision reserved room for.
+    `reserved` is the job that the last decision reserved room for. `window` is when all room is reserved.
     """
 
     now: float
@@ -122,6 +146,7 @@ class Snapshot:
     used: Mapping[str, float] = field(default_factory=dict)
     max_running_per_user: int | None = None
     reserved: str | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +263,19 @@ class _Walk:
             return (
                 f"{wanted}, which is more than this host gives to jobs; it never starts unless that changes"
             )
+        if self._hindered(job, snapshot.now):
+            return self._waits_for_window("it could run into that, by its run-time limit")
         if self._at_limit(job):
             return (
                 f"one of {job.owner}'s jobs to end: a user may run {snapshot.max_running_per_user} at a time"
             )
         if not self.free.holds(job.room):
             if kept is None:
-                kept = self.reservation = self._reserve(job)
+                kept = self._reserve(job)
+                if self._hindered(job, kept.at):
+                    # It cannot count on a start before the window, so it keeps nobody from the room.
+                    return self._waits_for_window(f"{kept.lacks} may not be free early enough before that")
+                self.reservation = kept
                 return f"{kept.lacks}, free {_moment(kept.at, snapshot.now)}"
             return "the jobs before it"
         ends_by = snapshot.now + job.run_time
@@ -257,6 +288,15 @@ class _Walk:
         self._counts[job.owner] += 1
         self._running.append(Running(job.job_id, job.owner, job.room, snapshot.now, ends_by))
         return None
+
+    def _hindered(self, job: Waiting, at: float) -> bool:
+        """Whether the window hinders a start at that time."""
+        window = self._snapshot.window
+        return window is not None and window.hinders(at, at + job.longest)
+
+    def _waits_for_window(self, why: str) -> str:
+        assert self._snapshot.window is not None
+        return self._snapshot.window.waits_for(self._snapshot.now, why)
 
     def _at_limit(self, job: Waiting) -> bool:
         """Whether the user is at the limit of running jobs; a reserved job of the user counts as running."""
@@ -297,4 +337,8 @@ def _size(count: int) -> str:
 def _moment(at: float, now: float) -> str:
     if at <= now:
         return "at any moment"
-    return f"at the latest at {datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"at the latest at {_time(at)}"
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

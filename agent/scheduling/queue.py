@@ -11,20 +11,17 @@ from operator import attrgetter
 
 from ..config import JobSettings
 from ..model.base import now
-from ..model.host import QueuePlace, Resources, Use, UserQueue
+from ..model.host import Drain, QueuePlace, Resources, Use, UserQueue
 from ..model.job import Job, JobState
 from . import policy
 from .dependencies import Dependencies
-from .policy import Room, Running, Snapshot, Turn, Waiting
+from .policy import Room, Running, Snapshot, Turn, Waiting, Window
 
 # More than a unit takes to start and, by its template, to stop. A job that seems to have had its room for
 # longer than this and its own limits has seen the clock set forward.
 START_AND_STOP_SECONDS = 240
 MAX_BACK_OFF = 300.0  # seconds between two attempts of a job
 NEGLIGIBLE = 0.5  # seconds of the whole host; less recent use is not shown
-
-
-DRAINED = "this host to take up work again: its operator has drained it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,8 @@ class Queue:
         self._uses: dict[str, Use] = {}
         self._reserved: str | None = None
         self._turns: dict[str, Turn] | None = None
-        self.draining = False  # whether no job may start
+        self._drain: Drain | None = None
+        self._drained = False  # whether it had begun when the queue was told last
 
     def load(self, jobs: Iterable[Job], uses: Iterable[Use]) -> None:
         """Sets the jobs that have not ended, oldest first, and what users had of the host before."""
@@ -135,8 +133,6 @@ class Queue:
                 del self._backing_off[job_id]
                 self._waiting[job_id] = backing_off.job
                 self._turns = None
-        if self.draining:
-            return
         decision = policy.decide(self._snapshot(moment))
         if decision.start or decision.reserved != self._reserved:
             self._turns = None
@@ -144,6 +140,35 @@ class Queue:
         for job_id in decision.start:
             self._run(self._waiting.pop(job_id), moment.timestamp())
             yield job_id
+
+    @property
+    def drain(self) -> Drain | None:
+        """When no job may run, unless that is over."""
+        return self._drain if self._drain and not self._drain.over(now()) else None
+
+    @property
+    def draining(self) -> bool:
+        """Whether no job may start now."""
+        return self.drain is not None and self.drain.begins_at <= now()
+
+    def set_drain(self, drain: Drain | None) -> bool:
+        """Sets when no job may run, as last committed. Returns whether jobs may have their turn by that.
+
+        To be called again and again: what jobs wait for also changes as time passes.
+        """
+        self._drain, before = drain, (self._drain, self._drained)
+        self._drained = self.draining
+        if drain is not None or before[0] is not None:
+            self._turns = None
+        return (self._drain, self._drained) != before
+
+    def ends_by(self, job: Job) -> datetime:
+        """Until when the job may hold room if it starts now: to start, to run and to stop."""
+        return now() + timedelta(seconds=longest(self._settings, job))
+
+    def waits(self, job_id: str) -> bool:
+        """Whether the job waits for its turn."""
+        return job_id in self._waiting
 
     def retry_delay(self, attempts: int) -> timedelta:
         """How long a job waits after this many attempts until it queues again."""
@@ -184,8 +209,7 @@ class Queue:
         return {job_id: self._place(job_id, turn) for job_id, turn in islice(seen, limit)}
 
     def _place(self, job_id: str, turn: Turn) -> QueuePlace:
-        drained = self.draining and job_id in self._waiting
-        return QueuePlace(position=turn.position, waits_for=DRAINED if drained else turn.waits_for)
+        return QueuePlace(position=turn.position, waits_for=turn.waits_for)
 
     def _all_turns(self) -> dict[str, Turn]:
         if self._turns is None:
@@ -259,6 +283,7 @@ class Queue:
             used={owner: self._used(owner, moment) for owner in self._uses},
             max_running_per_user=self._settings.max_running_per_user,
             reserved=self._reserved,
+            window=_window(self.drain),
         )
 
     def _used(self, owner: str, moment: datetime) -> float:
@@ -279,13 +304,26 @@ class Queue:
             priority=job.priority,
             sequence=self._sequences[job.job_id],
             since=job.created_at.timestamp(),
-            longest=float(limits.run_time_seconds + (limits.grace_seconds or 0) + START_AND_STOP_SECONDS),
+            longest=longest(self._settings, job),
         )
 
     def _run(self, job: Waiting, since: float, *, started: datetime | None = None) -> None:
         begun = started.timestamp() if started else since
         ends_by = begun + job.run_time
         self._running[job.job_id] = Running(job.job_id, job.owner, job.room, since, ends_by, job.longest)
+
+
+def longest(settings: JobSettings, job: Job) -> float:
+    """The most seconds that a job can hold its room: to start, to run and to stop."""
+    limits = settings.resolve(job.limits)
+    return float(limits.run_time_seconds + (limits.grace_seconds or 0) + START_AND_STOP_SECONDS)
+
+
+def _window(drain: Drain | None) -> Window | None:
+    if drain is None:
+        return None
+    ends = drain.ends_at.timestamp() if drain.ends_at else math.inf
+    return Window(drain.begins_at.timestamp(), ends, drain.reason)
 
 
 def _resources(room: Room) -> Resources:

@@ -6,17 +6,19 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from sqlite3 import Connection
 
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem, key_reused
-from ..model.base import ID_PREFIX_LENGTH, format_time, now
+from ..model.base import ID_PREFIX_LENGTH, format_time
 from ..model.comparison import Consumption, MetricSummary
 from ..model.host import Use
 from ..model.job import Job, JobPage, JobState, to_json
 from . import audit, schedules, sweeps, usage
 from .database import Tables, fitting, quick_read, transaction
+from .drains import check_open
 from .pins import check_pins
 from .shares import with_readers
 from .summaries import record_archived
@@ -123,21 +125,6 @@ class JobStore(Tables):
             [(job_id,) for job_id in job_ids],
         )
 
-    @transaction
-    def drain(self, db: Connection, *, draining: bool, deed: Deed) -> None:
-        """Records that the host is drained, or no longer is; `deed` is written only where that is news."""
-        db.execute("BEGIN IMMEDIATE")
-        if draining != _draining(db):
-            db.execute("DELETE FROM drains")
-            if draining:
-                db.execute("INSERT INTO drains VALUES (?)", (format_time(now()),))
-            audit.append_row(db, deed)
-
-    @transaction
-    def draining(self, db: Connection) -> bool:
-        """Whether the host is drained."""
-        return _draining(db)
-
     @quick_read
     def by_key(self, db: Connection, owner: str, key: str, fingerprint: str) -> Job | None:
         """The job that the owner submitted with this key, or None.
@@ -167,14 +154,19 @@ class JobStore(Tables):
         use: Use | None = None,
         deed: Deed | None = None,
         left: int | None = None,
+        ends_by: datetime | None = None,
     ) -> bool:
         """Commits the next revision of a job that has not ended; False where another one came first.
 
         `manager` is the identity of the systemd manager that is asked to start the unit, `use` what the owner
         has had of the host including this job, `deed` the audit's row for the revision, `left` the bytes of
-        the job's artifacts at its end.
+        the job's artifacts at its end. A job that starts has ended `ends_by` that time. Raises `AgentError`
+        (draining) where a drain of the host begins before.
         """
         ended = job.status.terminal
+        if ends_by is not None:
+            db.execute("BEGIN IMMEDIATE")
+            check_open(db, ends_by)
         cursor = db.execute(
             "UPDATE jobs SET status = ?, active = ?, manager = coalesce(?, manager), document = ?"
             " WHERE id = ? AND active AND json_extract(document, '$.revision') = ?",
@@ -376,10 +368,6 @@ def id_taken(job_id: str, why: str) -> AgentError:
         f"This host has the id {job_id} already: {why}.",
         "Run the job on another host.",
     )
-
-
-def _draining(db: Connection) -> bool:
-    return db.execute("SELECT 1 FROM drains").fetchone() is not None
 
 
 def _page(db: Connection, filters: Mapping[str, str], cursor: str | None, limit: int) -> JobPage:

@@ -213,6 +213,12 @@ MIGRATIONS = (
     END;
     """,
     USAGE,
+    # A drain may be planned, may end by itself, and has a reason. There is one at most.
+    """
+    ALTER TABLE drains RENAME COLUMN since TO begins_at;
+    ALTER TABLE drains ADD COLUMN ends_at TEXT;
+    ALTER TABLE drains ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 

@@ -9,6 +9,7 @@ from .audit import AuditStore
 from .certificates import CertificateStore, InvitationStore
 from .changes import ChangeStore
 from .database import Database
+from .drains import DrainStore
 from .jobs import JobStore
 from .retention import RetentionStore
 from .schedules import ScheduleStore
@@ -42,6 +43,7 @@ class Store:
         self.tallies = TallyStore(database)
         self.usage = UsageStore(database)
         self.withdrawals = WithdrawalStore(database)
+        self.drains = DrainStore(database)
         self.secret_versions = SecretVersionStore(database)
 
     @classmethod

@@ -6,8 +6,10 @@ Triggers count in the transaction of the deed. So the numbers outlive the agent,
 from dataclasses import dataclass
 from sqlite3 import Connection
 
+from ..model.host import Drain
 from ..model.job import Job
 from .database import Tables, transaction
+from .drains import drain_of
 
 # Upper bounds in seconds of the waiting times that are counted together; the last one has none.
 WAITING_BOUNDS = ("1", "5", "15", "60", "300", "900", "3600", "14400", "86400", "+Inf")
@@ -21,7 +23,7 @@ class Tallies:
     jobs waited at most so many seconds for their first turn, and longer than the bound before;
     `waited_seconds` is the sum. `active` counts jobs by state. `oldest` is when the oldest waiting job was
     accepted, in RFC 3339. `running` has the jobs that take room. `unarchived` counts ended jobs whose log
-    only the journal has.
+    only the journal has. `drain` is when the host runs no jobs; it may be over.
     """
 
     ended: dict[str, float]
@@ -31,6 +33,7 @@ class Tallies:
     oldest: str | None
     running: list[Job]
     unarchived: int
+    drain: Drain | None
 
 
 class TallyStore(Tables):
@@ -56,4 +59,5 @@ class TallyStore(Tables):
             oldest=oldest and oldest[0],
             running=[Job.model_validate_json(document) for (document,) in running],
             unarchived=unarchived,
+            drain=drain_of(db),
         )

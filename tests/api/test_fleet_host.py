@@ -470,7 +470,7 @@ async def test_a_drained_host_starts_nothing_until_it_is_told_to(serve: Callable
     assert "drained" in waiting["queue"]["waits_for"]
     assert served.scene.units.started == []
     # What an agent that starts now reads.
-    assert await served.scene.store.jobs.draining()
+    assert await served.scene.store.drains.get()
     assert (await fleet.front("DELETE", "/fleet/drain", json={}, headers=oscar)).json["draining"] is False
     async with asyncio.timeout(20):
         while not served.scene.units.started:  # noqa: ASYNC110

@@ -1,12 +1,15 @@
 """What clients see of the queue."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from agent.audit.chain import Caller
 from agent.errors import AgentError, Problem
-from agent.model.base import format_bytes
+from agent.model.base import format_bytes, now
+from agent.model.host import Drain
 from tests.support.api_client import Client
 from tests.support.job_scene import end_of
 from tests.support.served import Served
@@ -136,3 +139,26 @@ async def test_versions_are_asked_for_once_a_minute(
     answers = [(await alice.get("/host")).json["versions"] for _ in range(5)]
     assert all(answer["systemd"] == "257" for answer in answers)
     assert asked == ["systemd"]
+
+
+async def test_a_drain_is_told_to_everybody_and_to_each_job_that_waits(
+    served: Served, alice: Client, bob: Client
+) -> None:
+    assert "drain" not in (await alice.get("/host")).json
+    begins = now() + timedelta(minutes=6)
+    planned = Drain(begins_at=begins, ends_at=begins + timedelta(hours=1), reason="new kernel")
+    account = Caller(actor="ml", role="account", source="this host")
+    await served.scene.store.drains.set(planned, deed=account.did("drainHost"))
+    await served.jobs.admission.look()
+    for client in (alice, bob):
+        assert (await client.get("/host")).json["drain"] == planned.model_dump(mode="json")
+    long = await alice.submit(limits={"run_time_seconds": 600})
+    short = await alice.submit(limits={"run_time_seconds": 20})
+    assert long["queue"]["waits_for"] == (
+        f"the end of the maintenance from {begins:%Y-%m-%dT%H:%M:%SZ} to {planned.ends_at:%Y-%m-%dT%H:%M:%SZ}"
+        " (new kernel): it could run into that, by its run-time limit"
+    )
+    assert short["queue"]["waits_for"] == "the agent, which is about to start it"
+    explained = (await alice.get(f"/jobs/{long['job_id']}/explanation")).json
+    assert explained["summary"] == f"The job waits for {long['queue']['waits_for']}."
+    assert "--time" in explained["advice"][0]

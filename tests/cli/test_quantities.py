@@ -1,5 +1,7 @@
 """Sizes and durations as people write and read them."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import typer
 
@@ -115,3 +117,16 @@ def test_sizes_and_durations_are_shown_with_few_digits() -> None:
     assert [format_duration(seconds) for seconds in (0.84, 42, 200, 7200, 270000)] == [
         *("0.8 s", "42 s", "3 min 20 s", "2 h", "3 d 3 h"),
     ]
+
+
+def test_a_time_ahead_is_in_so_long_or_the_next_of_its_day() -> None:
+    moment = now()
+    assert timedelta(hours=2) <= parse_time("2h", ahead=True) - moment < timedelta(hours=2, seconds=5)
+    assert parse_time("2030-01-31", ahead=True) == datetime(2030, 1, 31, tzinfo=UTC)
+    for text in ("00:00", "9:30", "23:59", f"{moment:%H:%M}"):
+        found = parse_time(text, ahead=True)
+        assert (found.hour, found.minute) == tuple(map(int, text.split(":")))
+        assert timedelta() < found - moment <= timedelta(days=1, seconds=5)
+    for text in ("24:00", "22:60", "soon"):
+        with pytest.raises(typer.BadParameter, match="nor in how long"):
+            parse_time(text, ahead=True)

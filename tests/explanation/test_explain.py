@@ -17,6 +17,8 @@ from agent.model.explanation import EvidenceSource, Explanation
 from agent.model.host import QueuePlace, Usage
 from agent.model.inputs import Limits
 from agent.model.job import Attempt, JobState, Reason
+from agent.scheduling.policy import Room, Snapshot, Waiting, Window
+from agent.scheduling.policy import explain as explain_turns
 from tests.support.jobs import make_job
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -247,3 +249,21 @@ def test_every_command_in_an_advice_exists() -> None:
         )
         options = set(re.findall(rf"{command}[^`]*?(--[a-z-]+) (?:SIZE|TIME)", " ".join(texts)))
         assert {option for option in options if option not in shown.stdout} == set()
+
+
+@pytest.mark.parametrize(
+    ("window", "advice"),
+    [
+        (Window(50, 200, "never starts"), "It starts by itself then."),
+        (Window(50), "The operator has taken the host out of use for now."),
+        (Window(150, 200, "disk"), "submit it with --time"),
+    ],
+)
+def test_a_job_that_waits_for_a_maintenance_is_told_what_helps(window: Window, advice: str) -> None:
+    room = Room.of(cpus=1, memory_bytes=1)
+    job = Waiting("a", "alice", room, 60, 0, 1, 100, 90)
+    turn = explain_turns(Snapshot(100, room, (), (job,), window=window))["a"]
+    place = QueuePlace(position=1, waits_for=turn.waits_for)
+    found = explained(status=JobState.PENDING, reason=None, exit_status=None, queue=place)
+    assert found.summary == f"The job waits for {turn.waits_for}."
+    assert advice in " ".join(found.advice)

@@ -92,7 +92,7 @@ async def test_a_job_starts_once_the_disk_has_enough_bytes_and_inodes(
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
     floor = Room(2**20, 1000)
     free = replace(floor, **{short: 999})
-    monkeypatch.setattr("agent.jobs.reconciler.room_left", lambda _: (free, floor))
+    monkeypatch.setattr("agent.jobs.admission.room_left", lambda _: (free, floor))
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
         await until(lambda: caplog.text.count("has 1.0 MiB and 1000 inodes free") > 2)

@@ -137,7 +137,7 @@ async def test_a_status_that_could_not_be_recorded_names_the_cause(
     async with driving(scene.jobs()) as jobs:
         job = await scene.start(jobs)
         if full:
-            monkeypatch.setattr("agent.jobs.reconciler.room", lambda _: Room(bytes=4096, inodes=7))
+            monkeypatch.setattr("agent.jobs.admission.room", lambda _: Room(bytes=4096, inodes=7))
         scene.ends(jobs, job, "exit-code exited 1", f"{INVOCATION} ?")
         ended = await end_of(jobs, job)
     assert (ended.status, ended.reason, ended.exit_status) == (JobState.FAILED, Reason.INTERRUPTED, None)
@@ -150,7 +150,7 @@ async def test_a_job_starts_once_the_runtime_directory_has_room(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, left: Room
 ) -> None:
     monkeypatch.setattr("agent.jobs.reconciler.LOOK_DELAY", 0.01)
-    monkeypatch.setattr("agent.jobs.reconciler.room", lambda _: left)
+    monkeypatch.setattr("agent.jobs.admission.room", lambda _: left)
     async with driving(scene.jobs()) as jobs:
         job = await submit(jobs)
         await until(lambda: caplog.text.count("The job waits. ") > 2)

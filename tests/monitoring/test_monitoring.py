@@ -3,15 +3,19 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from agent.audit.chain import Caller
 from agent.config import Settings
 from agent.identity.authority import Authority
 from agent.identity.key_files import replace_pair
+from agent.model.base import now
+from agent.model.host import Drain
 from agent.model.job import JobState, Reason
 from agent.model.monitoring import Live
 from agent.monitoring.monitoring import Monitoring
@@ -132,3 +136,22 @@ def test_every_alert_is_described_and_asks_for_metrics_that_exist() -> None:
     names = set(re.findall(r"^\| `(ml_agent_\w+)`", page, re.MULTILINE))
     assert re.findall(r"alert: (\w+)", rules) == re.findall(r"^\| `(MlAgent\w+)`", page, re.MULTILINE)
     assert set(re.findall(r"ml_agent_\w+", rules)) <= names
+
+
+async def test_a_drain_is_there_from_its_plan_to_its_end(settings: Settings, store: Store) -> None:
+    async def drained(begins: float, ends: float | None) -> dict[str, float]:
+        at, end = (now() + timedelta(seconds=begins)), ends and now() + timedelta(seconds=ends)
+        caller = Caller(actor="ml", role="account", source="this host")
+        await store.drains.set(Drain(begins_at=at, ends_at=end or None), deed=caller.did("drainHost"))
+        return await samples(settings, store)
+
+    assert (await samples(settings, store))["ml_agent_drained"] == 0
+    ahead = await drained(60, 120)
+    assert ahead["ml_agent_drained"] == 0
+    assert ahead["ml_agent_drain_timestamp_seconds{end}"] - ahead[
+        "ml_agent_drain_timestamp_seconds{begin}"
+    ] == pytest.approx(60, abs=1)
+    begun = await drained(-1, None)
+    assert (begun["ml_agent_drained"], "ml_agent_drain_timestamp_seconds{end}" in begun) == (1, False)
+    over = await drained(-2, -1)
+    assert (over["ml_agent_drained"], "ml_agent_drain_timestamp_seconds{begin}" in over) == (0, False)

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from agent.config import JobSettings
+from agent.model.base import now
+from agent.model.host import Drain
 from agent.model.inputs import Limits
 from agent.model.job import Job, JobState
 from agent.scheduling.queue import Queue
@@ -100,7 +102,7 @@ def test_a_job_whose_other_fails_is_named_at_once_and_takes_no_room(queue: Queue
 def test_a_draining_host_still_names_jobs_that_never_start(queue: Queue) -> None:
     first = submit(queue)
     held = submit(queue, first)
-    queue.draining = True
+    queue.set_drain(Drain(begins_at=now()))
     end(queue, first, JobState.CANCELLED)
     assert started(queue) == [held.job_id]
 

@@ -12,7 +12,20 @@ from ...errors import AgentError, Problem, misconfigured
 from ..failure import EXIT_CONFIGURATION, EXIT_FAILURE, of_error, of_text
 from ..program import VersionOption, prepare_streams, print_version, report_file
 from ..terminal import Screen
-from . import audit, backup, certificates, init, install, issue, metrics, prune, secrets, usage, withdraw
+from . import (
+    audit,
+    backup,
+    certificates,
+    drain,
+    init,
+    install,
+    issue,
+    metrics,
+    prune,
+    secrets,
+    usage,
+    withdraw,
+)
 from .doctor import command as doctor
 
 HELP = "Set up the agent of a host, give its users certificates and secrets, and maintain it."
@@ -26,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("version")(print_version)
-for module in (init, issue, install, withdraw, prune, metrics, usage, audit, backup, doctor):
+for module in (init, issue, install, withdraw, drain, prune, metrics, usage, audit, backup, doctor):
     app.add_typer(module.app)
 app.add_typer(secrets.app, name="secret")
 app.add_typer(certificates.app)

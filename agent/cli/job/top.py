@@ -10,8 +10,8 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
-from ...model.base import ID_PREFIX_LENGTH
-from ...model.host import Host, HostEntry, Usage, UserQueue
+from ...model.base import ID_PREFIX_LENGTH, format_time, now
+from ...model.host import Drain, Host, HostEntry, Usage, UserQueue
 from ...model.job import Job, JobState
 from ...model.metric import JobMetrics, Progress
 from ..failure import Failure
@@ -176,12 +176,20 @@ def host_sheet(screen: Screen, host: Host) -> None:
             ("CPUs", f"{taken.cpus:g} of {capacity.cpus:g}"),
             ("memory", memory),
             ("waiting", str(host.waiting)),
+            ("drained", _drained(host.drain) if host.drain else ""),
         ]
     )
     if host.hosts:
         screen.table(HOST_COLUMNS, [_host_row(entry, person=screen.person) for entry in host.hosts])
     if host.users:
         screen.table(USER_COLUMNS, [_user_row(user, person=screen.person) for user in host.users])
+
+
+def _drained(drain: Drain) -> str:
+    """From when, until when and why; of one that has begun, the beginning does not matter."""
+    ends = f"until {format_time(drain.ends_at)}" if drain.ends_at else "until its operator resumes it"
+    when = ends if drain.begins_at <= now() else f"from {format_time(drain.begins_at)} {ends}"
+    return f"{when}: {drain.reason}" if drain.reason else when
 
 
 def _host_row(entry: HostEntry, *, person: bool) -> list[Text | str]:

@@ -39,6 +39,7 @@ import Testing
         Reader("Current", StreamCurrent.self, StreamCurrent.CodingKeys.self),
         Reader("Difference", Difference.self, Difference.CodingKeys.self),
         Reader("Dimension", SweepDimension.self, SweepDimension.CodingKeys.self),
+        Reader("Drain", Drain.self, Drain.CodingKeys.self),
         Reader("Evidence", Evidence.self, Evidence.CodingKeys.self),
         Reader("Explanation", Explanation.self, Explanation.CodingKeys.self),
         Reader("Extension", SweepExtension.self, SweepExtension.CodingKeys.self),

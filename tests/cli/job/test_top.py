@@ -117,3 +117,22 @@ def test_capacity_use_and_queue_are_shown(agent: StandIn) -> None:
         "waiting\t7",
         "alice\t7\t1\t12.5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("drain", "words"),
+    [
+        ({"begins_at": "2020-01-01T00:00:00Z"}, "until its operator resumes it"),
+        (
+            {"begins_at": "2020-01-01T00:00:00Z", "ends_at": "2099-01-01T00:00:00Z", "reason": "disk"},
+            "until 2099-01-01T00:00:00.000Z: disk",
+        ),
+        (
+            {"begins_at": "2098-01-01T00:00:00Z", "ends_at": "2099-01-01T00:00:00Z", "reason": "disk"},
+            "from 2098-01-01T00:00:00.000Z until 2099-01-01T00:00:00.000Z: disk",
+        ),
+    ],
+)
+def test_a_drain_says_from_when_until_when_and_why(agent: StandIn, drain: dict[str, str], words: str) -> None:
+    agent.answers["GET /host"] = [web.json_response(HOST | {"drain": drain})]
+    assert f"drained\t{words}" in ml_job("host").stdout.splitlines()

@@ -53,6 +53,7 @@ def _account_checks(settings: Settings, podman: Podman) -> list[tuple[str, Async
         ("runtime directory", one(partial(host.runtime_directory, settings))),
         ("leftovers", one(partial(jobs.leftovers, podman))),
         ("schedules", one(partial(schedules.schedules, settings))),
+        ("drain", one(partial(schedules.drain, settings))),
         ("server certificate", host.server(settings)),
         ("clients", host.clients(settings)),
         ("revocations", host.revoked(settings)),

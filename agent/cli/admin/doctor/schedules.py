@@ -1,12 +1,14 @@
-"""The doctor's check of schedules: whether systemd has a timer for each one that is active, and no other."""
+"""The doctor's checks of what is to happen by itself: timers of schedules, and a drain of the host."""
 
 from collections.abc import Iterable
 
 from ....config import Settings
 from ....host.machine import output
+from ....model.base import format_time, now
+from ....model.host import Drain
 from ....model.schedule import Schedule, ScheduleState, timer_name
 from ....store.store import Store
-from ...checks import Finding, advise
+from ...checks import Finding, Level, advise
 from .jobs import LIST_LIVE_UNITS
 
 
@@ -39,4 +41,24 @@ def compare(known: Iterable[Schedule], timers: set[str]) -> Finding:
         seen="; ".join([f"{len(wanted)} active", *seen]),
         remedy="The agent mends its timers when it starts: `systemctl --user restart ml-agent.service`."
         " `ml-job schedule show ID` says why one is suspended.",
+    )
+
+
+async def drain(settings: Settings) -> Finding:
+    """Whether the host runs no jobs now, and until when."""
+    known: Drain | None = None
+    if settings.database.exists():
+        async with Store.open(settings.database) as store:
+            known = await store.drains.get()
+    moment = now()
+    if known is None or known.over(moment):
+        return Finding("drain", Level.OK, "not drained")
+    why = f": {known.reason}" if known.reason else ""
+    begins = format_time(known.begins_at)
+    ends = f"until {format_time(known.ends_at)}" if known.ends_at else "without an end"
+    return advise(
+        "drain",
+        good=known.ends_at is not None,  # one without an end waits for somebody to remember it
+        seen=f"{'since' if known.begins_at <= moment else 'from'} {begins} {ends}{why}",
+        remedy="`ml-agent resume` ends it; `ml-agent drain --until TIME` gives it an end.",
     )

@@ -17,7 +17,13 @@ struct CapacitySection: View {
                 "Memory", Double(info.inUse.memoryBytes), Double(info.capacity.memoryBytes),
                 "\(Quantity.format(bytes: info.inUse.memoryBytes)) of \(Quantity.format(bytes: info.capacity.memoryBytes))"
             )
+            if let drain = info.drain { LabeledContent("Drained", value: words(drain)) }
         }
+    }
+
+    private func words(_ drain: Drain) -> String {
+        let begins = "from \(TimesSection.words(drain.beginsAt))"
+        return drain.endsAt.map { "\(begins) to \(TimesSection.words($0))" } ?? begins
     }
 
     private func words(_ number: Double) -> String { number.formatted(.number.precision(.fractionLength(0...1))) }

@@ -67,6 +67,19 @@ public struct HostList: Codable, Hashable, Sendable {
     }
 }
 
+/// When the host runs no jobs: from one time to another, or until its operator resumes it.
+public struct Drain: Codable, Hashable, Sendable {
+    public let beginsAt: Date
+    public let endsAt: Date?
+    public let reason: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case beginsAt = "begins_at"
+        case endsAt = "ends_at"
+        case reason
+    }
+}
+
 /// The host's capacity and its queue. Those of a fleet are sums over its hosts.
 public struct HostInfo: Codable, Hashable, Sendable {
     public let versions: Versions
@@ -75,11 +88,12 @@ public struct HostInfo: Codable, Hashable, Sendable {
     public let waiting: Int
     public let running: Int
     public let users: [UserQueue]
+    public let drain: Drain?
     public let hosts: [HostEntry]?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
         case versions, capacity
         case inUse = "in_use"
-        case waiting, running, users, hosts
+        case waiting, running, users, drain, hosts
     }
 }

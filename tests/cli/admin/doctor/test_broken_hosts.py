@@ -38,6 +38,7 @@ CHECKS = {
     "runtime directory": {"runtime directory"},
     "leftovers": {"leftovers"},
     "schedules": {"schedules"},
+    "drain": {"drain"},
     "server certificate": {"authority", "server certificate"},
     "clients": {"clients"},
     "revocations": {"revocations"},
