@@ -47,7 +47,8 @@ class NewJob:
 class Offer:
     """What a host offers in a claim. `others` is taken by jobs that the fleet did not give to it.
 
-    These have all ended within `ends_in` seconds. `digests` are its images.
+    These have all ended within `ends_in` seconds. `digests` are its images. The host is drained in
+    `closes_in` seconds: jobs that could still run then are for others.
     """
 
     host: str
@@ -57,6 +58,7 @@ class Offer:
     ends_in: float = 0.0
     needs: tuple[str, ...]
     digests: tuple[str, ...] = ()
+    closes_in: float | None = None
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Fronts:
 
     async def claim_next(self, offer: Offer) -> Claim | NoClaim:
         """Claims the job whose turn it is among those that the host can run now."""
-        offered = asdict(offer)
+        offered = {name: value for name, value in asdict(offer).items() if value is not None}
         del offered["host"]
         answer = await self._say("claim", offered, once=True)
         return _CLAIM.validate_python(answer["claim"]) if "claim" in answer else NoClaim(answer["why"])

@@ -202,6 +202,7 @@ class Member:
                 ends_in=room.ends_in_seconds,
                 needs=tuple(room.networks),
                 digests=(room.image_digest,),
+                closes_in=room.closes_in_seconds,
             )
         )
         self._unsure = False

@@ -22,6 +22,7 @@ from .admission import Admission
 from .registry import Registry
 from .submission import Submission
 
+FAR = 1e9  # seconds
 VERSIONS_KEPT = 60.0  # seconds; asking systemd and Podman anew takes 0.1 s, and starts Podman
 
 
@@ -122,6 +123,12 @@ class FleetHost:
         await self._admission.drain(draining=draining, by=by)
         return await self.room()
 
+    def _closes_in(self) -> float | None:
+        """Seconds until a drain begins that is planned; jobs run for less than `FAR`."""
+        drain, moment = self._queue.drain, now()
+        left = (drain.begins_at - moment).total_seconds() if drain else 0.0
+        return round(left, 3) if 0 < left < FAR else None
+
     def _others(self) -> Resources:
         wanted = [active.job.limits for active in self._registry.all_active() if active.job.host is None]
         limits = [self._settings.jobs.resolve(each) for each in wanted]
@@ -141,6 +148,7 @@ class FleetHost:
             free=self._queue.free,
             others=self._others(),
             ends_in_seconds=round(self._queue.ends_in(), 3),
+            closes_in_seconds=self._closes_in(),
             networks=["none", *sorted({*self._settings.networks, *self._settings.egress})],
             image=self._settings.jobs.image,
             image_digest=image.digest if image else "",

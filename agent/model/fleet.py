@@ -150,8 +150,8 @@ class Room(Model):
 
     `others` is what jobs that the fleet did not give to the host take of its capacity, or wait for.
     `ends_in_seconds` is within how many seconds everything that runs now must have ended. While it is
-    `draining`, a host starts nothing. `secrets` is the revision of its `HeldSecrets`, and `secrets_key` the
-    key for which secrets are sealed for it.
+    `draining`, a host starts nothing; a drain that is planned begins in `closes_in_seconds`. `secrets` is the
+    revision of its `HeldSecrets`, and `secrets_key` the key for which secrets are sealed for it.
     """
 
     host: HostName
@@ -160,6 +160,7 @@ class Room(Model):
     free: Resources
     others: Resources
     ends_in_seconds: float
+    closes_in_seconds: float | None = None
     networks: list[NetworkName]
     image: str
     image_digest: str

@@ -54,6 +54,7 @@ class MemberOffer(Model):
     ends_in: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
     needs: Annotated[list[NetworkName], Field(min_length=1, max_length=100)]
     digests: Annotated[list[Word], Field(max_length=100)] = []
+    closes_in: Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)] | None = None
 
 
 class MemberClaim(Model):

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -11,9 +12,11 @@ import pytest
 
 from agent.api.access import TABLE
 from agent.api.access import Cell as Cell
-from agent.model.base import ID_ALPHABET, new_job_id
+from agent.audit.chain import Caller
+from agent.model.base import ID_ALPHABET, new_job_id, now
 from agent.model.certificate import PEOPLE, Role
 from agent.model.fleet import HostKey
+from agent.model.host import Drain
 from agent.secrets.sealing import About
 from tests.support.api_client import Answer, Client, events
 from tests.support.every_call import BODIES, BYTES, ENDLESS, EXAMPLES, FLEET_PATHS, PATHS, filled
@@ -477,6 +480,21 @@ async def test_a_drained_host_starts_nothing_until_it_is_told_to(serve: Callable
             await asyncio.sleep(0.01)
     deeds = [row["action"] for row in await served.audited("oscar")]
     assert sorted(deeds) == ["drainHost", "undrainHost"]
+
+
+async def test_a_planned_drain_is_told_to_the_fleet(fleet: Fleet) -> None:
+    assert "closes_in_seconds" not in (await fleet.member.get("/fleet/room")).json
+    planned = Drain(begins_at=now() + timedelta(hours=1), reason="not the fleet's business")
+    deed = Caller(actor="ml", role="account", source="this host").did("drainHost")
+    await fleet.served.scene.store.drains.set(planned, deed=deed)
+    await fleet.served.jobs.admission.look()
+    told = (await fleet.member.get("/fleet/room")).json
+    assert 3590 < told["closes_in_seconds"] <= 3600
+    assert (told["draining"], "business" in str(told)) == (False, False)
+    assert (await fleet.give()).status == 202
+    oscar = {"On-Behalf-Of": "oscar operator 192.0.2.9"}
+    begun = (await fleet.front("PUT", "/fleet/drain", json={}, headers=oscar)).json
+    assert (begun["draining"], "closes_in_seconds" in begun) == (True, False)
 
 
 async def test_an_agent_that_starts_on_a_drained_host_starts_nothing(fleet: Fleet) -> None:

@@ -343,6 +343,17 @@ async def test_a_drained_host_claims_nothing(record: Record) -> None:
     assert not await record.drain("h2", draining=True)
 
 
+async def test_a_host_that_is_to_be_drained_leaves_long_jobs_to_others(record: Record) -> None:
+    host, other = await member(record, "h1"), await member(record, "h2")
+    long, short = await submitted(record, longest=4000.0), await submitted(record, "bob", longest=900.0)
+    assert (await host.claimed(closes_in=1000.0)).job_id == short
+    assert await host.claim(closes_in=1000.0) is NoClaim.NONE_FITS
+    assert (await other.claimed()).job_id == long
+    again = await submitted(record, longest=4000.0)
+    assert await host.claim(closes_in=3999.0) is NoClaim.NONE_FITS
+    assert (await host.claimed()).job_id == again  # once nothing is planned any more
+
+
 async def test_a_host_that_speaks_is_not_forgotten(record: Record) -> None:
     host = await member(record)
     await submitted(record)

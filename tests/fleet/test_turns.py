@@ -38,6 +38,7 @@ class Site:
         self.used: dict[str, float] = {}
         self.claims: dict[str, Claim] = {}
         self.reserved: str | None = None
+        self.closes_in: float | None = None  # when the host is drained
         self._accepted = 0
         self._since = 0.0
         code = library()
@@ -82,7 +83,7 @@ class Site:
     async def claim_all(self) -> list[str]:
         """What the host claims until there is nothing to claim."""
         claimed = []
-        while isinstance(claim := await self.host.claim(), Claim):
+        while isinstance(claim := await self.host.claim(closes_in=self.closes_in), Claim):
             job = self.waiting.pop(claim.job_id)
             claimed.append(claim.job_id)
             self.claims[claim.job_id] = claim
@@ -112,6 +113,7 @@ class Site:
             used=self.used,
             max_running_per_user=self._max_running,
             reserved=self.reserved,
+            window=None if self.closes_in is None else policy.Window(self.now + self.closes_in),
         )
 
     def decision(self) -> policy.Decision:
@@ -140,10 +142,11 @@ def jobs(draw: st.DrawFn) -> Waiting:
         priority=draw(st.sampled_from([0, 0, 0, 3, -2])),
         sequence=0,
         since=float(START - draw(st.sampled_from([0, 3000, 4000, 9000]))),
-        longest=20_000.0,
+        longest=float(draw(st.sampled_from([300, 900, 20_000]))),
     )
 
 
+closings = st.sampled_from([None, 0.0, 400.0, 1000.0, 4000.0, 20_000.0, 30_000.0])
 rounds = st.tuples(st.lists(jobs(), max_size=8), st.integers(0, 3), st.sampled_from([1, 5, 100, 4000]))
 
 
@@ -154,12 +157,12 @@ rounds = st.tuples(st.lists(jobs(), max_size=8), st.integers(0, 3), st.sampled_f
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
-@given(st.lists(rounds, min_size=1, max_size=4))
+@given(st.lists(rounds, min_size=1, max_size=4), st.lists(closings, min_size=4, max_size=4))
 async def test_one_host_claims_what_the_policy_decides(
-    site: Site, history: list[tuple[list[Waiting], int, int]]
+    site: Site, history: list[tuple[list[Waiting], int, int]], drains: list[float | None]
 ) -> None:
     await site.begin()
-    for submitted_now, ending, seconds in history:
+    for (submitted_now, ending, seconds), site.closes_in in zip(history, drains, strict=False):
         for job in sorted(submitted_now, key=attrgetter("since")):
             await site.submit(job)
         if site.reserved is None:  # with a reservation, its job comes first in its priority

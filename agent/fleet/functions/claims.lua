@@ -64,6 +64,11 @@ local function reserve(id, owner, room, free, running, now, a)
   return {id = id, owner = owner, at = at, spare = plus(free, room, -1)}
 end
 
+-- Whether the host is drained before a job must have ended that starts then: it would only keep it waiting.
+local function hindered(longest, at, now, a)
+  return type(a.closes_in) == 'number' and at + tonumber(longest) > now + a.closes_in
+end
+
 -- Whether the owner has as many jobs running as a user may have. One with a reservation counts as if it ran: here
 -- from its turn on, as on one host, and on another host always.
 local function at_limit(id, owner, reservation, a)
@@ -105,18 +110,20 @@ local function walk(a, lists, loads, free, running, kept, now)
     end
     if not a.seen[id] then
       a.seen[id] = true
-      local j = fields(id, 'millicpus', 'memory', 'run_time', 'digest', 'secrets')
+      local j = fields(id, 'millicpus', 'memory', 'run_time', 'digest', 'secrets', 'longest')
       local room = room_of(j[1], j[2])
       loads[owner] = loads[owner] + share_of(room, whole) * LEAST
       local able = eligible(id, owner, room, j[4], j[5], a)
       if list and able then list.unable = false end
       if list and list.unable then list.skip = text(list.accepted) end
       waits = true
-      if able and not at_limit(id, owner, reservation, a) then
+      if able and not hindered(j[6], now, now, a) and not at_limit(id, owner, reservation, a) then
         if not holds(free, room) then
           local on = not reservation and redis.call('GET', 'fleet:kept:' .. id)
           if not reservation and (not on or on == a.host) then
-            reservation = reserve(id, owner, room, free, running, now, a)
+            local wanted = reserve(id, owner, room, free, running, now, a)
+            -- As on one host: a job that cannot count on a start before the drain keeps nobody from the room.
+            if not hindered(j[6], wanted.at, now, a) then reservation = wanted end
           end
         elseif not reservation or now + tonumber(j[3]) <= reservation.at or holds(reservation.spare, room) then
           return id, reservation, waits
