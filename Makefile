@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test client client-host client-check client-swift faults fleet security bench bench-host bench-jobs \
 	bench-logs bench-scale bench-client bench-fleet bench-fleet-host \
-	fleet-client fleet-servers browser docs-page cases lint lock sbom clean
+	fleet-client fleet-servers browser prometheus docs-page cases lint lock sbom clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -25,6 +25,8 @@ INSIDE_BUILD := /home/ml/.cache/ml-client-build
 # The record and the broker of a fleet, for its tests: masked, because these start their own.
 FLEET_PACKAGES := redis-server rabbitmq-server
 FLEET_UNITS := redis-server.service rabbitmq-server.service epmd.service epmd.socket
+
+PROMETHEUS_UNITS := prometheus.service prometheus-node-exporter.service
 
 # A browser for the tests of the agent's page, and what answers its question for a certificate.
 BROWSER_PACKAGES := chromium libnss3-tools
@@ -61,7 +63,7 @@ test: $(VENV) ## linters, types and all tests, on a real systemd host
 	@$(VENV)/bin/pytest tests/host --ignore=tests/host/test_vm.py
 	@$(HOST) install --name $(NAME)
 	@$(INSIDE) make VENV=$(INSIDE_VENV) $(INSIDE_VENV)
-	@$(MAKE) --no-print-directory fleet-servers browser
+	@$(MAKE) --no-print-directory fleet-servers browser prometheus
 	@tests/faults/faults $(NAME) $(INSIDE_VENV)/bin/python --quick
 	@$(INSIDE_ROOT) $(INSIDE_VENV)/bin/python -m tests.cases --quick
 	@$(INSIDE) $(INSIDE_VENV)/bin/pytest --ignore=tests/host
@@ -94,6 +96,12 @@ browser:
 	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/bin/chromium || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $(BROWSER_PACKAGES); }' > /dev/null
 	@echo '$(BROWSER_CHOICE)' | $(HOST) run --root --name $(NAME) -- install -D -m 644 /dev/stdin $(BROWSER_POLICY)
+
+# Masked: the tests start their own, and nothing of the host is to be collected.
+prometheus:
+	@$(HOST) run --root --name $(NAME) -- sh -c 'test -x /usr/bin/prometheus || { \
+		systemctl mask --quiet $(PROMETHEUS_UNITS) && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends prometheus; }' > /dev/null
 
 faults: $(if $(QUICK),,$(VENV)) ## kill, stop and fill all there is, and count broken promises (QUICK=1, VM=1: a part)
 ifndef VM
