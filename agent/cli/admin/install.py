@@ -16,9 +16,10 @@ from typing import Annotated
 import typer
 
 from ... import __version__
-from ...config import Settings, default_runtime_directory, shipped
+from ...config import Settings, default_runtime_directory, shipped, user_file
 from ...config_files import load
 from ...errors import AgentError, misconfigured
+from ...identity import revocations
 from ..installation import (
     DryRunOption,
     Installation,
@@ -271,8 +272,24 @@ def uninstall(
         Screen().remark(f"The audit will have no row of this: {error.message}")
     directory = settings.runtime_directory if settings else default_runtime_directory()
     removal = user_removal(directory, runtime=runtime, jobs_run=jobs_run())
-    if carried_out(removal, dry_run=dry_run) and settings:
-        shared.record(settings, "uninstall", version=__version__)
+    if carried_out(removal, dry_run=dry_run):
+        if settings:
+            shared.record(settings, "uninstall", version=__version__)
+        typer.echo("\n".join([*removal.done(), *_left(settings)]))
+
+
+def _left(settings: Settings | None) -> list[str]:
+    """What stays after the units are gone, one line each, with what removes it."""
+    state = settings.state_directory if settings else None
+    places = [state, revocations.path_of(state)] if state else []
+    places.append(user_file().parent)
+    lines = [f"stays    {path}" for path in places if path.exists()]
+    return [
+        *lines,
+        "stays    secrets and images of Podman, podman.socket, lingering, and the program itself",
+        "`sudo ml-agent uninstall --system` removes the host's part. docs/operations.md says how to remove"
+        " the rest.",
+    ]
 
 
 def _account(named: str | None) -> str:

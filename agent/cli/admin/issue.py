@@ -55,12 +55,22 @@ def issue_certificate(
 ) -> None:
     """Issue a client certificate. Writes ca.crt, USER.crt, USER.key, and USER.p12 for the macOS keychain."""
     role = role_of(admin=admin, operator=operator, peer=peer)
-    issued = issue(load(), user, role, days, output, replace=replace)
+    settings = load()
+    issued = issue(settings, user, role, days, output, replace=replace)
     certificate, files, password = asyncio.run(issued)
+    if peer is None and (config := output / "config.toml") and not config.exists():
+        write_file(config, client_configuration(settings, user).encode(), mode=0o644)
+        files = (*files, config)
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
     for path in files:
         typer.echo(f"  {path}")
     typer.echo(f"Password of {user}.p12 (not shown again): {password}")
+
+
+def client_configuration(settings: Settings, user: str) -> str:
+    """What `ml-job` reads beside the user's files: how to reach this host, and as whom."""
+    server = f"https://{_reachable_name(settings, None)}:{settings.http.port}"
+    return f'server = "{server}"\nidentity = "{user}"\n'
 
 
 async def issue(

@@ -46,7 +46,10 @@ def test_a_dry_run_leaves_no_row_in_the_audit_and_an_installation_one(ready: Run
         ready(*command)
     assert actions(ready) == ["init"]
     assert ready("install").out == "ml-agent.socket listens on port 8443.\n"
-    ready("uninstall")
+    removed = ready("uninstall").out
+    assert "ran      systemctl --user daemon-reload\n" in removed
+    assert f"stays    {load().state_directory}\n" in removed
+    assert f"stays    {load().state_directory}.revoked\n" in removed
     assert actions(ready) == ["init", "install", "uninstall"]
 
 

@@ -9,7 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from agent.cli.admin import init
 from agent.cli.failure import EXIT_CONFIGURATION
+from agent.cli.job.profile import Profile
 from agent.config_files import load
 from agent.errors import AgentError, Problem
 from agent.identity.authority import authorities
@@ -23,10 +25,11 @@ from agent.store.store import Store
 from tests.support.ml_agent import Run, with_store
 
 
-def test_issue_writes_four_files_and_records_the_certificate(ready: Run, home: Path) -> None:
+def test_issue_writes_its_files_and_records_the_certificate(ready: Run, home: Path) -> None:
     issued = ready("issue", "alice", "--admin", "--days", "7", "--output", str(home / "ids"))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (home / "ids").iterdir()}
-    assert modes == {"ca.crt": 0o644, "alice.crt": 0o644, "alice.key": 0o600, "alice.p12": 0o600}
+    open_to_all = dict.fromkeys(("ca.crt", "alice.crt", "config.toml"), 0o644)
+    assert modes == open_to_all | {"alice.key": 0o600, "alice.p12": 0o600}
     password = issued.out.strip().rsplit(" ", 1)[1]
     assert (home / "ids/alice.p12").read_bytes()
     assert len(password) == 23
@@ -78,6 +81,14 @@ def test_issue_records_nothing_that_it_cannot_write(ready: Run, home: Path) -> N
         assert refused.status == EXIT_CONFIGURATION
         assert why in refused.err
     assert json.loads(ready("list", "--json").out) == []
+
+
+def test_what_is_issued_is_all_that_ml_job_needs(ready: Run, home: Path) -> None:
+    assert ready("issue", "alice", "--output", str(home / "ids")).status == 0
+    assert ready("issue", "bob", "--output", str(home / "ids")).status == 0
+    profile = Profile.load(home / "ids", server=None, identity=None)
+    name = init.served_names(load().pki_directory)[0]
+    assert (profile.server, profile.identity) == (f"https://{name}:8443", "alice")
 
 
 def test_a_failed_issue_leaves_the_existing_files(

@@ -180,3 +180,39 @@ def test_without_journalctl_the_other_heads_still_count(
     assert verified.status == 0
     assert "1 remembered heads" in verified.out
     assert "journalctl cannot be run" in verified.err
+
+
+def restored(run: Run, home: Path) -> tuple[str, str]:
+    """Restores a backup of one row on a record that has grown since; the heads of both moments, as logged."""
+    assert run("backup", str(home / "backup")).status == 0
+    first = logged(run)
+    assert run("issue", "alice", "--output", str(home / "ids")).status == 0
+    last = logged(run)
+    assert run("restore", str(home / "backup"), "--replace").status == 0
+    return first, last
+
+
+def test_a_restore_is_told_with_the_rows_that_are_missing_since(
+    ready: Run, home: Path, journalctl: Path
+) -> None:
+    first, last = restored(ready, home)
+    Path(f"{journalctl}.output").write_text(f"{first}\n{last}\n")
+    verified = ready("audit", "--verify", "--strict")
+    # The row about the backup itself was written after it.
+    assert "from a backup of " in verified.err
+    assert "The rows from 2 to 3 of the replaced record are not in this one." in " ".join(
+        verified.err.split()
+    )
+    assert verified.status == 1  # neither head is of the rows that the backup has
+    assert ready("audit", "--verify", "--no-journal").status == 0
+
+
+def test_what_was_changed_before_a_restored_backup_is_found(ready: Run, home: Path, journalctl: Path) -> None:
+    of_the_backup = logged(ready)
+    restored(ready, home)
+    Path(f"{journalctl}.output").write_text(f"{of_the_backup}\n")
+    assert ready("audit", "--verify", "--strict").status == 0
+    changed = of_the_backup.replace(of_the_backup.split(":")[1][:64], "0" * 64)
+    Path(f"{journalctl}.output").write_text(f"{changed}\n")
+    verified = ready("audit", "--verify")
+    assert (verified.status, "the chain was rewritten" in verified.err) == (1, True)
