@@ -78,6 +78,8 @@ async def restore(
     demand_free(state, replace=wishes.replace)
     state.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(state.parent):
+        for killed in state.parent.glob(f".{state.name}.restoring-*"):  # a restore that was
+            shutil.rmtree(killed, ignore_errors=True)
         demand_room(state.parent, reader.header.bytes + 2 * FOR_THE_TAR[0] + reader.header.files * 4096)
         staging = Path(tempfile.mkdtemp(prefix=f".{state.name}.restoring-", dir=state.parent))
         try:

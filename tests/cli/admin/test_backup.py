@@ -200,6 +200,8 @@ def test_a_state_is_replaced_only_when_that_is_asked_for(ready: Run, home: Path)
 def test_a_damaged_backup_changes_nothing(ready: Run, home: Path) -> None:
     file = backed_up(ready, home / "backup")
     data, before = file.read_bytes(), state_of(home)
+    killed = (home / STATE).with_name(".ml-agent.restoring-killed") / "state"
+    killed.mkdir(parents=True)
     for damaged in (data[:-20], data[: len(data) // 2], data[:500] + b"\0" + data[501:], b""):
         file.write_bytes(damaged)
         done = ready("restore", str(file), "--replace")
