@@ -58,9 +58,13 @@ def issue_certificate(
     settings = load()
     issued = issue(settings, user, role, days, output, replace=replace)
     certificate, files, password = asyncio.run(issued)
-    if peer is None and (config := output / "config.toml") and not config.exists():
-        write_file(config, client_configuration(settings, user).encode(), mode=0o644)
-        files = (*files, config)
+    config = output / "config.toml"
+    if peer is None and not config.exists():
+        try:
+            write_file(config, client_configuration(settings, user).encode(), mode=0o644)
+            files = (*files, config)
+        except OSError as error:  # the certificate is issued, and its password must be shown
+            typer.echo(f"{config} cannot be written: {error.strerror}.", err=True)
     typer.echo(f"{user}, {role}, until {format_time(certificate.expires_at)}, serial {certificate.serial}")
     for path in files:
         typer.echo(f"  {path}")
