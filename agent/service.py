@@ -127,12 +127,14 @@ class JobParts:
             podman,
             exit_of,
         )
-        self.sweeping = Controller(
-            store.sweeps, self.registry, self.submission, self.commits, self.reconciler.order_end
-        )
-        self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
+        self._add_sweeps(settings, store)
         self._add_schedules(settings, store, units)
         self.withdrawal_guard = WithdrawalGuard(store.withdrawals, self.registry, self.reconciler)
+
+    def _add_sweeps(self, settings: Settings, store: Store) -> None:
+        order_end = self.reconciler.order_end
+        self.sweeping = Controller(store.sweeps, self.registry, self.submission, self.commits, order_end)
+        self.sweeps = Sweeps(settings, store.sweeps, self.submission, self.sweeping)
 
     def _add_schedules(self, settings: Settings, store: Store, units: Units) -> None:
         calendars = Calendars()
