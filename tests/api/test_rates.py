@@ -225,6 +225,28 @@ async def test_a_large_answer_counts_for_as_many_requests_as_its_size(
     assert (await bob.get("/host")).status == 200
 
 
+@over_any_backend
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize(("in_chunks", "accepted"), [(False, 4), (True, 2)])
+async def test_a_large_body_counts_for_more_than_its_size(
+    serve: Callable[..., Any], in_chunks: bool, accepted: int
+) -> None:
+    served = await serve(requests_per_second=0.1, request_burst=1000)
+    alice, bob = await served.known("alice"), await served.known("bob")
+    size = rates.LARGE_BODY + 32 * rates.PART  # 49 requests, or as many as the largest body, and 256 besides
+    body = b'{"script_name": "' + b"x" * (size - 19) + b'"}'
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    async def status(client: Client) -> int:
+        data = pieces() if in_chunks else body
+        return (await client("POST", "/jobs", data=data, headers={"Content-Type": "application/json"})).status
+
+    assert [await status(alice) for _ in range(accepted + 1)] == [422] * accepted + [429]
+    assert await status(bob) == 422
+
+
 @pytest.mark.usefixtures("at_once")
 async def test_a_list_of_artifacts_counts_with_its_size(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 from ...errors import AgentError, Problem
 from .identity import PRINCIPAL
 from .problems import respond
+from .requests import READ
 
 MAX_BUCKETS = 10_000  # that are remembered; the one that was used longest ago is forgotten first
 # A refusal is delayed: a client that ignores Retry-After sends no more than one request in this time on each
@@ -35,6 +36,11 @@ COSTS = {
 # And what its answer takes, once that is made: one for each part of this size. Downloads and streams do not
 # count: the client's connection bounds them.
 ANSWER_PART = 32 * 1024  # bytes
+# What is large delays everybody by more than its share: a body is parsed in one piece, and a list takes many
+# rounds of the event loop. So each part beyond these sizes takes so many more, once it is there.
+LARGE_BODY = 16 * 1024  # bytes
+LARGE_ANSWER = 256 * 1024  # bytes
+SURCHARGE = 8
 ENROLMENTS_PER_SECOND = 1.0  # of everybody without a certificate, and so many at once
 ENROLMENT_BURST = 10
 # Requests of a user that the event loop works on by turns with those of others; the user's others wait.
@@ -100,11 +106,19 @@ def limit_users(rates: Rates, max_body_bytes: int) -> Middleware:
         try:
             response = await handler(request)
         finally:
-            if bucket and (answered := _answered(request, response) // ANSWER_PART):
-                rates.charge(bucket, answered)
+            if bucket and (afterwards := _afterwards(request, response)):
+                rates.charge(bucket, afterwards)
         return response
 
     return limited
+
+
+def _afterwards(request: web.Request, response: web.StreamResponse | None) -> int:
+    """For how many requests it counts besides, now that its body and its answer are known."""
+    body: int = request.get(READ, 0)
+    answered = _answered(request, response)
+    large = max(0, body - LARGE_BODY) // PART + max(0, answered - LARGE_ANSWER) // ANSWER_PART
+    return answered // ANSWER_PART + SURCHARGE * large
 
 
 def _answered(request: web.Request, response: web.StreamResponse | None) -> int:

@@ -28,6 +28,8 @@ MAX_DEPTH = 3  # of objects in a body; no model has deeper ones
 MAX_REPORTED = 20  # refused fields in one answer
 # Of each object and list in a body, twice as many as any may have: pydantic words all errors.
 MAX_MEMBERS = 200
+# Bytes of the request's body that have been read.
+READ = web.RequestKey("read", int)
 MAX_IDEMPOTENCY_KEY = 255  # characters
 # Printable ASCII. Spaces around the value of a header do not belong to it (RFC 9110, section 5.5).
 IDEMPOTENCY_KEY = re.compile("[!-~]([ -~]*[!-~])?")
@@ -44,7 +46,7 @@ def middleware(max_bytes: int, seconds: float) -> Middleware:
             try:
                 with awaiting_body(request):
                     async with asyncio.timeout(seconds):
-                        await request.read()
+                        request[READ] = len(await request.read())
             except TimeoutError as error:
                 raise AgentError(
                     Problem.REQUEST_TIMEOUT,
