@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from .base import Model, NetworkName, SecretName, Text
-from .inputs import Limits, ParameterName, ParameterValue
+from .inputs import Limits, ParameterName
 
 
 def _relative(path: str) -> str:
@@ -34,7 +34,7 @@ class Parameter(Model):
     name: ParameterName
     type: ParameterType = ParameterType.STRING
     description: str = ""
-    default: ParameterValue | None = None
+    default: str | None = None
     minimum: float | None = None
     maximum: float | None = None
     choices: list[str] = []

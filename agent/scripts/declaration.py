@@ -200,7 +200,19 @@ def _check_declaration(parameter: Parameter) -> None:
     for choice in parameter.choices:
         if objection := objection_to(parameter, choice):
             raise DeclarationError(f"{key}.choices: {choice} {objection}")
-    if parameter.default is not None and (objection := objection_to(parameter, parameter.default)):
+    if parameter.default is not None:
+        _check_default(parameter, key)
+
+
+def _check_default(parameter: Parameter, key: str) -> None:
+    """Checks that a default is a value that a request could give."""
+    assert parameter.default is not None
+    try:
+        PARAMETERS.validate_python({parameter.name: parameter.default})
+    except ValidationError as error:
+        why = refusals(error, unknown="is not known")[0][1]
+        raise DeclarationError(f"{key}.default: {why}") from error
+    if objection := objection_to(parameter, parameter.default):
         raise DeclarationError(f"{key}.default: {parameter.default} {objection}")
 
 

@@ -486,7 +486,7 @@ async def test_a_user_who_reads_no_answers_gets_no_more_of_them(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MAX_UNREAD_PER_USER", 2 * 2**20)
-    served = await serve(request_burst=10_000)
+    served = await serve(request_burst=100_000)
     alice, bob = await served.known("alice"), await served.known("bob")
     labels = {f"label-{number}": "ä" * 250 for number in range(30)}
     for _ in range(60):
@@ -523,7 +523,7 @@ async def test_the_user_who_reads_least_gives_way_where_all_have_not_read_too_mu
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MAX_UNREAD", 3 * 2**20)
-    served = await serve(request_burst=10_000)
+    served = await serve(request_burst=100_000)
     alice, bob = await served.known("alice"), await served.known("bob")
     for client in (alice, bob):
         for _ in range(60):

@@ -54,7 +54,7 @@ async def test_a_text_in_a_request_is_refused_by_name_or_received_as_it_is(
         await told_as_it_was_sent(alice, job, body)
         got = await received(served.jobs, job)
         assert got.script == "/scripts/succeed.py"
-        assert got.variables == variables(job["job_id"], body)
+        assert got.variables == variables(job, body)
         assert got.plan_without_tokens == harmless
         outcomes["received"] += 1
     told("{}: {refused} refused, {received} received, 0 differences".format(member.name, **outcomes))
@@ -67,9 +67,10 @@ async def told_as_it_was_sent(client: Client, job: Any, body: dict[str, Any]) ->
         assert told.get(name, {}) == body.get(name, {}), name
 
 
-def variables(job_id: str, body: dict[str, Any]) -> dict[bytes, bytes]:
+def variables(job: Any, body: dict[str, Any]) -> dict[bytes, bytes]:
     """What the script must find in its environment, beside what the image has."""
     given = body.get("hyperparameters", {})
-    return {b"JOB_ID": job_id.encode()} | {
+    own = {"JOB_ID": job["job_id"], "JOB_OWNER": job["owner"], "JOB_COMMIT": job["commit"]}
+    return {name.encode(): value.encode() for name, value in own.items()} | {
         b"HP_" + name.upper().encode(): value.encode() for name, value in given.items()
     }

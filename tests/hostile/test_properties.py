@@ -133,7 +133,7 @@ async def judged(
         return None
     job = answer.json
     got = await received(served.jobs, job)
-    assert got.variables == variables(job["job_id"], body)
+    assert got.variables == variables(job, body)
     assert got.plan_without_tokens == harmless.plan_without_tokens
     assert (await client.post(f"/jobs/{job['job_id']}/cancel")).json["status"] == "CANCELLED"
     outcomes["received"] += 1
