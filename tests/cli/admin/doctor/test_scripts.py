@@ -182,5 +182,5 @@ def test_every_check_is_made_although_each_other_one_fails(
     monkeypatch.setattr(command, "guarded", broken)
     findings = json.loads(ready("doctor", "--json").out)
     assert [one["subject"] for one in findings] == made
-    assert len(made) == 16
+    assert len(made) == 17
     assert {one["level"] for one in findings} == {"fail"}
