@@ -7,7 +7,7 @@ final class Live {
     private let environment: Environment
     private let vault: any IdentityVault
     private let hosts: Hosts
-    private let session: HostSession
+    let session: HostSession
     private(set) var checks = 0
 
     init(_ environment: Environment) async throws {
@@ -36,6 +36,7 @@ final class Live {
         let job = try await submit()
         try await followLog()
         try await metricsAndArtifacts(of: job)
+        try await experiments(with: job)
         let rerun = try await rerun(job)
         try await cancel(rerun)
         try await pin(job)
@@ -43,13 +44,13 @@ final class Live {
         try await firstClient()
     }
 
-    private func check(_ isRight: Bool, _ what: String) {
+    func check(_ isRight: Bool, _ what: String) {
         say("\(isRight ? "ok  " : "FAIL") \(what)")
         if !isRight { exit(1) }
         checks += 1
     }
 
-    private func wait(_ what: String, _ isThere: () -> Bool) async throws {
+    func wait(_ what: String, _ isThere: () -> Bool) async throws {
         let deadline = ContinuousClock.now + .seconds(180)
         while !isThere() {
             guard ContinuousClock.now < deadline else {
@@ -84,7 +85,10 @@ final class Live {
         check(form.isValid, "the form is valid: \(form.fields.count) parameters")
         try await wait("the list") { session.connection.isConnected }
         guard let job = try await session.submit(form) else { throw Failure(description: "the submission waits") }
-        check(job.hyperparameters == ["n_estimators": "90"] && session.outbox.entries.isEmpty, "submitted \(job.id)")
+        let isComplete = form.fields.allSatisfy { job.hyperparameters[$0.name] ?? "" == $0.effectiveValue }
+        check(
+            isComplete && job.hyperparameters["n_estimators"] == "90" && session.outbox.entries.isEmpty,
+            "submitted \(job.id) with \(job.hyperparameters.count) parameters, defaults among them")
         try await wait("progress in the list") {
             session.jobs.progress[job.id] != nil || session.jobs.jobs[job.id]?.status.isFinal == true
         }

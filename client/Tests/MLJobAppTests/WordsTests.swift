@@ -47,6 +47,25 @@ struct WordsTests {
         #expect(try words(#""status":"SKIPPED","reason":"later""#) == "Skipped: later")
     }
 
+    @Test func theTimesOfAScheduleAreThoseOfItsTimeZone() throws {
+        let date = try #require(AgentTime.parse("2026-06-02T00:00:00.000Z"))
+        let (rome, york) = (
+            NextTimesSection.words(date, in: "Europe/Rome"), NextTimesSection.words(date, in: "America/New_York")
+        )
+        #expect(rome.contains("2:00") && york.contains("8:00") && rome != york)
+        #expect(NextTimesSection.words(date, in: "Mars/Olympus").contains("2026"))
+    }
+
+    @Test func inputsSayWhereTheyComeFrom() throws {
+        func words(_ members: String) throws -> String {
+            let json = #"{"job_id":"k3v7q2m5x4ab","path":"m"\#(members)}"#
+            return try JSONDecoder.ofAgent().decode(JobInput.self, from: Data(json.utf8)).words
+        }
+        #expect(try words("") == "Of job k3v7q2m5x4ab, not settled until that job has ended")
+        let named = #","size":2048,"sha256":"00","model":"churn","alias":"champion""#
+        #expect(try words(named) == "Of job k3v7q2m5x4ab, as churn@champion, 2 KiB")
+    }
+
     @Test func aStateOfALaterVersionHasWordsToo() {
         #expect(JobStatus(rawValue: "SUSPENDED").title == "Suspended")
     }

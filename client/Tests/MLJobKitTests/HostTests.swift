@@ -562,6 +562,15 @@
             }
         }
 
+        @Test func aFieldsRefusalIsFound() {
+            let fields = [
+                FieldProblem(field: "name", message: "is odd"), FieldProblem(field: "users.3", message: "is odd, too"),
+            ]
+            let trouble = Trouble(.invalid, "No.", advice: "", fields: fields)
+            #expect(trouble.message(for: "name") == "is odd" && trouble.message(for: "users") == "3 is odd, too")
+            #expect(trouble.message(for: "user") == nil && trouble.message(for: "names") == nil)
+        }
+
         @Test func aCancellationIsNoTrouble() {
             #expect(Trouble(CancellationError()) == nil)
             let known = Trouble(.other, "A.", advice: "B.")

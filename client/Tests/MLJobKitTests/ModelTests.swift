@@ -182,6 +182,43 @@ import Testing
         #expect(throws: Never.self) { try reader.roundTrip(Self.data(full)) }
     }
 
+    /// The same at each depth: of a page, also in its jobs and their attempts.
+    @Test(arguments: readers) func unknownMembersAreIgnoredAtEachDepth(_ reader: Reader) throws {
+        let full = try #require(try Self.schema(reader)["full"] as? Object)
+        let later = Self.later(full, words: [])
+        let written = try JSONSerialization.jsonObject(with: reader.roundTrip(Self.data(later)))
+        #expect(written as? NSDictionary == full as NSDictionary)
+    }
+
+    /// States, reasons and all other words of a later agent are kept as they are.
+    @Test(arguments: readers) func unknownWordsAreKept(_ reader: Reader) throws {
+        let full = try #require(try Self.schema(reader)["full"] as? Object)
+        let known = try Set(Self.words.keys.flatMap { try #require(Self.schemas()[$0]?["values"] as? [String]) })
+        let later = try #require(Self.later(full, words: known) as? Object)
+        let written = try JSONSerialization.jsonObject(with: reader.roundTrip(Self.data(later)))
+        #expect(written as? NSDictionary == Self.without("since_a_later_version", later) as? NSDictionary)
+    }
+
+    /// An example with a member more in each object that has members of its own, and another word for each of `words`.
+    static func later(_ value: Any, words: Set<String>) -> Any {
+        switch value {
+        case let object as Object:
+            let changed = object.mapValues { later($0, words: words) }
+            // In the examples, an object with this member has names that a person chose.
+            guard object["n_estimators"] == nil else { return changed }
+            return changed.merging(["since_a_later_version": ["anything": [1, "two", NSNull()]]]) { $1 }
+        case let array as [Any]: return array.map { later($0, words: words) }
+        case let text as String where words.contains(text): return "of-a-later-version"
+        default: return value
+        }
+    }
+
+    static func without(_ member: String, _ value: Any) -> Any {
+        if let array = value as? [Any] { return array.map { without(member, $0) } }
+        guard let object = value as? Object else { return value }
+        return object.filter { $0.key != member }.mapValues { without(member, $0) }
+    }
+
     @Test(arguments: words.keys.sorted()) func everyWordIsKnown(_ name: String) throws {
         let values = try #require(try Self.schemas()[name]?["values"] as? [String])
         #expect(values.sorted() == Self.words[name]?.sorted())

@@ -38,7 +38,7 @@ import Testing
         let list = ScheduleList(agent: Agent(transport))
         await list.load()
         #expect(list.schedules.map(\.id) == ["a", "b"] && list.isLoaded && list.trouble == nil)
-        #expect(transport.requests.map(\.target) == ["/schedules?limit=200", "/schedules?cursor=9&limit=200"])
+        #expect(transport.requests.map(\.target) == ["/schedules?limit=50", "/schedules?cursor=9&limit=50"])
     }
 
     @Test(arguments: [
@@ -50,7 +50,7 @@ import Testing
         try await list.act(action, on: try decoded())
         let asked = transport.requests.map { "\($0.method) \($0.target)" }
         let runs = action == .remove ? [] : ["GET /schedules/s/runs?limit=100"]
-        #expect(asked == [call, "GET /schedules?limit=200"] + runs && !list.isActing)
+        #expect(asked == [call, "GET /schedules?limit=50"] + runs && !list.isActing)
         #expect(list.runs["s"]?.map(\.jobID) == (action == .remove ? nil : ["a"]))
     }
 

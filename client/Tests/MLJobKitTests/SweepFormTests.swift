@@ -154,6 +154,16 @@ import Testing
         #expect(form.objections == ["space.depth": "has 1"] && form.isValid)
         form.clearRefusals()
         #expect(form.objections.isEmpty)
+        form.show([
+            FieldProblem(field: "name", message: "is odd"), FieldProblem(field: "limits.cpus", message: "is much"),
+            FieldProblem(field: "space.depth.low", message: "is low"),
+            FieldProblem(field: "trials", message: "are many"),
+        ])
+        #expect(
+            form.job.objections["name"] == "is odd" && form.job.objections["limits.cpus"] == "is much",
+            "which its sections show")
+        #expect(form.objections.count == 4 && form.objections["trials"] == "are many")
+        #expect(form.refusal(of: form.dimensions[0]) == "low is low" && form.isValid)
     }
 
     @Test func whatChangesInARerunIsChecked() {

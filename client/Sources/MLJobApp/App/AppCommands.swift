@@ -34,6 +34,8 @@ struct NewItemMenu: View {
         Button("New Sweep…") { app.composeSweep() }
             .keyboardShortcut("n", modifiers: [.command, .shift])
             .disabled(app.host == nil)
+        Button("New Schedule…") { app.composeSchedule() }
+            .disabled(app.host == nil)
         Button("Connect to a Host…") { app.connect() }
             .keyboardShortcut("k")
     }
@@ -53,6 +55,8 @@ struct JobCommandMenu: View {
             .disabled(job.map { $0.status.isFinal || $0.cancelRequested } ?? true)
         Button(job?.pinned == true ? "Unpin" : "Pin") { act(job?.pinned == true ? .unpin : .pin) }
             .keyboardShortcut("p", modifiers: [.command, .shift])
+            .disabled(job == nil)
+        Button("Share…") { act(.share) }
             .disabled(job == nil)
         Divider()
         Button("Copy ID") { act(.copyID) }

@@ -14,6 +14,7 @@ final class AppModel {
         set { selectedJobs = newValue.map { [$0] } ?? [] }
     }
     var selectedSweep: Sweep.ID?
+    var selectedSchedule: Schedule.ID?
     /// The sweep that is about to be cancelled, while its dialog asks.
     var cancelled: Sweep?
     var sheet: Sheet?
@@ -52,7 +53,7 @@ final class AppModel {
 
     func select(_ host: HostConfiguration.ID) {
         hosts.selection = host
-        (selectedJob, selectedSweep) = (nil, nil)
+        (selectedJob, selectedSweep, selectedSchedule) = (nil, nil, nil)
         showPlace()
     }
 
@@ -94,6 +95,8 @@ final class AppModel {
 
     func composeSweep(_ script: Script? = nil) { if host != nil { sheet = .sweep(script) } }
 
+    func composeSchedule(_ script: Script? = nil) { if host != nil { sheet = .schedule(script) } }
+
     func connect(_ invitation: String = "", file: URL? = nil) { sheet = .connect(invitation, file) }
 
     func rerun(_ job: Job) async {
@@ -112,6 +115,7 @@ final class AppModel {
         case .cancel: await detail.cancel()
         case .pin: await detail.setPinned(true)
         case .unpin: await detail.setPinned(false)
+        case .share: sheet = .share(.job(job.id))
         case .copyID: Pasteboard.copy(job.id)
         case .copyCommand: Pasteboard.copy(job.command)
         }

@@ -55,7 +55,9 @@ enum Sheet: Identifiable {
     case rerun(ScriptForm)
     case sweep(Script?)
     case rerunSweep(Sweep)
+    case schedule(Script?)
     case alias(AliasTarget)
+    case share(SharedThing)
     case extend(Sweep)
     /// With an invitation that was opened, or a `.p12` that was dropped.
     case connect(String, URL?)
@@ -66,7 +68,9 @@ enum Sheet: Identifiable {
         case .rerun: "rerun"
         case .sweep: "sweep"
         case .rerunSweep: "rerun a sweep"
+        case .schedule: "schedule"
         case .alias: "alias"
+        case .share: "share"
         case .extend: "extend"
         case .connect: "connect"
         }

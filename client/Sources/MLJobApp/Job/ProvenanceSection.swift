@@ -18,19 +18,10 @@ struct ProvenanceSection: View {
                 row("Must leave", job.artifacts.joined(separator: ", "))
                 row("Trial", job.sweep.map { "\(job.trial ?? 0) of sweep \($0)" } ?? "")
             }
-            Group {
-                row("Rerun of", job.rerunOf ?? "")
-                row("After", job.after.joined(separator: ", "))
-                row("Inputs", inputs)
-            }
+            row("Rerun of", job.rerunOf ?? "")
             row("Unit on the host", job.host.map { "\(job.unit) on \($0)" } ?? job.unit)
             row("Container", job.containerID)
         }
-    }
-
-    private var inputs: String {
-        let sorted = job.inputs.sorted { $0.key < $1.key }
-        return sorted.map { "\($0.key) = \($0.value.path) of \($0.value.jobID)" }.joined(separator: ", ")
     }
 
     @ViewBuilder private func row(_ title: LocalizedStringKey, _ value: String) -> some View {

@@ -3,7 +3,7 @@ import SwiftUI
 
 /// What can be done to a job. A view says which; the window's model does it.
 enum JobAction: Hashable {
-    case open, rerun, cancel, pin, unpin, copyID, copyCommand
+    case open, rerun, cancel, pin, unpin, share, copyID, copyCommand
 }
 
 /// The menu of a job's row.
@@ -22,6 +22,7 @@ struct JobMenu: View {
         } else {
             Button("Pin") { act(.pin, job) }
         }
+        Button("Share…") { act(.share, job) }
         Divider()
         Button("Copy ID") { act(.copyID, job) }
         Button("Copy as Command") { act(.copyCommand, job) }

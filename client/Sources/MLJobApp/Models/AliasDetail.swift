@@ -40,7 +40,10 @@ struct AliasDetail: View {
     private var heading: some View {
         VStack(alignment: .leading, spacing: 4) {
             Text("\(model.model) \(address.alias)").font(.title3).bold()
-            Text(readers).foregroundStyle(.secondary)
+            HStack {
+                Text(readers).foregroundStyle(.secondary)
+                Button("Share…") { app.sheet = .share(.model(model.id)) }.buttonStyle(.link)
+            }
             if let current { CopyableText(current.sha256) }
         }
         .padding()
@@ -49,9 +52,7 @@ struct AliasDetail: View {
     }
 
     private var readers: String {
-        if model.readers.everybody { return "Of \(model.owner), for everybody" }
-        let users = model.readers.users.joined(separator: ", ")
-        return users.isEmpty ? "Of \(model.owner), who alone may read it" : "Of \(model.owner), also for \(users)"
+        model.readers.words.map { "Of \(model.owner), also for \($0)" } ?? "Of \(model.owner), who alone may read it"
     }
 
     private func goBack(to move: ModelAlias) async {

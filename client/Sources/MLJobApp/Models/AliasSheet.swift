@@ -15,9 +15,11 @@ struct AliasSheet: View {
         Form {
             Section {
                 TextField("Model", text: $form.model, prompt: Text("churn")).autocorrectionDisabled()
-                if !form.model.isEmpty { Objection(text: form.objections["model"]) }
+                Objection(
+                    text: form.model.isEmpty ? nil : form.objections["model"] ?? trouble?.message(for: "model"))
                 TextField("Alias", text: $form.alias, prompt: Text("champion")).autocorrectionDisabled()
-                Objection(text: form.objections["alias"])
+                Objection(text: form.objections["alias"] ?? trouble?.message(for: "alias"))
+                Objection(text: trouble?.message(for: "path") ?? trouble?.message(for: "job_id"))
             } header: {
                 Text("Use \(target.path) as model")
             } footer: {
@@ -36,6 +38,7 @@ struct AliasSheet: View {
                     .disabled(isSending || !form.objections.isEmpty)
             }
         }
+        .onChange(of: form) { trouble = nil }
         .task { await host.models.load() }
     }
 

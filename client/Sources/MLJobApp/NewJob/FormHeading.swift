@@ -14,6 +14,7 @@ struct FormHeading: View {
                     Label("Uses the secrets \(form.script.secrets.joined(separator: ", "))", systemImage: "key")
                         .font(.caption)
                 }
+                Objection(text: form.objections["script_name"])
             }
             .accessibilityElement(children: .combine)
         }

@@ -15,6 +15,10 @@ struct FormSheet: View {
             FormHeading(form: form)
             ParametersSection(form: form)
             NameSection(form: form)
+            if form.original == nil {
+                InputsSection(host: host, form: form)
+                AfterSection(host: host, form: form)
+            }
             LimitsSection(form: form)
             RetriesSection(form: form)
             if form.original != nil { ChangesSection(form: form) }

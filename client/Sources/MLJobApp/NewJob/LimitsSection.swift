@@ -16,6 +16,7 @@ struct LimitsSection: View {
                 row("Processes and threads", $form.limits.tasks, "512", "tasks")
                 row("Size of files", $form.limits.artifactBytes, "10 GiB", "artifact_bytes")
                 row("Number of files", $form.limits.artifactFiles, "1000", "artifact_files")
+                Objection(text: form.objections["limits"])
             } label: {
                 Text("Limits")
             }
@@ -26,7 +27,7 @@ struct LimitsSection: View {
     }
 
     /// What is wrong in here must be seen.
-    private var refused: Bool { form.objections.keys.contains { $0.hasPrefix("limits.") } }
+    private var refused: Bool { form.objections.keys.contains { $0 == "limits" || $0.hasPrefix("limits.") } }
 
     @ViewBuilder private func row(
         _ title: LocalizedStringKey, _ text: Binding<String>, _ example: String, _ field: String

@@ -14,6 +14,7 @@ struct NameSection: View {
                     .autocorrectionDisabled()
                 Objection(text: form.objections["ref"])
                 LabelRows(form: form)
+                Objection(text: form.objections["labels"])
                 Button("Add a Label") { form.labels.append(ScriptForm.Label()) }
             }
         }

@@ -15,6 +15,7 @@ struct ObjectiveSection: View {
                 ForEach(Direction.known, id: \.self) { Text($0.title).tag($0) }
             }
             .pickerStyle(.segmented)
+            Objection(text: form.objections["objective.direction"] ?? form.objections["objective"])
         } header: {
             Text("Objective")
         } footer: {

@@ -47,7 +47,7 @@ struct DimensionRow: View {
         }
     }
 
-    private var objection: String? { field.objection(in: form.strategy) ?? form.refused["space.\(field.name)"] }
+    private var objection: String? { field.objection(in: form.strategy) ?? form.refusal(of: field) }
 }
 
 /// A range or values.

@@ -10,10 +10,12 @@ struct StrategySection: View {
             Picker("Strategy", selection: $form.strategy) {
                 ForEach(SweepStrategy.known, id: \.self) { Text($0.title).tag($0) }
             }
+            Objection(text: form.objections["strategy"])
             Picker("Pruner", selection: $form.pruner) {
                 Text("None").tag(SweepPruner?.none)
                 ForEach(SweepPruner.known, id: \.self) { Text($0.title).tag(SweepPruner?.some($0)) }
             }
+            Objection(text: form.objections["pruner"])
             row("Trials", $form.trials, form.strategy == .grid ? "all points" : "60", "trials")
             row("At once", $form.atOnce, "4", "at_once")
             row("Seed", $form.seed, "chosen by the host", "seed")

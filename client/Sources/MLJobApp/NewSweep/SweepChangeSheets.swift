@@ -5,37 +5,50 @@ import SwiftUI
 struct ExtendSheet: View {
     let host: HostSession
     let sweep: Sweep
-    @Environment(AppModel.self) private var app
     @Environment(\.dismiss) private var dismiss
     @State private var trials = ""
+    @State private var isSending = false
+    @State private var trouble: Trouble?
 
     var body: some View {
         Form {
             Section {
                 TextField("Trials in all", text: $trials, prompt: Text("\(sweep.trials) so far"))
                     .multilineTextAlignment(.trailing)
-                if !trials.isEmpty { Objection(text: sweep.objection(toExtending: trials)) }
+                if !trials.isEmpty {
+                    Objection(text: sweep.objection(toExtending: trials) ?? trouble?.message(for: "trials"))
+                }
             } header: {
                 Text("More trials for \(sweep.title)")
             } footer: {
                 Text("A sweep that has completed goes on.")
             }
+            if let trouble { RefusalSection(trouble: trouble) }
         }
         .formStyle(.grouped)
         .frame(width: 420)
         .fixedSize(horizontal: false, vertical: true)
+        .interactiveDismissDisabled(isSending)
+        .onChange(of: trials) { trouble = nil }
         .toolbar {
             ToolbarItem(placement: .cancellationAction) { Button("Cancel", role: .cancel) { dismiss() } }
             ToolbarItem(placement: .confirmationAction) {
-                Button("Extend") { extend() }.disabled(sweep.objection(toExtending: trials) != nil)
+                Button("Extend") { Task { await extend() } }
+                    .disabled(isSending || sweep.objection(toExtending: trials) != nil)
             }
         }
     }
 
-    private func extend() {
+    /// The sheet stays, with what was typed, where the host refuses it.
+    private func extend() async {
         guard let count = Int(trials) else { return }
-        Task { await app.act(on: sweep, of: host) { await $0.extend(to: count) } }
-        dismiss()
+        isSending = true
+        defer { isSending = false }
+        let detail = host.detail(ofSweep: sweep.id)
+        await detail.extend(to: count)
+        trouble = detail.actionTrouble
+        detail.actionTrouble = nil
+        if trouble == nil { dismiss() }
     }
 }
 
@@ -67,6 +80,7 @@ struct RerunSweepSheet: View {
         .frame(width: 460)
         .fixedSize(horizontal: false, vertical: true)
         .interactiveDismissDisabled(isSending)
+        .onChange(of: changes) { trouble = nil }
         .toolbar {
             ToolbarItem(placement: .cancellationAction) { Button("Cancel", role: .cancel) { dismiss() } }
             ToolbarItem(placement: .confirmationAction) {
@@ -80,7 +94,7 @@ struct RerunSweepSheet: View {
     ) -> some View {
         TextField(title, text: text, prompt: Text(example))
             .multilineTextAlignment(.trailing)
-        Objection(text: changes.objections[field])
+        Objection(text: changes.objections[field] ?? trouble?.message(for: field))
     }
 
     private func send() async {

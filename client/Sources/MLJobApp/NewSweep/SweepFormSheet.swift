@@ -18,6 +18,7 @@ struct SweepFormSheet: View {
             StrategySection(form: form)
             ParametersSection(form: form.job, leftOut: Set(form.varied.map(\.name)), title: "Fixed hyperparameters")
             NameSection(form: form.job)
+            InputsSection(host: host, form: form.job)
             LimitsSection(form: form.job)
             RetriesSection(form: form.job)
             if let trouble { RefusalSection(trouble: trouble) }

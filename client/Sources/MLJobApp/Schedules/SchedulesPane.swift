@@ -4,14 +4,22 @@ import SwiftUI
 /// What runs by itself, and when next.
 struct SchedulesPane: View {
     let host: HostSession
-    @State private var selection: Schedule.ID?
+    @Environment(AppModel.self) private var app
     @State private var order = [KeyPathComparator(\Schedule.sortableNext)]
 
     var body: some View {
+        @Bindable var app = app
         VSplitView {
-            SchedulesTable(host: host, selection: $selection, order: $order)
-                .frame(minHeight: 120, idealHeight: 200)
-            if let schedule = host.schedules.schedules.first(where: { $0.id == selection }) {
+            VStack(spacing: 0) {
+                SchedulesTable(host: host, selection: $app.selectedSchedule, order: $order)
+                HStack {
+                    Spacer()
+                    Button("New Schedule…") { app.composeSchedule() }
+                }
+                .padding(8)
+            }
+            .frame(minHeight: 140, idealHeight: 220)
+            if let schedule = host.schedules.schedules.first(where: { $0.id == app.selectedSchedule }) {
                 ScheduleDetail(host: host, schedule: schedule)
                     .id(schedule.id)
                     .frame(minHeight: 240, idealHeight: 400)
@@ -63,14 +71,9 @@ struct SchedulesEmptyView: View {
         if let trouble = host.schedules.trouble {
             TroubleView(trouble: trouble) { await host.schedules.load() }
         } else if host.schedules.isLoaded {
-            ContentUnavailableView {
-                Label("No schedules", systemImage: "calendar.badge.clock")
-            } description: {
-                Text("A schedule submits a job or a sweep at times of a calendar. The command makes one, for instance:")
-                Text(verbatim: "ml-job schedule create 'Mon..Fri 02:00' train_churn_model.py")
-                    .monospaced()
-                    .textSelection(.enabled)
-            }
+            ContentUnavailableView(
+                "No schedules", systemImage: "calendar.badge.clock",
+                description: Text("A schedule starts a job at times of a calendar. Choose New Schedule… to make one."))
         } else {
             ProgressView("Loading schedules")
         }

@@ -6,6 +6,7 @@ struct ScriptDetail: View {
     let script: Script
     let run: () -> Void
     let sweep: () -> Void
+    let schedule: () -> Void
 
     var body: some View {
         Form {
@@ -15,6 +16,7 @@ struct ScriptDetail: View {
                 HStack {
                     Button("New Job…") { run() }
                     Button("New Sweep…") { sweep() }
+                    Button("New Schedule…") { schedule() }
                 }
             }
             Section("Parameters") {

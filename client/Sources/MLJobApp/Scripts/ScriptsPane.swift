@@ -31,6 +31,8 @@ struct ScriptsPane: View {
                 app.compose(script)
             } sweep: {
                 app.composeSweep(script)
+            } schedule: {
+                app.composeSchedule(script)
             }
         } else {
             ContentUnavailableView("Choose a script", systemImage: "doc.text")

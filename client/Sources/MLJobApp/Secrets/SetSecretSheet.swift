@@ -16,11 +16,13 @@ struct SetSecretSheet: View {
         Form {
             Section {
                 TextField("Name", text: $name, prompt: Text("snowflake")).autocorrectionDisabled()
+                Objection(text: trouble?.message(for: "name"))
                 if let file {
                     LabeledContent("Value", value: file.lastPathComponent)
                 } else {
                     SecureField("Value", text: $value)
                 }
+                Objection(text: trouble?.message(for: "value"))
                 Button("Take a File's Content…") { isChoosing = true }
             } footer: {
                 Text("It replaces an earlier value. Jobs that run keep what they began with.")

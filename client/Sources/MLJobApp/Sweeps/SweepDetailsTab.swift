@@ -3,6 +3,7 @@ import SwiftUI
 
 /// Everything that is recorded of a sweep.
 struct SweepDetailsTab: View {
+    let host: HostSession
     let sweep: Sweep
 
     var body: some View {
@@ -21,7 +22,9 @@ struct SweepDetailsTab: View {
             ValuesSection(title: "Space", values: sweep.space.mapValues(\.words), empty: "")
             ValuesSection(title: "Fixed hyperparameters", values: sweep.hyperparameters, empty: "The script's defaults")
             if !sweep.labels.isEmpty { ValuesSection(title: "Labels", values: sweep.labels, empty: "") }
+            if let inputs = sweep.inputs, !inputs.isEmpty { InputsRows(host: host, inputs: inputs) }
             LimitsRows(limits: sweep.limits)
+            ReadersSection(sharing: host.sharing(of: .sweep(sweep.id)))
             provenance
         }
         .formStyle(.grouped)

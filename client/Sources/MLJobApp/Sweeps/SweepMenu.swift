@@ -15,6 +15,7 @@ struct SweepMenu: View {
         Button("Cancel…", role: .destructive) { app.cancelled = sweep }
             .disabled(!sweep.canCancel)
         Button(sweep.pinned ? "Unpin" : "Pin") { act { await $0.setPinned(!sweep.pinned) } }
+        Button("Share…") { app.sheet = .share(.sweep(sweep.id)) }
         Divider()
         Button("Copy ID") { Pasteboard.copy(sweep.id) }
     }

@@ -41,7 +41,7 @@ struct SweepPane: View {
     @ViewBuilder private func content(_ sweep: Sweep) -> some View {
         let rows = TrialRow.rows(of: detail.trials, in: sweep)
         if tab == .details {
-            SweepDetailsTab(sweep: sweep)
+            SweepDetailsTab(host: host, sweep: sweep)
         } else if rows.isEmpty {
             TrialsEmptyView(detail: detail) { attempt += 1 }
         } else {

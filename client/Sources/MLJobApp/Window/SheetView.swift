@@ -18,6 +18,10 @@ struct SheetView: View {
             if let host = app.host { RerunSweepSheet(host: host, sweep: sweep) }
         case .extend(let sweep):
             if let host = app.host { ExtendSheet(host: host, sweep: sweep) }
+        case .schedule(let script):
+            if let host = app.host { ComposeScheduleSheet(host: host, script: script) }
+        case .share(let thing):
+            if let host = app.host { SharingSheet(host: host, sharing: host.sharing(of: thing)) }
         case .alias(let target):
             if let host = app.host { AliasSheet(host: host, target: target) }
         case .connect(let invitation, let file):

@@ -1,9 +1,20 @@
 import Foundation
 
 extension Agent {
-    /// A page of schedules, newest first.
-    public func schedules(cursor: String? = nil, limit: Int = 200) async throws -> SchedulePage {
+    /// A page of schedules, newest first; `limit` is 1 to 50.
+    public func schedules(cursor: String? = nil, limit: Int = 50) async throws -> SchedulePage {
         try await call("GET", "/schedules\(URLPart.query(["cursor": cursor, "limit": String(limit)]))")
+    }
+
+    /// The next times of a schedule before it is made, after the same checks. Nothing is made.
+    public func previewSchedule(_ request: ScheduleRequest) async throws -> SchedulePreview {
+        try await call("POST", "/schedules/preview", body: try JSONEncoder.ofAgent().encode(request))
+    }
+
+    /// Makes a schedule. Repeating the call with the same `key` and request makes no second one.
+    public func createSchedule(_ request: ScheduleRequest, key: String) async throws -> Schedule {
+        try await call(
+            "POST", "/schedules", body: try JSONEncoder.ofAgent().encode(request), headers: ["Idempotency-Key": key])
     }
 
     /// The newest runs of a schedule, the newest first.

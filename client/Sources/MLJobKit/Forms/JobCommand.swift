@@ -65,6 +65,9 @@ extension Job {
                 name: name,
                 labels: labels.isEmpty ? nil : labels, limits: limits,
                 maxAttempts: maxAttempts == 1 ? nil : maxAttempts,
-                retryOn: Set(retryOn) == Set(Reason.retriedByDefault) ? nil : retryOn))
+                retryOn: Set(retryOn) == Set(Reason.retriedByDefault) ? nil : retryOn,
+                after: status.isFinal || after.isEmpty ? nil : after,
+                inputs: inputs.isEmpty
+                    ? nil : inputs.mapValues { RequestedInput(jobID: $0.jobID, path: $0.path) }))
     }
 }

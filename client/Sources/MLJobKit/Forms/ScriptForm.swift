@@ -16,6 +16,8 @@ public final class ScriptForm {
     public var priority = 0
     public var maxAttempts = 1
     public var retryOn = Set(Reason.retriedByDefault)
+    /// What it takes from earlier jobs. A rerun has the inputs of its job, and waits for nobody.
+    public var earlier = EarlierJobs()
     /// The agent's objections to what is no hyperparameter, by field.
     public private(set) var refused: [String: String] = [:]
 
@@ -68,11 +70,13 @@ public final class ScriptForm {
     // MARK: Checking
 
     /// Everything that is wrong, by field: `hyperparameters.depth`, `limits.cpus`, `name`, …
-    public var objections: [String: String] { refused.merging(ownObjections) { $1 } }
+    public var objections: [String: String] {
+        refused.merging(earlier.objections) { $1 }.merging(ownObjections) { $1 }
+    }
 
     /// What this side finds wrong; the agent's objections do not keep anybody from trying again.
     var ownObjections: [String: String] {
-        var found: [String: String] = [:]
+        var found = earlier.ownObjections
         for field in fields {
             if let objection = field.objection { found["hyperparameters.\(field.name)"] = objection }
         }
@@ -120,18 +124,21 @@ public final class ScriptForm {
 
     /// Shows what the agent refused beside its fields.
     public func show(_ problems: [FieldProblem]) {
-        refused = [:]
+        clearRefusals()
         for problem in problems {
             if let at = fields.firstIndex(where: { "hyperparameters.\($0.name)" == problem.field }) {
                 fields[at].refused = (fields[at].value, problem.message)
-            } else {
+            } else if !earlier.refuse(problem) {
                 refused[problem.field] = problem.message
             }
         }
     }
 
     /// Forgets the agent's objections to what is no hyperparameter, before another attempt.
-    public func clearRefusals() { refused = [:] }
+    public func clearRefusals() {
+        refused = [:]
+        earlier.clearRefusals()
+    }
 
     // MARK: What is sent
 
@@ -147,7 +154,8 @@ public final class ScriptForm {
             labels: labels.isEmpty ? nil : Dictionary(labels.map { ($0.key, $0.value) }) { _, last in last },
             limits: limits.isEmpty ? nil : limits, priority: priority == 0 ? nil : priority,
             maxAttempts: maxAttempts == 1 ? nil : maxAttempts,
-            retryOn: retryOn == Set(Reason.retriedByDefault) ? nil : Reason.retryable.filter(retryOn.contains))
+            retryOn: retryOn == Set(Reason.retriedByDefault) ? nil : Reason.retryable.filter(retryOn.contains),
+            after: earlier.requestedAfter, inputs: earlier.requestedInputs)
     }
 
     /// What differs from the job that is run again.

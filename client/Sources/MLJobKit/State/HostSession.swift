@@ -32,6 +32,7 @@ public final class HostSession: Identifiable {
     @ObservationIgnored private let folder: URL
     @ObservationIgnored private var details: [Job.ID: JobDetail] = [:]
     @ObservationIgnored private var sweepDetails: [Sweep.ID: SweepDetail] = [:]
+    @ObservationIgnored private var sharings: [SharedThing: SharingModel] = [:]
     @ObservationIgnored private var running: [Task<Void, Never>] = []
 
     /// `folder` is the app's own, for submissions and notices. Raises `VaultError` where the identity is not there.
@@ -158,6 +159,19 @@ public final class HostSession: Identifiable {
     /// A comparison of jobs, for a view that shows one.
     public func comparison() -> ComparisonModel {
         ComparisonModel(agent: agent, context: { [weak self] in self?.context ?? TroubleContext() })
+    }
+
+    /// Who may read something: the same model for all views that show it.
+    public func sharing(of thing: SharedThing) -> SharingModel {
+        if let known = sharings[thing] { return known }
+        let sharing = SharingModel(thing, agent: agent, context: { [weak self] in self?.context ?? TroubleContext() })
+        sharings[thing] = sharing
+        return sharing
+    }
+
+    /// What a form offers as inputs.
+    public func inputSources() -> InputSources {
+        InputSources(agent: agent, context: { [weak self] in self?.context ?? TroubleContext() })
     }
 
     func rename(to name: String) { configuration.name = name }

@@ -85,11 +85,13 @@ public struct AliasForm: Hashable, Sendable {
     /// What is wrong, by field.
     public var objections: [String: String] {
         var found: [String: String] = [:]
-        for (field, name) in [("model", model), ("alias", alias)]
-        where name.wholeMatch(of: /[a-z0-9][a-z0-9._-]{0,62}/) == nil {
-            found[field] = "must be 1 to 63 of a-z, 0-9 and ._-, a letter or a digit first"
-        }
+        for (field, name) in [("model", model), ("alias", alias)] { found[field] = Self.objection(to: name) }
         return found
+    }
+
+    static func objection(to name: String) -> String? {
+        name.wholeMatch(of: /[a-z0-9][a-z0-9._-]{0,62}/) == nil
+            ? "must be 1 to 63 of a-z, 0-9 and ._-, a letter or a digit first" : nil
     }
 
     public var address: ModelList.AliasAddress { ModelList.AliasAddress(model: model, alias: alias) }

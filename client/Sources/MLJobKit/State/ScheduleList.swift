@@ -11,8 +11,8 @@ public final class ScheduleList {
     public private(set) var isLoaded = false
     public private(set) var trouble: Trouble?
     public private(set) var isActing = false
-    @ObservationIgnored private let agent: Agent
-    @ObservationIgnored private let context: @MainActor () -> TroubleContext
+    @ObservationIgnored let agent: Agent
+    @ObservationIgnored let context: @MainActor () -> TroubleContext
 
     public init(agent: Agent, context: @escaping @MainActor () -> TroubleContext = { TroubleContext() }) {
         self.agent = agent

@@ -27,6 +27,14 @@ public struct Trouble: Error, Hashable, Sendable, Identifiable {
     /// Whether it may pass by itself.
     public let mayPass: Bool
 
+    /// What was refused of a field: itself, or what is below it.
+    public func message(for field: String) -> String? {
+        fields.first { $0.field == field }?.message
+            ?? fields.first { $0.field.hasPrefix("\(field).") }.map {
+                "\($0.field.dropFirst(field.count + 1)) \($0.message)"
+            }
+    }
+
     public init(
         _ kind: Kind, _ title: String, advice: String, detail: String = "", fields: [FieldProblem] = [],
         mayPass: Bool = false

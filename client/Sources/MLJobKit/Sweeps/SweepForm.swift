@@ -33,7 +33,11 @@ public final class SweepForm {
     // MARK: Checking
 
     /// Everything that is wrong, by field: `space.depth`, `objective.metric`, `trials`, …
-    public var objections: [String: String] { refused.merging(ownObjections) { $1 } }
+    public var objections: [String: String] {
+        let varied = Set(varied.map { Self.prefix + $0.name })
+        let ofJob = job.objections.filter { !varied.contains($0.key) }
+        return refused.merging(ofJob) { $1 }.merging(ownObjections) { $1 }
+    }
 
     private var ownObjections: [String: String] {
         let names = Set(varied.map(\.name))
@@ -54,6 +58,13 @@ public final class SweepForm {
             found["seed"] = "must be a whole number from 0 to 4294967295"
         }
         return found
+    }
+
+    /// What the agent said of a dimension, or of one of its bounds.
+    public func refusal(of field: DimensionField) -> String? {
+        let path = "space.\(field.name)"
+        if let message = refused[path] { return message }
+        return refused.first { $0.key.hasPrefix("\(path).") }.map { "\($0.key.dropFirst(path.count + 1)) \($0.value)" }
     }
 
     public var isValid: Bool { ownObjections.isEmpty }
@@ -97,9 +108,13 @@ public final class SweepForm {
 
     /// Shows what the agent refused beside its fields.
     public func show(_ problems: [FieldProblem]) {
-        job.show(problems.filter { $0.field.hasPrefix(Self.prefix) })
+        let own = Set(SweepRequest.CodingKeys.allCases.map(\.stringValue))
+        func isOwn(_ problem: FieldProblem) -> Bool {
+            own.contains(String(problem.field.split(separator: ".").first ?? ""))
+        }
+        job.show(problems.filter { !isOwn($0) })
         refused = [:]
-        for problem in problems where !problem.field.hasPrefix(Self.prefix) { refused[problem.field] = problem.message }
+        for problem in problems where isOwn(problem) { refused[problem.field] = problem.message }
     }
 
     /// Forgets the agent's objections, before another attempt.
