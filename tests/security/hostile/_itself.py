@@ -151,6 +151,8 @@ def environment():
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONPATH",
         "JOB_ID",
+        "JOB_OWNER",
+        "JOB_COMMIT",
         "container",
         "TERM",
         "LC_CTYPE",
