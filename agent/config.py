@@ -27,7 +27,8 @@ def user_file() -> Path:
     return Path(override) if override else xdg("XDG_CONFIG_HOME", ".config") / "ml-agent/config.toml"
 
 
-def _default_state_directory() -> Path:
+def default_state_directory() -> Path:
+    """`$XDG_STATE_HOME/ml-agent`, or its place in the account's home."""
     return xdg("XDG_STATE_HOME", ".local/state") / "ml-agent"
 
 
@@ -258,7 +259,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    state_directory: Annotated[AbsolutePath, Field(default_factory=_default_state_directory)]
+    state_directory: Annotated[AbsolutePath, Field(default_factory=default_state_directory)]
     runtime_directory: Annotated[AbsolutePath, Field(default_factory=default_runtime_directory)]
     scripts: ScriptSettings
     jobs: JobSettings = JobSettings()

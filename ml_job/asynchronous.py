@@ -227,15 +227,16 @@ class AsyncClient:
 
     async def load_alias(self, model: str, alias: str, *, trusted: Sequence[str] = ()) -> Any:
         """The model that an alias points at, as `load_model` loads it."""
-        with TemporaryDirectory() as directory:
-            place = await self.download_alias(model, alias, directory=directory)
-            return await asyncio.to_thread(loading.load, place, trusted)
+        return await self._of_alias(model, alias, lambda place: loading.load(place, trusted))
 
     async def load_alias_pickle(self, model: str, alias: str) -> Any:
         """The same as `load_pickle` loads it. **This runs the code in it, as you.**"""
+        return await self._of_alias(model, alias, loading.load_pickle)
+
+    async def _of_alias(self, model: str, alias: str, load: Any) -> Any:
         with TemporaryDirectory() as directory:
             place = await self.download_alias(model, alias, directory=directory)
-            return await asyncio.to_thread(loading.load_pickle, place)
+            return await asyncio.to_thread(load, place)
 
     # Sweeps
 

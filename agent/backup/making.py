@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .. import __version__
-from ..config import Settings, user_file
+from ..config import Settings, default_state_directory, user_file
 from ..errors import AgentError, Problem, misconfigured
 from ..host.files import publish, refuse_to_overwrite
 from ..host.machine import room
@@ -156,8 +156,7 @@ def _header(
     *,
     results: bool,
 ) -> Header:
-    default = Settings.model_fields["state_directory"].default_factory
-    usual = default() if default else None  # type: ignore[call-arg]
+    state = settings.state_directory
     return Header(
         format=FORMAT,
         version=__version__,
@@ -169,7 +168,7 @@ def _header(
         results=results,
         bytes=sum(len(data) for data, _ in small.values()) + size + sum(each.size for each in left),
         files=len(small) + 1 + len(left),
-        state_directory=None if settings.state_directory == usual else str(settings.state_directory),
+        state_directory=None if state == default_state_directory() else str(state),
     )
 
 

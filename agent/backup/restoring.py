@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..audit.chain import Caller
-from ..config import Settings, user_file
+from ..config import Settings, default_state_directory, user_file
 from ..errors import host_failed, invalid_request, misconfigured
 from ..host.files import alone, sync, write_file
 from ..identity import revocations
@@ -59,9 +59,7 @@ def place_of(header: Header, settings: Settings | None) -> Path:
         if not path.is_absolute() or ".." in path.parts:
             raise damaged("its state directory is no absolute path")
         return path
-    default = Settings.model_fields["state_directory"].default_factory
-    assert default is not None
-    return Path(default())  # type: ignore[call-arg]
+    return default_state_directory()
 
 
 async def restore(

@@ -1,10 +1,12 @@
 """What users have used of the host, as both programs show it."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Column
 
+from ..host.files import write_file
 from ..model.usage import UsageKey, UsageReport, UsageRow
 from .quantities import format_size
 from .terminal import Screen, bold, right
@@ -32,6 +34,20 @@ FIGURES = (
     "memory_peak_bytes",
     "artifact_bytes",
 )
+
+
+def demand_one_form(csv: str | None, *, as_json: bool) -> None:
+    """Raises `typer.BadParameter` where both forms are asked for."""
+    if csv is not None and as_json:
+        raise typer.BadParameter("give either --csv FILE or --json")
+
+
+def write_csv(screen: Screen, csv: str, table: bytes) -> None:
+    """Writes a table to the FILE of `--csv`, in place of what is there, or to stdout."""
+    if csv == TO_STDOUT:
+        screen.write(table)
+    else:
+        write_file(Path(csv), table, mode=0o644, replace=True, durable=False, parents=False)
 
 
 def show(screen: Screen, report: UsageReport) -> None:

@@ -90,7 +90,7 @@ class Admission:
         Its start may have taken long, because Podman did not answer, say.
         """
         drain = await self._drains.get()
-        if drain is None or drain.over(now()) or self._queue.ends_by(active.job) <= drain.begins_at:
+        if drain is None or self._queue.ends_by(active.job) <= drain.begins_at:
             return True
         await self._registry.change(active, lambda job: job.model_copy(update={"status": JobState.PENDING}))
         await self._put_back(active)

@@ -21,6 +21,10 @@ class UsageKey(StrEnum):
     LABEL = "label"
 
 
+# Which member of a row says whose it is.
+MEMBERS = {UsageKey.USER: "user", UsageKey.SCRIPT: "script_name", UsageKey.LABEL: "label"}
+
+
 class UsageRow(Model):
     """The attempts that ended in one month (`YYYY-MM`, UTC) of one user, script or label.
 

@@ -111,15 +111,13 @@ def _capacity(settings: Settings, tallies: Tallies) -> Iterator[Metric]:
 
 def _drain(drain: Drain | None) -> Iterator[Metric]:
     """Times are missing that are not known: of a drain that is not planned, or that has no end."""
-    moment = now()
-    planned = drain if drain and not drain.over(moment) else None
-    begun = planned is not None and planned.begins_at <= moment
+    begun = drain is not None and drain.begins_at <= now()
     yield _gauge("drained", "1 while the host starts no jobs", float(begun))
     times: dict[str, float] = {}
-    if planned:
-        times["begin"] = planned.begins_at.timestamp()
-        if planned.ends_at:
-            times["end"] = planned.ends_at.timestamp()
+    if drain:
+        times["begin"] = drain.begins_at.timestamp()
+        if drain.ends_at:
+            times["end"] = drain.ends_at.timestamp()
     help_text = "When the host starts no more jobs and starts them again, in seconds since 1970"
     yield _gauge("drain_timestamp_seconds", help_text, times, "edge")
 

@@ -5,7 +5,7 @@ from sqlite3 import Connection
 
 from ..audit.chain import Deed
 from ..errors import AgentError, Problem
-from ..model.base import format_time, now
+from ..model.base import now
 from ..model.host import Drain
 from . import audit
 from .database import Tables, as_model, quick_read, transaction
@@ -38,24 +38,19 @@ class DrainStore(Tables):
         db.execute("BEGIN IMMEDIATE")
         known = drain_of(db)
         db.execute("DELETE FROM drains")
-        if known is None or known.over(now()):
-            return None
-        audit.append_row(db, deed)
+        if known is not None:
+            audit.append_row(db, deed)
         return known
 
     @quick_read
     def get(self, db: Connection) -> Drain | None:
-        """The drain, also one that is over, or None."""
+        """The drain that has begun or is planned, or None."""
         return drain_of(db)
 
 
 def check_open(db: Connection, ends_by: datetime) -> None:
     """Raises `AgentError` (draining) where a job may not start that may run until then."""
-    row = db.execute(
-        "SELECT 1 FROM drains WHERE begins_at < ? AND (ends_at IS NULL OR ends_at > ?)",
-        (format_time(ends_by), format_time(now())),
-    ).fetchone()
-    if row:
+    if (drain := drain_of(db)) and drain.begins_at < ends_by:
         raise AgentError(Problem.DRAINING, "The job could run into the drain of this host.")
 
 
@@ -65,6 +60,7 @@ def _says_it_all(known: Drain, drain: Drain) -> bool:
 
 
 def drain_of(db: Connection) -> Drain | None:
-    """The drain, also one that is over, or None."""
+    """The drain that has begun or is planned, or None: one that is over is none any more."""
     row = db.execute(_SELECT).fetchone()
-    return as_model(Drain, row) if row else None
+    drain = as_model(Drain, row) if row else None
+    return None if drain is None or drain.over(now()) else drain

@@ -23,7 +23,7 @@ class Tallies:
     jobs waited at most so many seconds for their first turn, and longer than the bound before;
     `waited_seconds` is the sum. `active` counts jobs by state. `oldest` is when the oldest waiting job was
     accepted, in RFC 3339. `running` has the jobs that take room. `unarchived` counts ended jobs whose log
-    only the journal has. `drain` is when the host runs no jobs; it may be over.
+    only the journal has. `drain` is when the host runs no jobs.
     """
 
     ended: dict[str, float]

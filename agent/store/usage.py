@@ -15,7 +15,7 @@ from ..errors import FieldError, invalid_request
 from ..model.base import format_time
 from ..model.comparison import Consumption
 from ..model.job import Attempt, Job
-from ..model.usage import Month, UsageKey, UsageRow
+from ..model.usage import MEMBERS, Month, UsageKey, UsageRow
 from .database import Tables, transaction
 
 MAX_NAMES = 50  # scripts, and labels, that are counted by themselves for each user in a month
@@ -32,7 +32,6 @@ _SUMS = (
     " max(peak_bytes), sum(artifact_bytes)"
 )
 _KEYS = {UsageKey.USER: "n.owner", UsageKey.SCRIPT: "n.name", UsageKey.LABEL: "n.name"}
-_MEMBERS = {UsageKey.USER: "user", UsageKey.SCRIPT: "script_name", UsageKey.LABEL: "label"}
 
 
 class UsageStore(Tables):
@@ -70,7 +69,7 @@ def enter_attempts(db: Connection, job: Job, *, artifact_bytes: int | None) -> N
         return
     (entered,) = db.execute("SELECT entered FROM jobs WHERE id = ?", (job.job_id,)).fetchone()
     for attempt in job.attempts[entered:]:
-        seconds = max((attempt.finished_at - (attempt.started_at or attempt.finished_at)).total_seconds(), 0)
+        seconds = _seconds(attempt)
         memory = job.limits.memory_bytes
         reserved = None if memory is None else memory * seconds / GIB_HOUR
         left = artifact_bytes if job.status.terminal and attempt is job.attempts[-1] else 0
@@ -97,7 +96,7 @@ def enter_consumption(db: Connection, job: Job, used: Mapping[int, Consumption])
         cpu_seconds, peak_bytes = used.get(attempt.number, Consumption())
         if cpu_seconds is None and peak_bytes is None:
             continue
-        seconds = max((attempt.finished_at - (attempt.started_at or attempt.finished_at)).total_seconds(), 0)
+        seconds = _seconds(attempt)
         peak = None if peak_bytes is None else peak_bytes * seconds / GIB_HOUR
         figures = {"cpu": cpu_seconds, "peak": peak, "peak_bytes": peak_bytes}
         for name_id, day in _places(db, job, attempt, make=False):
@@ -111,6 +110,11 @@ _ADD_USE = (
     " peak_bytes = coalesce(max(peak_bytes, :peak_bytes), peak_bytes, :peak_bytes)"
     " WHERE name_id = :name_id AND day = :day"
 )
+
+
+def _seconds(attempt: Attempt) -> float:
+    """How long it ran."""
+    return max((attempt.finished_at - (attempt.started_at or attempt.finished_at)).total_seconds(), 0)
 
 
 def _places(db: Connection, job: Job, attempt: Attempt, *, make: bool) -> Iterator[tuple[int, str]]:
@@ -191,7 +195,7 @@ def _row(month: str, by: UsageKey, key: str, *sums: Any) -> UsageRow:
     reserved, peak = (None if each is None else round(each, 6) for each in (reserved, peak))
     return UsageRow(
         month=month,
-        **{_MEMBERS[by]: None if key == REST else key},
+        **{MEMBERS[by]: None if key == REST else key},
         jobs=jobs,
         attempts=attempts,
         measured_attempts=measured,

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..comparison.table import Column, csv_pieces
 from ..errors import invalid_request
-from ..model.usage import MAX_ROWS, Period, UsageKey, UsageReport, UsageRow
+from ..model.usage import MAX_ROWS, MEMBERS, Period, UsageKey, UsageReport, UsageRow
 from ..store.usage import UsageStore
 
 TYPES = {
@@ -23,7 +23,6 @@ TYPES = {
     "memory_peak_bytes": "integer",
     "artifact_bytes": "integer",
 }
-MEMBERS = {UsageKey.USER: "user", UsageKey.SCRIPT: "script_name", UsageKey.LABEL: "label"}
 
 
 class Ledger:

@@ -19,11 +19,10 @@ from ...config_files import load
 from ...errors import AgentError, host_failed, invalid_request
 from ...model.base import format_time
 from ...model.certificate import Certificate
-from ..installation import systemctl
 from ..quantities import parse_time
 from ..terminal import Screen, visible
 from . import certificates, init, shared
-from .install import SERVICE, SOCKET
+from .install import LIST_LIVE_UNITS, SERVICE, SOCKET
 
 STREAM = "-"
 INTERVAL = 0.5  # seconds between two lines of progress
@@ -124,10 +123,7 @@ def _configured() -> Settings | None:
 
 def _demand_stopped() -> None:
     """Raises `AgentError` (host) where the agent or its jobs run, or would at the next connection."""
-    states = "--state=active,activating,reloading,deactivating"
-    command = systemctl(
-        "list-units", "--quiet", "--plain", "--no-legend", states, SOCKET, SERVICE, "ml-job@*"
-    )
+    command = [*LIST_LIVE_UNITS, SOCKET, SERVICE, "ml-job@*"]
     try:
         listed = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError:

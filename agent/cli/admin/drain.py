@@ -98,8 +98,7 @@ async def _set(store: Store, wanted: Drain) -> tuple[Drain | None, list[Job]]:
 
 
 async def _planned(store: Store) -> tuple[Drain | None, list[Job]]:
-    known = await store.drains.get()
-    return None if known is None or known.over(now()) else known, await store.jobs.active()
+    return await store.drains.get(), await store.jobs.active()
 
 
 def _document(settings: Settings, planned: Drain | None, jobs: Iterable[Job]) -> dict[str, Any]:

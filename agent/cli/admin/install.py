@@ -66,6 +66,11 @@ FOR_JOBS = ("ml-podman.*", "ml-egress@*")
 TIMERS = ("ml-schedule@*.timer", "ml-schedules.path")
 CONFIG_DROP_INS = tuple(f"{service}.d/10-config.conf" for service in (SERVICE, EGRESS))
 
+LIST_LIVE_UNITS = (
+    *("systemctl", "--user", "list-units", "--plain", "--no-legend"),
+    "--state=active,activating,reloading,deactivating",
+)
+
 DEFAULT_BASE = "docker.io/library/python:3.13-slim"
 
 SYSTEM = Path("/etc/systemd")
@@ -130,13 +135,8 @@ def user_removal(runtime_directory: Path, *, runtime: bool = False, jobs_run: bo
 
 def jobs_run() -> bool:
     """Whether a job is active or about to be. True also where systemd does not answer."""
-    states = "--state=active,activating,reloading,deactivating"
     try:
-        listed = subprocess.run(
-            systemctl("list-units", "--quiet", "--plain", states, "ml-job@*"),
-            check=False,
-            capture_output=True,
-        )
+        listed = subprocess.run([*LIST_LIVE_UNITS, "ml-job@*"], check=False, capture_output=True)
     except OSError:
         return True
     return listed.returncode != 0 or bool(listed.stdout.strip())

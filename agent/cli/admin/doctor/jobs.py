@@ -16,16 +16,12 @@ from ....model.inputs import Limits
 from ....runtime.quadlet import CONTAINERS_CONF, SECCOMP, TEMPLATE, Compiler, generator
 from ....runtime.unit import NEEDED, JobUnit
 from ...checks import Finding, Level, advise, judge
-from ..install import delegation, recipe
+from ..install import LIST_LIVE_UNITS, delegation, recipe
 from .findings import ignored_lines, version_of
 
 PODMAN_MINIMUM = (5, 3)  # [Quadlet] DefaultDependencies=
 SUBORDINATE_IDS = 65_536  # what an image may use
 CONTROLLERS = NEEDED | {"cpuset", "io"}
-LIST_LIVE_UNITS = (
-    *("systemctl", "--user", "list-units", "--plain", "--no-legend"),
-    "--state=active,activating,reloading,deactivating",
-)
 # What Podman obeys elsewhere, and jobs do not, in a directory of its configuration.
 IGNORED = ("containers.conf", "containers.conf.d/*.conf", "mounts.conf", "oci/hooks.d/*.json")
 _CHECK_DROP_INS = f'Check the drop-ins of {TEMPLATE}: docs/configuration.md, "The policy for jobs".'

@@ -9,7 +9,7 @@ from ....model.host import Drain
 from ....model.schedule import Schedule, ScheduleState, timer_name
 from ....store.store import Store
 from ...checks import Finding, Level, advise
-from .jobs import LIST_LIVE_UNITS
+from ..install import LIST_LIVE_UNITS
 
 
 async def schedules(settings: Settings) -> Finding:
@@ -50,8 +50,7 @@ async def drain(settings: Settings) -> Finding:
     if settings.database.exists():
         async with Store.open(settings.database) as store:
             known = await store.drains.get()
-    moment = now()
-    if known is None or known.over(moment):
+    if known is None:
         return Finding("drain", Level.OK, "not drained")
     why = f": {known.reason}" if known.reason else ""
     begins = format_time(known.begins_at)
@@ -59,6 +58,6 @@ async def drain(settings: Settings) -> Finding:
     return advise(
         "drain",
         good=known.ends_at is not None,  # one without an end waits for somebody to remember it
-        seen=f"{'since' if known.begins_at <= moment else 'from'} {begins} {ends}{why}",
+        seen=f"{'since' if known.begins_at <= now() else 'from'} {begins} {ends}{why}",
         remedy="`ml-agent resume` ends it; `ml-agent drain --until TIME` gives it an end.",
     )
