@@ -1,32 +1,10 @@
 """An agent that dies within a move of an alias: the move is done with its row of the audit, or it is not."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from agent.model.alias import Alias, Condition
 from tests.support.alias_scene import ALICE, AliasScene
-from tests.support.killing import Killing
-
-
-async def killed_in(
-    scene: AliasScene, work: Callable[[], Awaitable[object]], step: int, *, after: bool
-) -> bool:
-    """Does the work with an agent that is killed at its n-th step; whether it got so far."""
-    database = scene.store.database
-    killing = Killing(database, step, after=after)
-    database.run = killing.run  # type: ignore[method-assign, assignment]
-    going, dying = asyncio.ensure_future(work()), asyncio.create_task(killing.dead.wait())
-    try:
-        await asyncio.wait((going, dying), return_when=asyncio.FIRST_COMPLETED)
-        return killing.dead.is_set()
-    finally:
-        del database.run  # type: ignore[method-assign]
-        for task in (going, dying):
-            task.cancel()
-        await asyncio.gather(going, dying, return_exceptions=True)
-        await killing.bury()
+from tests.support.killing import killed_in
 
 
 async def consistent(scene: AliasScene) -> list[Alias]:
@@ -51,7 +29,7 @@ async def test_a_kill_at_any_step_of_a_move_leaves_it_done_or_not(scene: AliasSc
         async def move() -> None:
             await scene.point(job, condition=condition)  # noqa: B023
 
-        killed = await killed_in(scene, move, step, after=after)
+        killed = await killed_in(scene.store.database, move, step, after=after)
         history = await consistent(scene)
         moved = history[-1].job_id == job.job_id
         assert moved == (after or not killed)
@@ -71,7 +49,7 @@ async def test_a_kill_while_an_alias_is_removed_leaves_all_of_it_or_nothing(
     async def remove() -> None:
         await scene.models.remove("churn", "champion", condition=Condition(), by=ALICE)
 
-    assert await killed_in(scene, remove, 1, after=after)
+    assert await killed_in(scene.store.database, remove, 1, after=after)
     if not after:
         await consistent(scene)
         await remove()

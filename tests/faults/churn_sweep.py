@@ -7,11 +7,7 @@ promise was broken.
 
 import argparse
 import asyncio
-import contextlib
-import os
-import random
 import secrets
-import signal
 import sys
 import time
 from typing import Any
@@ -20,14 +16,12 @@ from agent.cli.job.http import Api
 from agent.cli.job.profile import Profile, config_directory
 from agent.config_files import load
 from agent.model.sweep import TrialPage
-from tests.support.waiting import run
 
-from .agent_faults import EARLY, KILL_PAUSE
 from .audit import read_journal
 from .report import HEAD, Made
-from .sweep_faults import judge_record, patiently
+from .site import AgentService
+from .sweep_faults import judge_record, swept
 
-SERVICE = "ml-agent.service"
 METRIC = "log_loss"
 REQUEST = {
     "script_name": "boost_churn_model.py",
@@ -46,47 +40,6 @@ REQUEST = {
 SECONDS = 3600.0  # for the whole sweep
 
 
-async def shown(name: str) -> str:
-    """One property of the agent's service."""
-    return await run("systemctl", "--user", "show", "--value", f"--property={name}", SERVICE)
-
-
-async def kill() -> bool:
-    """Kills the agent; whether there was one. Its next crash counts as its first."""
-    await run("systemctl", "--user", "reset-failed", SERVICE, check=False)
-    pid = int(await shown("MainPID"))
-    with contextlib.suppress(ProcessLookupError):
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-            return True
-    return False
-
-
-async def active() -> None:
-    """Returns when the agent is ready."""
-    async with asyncio.timeout(120):
-        while await shown("ActiveState") != "active":  # noqa: ASYNC110 (nobody says so)
-            await asyncio.sleep(0.05)
-
-
-async def sweep(api: Api, trials: int, kills: int) -> tuple[dict[str, Any], int]:
-    """The sweep when it has ended, and how often the agent was killed meanwhile."""
-    made = 0
-    request, key = REQUEST | {"trials": trials}, secrets.token_urlsafe(18)
-    known = await patiently(api, "POST", "/sweeps", request, key=key)
-    path = f"/sweeps/{known['sweep_id']}"
-    while known["status"] in ("RUNNING", "ENDING"):
-        await asyncio.sleep(random.uniform(*KILL_PAUSE))
-        if made < kills:
-            if random.random() > EARLY:
-                await active()
-            made += await kill()
-        known = await patiently(api, "GET", path)
-        said = f"{known['completed']} completed, {known['pruned']} pruned, {made} kills"
-        print(f"{said} of {known['made']} trials", file=sys.stderr, flush=True)
-    return known, made
-
-
 async def measured(trials: int, kills: int, ended: str | None) -> bool:
     """Prints what came of it, or of a sweep that has ended; whether every promise was kept."""
     began = time.monotonic()
@@ -95,7 +48,8 @@ async def measured(trials: int, kills: int, ended: str | None) -> bool:
         if ended:
             known, made = await api.get(f"/sweeps/{ended}"), kills
         else:
-            known, made = await sweep(api, trials, kills)
+            agent, key = AgentService("ml-agent.service"), secrets.token_urlsafe(18)
+            known, made = await swept(api, agent, REQUEST | {"trials": trials}, kills, key=key)
         path = f"/sweeps/{known['sweep_id']}/trials"
         found = api.listed(path, "trials", TrialPage, {}, limit=None)
         last = {each["job_id"]: await _last(api, each["job_id"]) async for each in found}

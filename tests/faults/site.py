@@ -94,10 +94,55 @@ request_burst = 1000000
 """
 
 
-class Site:
+class AgentService:
+    """The service of an agent, by systemctl."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def main_pid(self) -> int:
+        """The agent's process, 0 while there is none."""
+        return int(await self.shown(self._name, "MainPID"))
+
+    async def shown(self, unit: str, name: str) -> str:
+        """One property of a unit, as systemctl prints it."""
+        return await run("systemctl", "--user", "show", "--value", f"--property={name}", unit)
+
+    async def kill(self, number: int) -> bool:
+        """Sends a signal to the agent; whether there was one."""
+        pid = await self.main_pid()
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, number)
+                return True
+        return False
+
+    async def forgive(self) -> None:
+        """Lets the agent's next crash be its first: its restarts become slower with each."""
+        await run("systemctl", "--user", "reset-failed", self._name, check=False)
+
+    async def wait_until_up(self, needless: Callable[[], bool]) -> None:
+        """Returns when the agent is ready, or when nobody needs it any more."""
+
+        async def up() -> bool:
+            return needless() or await self.shown(self._name, "ActiveState") == "active"
+
+        await until(up, seconds=120)
+
+    async def wait_until_gone(self, *, seconds: float = 60) -> None:
+        """Returns when the agent has left because it was idle."""
+
+        async def gone() -> bool:
+            return await self.shown(self._name, "ActiveState") == "inactive"
+
+        await until(gone, seconds=seconds)
+
+
+class Site(AgentService):
     """The agent under test, by systemctl and by its files."""
 
     def __init__(self, port: int, *, machine: bool = False, idle_seconds: int = IDLE_SECONDS) -> None:
+        super().__init__(SERVICE)
         self.port = port
         self._idle_seconds = idle_seconds
         self._cpus = MACHINE_CPUS if machine else 0.1
@@ -187,27 +232,6 @@ class Site:
         """The file to which a job's first attempt appends one line as soon as it runs."""
         return self.state / "jobs" / job_id / "attempts/1/artifacts/nonce"
 
-    async def main_pid(self) -> int:
-        """The agent's process, 0 while there is none."""
-        return int(await self.shown(SERVICE, "MainPID"))
-
-    async def shown(self, unit: str, name: str) -> str:
-        """One property of a unit, as systemctl prints it."""
-        return await run("systemctl", "--user", "show", "--value", f"--property={name}", unit)
-
-    async def kill(self, number: int) -> bool:
-        """Sends a signal to the agent; whether there was one."""
-        pid = await self.main_pid()
-        with contextlib.suppress(ProcessLookupError):
-            if pid:
-                os.kill(pid, number)
-                return True
-        return False
-
-    async def forgive(self) -> None:
-        """Lets the agent's next crash be its first: its restarts become slower with each."""
-        await run("systemctl", "--user", "reset-failed", SERVICE, check=False)
-
     def set_trap(self, step: str) -> None:
         """The agent dies when it next comes to the step."""
         self._kill.write_text(step, "utf-8")
@@ -216,19 +240,3 @@ class Site:
     def trap_is_set(self) -> bool:
         """Whether no agent has died at it yet."""
         return self._kill.exists()
-
-    async def wait_until_up(self, needless: Callable[[], bool]) -> None:
-        """Returns when the agent is ready, or when nobody needs it any more."""
-
-        async def up() -> bool:
-            return needless() or await self.shown(SERVICE, "ActiveState") == "active"
-
-        await until(up, seconds=120)
-
-    async def wait_until_gone(self, *, seconds: float = 60) -> None:
-        """Returns when the agent has left because it was idle."""
-
-        async def gone() -> bool:
-            return await self.shown(SERVICE, "ActiveState") == "inactive"
-
-        await until(gone, seconds=seconds)

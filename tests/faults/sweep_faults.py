@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from agent.sweeps.optimizer import Optimizer
 from .agent_faults import EARLY, KILL_PAUSE
 from .audit import Verdict
 from .report import Made
-from .site import USERS, Site
+from .site import USERS, AgentService, Site
 
 AT_ONCE = 3
 REQUEST = {
@@ -39,25 +40,34 @@ SECONDS = 1200.0  # for the whole sweep
 
 async def killed_while_it_sweeps(site: Site, *, trials: int, kills: int) -> AsyncIterator[Made]:
     """Kills the agent again and again until the sweep has ended, and holds the sweep to what it promises."""
-    made = 0
     async with Api(site.profile(USERS[0])) as api, asyncio.timeout(SECONDS):
-        known = await patiently(api, "POST", "/sweeps", REQUEST | {"trials": trials})
-        path = f"/sweeps/{known['sweep_id']}"
-        while known["status"] in ("RUNNING", "ENDING"):
-            await asyncio.sleep(random.uniform(*KILL_PAUSE))
-            if made < kills:
-                if random.random() > EARLY:
-                    await site.wait_until_up(lambda: False)
-                await site.forgive()
-                made += await site.kill(signal.SIGKILL)
-            known = await patiently(api, "GET", path)
+        known, made = await swept(api, site, REQUEST | {"trials": trials}, kills)
     verdict = await judge(site, known, trials)
     if made < kills:
         verdict.violated(5, f"the sweep has ended after {made} of {kills} kills")
     yield Made("kill -9 while it sweeps", made, verdict)
 
 
-async def patiently(api: Api, method: str, path: str, body: object = None, *, key: str = "sweep") -> Any:
+async def swept(
+    api: Api, agent: AgentService, request: object, kills: int, *, key: str = "sweep"
+) -> tuple[dict[str, Any], int]:
+    """The sweep when it has ended, and how often the agent was killed meanwhile. Tells how far it is."""
+    made = 0
+    known = await _patiently(api, "POST", "/sweeps", request, key=key)
+    while known["status"] in ("RUNNING", "ENDING"):
+        await asyncio.sleep(random.uniform(*KILL_PAUSE))
+        if made < kills:
+            if random.random() > EARLY:
+                await agent.wait_until_up(lambda: False)
+            await agent.forgive()
+            made += await agent.kill(signal.SIGKILL)
+        known = await _patiently(api, "GET", f"/sweeps/{known['sweep_id']}")
+        said = f"{known['completed']} completed, {known['pruned']} pruned of {known['made']} trials"
+        print(f"{said}, {made} kills", file=sys.stderr, flush=True)
+    return known, made
+
+
+async def _patiently(api: Api, method: str, path: str, body: object = None, *, key: str = "") -> Any:
     """The answer, however often the agent is killed meanwhile; a repeated submission has one key."""
     while True:
         try:

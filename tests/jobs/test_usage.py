@@ -28,7 +28,7 @@ from agent.usage.ledger import Ledger
 from tests.support.git_repository import commit
 from tests.support.job_host import real_host
 from tests.support.job_scene import FAILURE, Scene, driving, end_of
-from tests.support.killing import Killing
+from tests.support.killing import killed_in
 from tests.support.small_site import make_repository, make_settings, with_jobs
 from tests.support.waiting import until
 
@@ -97,8 +97,6 @@ REQUEST = JobRequest(
 async def driven(scene: Scene, *, kill_at: int, after: bool) -> bool:
     """Submits a job, or does so again, and drives it until its log is archived. Whether the agent died."""
     database = scene.store.database
-    killing = Killing(database, kill_at, after=after)
-    database.run = killing.run  # type: ignore[method-assign, assignment]
 
     async def work() -> None:
         async with agent(scene) as (jobs, archives):
@@ -106,18 +104,7 @@ async def driven(scene: Scene, *, kill_at: int, after: bool) -> bool:
             await end_of(jobs, job, seconds=100)
             await until(lambda: archives.idle, seconds=100)
 
-    going, dying = asyncio.create_task(work()), asyncio.create_task(killing.dead.wait())
-    try:
-        await asyncio.wait((going, dying), return_when=asyncio.FIRST_COMPLETED)
-        if not killing.dead.is_set():
-            await going
-        return killing.dead.is_set()
-    finally:
-        del database.run  # type: ignore[method-assign]
-        for task in (going, dying):
-            task.cancel()
-        await asyncio.gather(going, dying, return_exceptions=True)
-        await killing.bury()
+    return await killed_in(database, work, kill_at, after=after)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,22 +20,9 @@ from agent.model.monitoring import Live
 from agent.monitoring.monitoring import Monitoring
 from agent.store.store import Store
 from tests.support.jobs import make_job
-from tests.support.small_site import make_settings
 
 LIVE = Live(streams=3, lag_seconds=0.25)
 DOCS = Path(__file__).parents[2] / "docs"
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "runtime").mkdir()
-    return make_settings(tmp_path, runtime=tmp_path / "runtime")
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[Store]:
-    async with Store.open(settings.database) as store:
-        yield store
 
 
 async def samples(settings: Settings, store: Store, live: Live | None = LIVE) -> dict[str, float]:

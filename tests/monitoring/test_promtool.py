@@ -1,7 +1,6 @@
 """What promtool says of the metrics and of the alert rules, and how many series a long history has."""
 
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,25 +15,12 @@ from agent.monitoring.monitoring import Monitoring
 from agent.store.store import Store
 from tests.support import prometheus
 from tests.support.jobs import make_job
-from tests.support.small_site import make_settings
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "docs/monitoring/alerts.yml"
 needs_promtool = pytest.mark.skipif(not prometheus.is_installed(), reason=prometheus.MISSING)
 JOBS, USERS = 10_000, 200
 ENDS = (None, *Reason)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "runtime").mkdir()
-    return make_settings(tmp_path, runtime=tmp_path / "runtime")
-
-
-@pytest.fixture
-async def store(settings: Settings) -> AsyncIterator[Store]:
-    async with Store.open(settings.database) as store:
-        yield store
 
 
 def promtool(*arguments: str, text: str | None = None) -> str:

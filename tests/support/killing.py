@@ -1,7 +1,7 @@
 """An agent that dies between two steps, each of which is a transaction of the store."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from sqlite3 import Connection
 from typing import Any
 
@@ -42,3 +42,26 @@ class Killing:
         for hung in self._hung:
             hung.cancel()
         await asyncio.sleep(0)
+
+
+async def killed_in(
+    database: Database, work: Callable[[], Awaitable[object]], step: int, *, after: bool
+) -> bool:
+    """Does the work with an agent that is killed at its n-th step; whether it got so far.
+
+    Raises what work raises that comes to its end.
+    """
+    killing = Killing(database, step, after=after)
+    database.run = killing.run  # type: ignore[method-assign]
+    going, dying = asyncio.ensure_future(work()), asyncio.create_task(killing.dead.wait())
+    try:
+        await asyncio.wait((going, dying), return_when=asyncio.FIRST_COMPLETED)
+        if not killing.dead.is_set():
+            await going
+        return killing.dead.is_set()
+    finally:
+        del database.run
+        for task in (going, dying):
+            task.cancel()
+        await asyncio.gather(going, dying, return_exceptions=True)
+        await killing.bury()

@@ -4,7 +4,6 @@ A step is a transaction of the store. An agent is killed before or after the n-t
 next one goes on. `tests.faults.sweeps` does the same to a real agent, by SIGKILL.
 """
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from agent.model.sweep import Sweep
 from agent.store.store import Store
 from tests.support.job_scene import Scene
-from tests.support.killing import Killing
+from tests.support.killing import killed_in
 from tests.support.small_site import make_repository, make_settings
 from tests.support.sweep_scene import SweepScene, end_of, loss, submit, suggested_by_itself
 
@@ -21,26 +20,13 @@ from tests.support.sweep_scene import SweepScene, end_of, loss, submit, suggeste
 async def driven(scene: SweepScene, sweep: dict[str, Any], *, kill_at: int, after: bool = False) -> bool:
     """Submits the sweep, or does so again, and drives it to its end. Whether the agent was killed."""
     database = scene.scene.store.database
-    killing = Killing(database, kill_at, after=after)
-    database.run = killing.run  # type: ignore[method-assign, assignment]
 
     async def work() -> None:
         async with scene.driving() as jobs:
             known = await submit(jobs, key="once", **sweep)
             await end_of(jobs, known)
 
-    going, dying = asyncio.create_task(work()), asyncio.create_task(killing.dead.wait())
-    try:
-        await asyncio.wait((going, dying), return_when=asyncio.FIRST_COMPLETED)
-        if not killing.dead.is_set():
-            await going
-        return killing.dead.is_set()
-    finally:
-        del database.run  # type: ignore[method-assign]
-        for task in (going, dying):
-            task.cancel()
-        await asyncio.gather(going, dying, return_exceptions=True)
-        await killing.bury()
+    return await killed_in(database, work, kill_at, after=after)
 
 
 async def judge(scene: SweepScene, sweep: Sweep) -> list[dict[str, str]]:
