@@ -21,7 +21,7 @@ async def list_artifacts(request: web.Request) -> web.StreamResponse:
     async with request.app[BACKEND].artifacts.manifest(request[JOB]) as pieces:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        await _send(request, response, pieces, counts=True)
+        await send(request, response, pieces, counts=True)
     return response
 
 
@@ -70,13 +70,13 @@ async def serve(request: web.Request, file: ArtifactFile) -> web.StreamResponse:
     response = web.StreamResponse(status=206 if partial else 200, headers=headers)
     response.content_length = stop - start
     await response.prepare(request)
-    if request.method != "HEAD" and await _send(request, response, file.read(start, stop)) < stop - start:
+    if request.method != "HEAD" and await send(request, response, file.read(start, stop)) < stop - start:
         # The file has changed. The client would take what comes next for the missing bytes.
         break_off(request.transport)
     return response
 
 
-async def _send(
+async def send(
     request: web.Request, response: web.StreamResponse, chunks: AsyncGenerator[bytes], *, counts: bool = False
 ) -> int:
     """Sends the chunks at the pace of the client. Returns how many bytes they had.

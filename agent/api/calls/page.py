@@ -2,16 +2,14 @@
 
 import functools
 import hashlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
 from ...errors import AgentError, Problem
-from ..access import check_still_allowed
-from ..server.connections import turn
-from ..server.identity import ClientCheck
-from ..server.rates import WRITTEN
+from .artifacts import send
 
 DIRECTORY = Path(__file__).parents[1] / "page"
 INDEX = "index.html"
@@ -72,10 +70,10 @@ async def _send(request: web.Request, name: str, media_type: str) -> web.StreamR
     response = web.StreamResponse(headers=headers | {"Content-Type": media_type})
     response.content_length = len(file.content)
     await response.prepare(request)
-    client, content = ClientCheck(request, check_still_allowed), memoryview(file.content)
-    for start in range(0, len(content), PIECE):
-        await client.check()
-        await turn(request)
-        await response.write(content[start : start + PIECE])
-        request[WRITTEN] = start + PIECE
+    await send(request, response, _pieces(file.content), counts=True)
     return response
+
+
+async def _pieces(content: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(content), PIECE):
+        yield content[start : start + PIECE]
